@@ -1,0 +1,33 @@
+"""Learned feature-map sizes for convolutional networks: DynOPool, its cost, its receptive fields."""
+
+from . import sizes as _size_arithmetic  # noqa: F401 - first, so that the function of this name below wins
+from .convert import ConversionReport, FixedPool2d, conversion_report, convert, freeze, sizes
+from .functional import dynopool2d
+from .graph import Graph, trace
+from .macs import GMACsLoss, MacsReport, count_macs
+from .pool import DynOPool, DynOPool2d
+from .resolution import Resolution, constrain, parameter_groups, resolutions, set_sizes
+
+__all__ = [
+    "ConversionReport",
+    "DynOPool",
+    "DynOPool2d",
+    "FixedPool2d",
+    "GMACsLoss",
+    "Graph",
+    "MacsReport",
+    "Resolution",
+    "constrain",
+    "conversion_report",
+    "convert",
+    "count_macs",
+    "dynopool2d",
+    "freeze",
+    "parameter_groups",
+    "resolutions",
+    "set_sizes",
+    "sizes",
+    "trace",
+]
+
+__version__ = "0.1.0"

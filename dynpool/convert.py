@@ -1,0 +1,545 @@
+"""Replace a model's resizers by learned ones, with ties, and freeze the result back to a plain module."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .axes import Resize
+from .functional import Reduce, dynopool2d
+from .graph import Graph, check_input_size, trace
+from .kernels import reference
+from .macs import Ceiling, GMACsLoss
+from .pool import DynOPool2d
+from .resolution import (
+    GiveSize,
+    ResolutionNode,
+    ResolutionTree,
+    Slot,
+    attach_tree,
+    bounds_around,
+    detach_tree,
+    resolution_tree,
+)
+
+__all__ = [
+    "ConversionReport",
+    "ConversionRow",
+    "FixedPool2d",
+    "conversion_report",
+    "convert",
+    "freeze",
+    "resizer_kinds",
+    "sizes",
+]
+
+Pair = tuple[int, int]
+Key = tuple[int, int]
+Status = Literal["converted", "tied", "follows", "pinned", "left alone"]
+
+_REPORT = "_dynpool_report"
+
+
+@dataclass(frozen=True)
+class ConversionRow:
+    """What became of one resizer: its module path, kind, resolution, status and, unless converted, why."""
+
+    name: str
+    kind: str
+    resolution: str
+    status: Status
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """One row for each resizer of the original model, in order of execution."""
+
+    input_size: tuple[int, int, int]
+    rows: tuple[ConversionRow, ...]
+    not_understood: tuple[str, ...]
+
+    def of(self, status: Status) -> tuple[ConversionRow, ...]:
+        return tuple(r for r in self.rows if r.status == status)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "input_size": list(self.input_size),
+            "rows": [vars(r) for r in self.rows],
+            "not_understood": list(self.not_understood),
+        }
+
+    def __str__(self) -> str:
+        width = max([len(r.name) for r in self.rows] + [7])
+        lines = [f"{'resizer':<{width}}  {'kind':<28}  {'status':<10}  resolution"]
+        for r in self.rows:
+            lines.append(f"{r.name:<{width}}  {r.kind:<28}  {r.status:<10}  {r.resolution}{': ' * bool(r.why)}{r.why}")
+        counts = {s: len(self.of(s)) for s in ("converted", "tied", "follows", "pinned", "left alone")}
+        lines.append(", ".join(f"{n} {s}" for s, n in counts.items() if n))
+        if self.not_understood:
+            lines.append("operations without a rule: " + ", ".join(self.not_understood))
+        return "\n".join(lines)
+
+
+# --- what a resizer becomes: its stride-1 form and a learned resize ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How one module is rewritten: `place` the resize in its stead, behind it or before it."""
+
+    place: Literal["instead", "after", "before"]
+    reduce: Reduce
+    stride_one: bool = True
+    multiple: Pair = (1, 1)  # the resized map is so many times larger than the module's output
+    offset: Pair = (0, 0)
+
+
+Planner = Callable[[Any, Resize, str, bool], _Plan | str]
+
+
+def _pair(value: Any) -> Pair:
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+
+
+def _plan_convolution(module: nn.Conv2d, resize: Resize, order: str, preserve: bool) -> _Plan | str:
+    reduce: Reduce = "sample" if preserve else "max"
+    if module.transposed:
+        return "a transposed convolution"
+    if resize.kernel == resize.stride and resize.padding == (0, 0) and max(resize.kernel) > 1:
+        # patches keep their stride, so that their work does not grow by kernel**2
+        return _Plan("before", reduce, stride_one=False, multiple=resize.stride)
+    if order == "before" and not preserve:
+        shrink = _stride_one_offset(module, resize)
+        return _Plan("before", reduce, offset=(-shrink[0], -shrink[1]))
+    return _Plan("after", reduce)
+
+
+def _stride_one_offset(module: nn.Conv2d, resize: Resize) -> Pair:
+    if _pads_itself(module, resize):
+        return (0, 0)
+    h, w = (2 * p - d * (k - 1) for p, d, k in zip(resize.padding, resize.dilation, resize.kernel, strict=True))
+    return (h, w)
+
+
+def _pads_itself(module: nn.Conv2d, resize: Resize) -> bool:
+    """Whether the module pads its input according to its size (TensorFlow's SAME), before the convolution proper."""
+    return type(module).forward is not nn.Conv2d.forward and resize.padding == (0, 0) and max(resize.kernel) > 1
+
+
+def _plan_max_pool(module: nn.MaxPool2d, resize: Resize, order: str, preserve: bool) -> _Plan | str:
+    if module.return_indices:
+        return "its indices are used"
+    if preserve and resize.kernel != resize.stride:
+        return _Plan("after", "sample")
+    return _Plan("instead", "max")
+
+
+def _plan_avg_pool(module: nn.AvgPool2d, resize: Resize, order: str, preserve: bool) -> _Plan | str:
+    if preserve and resize.kernel != resize.stride:
+        return _Plan("after", "sample")
+    return _Plan("instead", "mean")
+
+
+_KINDS: dict[type[nn.Module], Planner] = {
+    nn.Conv2d: _plan_convolution,
+    nn.MaxPool2d: _plan_max_pool,
+    nn.AvgPool2d: _plan_avg_pool,
+}
+
+
+def resizer_kinds() -> tuple[type[nn.Module], ...]:
+    """Module types (with their subclasses) that `convert` can make learnable."""
+    return tuple(_KINDS)
+
+
+def _planner(module: nn.Module) -> Planner | None:
+    return next((plan for kind, plan in _KINDS.items() if isinstance(module, kind)), None)
+
+
+def _resize_after(module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+    """Forward hook of a layer whose resize stands behind it."""
+    resized: Tensor = module.get_submodule("resize")(out)
+    return resized
+
+
+def _resize_before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Forward pre-hook of a layer whose resize stands before it."""
+    return (module.get_submodule("resize")(args[0]), *args[1:])
+
+
+# --- which resolutions there are, and what happens to each resizer ----------------------------------------------------
+
+
+@dataclass
+class _Group:
+    """All resizers that open or reach one resolution."""
+
+    key: Key
+    members: list[Resize]
+
+
+def _structural(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
+    """The trace at `input_size`, or at the next double of it at which no resolution collapses to one pixel."""
+    graph = trace(model, input_size)
+    first = graph
+    size = input_size
+    for _ in range(5):
+        collapsed = any(
+            1 in r.out_size and max(r.in_size) > 1 and not r.fixed and r.in_size != r.kernel for r in graph.resizes
+        )
+        if not collapsed:
+            return graph
+        size = (size[0], 2 * size[1], 2 * size[2])
+        graph = trace(model, size)
+    return first
+
+
+def _groups(graph: Graph) -> Iterator[_Group]:
+    find = graph.classes.find
+    groups: dict[Key, _Group] = {}
+    for resize in graph.resizes:
+        if resize.fixed:
+            continue
+        h, w = resize.target
+        if h is None or w is None:
+            continue
+        key = (find(h), find(w))
+        groups.setdefault(key, _Group(key, [])).members.append(resize)
+    yield from groups.values()
+
+
+def _source_key(graph: Graph, resize: Resize) -> Key | None:
+    h, w = resize.source
+    return None if h is None or w is None else (graph.classes.find(h), graph.classes.find(w))
+
+
+def _refusal(graph: Graph, modules: dict[str, nn.Module], resize: Resize, order: str, preserve: bool) -> _Plan | str:
+    module = modules[resize.path]
+    planner = _planner(module)
+    if planner is None:
+        return f"{resize.kind} called in {type(module).__name__}, which is no known kind of resizer"
+    if graph.calls.get(resize.path, 0) != 1:
+        return f"the module runs {graph.calls[resize.path]} times in a pass"
+    return planner(module, resize, order, preserve)
+
+
+class _Converter:
+    """Builds the tree of a copied model and rewrites its resizers, resolution by resolution."""
+
+    def __init__(self, model: nn.Module, graph: Graph, pool: Callable[..., DynOPool2d], order: str, preserve: bool) -> None:
+        self.model, self.graph, self.pool, self.order, self.preserve = model, graph, pool, order, preserve
+        self.modules = dict(model.named_modules())
+        self.tree = ResolutionTree(graph.input_size)
+        self.index: dict[Key, int] = {}
+        self.rows: list[tuple[int, ConversionRow]] = []
+        h, w = (d.axis for d in graph.values[graph.input_id].dims[-2:])
+        self.tree.nodes.append(ResolutionNode("input", None, (graph.input_size[1], graph.input_size[2])))
+        if h is not None and w is not None:
+            self.index[(graph.classes.find(h), graph.classes.find(w))] = 0
+
+    def row(self, resize: Resize, resolution: str, status: Status, why: str = "") -> None:
+        kind = f"{resize.kind} {resize.kernel[0]}x{resize.kernel[1]} stride {resize.stride[0]}"
+        kind += "" if resize.stride[0] == resize.stride[1] else f"x{resize.stride[1]}"
+        self.rows.append((resize.node, ConversionRow(resize.path or "(model)", kind, resolution, status, why)))
+
+    def run(self) -> tuple[ResolutionTree, ConversionReport]:
+        for group in _groups(self.graph):
+            self.group(group)
+        reached = {r.node for g in _groups(self.graph) for r in g.members}
+        for resize in self.graph.resizes:
+            if resize.node not in reached:
+                why = "its output size is fixed" if resize.fixed else "its output carries no resolution"
+                self.row(resize, "-", "left alone", why)
+        rows = tuple(row for _, row in sorted(self.rows, key=lambda r: r[0]))
+        return self.tree, ConversionReport(self.graph.input_size, rows, tuple(sorted(self.graph.not_understood)))
+
+    def group(self, group: _Group) -> None:
+        classes = self.graph.classes
+        reference = (classes.reference(group.key[0]), classes.reference(group.key[1]))
+        members = group.members
+        known = [(r, self.index.get(_source_key(self.graph, r) or (-1, -1))) for r in members]
+        opener = next(((r, p) for r, p in known if p is not None), None)
+        plans = {r.node: _refusal(self.graph, self.modules, r, self.order, self.preserve) for r in members}
+        pin = classes.pinned(group.key[0]) or classes.pinned(group.key[1])
+        if group.key[0] == group.key[1]:
+            pin = pin or "its height and width must agree"
+        if group.key in self.index:  # resized back to a resolution that is there already
+            self.refuse(members, self.index[group.key], "resizes back to an earlier resolution")
+            return
+        if opener is None:
+            self.refuse(members, None, "its input carries no resolution of the model's input")
+            return
+        first, parent = opener
+        name = first.path or first.kind
+        refused = next((p for p in plans.values() if isinstance(p, str)), None)
+        if pin is not None or refused is not None:
+            here = self.add(group.key, ResolutionNode(name, parent, reference))
+            node = self.tree.nodes[here]
+            if pin is not None and refused is None and self.moves(parent):
+                node.fixed = reference  # its parent moves, so its resizers must lead back to the pinned size
+                for r, p in known:
+                    self.rewrite(r, plans[r.node], here, None if p is None else parent, status="pinned", why=pin)
+                return
+            node.derive = first.output
+            for r, _ in known:
+                own = plans[r.node]
+                why = own if isinstance(own, str) else pin or f"shares a resolution with one that cannot move: {refused}"
+                self.row(r, name, "pinned" if pin is not None and not isinstance(own, str) else "left alone", why)
+            if self.moves(parent) and len({p for _, p in known}) > 1:
+                raise ValueError(f"cannot convert: {name} must stay as it is ({pin or refused}), but what it joins moves")
+            return
+        here = self.add(group.key, ResolutionNode(name, parent, reference))
+        for r, p in known:
+            self.rewrite(r, plans[r.node], here, p, status="converted" if r is first else "tied")
+
+    def moves(self, node: int | None) -> bool:
+        """Whether the size of a resolution is learned, or follows from one that is."""
+        while node is not None:
+            if self.tree.nodes[node].pool is not None:
+                return True
+            if self.tree.nodes[node].fixed is not None:
+                return False
+            node = self.tree.nodes[node].parent
+        return False
+
+    def add(self, key: Key, node: ResolutionNode) -> int:
+        self.tree.nodes.append(node)
+        self.index[key] = len(self.tree.nodes) - 1
+        return self.index[key]
+
+    def refuse(self, members: list[Resize], node: int | None, why: str) -> None:
+        for r in members:
+            self.row(r, "-" if node is None else self.tree.nodes[node].name, "left alone", why)
+
+    def rewrite(
+        self, resize: Resize, plan: _Plan | str, here: int, parent: int | None, *, status: Status, why: str = ""
+    ) -> None:
+        if isinstance(plan, str):
+            raise ValueError(f"cannot convert {resize.path}: {plan}")
+        node = self.tree.nodes[here]
+        if status == "tied" and parent != node.parent:
+            status, why = "follows", "resized from another resolution than the one that sets the size"
+        module = self.modules[resize.path]
+        pool = self.make_pool(resize, plan, node, status)
+        offset = plan.offset
+        if plan.place != "before":
+            ref = node.reference
+            offset = (resize.out_size[0] - ref[0], resize.out_size[1] - ref[1])
+        slot = Slot(here, offset, plan.multiple)
+        pool.register_forward_pre_hook(GiveSize(slot), with_kwargs=True)
+        device = next((p.device for p in module.parameters()), next((p.device for p in self.model.parameters()), None))
+        pool.to(device).train(module.training)
+        if plan.place == "instead":
+            owner, _, leaf = resize.path.rpartition(".")
+            self.modules[owner].register_module(leaf, pool)
+            self.modules[resize.path] = pool
+            self.tree.slots[resize.path] = slot
+        else:
+            if plan.stride_one:
+                _stride_one(module)
+            module.register_module("resize", pool)
+            if plan.place == "after":
+                module.register_forward_hook(_resize_after)
+            else:
+                module.register_forward_pre_hook(_resize_before)
+            self.tree.slots[f"{resize.path}.resize"] = slot
+        self.row(resize, node.name, status, why)
+
+    def make_pool(self, resize: Resize, plan: _Plan, node: ResolutionNode, status: Status) -> nn.Module:
+        if status == "converted":
+            above = self.tree.nodes[node.parent or 0].reference
+            alpha = (above[0] / node.reference[0], above[1] / node.reference[1])
+            node.pool = self.pool(alpha, reduce=plan.reduce, bounds=bounds_around(alpha))
+            return node.pool
+        if status == "tied" and node.pool is not None:
+            return self.pool(reduce=plan.reduce, tied_to=node.pool)
+        return FollowPool2d(reduce=plan.reduce)
+
+
+def _stride_one(module: nn.Module) -> None:
+    stride = getattr(module, "stride")  # noqa: B009 - a Tensor or Module to the type checker otherwise
+    setattr(module, "stride", 1 if isinstance(stride, int) else (1, 1))  # noqa: B010
+    if getattr(module, "ceil_mode", False):
+        setattr(module, "ceil_mode", False)  # noqa: B010
+
+
+def convert(
+    model: nn.Module,
+    input_size: Sequence[int] = (3, 224, 224),
+    *,
+    pool: Callable[..., DynOPool2d] = DynOPool2d,
+    order: Literal["after", "before"] = "after",
+    preserve: bool = False,
+    max_gmacs: float | None = None,
+) -> nn.Module:
+    """A copy of `model` whose pooling and strided layers resize to learned sizes; the given model is left untouched.
+
+    A strided convolution becomes the same convolution with stride 1 and a resizer behind it (Jang et al., CVPR 2022,
+    section 5.1); a pool becomes the resizer (max pools "max", average pools "mean"); layers that cut the map into
+    patches (kernel = stride) keep their stride and are resized before. Layers whose outputs meet share one alpha. At
+    first every layer has its original size. All names of weights stay; the only new keys of the state dict are the
+    alphas'. What was converted, tied, pinned and left alone, and why, is in `conversion_report(model)`.
+
+    Args:
+        model: any module that takes one image batch; weights, mode, dtype and device are kept.
+        input_size: (C, H, W) in pixels.
+        pool: makes the resizers; called as `pool(alpha, reduce=..., bounds=...)` and `pool(reduce=..., tied_to=...)`.
+        order: "after" convolves at stride 1, then resizes (the paper's networks); "before" resizes, then convolves at
+            the new size, as cheap as the strided original (what HRNet's printed GMACs imply).
+        preserve: resize with the reduction "sample" at the original sizes, so that a pretrained network computes the
+            same function before training where its strides divide its sizes.
+        max_gmacs: a hard ceiling on the model's GMACs at `input_size`; an optimiser step that would exceed it is cut.
+
+    Raises:
+        TypeError: if `model` is not an nn.Module.
+        ValueError: for a bad argument, a model that is converted already, cannot run at `input_size`, or has no
+            resizer that can be learned; the message says why for each.
+
+    Example:
+        >>> from torch import nn
+        >>> vgg = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
+        >>> learned = convert(vgg, (3, 32, 32))
+        >>> sizes(learned, (3, 32, 32))
+        {'input': (32, 32), '1': (16, 16)}
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    size = check_input_size(input_size)
+    if order not in ("after", "before"):
+        raise ValueError(f"order must be 'after' or 'before', got {order!r}")
+    if max_gmacs is not None and not max_gmacs > 0:
+        raise ValueError(f"max_gmacs must be a positive number, got {max_gmacs!r}")
+    if resolution_tree(model) is not None or any(isinstance(m, DynOPool2d) for m in model.modules()):
+        raise ValueError(f"the {type(model).__name__} has learned resizers already; convert the original model")
+    graph = _structural(model, size)
+    if not any(not r.fixed for r in graph.resizes):
+        raise ValueError(f"the {type(model).__name__} has no pooling or strided layer: there is nothing to learn")
+    learned = copy.deepcopy(model)
+    tree, report = _Converter(learned, graph, pool, order, preserve).run()
+    if not report.of("converted"):
+        raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")
+    tree.input_size = size
+    setattr(learned, _REPORT, report)
+    attach_tree(learned, tree)
+    if max_gmacs is not None:
+        _limit(learned, tree, max_gmacs)
+    return learned
+
+
+def _limit(model: nn.Module, tree: ResolutionTree, max_gmacs: float) -> None:
+    loss = GMACsLoss(model, tree.input_size)
+    ceiling = Ceiling(loss.graph, tree, max_gmacs * 1e9)
+    start = loss.value()
+    if start > max_gmacs:
+        raise ValueError(f"max_gmacs={max_gmacs!r} is below the {start:.6g} GMACs that the converted model starts with")
+    tree.budget = ceiling
+
+
+def conversion_report(model: nn.Module) -> ConversionReport:
+    """What `convert` did with each resizer of a converted model.
+
+    Raises:
+        ValueError: if the model was not made by `convert`.
+    """
+    report = getattr(model, _REPORT, None)
+    if not isinstance(report, ConversionReport):
+        raise ValueError(f"the {type(model).__name__} was not made by dynpool.convert")
+    return report
+
+
+def sizes(model: nn.Module, input_size: Sequence[int]) -> dict[str, Pair]:
+    """Feature-map sizes of a plain or converted model: {name: (height, width)} in pixels, from "input" on.
+
+    Names are the module paths of the layers that open a resolution, the same before and after conversion.
+
+    Raises:
+        ValueError: for a bad `input_size`, or when the model cannot run at it.
+    """
+    size = check_input_size(input_size)
+    tree = resolution_tree(model)
+    if tree is not None:
+        return dict(zip((n.name for n in tree.nodes), tree.sizes_at((size[1], size[2])), strict=True))
+    graph = trace(model, size)
+    found: dict[str, Pair] = {"input": (size[1], size[2])}
+    for group in _groups(graph):
+        first = group.members[0]
+        found[first.path or first.kind] = first.out_size
+    return found
+
+
+class FollowPool2d(nn.Module):
+    """A resizer without an alpha of its own: it resizes to the size that another resolution has.
+
+    Shape: (N, C, H, W) -> (N, C, *size), with `size` handed in by the model's tree.
+    """
+
+    def __init__(self, *, reduce: Reduce = "max") -> None:
+        super().__init__()
+        self.reduce: Reduce = reduce
+
+    def forward(self, x: Tensor, size: Pair) -> Tensor:
+        return dynopool2d(x, x.new_ones(2, dtype=torch.float32), reduce=self.reduce, size=size)
+
+    def extra_repr(self) -> str:
+        return f"reduce={self.reduce!r}"
+
+
+class FixedPool2d(nn.Module):
+    """A resizer frozen at one output size: native operations only, the values of `DynOPool2d` at that size to rounding.
+
+    Args:
+        size: (height, width) of the output in pixels.
+        reduce: "max", "mean" or "sample".
+
+    Shape: (N, C, H, W) -> (N, C, *size).
+    """
+
+    def __init__(self, size: Pair, *, reduce: Reduce = "max") -> None:
+        super().__init__()
+        self.size = size
+        self.reduce: Reduce = reduce
+
+    def forward(self, x: Tensor) -> Tensor:
+        (h, w), here = self.size, (x.shape[-2], x.shape[-1])
+        if self.reduce == "sample":
+            if here[0] % h == 0 and here[1] % w == 0:
+                return x[..., :: here[0] // h, :: here[1] // w]
+            return reference.forward(x, self.size, "sample")[0]
+        if here != (2 * h, 2 * w):
+            x = F.interpolate(x, (2 * h, 2 * w), mode="bilinear", align_corners=False)
+        return F.max_pool2d(x, 2) if self.reduce == "max" else F.avg_pool2d(x, 2)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, reduce={self.reduce!r}"
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """A plain copy of a converted model with the sizes it has at its conversion's input size, and no alphas.
+
+    Outputs are the live model's to rounding; the state dict is the original model's.
+
+    Raises:
+        ValueError: if the model was not made by `convert`.
+    """
+    tree = resolution_tree(model)
+    if tree is None:
+        raise ValueError(f"freeze needs a converted model, got a {type(model).__name__}")
+    now = tree.sizes_at((tree.input_size[1], tree.input_size[2]))
+    plain = copy.deepcopy(model)
+    detach_tree(plain)
+    delattr(plain, _REPORT)
+    for path, slot in tree.slots.items():
+        owner, _, leaf = path.rpartition(".")
+        live = plain.get_submodule(path)
+        if not isinstance(live, DynOPool2d | FollowPool2d):
+            raise TypeError(f"{path} is a {type(live).__name__}, not a DynOPool2d: the converted model was changed")
+        fixed = FixedPool2d(slot.target(now[slot.resolution]), reduce=live.reduce).train(live.training)
+        plain.get_submodule(owner).register_module(leaf, fixed)
+    return plain

@@ -1,0 +1,265 @@
+"""Trace a model once into a graph of ATen operations; conversion, cost and receptive fields all read that graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map_only
+
+from .axes import AxisClasses, Dim, Mac, Resize, annotate, constant_dims, input_dims
+from .pool import DynOPool2d, host_alphas
+from .resolution import resolution_tree
+from .sizes import output_size
+
+__all__ = ["Graph", "Node", "Value", "ValueRef", "check_input_size", "trace"]
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ValueRef:
+    """Stands for a tensor in the recorded arguments of a node."""
+
+    id: int
+
+
+@dataclass
+class Value:
+    """A tensor seen while tracing: its shape and, dimension by dimension, the resolutions it is made of."""
+
+    id: int
+    shape: tuple[int, ...]
+    origin: str  # "input", "parameter", "constant" or "op"
+    name: str = ""
+    dims: tuple[Dim, ...] = ()
+
+
+@dataclass
+class Node:
+    """One ATen operation: its arguments with `ValueRef` in the place of tensors, and the module that ran it."""
+
+    index: int
+    op: str  # such as "aten.convolution"
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    path: str
+    call: int  # how often the module had been called before, in this pass
+    pointwise: bool
+
+
+@dataclass
+class Graph:
+    """What one forward pass executes, with shapes, module paths, axis classes, resizes and MACs.
+
+    `resizes` are the operations after which a spatial axis may have another size, in order of execution; `macs` the
+    operations that multiply and accumulate; `not_understood` the operations that no rule describes and that touched a
+    spatial axis.
+    """
+
+    input_size: tuple[int, int, int]
+    nodes: list[Node] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)
+    classes: AxisClasses = field(default_factory=AxisClasses)
+    resizes: list[Resize] = field(default_factory=list)
+    macs: list[Mac] = field(default_factory=list)
+    not_counted: dict[str, int] = field(default_factory=dict)
+    not_understood: dict[str, int] = field(default_factory=dict)
+    input_id: int = 0
+    calls: dict[str, int] = field(default_factory=dict)
+
+    def axis_sizes(self, sizer: Callable[[Resize, Pair], Pair], input_hw: Pair | None = None) -> dict[int, int]:
+        """Sizes of all axis classes when the learned resizers choose other sizes than at tracing.
+
+        `sizer(resize, (H, W))` gives the output size in pixels of a resize of this library (kind "dynopool2d") for its
+        input size; all others follow from their own arithmetic. Keys are `classes.find(class)`.
+        """
+        root = self.values[self.input_id].dims[-2:]
+        hw = input_hw or self.input_size[1:]
+        find, ref = self.classes.find, self.classes.reference
+        sizes: dict[int, int] = {}
+        for dim, n in zip(root, hw, strict=True):
+            if dim.axis is not None:
+                sizes[find(dim.axis)] = n
+        for resize in self.resizes:
+            now: list[int] = []
+            for axis, traced in zip(resize.source, resize.in_size, strict=True):
+                known = axis is not None and find(axis) in sizes
+                now.append(sizes[find(axis)] + traced - ref(axis) if known and axis is not None else traced)
+            here = (now[0], now[1])
+            out = sizer(resize, here) if resize.kind == "dynopool2d" else resize.output(here)
+            for axis, traced, n in zip(resize.target, resize.out_size, out, strict=True):
+                if axis is not None and find(axis) not in sizes:
+                    sizes[find(axis)] = n - (traced - ref(axis))
+        return sizes
+
+
+def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
+    """(C, H, W) as a tuple of positive ints, else ValueError naming what was given."""
+    if (
+        isinstance(input_size, str)
+        or len(input_size) != 3
+        or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in input_size)
+    ):
+        raise ValueError(f"input_size must be three positive ints (channels, height, width), got {input_size!r}")
+    return (input_size[0], input_size[1], input_size[2])
+
+
+class _Recorder(TorchDispatchMode):
+    """Appends every operation that runs to the graph, and knows which value each live tensor object is."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        self.ids: dict[int, int] = {}
+        self.alive: list[Tensor] = []  # ids of objects are unique only while the objects live
+        self.stack: list[tuple[str, int]] = [("", 0)]
+
+    def add(self, tensor: Tensor, origin: str, name: str, dims: tuple[Dim, ...]) -> int:
+        value = Value(len(self.graph.values), tuple(tensor.shape), origin, name, dims)
+        self.graph.values.append(value)
+        self.alive.append(tensor)
+        self.ids[id(tensor)] = value.id
+        return value.id
+
+    def known(self, tensor: Tensor) -> int:
+        if id(tensor) in self.ids:
+            return self.ids[id(tensor)]
+        return self.add(tensor, "constant", "", constant_dims(tensor.shape))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
+        inputs = tuple(self.known(t) for t in tensors)
+        refs = tree_map_only(Tensor, lambda t: ValueRef(self.known(t)), (args, kwargs))
+
+        def to_meta(t: Tensor) -> Tensor:
+            return t if t.is_meta else t.to("meta")
+
+        if any(not t.is_meta for t in tensors):
+            args, kwargs = tree_map_only(Tensor, to_meta, (args, kwargs))
+        if "device" in kwargs and kwargs["device"] is not None:
+            kwargs = {**kwargs, "device": torch.device("meta")}
+        out = func(*args, **kwargs)
+        outs = [t for t in tree_flatten(out)[0] if isinstance(t, Tensor)]
+        path, call = self.stack[-1]
+        name = func._schema.name.replace("::", ".")
+        node = Node(
+            len(self.graph.nodes), name, refs[0], refs[1], inputs, (), path, call, torch.Tag.pointwise in func.tags
+        )
+        self.graph.nodes.append(node)
+        node.outputs = tuple(self.add(t, "op", "", ()) for t in outs)
+        annotate(self.graph, node)
+        return out
+
+
+def _standalone_size(pool: DynOPool2d) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]:
+    """A hook that gives a hand-placed pool its size from the real alpha, which tracing replaces by a meta tensor."""
+    alphas = host_alphas([pool])[0]
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if kwargs.get("size") is None and len(args) < 2:
+            h, w = args[0].shape[-2:]
+            kwargs = {**kwargs, "size": (output_size(h, alphas[0]), output_size(w, alphas[1]))}
+        return args, kwargs
+
+    return hook
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    training = [m for m in model.modules() if m.training]
+    for m in training:
+        m.training = False
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+@contextmanager
+def _paths(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
+    calls = recorder.graph.calls
+
+    def enter(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any) -> None:
+            recorder.stack.append((path, calls.get(path, 0)))
+            calls[path] = calls.get(path, 0) + 1
+
+        return hook
+
+    def leave(module: nn.Module, args: Any, out: Any) -> None:
+        recorder.stack.pop()
+
+    handles = []
+    for path, module in model.named_modules():
+        if path:
+            handles.append(module.register_forward_pre_hook(enter(path), prepend=True))
+            # before the module's own forward hooks, so that a resize hooked behind it is not counted as part of it
+            handles.append(module.register_forward_hook(leave, prepend=True))
+        if isinstance(module, DynOPool2d):
+            handles.append(module.register_forward_pre_hook(_standalone_size(module), with_kwargs=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _meta_state(model: nn.Module) -> Mapping[str, Tensor]:
+    made: dict[int, Tensor] = {}
+    state: dict[str, Tensor] = {}
+    for source in (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)):
+        for name, t in source:
+            if id(t) not in made:
+                made[id(t)] = torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta")
+            state[name] = made[id(t)]
+    return state
+
+
+def trace(model: nn.Module, input_size: Sequence[int]) -> Graph:
+    """Run `model` once on meta tensors and record what executes, at no memory and without touching the model.
+
+    Args:
+        model: any module that takes one image batch. It runs in eval mode; its mode is restored afterwards.
+        input_size: (C, H, W) in pixels; the pass uses a batch of one.
+
+    Raises:
+        ValueError: for a bad `input_size`, or when the model cannot run at it.
+    """
+    size = check_input_size(input_size)
+    graph = Graph(size)
+    recorder = _Recorder(graph)
+    state = _meta_state(model)
+    dtype = next((t.dtype for t in state.values() if t.dtype.is_floating_point), torch.float32)
+    x = torch.empty((1, *size), dtype=dtype, device="meta")
+    tree = resolution_tree(model)
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_eval_mode(model))
+        if tree is not None:
+            stack.enter_context(tree.at(size[1:]))
+        stack.enter_context(_paths(model, recorder))
+        for name, t in state.items():
+            recorder.add(t, "parameter", name, constant_dims(t.shape))
+        graph.input_id = recorder.add(x, "input", "input", input_dims(graph.classes, x.shape))
+        stack.enter_context(recorder)
+        try:
+            functional_call(model, dict(state), (x,))
+        except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
+            where = recorder.stack[-1][0] or type(model).__name__
+            raise ValueError(
+                f"the model cannot run at input_size={size}: {type(error).__name__} in {where}: {error}"
+            ) from error
+    return graph

@@ -1,0 +1,260 @@
+"""Multiply-accumulates of a model, and their differentiable form as a loss (DynOPool, Eq. 7 and 8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .graph import Graph, check_input_size, trace
+from .pool import DynOPool2d, host_alphas
+from .resolution import ResolutionTree, resolution_tree
+from .sizes import output_size
+
+__all__ = ["GMACsLoss", "LayerMacs", "MacsReport", "count_macs", "macs_at"]
+
+AlphaPair = tuple[float, float]
+
+# Operations that move or rename data: nothing to count, nothing to report.
+_LAYOUT = frozenset(
+    f"aten.{name}"
+    for name in (
+        "view _unsafe_view reshape _reshape_alias permute transpose t expand unsqueeze squeeze select slice clone detach "
+        "alias contiguous _to_copy copy_ cat stack split split_with_sizes constant_pad_nd empty zeros ones arange full "
+        "lift_fresh unbind"
+    ).split()
+)
+
+
+@dataclass(frozen=True)
+class LayerMacs:
+    """MACs of one module's own operations; `kinds` names the ATen operations."""
+
+    name: str
+    kinds: tuple[str, ...]
+    macs: int
+
+
+@dataclass(frozen=True)
+class MacsReport:
+    """MACs of a model for one image: `total`, per layer in order of execution, and what was not counted.
+
+    `not_counted` says how often each operation without a count ran (normalisations, activations, pools and resizes).
+    """
+
+    input_size: tuple[int, int, int]
+    total: int
+    layers: tuple[LayerMacs, ...]
+    not_counted: Mapping[str, int]
+
+    @property
+    def gmacs(self) -> float:
+        """Total in units of 1e9 MACs."""
+        return self.total / 1e9
+
+    def to_dict(self) -> dict[str, Any]:
+        layers = [{"name": r.name, "kinds": list(r.kinds), "macs": r.macs} for r in self.layers]
+        return {
+            "input_size": list(self.input_size),
+            "total": self.total,
+            "layers": layers,
+            "not_counted": dict(self.not_counted),
+        }
+
+    def __str__(self) -> str:
+        width = max([len(r.name) for r in self.layers] + [5])
+        lines = [f"{'layer':<{width}}  {'MACs':>15}  share"]
+        lines += [f"{r.name:<{width}}  {r.macs:>15,}  {r.macs / max(self.total, 1):6.1%}" for r in self.layers]
+        lines.append(f"{'total':<{width}}  {self.total:>15,}  ({self.gmacs:.3f} GMACs)")
+        if self.not_counted:
+            lines.append("not counted: " + ", ".join(f"{k} x{v}" for k, v in sorted(self.not_counted.items())))
+        return "\n".join(lines)
+
+
+def count_macs(model: nn.Module, input_size: Sequence[int]) -> MacsReport:
+    """MACs of the convolutions and matrix products of one forward pass of one image, at the model's current sizes.
+
+    Half of what `torch.utils.flop_counter` counts. Resizes are not convolutions: they stand under `not_counted`.
+
+    Args:
+        model: any module; it is traced on meta tensors and left untouched.
+        input_size: (C, H, W) in pixels.
+
+    Raises:
+        ValueError: for a bad `input_size`, or when the model cannot run at it.
+    """
+    graph = trace(model, input_size)
+    by_path: dict[str, list[Any]] = {}
+    for mac in graph.macs:
+        by_path.setdefault(mac.path, []).append(mac)
+    layers = tuple(
+        LayerMacs(path, tuple(dict.fromkeys(m.kind for m in rows)), sum(m.macs for m in rows))
+        for path, rows in by_path.items()
+    )
+    counted = {m.node for m in graph.macs}
+    rest: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.index not in counted and node.op not in _LAYOUT:
+            rest[node.op] = rest.get(node.op, 0) + 1
+    return MacsReport(graph.input_size, sum(r.macs for r in layers), layers, rest)
+
+
+def macs_at(graph: Graph, sizes: Mapping[int, int]) -> int:
+    """MACs when the axis classes have other sizes than at tracing (`Graph.axis_sizes`): Eq. 7 with each layer's own map.
+
+    The map of a layer is its resolution plus the pixels that padding or a valid convolution adds to it.
+    """
+    classes = graph.classes
+    total = 0
+    for mac in graph.macs:
+        now, then = mac.macs, 1
+        for axis, traced in mac.axes:
+            root = classes.find(axis)
+            if root in sizes:
+                now *= sizes[root] + traced - classes.reference(axis)
+                then *= traced
+        total += now // then
+    return total
+
+
+@dataclass
+class Ceiling:
+    """A hard limit on MACs at one input size, as the resolution tree asks for it."""
+
+    graph: Graph
+    tree: ResolutionTree
+    limit: float  # MACs
+
+    def allows(self, alphas: Sequence[AlphaPair]) -> bool:
+        sizes = self.graph.axis_sizes(self.tree.sizer(self.graph.input_size[1:], alphas))
+        return macs_at(self.graph, sizes) <= self.limit
+
+
+class GMACsLoss:
+    """The model's GMACs at its learned sizes, as a scalar that carries a gradient to every alpha (Eq. 7, 8).
+
+    MACs_l = MACs_l(0) * (H_l W_l) / (H_l(0) W_l(0)), summed over the convolutions and matrix products. The value is exact
+    for the rounded sizes in use; the gradient is that of the continuous surrogate, in which a resolution's size is
+    its parent's divided by alpha without rounding or floor (`surrogate()`).
+
+    The model is traced once, at construction; a call costs a few operations on vectors of one entry per resolution.
+
+    Args:
+        model: a converted model, or one with hand-placed `DynOPool2d`.
+        input_size: (C, H, W) in pixels at which the work is counted.
+
+    Raises:
+        ValueError: if the model has no learned resolution, or cannot run at `input_size`.
+
+    Example:
+        >>> import dynpool
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), dynpool.DynOPool2d(), nn.Conv2d(8, 8, 3, padding=1))
+        >>> loss = dynpool.GMACsLoss(model, (3, 32, 32))
+        >>> round(float(loss()) * 1e9)  # 32*32*8*27 + 16*16*8*72
+        368640
+    """
+
+    def __init__(self, model: nn.Module, input_size: Sequence[int]) -> None:
+        self.input_size = check_input_size(input_size)
+        self.tree = resolution_tree(model)
+        modules = dict(model.named_modules())
+        if self.tree is not None:
+            self.pools = self.tree.pools
+        else:
+            self.pools = [m for m in modules.values() if isinstance(m, DynOPool2d) and m.alpha is not None]
+        if not self.pools:
+            raise ValueError(f"GMACsLoss: {type(model).__name__} has no learned resolution")
+        self.graph = trace(model, self.input_size)
+        self._modules = modules
+        self._value: tuple[Any, float] | None = None
+        self._build()
+
+    def _build(self) -> None:
+        """Continuous size of each class = base / product of alphas; MACs = sum of coefficients times products of sizes."""
+        graph, find, ref = self.graph, self.graph.classes.find, self.graph.classes.reference
+        column = {id(p.shared_alpha()): 2 * i for i, p in enumerate(self.pools)}
+        base: dict[int, float] = {}
+        powers: dict[int, list[int]] = {}
+        for dim in graph.values[graph.input_id].dims[-2:]:
+            if dim.axis is not None:
+                base[find(dim.axis)], powers[find(dim.axis)] = float(dim.size), []
+        for resize in graph.resizes:
+            pool = self._modules.get(resize.path)
+            for axis in (0, 1):
+                source, target = resize.source[axis], resize.target[axis]
+                if target is None or find(target) in base:
+                    continue
+                known = source is not None and find(source) in base
+                above = base[find(source)] if known and source is not None else float(resize.in_size[axis])
+                steps = list(powers[find(source)]) if known and source is not None else []
+                if resize.kind == "dynopool2d":
+                    slot = self.tree.slots[resize.path] if self.tree is not None else None
+                    if not isinstance(pool, DynOPool2d):  # resized to a size that is not learned
+                        above, steps = float(resize.out_size[axis]), []
+                    else:
+                        above *= slot.multiple[axis] if slot is not None else 1
+                        steps.append(column[id(pool.shared_alpha())] + axis)
+                else:
+                    above *= resize.out_size[axis] / resize.in_size[axis]
+                base[find(target)], powers[find(target)] = above, steps
+        row = {c: i for i, c in enumerate(base)}
+        exponents = torch.zeros(len(row) + 1, 2 * len(self.pools), dtype=torch.float64)
+        for c, steps in powers.items():
+            for s in steps:
+                exponents[row[c], s] += 1
+        terms: dict[tuple[tuple[int, int], ...], float] = {}
+        for mac in graph.macs:
+            factors = [(row[find(a)], n - ref(a), n) for a, n in mac.axes if find(a) in row]
+            key = tuple((r, offset) for r, offset, _ in factors)
+            terms[key] = terms.get(key, 0.0) + mac.macs / math.prod(n for _, _, n in factors)
+        width = max([len(k) for k in terms] + [1])
+        constant = len(row)  # a row whose size is always 1
+        rows = [[r for r, _ in k] + [constant] * (width - len(k)) for k in terms]
+        offsets = [[float(o) for _, o in k] + [0.0] * (width - len(k)) for k in terms]
+        self._base = torch.tensor([*base.values(), 1.0], dtype=torch.float64)
+        self._exponents = exponents
+        self._rows = torch.tensor(rows, dtype=torch.long)
+        self._offsets = torch.tensor(offsets, dtype=torch.float64)
+        self._coefficients = torch.tensor(list(terms.values()), dtype=torch.float64) / 1e9
+
+    def _to(self, device: torch.device) -> None:
+        if self._base.device != device:
+            for name in ("_base", "_exponents", "_rows", "_offsets", "_coefficients"):
+                setattr(self, name, getattr(self, name).to(device))
+
+    def surrogate(self) -> Tensor:
+        """GMACs at the continuous sizes H / alpha: a float64 scalar whose gradient is the loss's."""
+        alphas = torch.cat([p.shared_alpha() for p in self.pools])
+        self._to(alphas.device)
+        sizes = self._base * torch.exp(-(self._exponents @ alphas.double().log()))
+        return (self._coefficients * (sizes[self._rows] + self._offsets).prod(dim=1)).sum()
+
+    def value(self) -> float:
+        """GMACs at the rounded sizes in use, on the host; recomputed only if an alpha changed."""
+        key = tuple((p.shared_alpha().data_ptr(), p.shared_alpha()._version) for p in self.pools)
+        if self._value is None or self._value[0] != key:
+            hw = self.input_size[1:]
+            if self.tree is not None:
+                sizer = self.tree.sizer(hw)
+            else:
+                host = dict(zip((id(p.shared_alpha()) for p in self.pools), host_alphas(self.pools), strict=True))
+
+                def sizer(resize: Any, size: tuple[int, int]) -> tuple[int, int]:
+                    pool = self._modules[resize.path]
+                    if not isinstance(pool, DynOPool2d):
+                        raise TypeError(f"{resize.path} is a {type(pool).__name__}, not a resizer")
+                    a = host[id(pool.shared_alpha())]
+                    return output_size(size[0], a[0]), output_size(size[1], a[1])
+
+            self._value = (key, macs_at(self.graph, self.graph.axis_sizes(sizer)) / 1e9)
+        return self._value[1]
+
+    def __call__(self) -> Tensor:
+        """GMACs as a float32 scalar tensor on the alphas' device."""
+        smooth = self.surrogate()
+        return (smooth + (self.value() - smooth.detach())).float()

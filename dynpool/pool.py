@@ -1,0 +1,218 @@
+"""DynOPool2d: the module around the operator, and how its learned strides travel between device and host."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import sizes
+from .functional import Reduce, check_reduce, dynopool2d
+
+__all__ = ["DynOPool", "DynOPool2d", "constrain_pools", "host_alphas", "set_alpha"]
+
+Pair = tuple[float, float]
+
+
+class DynOPool2d(nn.Module):
+    """Pooling with a learned stride per axis (Jang et al., CVPR 2022); see :func:`dynpool.functional.dynopool2d`.
+
+    Shape: (N, C, H, W) or (C, H, W) to the same with (H_out, W_out).
+
+    Args:
+        alpha: initial stride in input pixels per output pixel, one number or (height, width). Learned as the float32
+            parameter ``alpha`` of shape (2,), which stays float32 whatever the module is cast to. Not used if
+            ``tied_to`` is given.
+        reduce: "max", "mean" or "sample".
+        bounds: lowest and highest scale factor (output size / input size) of an axis. Not used if ``tied_to`` is given.
+        tied_to: another DynOPool2d whose alpha and bounds this one uses; then ``alpha`` is None here. The other module
+            is not registered as a child.
+
+    Raises:
+        ValueError: if alpha is not finite and positive or is outside the bounds, or reduce or bounds are out of range.
+        TypeError: if ``tied_to`` is not a DynOPool2d.
+
+    The host must know alpha to size the output. It is read only where ``forward`` is given no size, and from an
+    accelerator only when it has changed (writing through ``alpha.data`` there goes unseen: use :func:`set_alpha` or
+    ``alpha.copy_`` under ``torch.no_grad()``). What is read is brought into the bounds, in the parameter too.
+    """
+
+    alpha: nn.Parameter | None
+
+    def __init__(
+        self,
+        alpha: float | Sequence[float] = 2.0,
+        *,
+        reduce: Reduce = "max",
+        bounds: Pair = (1 / 8, 2.0),
+        tied_to: DynOPool2d | None = None,
+    ) -> None:
+        super().__init__()
+        check_reduce(reduce)
+        self.reduce: Reduce = reduce
+        if tied_to is not None and not isinstance(tied_to, DynOPool2d):
+            raise TypeError(f"tied_to is a {type(tied_to).__name__}: expected a DynOPool2d or None")
+        # a tuple, so that the other module does not become a child of this one
+        self._tied: tuple[DynOPool2d, ...] = () if tied_to is None else (tied_to.root(),)
+        self._bounds = sizes.check_bounds(bounds)
+        self._accepted: Pair = _pair(alpha, self._bounds)
+        self._stamp: tuple[Any, ...] | None = None  # identifies the tensor contents that _accepted was read from
+        self._jump = False  # whether the next value is taken whole: it was loaded, not learned
+        if tied_to is None:
+            self.alpha = nn.Parameter(torch.tensor(self._accepted, dtype=torch.float32))
+        else:
+            self.register_parameter("alpha", None)
+
+    def root(self) -> DynOPool2d:
+        """The module that owns the alpha used here: itself unless tied."""
+        return self._tied[0] if self._tied else self
+
+    def shared_alpha(self) -> nn.Parameter:
+        """The parameter used here: its own, or that of the module it is tied to."""
+        alpha = self.root().alpha
+        if alpha is None:
+            raise RuntimeError("this DynOPool2d has lost its parameter alpha")
+        return alpha
+
+    @property
+    def bounds(self) -> Pair:
+        """Lowest and highest scale factor (output size / input size) of an axis."""
+        return self.root()._bounds
+
+    @bounds.setter
+    def bounds(self, bounds: Pair) -> None:
+        self.root()._bounds = sizes.check_bounds(bounds)
+
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Resize x to ``size`` (H_out, W_out), or without it to the size that alpha gives."""
+        alpha = self.shared_alpha()
+        if size is None and not torch.compiler.is_compiling():
+            constrain_pools([self], trust=None)
+            alpha_h, alpha_w = self.root()._accepted
+            size = sizes.output_size(x.shape[-2], alpha_h), sizes.output_size(x.shape[-1], alpha_w)
+        return dynopool2d(x, alpha, reduce=self.reduce, size=size)
+
+    def extra_repr(self) -> str:
+        """Alpha, the reduction and the bounds, as shown by print."""
+        alpha = self.shared_alpha()
+        values = ", ".join(f"{value:.4g}" for value in alpha.tolist()) if not alpha.is_meta else "meta"
+        tied = ", tied" if self._tied else ""
+        return f"alpha=({values}), reduce={self.reduce!r}, bounds=({self.bounds[0]:g}, {self.bounds[1]:g}){tied}"
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DynOPool2d:
+        """Move as told, but keep the dtype: half precision is too coarse for steps of alpha."""
+
+        def keep_dtype(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        super()._apply(keep_dtype, recurse)
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._jump = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_stamp": None}
+
+
+DynOPool = DynOPool2d
+
+
+def host_alphas(pools: Sequence[DynOPool2d]) -> list[Pair]:
+    """The (height, width) alphas of the pools as floats, read from the device in at most one copy.
+
+    Only what may have changed since it was last read is copied; tied pools share a read. Nothing is projected: values
+    are what the parameters hold.
+    """
+    roots = {id(pool.root()): pool.root() for pool in pools}
+    known = {key: root._accepted for key, root in roots.items()}
+    known.update(_read([root for root in roots.values() if _may_have_changed(root)]))
+    return [known[id(pool.root())] for pool in pools]
+
+
+def constrain_pools(pools: Sequence[DynOPool2d], *, trust: float | None = 0.1) -> bool:
+    """Bring the alphas of the pools back to finite, positive values within bounds; to be called after each step.
+
+    One device-to-host copy for all pools, none if nothing has changed; only what the projection changes is written
+    back. Idempotent.
+
+    Args:
+        pools: the modules; tied ones count once.
+        trust: largest relative change of a size since the last call (see :func:`dynpool.sizes.project_alpha`), or None
+            for no limit. A value that was loaded or set is taken whole.
+
+    Returns:
+        whether any alpha is different from what it was at the last call.
+    """
+    roots = {id(pool.root()): pool.root() for pool in pools}
+    found = _read([root for root in roots.values() if _may_have_changed(root)])
+    changed = False
+    for key, values in found.items():
+        root = roots[key]
+        limit = None if root._jump else trust
+        accepted = tuple(
+            _float32(sizes.project_alpha(value, previous, root._bounds, limit))
+            for value, previous in zip(values, root._accepted, strict=True)
+        )
+        changed |= accepted != root._accepted
+        _accept(root, (accepted[0], accepted[1]), write=accepted != values)
+    return changed
+
+
+def set_alpha(pool: DynOPool2d, alpha: float | Sequence[float]) -> None:
+    """Set the alpha that a pool uses to one number or (height, width), free of the trust region.
+
+    Raises:
+        ValueError: if it is not finite and positive or is outside the pool's bounds.
+    """
+    _accept(pool.root(), _pair(alpha, pool.bounds), write=True)
+
+
+def _accept(root: DynOPool2d, values: Pair, *, write: bool) -> None:
+    alpha = root.shared_alpha()
+    if write:
+        with torch.no_grad():
+            alpha.copy_(torch.tensor(values, dtype=alpha.dtype))
+    root._accepted = values
+    root._stamp = _stamp(alpha)
+    root._jump = False
+
+
+def _stamp(alpha: Tensor) -> tuple[Any, ...]:
+    return id(alpha), alpha.data_ptr(), alpha._version
+
+
+def _may_have_changed(root: DynOPool2d) -> bool:
+    """Whether a read is due. On the CPU it always is: it stalls nothing, and sees writes through ``.data`` as well."""
+    alpha = root.shared_alpha()
+    return alpha.device.type == "cpu" or root._stamp != _stamp(alpha)
+
+
+def _read(roots: Sequence[DynOPool2d]) -> dict[int, Pair]:
+    """The values of the roots' alphas by the roots' ids, in one copy."""
+    if not roots:
+        return {}
+    with torch.no_grad():
+        values = torch.stack([root.shared_alpha() for root in roots]).tolist()
+    return {id(root): (pair[0], pair[1]) for root, pair in zip(roots, values, strict=True)}
+
+
+def _float32(value: float) -> float:
+    return float(torch.tensor(value, dtype=torch.float32))
+
+
+def _pair(alpha: float | Sequence[float], bounds: Pair) -> Pair:
+    """Alpha given by the user as two float32 values within the bounds."""
+    values = [alpha, alpha] if isinstance(alpha, (int, float)) else list(alpha)
+    low, high = (_float32(limit) for limit in sizes.alpha_range(bounds))
+    if len(values) != 2 or not all(math.isfinite(value) and low <= _float32(value) <= high for value in values):
+        raise ValueError(
+            f"alpha={alpha!r}: expected one or two (height, width) numbers from {low:g} to {high:g}, "
+            f"the strides that bounds={bounds} on the scale factor allow"
+        )
+    return _float32(values[0]), _float32(values[1])

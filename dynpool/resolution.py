@@ -1,0 +1,349 @@
+"""The tree of resolutions of a converted model: learned alphas, and every size of a pass computed on the host from them.
+
+    size(child) = round(max(size(parent) / alpha, 1.5))
+
+The sizes are computed once, before the model runs, from the input's size down the tree; each resizer is handed its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from .pool import DynOPool2d, constrain_pools, host_alphas, set_alpha
+from .sizes import output_size
+
+__all__ = [
+    "GiveSize",
+    "Resolution",
+    "ResolutionNode",
+    "ResolutionTree",
+    "Slot",
+    "attach_tree",
+    "bounds_around",
+    "constrain",
+    "detach_tree",
+    "parameter_groups",
+    "resolution_tree",
+    "resolutions",
+    "set_sizes",
+]
+
+Pair = tuple[int, int]
+AlphaPair = tuple[float, float]
+
+_ATTRIBUTE = "_dynpool_tree"
+
+
+@dataclass
+class Slot:
+    """What one resizer resizes to: its resolution's size times `multiple` plus `offset` pixels, per axis."""
+
+    resolution: int
+    offset: Pair = (0, 0)
+    multiple: Pair = (1, 1)
+    size: Pair | None = None  # pixels, filled in before the model runs
+
+    def target(self, size: Pair) -> Pair:
+        h, w = (max(n * m + o, 1) for n, m, o in zip(size, self.multiple, self.offset, strict=True))
+        return (h, w)
+
+
+@dataclass
+class ResolutionNode:
+    """A node of the tree. Without a parent it is the input; its size follows from alpha, is fixed, or is derived."""
+
+    name: str
+    parent: int | None
+    reference: Pair  # size at the conversion, pixels
+    pool: DynOPool2d | None = None  # owns the alpha
+    fixed: Pair | None = None  # pinned to this size
+    derive: Callable[[Pair], Pair] | None = None  # follows from the parent by the arithmetic of a layer left alone
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """One learned resolution: `alpha` (the learned strides, float32, shape (2,): height, width), `parent`, `size`.
+
+    `parent` names the resolution it is resized from ("input": the model's input); `size` is (height, width) in pixels
+    of the last pass, or at the conversion's input size if there was none; None for a hand-placed pool.
+    """
+
+    name: str
+    alpha: nn.Parameter
+    parent: str | None
+    size: Pair | None
+
+
+class Budget(Protocol):
+    """A hard ceiling on the work of the whole model."""
+
+    def allows(self, alphas: Sequence[AlphaPair]) -> bool: ...
+
+
+class GiveSize:
+    """A forward pre-hook: hands a resizer the size of its resolution."""
+
+    def __init__(self, slot: Slot) -> None:
+        self.slot = slot
+
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, {**kwargs, "size": self.slot.size}
+
+
+@dataclass
+class ResolutionTree:
+    """All resolutions of a converted model, parents before children; node 0 is the input."""
+
+    input_size: tuple[int, int, int]
+    nodes: list[ResolutionNode] = field(default_factory=list)
+    slots: dict[str, Slot] = field(default_factory=dict)  # by the resizer's module path
+    trust: float = 0.1
+    budget: Budget | None = None
+    _key: Any = None
+    _sizes: list[Pair] = field(default_factory=list)
+    _accepted: list[AlphaPair] = field(default_factory=list)
+    _locked: bool = False
+
+    @property
+    def pools(self) -> list[DynOPool2d]:
+        """The resizers that own an alpha, in the order of the tree."""
+        return [n.pool for n in self.nodes if n.pool is not None]
+
+    def sizes_at(self, hw: Pair, alphas: Sequence[AlphaPair] | None = None) -> list[Pair]:
+        """Size in pixels of every node for an input of `hw` pixels, at the current or the given alphas."""
+        values = iter(host_alphas(self.pools) if alphas is None else alphas)
+        sizes: list[Pair] = []
+        for node in self.nodes:
+            if node.parent is None:
+                sizes.append(hw)
+                continue
+            above = sizes[node.parent]
+            if node.pool is not None:
+                a = next(values)
+                sizes.append((output_size(above[0], a[0]), output_size(above[1], a[1])))
+            elif node.fixed is not None:
+                sizes.append(node.fixed)
+            elif node.derive is not None:
+                sizes.append(node.derive(above))
+            else:
+                raise ValueError(f"resolution {node.name!r} has neither an alpha, a fixed size nor a rule")
+        return sizes
+
+    def sizer(self, hw: Pair, alphas: Sequence[AlphaPair] | None = None) -> Callable[[Any, Pair], Pair]:
+        """For `Graph.axis_sizes`: the output size of each resizer for an input of `hw` pixels."""
+        sizes = self.sizes_at(hw, alphas)
+
+        def size(resize: Any, _: Pair) -> Pair:
+            slot = self.slots[resize.path]
+            return slot.target(sizes[slot.resolution])
+
+        return size
+
+    def update(self, hw: Pair) -> None:
+        """Bring every slot up to date; reads the alphas only if they, or the input's size, changed since."""
+        if self._locked:
+            return
+        pools = self.pools
+        key = (hw, tuple((p.shared_alpha().data_ptr(), p.shared_alpha()._version) for p in pools))
+        if key == self._key:
+            return
+        self.constrain(trust=math.inf)  # a value written by hand or loaded is not an optimiser's step
+        self._fill(hw)
+        self._key = (hw, tuple((p.shared_alpha().data_ptr(), p.shared_alpha()._version) for p in pools))
+
+    def _fill(self, hw: Pair) -> None:
+        self._sizes = self.sizes_at(hw)
+        for slot in self.slots.values():
+            slot.size = slot.target(self._sizes[slot.resolution])
+
+    def constrain(self, trust: float | None = None) -> None:
+        """Project the alphas into bounds, trust region and budget; one read of the device, writes only what changed."""
+        pools = self.pools
+        constrain_pools(pools, trust=self.trust if trust is None else trust)
+        wanted = host_alphas(pools)
+        if self.budget is not None and self._accepted and not self.budget.allows(wanted):
+            low, high = 0.0, 1.0  # share of the step, in logarithms, that the budget still allows
+            for _ in range(20):
+                middle = (low + high) / 2
+                allowed = self.budget.allows(_between(self._accepted, wanted, middle))
+                low, high = (middle, high) if allowed else (low, middle)
+            wanted = _between(self._accepted, wanted, low) if low else self._accepted
+            for pool, values in zip(pools, wanted, strict=True):
+                set_alpha(pool, values)
+            wanted = host_alphas(pools)
+        self._accepted = wanted
+
+    @contextmanager
+    def at(self, hw: Pair) -> Iterator[None]:
+        """Slots filled for an input of `hw` pixels and left alone by passes meanwhile (tracing replaces the alphas)."""
+        self._fill(hw)
+        self._locked = True
+        try:
+            yield
+        finally:
+            self._locked = False
+            self._key = None
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """As a forward pre-hook of the model."""
+        for x in (*args, *kwargs.values()):
+            if isinstance(x, Tensor) and x.dim() >= 3:
+                self.update((x.shape[-2], x.shape[-1]))
+                return
+
+    @property
+    def sizes(self) -> list[Pair]:
+        """Sizes of the nodes in the last pass, or at the conversion's input size."""
+        current = self._key is not None and not self._locked
+        return self.sizes_at(self._key[0] if current else (self.input_size[1], self.input_size[2]))
+
+
+def bounds_around(alpha: AlphaPair) -> tuple[float, float]:
+    """The default bounds, widened where needed so that an alpha has a factor of two of room on both sides."""
+    return (min(1 / 8, 1 / (2 * max(alpha))), max(2.0, 2 / min(alpha)))
+
+
+def _between(a: Sequence[AlphaPair], b: Sequence[AlphaPair], share: float) -> list[AlphaPair]:
+    return [(p[0] * (q[0] / p[0]) ** share, p[1] * (q[1] / p[1]) ** share) for p, q in zip(a, b, strict=True)]
+
+
+def resolution_tree(model: nn.Module) -> ResolutionTree | None:
+    """The tree of a converted model, or None."""
+    tree = getattr(model, _ATTRIBUTE, None)
+    return tree if isinstance(tree, ResolutionTree) else None
+
+
+def attach_tree(model: nn.Module, tree: ResolutionTree) -> None:
+    """Make `model` compute its sizes from `tree` before each pass."""
+    setattr(model, _ATTRIBUTE, tree)
+    model.register_forward_pre_hook(tree, prepend=True, with_kwargs=True)
+    tree.constrain(trust=math.inf)
+
+
+def detach_tree(model: nn.Module) -> None:
+    """Undo `attach_tree` and every `GiveSize`."""
+    for module in model.modules():
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, GiveSize | ResolutionTree):
+                del module._forward_pre_hooks[key]
+                module._forward_pre_hooks_with_kwargs.pop(key, None)
+    if hasattr(model, _ATTRIBUTE):
+        delattr(model, _ATTRIBUTE)
+
+
+def resolutions(model: nn.Module) -> dict[str, Resolution]:
+    """The learned resolutions of a model by name (the module path of the layer that opens each), input to output.
+
+    Raises:
+        ValueError: if the model has no learned resolution.
+    """
+    tree = resolution_tree(model)
+    if tree is not None:
+        found = {}
+        for node, size in zip(tree.nodes, tree.sizes, strict=True):
+            if node.pool is not None and node.parent is not None:
+                found[node.name] = Resolution(node.name, node.pool.shared_alpha(), tree.nodes[node.parent].name, size)
+        return found
+    by_hand = {
+        name: Resolution(name, m.alpha, None, None)
+        for name, m in model.named_modules()
+        if isinstance(m, DynOPool2d) and m.alpha is not None
+    }
+    if not by_hand:
+        raise ValueError(f"{type(model).__name__} has no learned resolution: convert it, or place DynOPool2d in it")
+    return by_hand
+
+
+def constrain(model: nn.Module, *, trust: float | None = None) -> None:
+    """Bring every alpha of `model` back in bounds; call it after each optimiser step.
+
+    Reads all alphas in one copy, and only if one changed; writes back only those that must move: NaN and infinity return
+    to the last accepted value, a step beyond the trust region is cut to it (relative change of a size, default 0.1), and
+    the ceiling on GMACs of `convert(..., max_gmacs=...)` holds. Gradients are left alone. Before its next pass a converted
+    model applies all of it by itself but the trust region, so that a loaded or hand-written alpha is taken as it is.
+
+    Args:
+        model: a converted model, or one with hand-placed `DynOPool2d`; others are left as they are.
+        trust: largest relative change of an alpha since the last call; None keeps the model's.
+
+    Raises:
+        ValueError: if `trust` is not positive.
+    """
+    if trust is not None and not trust > 0:
+        raise ValueError(f"trust must be a positive number, got {trust!r}")
+    tree = resolution_tree(model)
+    if tree is not None:
+        tree.trust = tree.trust if trust is None else trust
+        tree.constrain()
+        return
+    pools = [m for m in model.modules() if isinstance(m, DynOPool2d) and m.alpha is not None]
+    constrain_pools(pools, trust=0.1 if trust is None else trust)
+
+
+def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
+    """Set the alphas of a converted model so that its resolutions have the given sizes at its input size.
+
+    Args:
+        model: a converted model.
+        sizes: {name: (height, width)} in pixels, for an input of the conversion's `input_size`; names as in
+            `resolutions(model)`. Those not named keep their alpha. A size outside a pool's bounds widens the bounds.
+
+    Raises:
+        ValueError: for a model that is not converted, an unknown name, or a size below 2 pixels.
+    """
+    tree = resolution_tree(model)
+    if tree is None:
+        raise ValueError(f"set_sizes needs a converted model, got a {type(model).__name__}: call dynpool.convert first")
+    names = [n.name for n in tree.nodes if n.pool is not None]
+    for name, size in sizes.items():
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"sizes names an unknown resolution {name!r}{hint} (known: {', '.join(names)})")
+        if len(size) != 2 or not all(isinstance(n, int) and n >= 2 for n in size):
+            raise ValueError(f"sizes[{name!r}] must be (height, width), ints of at least 2 pixels, got {size!r}")
+    values = host_alphas(tree.pools)
+    learned = [i for i, n in enumerate(tree.nodes) if n.pool is not None]
+    for k, i in enumerate(learned):  # parents first, so that each parent already has its wanted size
+        node = tree.nodes[i]
+        if node.name not in sizes or node.pool is None or node.parent is None:
+            continue
+        above = tree.sizes_at((tree.input_size[1], tree.input_size[2]), values)[node.parent]
+        want = sizes[node.name]
+        values[k] = (above[0] / want[0], above[1] / want[1])
+        low, high = bounds_around(values[k])
+        node.pool.bounds = (min(low, node.pool.bounds[0]), max(high, node.pool.bounds[1]))
+    for pool, alpha in zip(tree.pools, values, strict=True):
+        set_alpha(pool, alpha)
+    tree._accepted = host_alphas(tree.pools)
+
+
+def parameter_groups(
+    model: nn.Module, *, lr: float = 0.1, alpha_lr: float = 0.01, weight_decay: float = 5e-4
+) -> list[dict[str, Any]]:
+    """Optimiser groups of a model: its weights, and its alphas with a learning rate of their own and no weight decay.
+
+    Alphas are found by module type, so hand-placed pools count too; without any there is one group only.
+
+    Raises:
+        ValueError: for a negative or non-finite `lr`, `alpha_lr` or `weight_decay`.
+    """
+    for name, value in (("lr", lr), ("alpha_lr", alpha_lr), ("weight_decay", weight_decay)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
+    alphas = [m.alpha for m in model.modules() if isinstance(m, DynOPool2d) and m.alpha is not None]
+    mine = {id(a) for a in alphas}
+    weights = [p for p in model.parameters() if id(p) not in mine]
+    groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}]
+    if alphas:
+        groups.append({"params": alphas, "lr": alpha_lr, "weight_decay": 0.0, "name": "alphas"})
+    return groups

@@ -1,0 +1,1 @@
+"""The comparative training run: config, data, models, methods, loop, checkpoints."""

@@ -1,0 +1,82 @@
+"""The errors of a training run: everything a user can meet and correct, in one place.
+
+`TrainingError` is the base of all of them, so that a caller (the command line) shows one line and no traceback.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DamagedCheckpointError",
+    "DataError",
+    "DiskFullError",
+    "DivergedError",
+    "ForeignCheckpointError",
+    "RunFolderError",
+    "TrainingError",
+    "UnwritableError",
+    "writing",
+]
+
+
+class TrainingError(Exception):
+    """Base of every error of the training package that a user can correct."""
+
+
+class ConfigError(TrainingError, ValueError):
+    """A configuration names an unknown key or gives a value that is not allowed."""
+
+
+class DataError(TrainingError, ValueError):
+    """A dataset is missing, incomplete or cannot be decoded."""
+
+
+class RunFolderError(TrainingError, RuntimeError):
+    """A run folder is already in use, or holds another run than the one asked for."""
+
+
+class UnwritableError(TrainingError, RuntimeError):
+    """A file or folder of a run cannot be written."""
+
+
+class DiskFullError(UnwritableError):
+    """The disk (or the user's quota) is full."""
+
+
+class CheckpointError(TrainingError, RuntimeError):
+    """A checkpoint cannot be used."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint is truncated or its contents do not match their checksums."""
+
+
+class ForeignCheckpointError(CheckpointError):
+    """A file is not a checkpoint of this program, or is one of another model."""
+
+
+class DivergedError(TrainingError, RuntimeError):
+    """The training loss is no longer finite."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an `OSError` raised while `path` is written into an error that says what to do.
+
+    Raises:
+        DiskFullError: no space left on the device, or quota exceeded.
+        UnwritableError: any other failure to create or write the file.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"cannot write {path}: {reason}; free some space, then continue with --resume (nothing saved is lost)"
+            ) from error
+        raise UnwritableError(f"cannot write {path}: {reason}; choose a writable folder with --out") from error
