@@ -21,6 +21,12 @@ __all__ = ["Comparison", "MethodRow", "RunRow", "Spread", "compare_runs"]
 
 Pair = tuple[float, float]
 
+# The keys of config.yaml in which compared runs may differ: what is compared, and where and how it ran.
+MAY_DIFFER = frozenset(
+    {"name", "method", "seed", "out", "device", "threads", "checkpoint_every"}
+    | {"data.root", "data.download", "data.cache"}
+)
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -159,7 +165,7 @@ class Comparison:
         }
 
     def to_csv(self) -> str:
-        """The comparison as CSV text: a line per method (kind 'method', mean and _std), then one per run (kind 'run')."""
+        """The comparison as CSV text: a line per method (kind 'method', with _std), then one per run (kind 'run')."""
         return _summary(self)
 
     def plot(self) -> dict[str, Figure]:
@@ -284,10 +290,10 @@ def _notes(runs: Sequence[Run], methods: Sequence[MethodRow]) -> list[str]:
         for run in runs
         if not run.finished
     ]
-    # What a run is trained on must agree everywhere; the network's sizes are what the methods differ in.
-    for key in ("data", "model", "input_size", "epochs"):
-        values = dict.fromkeys(json.dumps(run.config.get(key), sort_keys=True, default=str) for run in runs)
-        if len(values) > 1:
+    settings = [_flat(run.config) for run in runs]
+    for key in dict.fromkeys(key for setting in settings for key in setting):
+        values = dict.fromkeys(str(setting.get(key)) for setting in settings)
+        if len(values) > 1 and key not in MAY_DIFFER:
             notes.append(f"the runs differ in {key} ({' / '.join(values)}): not like with like")
     for row in methods:
         twice = sorted({seed for seed in row.seeds if row.seeds.count(seed) > 1})
@@ -295,6 +301,17 @@ def _notes(runs: Sequence[Run], methods: Sequence[MethodRow]) -> list[str]:
     if len({tuple(sorted(row.seeds)) for row in methods}) > 1:
         notes.append("the methods were not run with the same seeds")
     return notes
+
+
+def _flat(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """The settings of all sections as 'section.key'."""
+    flat: dict[str, object] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _percent(accuracy: Spread) -> str:

@@ -38,11 +38,10 @@ INK, FAINT = "#1a1a1a", "#8a8a8a"
 WIDTH = 9.0
 SMALL, NORMAL, LARGE = 9.5, 10.5, 11.5
 MOST_ROWS = 4  # networks of different sizes drawn for one method
-MOST_COLUMNS = 11  # feature maps side by side, before the drawing goes on below
 
 
 def draw(runs: Sequence[Run]) -> dict[str, Figure]:
-    """All figures of the comparison by name, in the order a report shows them; no 'alphas' if no run learns its sizes."""
+    """All figures of the comparison by name, in a report's order; no 'alphas' if no run learns its sizes."""
     figures = {"accuracy_vs_gmacs": plot_tradeoff(runs), "sizes": plot_sizes(runs), "i_min": plot_i_min(runs)}
     if any(run.last.alphas for run in runs):
         figures["alphas"] = plot_alphas(runs)
@@ -99,8 +98,9 @@ def plot_tradeoff(runs: Sequence[Run]) -> Figure:
             zorder=5,
         )
         handles.append(Line2D([], [], ls="", marker=marker, ms=10, color=color, label=_plain(method)))
-    handles.append(Line2D([], [], ls="", marker="o", ms=7, color=FAINT, alpha=0.6, label="one run"))
-    handles.append(Line2D([], [], ls="", marker="o", ms=11, color=FAINT, label="mean ± std"))
+    if _several(runs):
+        handles.append(Line2D([], [], ls="", marker="o", ms=7, color=FAINT, alpha=0.6, label="one run"))
+        handles.append(Line2D([], [], ls="", marker="o", ms=11, color=FAINT, label="mean ± std"))
     if not all(run.finished for run in runs):
         handles.append(Line2D([], [], ls="", marker="o", ms=7, mfc="none", mec=FAINT, label="unfinished run"))
     axes.margins(0.12)
@@ -129,15 +129,17 @@ def plot_i_min(runs: Sequence[Run]) -> Figure:
     colors = method_colors(runs)
     for axis, panel in enumerate(panels):
         title = ("along the height", "along the width")[axis]
-        _axes(panel, "epoch", "I_min (pixels)" if axis == 0 else "", title)
+        _axes(panel, "epoch", r"$I_\mathrm{min}$ (pixels)" if axis == 0 else "", title)
         for method, color in colors.items():
             mine = [run for run in runs if run.method == method]
             _curves(panel, mine, _i_min_along(axis), color)
         for extent in sorted({run.input_size[1 + axis] for run in runs}):
-            panel.axhline(extent, color=INK, lw=1.4, ls=(0, (5, 3)), zorder=1)
+            panel.axhline(extent, color=INK, lw=1.4, ls=(0, (5, 3)), zorder=5)
         panel.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-        if not any(math.isfinite(row.i_min[axis]) for run in runs for row in run.history):
-            panel.text(0.5, 0.5, "infinite throughout", transform=panel.transAxes, ha="center", fontsize=NORMAL)
+        infinite = {run.method for run in runs for row in run.history if not math.isfinite(row.i_min[axis])}
+        if infinite:
+            text = "not drawn where infinite: " + _plain(", ".join(sorted(infinite)))
+            panel.text(0.98, 0.97, text, transform=panel.transAxes, ha="right", va="top", fontsize=SMALL, color=INK)
     # A line that lies on the edge of the axes is hard to see: leave some room on both sides of it.
     low, high = panels[0].get_ylim()
     panels[0].set_ylim(max(0.0, low - 0.04 * (high - low)), high + 0.04 * (high - low))
@@ -157,7 +159,8 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
     if not names:
         raise ValueError("no run has alphas: there is nothing to draw")
     colors = method_colors(runs)
-    columns = min(len(names), 3 if len(names) <= 9 else 4)
+    columns = min(len(names), 3 if len(names) in (5, 6, 9) else 4)
+    titles = _distinct(names)
     rows = math.ceil(len(names) / columns)
     figure = Figure(figsize=(WIDTH, 0.7 + 2.5 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -167,7 +170,12 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
             continue
         below = index + columns >= len(names)
         name = names[index]
-        _axes(panel, "epoch" if below else "", "alpha" if index % columns == 0 else "", _short(name, 84 // columns))
+        _axes(
+            panel,
+            "epoch" if below else "",
+            "alpha" if index % columns == 0 else "",
+            _short(titles[index], 84 // columns),
+        )
         panel.tick_params(labelbottom=below)
         for method, color in colors.items():
             mine = [run for run in learned if run.method == method and name in run.last.alphas]
@@ -195,28 +203,28 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
     """
     rows = _size_rows(runs)
     colors = method_colors(runs)
-    human = next((list(run.last.sizes.values()) for run in runs if run.method == "human"), None)
-    longest = max(len(sizes) for _, sizes, _ in rows)
-    per_block = min(longest, MOST_COLUMNS)
-    left, gap, label = 1.45, 0.14, 0.58
-    everything = [size for _, sizes, _ in rows for size in sizes] + (human or [])
-    scale = 1.15 / max(height for height, _ in everything)
-
-    def widest(column: int) -> int:
-        networks = [*(sizes for _, sizes, _ in rows), *([human] if human else [])]
-        return max((sizes[column][1] for sizes in networks if column < len(sizes)), default=0)
-
+    human = next((list(run.last.sizes.values()) for run in runs if run.method == "human"), [])
+    networks = [*(sizes for _, sizes, _ in rows), human]
+    longest = max(map(len, networks))
+    # In inches: the words to the left, the least width of a column (its label must fit), the space between columns.
+    left = min(2.3, 0.35 + 0.115 * max(len("unfinished"), *(len(method) for _, _, method in rows)))
+    label = 0.1 * max(len(f"{height}×{width}") for sizes in networks for height, width in sizes)
+    gap, space = 0.16, WIDTH - left - 0.15
+    names, label = _column_names(runs, longest, label, (space + gap) / longest - gap)
+    per_block = max(1, min(longest, int((space + gap) / (label + gap))))
     blocks = [range(start, min(start + per_block, longest)) for start in range(0, longest, per_block)]
+    widest = [max(sizes[column][1] for sizes in networks if column < len(sizes)) for column in range(longest)]
 
     def needed(scale: float) -> float:
-        return max(sum(max(widest(column) * scale, label) + gap for column in block) for block in blocks)
+        return max(sum(max(widest[column] * scale, label) + gap for column in block) - gap for block in blocks)
 
-    while needed(scale) > WIDTH - left - 0.1 and needed(scale) > per_block * (label + gap) + 1e-6:
+    scale = 1.35 / max(height for sizes in networks for height, _ in sizes)
+    while needed(scale) > space and scale * max(widest) > label:
         scale *= 0.97
-    names = _column_names(runs, longest)
+    gap += max(0.0, min(0.5, (space - needed(scale)) / max(1, per_block - 1)))
     tallest = {
         (row, block.start): max(
-            (size[0] * scale for network in (sizes, human or []) for size in network[block.start : block.stop]),
+            (size[0] * scale for network in (sizes, human) for size in network[block.start : block.stop]),
             default=0.0,
         )
         for row, (_, sizes, _) in enumerate(rows)
@@ -233,20 +241,23 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
     for block in blocks:
         centers, x = {}, left
         for column in block:
-            width = max(widest(column) * scale, label)
+            width = max(widest[column] * scale, label)
             centers[column] = x + width / 2
             x += width + gap
-            text = _short(names[column], max(7, int(width / 0.085)))
+            text = _plain(names[column])
             axes.text(centers[column], y + 0.2, text, ha="center", va="center", fontsize=SMALL, color="#555555")
         y += 0.42
         for row, (words, sizes, method) in enumerate(rows):
             middle = y + (heights[row, block.start] - 0.42) / 2
             if block.start < len(sizes):
-                axes.text(0.1, middle - 0.1, _plain(method), fontsize=LARGE, weight="bold", color=colors[method])
-                axes.text(0.1, middle + 0.12, words, fontsize=SMALL, color=INK, va="center", parse_math=False)
+                axes.text(
+                    0.1, middle - 0.06, _plain(_short(method, 18)), fontsize=LARGE, weight="bold", color=colors[method]
+                )
+                axes.text(0.1, middle + 0.02, words, fontsize=SMALL, color=INK, va="top", parse_math=False)
             for column in block:
                 if column < len(sizes):
-                    outline = human[column] if human and method != "human" and column < len(human) else None
+                    # The input is the same for all, so it needs no outline.
+                    outline = human[column] if method != "human" and 0 < column < len(human) else None
                     _feature_map(axes, centers[column], middle, sizes[column], scale, colors[method], outline)
             y += heights[row, block.start]
     if human and any(method != "human" for _, _, method in rows):
@@ -266,17 +277,23 @@ def _feature_map(
     outline: tuple[int, int] | None,
 ) -> None:
     """One rectangle to scale with its size below, and the human-designed size outlined over it."""
-    height, width = size[0] * scale, size[1] * scale
-    axes.add_patch(
-        Rectangle((center - width / 2, middle - height / 2), width, height, fc=color, ec=color, lw=0.8, alpha=0.55)
-    )
-    below = height
+
+    def rectangle(size: tuple[int, int]) -> Rectangle:
+        height, width = size[0] * scale, size[1] * scale
+        return Rectangle((center - width / 2, middle - height / 2), width, height)
+
+    # A map of a few pixels is but a dot: it is filled in full to be seen, and an outline would hide it.
+    dot = max(size) * scale < 0.12
+    shape = rectangle(size)
+    shape.set(facecolor=color, edgecolor=color, linewidth=0.8, alpha=1.0 if dot else 0.55)
+    axes.add_patch(shape)
+    below = size[0] * scale
     if outline is not None:
-        tall, wide = outline[0] * scale, outline[1] * scale
-        axes.add_patch(
-            Rectangle((center - wide / 2, middle - tall / 2), wide, tall, fill=False, ec=INK, lw=1.1, ls=(0, (3, 2)))
-        )
-        below = max(height, tall)
+        below = max(below, outline[0] * scale)
+        if not dot:
+            shape = rectangle(outline)
+            shape.set(fill=False, edgecolor=INK, linewidth=1.1, linestyle=(0, (3, 2)))
+            axes.add_patch(shape)
     text = f"{size[0]}×{size[1]}"
     axes.text(center, middle + below / 2 + 0.13, text, ha="center", va="center", fontsize=NORMAL, color=INK)
 
@@ -293,19 +310,35 @@ def _size_rows(runs: Sequence[Run]) -> list[tuple[str, list[tuple[int, int]], st
             seeds = [str(run.seed) for run in same]
             shown = ", ".join(seeds[:3]) + (" …" if len(seeds) > 3 else "")
             words = f"seed {shown}" if len(seeds) == 1 else f"seeds {shown}"
-            if any(not run.finished for run in same):
-                words += "\nunfinished"
+            unfinished = sum(not run.finished for run in same)
+            if unfinished:
+                words += "\nunfinished" if unfinished == len(same) else f"\n{unfinished} unfinished"
             if index == MOST_ROWS - 1 and len(mine) > MOST_ROWS:
                 words += f"\n({len(mine) - MOST_ROWS} more not drawn)"
             rows.append((words, list(sizes), method))
     return rows
 
 
-def _column_names(runs: Sequence[Run], count: int) -> list[str]:
+def _column_names(runs: Sequence[Run], count: int, least: float, most: float) -> tuple[list[str], float]:
+    """The heads of the columns and the width in inches a column needs: numbers if names do not fit or do not agree."""
     names = {tuple(run.last.sizes) for run in runs}
     if len(names) == 1:
-        return list(names.pop())
-    return ["input", *(str(index) for index in range(1, count))]
+        heads = _distinct(list(names.pop()))
+        width = max(least, 0.085 * max(map(len, heads)))
+        if width <= most:
+            return heads, width
+    return ["input", *(str(index) for index in range(1, count))], least
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The module paths without the last parts that all but 'input' share, e.g. without '.conv_dw'."""
+    paths = [name.split(".") for name in names if name != "input"]
+    shared = 0
+    while len(paths) > 1 and all(
+        len(path) > shared + 1 and path[-1 - shared] == paths[0][-1 - shared] for path in paths
+    ):
+        shared += 1
+    return [name if name == "input" or not shared else ".".join(name.split(".")[:-shared]) for name in names]
 
 
 def _i_min_along(axis: int) -> Callable[[Epoch], float | None]:
@@ -361,13 +394,21 @@ def _method_handles(runs: Sequence[Run], colors: Mapping[str, str] | None = None
 
 def _thin_handle(runs: Sequence[Run]) -> list[Line2D]:
     """The key to the thin lines, where some method has several runs."""
-    methods = [run.method for run in runs]
-    several = len(set(methods)) < len(methods)
-    return [Line2D([], [], color=FAINT, lw=0.9, label="one run (thick: mean)")] if several else []
+    return [Line2D([], [], color=FAINT, lw=0.9, label="one run (thick: mean)")] if _several(runs) else []
+
+
+def _several(runs: Sequence[Run]) -> bool:
+    """Whether some method has more than one run."""
+    return len({run.method for run in runs}) < len(runs)
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    figure.legend(handles=handles, loc="outside upper left", ncols=5, frameon=False, fontsize=NORMAL)
+    # One line if it fits in the width (about 0.085 inches a letter, 0.6 for each sign), else two.
+    length = sum(0.085 * len(str(handle.get_label())) + 0.6 for handle in handles)
+    columns = math.ceil(len(handles) / math.ceil(length / WIDTH))
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=NORMAL, columnspacing=1.5
+    )
 
 
 def _plain(text: str) -> str:

@@ -110,8 +110,8 @@ def find_runs(folders: Sequence[Path | str]) -> list[Path]:
 def read_run(folder: Path) -> Run:
     """The run in `folder`, from its config.yaml and metrics.csv.
 
-    A last line without a line end, or with too few cells, may be half-written: it is left out and noted. Of several rows
-    for one epoch (a run that was resumed) the last counts, which is noted too.
+    A last line without a line end, or with too few cells, may be half-written: it is left out and noted. Of several
+    rows for one epoch (a run that was resumed) the last counts, which is noted too.
 
     Raises:
         FileNotFoundError: if the folder or one of the two files is missing.

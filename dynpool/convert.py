@@ -5,16 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from .axes import Resize
-from .functional import Reduce, dynopool2d
+from .fixed import FixedPool2d, FollowPool2d
 from .graph import Graph, check_input_size, trace
-from .kernels import reference
+from .kinds import Plan, planner_of, resize_after, resize_before, resizer_kinds, stride_one
 from .macs import Ceiling, GMACsLoss
 from .pool import DynOPool2d
 from .resolution import (
@@ -80,98 +78,11 @@ class ConversionReport:
         lines = [f"{'resizer':<{width}}  {'kind':<28}  {'status':<10}  resolution"]
         for r in self.rows:
             lines.append(f"{r.name:<{width}}  {r.kind:<28}  {r.status:<10}  {r.resolution}{': ' * bool(r.why)}{r.why}")
-        counts = {s: len(self.of(s)) for s in ("converted", "tied", "follows", "pinned", "left alone")}
+        counts = {s: len(self.of(s)) for s in get_args(Status)}
         lines.append(", ".join(f"{n} {s}" for s, n in counts.items() if n))
         if self.not_understood:
             lines.append("operations without a rule: " + ", ".join(self.not_understood))
         return "\n".join(lines)
-
-
-# --- what a resizer becomes: its stride-1 form and a learned resize ---------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """How one module is rewritten: `place` the resize in its stead, behind it or before it."""
-
-    place: Literal["instead", "after", "before"]
-    reduce: Reduce
-    stride_one: bool = True
-    multiple: Pair = (1, 1)  # the resized map is so many times larger than the module's output
-    offset: Pair = (0, 0)
-
-
-Planner = Callable[[Any, Resize, str, bool], _Plan | str]
-
-
-def _pair(value: Any) -> Pair:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
-
-
-def _plan_convolution(module: nn.Conv2d, resize: Resize, order: str, preserve: bool) -> _Plan | str:
-    reduce: Reduce = "sample" if preserve else "max"
-    if module.transposed:
-        return "a transposed convolution"
-    if resize.kernel == resize.stride and resize.padding == (0, 0) and max(resize.kernel) > 1:
-        # patches keep their stride, so that their work does not grow by kernel**2
-        return _Plan("before", reduce, stride_one=False, multiple=resize.stride)
-    if order == "before" and not preserve:
-        shrink = _stride_one_offset(module, resize)
-        return _Plan("before", reduce, offset=(-shrink[0], -shrink[1]))
-    return _Plan("after", reduce)
-
-
-def _stride_one_offset(module: nn.Conv2d, resize: Resize) -> Pair:
-    if _pads_itself(module, resize):
-        return (0, 0)
-    h, w = (2 * p - d * (k - 1) for p, d, k in zip(resize.padding, resize.dilation, resize.kernel, strict=True))
-    return (h, w)
-
-
-def _pads_itself(module: nn.Conv2d, resize: Resize) -> bool:
-    """Whether the module pads its input according to its size (TensorFlow's SAME), before the convolution proper."""
-    return type(module).forward is not nn.Conv2d.forward and resize.padding == (0, 0) and max(resize.kernel) > 1
-
-
-def _plan_max_pool(module: nn.MaxPool2d, resize: Resize, order: str, preserve: bool) -> _Plan | str:
-    if module.return_indices:
-        return "its indices are used"
-    if preserve and resize.kernel != resize.stride:
-        return _Plan("after", "sample")
-    return _Plan("instead", "max")
-
-
-def _plan_avg_pool(module: nn.AvgPool2d, resize: Resize, order: str, preserve: bool) -> _Plan | str:
-    if preserve and resize.kernel != resize.stride:
-        return _Plan("after", "sample")
-    return _Plan("instead", "mean")
-
-
-_KINDS: dict[type[nn.Module], Planner] = {
-    nn.Conv2d: _plan_convolution,
-    nn.MaxPool2d: _plan_max_pool,
-    nn.AvgPool2d: _plan_avg_pool,
-}
-
-
-def resizer_kinds() -> tuple[type[nn.Module], ...]:
-    """Module types (with their subclasses) that `convert` can make learnable."""
-    return tuple(_KINDS)
-
-
-def _planner(module: nn.Module) -> Planner | None:
-    return next((plan for kind, plan in _KINDS.items() if isinstance(module, kind)), None)
-
-
-def _resize_after(module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
-    """Forward hook of a layer whose resize stands behind it."""
-    resized: Tensor = module.get_submodule("resize")(out)
-    return resized
-
-
-def _resize_before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Forward pre-hook of a layer whose resize stands before it."""
-    return (module.get_submodule("resize")(args[0]), *args[1:])
 
 
 # --- which resolutions there are, and what happens to each resizer ----------------------------------------------------
@@ -220,9 +131,9 @@ def _source_key(graph: Graph, resize: Resize) -> Key | None:
     return None if h is None or w is None else (graph.classes.find(h), graph.classes.find(w))
 
 
-def _refusal(graph: Graph, modules: dict[str, nn.Module], resize: Resize, order: str, preserve: bool) -> _Plan | str:
+def _refusal(graph: Graph, modules: dict[str, nn.Module], resize: Resize, order: str, preserve: bool) -> Plan | str:
     module = modules[resize.path]
-    planner = _planner(module)
+    planner = planner_of(module)
     if planner is None:
         return f"{resize.kind} called in {type(module).__name__}, which is no known kind of resizer"
     if graph.calls.get(resize.path, 0) != 1:
@@ -233,7 +144,9 @@ def _refusal(graph: Graph, modules: dict[str, nn.Module], resize: Resize, order:
 class _Converter:
     """Builds the tree of a copied model and rewrites its resizers, resolution by resolution."""
 
-    def __init__(self, model: nn.Module, graph: Graph, pool: Callable[..., DynOPool2d], order: str, preserve: bool) -> None:
+    def __init__(
+        self, model: nn.Module, graph: Graph, pool: Callable[..., DynOPool2d], order: str, preserve: bool
+    ) -> None:
         self.model, self.graph, self.pool, self.order, self.preserve = model, graph, pool, order, preserve
         self.modules = dict(model.named_modules())
         self.tree = ResolutionTree(graph.input_size)
@@ -290,10 +203,14 @@ class _Converter:
             node.derive = first.output
             for r, _ in known:
                 own = plans[r.node]
-                why = own if isinstance(own, str) else pin or f"shares a resolution with one that cannot move: {refused}"
+                why = (
+                    own if isinstance(own, str) else pin or f"shares a resolution with one that cannot move: {refused}"
+                )
                 self.row(r, name, "pinned" if pin is not None and not isinstance(own, str) else "left alone", why)
             if self.moves(parent) and len({p for _, p in known}) > 1:
-                raise ValueError(f"cannot convert: {name} must stay as it is ({pin or refused}), but what it joins moves")
+                raise ValueError(
+                    f"cannot convert: {name} must stay as it is ({pin or refused}), but what it joins moves"
+                )
             return
         here = self.add(group.key, ResolutionNode(name, parent, reference))
         for r, p in known:
@@ -319,7 +236,7 @@ class _Converter:
             self.row(r, "-" if node is None else self.tree.nodes[node].name, "left alone", why)
 
     def rewrite(
-        self, resize: Resize, plan: _Plan | str, here: int, parent: int | None, *, status: Status, why: str = ""
+        self, resize: Resize, plan: Plan | str, here: int, parent: int | None, *, status: Status, why: str = ""
     ) -> None:
         if isinstance(plan, str):
             raise ValueError(f"cannot convert {resize.path}: {plan}")
@@ -343,16 +260,16 @@ class _Converter:
             self.tree.slots[resize.path] = slot
         else:
             if plan.stride_one:
-                _stride_one(module)
+                stride_one(module)
             module.register_module("resize", pool)
             if plan.place == "after":
-                module.register_forward_hook(_resize_after)
+                module.register_forward_hook(resize_after)
             else:
-                module.register_forward_pre_hook(_resize_before)
+                module.register_forward_pre_hook(resize_before)
             self.tree.slots[f"{resize.path}.resize"] = slot
         self.row(resize, node.name, status, why)
 
-    def make_pool(self, resize: Resize, plan: _Plan, node: ResolutionNode, status: Status) -> nn.Module:
+    def make_pool(self, resize: Resize, plan: Plan, node: ResolutionNode, status: Status) -> nn.Module:
         if status == "converted":
             above = self.tree.nodes[node.parent or 0].reference
             alpha = (above[0] / node.reference[0], above[1] / node.reference[1])
@@ -361,13 +278,6 @@ class _Converter:
         if status == "tied" and node.pool is not None:
             return self.pool(reduce=plan.reduce, tied_to=node.pool)
         return FollowPool2d(reduce=plan.reduce)
-
-
-def _stride_one(module: nn.Module) -> None:
-    stride = getattr(module, "stride")  # noqa: B009 - a Tensor or Module to the type checker otherwise
-    setattr(module, "stride", 1 if isinstance(stride, int) else (1, 1))  # noqa: B010
-    if getattr(module, "ceil_mode", False):
-        setattr(module, "ceil_mode", False)  # noqa: B010
 
 
 def convert(
@@ -472,52 +382,6 @@ def sizes(model: nn.Module, input_size: Sequence[int]) -> dict[str, Pair]:
         first = group.members[0]
         found[first.path or first.kind] = first.out_size
     return found
-
-
-class FollowPool2d(nn.Module):
-    """A resizer without an alpha of its own: it resizes to the size that another resolution has.
-
-    Shape: (N, C, H, W) -> (N, C, *size), with `size` handed in by the model's tree.
-    """
-
-    def __init__(self, *, reduce: Reduce = "max") -> None:
-        super().__init__()
-        self.reduce: Reduce = reduce
-
-    def forward(self, x: Tensor, size: Pair) -> Tensor:
-        return dynopool2d(x, x.new_ones(2, dtype=torch.float32), reduce=self.reduce, size=size)
-
-    def extra_repr(self) -> str:
-        return f"reduce={self.reduce!r}"
-
-
-class FixedPool2d(nn.Module):
-    """A resizer frozen at one output size: native operations only, the values of `DynOPool2d` at that size to rounding.
-
-    Args:
-        size: (height, width) of the output in pixels.
-        reduce: "max", "mean" or "sample".
-
-    Shape: (N, C, H, W) -> (N, C, *size).
-    """
-
-    def __init__(self, size: Pair, *, reduce: Reduce = "max") -> None:
-        super().__init__()
-        self.size = size
-        self.reduce: Reduce = reduce
-
-    def forward(self, x: Tensor) -> Tensor:
-        (h, w), here = self.size, (x.shape[-2], x.shape[-1])
-        if self.reduce == "sample":
-            if here[0] % h == 0 and here[1] % w == 0:
-                return x[..., :: here[0] // h, :: here[1] // w]
-            return reference.forward(x, self.size, "sample")[0]
-        if here != (2 * h, 2 * w):
-            x = F.interpolate(x, (2 * h, 2 * w), mode="bilinear", align_corners=False)
-        return F.max_pool2d(x, 2) if self.reduce == "max" else F.avg_pool2d(x, 2)
-
-    def extra_repr(self) -> str:
-        return f"size={self.size}, reduce={self.reduce!r}"
 
 
 def freeze(model: nn.Module) -> nn.Module:

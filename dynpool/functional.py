@@ -13,20 +13,19 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from . import sizes
 from .kernels import reference
+from .sizes import output_size
 
-__all__ = ["Reduce", "check_alpha", "check_reduce", "dynopool2d"]
+__all__ = ["Reduce", "check_alpha", "check_reduce", "dynopool2d", "sizes_from_alpha"]
 
 Reduce = Literal["max", "mean", "sample"]
 Alpha = Tensor | float | Sequence[float]
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_ALPHA_ALLOWED = "expected one or two (height, width) finite positive numbers"
 
 
-def dynopool2d(
-    x: Tensor, alpha: Alpha, *, reduce: Reduce = "max", size: tuple[int, int] | None = None
-) -> Tensor:
+def dynopool2d(x: Tensor, alpha: Alpha, *, reduce: Reduce = "max", size: tuple[int, int] | None = None) -> Tensor:
     """The feature map x resized by the learned stride alpha: DynOPool (Jang et al., CVPR 2022, Eq. 1 to 6).
 
     Each output pixel is the maximum ("max", the paper's) or the mean ("mean") of four bilinear queries around its
@@ -61,7 +60,7 @@ def dynopool2d(
     _check_input(x)
     check_reduce(reduce)
     pair = check_alpha(alpha, x)
-    height, width = _sizes_from_alpha(pair, x) if size is None else _check_output_size(size, x)
+    height, width = sizes_from_alpha(pair, x) if size is None else _check_output_size(size, x)
     batched = x if x.dim() == 4 else x.unsqueeze(0)
     y, _ = _dynopool2d(batched, pair, height, width, reduce)
     return y if x.dim() == 4 else y.squeeze(0)
@@ -95,45 +94,81 @@ def check_alpha(alpha: Alpha, x: Tensor) -> Tensor:
         TypeError: if alpha is neither a floating-point tensor nor one or two numbers.
         ValueError: if its length, its device or (given as numbers) its values are out of range.
     """
-    allowed = "expected one or two (height, width) finite positive numbers"
-    where = f"for x of shape {tuple(x.shape)}"
     if isinstance(alpha, Tensor):
         if not alpha.dtype.is_floating_point:
-            raise TypeError(f"alpha has dtype {alpha.dtype} {where}: expected a floating-point tensor")
-        if alpha.shape not in ((2,), ()):
-            raise ValueError(f"alpha has shape {tuple(alpha.shape)} {where}: expected (2,) or ()")
+            raise TypeError(f"alpha has dtype {alpha.dtype} {_for(x)}: expected a floating-point tensor")
+        if alpha.dim() > 1 or (alpha.dim() == 1 and alpha.shape[0] != 2):
+            raise ValueError(f"alpha has shape {tuple(alpha.shape)} {_for(x)}: expected (2,) or ()")
         if alpha.device != x.device:
-            raise ValueError(f"alpha is on {alpha.device} and x of shape {tuple(x.shape)} on {x.device}: expected one device")
+            raise ValueError(f"alpha is on {alpha.device} {_for(x)} on {x.device}: expected the same device")
         return alpha if alpha.dim() == 1 else alpha.expand(2)
     values = [alpha, alpha] if isinstance(alpha, (int, float)) else alpha
-    if isinstance(values, str) or not isinstance(values, Sequence) or not all(
-        isinstance(value, (int, float)) and not isinstance(value, bool) for value in values
-    ):
-        raise TypeError(f"alpha={alpha!r} {where}: {allowed}")
+    if not _all_numbers(values, (int, float)):
+        raise TypeError(f"alpha={alpha!r} {_for(x)}: {_ALPHA_ALLOWED}")
     if len(values) != 2 or not all(0 < value < math.inf for value in values):
-        raise ValueError(f"alpha={alpha!r} {where}: {allowed}")
+        raise ValueError(f"alpha={alpha!r} {_for(x)}: {_ALPHA_ALLOWED}")
     return torch.tensor([float(value) for value in values], device=x.device)
 
 
 def _check_output_size(size: tuple[int, int], x: Tensor) -> tuple[int, int]:
-    message = f"size={size!r} for x of shape {tuple(x.shape)}: expected (H_out, W_out), two integers of at least 1"
-    if not isinstance(size, (tuple, list)) or not all(
-        isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool) for value in size
-    ):
-        raise TypeError(message)
+    allowed = "expected (H_out, W_out), two integers of at least 1"
+    if not _all_numbers(size, (int, torch.SymInt)):
+        raise TypeError(f"size={size!r} {_for(x)}: {allowed}")
     if len(size) != 2 or size[0] < 1 or size[1] < 1:
-        raise ValueError(message)
+        raise ValueError(f"size={size!r} {_for(x)}: {allowed}")
     return size[0], size[1]
 
 
-def _sizes_from_alpha(alpha: Tensor, x: Tensor) -> tuple[int, int]:
+def _all_numbers(values: object, types: tuple[type, ...]) -> bool:
+    if not isinstance(values, (tuple, list)):
+        return False
+    return all(isinstance(value, types) and not isinstance(value, bool) for value in values)
+
+
+def _for(x: Tensor) -> str:
+    return f"for x of shape {tuple(x.shape)}"
+
+
+# -------------------------------------------------------------------------------------------------- sizes from alpha
+
+
+def sizes_from_alpha(alpha: Tensor, x: Tensor, limits: tuple[float, float] = (0.0, math.inf)) -> tuple[int, int]:
+    """(H_out, W_out) that alpha gives for x; reads alpha on the host. Traceable by torch.compile and torch.export.
+
+    Args:
+        alpha: (2,), rows and columns.
+        x: (..., H, W).
+        limits: smallest and largest alpha; values outside count as the limit itself.
+
+    Raises:
+        ValueError: if alpha is not finite and positive after that.
+    """
     height, width = x.shape[-2:]
-    values = alpha.detach().tolist()
-    if not all(0 < value < math.inf for value in values):
-        raise ValueError(
-            f"alpha={values} for x of shape {tuple(x.shape)}: expected one or two (height, width) finite positive numbers"
-        )
-    return sizes.output_size(height, values[0]), sizes.output_size(width, values[1])
+    if not torch.compiler.is_compiling():
+        return _sizes_on_host(alpha.detach().tolist(), height, width, limits)
+    out_h, out_w = _output_sizes(alpha.detach(), height, width, *limits).tolist()
+    torch._check(out_h >= 2)
+    torch._check(out_w >= 2)
+    return out_h, out_w
+
+
+def _sizes_on_host(values: Sequence[float], height: int, width: int, limits: tuple[float, float]) -> tuple[int, int]:
+    low, high = limits
+    alpha_h, alpha_w = (min(max(value, low), high) for value in values)
+    if not (0 < alpha_h < math.inf and 0 < alpha_w < math.inf):
+        raise ValueError(f"alpha={list(values)} for x of height and width ({height}, {width}): {_ALPHA_ALLOWED}")
+    return output_size(height, alpha_h), output_size(width, alpha_w)
+
+
+@torch.library.custom_op("dynpool::output_sizes", mutates_args=())
+def _output_sizes(alpha: Tensor, height: int, width: int, low: float, high: float) -> Tensor:
+    """The output sizes as a CPU tensor of two int64, so that a compiled graph serves every size."""
+    return torch.tensor(_sizes_on_host(alpha.tolist(), height, width, (low, high)), dtype=torch.int64)
+
+
+@_output_sizes.register_fake
+def _(alpha: Tensor, height: int, width: int, low: float, high: float) -> Tensor:
+    return torch.empty(2, dtype=torch.int64, device="cpu")
 
 
 # ------------------------------------------------------------------------------------------------------ registration

@@ -13,9 +13,10 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from .axes import AxisClasses, Dim, Mac, Resize, annotate, constant_dims, input_dims
+from .axes import AxisClasses, Dim, Mac, Resize, constant_dims, input_dims
 from .pool import DynOPool2d, host_alphas
 from .resolution import resolution_tree
+from .rules import annotate
 from .sizes import output_size
 
 __all__ = ["Graph", "Node", "Value", "ValueRef", "check_input_size", "trace"]
@@ -104,11 +105,7 @@ class Graph:
 
 def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
     """(C, H, W) as a tuple of positive ints, else ValueError naming what was given."""
-    if (
-        isinstance(input_size, str)
-        or len(input_size) != 3
-        or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in input_size)
-    ):
+    if len(input_size) != 3 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in input_size):
         raise ValueError(f"input_size must be three positive ints (channels, height, width), got {input_size!r}")
     return (input_size[0], input_size[1], input_size[2])
 

@@ -23,9 +23,9 @@ AlphaPair = tuple[float, float]
 _LAYOUT = frozenset(
     f"aten.{name}"
     for name in (
-        "view _unsafe_view reshape _reshape_alias permute transpose t expand unsqueeze squeeze select slice clone detach "
-        "alias contiguous _to_copy copy_ cat stack split split_with_sizes constant_pad_nd empty zeros ones arange full "
-        "lift_fresh unbind"
+        "view _unsafe_view reshape _reshape_alias permute transpose t expand unsqueeze squeeze select slice unbind "
+        "clone detach alias contiguous _to_copy copy_ cat stack split split_with_sizes constant_pad_nd empty zeros "
+        "ones arange full lift_fresh"
     ).split()
 )
 
@@ -104,7 +104,7 @@ def count_macs(model: nn.Module, input_size: Sequence[int]) -> MacsReport:
 
 
 def macs_at(graph: Graph, sizes: Mapping[int, int]) -> int:
-    """MACs when the axis classes have other sizes than at tracing (`Graph.axis_sizes`): Eq. 7 with each layer's own map.
+    """MACs at other sizes of the axis classes than at tracing (`Graph.axis_sizes`): Eq. 7 with each layer's own map.
 
     The map of a layer is its resolution plus the pixels that padding or a valid convolution adds to it.
     """
@@ -137,9 +137,9 @@ class Ceiling:
 class GMACsLoss:
     """The model's GMACs at its learned sizes, as a scalar that carries a gradient to every alpha (Eq. 7, 8).
 
-    MACs_l = MACs_l(0) * (H_l W_l) / (H_l(0) W_l(0)), summed over the convolutions and matrix products. The value is exact
-    for the rounded sizes in use; the gradient is that of the continuous surrogate, in which a resolution's size is
-    its parent's divided by alpha without rounding or floor (`surrogate()`).
+    MACs_l = MACs_l(0) * (H_l W_l) / (H_l(0) W_l(0)), summed over the convolutions and matrix products. The value is
+    exact for the rounded sizes in use; the gradient is that of the continuous surrogate, in which a resolution's size
+    is its parent's divided by alpha without rounding or floor (`surrogate()`).
 
     The model is traced once, at construction; a call costs a few operations on vectors of one entry per resolution.
 
@@ -175,7 +175,7 @@ class GMACsLoss:
         self._build()
 
     def _build(self) -> None:
-        """Continuous size of each class = base / product of alphas; MACs = sum of coefficients times products of sizes."""
+        """Continuous size of a class = base / product of alphas; MACs = sum of coefficients times products of sizes."""
         graph, find, ref = self.graph, self.graph.classes.find, self.graph.classes.reference
         column = {id(p.shared_alpha()): 2 * i for i, p in enumerate(self.pools)}
         base: dict[int, float] = {}

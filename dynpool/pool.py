@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import sizes
-from .functional import Reduce, check_reduce, dynopool2d
+from .functional import Reduce, check_reduce, dynopool2d, sizes_from_alpha
+from .sizes import alpha_range, check_bounds, output_size, project_alpha
 
 __all__ = ["DynOPool", "DynOPool2d", "constrain_pools", "host_alphas", "set_alpha"]
 
@@ -57,7 +57,7 @@ class DynOPool2d(nn.Module):
             raise TypeError(f"tied_to is a {type(tied_to).__name__}: expected a DynOPool2d or None")
         # a tuple, so that the other module does not become a child of this one
         self._tied: tuple[DynOPool2d, ...] = () if tied_to is None else (tied_to.root(),)
-        self._bounds = sizes.check_bounds(bounds)
+        self._bounds = check_bounds(bounds)
         self._accepted: Pair = _pair(alpha, self._bounds)
         self._stamp: tuple[Any, ...] | None = None  # identifies the tensor contents that _accepted was read from
         self._jump = False  # whether the next value is taken whole: it was loaded, not learned
@@ -84,15 +84,18 @@ class DynOPool2d(nn.Module):
 
     @bounds.setter
     def bounds(self, bounds: Pair) -> None:
-        self.root()._bounds = sizes.check_bounds(bounds)
+        self.root()._bounds = check_bounds(bounds)
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Resize x to ``size`` (H_out, W_out), or without it to the size that alpha gives."""
         alpha = self.shared_alpha()
-        if size is None and not torch.compiler.is_compiling():
-            constrain_pools([self], trust=None)
-            alpha_h, alpha_w = self.root()._accepted
-            size = sizes.output_size(x.shape[-2], alpha_h), sizes.output_size(x.shape[-1], alpha_w)
+        if size is None:
+            if torch.compiler.is_compiling():  # no state of Python in a compiled graph; limits on what is read instead
+                size = sizes_from_alpha(alpha, x, alpha_range(self.bounds))
+            elif x.dim() >= 2 and 0 not in x.shape[-2:]:  # else the operator says what is wrong
+                constrain_pools([self], trust=None)
+                alpha_h, alpha_w = self.root()._accepted
+                size = output_size(x.shape[-2], alpha_h), output_size(x.shape[-1], alpha_w)
         return dynopool2d(x, alpha, reduce=self.reduce, size=size)
 
     def extra_repr(self) -> str:
@@ -156,7 +159,7 @@ def constrain_pools(pools: Sequence[DynOPool2d], *, trust: float | None = 0.1) -
         root = roots[key]
         limit = None if root._jump else trust
         accepted = tuple(
-            _float32(sizes.project_alpha(value, previous, root._bounds, limit))
+            _float32(project_alpha(value, previous, root._bounds, limit))
             for value, previous in zip(values, root._accepted, strict=True)
         )
         changed |= accepted != root._accepted
@@ -188,8 +191,13 @@ def _stamp(alpha: Tensor) -> tuple[Any, ...]:
 
 
 def _may_have_changed(root: DynOPool2d) -> bool:
-    """Whether a read is due. On the CPU it always is: it stalls nothing, and sees writes through ``.data`` as well."""
+    """Whether a read is due. On the CPU it always is: it stalls nothing, and sees writes through ``.data`` as well.
+
+    On the meta device there is nothing to read: the last value set stands.
+    """
     alpha = root.shared_alpha()
+    if alpha.is_meta:
+        return False
     return alpha.device.type == "cpu" or root._stamp != _stamp(alpha)
 
 
@@ -209,7 +217,7 @@ def _float32(value: float) -> float:
 def _pair(alpha: float | Sequence[float], bounds: Pair) -> Pair:
     """Alpha given by the user as two float32 values within the bounds."""
     values = [alpha, alpha] if isinstance(alpha, (int, float)) else list(alpha)
-    low, high = (_float32(limit) for limit in sizes.alpha_range(bounds))
+    low, high = (_float32(limit) for limit in alpha_range(bounds))
     if len(values) != 2 or not all(math.isfinite(value) and low <= _float32(value) <= high for value in values):
         raise ValueError(
             f"alpha={alpha!r}: expected one or two (height, width) numbers from {low:g} to {high:g}, "

@@ -1,4 +1,4 @@
-"""The tree of resolutions of a converted model: learned alphas, and every size of a pass computed on the host from them.
+"""The tree of resolutions of a converted model: learned alphas, and all sizes of a pass computed on the host.
 
     size(child) = round(max(size(parent) / alpha, 1.5))
 
@@ -266,10 +266,11 @@ def resolutions(model: nn.Module) -> dict[str, Resolution]:
 def constrain(model: nn.Module, *, trust: float | None = None) -> None:
     """Bring every alpha of `model` back in bounds; call it after each optimiser step.
 
-    Reads all alphas in one copy, and only if one changed; writes back only those that must move: NaN and infinity return
-    to the last accepted value, a step beyond the trust region is cut to it (relative change of a size, default 0.1), and
-    the ceiling on GMACs of `convert(..., max_gmacs=...)` holds. Gradients are left alone. Before its next pass a converted
-    model applies all of it by itself but the trust region, so that a loaded or hand-written alpha is taken as it is.
+    Reads all alphas in one copy, and only if one changed; writes back only those that must move: NaN and infinity
+    return to the last accepted value, a step beyond the trust region is cut to it (relative change of a size, default
+    0.1), and the ceiling on GMACs of `convert(..., max_gmacs=...)` holds. Gradients are left alone. Before its next
+    pass a converted model applies all of it by itself but the trust region, so that a loaded or hand-written alpha is
+    taken as it is.
 
     Args:
         model: a converted model, or one with hand-placed `DynOPool2d`; others are left as they are.

@@ -21,6 +21,7 @@ __all__ = [
     "project_alpha",
     "query_grid",
     "sample_grid",
+    "window_output_size",
 ]
 
 Grid = tuple[tuple[int, ...], tuple[int, ...], int]
@@ -113,6 +114,21 @@ def effective_stride(size_in: int, size_out: int) -> float:
     _check_size("size_in", size_in)
     _check_size("size_out", size_out)
     return size_in / size_out
+
+
+def window_output_size(
+    n: int, kernel: int, stride: int, padding: int, dilation: int, *, ceil_mode: bool = False
+) -> int:
+    """Output pixels of a sliding window along one axis, as PyTorch computes them.
+
+    >>> window_output_size(224, 7, 2, 3, 1), window_output_size(7, 3, 2, 0, 1, ceil_mode=True)
+    (112, 3)
+    """
+    span = n + 2 * padding - dilation * (kernel - 1) - 1
+    if not ceil_mode:
+        return span // stride + 1
+    out = -(-span // stride) + 1
+    return out - 1 if (out - 1) * stride >= n + padding else out  # the last window must start inside
 
 
 def check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:

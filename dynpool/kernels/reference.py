@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..sizes import Grid, query_grid, sample_grid
@@ -193,19 +194,19 @@ def forward(x: Tensor, size: tuple[int, int], reduce: str) -> tuple[Tensor, Tens
     if reduce != "max":
         return _outer(values, x), x.new_empty(0, dtype=torch.uint8)
     best, winner = _max_of_cells(values)
-    return _outer(best, x), winner.permute(0, 3, 1, 2)
+    return _outer(best, x), winner
 
 
 def _max_of_cells(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest of each cell's 2 x 2 queries and which it is: the first of equal ones, the last NaN (as max_pool2d)."""
-    best = values[:, 0::2, 0::2]
-    winner = torch.zeros_like(best, dtype=torch.uint8, memory_format=torch.contiguous_format)
-    for query in (1, 2, 3):
-        candidate = values[:, query // 2 :: 2, query % 2 :: 2]
-        better = (candidate > best).logical_or_(candidate != candidate)
-        best = torch.where(better, candidate, best)
-        winner.masked_fill_(better, query)
-    return best, winner
+    """Largest of each cell's 2 x 2 queries and which it is; ties and NaN are settled by max_pool2d itself."""
+    n, height, width, channels = values.shape
+    if values.numel() == 0:
+        empty = values.new_empty((n, channels, height // 2, width // 2))
+        return empty.permute(0, 2, 3, 1), empty.to(torch.uint8)
+    best, index = F.max_pool2d(values.permute(0, 3, 1, 2), 2, return_indices=True)
+    step = index - _first_queries(height // 2, width // 2, values.device)  # 0, 1, width or width + 1
+    winner = (step > 1).to(torch.uint8).mul_(2).add_(step.to(torch.uint8).bitwise_and_(1))
+    return best.permute(0, 2, 3, 1), winner
 
 
 def backward(
@@ -230,7 +231,7 @@ def backward(
     surrogate: Kind = "query" if reduce == "max" else "mean"
     slope: Kind = "slope" if reduce == "max" else "mean slope"
     inner = _inner(dy)
-    grad = _spread(inner, winner.permute(0, 2, 3, 1)) if reduce == "max" else inner
+    grad = _to_queries(inner, winner) if reduce == "max" else inner
 
     along_w = None  # gradient to the rows' queries at every input column
     dx = None
@@ -245,17 +246,29 @@ def backward(
     along_h = _map(grad, 1, surrogate, size_in[0], height, transposed=True)
     rows = _map(pixels, 1, slope, size_in[0], height)
     columns = _map(pixels, 2, slope, size_in[1], width)
-    spread = torch.stack([(rows * along_w).sum((1, 2, 3)), (columns * along_h).sum((1, 2, 3))], dim=1)
+    spread = torch.stack([rows.mul_(along_w).sum((1, 2, 3)), columns.mul_(along_h).sum((1, 2, 3))], dim=1)
     return dx, spread
 
 
-def _spread(dy: Tensor, winner: Tensor) -> Tensor:
-    """Put each cell's gradient at its winning query, zero at the other three."""
+def _to_queries(dy: Tensor, winner: Tensor) -> Tensor:
+    """Put each cell's gradient at its winning query, zero at the other three: the backward of max_pool2d."""
     n, height, width, channels = dy.shape
-    grad = dy.new_empty((n, 2 * height, 2 * width, channels))
-    for query in range(4):
-        grad[:, query // 2 :: 2, query % 2 :: 2] = torch.where(winner == query, dy, 0.0)
-    return grad
+    shape = (n, 2 * height, 2 * width, channels)
+    if dy.numel() == 0:
+        return dy.new_zeros(shape)
+    index = winner.to(torch.int64, memory_format=torch.channels_last)
+    index = (index >> 1).mul_(2 * width - 2).add_(index).add_(_first_queries(height, width, dy.device))
+    queries = dy.new_empty(shape).permute(0, 3, 1, 2)
+    grad = torch.ops.aten.max_pool2d_with_indices_backward(
+        dy.permute(0, 3, 1, 2), queries, [2, 2], [2, 2], [0, 0], [1, 1], False, index
+    )
+    return grad.permute(0, 2, 3, 1)
+
+
+def _first_queries(height: int, width: int, device: torch.device) -> Tensor:
+    """Index of each cell's first query in the flattened grid of queries, (height, width)."""
+    rows = torch.arange(height, device=device) * (4 * width)
+    return rows.unsqueeze(1) + 2 * torch.arange(width, device=device)
 
 
 def _inner(x: Tensor) -> Tensor:

@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine: `make compare` and `make test`. Both create .venv if it is not there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= runs/digits-tile
+
+.PHONY: compare test lint types layers unit format clean
+
+# installed anew when the requirements change; the stamp is written only after pip succeeded
+$(VENV)/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+compare: $(VENV)/installed
+	$(BIN)/dynpool compare configs/digits-tile.yaml --out $(OUT) --resume
+
+test: lint types layers unit
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed
+	$(BIN)/mypy
+
+layers: $(VENV)/installed
+	$(BIN)/lint-imports
+
+# tests run side by side, one thread each; doctests of the packages included
+unit: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --doctest-modules
+
+format: $(VENV)/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

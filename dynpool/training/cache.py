@@ -1,0 +1,90 @@
+"""Decoded images on disk: one uint8 array a split, checked before use and rebuilt when its source changes."""
+
+import hashlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dynpool.training.files import make_folder, write_atomically, write_json
+
+__all__ = ["Arrays", "cache_folder", "cached", "files_fingerprint"]
+
+log = logging.getLogger(__name__)
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+def cache_folder(given: str | None) -> Path:
+    """The folder of all caches: the given one, else $XDG_CACHE_HOME/dynpool, else ~/.cache/dynpool."""
+    if given is not None:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynpool"
+
+
+def files_fingerprint(root: Path, files: Iterable[Path], extra: str) -> str:
+    """SHA-256 over names, sizes and modification times of files below `root`, and over `extra` (how they are decoded)."""
+    digest = hashlib.sha256(f"1 {root.resolve()} {extra}".encode())
+    for file in sorted(files):
+        stat = file.stat()
+        digest.update(f"\n{file.relative_to(root).as_posix()} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def cached(folder: Path, name: str, fingerprint: str, build: Callable[[], Arrays]) -> Arrays:
+    """The arrays that `build` gives, from disk if they are there and whole.
+
+    The entry <folder>/<name>/ holds one .npy a key and index.json, which is written last and gives every file's CRC-32: an
+    entry without a matching index, or with a file that differs, is rebuilt. Arrays read back are memory-mapped
+    (copy-on-write), so that they may be larger than memory.
+
+    Raises:
+        DiskFullError, UnwritableError: the cache cannot be written.
+    """
+    entry = folder / name
+    found = _read(entry, fingerprint)
+    if found is not None:
+        return found
+    arrays = build()
+    make_folder(entry)
+    (entry / "index.json").unlink(missing_ok=True)
+    for key, array in arrays.items():
+        write_atomically(entry / f"{key}.npy", lambda file, array=array: np.save(file, array, allow_pickle=False))
+    checksums = {key: _checksum(entry / f"{key}.npy") for key in arrays}
+    write_json(entry / "index.json", {"fingerprint": fingerprint, "crc32": checksums})
+    return _read(entry, fingerprint) or arrays
+
+
+def _read(entry: Path, fingerprint: str) -> Arrays | None:
+    try:
+        index = json.loads((entry / "index.json").read_text(encoding="utf-8"))
+        if index["fingerprint"] != fingerprint:
+            log.info("%s is rebuilt: its images have changed", entry)
+            return None
+        arrays = {}
+        for key, checksum in index["crc32"].items():
+            path = entry / f"{key}.npy"
+            if _checksum(path) != checksum:
+                log.warning("%s is damaged and is rebuilt", path)
+                return None
+            arrays[key] = np.load(path, mmap_mode="c", allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s is damaged and is rebuilt: %s", entry, error)
+        return None
+    return arrays
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            value = zlib.crc32(block, value)
+    return value

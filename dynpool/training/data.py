@@ -1,0 +1,316 @@
+"""Images for a run: decoded once, held as uint8, ordered and augmented from explicit generators.
+
+A registry of sources (digits, CIFAR, image folders) gives uint8 images; `load_data` renders the variant and the resolution
+asked for; `Images.batches` draws one epoch of a split as a pure function of (seed, epoch), so that a resumed run sees exactly
+the batches that it would have seen.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from dynpool.training.cache import Arrays, cache_folder, cached, files_fingerprint
+from dynpool.training.config import DataConfig
+from dynpool.training.errors import DataError
+from dynpool.training.variants import VARIANTS
+
+__all__ = ["SOURCES", "Dataset", "Images", "augment", "generator_for", "load_data"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
+ON_DEVICE_BYTES = 2**31  # a split up to this size is held on the device as a whole
+
+
+def generator_for(*parts: int | str) -> torch.Generator:
+    """A CPU generator seeded from the given words, e.g. (seed, epoch, "order"): independent streams, same on every machine."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def augment(images: Tensor, *, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Randomly shifted and mirrored images, same shape and dtype; one draw per image, on the images' device.
+
+    Args:
+        images: (N, C, H, W), any dtype.
+        shift: largest shift in pixels along each axis; black comes in.
+        flip: mirror each image left to right with probability 1/2.
+        generator: CPU generator, so that the draws do not depend on the device.
+    """
+    n, c, h, w = images.shape
+    device = images.device
+    if flip:
+        mirrored = (torch.rand(n, generator=generator) < 0.5).to(device)
+        images = torch.where(mirrored.view(n, 1, 1, 1), images.flip(-1), images)
+    if shift:
+        moves = torch.randint(0, 2 * shift + 1, (n, 2), generator=generator).to(device)
+        padded = F.pad(images, (shift,) * 4)
+        rows = (moves[:, :1] + torch.arange(h, device=device)).view(n, 1, h, 1)
+        columns = (moves[:, 1:] + torch.arange(w, device=device)).view(n, 1, 1, w)
+        batch = torch.arange(n, device=device).view(n, 1, 1, 1)
+        images = padded[batch, torch.arange(c, device=device).view(1, c, 1, 1), rows, columns]
+    return images
+
+
+@dataclass(frozen=True)
+class Images:
+    """One split: uint8 images (N, C, H, W) and int64 labels (N,), with the per-channel mean and deviation to normalise by."""
+
+    images: Tensor
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "Images":
+        """The split with whatever fits held on `device`."""
+        images = self.images.to(device) if self.images.nbytes <= ON_DEVICE_BYTES else self.images
+        return Images(images, self.labels.to(device), self.mean.to(device), self.std.to(device))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 images as float32, zero mean and unit deviation per channel over the training split."""
+        return (images.float() / 255 - self.mean) / self.std
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        shift: int = 0,
+        flip: bool = False,
+        share: tuple[int, int] = (0, 1),
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised float32 images (B, C, H, W) and labels (B,), batch by batch.
+
+        Args:
+            batch_size: images a batch over all processes; the last batch may be smaller.
+            seed: shuffle and augment from (seed, epoch); None keeps the order and the images as they are.
+            epoch: the epoch drawn.
+            shift: see `augment`.
+            flip: see `augment`.
+            share: (rank, processes): every process draws the same batches and takes its part of each. Only the parts that
+                exist are given: a last batch smaller than the number of processes is left out by all of them.
+        """
+        rank, processes = share
+        if seed is None:
+            order, draws = torch.arange(len(self)), None
+        else:
+            order = torch.randperm(len(self), generator=generator_for(seed, epoch, "order"))
+            draws = generator_for(seed, epoch, "augmentation")
+        for chosen in order.split(batch_size):
+            if processes > 1 and draws is not None and len(chosen) < processes:
+                return
+            images = self.images[chosen.to(self.images.device)].to(self.labels.device)
+            if draws is not None:
+                images = augment(images, shift=shift, flip=flip, generator=draws)
+            labels = self.labels[chosen.to(self.labels.device)]
+            yield self.normalised(images[rank::processes]), labels[rank::processes]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test split at one resolution."""
+
+    train: Images
+    test: Images
+    classes: tuple[str, ...]
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        _, c, h, w = self.train.images.shape
+        return c, h, w
+
+    def to(self, device: torch.device) -> "Dataset":
+        """The dataset with whatever fits held on `device`."""
+        return Dataset(self.train.to(device), self.test.to(device), self.classes)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Raw images of a dataset: uint8 (N, C, H, W) and labels of both splits, and the names of the classes."""
+
+    arrays: Arrays
+    classes: tuple[str, ...]
+
+
+def _digits(config: DataConfig) -> Source:
+    """scikit-learn's 1797 handwritten digits of 8 x 8 pixels, split per class, always alike."""
+    images, labels = load_digits(return_X_y=True)
+    pixels = np.rint(images.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
+    order = torch.randperm(len(labels), generator=generator_for("digits")).numpy()
+    test = np.zeros(len(labels), dtype=bool)
+    for label in range(10):
+        members = order[labels[order] == label]
+        test[members[: round(len(members) * config.test_fraction)]] = True
+    arrays = {
+        "train_images": pixels[~test],
+        "train_labels": labels[~test],
+        "test_images": pixels[test],
+        "test_labels": labels[test],
+    }
+    return Source(arrays, tuple(map(str, range(10))))
+
+
+def _cifar(config: DataConfig) -> Source:
+    """CIFAR-10 or CIFAR-100, as torchvision reads it."""
+    kind = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}[config.name]
+    if config.root is None:
+        raise DataError(f"data.root is null; {config.name} needs the folder that holds {kind.base_folder}/")
+    root = Path(config.root)
+    inner = root / kind.base_folder
+    if config.download:
+        kind(str(root), download=True)
+    if not inner.is_dir():
+        raise DataError(
+            f"data.root is {config.root!r}: no folder {kind.base_folder}/ in it; "
+            "unpack the dataset there, or let it be fetched with --data.download true"
+        )
+
+    def build() -> Arrays:
+        arrays: dict[str, np.ndarray] = {}
+        for split in ("train", "test"):
+            try:
+                part = kind(str(root), train=split == "train", download=False)
+            except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+                raise DataError(f"{inner}: damaged or incomplete: {error}") from error
+            arrays[f"{split}_images"] = np.ascontiguousarray(part.data.transpose(0, 3, 1, 2))
+            arrays[f"{split}_labels"] = np.asarray(part.targets, dtype=np.int64)
+        return arrays
+
+    try:
+        mark = files_fingerprint(root, (f for f in inner.iterdir() if f.is_file()), config.name)
+    except OSError as error:
+        raise DataError(f"{inner}: cannot be read: {error.strerror}") from None
+    arrays = cached(cache_folder(config.cache), f"{config.name}-{mark[:12]}", mark, build)
+    return Source(arrays, tuple(str(i) for i in range(10 if config.name == "cifar10" else 100)))
+
+
+def _folder(config: DataConfig) -> Source:
+    """Any tree train/CLASS/*, test/CLASS/* of image files, each decoded to resolution x resolution."""
+    expected = "expected ROOT/train/CLASS/* and ROOT/test/CLASS/* with image files"
+    if config.root is None:
+        raise DataError(f"data.root is null; {expected}")
+    root = Path(config.root)
+    if not root.is_dir():
+        raise DataError(f"data.root is {config.root!r}: there is no such folder; {expected}")
+    names: dict[str, list[str]] = {}
+    files: dict[str, list[Path]] = {}
+    labels: dict[str, list[int]] = {}
+    for split in ("train", "test"):
+        if not (root / split).is_dir():
+            inside = sorted(p.name for p in root.iterdir() if p.is_dir())[:5]
+            raise DataError(
+                f"{root}: no folder {split}/ (there is: {', '.join(inside) or 'no folder at all'}); {expected}"
+            )
+        names[split] = sorted(p.name for p in (root / split).iterdir() if p.is_dir())
+        files[split], labels[split] = [], []
+        for label, name in enumerate(names[split]):
+            found = sorted(p for p in (root / split / name).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            if not found:
+                raise DataError(f"{root / split / name}: no image files; {expected}")
+            files[split] += found
+            labels[split] += [label] * len(found)
+    if len(names["train"]) < 2:
+        raise DataError(f"{root / 'train'}: {len(names['train'])} class folders, two or more are needed; {expected}")
+    if names["train"] != names["test"]:
+        odd = sorted(set(names["train"]) ^ set(names["test"]))
+        raise DataError(f"{root}: train/ and test/ have different classes: {', '.join(odd[:5])} is only in one of them")
+    channels = config.channels or 3
+
+    def build() -> Arrays:
+        arrays: dict[str, np.ndarray] = {}
+        for split in ("train", "test"):
+            images = np.empty((len(files[split]), channels, config.resolution, config.resolution), dtype=np.uint8)
+
+            def decode(i: int, images: np.ndarray = images, split: str = split) -> None:
+                images[i] = _decode(files[split][i], config.resolution, channels)
+
+            with ThreadPoolExecutor() as pool:
+                for _ in pool.map(decode, range(len(images))):
+                    pass
+            arrays[f"{split}_images"] = images
+            arrays[f"{split}_labels"] = np.asarray(labels[split], dtype=np.int64)
+        return arrays
+
+    mark = files_fingerprint(root, files["train"] + files["test"], f"{config.resolution} {channels}")
+    arrays = cached(cache_folder(config.cache), f"{root.resolve().name}-{config.resolution}-{mark[:12]}", mark, build)
+    return Source(arrays, tuple(names["train"]))
+
+
+def _decode(path: Path, side: int, channels: int) -> np.ndarray:
+    """One image as uint8 (C, side, side): its shorter side scaled to `side`, its centre cut out."""
+    try:
+        with Image.open(path) as image:
+            image = image.convert("RGB" if channels == 3 else "L")
+            scale = side / min(image.size)
+            w, h = (max(side, round(n * scale)) for n in image.size)
+            image = image.resize((w, h), Image.Resampling.BILINEAR)
+            left, top = (w - side) // 2, (h - side) // 2
+            pixels = np.asarray(image.crop((left, top, left + side, top + side)))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path}: cannot be decoded: {error}") from error
+    return pixels.reshape(side, side, channels).transpose(2, 0, 1)
+
+
+SOURCES: Mapping[str, Callable[[DataConfig], Source]] = MappingProxyType(
+    {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "folder": _folder}
+)
+
+
+def load_data(config: DataConfig) -> Dataset:
+    """The dataset that `config` describes, on the CPU. The same config gives the same pixels and the same split.
+
+    Raises:
+        DataError: the dataset is missing, incomplete or damaged; names the folder or file and what is expected.
+        DiskFullError, UnwritableError: its cache cannot be written.
+    """
+    source = SOURCES[config.name](config)
+    splits = {}
+    for split in ("train", "test"):
+        images = torch.as_tensor(source.arrays[f"{split}_images"])
+        images = VARIANTS[config.variant](images, config.resolution, generator_for(config.variant, split))
+        splits[split] = _with_channels(images, config.channels)
+    mean, std = _moments(splits["train"])
+    labels = {s: torch.as_tensor(np.asarray(source.arrays[f"{s}_labels"])).long() for s in splits}
+    return Dataset(
+        train=Images(splits["train"], labels["train"], mean, std),
+        test=Images(splits["test"], labels["test"], mean, std),
+        classes=source.classes,
+    )
+
+
+def _with_channels(images: Tensor, channels: int | None) -> Tensor:
+    have = images.shape[1]
+    if channels is None or channels == have:
+        return images
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1).contiguous()
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # luma of ITU-R BT.601
+    return torch.cat([(part * weights).sum(1, keepdim=True).round_().to(torch.uint8) for part in images.split(1024)])
+
+
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation per channel, (1, C, 1, 1) float32 in units of 0..1, summed exactly in integers."""
+    total = torch.zeros(images.shape[1], dtype=torch.int64)
+    squares = torch.zeros_like(total)
+    for part in images.split(1024):
+        values = part.long()
+        total += values.sum((0, 2, 3))
+        squares += values.square().sum((0, 2, 3))
+    count = images.numel() // images.shape[1]
+    mean = total.double() / count
+    std = (squares.double() / count - mean.square()).clamp_min(1.0).sqrt()
+    return (mean / 255).float().view(1, -1, 1, 1), (std / 255).float().view(1, -1, 1, 1)

@@ -1,0 +1,173 @@
+"""Networks by name: small-image forms used by the papers, and anything of timm, torchvision or the user's own."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import timm
+import torchvision
+from torch import nn
+
+from dynpool.training.config import ModelConfig, nearest
+from dynpool.training.errors import ConfigError
+
+__all__ = ["MODELS", "build_model", "cifar_mobilenetv2", "cifar_resnet", "cifar_vgg16", "narrow_vgg"]
+
+
+def narrow_vgg(
+    num_classes: int, in_channels: int = 3, *, widths: Sequence[int] = (16, 16, 32, 32, 64), pool: int = 2
+) -> nn.Sequential:
+    """A VGG with one 3x3 convolution, batch norm and ReLU a stage, max pooling between stages, one linear layer.
+
+    Args:
+        num_classes: outputs.
+        in_channels: channels of the input.
+        widths: channels of each stage; there is one pooling fewer than stages.
+        pool: window and stride of the pooling.
+    """
+    if not widths or min(widths) < 1 or pool < 2:
+        raise ValueError(f"widths must be positive and pool 2 or more, got widths={list(widths)} and pool={pool}")
+    layers: list[nn.Module] = []
+    before = in_channels
+    for stage, width in enumerate(widths):
+        if stage:
+            layers.append(nn.MaxPool2d(pool))
+        layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        before = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, num_classes))
+
+
+def cifar_vgg16(num_classes: int, in_channels: int = 3) -> nn.Module:
+    """VGG-16 with batch norm for small images: four max poolings instead of five and one linear layer."""
+    plan: list[str | int] = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512]
+    model = torchvision.models.VGG(torchvision.models.vgg.make_layers(plan, batch_norm=True), num_classes=num_classes)
+    model.avgpool = nn.AdaptiveAvgPool2d(1)
+    model.classifier = nn.Linear(512, num_classes)
+    model.features[0] = _stem(model.features[0], in_channels)
+    return model
+
+
+def cifar_resnet(num_classes: int, in_channels: int = 3, *, depth: int = 50) -> nn.Module:
+    """torchvision's ResNet of that depth for small images: a 3x3 stem of stride 1, no pooling behind it."""
+    kinds = {d: getattr(torchvision.models, f"resnet{d}") for d in (18, 34, 50, 101, 152)}
+    if depth not in kinds:
+        raise ValueError(f"depth must be one of {', '.join(map(str, kinds))}, got {depth}")
+    model = kinds[depth](num_classes=num_classes)
+    model.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+    return model
+
+
+def cifar_mobilenetv2(num_classes: int, in_channels: int = 3) -> nn.Module:
+    """torchvision's MobileNetV2 for small images: stride 1 in the stem and in the stage of 24 channels."""
+    settings = [
+        [1, 16, 1, 1],
+        [6, 24, 2, 1],
+        [6, 32, 3, 2],
+        [6, 64, 4, 2],
+        [6, 96, 3, 1],
+        [6, 160, 3, 2],
+        [6, 320, 1, 1],
+    ]
+    model = torchvision.models.MobileNetV2(num_classes=num_classes, inverted_residual_setting=settings)
+    model.features[0][0].stride = (1, 1)
+    model.features[0][0] = _stem(model.features[0][0], in_channels)
+    return model
+
+
+def _stem(first: nn.Conv2d, in_channels: int) -> nn.Conv2d:
+    """The first convolution for another number of channels, initialised as torchvision does."""
+    if in_channels == first.in_channels:
+        return first
+    stem = nn.Conv2d(
+        in_channels,
+        first.out_channels,
+        3,
+        stride=first.stride[0],
+        padding=first.padding[0],
+        bias=first.bias is not None,
+    )
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+    if stem.bias is not None:
+        nn.init.zeros_(stem.bias)
+    return stem
+
+
+MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {
+        "narrow-vgg": narrow_vgg,
+        "cifar-vgg16": cifar_vgg16,
+        "cifar-resnet": cifar_resnet,
+        "cifar-mobilenetv2": cifar_mobilenetv2,
+    }
+)
+
+
+def _timm(name: str) -> Callable[..., nn.Module]:
+    if not timm.is_model(name):
+        raise ConfigError(
+            f"model.name is 'timm:{name}': timm has no such model{nearest(name, timm.list_models())[:200]}"
+        )
+    return lambda num_classes, in_channels, **options: timm.create_model(
+        name, num_classes=num_classes, in_chans=in_channels, **options
+    )
+
+
+def _torchvision(name: str) -> Callable[..., nn.Module]:
+    names = torchvision.models.list_models(torchvision.models)
+    if name not in names:
+        raise ConfigError(
+            f"model.name is 'torchvision:{name}': torchvision has no such model{nearest(name, names)[:200]}"
+        )
+
+    def build(num_classes: int, in_channels: int, **options: Any) -> nn.Module:
+        if in_channels != 3:
+            raise ConfigError(
+                f"model.name is 'torchvision:{name}', which takes 3 channels, not {in_channels}: set data.channels: 3"
+            )
+        return torchvision.models.get_model(name, num_classes=num_classes, **options)
+
+    return build
+
+
+def _imported(name: str) -> Callable[..., nn.Module]:
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"model.name is {name!r}: {error}") from error
+    if not callable(found):
+        raise ConfigError(f"model.name is {name!r}: {attribute} is a {type(found).__name__}, not a callable")
+    factory: Callable[..., nn.Module] = found
+    return factory
+
+
+def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> nn.Module:
+    """The network that `config` names, with fresh weights drawn from PyTorch's global generator.
+
+    A factory is called as factory(num_classes=..., in_channels=..., **options).
+
+    Raises:
+        ConfigError: for an unknown name (naming the nearest), or options that its factory refuses.
+    """
+    prefix, colon, rest = config.name.partition(":")
+    if not colon:
+        if config.name not in MODELS:
+            known = [*MODELS, "timm:NAME", "torchvision:NAME", "package.module:callable"]
+            raise ConfigError(f"model.name is {config.name!r}, which is no known model{nearest(config.name, known)}")
+        factory = MODELS[config.name]
+    elif prefix in ("timm", "torchvision"):
+        factory = (_timm if prefix == "timm" else _torchvision)(rest)
+    else:
+        factory = _imported(config.name)
+    try:
+        model = factory(num_classes=num_classes, in_channels=in_channels, **config.options)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"model {config.name!r} with options {config.options}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model.name is {config.name!r}: it gave a {type(model).__name__}, not an nn.Module")
+    return model

@@ -1,0 +1,66 @@
+"""The papers' controlled variants of a dataset: the same objects at another size, shape or place.
+
+Each function takes uint8 images of any size and gives uint8 images of `side` x `side` pixels. They follow the controlled
+experiments of Jang et al. (CVPR 2022, on CIFAR-100) and the canvas of Richter et al. (small objects, black surroundings):
+what changes is only how large the object is against the image, so that the receptive field a network needs is known.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["VARIANTS", "canvas", "large", "plain", "resize", "stretch", "tile"]
+
+
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Images (N, C, H, W) uint8 at another size: bilinear, antialiased when made smaller, rounded to uint8."""
+    if images.shape[-2:] == (height, width):
+        return images
+    parts = [
+        F.interpolate(part.float(), (height, width), mode="bilinear", align_corners=False, antialias=True)
+        for part in images.split(1024)
+    ]
+    return torch.cat(parts).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def plain(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """The image itself, filling side x side pixels."""
+    return resize(images, side, side)
+
+
+def stretch(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Twice as tall, then cropped to side x side at a random height, drawn once per image."""
+    tall = resize(images, 2 * side, side)
+    top = torch.randint(0, side + 1, (len(images), 1), generator=generator)
+    rows = (top + torch.arange(side)).view(-1, 1, side, 1).expand(-1, images.shape[1], -1, side)
+    return tall.gather(2, rows)
+
+
+def tile(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """A 4 x 4 grid of the image. From an image of side/2 it is the paper's: halved, then repeated, twice the size in all."""
+    return resize(images, side // 4, side // 4).repeat(1, 1, 4, 4)
+
+
+def large(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """The image at side/2, then doubled: twice as many pixels without any more detail."""
+    return resize(resize(images, side // 2, side // 2), side, side)
+
+
+def canvas(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """The image at side/2, on a black canvas of side x side, at a random place drawn once per image."""
+    small = side // 2
+    objects = resize(images, small, small)
+    n, c = images.shape[:2]
+    corner = torch.randint(0, side - small + 1, (n, 2), generator=generator)
+    rows = (corner[:, :1] + torch.arange(small)).view(n, 1, small, 1).expand(-1, c, -1, small)
+    columns = (corner[:, 1:] + torch.arange(small)).view(n, 1, 1, small).expand(-1, c, side, -1)
+    strip = torch.zeros(n, c, side, small, dtype=torch.uint8).scatter_(2, rows, objects)
+    return torch.zeros(n, c, side, side, dtype=torch.uint8).scatter_(3, columns, strip)
+
+
+VARIANTS: Mapping[str, Callable[[Tensor, int, torch.Generator], Tensor]] = MappingProxyType(
+    {"plain": plain, "stretch": stretch, "tile": tile, "large": large, "canvas": canvas}
+)

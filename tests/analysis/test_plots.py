@@ -1,0 +1,204 @@
+"""The pictures show the figures: points, lines and rectangles are read back from what was drawn."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import image
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from analysis.comparison import compare_runs
+from analysis.plots import (
+    DYNOPOOL,
+    HUMAN,
+    draw,
+    method_colors,
+    plot_accuracy,
+    plot_alphas,
+    plot_i_min,
+    plot_sizes,
+    plot_tradeoff,
+    to_png,
+)
+from analysis.runs import Run
+
+WriteRun = Callable[..., Path]
+
+
+def _runs(*folders: Path) -> tuple[Run, ...]:
+    return compare_runs(folders).runs
+
+
+def _texts(figure: Figure) -> list[str]:
+    found = [text.get_text() for axes in figure.axes for text in axes.texts]
+    return found + [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def _thick(axes_lines: list[Line2D], color: str) -> list[Line2D]:
+    return [line for line in axes_lines if line.get_color() == color and line.get_linewidth() > 2]
+
+
+def test_all_figures_in_order(comparison_folder: Path) -> None:
+    figures = compare_runs([comparison_folder]).plot()
+    assert list(figures) == ["accuracy_vs_gmacs", "sizes", "i_min", "alphas", "accuracy"]
+    for figure in figures.values():
+        assert figure.get_figwidth() == 9.0
+
+
+def test_human_alone_has_no_alphas(tmp_path: Path, write_run: WriteRun) -> None:
+    runs = _runs(write_run(tmp_path / "a", "human"))
+    assert "alphas" not in draw(runs)
+    with pytest.raises(ValueError, match="no run has alphas"):
+        plot_alphas(runs)
+
+
+def test_png_is_the_same_each_time_and_leaves_settings_alone(comparison_folder: Path, tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    runs = _runs(comparison_folder)
+    first, second = to_png(plot_sizes(runs), dpi=50), to_png(plot_sizes(runs), dpi=50)
+    assert first == second
+    assert dict(mpl.rcParams) == before
+    (tmp_path / "a.png").write_bytes(first)
+    pixels = image.imread(tmp_path / "a.png")
+    assert pixels.shape[1] == 450
+    assert 0.5 < float(np.mean(pixels[..., :3])) < 1.0, "mostly white, and not empty"
+
+
+def test_methods_keep_their_colors(tmp_path: Path, write_run: WriteRun) -> None:
+    names = ("zebra", "dynopool", "human", "ape")
+    colors = method_colors(_runs(*(write_run(tmp_path / name, name) for name in names)))
+    assert colors["human"] == HUMAN
+    assert colors["dynopool"] == DYNOPOOL
+    assert len(set(colors.values())) == 4
+
+
+def test_tradeoff_has_a_point_a_run_and_the_mean(comparison_folder: Path) -> None:
+    comparison = compare_runs([comparison_folder])
+    axes = plot_tradeoff(comparison.runs).axes[0]
+    points = {(line.get_xdata()[0], round(line.get_ydata()[0], 6)) for line in axes.lines if line.get_markersize() == 7}  # type: ignore[index]
+    assert points == {(row.gmacs, round(100 * row.accuracy, 6)) for row in comparison.rows}
+    means = [line for line in axes.lines if line.get_markersize() == 12]
+    for line, row in zip(means, comparison.methods, strict=True):
+        assert np.allclose(line.get_xydata(), [[row.gmacs.mean, 100 * row.accuracy.mean]])
+
+
+def test_unfinished_run_is_drawn_hollow(tmp_path: Path, write_run: WriteRun) -> None:
+    runs = _runs(write_run(tmp_path / "a"), write_run(tmp_path / "b", "human", epochs=3, planned=16))
+    figure = plot_tradeoff(runs)
+    small = [line for line in figure.axes[0].lines if line.get_markersize() == 7]
+    assert sorted(line.get_markerfacecolor() == "none" for line in small) == [False, True]
+    assert "unfinished run" in _texts(figure)
+    assert "seed 0\nunfinished" in _texts(plot_sizes(runs))
+
+
+def test_accuracy_mean_over_shared_epochs(tmp_path: Path, write_run: WriteRun) -> None:
+    runs = _runs(write_run(tmp_path / "a", seed=0), write_run(tmp_path / "b", seed=1, epochs=4, planned=16))
+    axes = plot_accuracy(runs).axes[0]
+    (mean,) = _thick(list(axes.lines), DYNOPOOL)
+    assert list(mean.get_xdata()) == [0, 1, 2, 3, 4]
+    expected = [50 * sum(run.history[epoch].test_accuracy or 0.0 for run in runs) for epoch in range(5)]
+    assert np.allclose(np.asarray(mean.get_ydata()), expected)
+
+
+def test_i_min_against_resolution_and_human(tmp_path: Path, write_run: WriteRun) -> None:
+    size = (1, 48, 32)
+    runs = _runs(write_run(tmp_path / "h", "human", input_size=size), write_run(tmp_path / "d", input_size=size))
+    for axis, panel in enumerate(plot_i_min(runs).axes):
+        (human,), (learned,) = _thick(list(panel.lines), HUMAN), _thick(list(panel.lines), DYNOPOOL)
+        assert set(human.get_ydata()) == {61.0}
+        assert np.allclose(np.asarray(learned.get_ydata()), [row.i_min[axis] for row in runs[1].history])
+        levels = [
+            line for line in panel.lines if len(line.get_xdata()) == 2 and set(line.get_ydata()) == {size[1 + axis]}
+        ]
+        assert len(levels) == 1
+        low, high = panel.get_ylim()
+        assert low < size[1 + axis] < high, "the input resolution lies inside the picture"
+
+
+def test_infinite_i_min_is_said_not_drawn(tmp_path: Path, write_run: WriteRun) -> None:
+    runs = _runs(write_run(tmp_path / "h", "human", i_min=math.inf), write_run(tmp_path / "d"))
+    figure = plot_i_min(runs)
+    assert _texts(figure).count("not drawn where infinite: human") == 2
+    assert not _thick(list(figure.axes[0].lines), HUMAN)
+    to_png(figure, dpi=50)
+    to_png(plot_i_min(runs[:1]), dpi=50)
+
+
+def test_alphas_panel_per_resolution_height_solid_width_dashed(comparison_folder: Path) -> None:
+    runs = _runs(comparison_folder)
+    figure = plot_alphas(runs)
+    assert [panel.get_title() for panel in figure.axes] == ["features.2", "features.5", "features.8"]
+    learned = [run for run in runs if run.method == "dynopool"]
+    for name, panel in zip(("features.2", "features.5", "features.8"), figure.axes, strict=True):
+        height, width = _thick(list(panel.lines), DYNOPOOL)
+        assert (height.get_linestyle(), width.get_linestyle()) == ("-", "--")
+        for axis, line in enumerate((height, width)):
+            last = float(np.asarray(line.get_ydata())[-1])
+            assert last == pytest.approx(np.mean([run.last.alphas[name][axis] for run in learned]))
+
+
+def _rectangles(figure: Figure, *, filled: bool) -> list[tuple[float, float]]:
+    patches = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    return [(patch.get_height(), patch.get_width()) for patch in patches if patch.get_fill() == filled]
+
+
+def test_sizes_are_to_scale(comparison_folder: Path) -> None:
+    runs = _runs(comparison_folder)
+    figure = plot_sizes(runs)
+    drawn = _rectangles(figure, filled=True)
+    shown = [size for run in (runs[0], *runs[3:]) for size in run.last.sizes.values()]
+    assert len(drawn) == len(shown), "three human networks of the same sizes share a row"
+    scale = drawn[0][0] / shown[0][0]
+    for (height, width), size in zip(drawn, shown, strict=True):
+        assert (height, width) == (pytest.approx(size[0] * scale), pytest.approx(size[1] * scale))
+    outlines = _rectangles(figure, filled=False)[:-1]  # the last one is the key
+    human = [pytest.approx(side * scale) for side in (16, 8, 4)] * 3
+    assert [height for height, _ in outlines] == human
+    texts = _texts(figure)
+    assert "seeds 0, 1, 2" in texts
+    assert all(f"{height}×{width}" in texts for height, width in shown)
+    top, bottom = figure.axes[0].get_ylim()[::-1]
+    assert (bottom - top) == pytest.approx(figure.get_figheight()), "an inch of data is an inch of picture"
+
+
+@pytest.mark.parametrize("count", [1, 5, 20])
+def test_sizes_stay_inside_the_picture(tmp_path: Path, write_run: WriteRun, count: int) -> None:
+    folder = write_run(tmp_path / "a", "a-method-of-a-long-name", input_size=(3, 224, 160))
+    metrics = folder / "metrics.csv"
+    sizes = {"input": [224, 160]} | {
+        f"stages.{i}.blocks.{i}.downsample.conv": [224 >> i, 320 >> i] for i in range(count)
+    }
+    sizes = {name: [max(1, side) for side in size] for name, size in sizes.items()}
+    text = metrics.read_text().splitlines()
+    cells = text[-1].split('"{')
+    start, end = text[-1].index('"{'), text[-1].index('}"') + 2
+    assert len(cells) == 3
+    quoted = "{" + ", ".join(f'""{name}"": [{size[0]}, {size[1]}]' for name, size in sizes.items()) + "}"
+    text[-1] = f'{text[-1][:start]}"{quoted}"{text[-1][end:]}'
+    metrics.write_text("\n".join(text) + "\n")
+    figure = plot_sizes(_runs(folder))
+    axes = figure.axes[0]
+    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert len(patches) == count + 1
+    for patch in patches:
+        assert 0 < patch.get_x() <= patch.get_x() + patch.get_width() < 9.0
+        assert 0 < patch.get_y() <= patch.get_y() + patch.get_height() < figure.get_figheight()
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axes.texts if "×" in text.get_text()]
+    assert len(boxes) == count + 1
+    for index, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[index + 1 :]), "labels overlap"
+
+
+def test_odd_method_names_are_drawn_literally(tmp_path: Path, write_run: WriteRun) -> None:
+    runs = _runs(write_run(tmp_path / "a", "$x_$y"), write_run(tmp_path / "b", "_hidden"))
+    for figure in draw(runs).values():
+        to_png(figure, dpi=40)
+    labels = _texts(plot_accuracy(runs))
+    assert r"\$x_\$y" in labels
+    assert any(label.endswith("_hidden") for label in labels)
