@@ -10,12 +10,11 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from matplotlib.figure import Figure
+
+from .plots import draw
 from .runs import Run, find_runs, read_run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["Comparison", "MethodRow", "RunRow", "Spread", "compare_runs"]
 
@@ -170,8 +169,6 @@ class Comparison:
 
     def plot(self) -> dict[str, Figure]:
         """The figures by name, in the order of the report; 'alphas' is there only if some run learns its sizes."""
-        from .plots import draw  # here, so that reading runs does not load matplotlib
-
         return draw(self.runs)
 
 

@@ -83,7 +83,7 @@ def find_runs(folders: Sequence[Path | str]) -> list[Path]:
         ValueError: if `folders` is empty, one is no folder, holds no run, or is given twice.
     """
     if isinstance(folders, (str, Path)):
-        raise ValueError(f"run_folders is a single path, {str(folders)!r}: give a list of folders")  # noqa: TRY004
+        raise ValueError(f"run_folders is a single path, {str(folders)!r}: give a list of folders")
     found: list[Path] = []
     for folder in map(Path, folders):
         if not folder.exists():
@@ -159,7 +159,7 @@ def _read_config(folder: Path) -> dict[str, object]:
         where = str(error).replace("\n", " ")
         raise ValueError(f"{folder}: config.yaml is damaged: {where}") from None
     if not isinstance(config, dict):
-        raise ValueError(f"{folder}: config.yaml holds {type(config).__name__}, not keys and values")  # noqa: TRY004
+        raise ValueError(f"{folder}: config.yaml holds {type(config).__name__}, not keys and values")
     missing = [key for key in REQUIRED_KEYS if config.get(key) is None]
     if missing:
         raise ValueError(f"{folder}: config.yaml is not that of a run: it lacks {', '.join(missing)}")

@@ -107,7 +107,7 @@ def check_alpha(alpha: Alpha, x: Tensor) -> Tensor:
         raise TypeError(f"alpha={alpha!r} {_for(x)}: {_ALPHA_ALLOWED}")
     if len(values) != 2 or not all(0 < value < math.inf for value in values):
         raise ValueError(f"alpha={alpha!r} {_for(x)}: {_ALPHA_ALLOWED}")
-    return torch.tensor([float(value) for value in values], device=x.device)
+    return torch.tensor([float(value) for value in values], dtype=torch.float32, device=x.device)
 
 
 def _check_output_size(size: tuple[int, int], x: Tensor) -> tuple[int, int]:
@@ -163,7 +163,7 @@ def _sizes_on_host(values: Sequence[float], height: int, width: int, limits: tup
 @torch.library.custom_op("dynpool::output_sizes", mutates_args=())
 def _output_sizes(alpha: Tensor, height: int, width: int, low: float, high: float) -> Tensor:
     """The output sizes as a CPU tensor of two int64, so that a compiled graph serves every size."""
-    return torch.tensor(_sizes_on_host(alpha.tolist(), height, width, (low, high)), dtype=torch.int64)
+    return torch.tensor(_sizes_on_host(alpha.tolist(), height, width, (low, high)), dtype=torch.int64, device="cpu")
 
 
 @_output_sizes.register_fake
@@ -243,15 +243,13 @@ def _(
 ) -> tuple[tuple[Tensor, Tensor], tuple[int | None, int | None]]:
     """Values do not depend on alpha, so only a batch of x matters: it joins the samples."""
     if in_dims[1] is not None:
-        alpha = alpha.select(in_dims[1], 0) if info.batch_size else alpha.new_ones(2)
+        alpha = alpha.new_ones(2)
     if in_dims[0] is None:
         return _dynopool2d(x, alpha, out_h, out_w, reduce), (None, None)
-    y, winner = _dynopool2d(_fold(x, in_dims[0]), alpha, out_h, out_w, reduce)
-    y = _unfold(y, info.batch_size)
-    return (y, _unfold(winner, info.batch_size)) if reduce == "max" else (y, winner), (
-        0,
-        0 if reduce == "max" else None,
-    )
+    y, winner = _dynopool2d(_fold(x, in_dims[0], info.batch_size), alpha, out_h, out_w, reduce)
+    if reduce != "max":
+        return (_unfold(y, info.batch_size), winner), (0, None)
+    return (_unfold(y, info.batch_size), _unfold(winner, info.batch_size)), (0, 0)
 
 
 @_dynopool2d_backward.register_vmap
@@ -272,18 +270,13 @@ def _(
     x = None if x is None else _fold(x, in_dims[1], count)
     winner = _fold(winner, in_dims[2], count) if reduce == "max" else winner
     dx, slopes = _dynopool2d_backward(dy, x, winner, in_h, in_w, reduce, need_x, channels_last)
-    return (
-        (_unfold(dx, count) if need_x else dx, slopes if x is None else _unfold(slopes, count)),
-        (0 if need_x else None, None if x is None else 0),
-    )
+    outputs = _unfold(dx, count) if need_x else dx, slopes if x is None else _unfold(slopes, count)
+    return outputs, (0 if need_x else None, None if x is None else 0)
 
 
-def _fold(x: Tensor, dim: int | None, count: int | None = None) -> Tensor:
-    """Merge a vmapped dimension (or one of ``count`` copies) into the samples."""
-    if dim is None:
-        assert count is not None  # noqa: S101 - an invariant of this file, not the user's input
-        x, dim = x.unsqueeze(0).expand(count, *x.shape), 0
-    return x.movedim(dim, 0).flatten(0, 1)
+def _fold(x: Tensor, dim: int | None, count: int) -> Tensor:
+    """Merge a vmapped dimension, or ``count`` copies where there is none, into the samples."""
+    return (x.expand(count, *x.shape) if dim is None else x.movedim(dim, 0)).flatten(0, 1)
 
 
 def _unfold(x: Tensor, count: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from .sizes import alpha_range, check_bounds, output_size, project_alpha
 __all__ = ["DynOPool", "DynOPool2d", "constrain_pools", "host_alphas", "set_alpha"]
 
 Pair = tuple[float, float]
+
+_READ_ALWAYS = frozenset({"cpu"})
 
 
 class DynOPool2d(nn.Module):
@@ -84,7 +87,8 @@ class DynOPool2d(nn.Module):
 
     @bounds.setter
     def bounds(self, bounds: Pair) -> None:
-        self.root()._bounds = check_bounds(bounds)
+        root = self.root()
+        root._bounds, root._stamp = check_bounds(bounds), None
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Resize x to ``size`` (H_out, W_out), or without it to the size that alpha gives."""
@@ -198,7 +202,7 @@ def _may_have_changed(root: DynOPool2d) -> bool:
     alpha = root.shared_alpha()
     if alpha.is_meta:
         return False
-    return alpha.device.type == "cpu" or root._stamp != _stamp(alpha)
+    return alpha.device.type in _READ_ALWAYS or root._stamp != _stamp(alpha)
 
 
 def _read(roots: Sequence[DynOPool2d]) -> dict[int, Pair]:
@@ -211,7 +215,8 @@ def _read(roots: Sequence[DynOPool2d]) -> dict[int, Pair]:
 
 
 def _float32(value: float) -> float:
-    return float(torch.tensor(value, dtype=torch.float32))
+    """The value that a float32 parameter holds when it is set to ``value``."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
 def _pair(alpha: float | Sequence[float], bounds: Pair) -> Pair:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -47,7 +48,7 @@ class Taps:
             return None
         index = self.index[0]
         step = index[1] - index[0] if len(index) > 1 else 1
-        if step < 1 or any(b - a != step for a, b in zip(index, index[1:], strict=False)):
+        if step < 1 or any(b - a != step for a, b in pairwise(index)):
             return None
         return slice(index[0], index[-1] + 1, step)
 
@@ -91,7 +92,7 @@ def _slopes(grid: Grid, size: int) -> list[Row]:
     Between pixels it is the difference of the two. On a pixel, where the map has a kink, it is the mean of the two
     one-sided derivatives, with the map constant outside its border. Outside the border it is zero.
     """
-    rows = []
+    rows: list[Row] = []
     for j, (floor, rest) in enumerate(zip(*grid[:2], strict=True)):
         low, high, weight = (floor, floor + 1, 1.0) if rest else (floor - 1, floor + 1, 0.5)
         if floor < 0 or floor > size - 1 or (rest and floor == size - 1):
@@ -127,7 +128,7 @@ def _pack(rows: list[Row]) -> Taps:
     A missing tap repeats the last one at half its weight each, not at weight zero: halves add up exactly, while zero
     times an infinite value would make a NaN.
     """
-    count = max(1, max(len(row) for row in rows))
+    count = max(1, *(len(row) for row in rows))
     packed = []
     for row in rows:
         entries = list(row.items()) or [(0, 0.0)]
@@ -244,6 +245,7 @@ def backward(
     if along_w is None or kind != surrogate:
         along_w = _map(grad, 2, surrogate, size_in[1], width, transposed=True)
     along_h = _map(grad, 1, surrogate, size_in[0], height, transposed=True)
+    # in place below: a slope is never a view of x, since its weights add up to zero
     rows = _map(pixels, 1, slope, size_in[0], height)
     columns = _map(pixels, 2, slope, size_in[1], width)
     spread = torch.stack([rows.mul_(along_w).sum((1, 2, 3)), columns.mul_(along_h).sum((1, 2, 3))], dim=1)

@@ -6,8 +6,9 @@ import logging
 import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ def cache_folder(given: str | None) -> Path:
 
 
 def files_fingerprint(root: Path, files: Iterable[Path], extra: str) -> str:
-    """SHA-256 over names, sizes and modification times of files below `root`, and over `extra` (how they are decoded)."""
+    """SHA-256 over names, sizes and times of change of files below `root`, and over `extra` (how they are decoded)."""
     digest = hashlib.sha256(f"1 {root.resolve()} {extra}".encode())
     for file in sorted(files):
         stat = file.stat()
@@ -40,9 +41,9 @@ def files_fingerprint(root: Path, files: Iterable[Path], extra: str) -> str:
 def cached(folder: Path, name: str, fingerprint: str, build: Callable[[], Arrays]) -> Arrays:
     """The arrays that `build` gives, from disk if they are there and whole.
 
-    The entry <folder>/<name>/ holds one .npy a key and index.json, which is written last and gives every file's CRC-32: an
-    entry without a matching index, or with a file that differs, is rebuilt. Arrays read back are memory-mapped
-    (copy-on-write), so that they may be larger than memory.
+    The entry <folder>/<name>/ holds one .npy a key and index.json, which is written last and gives every file's
+    CRC-32: an entry without a matching index, or with a file that differs, is rebuilt. Arrays read back are
+    memory-mapped (copy-on-write), so that they may be larger than memory.
 
     Raises:
         DiskFullError, UnwritableError: the cache cannot be written.
@@ -55,10 +56,14 @@ def cached(folder: Path, name: str, fingerprint: str, build: Callable[[], Arrays
     make_folder(entry)
     (entry / "index.json").unlink(missing_ok=True)
     for key, array in arrays.items():
-        write_atomically(entry / f"{key}.npy", lambda file, array=array: np.save(file, array, allow_pickle=False))
+        write_atomically(entry / f"{key}.npy", partial(_save, array))
     checksums = {key: _checksum(entry / f"{key}.npy") for key in arrays}
     write_json(entry / "index.json", {"fingerprint": fingerprint, "crc32": checksums})
     return _read(entry, fingerprint) or arrays
+
+
+def _save(array: npt.NDArray[Any], file: IO[bytes]) -> None:
+    np.save(file, array, allow_pickle=False)
 
 
 def _read(entry: Path, fingerprint: str) -> Arrays | None:

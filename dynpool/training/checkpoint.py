@@ -1,7 +1,8 @@
 """Checkpoints: one file an epoch, whole or absent, loaded without running any code of theirs.
 
-A checkpoint is a `torch.save` archive of tensors and plain containers: a zip file whose every record carries a CRC-32. It is
-written atomically and its checksums are verified before it is read (PyTorch itself does not), with `weights_only` loading.
+A checkpoint is a `torch.save` archive of tensors and plain containers: a zip file whose every record carries a
+CRC-32. It is written atomically and its checksums are verified before it is read (PyTorch itself does not), with
+`weights_only` loading.
 """
 
 import io

@@ -1,7 +1,7 @@
 """Typed configuration of a run and of a comparison: a YAML file first, then the command line.
 
-One file format serves both: a comparison is a run's keys plus `methods`, `seeds` and `workers`, which a single run leaves
-aside. Every key of the file and every option is checked against the dataclasses below.
+One file format serves both: a comparison is a run's keys plus `methods`, `seeds` and `workers`, which a single run
+leaves aside. Every key of the file and every option is checked against the dataclasses below.
 """
 
 import dataclasses
@@ -44,7 +44,8 @@ class DataConfig:
     """Which images, in which form.
 
     Attributes:
-        name: "digits" (scikit-learn's handwritten digits, embedded), "cifar10", "cifar100" or "folder" (any image tree).
+        name: "digits" (scikit-learn's handwritten digits, embedded), "cifar10", "cifar100" or "folder" (any image
+            tree).
         variant: the papers' controlled variant (see `dynpool.training.variants`).
         resolution: side of the square input image in pixels.
         channels: 1 or 3; null keeps what the dataset has.
@@ -255,14 +256,14 @@ def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     changed = []
     for key in sorted(before.keys() | after.keys()):
         a, b = before.get(key), after.get(key)
-        if a == b or key in MOVABLE_KEYS or (key == "epochs" and constant and None not in (a, b) and b > a):
+        if a == b or key in MOVABLE_KEYS or (key == "epochs" and constant and (b or 0) > (a or 0)):
             continue
         changed.append(f"{key}: {a!r} -> {b!r}")
     return changed
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
-    """SHA-256 over all keys that decide what is computed: equal fingerprints mean the same numbers on the same machine."""
+    """SHA-256 over all keys that decide what is computed: where it is equal, so are the numbers of one machine."""
     kept = {k: v for k, v in _flatten(config).items() if k not in MOVABLE_KEYS}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -381,7 +382,7 @@ def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser(
         prog=f"dynpool {command}",
         usage=f"dynpool {command} CONFIG [--resume | --overwrite] [--KEY VALUE ...]",
-        description=f"Reads CONFIG, a YAML file of the keys below, then the options. {(kind.__doc__ or '').split(chr(10))[0]}",
+        description="Reads CONFIG, a YAML file of the keys below, then the options.",
         exit_on_error=False,
         allow_abbrev=False,
         default_env=False,

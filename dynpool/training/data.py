@@ -1,8 +1,8 @@
 """Images for a run: decoded once, held as uint8, ordered and augmented from explicit generators.
 
-A registry of sources (digits, CIFAR, image folders) gives uint8 images; `load_data` renders the variant and the resolution
-asked for; `Images.batches` draws one epoch of a split as a pure function of (seed, epoch), so that a resumed run sees exactly
-the batches that it would have seen.
+A registry of sources (digits, CIFAR, image folders) gives uint8 images; `load_data` renders the variant and the
+resolution asked for; `Images.batches` draws one epoch of a split as a pure function of (seed, epoch), so that a
+resumed run sees exactly the batches that it would have seen.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ ON_DEVICE_BYTES = 2**31  # a split up to this size is held on the device as a wh
 
 
 def generator_for(*parts: int | str) -> torch.Generator:
-    """A CPU generator seeded from the given words, e.g. (seed, epoch, "order"): independent streams, same on every machine."""
+    """A CPU generator seeded from the given words, e.g. (seed, epoch, "order"): independent streams."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
@@ -63,7 +63,7 @@ def augment(images: Tensor, *, shift: int, flip: bool, generator: torch.Generato
 
 @dataclass(frozen=True)
 class Images:
-    """One split: uint8 images (N, C, H, W) and int64 labels (N,), with the per-channel mean and deviation to normalise by."""
+    """One split: uint8 images (N, C, H, W), int64 labels (N,), and what to normalise by, per channel (1, C, 1, 1)."""
 
     images: Tensor
     labels: Tensor
@@ -100,8 +100,8 @@ class Images:
             epoch: the epoch drawn.
             shift: see `augment`.
             flip: see `augment`.
-            share: (rank, processes): every process draws the same batches and takes its part of each. Only the parts that
-                exist are given: a last batch smaller than the number of processes is left out by all of them.
+            share: (rank, processes): every process draws the same batches and takes its part of each. Only the parts
+                that exist are given: a last batch smaller than the number of processes is left out by all of them.
         """
         rank, processes = share
         if seed is None:
@@ -253,8 +253,8 @@ def _folder(config: DataConfig) -> Source:
 def _decode(path: Path, side: int, channels: int) -> np.ndarray:
     """One image as uint8 (C, side, side): its shorter side scaled to `side`, its centre cut out."""
     try:
-        with Image.open(path) as image:
-            image = image.convert("RGB" if channels == 3 else "L")
+        with Image.open(path) as file:
+            image: Image.Image = file.convert("RGB" if channels == 3 else "L")
             scale = side / min(image.size)
             w, h = (max(side, round(n * scale)) for n in image.size)
             image = image.resize((w, h), Image.Resampling.BILINEAR)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +12,8 @@ from typing import IO, Any
 
 from dynpool.training.errors import RunFolderError, writing
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ModuleNotFoundError:  # not a POSIX system: a run folder is then not locked
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["locked", "make_folder", "write_atomically", "write_json", "write_text"]
 
@@ -83,7 +82,7 @@ def locked(folder: Path) -> Iterator[None]:
         RunFolderError: another process is writing to the folder.
         UnwritableError: the lock file cannot be created.
     """
-    if fcntl is None:
+    if sys.platform == "win32":  # no such locks there
         yield
         return
     path = folder / ".lock"

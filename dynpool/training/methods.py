@@ -1,8 +1,8 @@
 """How a network comes by its resolutions: a registry of methods that a comparison compares.
 
-A method turns the human-designed network into a `Prepared` one: the network to train, its optimiser groups, what the loss has
-besides the task, and what is done after each optimiser step. The training loop knows no more than that, so that further
-methods join by `register`.
+A method turns the human-designed network into a `Prepared` one: the network to train, its optimiser groups, what the
+loss has besides the task, and what is done after each optimiser step. The training loop knows no more than that, so
+that further methods join by `register`.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,9 @@
 """The papers' controlled variants of a dataset: the same objects at another size, shape or place.
 
-Each function takes uint8 images of any size and gives uint8 images of `side` x `side` pixels. They follow the controlled
-experiments of Jang et al. (CVPR 2022, on CIFAR-100) and the canvas of Richter et al. (small objects, black surroundings):
-what changes is only how large the object is against the image, so that the receptive field a network needs is known.
+Each function takes uint8 images of any size and gives uint8 images of `side` x `side` pixels. They follow the
+controlled experiments of Jang et al. (CVPR 2022, on CIFAR-100) and the canvas of Richter et al. (small objects, black
+surroundings): what changes is only how large the object is against the image, so that the receptive field a network
+needs is known.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,8 +41,13 @@ def stretch(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
 
 
 def tile(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """A 4 x 4 grid of the image. From an image of side/2 it is the paper's: halved, then repeated, twice the size in all."""
-    return resize(images, side // 4, side // 4).repeat(1, 1, 4, 4)
+    """The image halved, losing its detail, and repeated 4 x 4: a canvas twice as large as the image, brought to side
+    x side.
+
+    From the 8 x 8 digits each copy has 4 x 4 pixels of detail, enlarged to side/4; from CIFAR at side 64 it is 16 x 16.
+    """
+    halved = resize(images, max(images.shape[-2] // 2, 1), max(images.shape[-1] // 2, 1))
+    return resize(halved, side // 4, side // 4).repeat(1, 1, 4, 4)
 
 
 def large(images: Tensor, side: int, generator: torch.Generator) -> Tensor:

@@ -50,7 +50,7 @@ def _write_run(
         "data": {"name": "digits", "variant": "tile", "resolution": input_size[1]},
         "epochs": planned or epochs,
     }
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings | config))
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings | config, sort_keys=False))
     with (folder / "metrics.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()

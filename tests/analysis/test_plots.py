@@ -39,6 +39,14 @@ def _texts(figure: Figure) -> list[str]:
     return found + [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
+def _x(line: Line2D) -> list[float]:
+    return [float(value) for value in np.asarray(line.get_xdata())]
+
+
+def _y(line: Line2D) -> list[float]:
+    return [float(value) for value in np.asarray(line.get_ydata())]
+
+
 def _thick(axes_lines: list[Line2D], color: str) -> list[Line2D]:
     return [line for line in axes_lines if line.get_color() == color and line.get_linewidth() > 2]
 
@@ -80,7 +88,7 @@ def test_methods_keep_their_colors(tmp_path: Path, write_run: WriteRun) -> None:
 def test_tradeoff_has_a_point_a_run_and_the_mean(comparison_folder: Path) -> None:
     comparison = compare_runs([comparison_folder])
     axes = plot_tradeoff(comparison.runs).axes[0]
-    points = {(line.get_xdata()[0], round(line.get_ydata()[0], 6)) for line in axes.lines if line.get_markersize() == 7}  # type: ignore[index]
+    points = {(_x(line)[0], round(_y(line)[0], 6)) for line in axes.lines if line.get_markersize() == 7}
     assert points == {(row.gmacs, round(100 * row.accuracy, 6)) for row in comparison.rows}
     means = [line for line in axes.lines if line.get_markersize() == 12]
     for line, row in zip(means, comparison.methods, strict=True):
@@ -100,9 +108,9 @@ def test_accuracy_mean_over_shared_epochs(tmp_path: Path, write_run: WriteRun) -
     runs = _runs(write_run(tmp_path / "a", seed=0), write_run(tmp_path / "b", seed=1, epochs=4, planned=16))
     axes = plot_accuracy(runs).axes[0]
     (mean,) = _thick(list(axes.lines), DYNOPOOL)
-    assert list(mean.get_xdata()) == [0, 1, 2, 3, 4]
+    assert _x(mean) == [0, 1, 2, 3, 4]
     expected = [50 * sum(run.history[epoch].test_accuracy or 0.0 for run in runs) for epoch in range(5)]
-    assert np.allclose(np.asarray(mean.get_ydata()), expected)
+    assert np.allclose(_y(mean), expected)
 
 
 def test_i_min_against_resolution_and_human(tmp_path: Path, write_run: WriteRun) -> None:
@@ -110,11 +118,9 @@ def test_i_min_against_resolution_and_human(tmp_path: Path, write_run: WriteRun)
     runs = _runs(write_run(tmp_path / "h", "human", input_size=size), write_run(tmp_path / "d", input_size=size))
     for axis, panel in enumerate(plot_i_min(runs).axes):
         (human,), (learned,) = _thick(list(panel.lines), HUMAN), _thick(list(panel.lines), DYNOPOOL)
-        assert set(human.get_ydata()) == {61.0}
-        assert np.allclose(np.asarray(learned.get_ydata()), [row.i_min[axis] for row in runs[1].history])
-        levels = [
-            line for line in panel.lines if len(line.get_xdata()) == 2 and set(line.get_ydata()) == {size[1 + axis]}
-        ]
+        assert set(_y(human)) == {61.0}
+        assert np.allclose(_y(learned), [row.i_min[axis] for row in runs[1].history])
+        levels = [line for line in panel.lines if len(_x(line)) == 2 and set(_y(line)) == {size[1 + axis]}]
         assert len(levels) == 1
         low, high = panel.get_ylim()
         assert low < size[1 + axis] < high, "the input resolution lies inside the picture"
@@ -138,7 +144,7 @@ def test_alphas_panel_per_resolution_height_solid_width_dashed(comparison_folder
         height, width = _thick(list(panel.lines), DYNOPOOL)
         assert (height.get_linestyle(), width.get_linestyle()) == ("-", "--")
         for axis, line in enumerate((height, width)):
-            last = float(np.asarray(line.get_ydata())[-1])
+            last = _y(line)[-1]
             assert last == pytest.approx(np.mean([run.last.alphas[name][axis] for run in learned]))
 
 
@@ -155,7 +161,7 @@ def test_sizes_are_to_scale(comparison_folder: Path) -> None:
     assert len(drawn) == len(shown), "three human networks of the same sizes share a row"
     scale = drawn[0][0] / shown[0][0]
     for (height, width), size in zip(drawn, shown, strict=True):
-        assert (height, width) == (pytest.approx(size[0] * scale), pytest.approx(size[1] * scale))
+        assert np.allclose((height, width), (size[0] * scale, size[1] * scale))
     outlines = _rectangles(figure, filled=False)[:-1]  # the last one is the key
     human = [pytest.approx(side * scale) for side in (16, 8, 4)] * 3
     assert [height for height, _ in outlines] == human

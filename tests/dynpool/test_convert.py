@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 
 import dynpool
-from dynpool.training.models import build_model
+from dynpool.training.models import MODELS
 
 FAMILIES = [
     ("timm", "vgg11", 5, 0),
@@ -207,9 +207,9 @@ def test_average_pools_average_and_max_pools_take_the_maximum() -> None:
 def test_resolution_trees_of_the_small_image_forms() -> None:
     expected = {
         "cifar-vgg16": [(16, 16), (8, 8), (4, 4), (2, 2)],
-        "cifar-resnet50": [(16, 16), (8, 8), (4, 4)],
+        "cifar-resnet": [(16, 16), (8, 8), (4, 4)],
         "cifar-mobilenetv2": [(16, 16), (8, 8), (4, 4)],
     }
     for name, sizes in expected.items():
-        model = dynpool.convert(build_model(name, num_classes=10), (3, 32, 32))
+        model = dynpool.convert(MODELS[name](num_classes=10), (3, 32, 32))
         assert [r.size for r in dynpool.resolutions(model).values()] == sizes

@@ -1,0 +1,210 @@
+"""A comparison: one configuration trained with every method and seed, ending in a report."""
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from rich.console import Console
+
+from analysis.report import compare_runs, write_report
+from dynpool.training.config import ComparisonConfig, RunConfig, changed_keys, nearest, read_yaml, to_dict
+from dynpool.training.errors import ConfigError, RunFolderError, TrainingError, writing
+from dynpool.training.files import locked, make_folder, write_text
+from dynpool.training.loop import train
+from dynpool.training.methods import METHODS
+from dynpool.training.progress import bars, reporting
+from dynpool.training.run_folder import RunFolder
+
+__all__ = ["compare", "default_workers"]
+
+EPOCH = re.compile(r"  epoch (\d+)/\d+")
+# Keys of a comparison that do not belong to its runs, or that a run sets for itself.
+OWN_KEYS = ("methods", "seeds", "workers", "method", "seed")
+
+
+def default_workers(config: ComparisonConfig) -> int:
+    """Runs at the same time: one a CPU core, as two runs of one thread outrun one of two; one where there is a GPU."""
+    if config.workers is not None:
+        return config.workers
+    if config.device != "cpu" and torch.cuda.is_available():
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores // (config.threads or 1), len(config.methods) * len(config.seeds)))
+
+
+def compare(
+    config: ComparisonConfig, *, resume: bool = False, overwrite: bool = False, console: Console | None = None
+) -> Path:
+    """Train every method with every seed, write the report, print its table; gives the path of report.html.
+
+    Each run is a folder <method>-seed<seed> in the comparison's. With `resume`, finished runs are kept and others
+    continue; methods and seeds may have been added since.
+
+    Raises:
+        ConfigError: an unknown method, or whatever its runs refuse.
+        RunFolderError: the folder holds a comparison and neither `resume` nor `overwrite` is set, or it had another
+            configuration.
+        TrainingError: runs failed; names them. The others are finished first.
+        KeyboardInterrupt: Ctrl-C; all finished epochs of all runs are saved.
+    """
+    console = console or Console()
+    for method in config.methods:
+        if method not in METHODS:
+            raise ConfigError(f"methods has {method!r}, which is no known method{nearest(method, METHODS)}")
+    folder = config.folder
+    make_folder(folder)
+    with locked(folder):
+        _open(config, resume=resume, overwrite=overwrite)
+        runs = [config.run(method, seed) for seed in config.seeds for method in config.methods]
+        workers = min(default_workers(config), len(runs))
+        if workers == 1:
+            with reporting(console) as reporter:
+                for run in runs:
+                    train(run, resume=resume, overwrite=overwrite, reporter=reporter)
+        else:
+            flags = ["--resume"] * resume + ["--overwrite"] * overwrite
+            _Pool(config, runs, workers, flags, console).work()
+        folders = [run.folder for run in runs]
+        with writing(folder):
+            report = write_report(folders, folder)
+    console.print(str(compare_runs(folders)), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+    return report
+
+
+def _open(config: ComparisonConfig, *, resume: bool, overwrite: bool) -> None:
+    path = config.folder / "comparison.yaml"
+    if RunFolder(config.folder).started:
+        raise RunFolderError(f"{config.folder} holds a single run, not a comparison; choose another folder with --out")
+    if path.exists() and not overwrite:
+        if not resume:
+            raise RunFolderError(
+                f"{config.folder} already holds a comparison: continue it with --resume, discard it with --overwrite, "
+                "or choose another folder with --out"
+            )
+        old, new = read_yaml(path), to_dict(config)
+        if not isinstance(old, dict):
+            raise RunFolderError(f"{path}: damaged; start again with --overwrite")
+        changed = changed_keys(*({k: v for k, v in d.items() if k not in OWN_KEYS} for d in (old, new)))
+        if changed:
+            raise RunFolderError(
+                f"{config.folder} holds a comparison of another configuration ({'; '.join(changed)}): resume it with "
+                "its own, discard it with --overwrite, or choose another folder with --out"
+            )
+    write_text(path, yaml.safe_dump(to_dict(config), sort_keys=False))
+
+
+@dataclass
+class _Worker:
+    """One run in a process of its own."""
+
+    run: RunConfig
+    process: subprocess.Popen[str]
+    errors: list[str]
+
+
+Line = tuple[_Worker, str | None]  # None: the process has closed its output
+
+
+class _Pool:
+    """Trains runs as processes, a number at a time."""
+
+    def __init__(
+        self, config: ComparisonConfig, runs: Sequence[RunConfig], workers: int, flags: Sequence[str], console: Console
+    ) -> None:
+        self.config, self.workers, self.flags, self.console = config, workers, flags, console
+        self.waiting = list(runs)
+        self.running: list[_Worker] = []
+        self.failed: dict[str, str] = {}
+        self.lines: queue.Queue[Line] = queue.Queue()
+
+    def work(self) -> None:
+        """Train all runs; raises `TrainingError` naming those that failed."""
+        try:
+            with self._telling() as tell:
+                while self.waiting or self.running:
+                    while self.waiting and len(self.running) < self.workers:
+                        self.running.append(self._start(self.waiting.pop(0)))
+                    worker, line = self.lines.get()
+                    if line is not None:
+                        tell(worker.run, line)
+                    else:
+                        self._end(worker)
+        finally:
+            self._stop()
+        if self.failed:
+            listed = "; ".join(f"{name}: {reason}" for name, reason in self.failed.items())
+            raise TrainingError(f"{len(self.failed)} of the runs failed ({listed})")
+
+    def _start(self, run: RunConfig) -> _Worker:
+        threads = self.config.threads or max(1, (os.cpu_count() or 1) // self.workers)
+        command = [
+            sys.executable, "-m", "dynpool.cli", "train", str(self.config.folder / "comparison.yaml"),
+            "--method", run.method, "--seed", str(run.seed), "--name", run.name, "--out", str(run.folder),
+            "--threads", str(threads), *self.flags,
+        ]  # fmt: skip
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+            env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        worker = _Worker(run, process, [])
+        threading.Thread(target=self._read, args=(worker,), daemon=True).start()
+        threading.Thread(target=self._read_errors, args=(worker,), daemon=True).start()
+        return worker
+
+    def _read(self, worker: _Worker) -> None:
+        for line in worker.process.stdout or ():
+            self.lines.put((worker, line.rstrip()))
+        worker.process.wait()
+        self.lines.put((worker, None))
+
+    def _read_errors(self, worker: _Worker) -> None:
+        worker.errors.extend(line.rstrip() for line in worker.process.stderr or ())
+
+    def _end(self, worker: _Worker) -> None:
+        self.running.remove(worker)
+        code = worker.process.wait()
+        if code:
+            said = [line for line in worker.errors if line]
+            reason = said[-1].removeprefix("dynpool: error: ") if said else f"exit code {code}"
+            self.failed[worker.run.name] = reason
+
+    def _stop(self) -> None:
+        """End what still runs: asked first, then made to."""
+        for worker in self.running:
+            if worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGINT)
+        for worker in self.running:
+            try:
+                worker.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+
+    @contextmanager
+    def _telling(self) -> Iterator[Callable[[RunConfig, str], None]]:
+        """What to do with a line of a run: bars in a terminal, else the line itself."""
+        if not self.console.is_terminal:
+            yield lambda run, line: print(line, flush=True)
+            return
+        with bars(self.console) as progress:
+            tasks = {run.name: progress.add_task(run.name, total=run.epochs, start=False) for run in self.waiting}
+
+            def tell(run: RunConfig, line: str) -> None:
+                found = EPOCH.search(line)
+                if found:
+                    progress.start_task(tasks[run.name])
+                    progress.update(tasks[run.name], completed=int(found[1]))
+                progress.console.print(line, markup=False, highlight=False)
+
+            yield tell

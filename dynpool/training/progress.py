@@ -1,0 +1,144 @@
+"""What a run tells the one who waits for it: bars in a terminal, one line an epoch elsewhere."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+__all__ = ["BarReporter", "LineReporter", "Reporter", "Silent", "epoch_line", "reporting"]
+
+
+class Reporter(Protocol):
+    """Receives the progress of a run."""
+
+    def start(self, name: str, epochs: int, done: int, images: int) -> None:
+        """A run begins or continues: `done` of `epochs` epochs are finished, each of `images` images."""
+
+    def advance(self, images: int) -> None:
+        """So many more images were trained on."""
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """An epoch is finished and saved; `row` is its row of metrics.csv."""
+
+
+def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:
+    """An epoch in one line."""
+    parts = [f"{name}  epoch {row['epoch']}/{epochs}"]
+    if row["train_loss"] is not None:
+        parts.append(f"loss {row['train_loss']:.4f}")
+    parts.append(f"test accuracy {row['test_accuracy']:.4f}")
+    parts.append(f"{row['gmacs']:.4g} GMACs")
+    parts.append(f"I_min {row['i_min_h']:.1f} x {row['i_min_w']:.1f}")
+    if row["images_per_second"] is not None:
+        parts.append(f"{row['images_per_second']:.0f} images/s")
+    return "  ".join(parts)
+
+
+class Silent:
+    """Tells nothing."""
+
+    def start(self, name: str, epochs: int, done: int, images: int) -> None:
+        """Nothing is told."""
+
+    def advance(self, images: int) -> None:
+        """Nothing is told."""
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Nothing is told."""
+
+
+class LineReporter:
+    """Prints one line an epoch."""
+
+    def __init__(self) -> None:
+        self._name, self._epochs = "", 0
+
+    def start(self, name: str, epochs: int, done: int, images: int) -> None:
+        """Remember what the lines are about."""
+        self._name, self._epochs = name, epochs
+        if done:
+            print(f"{name}  continues after epoch {done}/{epochs}", flush=True)
+
+    def advance(self, images: int) -> None:
+        """Lines come once an epoch."""
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Print the line."""
+        print(epoch_line(self._name, self._epochs, row), flush=True)
+
+
+class _Rate(ProgressColumn):
+    """Images a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.0f} images/s" if task.speed and task.fields.get("rate") else "")
+
+
+class BarReporter:
+    """Two bars, the run and its present epoch, above which every finished epoch leaves its line."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._run: TaskID | None = None
+        self._epoch: TaskID | None = None
+        self._name, self._epochs, self._images = "", 0, 0
+
+    def start(self, name: str, epochs: int, done: int, images: int) -> None:
+        """Show the bars of a run; those of the run before go away."""
+        for task in (self._run, self._epoch):
+            if task is not None:
+                self._progress.remove_task(task)
+        self._name, self._epochs, self._images = name, epochs, images
+        self._run = self._progress.add_task(name, total=epochs, completed=done)
+        self._epoch = self._progress.add_task(f"epoch {done + 1}", total=images, rate=True)
+
+    def advance(self, images: int) -> None:
+        """Move the epoch's bar."""
+        if self._epoch is not None:
+            self._progress.advance(self._epoch, images)
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Leave a line and begin the next epoch's bar."""
+        self._progress.console.print(epoch_line(self._name, self._epochs, row), highlight=False)
+        if self._run is not None and self._epoch is not None:
+            self._progress.update(self._run, completed=row["epoch"])
+            last = row["epoch"] >= self._epochs
+            self._progress.reset(
+                self._epoch, total=self._images, description=f"epoch {row['epoch'] + (not last)}", visible=not last
+            )
+
+
+def bars(console: Console) -> Progress:
+    """Progress bars with counts, rates and the remaining time."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=console,
+    )
+
+
+@contextmanager
+def reporting(console: Console | None = None) -> Iterator[Reporter]:
+    """Bars if the console is a terminal, else lines."""
+    console = console or Console()
+    if not console.is_terminal:
+        yield LineReporter()
+        return
+    with bars(console) as progress:
+        yield BarReporter(progress)
