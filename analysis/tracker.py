@@ -8,6 +8,7 @@ import math
 import operator
 import os
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from dynpool.pool import DynOPool2d, host_alphas
 from dynpool.resolution import resolution_tree
 from dynpool.sizes import output_size
 
-from .receptive_field import FieldProgram, size_now
+from .field_program import size_now
+from .field_rules import compile_fields
 
 __all__ = ["IMinTracker"]
 
@@ -35,7 +37,7 @@ _BLOCK = 1 << 16  # bytes
 class IMinTracker:
     """Appends a model's sizes, alphas, GMACs, I_min and I_max to a file of JSON lines.
 
-    The model is traced once, here. A call of `log` reads the alphas in one copy and evaluates what the trace left behind.
+    The model is traced once, here. A call of `log` reads the alphas in one copy and evaluates what the trace left.
     Lines already in the file stay; a last line cut off by a crash is dropped when the next one is appended.
 
     Args:
@@ -55,7 +57,7 @@ class IMinTracker:
         self.input_size = check_input_size(input_size)
         self.path = Path(path)
         self._graph = trace(model, self.input_size)
-        self._program = FieldProgram(self._graph)
+        self._program = compile_fields(self._graph)
         self._tree = resolution_tree(model)
         self._traced_sizes = sizes(model, self.input_size)
         self._openers: dict[str, Resize] = {}  # the first layer that resizes to each named size
@@ -141,16 +143,23 @@ class IMinTracker:
                 if end < os.fstat(out.fileno()).st_size:
                     out.truncate(end)
                 data = missing + line
-                try:
-                    if data and out.write(data) != len(data):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                except OSError:
-                    out.truncate(end)
-                    raise
+                _write(out, data, end)
         except OSError as error:
             raise OSError(
                 error.errno, f"cannot write the I_min log: {error.strerror or error}", str(self.path)
             ) from error
+
+
+def _write(out: FileIO, data: bytes, end: int) -> None:
+    """One write of `data` to a file that ends at `end`; if the disk cannot take all of it, none of it stays."""
+    try:
+        complete = not data or out.write(data) == len(data)
+    except OSError:
+        out.truncate(end)
+        raise
+    if not complete:
+        out.truncate(end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _end_of_lines(path: Path) -> tuple[int, bytes]:

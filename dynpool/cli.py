@@ -50,7 +50,7 @@ def _train(arguments: list[str]) -> int:
     folder = RunFolder(config.folder)
     try:
         with reporting() as reporter:
-            figures = train(config, **flags, reporter=reporter)
+            figures = train(config, resume=flags["resume"], overwrite=flags["overwrite"], reporter=reporter)
     except KeyboardInterrupt:
         saved = "the finished epochs are saved" if folder.started else "nothing had been trained yet"
         hint = "; " + _resume_hint("train", folder.config, folder.path) if folder.started else ""
@@ -68,7 +68,7 @@ def _compare(arguments: list[str]) -> int:
         return 0
     config, flags = load_config(ComparisonConfig, _config_path(arguments, "compare"), arguments, command="compare")
     try:
-        compare(config, **flags)
+        compare(config, resume=flags["resume"], overwrite=flags["overwrite"])
     except KeyboardInterrupt:
         hint = _resume_hint("compare", config.folder / "comparison.yaml", config.folder)
         print(f"dynpool: interrupted; the finished epochs of all runs are saved; {hint}", file=sys.stderr)

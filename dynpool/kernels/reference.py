@@ -125,16 +125,16 @@ def _transpose(rows: list[Row], size_in: int) -> list[Row]:
 def _pack(rows: list[Row]) -> Taps:
     """Give all rows the same number of taps.
 
-    A missing tap repeats the last one at half its weight each, not at weight zero: halves add up exactly, while zero
-    times an infinite value would make a NaN.
+    A missing tap is made by halving the first one, not by one of weight zero: the halves, which come first, add up
+    exactly, while zero times an infinite value would make a NaN.
     """
     count = max(1, *(len(row) for row in rows))
     packed = []
     for row in rows:
         entries = list(row.items()) or [(0, 0.0)]
         while len(entries) < count:
-            index, weight = entries.pop()
-            entries += [(index, 0.5 * weight)] * 2
+            index, weight = entries.pop(0)
+            entries = [(index, 0.5 * weight)] * 2 + entries
         packed.append(entries)
     return Taps(
         index=tuple(tuple(entries[k][0] for entries in packed) for k in range(count)),

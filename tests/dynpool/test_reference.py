@@ -15,6 +15,7 @@ from dynpool.kernels.reference import taps
 KINDS = ("query", "mean", "sample", "slope", "mean slope")
 extent = st.integers(1, 14)
 Size = tuple[int, int]
+quick = settings(deadline=None, max_examples=40)
 
 
 def random_map(size: Size, seed: int = 0, *, samples: int = 2, channels: int = 3) -> Tensor:
@@ -86,6 +87,7 @@ def alpha_gradient(x: Tensor, alpha: Tensor, size: Size, reduce: str, winner: Te
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@quick
 @given(extent, extent)
 def test_transposed_taps_are_the_transpose(kind, size_in, size_out):
     rows = size_out if kind in ("mean", "sample", "mean slope") else 2 * size_out
@@ -109,6 +111,7 @@ def dense_t(kind: reference.Kind, size_in: int, size_out: int, rows: int) -> Ten
     return F.pad(matrix, (0, width - size_in))
 
 
+@quick
 @given(extent, extent)
 def test_values_keep_a_constant_and_slopes_vanish_on_it(size_in, size_out):
     for kind in KINDS:
@@ -136,7 +139,7 @@ def test_slope_on_a_pixel_is_the_mean_of_both_sides_and_zero_outside():
 
 
 @pytest.mark.parametrize("reduce", ["max", "mean"])
-@settings(max_examples=60)
+@quick
 @given(extent, extent, extent, extent, st.integers(0, 99))
 def test_values_and_gradient_to_x_equal_interpolate_and_pool(reduce, height, width, out_h, out_w, seed):
     x, size = random_map((height, width), seed).requires_grad_(), (out_h, out_w)
@@ -149,6 +152,7 @@ def test_values_and_gradient_to_x_equal_interpolate_and_pool(reduce, height, wid
     assert spread is None
 
 
+@quick
 @given(extent, extent, extent, extent, st.integers(0, 99))
 def test_winner_is_the_first_of_the_largest_queries(height, width, out_h, out_w, seed):
     x = random_map((height, width), seed).mul(2).round()  # few distinct values: many ties
@@ -171,6 +175,7 @@ def test_alpha_two_on_ties_sends_the_gradient_where_max_pool2d_sends_it():
     assert dx.tolist() == [[[[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]]]]
 
 
+@quick
 @given(extent, extent, extent, extent, st.integers(0, 99))
 def test_sample_interpolates_at_the_first_pixel_of_each_cell(height, width, out_h, out_w, seed):
     x = random_map((height, width), seed)
@@ -190,6 +195,7 @@ def test_sample_interpolates_at_the_first_pixel_of_each_cell(height, width, out_
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@quick
 @given(st.integers(1, 8), st.integers(1, 8))
 def test_alpha_two_on_even_sizes_is_max_pool_average_pool_and_striding(dtype, height, width):
     x = random_map((2 * height, 2 * width)).to(dtype)
@@ -202,6 +208,7 @@ def test_alpha_two_on_even_sizes_is_max_pool_average_pool_and_striding(dtype, he
     torch.testing.assert_close(mean.double(), average, rtol=torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps)
 
 
+@quick
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(2, 9), st.integers(2, 9))
 def test_sample_at_a_dividing_stride_is_striding(stride_h, stride_w, out_h, out_w):
     x = random_map((stride_h * out_h, stride_w * out_w)).float()
@@ -234,7 +241,7 @@ def test_nan_reaches_exactly_the_cells_whose_queries_weigh_it():
     y, winner = reference.forward(x, (4, 4), "max")
     assert y.isnan().nonzero().tolist() == [[0, 0, 1, 2]]
     assert winner[0, 0, 1, 2] == 3  # the query that is NaN gets the gradient, as in max_pool2d
-    for size in [(3, 5), (5, 3), (12, 9)]:
+    for size in [(3, 5), (5, 3), (11, 9)]:  # no query on a pixel
         expected = pooled_by_pytorch(x, size, "max").isnan()
         assert torch.equal(reference.forward(x, size, "max")[0].isnan(), expected)
         assert torch.equal(reference.forward(x, size, "mean")[0].isnan(), expected)
@@ -266,7 +273,7 @@ def test_infinite_gradients_stay_where_they_belong():
         assert dx is not None
         assert not dx.isnan().any()
         assert dx[..., 4:, :].eq(0).all()
-        assert dx.isinf().sum() == (4 if reduce == "mean" else 1)
+        assert dx.isinf().sum() == (16 if reduce == "mean" else 1)
 
 
 @pytest.mark.parametrize("reduce", ["max", "mean"])
@@ -292,7 +299,7 @@ def test_errors_are_at_most_twice_those_of_pytorch_at_the_same_dtype(reduce, dty
 
 
 @pytest.mark.parametrize("reduce", ["max", "mean"])
-@settings(max_examples=60, deadline=None)
+@quick
 @given(extent, extent, extent, extent, st.floats(0.3, 5.0), st.floats(0.3, 5.0), st.integers(0, 99))
 def test_alpha_gradient_is_the_mean_of_the_grid_sample_oracle_from_both_sides(
     reduce, height, width, out_h, out_w, alpha_h, alpha_w, seed
@@ -329,7 +336,7 @@ def test_alpha_gradient_at_the_kinks_of_alpha_two_by_hand():
 
 
 @pytest.mark.parametrize("reduce", ["max", "mean", "sample"])
-@settings(max_examples=40)
+@quick
 @given(extent, extent, extent, extent, st.integers(0, 99))
 def test_alpha_gradient_does_not_change_when_map_and_gradient_are_flipped(reduce, height, width, out_h, out_w, seed):
     x, size = random_map((height, width), seed), (out_h, out_w)
@@ -348,6 +355,7 @@ def test_alpha_gradient_does_not_change_when_map_and_gradient_are_flipped(reduce
         torch.testing.assert_close(spread, spreads[0], rtol=0, atol=1e-11)
 
 
+@quick
 @given(extent, extent, extent, extent, st.integers(0, 99))
 def test_sample_has_the_alpha_gradient_of_mean(height, width, out_h, out_w, seed):
     x, dy = random_map((height, width), seed), random_map((out_h, out_w), seed + 1)

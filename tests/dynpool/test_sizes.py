@@ -4,7 +4,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynpool.sizes import (
@@ -20,6 +20,7 @@ from dynpool.sizes import (
 
 pixels = st.integers(1, 300)
 strides = st.floats(0.1, 20.0)
+quick = settings(deadline=None, max_examples=50)
 anything = st.floats(allow_nan=True, allow_infinity=True)
 
 
@@ -40,6 +41,7 @@ def test_output_size_rounds_half_to_even_with_a_floor_of_one_and_a_half(size, al
     assert output_size(size, alpha) == expected
 
 
+@quick
 @given(pixels, strides)
 def test_output_size_is_within_half_a_pixel_of_the_real_size(size, alpha):
     assert abs(output_size(size, alpha) - max(size / alpha, 1.5)) <= 0.5
@@ -58,6 +60,7 @@ def test_output_size_refuses_an_alpha_that_is_not_finite_and_positive(alpha):
         output_size(8, alpha)
 
 
+@quick
 @given(pixels, pixels)
 def test_queries_lie_a_quarter_cell_either_side_of_each_cell_centre(size_in, size_out):
     floors, remainders, denominator = query_grid(size_in, size_out)
@@ -70,6 +73,7 @@ def test_queries_lie_a_quarter_cell_either_side_of_each_cell_centre(size_in, siz
         assert (positions[2 * i], positions[2 * i + 1]) == (centre - cell / 4, centre + cell / 4)
 
 
+@quick
 @given(pixels, pixels)
 def test_samples_lie_on_the_first_pixel_of_each_cell(size_in, size_out):
     floors, remainders, denominator = sample_grid(size_in, size_out)
@@ -93,6 +97,7 @@ def test_effective_kernel_counts_the_pixels_with_weight_in_the_widest_cell(size_
     assert effective_kernel(size_in, size_out) == expected
 
 
+@quick
 @given(pixels, st.integers(2, 300))
 def test_effective_kernel_is_a_real_footprint(size_in, size_out):
     kernel = effective_kernel(size_in, size_out)
@@ -119,6 +124,7 @@ def test_bounds_must_be_two_ordered_finite_positive_numbers(bounds):
         check_bounds(bounds)
 
 
+@quick
 @given(anything, st.floats(0.5, 8.0), st.floats(0.0, 1.0) | st.none())
 def test_projection_is_finite_in_bounds_in_the_trust_region_and_idempotent(alpha, previous, trust):
     value = project_alpha(alpha, previous, (1 / 8, 2.0), trust)

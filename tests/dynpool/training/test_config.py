@@ -1,0 +1,153 @@
+"""Every key is known, typed and in range, or the error names it, its value and what is allowed."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dynpool.training.config import ComparisonConfig, RunConfig, changed_keys, fingerprint, load_config, to_dict
+from dynpool.training.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text, *options, kind=RunConfig):
+        file = tmp_path / "c.yaml"
+        file.write_text(text)
+        return load_config(kind, file, options)
+
+    return read
+
+
+def test_file_then_options(read):
+    config, flags = read(
+        "epochs: 3\ndata: {variant: tile, resolution: 16}\nlr: 1e-3", "--data.variant", "large", "--resume"
+    )
+    assert (config.epochs, config.lr) == (3, 1e-3)
+    assert (config.data.variant, config.data.resolution) == ("large", 16)
+    assert flags == {"resume": True, "overwrite": False}
+
+
+def test_model_options_are_merged(read):
+    config, _ = read("model: {options: {widths: [1, 2], pool: 3}}", "--model.options.pool", "2")
+    assert config.model.options == {"widths": [1, 2], "pool": 2}
+
+
+def test_a_run_reads_a_comparison_and_leaves_its_keys_aside(read):
+    text = "methods: [human]\nseeds: [4, 5]\nworkers: 2\nepochs: 7"
+    assert read(text)[0].epochs == 7
+    comparison, _ = read(text, kind=ComparisonConfig)
+    assert (comparison.methods, comparison.seeds, comparison.workers) == (("human",), (4, 5), 2)
+
+
+def test_runs_of_a_comparison_differ_in_method_seed_name_and_folder_only(read):
+    comparison, _ = read("out: here\nalpha_lr: 0.5\nepochs: 7", kind=ComparisonConfig)
+    run = comparison.run("human", 3)
+    assert type(run) is RunConfig
+    assert (run.name, run.method, run.seed, run.folder) == ("human-seed3", "human", 3, Path("here/human-seed3"))
+    expected = {f.name: getattr(comparison, f.name) for f in dataclasses.fields(RunConfig)}
+    same = expected.keys() - {"name", "method", "seed", "out"}
+    assert {k: getattr(run, k) for k in same} == {k: expected[k] for k in same}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch: 3", "unknown key 'epoch'; did you mean 'epochs'"),
+        ("data: {variants: tile}", "unknown key 'data.variants'; did you mean 'data.variant'"),
+        ("variant: tile", "unknown key 'variant'; did you mean 'data.variant'"),
+        ("qqq: 1", "unknown key 'qqq'; known: name, method"),
+        ("data: 3", "data is 3; allowed: a mapping"),
+        ("", "the file holds no configuration"),
+        ("- a", "the file holds no configuration"),
+        ("epochs: 3\nepochs: 4", "'epochs' is given twice"),
+        ("lr: [", "not valid YAML"),
+        ("epochs: null", "epochs is null; allowed: a whole number"),
+        ("epochs: 2.5", "epochs is '2.5'; allowed: a whole number"),
+        ("epochs: 0", "epochs is 0; allowed: a whole number, 1 or more"),
+        ("data: {variant: til}", "data.variant is 'til'; allowed: one of plain, stretch, tile, large, canvas"),
+        ("lr: .nan", "lr is nan; allowed: a finite number"),
+        ("lr: -1", "lr is -1.0; allowed: a finite number"),
+        ("input_size: [3, 2]", "input_size is '[3, 2]'; allowed: null or a list of 3 whole numbers"),
+        ("data: {resolution: 30, variant: tile}", "data.resolution is 30; allowed: a multiple of 4"),
+        ("data: {channels: 2}", "data.channels is 2; allowed: null, 1 or 3"),
+        ("name: a/b", "name is 'a/b'; allowed"),
+        ("momentum: 1", "momentum is 1.0; allowed"),
+    ],
+)
+def test_bad_files(read, tmp_path, text, message):
+    with pytest.raises(ConfigError) as error:
+        read(text)
+    assert message in str(error.value)
+    assert str(tmp_path / "c.yaml") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epoch", "3"], "unknown option '--epoch'; did you mean '--epochs'"),
+        (["--data.varian", "tile"], "did you mean '--data.variant'"),
+        (["--variant", "tile"], "did you mean '--data.variant'"),
+        (["--epochs", "x"], "epochs is 'x'; allowed: a whole number"),
+        (["--epochs"], "--epochs: expected one argument"),
+        (["--seeds", "[1]"], "unknown option '--seeds'"),
+        (["--resume", "--overwrite"], "exclude each other"),
+        (["stray"], "stray"),
+    ],
+)
+def test_bad_options(read, options, message):
+    with pytest.raises(ConfigError) as error:
+        read("epochs: 3", *options)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["methods: []", "methods: [human, human]", "seeds: [1, 1]", "seeds: [-1]", "workers: 0"]
+)
+def test_bad_comparisons(read, text):
+    with pytest.raises(ConfigError, match=text.split(":")[0] + " is "):
+        read(text, kind=ComparisonConfig)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(ConfigError, match="there is no such configuration file"):
+        load_config(RunConfig, tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="is a folder"):
+        load_config(RunConfig, tmp_path)
+
+
+def test_a_written_configuration_is_read_back_the_same(read):
+    config, _ = read("epochs: 3\ninput_size: [1, 32, 32]\nmodel: {options: {widths: [1, 2]}}\nlr: 1e-5")
+    assert read(yaml.safe_dump(to_dict(config)))[0] == config
+
+
+def test_changed_keys_and_fingerprint():
+    old = to_dict(RunConfig())
+    moved = to_dict(RunConfig(out="elsewhere", name="x", device="cpu", checkpoint_every=3))
+    assert changed_keys(old, moved) == []
+    assert fingerprint(old) == fingerprint(moved)
+    other = to_dict(RunConfig(lr=0.2, epochs=20))
+    assert changed_keys(old, other) == ["epochs: 16 -> 20", "lr: 0.1 -> 0.2"]
+    assert fingerprint(old) != fingerprint(other)
+
+
+def test_epochs_may_grow_where_the_rate_does_not_depend_on_them():
+    few, many = (to_dict(RunConfig(scheduler="constant", epochs=n)) for n in (2, 4))
+    assert changed_keys(few, many) == []
+    assert changed_keys(many, few) == ["epochs: 4 -> 2"]
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.stem)
+def test_shipped_configurations_are_valid(file):
+    comparison, _ = load_config(ComparisonConfig, file)
+    assert comparison.name == file.stem
+    assert load_config(RunConfig, file)[0].epochs == comparison.epochs
+
+
+def test_there_are_shipped_configurations():
+    assert {"digits-tile", "digits-plain", "digits-stretch", "digits-large", "digits-canvas"} <= {
+        f.stem for f in CONFIGS
+    }

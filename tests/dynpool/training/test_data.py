@@ -1,0 +1,202 @@
+"""Images are the same for the same configuration, batches for the same (seed, epoch); bad datasets are refused."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dynpool.training.config import DataConfig
+from dynpool.training.data import augment, generator_for, load_data
+from dynpool.training.errors import DataError
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A small image tree: class 'dark' below 'light', of odd sizes."""
+    root = tmp_path / "images"
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 2)):
+        for label, name in enumerate(("dark", "light")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(128 * label, 128 * label + 60, (20 + i, 33, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return root
+
+
+def test_digits_split_is_fixed_complete_and_balanced():
+    first, second = (load_data(DataConfig()) for _ in range(2))
+    assert torch.equal(first.test.images, second.test.images)
+    assert first.input_size == (1, 32, 32)
+    assert len(first.train) + len(first.test) == 1797
+    assert torch.bincount(first.test.labels).tolist() == pytest.approx([45] * 10, abs=2)
+    test = {image.numpy().tobytes() for image in load_data(DataConfig(resolution=8)).test.images}
+    train = [image.numpy().tobytes() for image in load_data(DataConfig(resolution=8)).train.images]
+    assert sum(image in test for image in train) == 0
+
+
+def test_training_images_are_normalised():
+    train = load_data(DataConfig(resolution=8)).train
+    values = train.normalised(train.images)
+    assert values.mean().item() == pytest.approx(0, abs=1e-4)
+    assert values.std().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_channels():
+    grey = load_data(DataConfig(resolution=8)).train.images
+    colour = load_data(DataConfig(resolution=8, channels=3)).train.images
+    assert torch.equal(colour, grey.expand(-1, 3, -1, -1))
+
+
+def test_batches_follow_from_seed_and_epoch_alone():
+    train = load_data(DataConfig(resolution=8)).train
+
+    def labels(seed, epoch):
+        return torch.cat([y for _, y in train.batches(100, seed=seed, epoch=epoch)])
+
+    def images(seed, epoch):
+        return torch.cat([x for x, _ in train.batches(100, seed=seed, epoch=epoch, shift=2, flip=True)])
+
+    assert torch.equal(labels(0, 1), labels(0, 1))
+    assert not torch.equal(labels(0, 1), labels(0, 2))
+    assert not torch.equal(labels(0, 1), labels(1, 1))
+    assert torch.equal(images(0, 1), images(0, 1))
+    assert torch.equal(labels(0, 1).sort().values, train.labels.sort().values)
+
+
+def test_processes_share_the_batches_of_one():
+    train = load_data(DataConfig(resolution=8)).train
+    whole = list(train.batches(101, seed=0, epoch=1, shift=2))
+    parts = [list(train.batches(101, seed=0, epoch=1, shift=2, share=(rank, 3))) for rank in range(3)]
+    for i, (x, y) in enumerate(whole):
+        for rank in range(3):
+            assert torch.equal(parts[rank][i][0], x[rank::3])
+            assert torch.equal(parts[rank][i][1], y[rank::3])
+
+
+def test_without_seed_order_and_images_are_kept():
+    test = load_data(DataConfig(resolution=8)).test
+    assert torch.equal(torch.cat([x for x, _ in test.batches(64)]), test.normalised(test.images))
+
+
+def test_augment_shifts_within_reach_and_brings_in_black():
+    image = torch.zeros(200, 1, 9, 9, dtype=torch.uint8)
+    image[:, :, 4, 4] = 255
+    moved = augment(image, shift=2, flip=False, generator=generator_for("test"))
+    assert moved.dtype == torch.uint8
+    assert (moved.flatten(1).long().sum(1) == 255).all()
+    places = moved[:, 0].nonzero()[:, 1:]
+    assert places.min() == 2
+    assert places.max() == 6
+    assert len(places.unique(dim=0)) == 25
+
+
+def test_augment_mirrors_about_half_of_the_images():
+    image = torch.arange(4, dtype=torch.uint8).expand(1000, 1, 2, 4)
+    mirrored = augment(image, shift=0, flip=True, generator=generator_for("test"))[:, 0, 0, 0] == 3
+    assert 420 < int(mirrored.sum()) < 580
+
+
+def test_image_tree(tree, tmp_path):
+    data = load_data(DataConfig(name="folder", root=str(tree), resolution=16, cache=str(tmp_path / "cache")))
+    assert data.classes == ("dark", "light")
+    assert data.input_size == (3, 16, 16)
+    assert (len(data.train), len(data.test)) == (12, 4)
+    means = data.train.images.float().mean((1, 2, 3))
+    assert ((means > 100) == (data.train.labels == 1)).all()
+
+
+def test_image_tree_is_decoded_once_and_again_when_it_changes(tree, tmp_path, monkeypatch):
+    config = DataConfig(name="folder", root=str(tree), resolution=16, cache=str(tmp_path / "cache"))
+    first = load_data(config)
+    calls = []
+    original = Image.open
+    monkeypatch.setattr(Image, "open", lambda *a, **k: calls.append(a) or original(*a, **k))
+    assert torch.equal(load_data(config).train.images, first.train.images)
+    assert calls == []
+    Image.new("RGB", (30, 30), (255, 0, 0)).save(tree / "train" / "light" / "new.png")
+    assert len(load_data(config).train) == 13
+    assert len(calls) == 17
+
+
+def remove(*parts):
+    def change(root):
+        import shutil
+
+        shutil.rmtree(root.joinpath(*parts))
+
+    return change
+
+
+def write(*parts):
+    def change(root):
+        root.joinpath(*parts).parent.mkdir(parents=True, exist_ok=True)
+        root.joinpath(*parts).write_bytes(b"no image")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (remove(), "there is no such folder"),
+        (remove("test"), r"no folder test/ \(there is: train\); expected ROOT/train/CLASS"),
+        (remove("test", "dark"), "different classes: dark"),
+        (write("train", "empty", "notes.txt"), "no image files"),
+        (write("train", "dark", "broken.png"), r"broken\.png: cannot be decoded"),
+    ],
+)
+def test_bad_image_trees(tree, tmp_path, change, message):
+    change(tree)
+    with pytest.raises(DataError, match=message):
+        load_data(DataConfig(name="folder", root=str(tree), resolution=16, cache=str(tmp_path / "cache")))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "folder"])
+def test_a_root_is_needed(name):
+    with pytest.raises(DataError, match=r"data\.root is null"):
+        load_data(DataConfig(name=name))
+
+
+def test_missing_cifar_says_where_to_put_it(tmp_path):
+    with pytest.raises(DataError, match=r"no folder cifar-10-batches-py/ in it.*data\.download"):
+        load_data(DataConfig(name="cifar10", root=str(tmp_path)))
+
+
+def test_damaged_cifar(tmp_path):
+    inner = tmp_path / "cifar-10-batches-py"
+    inner.mkdir()
+    (inner / "data_batch_1").write_bytes(pickle.dumps({}))
+    with pytest.raises(DataError, match="damaged or incomplete"):
+        load_data(DataConfig(name="cifar10", root=str(tmp_path), cache=str(tmp_path / "cache")))
+
+
+def test_cifar_through_torchvision(tmp_path, monkeypatch):
+    """torchvision reads its own layout; here a small one with matching checksums."""
+    import hashlib
+
+    import torchvision
+
+    inner = tmp_path / "cifar-10-batches-py"
+    inner.mkdir()
+    rng = np.random.default_rng(0)
+    kind = torchvision.datasets.CIFAR10
+    sums = {}
+    for name in ("data_batch_1", "test_batch", "batches.meta"):
+        content = (
+            {"label_names": list("abcdefghij")}
+            if name == "batches.meta"
+            else {"data": rng.integers(0, 256, (10, 3072), dtype=np.uint8), "labels": list(range(10))}
+        )
+        (inner / name).write_bytes(pickle.dumps(content))
+        sums[name] = hashlib.md5((inner / name).read_bytes()).hexdigest()
+    monkeypatch.setattr(kind, "train_list", [["data_batch_1", sums["data_batch_1"]]])
+    monkeypatch.setattr(kind, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": sums["batches.meta"]})
+    data = load_data(DataConfig(name="cifar10", root=str(tmp_path), cache=str(tmp_path / "cache")))
+    raw = pickle.loads((inner / "data_batch_1").read_bytes())["data"].reshape(10, 3, 32, 32)
+    assert torch.equal(data.train.images, torch.from_numpy(raw))
+    assert data.train.labels.tolist() == list(range(10))

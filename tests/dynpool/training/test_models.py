@@ -1,0 +1,72 @@
+"""The networks have the forms that the papers use, and wrong names are refused."""
+
+import pytest
+import torch
+from torch import nn
+
+import dynpool
+from dynpool.training.config import ModelConfig
+from dynpool.training.errors import ConfigError
+from dynpool.training.models import build_model
+
+
+def build(name, channels=3, **options):
+    return build_model(ModelConfig(name, options), num_classes=10, in_channels=channels)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "gmacs"),
+    [  # sizes and GMACs of the human-designed networks on CIFAR, as printed in Table 2 of Jang et al.
+        ("cifar-vgg16", [32, 16, 8, 4, 2], 0.31),
+        ("cifar-resnet", [32, 16, 8, 4], 1.31),
+        ("cifar-mobilenetv2", [32, 16, 8, 4], 0.09),
+    ],
+)
+def test_small_image_forms(name, sizes, gmacs):
+    model = build(name)
+    found = list(dict.fromkeys(h for h, _ in dynpool.sizes(model, (3, 32, 32)).values()))
+    assert [h for h in found if h > 1] == sizes
+    assert dynpool.count_macs(model, (3, 32, 32)).gmacs == pytest.approx(gmacs, rel=0.05)
+
+
+def test_narrow_vgg():
+    model = build("narrow-vgg", channels=1, widths=[4, 6, 8])
+    assert sum(isinstance(m, nn.MaxPool2d) for m in model) == 2
+    assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", ["cifar-vgg16", "cifar-resnet", "cifar-mobilenetv2"])
+def test_other_input_channels(name):
+    assert build(name, channels=1).eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 10)
+
+
+def test_timm_torchvision_and_imports():
+    assert build("timm:resnet10t", channels=1)(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+    assert build("torchvision:squeezenet1_1")(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
+    assert isinstance(build("dynpool.training.models:narrow_vgg"), nn.Module)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("narow-vgg", {}, "did you mean 'narrow-vgg'"),
+        ("timm:resnet5O", {}, "timm has no such model; did you mean"),
+        ("torchvision:resnet_18", {}, "torchvision has no such model; did you mean"),
+        ("nowhere.at:all", {}, "No module named 'nowhere'"),
+        ("math:pi", {}, "not a callable"),
+        ("dynpool.training.models:nothing", {}, "no attribute"),
+        ("builtins:dict", {}, "gave a dict, not an nn.Module"),
+        ("narrow-vgg", {"width": 3}, "unexpected keyword argument 'width'"),
+        ("narrow-vgg", {"widths": []}, "widths must be positive"),
+        ("cifar-resnet", {"depth": 20}, "depth must be one of"),
+    ],
+)
+def test_bad_models(name, options, message):
+    with pytest.raises(ConfigError) as error:
+        build(name, **options)
+    assert message in str(error.value)
+
+
+def test_torchvision_models_take_colour():
+    with pytest.raises(ConfigError, match=r"data\.channels: 3"):
+        build("torchvision:resnet18", channels=1)

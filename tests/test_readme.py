@@ -1,0 +1,45 @@
+"""The README's example runs as printed, and what its comments claim is so; names that are public stay public."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import analysis
+import dynpool
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_example_runs_and_tracks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), scope)
+    printed = capsys.readouterr().out
+    assert "(139.0, 139.0)" in printed.splitlines()[0]
+    assert "5 converted, 3 tied" in printed
+    assert len((tmp_path / "i_min.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "path",
+    re.findall(r"`((?:dynpool|analysis|baselines|configs|tests|docs)/[\w./]*)`", (ROOT / "README.md").read_text()),
+)
+def test_every_path_the_readme_names_exists(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+def test_public_names() -> None:
+    for module, names in (
+        (
+            dynpool,
+            "DynOPool DynOPool2d dynopool2d convert conversion_report resolutions sizes set_sizes count_macs GMACsLoss "
+            "parameter_groups constrain freeze trace",
+        ),
+        (analysis, "receptive_field IMinTracker compare_runs write_report"),
+    ):
+        assert set(names.split()) <= set(module.__all__)
+        assert all(callable(getattr(module, name)) for name in names.split())
