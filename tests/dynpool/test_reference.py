@@ -223,13 +223,11 @@ def test_same_size_at_alpha_one_keeps_a_constant_map(reduce):
 
 
 def test_positions_are_exact_where_float32_arithmetic_is_not():
-    size, cells = 3 * 2**22, 2**21  # ratio 6: queries lie on pixels 6i + 1 and 6i + 4
-    x = torch.zeros(1, 1, 1, size)
-    x[..., 6 * (cells - 1) + 4] = 1.0
-    y, winner = reference.forward(x, (1, cells), "max")
-    assert y.sum() == 1.0
-    assert y[0, 0, 0, -1] == 1.0
-    assert winner[0, 0, 0, -1] == 1
+    x, size = random_map((1, 5000), samples=1, channels=1), (1, 1500)  # the spacing 5/3 is no binary fraction
+    exact = pooled_by_pytorch(x, size, "mean")
+    ours = reference.forward(x.float(), size, "mean")[0]
+    assert (ours - exact).abs().max() < 1e-6
+    assert (pooled_by_pytorch(x.float(), size, "mean") - exact).abs().max() > 1e-4
 
 
 # ------------------------------------------------------------------------------------------- NaN, infinity, precision

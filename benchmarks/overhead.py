@@ -1,0 +1,121 @@
+"""What learning sizes costs beside a training step: GMACs loss, I_min tracking, and the operator beside its peers.
+
+    python benchmarks/overhead.py [--threads 2] [--repeats 20]
+
+Every figure is a ratio to something measured in the same run. Results are appended to benchmarks/results/overhead.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import dynpool
+from analysis import IMinTracker
+from dynpool.training.models import MODELS
+
+RESULTS = Path(__file__).parent / "results" / "overhead.csv"
+
+
+def seconds(call: Callable[[], object], repeats: int) -> float:
+    """Median seconds of a call, after one to warm up."""
+    call()
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def training_step(model: nn.Module, x: Tensor, loss: dynpool.GMACsLoss | None) -> Callable[[], None]:
+    optimizer = torch.optim.SGD(dynpool.parameter_groups(model, lr=1e-3, alpha_lr=1e-3), momentum=0.9)
+    labels = torch.zeros(len(x), dtype=torch.long)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        total = F.cross_entropy(model(x), labels)
+        (total if loss is None else total + loss()).backward()
+        optimizer.step()
+        dynpool.constrain(model)
+
+    return step
+
+
+def loss_alone(loss: dynpool.GMACsLoss) -> Callable[[], None]:
+    def call() -> None:
+        with torch.no_grad():
+            for pool in loss.pools:
+                pool.shared_alpha().add_(1e-6)  # as after a step: the value is computed anew
+        loss().backward()
+
+    return call
+
+
+def rows(repeats: int) -> list[tuple[str, str, float]]:
+    found = []
+    for name, batch in (("narrow-vgg", 64), ("cifar-resnet", 16)):
+        torch.manual_seed(0)
+        model = dynpool.convert(MODELS[name](num_classes=10), (3, 32, 32))
+        loss = dynpool.GMACsLoss(model, (3, 32, 32))
+        step = seconds(training_step(model, torch.randn(batch, 3, 32, 32), None), max(repeats // 4, 3))
+        share = seconds(loss_alone(loss), repeats) / step
+        found.append((f"GMACs loss / step of {name}, batch {batch}", f"{step * 1e3:.1f} ms a step", share))
+    resnet = dynpool.convert(torchvision.models.resnet50(), (3, 224, 224))
+    with tempfile.TemporaryDirectory() as folder:
+        tracker = IMinTracker(resnet, (3, 224, 224), Path(folder) / "i_min.jsonl")
+        log = seconds(lambda: tracker.log(0), 5 * repeats)
+    trace = seconds(lambda: dynpool.trace(resnet, (3, 224, 224)), 3)
+    found.append(("IMinTracker.log / trace of ResNet-50", f"{log * 1e3:.2f} ms a log", log / trace))
+    x = torch.randn(32, 64, 56, 56)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        source = x.contiguous(memory_format=layout).requires_grad_()
+        alpha = torch.tensor([2.0, 2.0], requires_grad=True)
+
+        def composed(source: Tensor = source) -> None:
+            F.max_pool2d(F.interpolate(source, (56, 56), mode="bilinear", align_corners=False), 2).sum().backward()
+
+        def ours(source: Tensor = source, alpha: Tensor = alpha) -> None:
+            dynpool.dynopool2d(source, alpha, size=(28, 28)).sum().backward()
+
+        ratio = seconds(ours, repeats) / (peer := seconds(composed, repeats))
+        name = str(layout).removeprefix("torch.")
+        found.append((f"dynopool2d / interpolate + max_pool2d, {name}", f"peer {peer * 1e3:.1f} ms", ratio))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=20)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found = rows(options.repeats)
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    RESULTS.parent.mkdir(exist_ok=True)
+    new = not RESULTS.exists()
+    with RESULTS.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(["what", "detail", "ratio", "machine", "threads", "torch", "commit"])
+        for what, detail, ratio in found:
+            print(f"{ratio:8.4f}  {what} ({detail})")
+            machine = f"{platform.machine()} {platform.system()}"
+            writer.writerow([what, detail, f"{ratio:.5f}", machine, options.threads, torch.__version__, commit])
+
+
+if __name__ == "__main__":
+    main()
