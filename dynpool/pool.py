@@ -16,6 +16,7 @@ from .sizes import alpha_range, check_bounds, output_size, project_alpha
 __all__ = ["DynOPool", "DynOPool2d", "constrain_pools", "host_alphas", "set_alpha"]
 
 Pair = tuple[float, float]
+Stamp = tuple[int, int, int]
 
 _READ_ALWAYS = frozenset({"cpu"})
 
@@ -40,7 +41,8 @@ class DynOPool2d(nn.Module):
 
     The host must know alpha to size the output. It is read only where ``forward`` is given no size, and from an
     accelerator only when it has changed (writing through ``alpha.data`` there goes unseen: use :func:`set_alpha` or
-    ``alpha.copy_`` under ``torch.no_grad()``). What is read is brought into the bounds, in the parameter too.
+    ``alpha.copy_`` under ``torch.no_grad()``). What is read is brought into the bounds, in the parameter too. Compiled,
+    the module keeps the size within the bounds but not the parameter: call :func:`constrain_pools` after each step.
     """
 
     alpha: nn.Parameter | None
@@ -60,9 +62,10 @@ class DynOPool2d(nn.Module):
             raise TypeError(f"tied_to is a {type(tied_to).__name__}: expected a DynOPool2d or None")
         # a tuple, so that the other module does not become a child of this one
         self._tied: tuple[DynOPool2d, ...] = () if tied_to is None else (tied_to.root(),)
-        self._bounds = check_bounds(bounds)
-        self._accepted: Pair = _pair(alpha, self._bounds)
-        self._stamp: tuple[Any, ...] | None = None  # identifies the tensor contents that _accepted was read from
+        self._bounds: Pair = check_bounds(bounds) if tied_to is None else tied_to.bounds
+        self._accepted: Pair = _pair(alpha, self._bounds) if tied_to is None else tied_to.root()._accepted
+        self._seen: Pair = self._accepted  # what the parameter held when it was read or written last ...
+        self._stamp: Stamp | None = None  # ... and the mark of those contents
         self._jump = False  # whether the next value is taken whole: it was loaded, not learned
         if tied_to is None:
             self.alpha = nn.Parameter(torch.tensor(self._accepted, dtype=torch.float32))
@@ -87,8 +90,7 @@ class DynOPool2d(nn.Module):
 
     @bounds.setter
     def bounds(self, bounds: Pair) -> None:
-        root = self.root()
-        root._bounds, root._stamp = check_bounds(bounds), None
+        self.root()._bounds = check_bounds(bounds)
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Resize x to ``size`` (H_out, W_out), or without it to the size that alpha gives."""
@@ -119,12 +121,12 @@ class DynOPool2d(nn.Module):
         super()._apply(keep_dtype, recurse)
         return self
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._jump = True
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._jump |= prefix + "alpha" in state_dict
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_stamp": None}
+        return {**self.__dict__, "_stamp": None}  # a copy has contents of its own
 
 
 DynOPool = DynOPool2d
@@ -136,10 +138,9 @@ def host_alphas(pools: Sequence[DynOPool2d]) -> list[Pair]:
     Only what may have changed since it was last read is copied; tied pools share a read. Nothing is projected: values
     are what the parameters hold.
     """
-    roots = {id(pool.root()): pool.root() for pool in pools}
-    known = {key: root._accepted for key, root in roots.items()}
-    known.update(_read([root for root in roots.values() if _may_have_changed(root)]))
-    return [known[id(pool.root())] for pool in pools]
+    roots = _roots(pools)
+    values = dict(zip(map(id, roots), _host_values(roots), strict=True))
+    return [values[id(pool.root())] for pool in pools]
 
 
 def constrain_pools(pools: Sequence[DynOPool2d], *, trust: float | None = 0.1) -> bool:
@@ -156,18 +157,16 @@ def constrain_pools(pools: Sequence[DynOPool2d], *, trust: float | None = 0.1) -
     Returns:
         whether any alpha is different from what it was at the last call.
     """
-    roots = {id(pool.root()): pool.root() for pool in pools}
-    found = _read([root for root in roots.values() if _may_have_changed(root)])
+    roots = _roots(pools)
     changed = False
-    for key, values in found.items():
-        root = roots[key]
+    for root, values in zip(roots, _host_values(roots), strict=True):
         limit = None if root._jump else trust
-        accepted = tuple(
+        alpha_h, alpha_w = (
             _float32(project_alpha(value, previous, root._bounds, limit))
             for value, previous in zip(values, root._accepted, strict=True)
         )
-        changed |= accepted != root._accepted
-        _accept(root, (accepted[0], accepted[1]), write=accepted != values)
+        changed |= (alpha_h, alpha_w) != root._accepted
+        _accept(root, (alpha_h, alpha_w), write=(alpha_h, alpha_w) != values)
     return changed
 
 
@@ -185,33 +184,48 @@ def _accept(root: DynOPool2d, values: Pair, *, write: bool) -> None:
     if write:
         with torch.no_grad():
             alpha.copy_(torch.tensor(values, dtype=alpha.dtype))
-    root._accepted = values
-    root._stamp = _stamp(alpha)
-    root._jump = False
+        root._seen, root._stamp = values, _stamp(alpha)
+    root._accepted, root._jump = values, False
 
 
-def _stamp(alpha: Tensor) -> tuple[Any, ...]:
-    return id(alpha), alpha.data_ptr(), alpha._version
+def _roots(pools: Sequence[DynOPool2d]) -> list[DynOPool2d]:
+    """The owners of the pools' alphas, each once."""
+    return list({id(pool.root()): pool.root() for pool in pools}.values())
+
+
+def _host_values(roots: Sequence[DynOPool2d]) -> list[Pair]:
+    """What the roots' parameters hold: in one copy for those that may have changed, from memory for the others."""
+    changed = [root for root in roots if _may_have_changed(root)]
+    for root, values in zip(changed, _read([root.shared_alpha() for root in changed]), strict=True):
+        root._seen, root._stamp = values, _stamp(root.shared_alpha())
+    return [root._seen for root in roots]
 
 
 def _may_have_changed(root: DynOPool2d) -> bool:
     """Whether a read is due. On the CPU it always is: it stalls nothing, and sees writes through ``.data`` as well.
 
-    On the meta device there is nothing to read: the last value set stands.
+    On the meta device there is nothing to read: the last value stands.
     """
     alpha = root.shared_alpha()
     if alpha.is_meta:
         return False
-    return alpha.device.type in _READ_ALWAYS or root._stamp != _stamp(alpha)
+    return alpha.device.type in _READ_ALWAYS or root._stamp is None or root._stamp != _stamp(alpha)
 
 
-def _read(roots: Sequence[DynOPool2d]) -> dict[int, Pair]:
-    """The values of the roots' alphas by the roots' ids, in one copy."""
-    if not roots:
-        return {}
+def _stamp(alpha: Tensor) -> Stamp | None:
+    """Changes whenever the tensor is replaced, moved or written to in place, but not through ``.data``.
+
+    None for an inference tensor, which does not count its changes.
+    """
+    return None if alpha.is_inference() else (id(alpha), alpha.data_ptr(), alpha._version)
+
+
+def _read(alphas: Sequence[Tensor]) -> list[Pair]:
+    """The values of all alphas in one copy from the device."""
+    if not alphas:
+        return []
     with torch.no_grad():
-        values = torch.stack([root.shared_alpha() for root in roots]).tolist()
-    return {id(root): (pair[0], pair[1]) for root, pair in zip(roots, values, strict=True)}
+        return [(alpha_h, alpha_w) for alpha_h, alpha_w in torch.stack(list(alphas)).tolist()]
 
 
 def _float32(value: float) -> float:
@@ -221,11 +235,16 @@ def _float32(value: float) -> float:
 
 def _pair(alpha: float | Sequence[float], bounds: Pair) -> Pair:
     """Alpha given by the user as two float32 values within the bounds."""
-    values = [alpha, alpha] if isinstance(alpha, (int, float)) else list(alpha)
     low, high = (_float32(limit) for limit in alpha_range(bounds))
+    message = (
+        f"alpha={alpha!r}: expected one or two (height, width) numbers from {low:g} to {high:g}, "
+        f"the strides that bounds={bounds} on the scale factor allow"
+    )
+    pair = (alpha, alpha) if isinstance(alpha, (int, float)) else alpha
+    try:
+        values = [float(value + 0.0) for value in pair]  # the sum refuses strings, which float would parse
+    except TypeError:
+        raise TypeError(message) from None
     if len(values) != 2 or not all(math.isfinite(value) and low <= _float32(value) <= high for value in values):
-        raise ValueError(
-            f"alpha={alpha!r}: expected one or two (height, width) numbers from {low:g} to {high:g}, "
-            f"the strides that bounds={bounds} on the scale factor allow"
-        )
+        raise ValueError(message)
     return _float32(values[0]), _float32(values[1])

@@ -124,7 +124,8 @@ class RunConfig:
         lr: learning rate of the weights (SGD with Nesterov momentum).
         alpha_lr: learning rate of the learned strides alpha.
         weight_decay: L2 penalty of the weights; alphas never have one.
-        momentum: momentum of weights and alphas; 0 turns Nesterov off.
+        momentum: momentum of the weights; 0 turns Nesterov off.
+        alpha_momentum: momentum of the alphas.
         gmacs_weight: weight of the GMACs term in the loss, per GMAC (Eq. 8).
         label_smoothing: label smoothing of the cross entropy.
         scheduler: "cosine" (to zero over the run), "multistep" (a tenth at 1/2 and 3/4 of the run) or "constant".
@@ -150,6 +151,7 @@ class RunConfig:
     alpha_lr: float = 0.1
     weight_decay: float = 5e-4
     momentum: float = 0.9
+    alpha_momentum: float = 0.0
     gmacs_weight: float = 0.0
     label_smoothing: float = 0.0
     scheduler: Literal["cosine", "multistep", "constant"] = "cosine"
@@ -170,8 +172,9 @@ class RunConfig:
         for key in ("lr", "alpha_lr", "weight_decay", "gmacs_weight", "warmup_epochs"):
             value = getattr(self, key)
             _require(key, value, 0 <= value < math.inf, "a finite number, 0 or more")
-        _require("momentum", self.momentum, 0 <= self.momentum < 1, "a number from 0 to below 1")
-        _require("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "a number from 0 to below 1")
+        for key in ("momentum", "alpha_momentum", "label_smoothing"):
+            value = getattr(self, key)
+            _require(key, value, 0 <= value < 1, "a number from 0 to below 1")
         _require("threads", self.threads, self.threads is None or self.threads >= 1, "null, or 1 or more")
         _require("checkpoint_every", self.checkpoint_every, self.checkpoint_every >= 0, "a whole number, 0 or more")
 

@@ -82,6 +82,9 @@ def dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int, int, in
     groups = dynpool.parameter_groups(
         converted, lr=config.lr, alpha_lr=config.alpha_lr, weight_decay=config.weight_decay
     )
+    for group in groups:
+        if group["name"] == "alphas":
+            group |= {"momentum": config.alpha_momentum, "nesterov": config.alpha_momentum > 0}
     penalty = None
     if config.gmacs_weight:
         gmacs = dynpool.GMACsLoss(converted, input_size)

@@ -16,7 +16,12 @@ __all__ = ["MODELS", "build_model", "cifar_mobilenetv2", "cifar_resnet", "cifar_
 
 
 def narrow_vgg(
-    num_classes: int, in_channels: int = 3, *, widths: Sequence[int] = (16, 16, 32, 32, 64), pool: int = 2
+    num_classes: int,
+    in_channels: int = 3,
+    *,
+    widths: Sequence[int] = (16, 16, 32, 32, 64),
+    pool: int = 2,
+    batch_norm: bool = True,
 ) -> nn.Sequential:
     """A VGG with one 3x3 convolution, batch norm and ReLU a stage, max pooling between stages, one linear layer.
 
@@ -25,6 +30,7 @@ def narrow_vgg(
         in_channels: channels of the input.
         widths: channels of each stage; there is one pooling fewer than stages.
         pool: window and stride of the pooling.
+        batch_norm: whether a batch norm follows each convolution.
     """
     if not widths or min(widths) < 1 or pool < 2:
         raise ValueError(f"widths must be positive and pool 2 or more, got widths={list(widths)} and pool={pool}")
@@ -33,7 +39,8 @@ def narrow_vgg(
     for stage, width in enumerate(widths):
         if stage:
             layers.append(nn.MaxPool2d(pool))
-        layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        layers.append(nn.Conv2d(before, width, 3, padding=1, bias=not batch_norm))
+        layers += [nn.BatchNorm2d(width)] * batch_norm + [nn.ReLU(inplace=True)]
         before = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, num_classes))
 

@@ -1,7 +1,8 @@
 """The public function: what it accepts and refuses, layouts, gradients, and the PyTorch machinery around it."""
 
 import math
-from typing import get_args
+from collections.abc import Callable
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -29,7 +30,8 @@ def gradients(x: Tensor, alpha: Tensor, reduce: Reduce, size: Size | None = None
     x, alpha = x.detach().requires_grad_(), alpha.detach().requires_grad_()
     y = dynopool2d(x, alpha, reduce=reduce, size=size)
     weights = random_map(*y.shape, dtype=y.dtype, seed=1)
-    return (y.detach(), *torch.autograd.grad(y, (x, alpha), weights))
+    dx, dalpha = torch.autograd.grad(y, (x, alpha), weights)
+    return y.detach(), dx, dalpha
 
 
 # ------------------------------------------------------------------------------------------------------- definition
@@ -37,7 +39,9 @@ def gradients(x: Tensor, alpha: Tensor, reduce: Reduce, size: Size | None = None
 
 @quick
 @given(st.integers(1, 20), st.integers(1, 20), st.floats(0.3, 6.0), st.floats(0.3, 6.0))
-def test_it_is_interpolate_and_max_pool2d_at_the_size_that_alpha_gives(height, width, alpha_h, alpha_w):
+def test_it_is_interpolate_and_max_pool2d_at_the_size_that_alpha_gives(
+    height: int, width: int, alpha_h: float, alpha_w: float
+) -> None:
     x = random_map(2, 3, height, width)
     y = dynopool2d(x, torch.tensor([alpha_h, alpha_w], dtype=torch.float64))
     size = output_size(height, alpha_h), output_size(width, alpha_w)
@@ -49,12 +53,12 @@ def test_it_is_interpolate_and_max_pool2d_at_the_size_that_alpha_gives(height, w
 @pytest.mark.parametrize(
     "alpha", [2, 2.0, (2.0, 2.0), [2, 2], torch.tensor(2.0), torch.tensor([2.0, 2.0]), torch.tensor(2.0).half()]
 )
-def test_alpha_may_be_a_number_a_pair_or_a_tensor(alpha):
+def test_alpha_may_be_a_number_a_pair_or_a_tensor(alpha: Any) -> None:
     x = random_map(2, 3, 8, 10)
     assert torch.equal(dynopool2d(x, alpha), F.max_pool2d(x, 2))
 
 
-def test_alpha_is_height_then_width():
+def test_alpha_is_height_then_width() -> None:
     assert dynopool2d(random_map(1, 1, 24, 24), (2.0, 3.0)).shape == (1, 1, 12, 8)
     x, alpha = random_map(1, 1, 1, 24), torch.tensor([2.0, 3.0])
     _, _, dalpha = gradients(x, alpha, "max")
@@ -64,7 +68,7 @@ def test_alpha_is_height_then_width():
 
 @pytest.mark.parametrize("alpha", [0.5, (0.4, 0.9), (0.5, 3.0), (4.0, 0.6)])
 @every_reduction
-def test_upsampling_and_non_square_strides(alpha, reduce):
+def test_upsampling_and_non_square_strides(alpha: Any, reduce: Reduce) -> None:
     x = random_map(2, 3, 6, 9)
     y = dynopool2d(x, alpha, reduce=reduce)
     pair = (alpha, alpha) if isinstance(alpha, float) else alpha
@@ -73,12 +77,12 @@ def test_upsampling_and_non_square_strides(alpha, reduce):
     assert y.min() >= x.min()
 
 
-def test_one_pixel_becomes_two():
+def test_one_pixel_becomes_two() -> None:
     assert torch.equal(dynopool2d(torch.full((1, 1, 1, 1), 7.0), 2.0), torch.full((1, 1, 2, 2), 7.0))
 
 
 @every_reduction
-def test_a_given_size_decides_and_alpha_scales_the_gradient(reduce):
+def test_a_given_size_decides_and_alpha_scales_the_gradient(reduce: Reduce) -> None:
     x, size = random_map(2, 3, 11, 9), (4, 5)
     y, dx, dalpha = gradients(x, torch.tensor([1.0, 1.0]), reduce, size)
     y2, dx2, dalpha2 = gradients(x, torch.tensor([2.0, 4.0]), reduce, size)
@@ -89,7 +93,7 @@ def test_a_given_size_decides_and_alpha_scales_the_gradient(reduce):
 
 
 @every_reduction
-def test_gradient_to_alpha_has_alphas_shape_and_dtype(reduce):
+def test_gradient_to_alpha_has_alphas_shape_and_dtype(reduce: Reduce) -> None:
     x = random_map(2, 3, 8, 8, dtype=torch.float16)
     pair = torch.full((2,), 2.0, requires_grad=True)
     single = torch.tensor(2.0, requires_grad=True)
@@ -100,7 +104,7 @@ def test_gradient_to_alpha_has_alphas_shape_and_dtype(reduce):
     torch.testing.assert_close(dsingle, dpair.sum())
 
 
-def test_gradient_to_alpha_by_hand():
+def test_gradient_to_alpha_by_hand() -> None:
     # H = 4, H_out = 2, alpha = 2: du / dalpha = s * 16 / (4 * 4 * 4) = s / 4; winners are pixels 1 and 3 (s = +1)
     x = torch.tensor([0.0, 5.0, 1.0, 9.0]).view(1, 1, 1, 4).expand(1, 1, 2, 4)
     alpha = torch.tensor([2.0, 2.0], requires_grad=True)
@@ -111,7 +115,7 @@ def test_gradient_to_alpha_by_hand():
 
 
 @every_reduction
-def test_gradcheck_to_x(reduce):
+def test_gradcheck_to_x(reduce: Reduce) -> None:
     for size in [(3, 2), (2, 4), (7, 8)]:
         x, alpha = random_map(1, 2, 6, 5), torch.tensor([2.0, 2.0])
         assert torch.autograd.gradcheck(
@@ -120,7 +124,7 @@ def test_gradcheck_to_x(reduce):
 
 
 @every_reduction
-def test_gradients_nobody_asked_for_are_not_computed(reduce):
+def test_gradients_nobody_asked_for_are_not_computed(reduce: Reduce) -> None:
     x, alpha = random_map(1, 2, 6, 6), torch.tensor([2.0, 2.0])
     for needs_x, needs_alpha in [(True, False), (False, True)]:
         leaf, stride = x.clone().requires_grad_(needs_x), alpha.clone().requires_grad_(needs_alpha)
@@ -132,23 +136,28 @@ def test_gradients_nobody_asked_for_are_not_computed(reduce):
     assert not dynopool2d(x, alpha, reduce=reduce).requires_grad
 
 
-def test_x_is_kept_for_the_backward_pass_only_if_alpha_learns():
+def test_x_is_kept_for_the_backward_pass_only_if_alpha_learns() -> None:
     x = random_map(1, 2, 6, 6).requires_grad_()
     for learns in (False, True):
         kept: list[Tensor] = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t) or t, lambda t: t):
+
+        def keep(tensor: Tensor, kept: list[Tensor] = kept) -> Tensor:
+            kept.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             dynopool2d(x, torch.tensor([2.0, 2.0], requires_grad=learns))
         assert any(t.shape == x.shape for t in kept) == learns
 
 
-def test_a_second_derivative_is_an_error_not_a_wrong_number():
+def test_a_second_derivative_is_an_error_not_a_wrong_number() -> None:
     x = random_map(1, 1, 6, 6).requires_grad_()
     (dx,) = torch.autograd.grad(dynopool2d(x, 2.0).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="no autograd formula was registered"):
         dx.square().sum().backward()
 
 
-def test_results_are_bitwise_reproducible():
+def test_results_are_bitwise_reproducible() -> None:
     x, alpha = random_map(8, 5, 31, 29, dtype=torch.float32), torch.tensor([1.7, 2.3])
     first = gradients(x, alpha, "max")
     for _ in range(3):
@@ -180,7 +189,7 @@ def laid_out(x: Tensor, layout: str) -> Tensor:
 @every_reduction
 @pytest.mark.parametrize("layout", ["channels_last", "permuted", "sliced", "sliced channels_last"])
 @pytest.mark.parametrize("size", [(4, 5), (5, 3), (8, 10), (13, 12)])
-def test_layout_changes_no_value(reduce, layout, size):
+def test_layout_changes_no_value(reduce: Reduce, layout: str, size: Any) -> None:
     x, alpha = random_map(2, 3, 8, 10), torch.tensor([1.5, 2.5])
     plain = gradients(x, alpha, reduce, size)
     other = gradients(laid_out(x, layout), alpha, reduce, size)
@@ -194,7 +203,7 @@ def test_layout_changes_no_value(reduce, layout, size):
 
 @every_reduction
 @pytest.mark.parametrize("make", [lambda dy: dy.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1), Tensor.expand_as])
-def test_gradient_of_any_layout_is_accepted(reduce, make):
+def test_gradient_of_any_layout_is_accepted(reduce: Reduce, make: Callable) -> None:
     x = random_map(2, 3, 8, 10).requires_grad_()
     y = dynopool2d(x, 2.0, reduce=reduce)
     dy = make(random_map(*y.shape)) if make is not Tensor.expand_as else torch.ones(()).double().expand_as(y)
@@ -205,7 +214,7 @@ def test_gradient_of_any_layout_is_accepted(reduce, make):
 
 
 @every_reduction
-def test_output_never_shares_memory_with_the_input(reduce):
+def test_output_never_shares_memory_with_the_input(reduce: Reduce) -> None:
     x = random_map(1, 1, 6, 6)
     for alpha in (1.0, 2.0):
         y = dynopool2d(x, alpha, reduce=reduce)
@@ -213,7 +222,7 @@ def test_output_never_shares_memory_with_the_input(reduce):
 
 
 @every_reduction
-def test_three_dimensions_are_one_sample(reduce):
+def test_three_dimensions_are_one_sample(reduce: Reduce) -> None:
     x, alpha = random_map(3, 8, 9), torch.tensor([2.0, 2.0])
     single, batch = gradients(x, alpha, reduce), gradients(x[None], alpha, reduce)
     assert single[0].shape == (3, 4, 4)
@@ -222,7 +231,7 @@ def test_three_dimensions_are_one_sample(reduce):
 
 @every_reduction
 @pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 0, 8, 8), (0, 8, 8)])
-def test_empty_batches_and_channels_pass(reduce, shape):
+def test_empty_batches_and_channels_pass(reduce: Reduce, shape: tuple[int, ...]) -> None:
     y, dx, dalpha = gradients(torch.empty(shape), torch.tensor([2.0, 1.5]), reduce)
     assert y.shape == (*shape[:-2], 4, 5)
     assert dx.shape == shape
@@ -233,37 +242,37 @@ def test_empty_batches_and_channels_pass(reduce, shape):
 
 
 @pytest.mark.parametrize("shape", [(8,), (8, 8), (1, 1, 1, 8, 8)])
-def test_wrong_rank_is_refused(shape):
+def test_wrong_rank_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"x has shape \(.*\): expected \(N, C, H, W\) or \(C, H, W\)"):
         dynopool2d(torch.zeros(shape), 2.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64])
-def test_wrong_dtype_is_refused(dtype):
+def test_wrong_dtype_is_refused(dtype: torch.dtype) -> None:
     with pytest.raises(TypeError, match=r"x of shape \(1, 1, 4, 4\) has dtype .*: expected one of float16"):
         dynopool2d(torch.zeros(1, 1, 4, 4, dtype=dtype), 2.0)
 
 
-def test_something_other_than_a_tensor_is_refused():
+def test_something_other_than_a_tensor_is_refused() -> None:
     with pytest.raises(TypeError, match="x is a list: expected a tensor"):
         dynopool2d([[1.0]], 2.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 0, 4), (1, 4, 0)])
-def test_empty_spatial_size_is_refused(shape):
+def test_empty_spatial_size_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"x has shape .*: expected at least 1 pixel along height and width"):
         dynopool2d(torch.zeros(shape), 2.0)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
 @pytest.mark.parametrize("make", [float, lambda v: (2.0, v), torch.tensor, lambda v: torch.tensor([v, 2.0])])
-def test_alpha_must_be_finite_and_positive(value, make):
+def test_alpha_must_be_finite_and_positive(value: float, make: Callable) -> None:
     with pytest.raises(ValueError, match=r"alpha=.*expected one or two \(height, width\) finite positive numbers"):
         dynopool2d(torch.zeros(1, 1, 4, 4), make(value))
 
 
 @pytest.mark.parametrize("alpha", [(2.0,), (2.0, 2.0, 2.0), ()])
-def test_alpha_of_wrong_length_is_refused(alpha):
+def test_alpha_of_wrong_length_is_refused(alpha: Any) -> None:
     x = torch.zeros(1, 1, 4, 4)
     with pytest.raises(ValueError, match=r"alpha=.* for x of shape \(1, 1, 4, 4\): expected one or two"):
         dynopool2d(x, alpha)
@@ -272,34 +281,34 @@ def test_alpha_of_wrong_length_is_refused(alpha):
 
 
 @pytest.mark.parametrize("alpha", ["2", None, True, ("2", 2.0), (True, 2.0), torch.tensor([2, 2])])
-def test_alpha_of_wrong_type_is_refused(alpha):
+def test_alpha_of_wrong_type_is_refused(alpha: Any) -> None:
     with pytest.raises(TypeError, match="alpha"):
         dynopool2d(torch.zeros(1, 1, 4, 4), alpha)
 
 
-def test_alpha_on_another_device_is_refused():
-    with pytest.raises(ValueError, match="alpha is on meta for x of shape .* on cpu: expected the same device"):
+def test_alpha_on_another_device_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"alpha is on meta for x of shape .* on cpu: expected the same device"):
         dynopool2d(torch.zeros(1, 1, 4, 4), torch.ones(2, device="meta"))
 
 
-def test_unknown_reduction_is_refused():
+def test_unknown_reduction_is_refused() -> None:
     with pytest.raises(ValueError, match="reduce='median': expected one of 'max', 'mean', 'sample'"):
         dynopool2d(torch.zeros(1, 1, 4, 4), 2.0, reduce="median")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [(0, 2), (2, -1), (2,), (2, 2, 2)])
-def test_size_must_be_two_positive_integers(size):
+def test_size_must_be_two_positive_integers(size: Any) -> None:
     with pytest.raises(ValueError, match=r"size=\(.*\) for x of shape \(1, 1, 4, 4\): expected \(H_out, W_out\)"):
         dynopool2d(torch.zeros(1, 1, 4, 4), 2.0, size=size)
 
 
 @pytest.mark.parametrize("size", [2, (2.0, 2), "22", (True, 2), torch.tensor([2, 2])])
-def test_size_of_wrong_type_is_refused(size):
+def test_size_of_wrong_type_is_refused(size: Any) -> None:
     with pytest.raises(TypeError, match=r"size=.*two integers of at least 1"):
         dynopool2d(torch.zeros(1, 1, 4, 4), 2.0, size=size)
 
 
-def test_the_smallest_accepted_input_and_size():
+def test_the_smallest_accepted_input_and_size() -> None:
     assert dynopool2d(torch.ones(1, 1, 1), 1e-9, size=(1, 1)).tolist() == [[[1.0]]]
 
 
@@ -308,7 +317,7 @@ def test_the_smallest_accepted_input_and_size():
 
 @every_reduction
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced", "sliced channels_last", "permuted"])
-def test_opcheck_forward_with_gradients(reduce, layout):
+def test_opcheck_forward_with_gradients(reduce: Reduce, layout: str) -> None:
     x = laid_out(random_map(2, 3, 7, 8, dtype=torch.float32), layout).requires_grad_()
     alpha = torch.tensor([1.7, 2.0], requires_grad=True)
     results = torch.library.opcheck(torch.ops.dynpool.dynopool2d.default, (x, alpha, 4, 5, reduce))
@@ -318,7 +327,7 @@ def test_opcheck_forward_with_gradients(reduce, layout):
 @every_reduction
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize(("need_x", "need_alpha"), [(True, True), (True, False), (False, True)])
-def test_opcheck_backward(reduce, channels_last, need_x, need_alpha):
+def test_opcheck_backward(reduce: Reduce, channels_last: bool, need_x: bool, need_alpha: bool) -> None:
     x = random_map(2, 3, 7, 8, dtype=torch.float32)
     y, winner = torch.ops.dynpool.dynopool2d(x, torch.ones(2), 4, 5, reduce)
     arguments = (torch.randn_like(y), x if need_alpha else None, winner, 7, 8, reduce, need_x, channels_last)
@@ -327,7 +336,7 @@ def test_opcheck_backward(reduce, channels_last, need_x, need_alpha):
     assert set(torch.library.opcheck(operator, arguments, test_utils=checks).values()) == {"SUCCESS"}
 
 
-def test_opcheck_output_sizes():
+def test_opcheck_output_sizes() -> None:
     arguments = (torch.tensor([2.0, 3.0]), 9, 12, 0.5, 8.0)
     operator = torch.ops.dynpool.output_sizes.default
     assert set(torch.library.opcheck(operator, arguments).values()) == {"SUCCESS"}
@@ -336,21 +345,21 @@ def test_opcheck_output_sizes():
 
 @every_reduction
 @pytest.mark.parametrize("in_dim", [0, 1, 4])
-def test_vmap_over_maps(reduce, in_dim):
+def test_vmap_over_maps(reduce: Reduce, in_dim: int) -> None:
     maps = random_map(3, 2, 4, 7, 9)
     y = torch.func.vmap(lambda x: dynopool2d(x, (2.0, 1.5), reduce=reduce), in_dims=in_dim)(maps.movedim(0, in_dim))
     assert torch.equal(y, torch.stack([dynopool2d(x, (2.0, 1.5), reduce=reduce) for x in maps]))
 
 
 @every_reduction
-def test_vmap_over_alpha_alone_gives_copies(reduce):
+def test_vmap_over_alpha_alone_gives_copies(reduce: Reduce) -> None:
     x, alphas = random_map(2, 4, 7, 9), torch.rand(3, 2) + 1
     y = torch.func.vmap(lambda alpha: dynopool2d(x, alpha, reduce=reduce, size=(3, 4)))(alphas)
     assert torch.equal(y, dynopool2d(x, 2.0, reduce=reduce, size=(3, 4)).expand(3, -1, -1, -1, -1))
 
 
 @every_reduction
-def test_batched_gradients_equal_a_loop(reduce):
+def test_batched_gradients_equal_a_loop(reduce: Reduce) -> None:
     x, alpha = random_map(2, 4, 7, 9).requires_grad_(), torch.tensor([2.3, 1.7], requires_grad=True)
     y = dynopool2d(x, alpha, reduce=reduce)
     dy = random_map(5, *y.shape)
@@ -374,7 +383,7 @@ class Sized(nn.Module):
         return self.last(dynopool2d(self.first(x).relu(), self.alpha, reduce=self.reduce, size=size))
 
 
-def assert_same_gradients(model: nn.Module, compiled: nn.Module, x: Tensor, size: Size | None) -> None:
+def assert_same_gradients(model: nn.Module, compiled: Callable, x: Tensor, size: Size | None) -> None:
     results = []
     for run in (model, compiled):
         model.zero_grad()
@@ -388,7 +397,7 @@ def assert_same_gradients(model: nn.Module, compiled: nn.Module, x: Tensor, size
 
 @every_reduction
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_compile_fullgraph_with_dynamic_sizes_makes_one_graph(reduce, layout):
+def test_compile_fullgraph_with_dynamic_sizes_makes_one_graph(reduce: Reduce, layout: str) -> None:
     torch._dynamo.reset()
     model = Sized(reduce)
     backend = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
@@ -399,7 +408,7 @@ def test_compile_fullgraph_with_dynamic_sizes_makes_one_graph(reduce, layout):
 
 
 @pytest.mark.parametrize("capture", [True, False])
-def test_compile_fullgraph_with_sizes_from_alpha_makes_one_graph(capture):
+def test_compile_fullgraph_with_sizes_from_alpha_makes_one_graph(capture: bool) -> None:
     torch._dynamo.reset()
     model = Sized("max")
     backend = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
@@ -412,7 +421,7 @@ def test_compile_fullgraph_with_sizes_from_alpha_makes_one_graph(capture):
     assert backend.frame_count == 1
 
 
-def test_compile_with_inductor():
+def test_compile_with_inductor() -> None:
     torch._dynamo.reset()
     x, alpha = random_map(2, 3, 16, 14, dtype=torch.float32).requires_grad_(), torch.tensor([2.0, 2.0]).requires_grad_()
     compiled = torch.compile(dynopool2d, fullgraph=True, dynamic=True)
@@ -422,7 +431,7 @@ def test_compile_with_inductor():
         torch.testing.assert_close(theirs, ours)
 
 
-def test_a_bad_alpha_is_refused_in_compiled_code_too():
+def test_a_bad_alpha_is_refused_in_compiled_code_too() -> None:
     torch._dynamo.reset()
     compiled = torch.compile(dynopool2d, fullgraph=True, backend="eager")
     with pytest.raises(ValueError, match=r"alpha=\[-1\.0, 2\.0\].*finite positive numbers"):
@@ -430,7 +439,7 @@ def test_a_bad_alpha_is_refused_in_compiled_code_too():
 
 
 @pytest.mark.parametrize("size", [None, (5, 9)])
-def test_export_with_dynamic_batch_and_sizes(size):
+def test_export_with_dynamic_batch_and_sizes(size: Any) -> None:
     model = Sized("max").eval()
     n, h, w = (torch.export.Dim(name, min=2) for name in "nhw")
     shapes = {"x": {0: n, 2: h, 3: w}, "size": None if size is None else (None, None)}

@@ -76,7 +76,7 @@ def alpha_gradient_by_oracle(x: Tensor, alpha: Tensor, size: Size, reduce: str, 
 
 
 def alpha_gradient(x: Tensor, alpha: Tensor, size: Size, reduce: str, winner: Tensor, dy: Tensor) -> Tensor:
-    """The gradient to alpha from what ``backward`` returns: delta = H / (4 H_out) and dH_out / dalpha = -H / alpha^2."""
+    """The gradient to alpha from what ``backward`` returns: delta = H / (4 H_out), dH_out / dalpha = -H / alpha^2."""
     _, spread = reference.backward(dy, x, winner, (x.shape[2], x.shape[3]), reduce, False)
     assert spread is not None
     ratio = torch.tensor([x.shape[2] / size[0], x.shape[3] / size[1]], dtype=torch.float64)
@@ -89,7 +89,7 @@ def alpha_gradient(x: Tensor, alpha: Tensor, size: Size, reduce: str, winner: Te
 @pytest.mark.parametrize("kind", KINDS)
 @quick
 @given(extent, extent)
-def test_transposed_taps_are_the_transpose(kind, size_in, size_out):
+def test_transposed_taps_are_the_transpose(kind: reference.Kind, size_in: int, size_out: int) -> None:
     rows = size_out if kind in ("mean", "sample", "mean slope") else 2 * size_out
     assert torch.equal(dense(kind, size_in, size_out, rows, transposed=False), dense_t(kind, size_in, size_out, rows))
 
@@ -113,14 +113,14 @@ def dense_t(kind: reference.Kind, size_in: int, size_out: int, rows: int) -> Ten
 
 @quick
 @given(extent, extent)
-def test_values_keep_a_constant_and_slopes_vanish_on_it(size_in, size_out):
+def test_values_keep_a_constant_and_slopes_vanish_on_it(size_in: int, size_out: int) -> None:
     for kind in KINDS:
         found = taps(kind, size_in, size_out)
         sums = [sum(column) for column in zip(*found.weight, strict=True)]
         assert sums == pytest.approx([0.0 if "slope" in kind else 1.0] * len(sums))
 
 
-def test_slope_on_a_pixel_is_the_mean_of_both_sides_and_zero_outside():
+def test_slope_on_a_pixel_is_the_mean_of_both_sides_and_zero_outside() -> None:
     assert dense("slope", 4, 2, 4, transposed=False).tolist() == [
         [0.5, -0.5, 0.0, 0.0],  # u = 0: the map is constant below
         [-0.5, 0.0, 0.5, 0.0],  # u = 1, moving up
@@ -141,7 +141,9 @@ def test_slope_on_a_pixel_is_the_mean_of_both_sides_and_zero_outside():
 @pytest.mark.parametrize("reduce", ["max", "mean"])
 @quick
 @given(extent, extent, extent, extent, st.integers(0, 99))
-def test_values_and_gradient_to_x_equal_interpolate_and_pool(reduce, height, width, out_h, out_w, seed):
+def test_values_and_gradient_to_x_equal_interpolate_and_pool(
+    reduce: str, height: int, width: int, out_h: int, out_w: int, seed: int
+) -> None:
     x, size = random_map((height, width), seed).requires_grad_(), (out_h, out_w)
     y, winner = reference.forward(x.detach(), size, reduce)
     expected = pooled_by_pytorch(x, size, reduce)
@@ -154,7 +156,7 @@ def test_values_and_gradient_to_x_equal_interpolate_and_pool(reduce, height, wid
 
 @quick
 @given(extent, extent, extent, extent, st.integers(0, 99))
-def test_winner_is_the_first_of_the_largest_queries(height, width, out_h, out_w, seed):
+def test_winner_is_the_first_of_the_largest_queries(height: int, width: int, out_h: int, out_w: int, seed: int) -> None:
     x = random_map((height, width), seed).mul(2).round()  # few distinct values: many ties
     y, winner = reference.forward(x, (out_h, out_w), "max")
     rows = dense("query", height, out_h, 2 * out_h, transposed=False)[:, :height]
@@ -166,7 +168,7 @@ def test_winner_is_the_first_of_the_largest_queries(height, width, out_h, out_w,
     assert ((cells < y[..., None] + 1e-12) | ~earlier).all()
 
 
-def test_alpha_two_on_ties_sends_the_gradient_where_max_pool2d_sends_it():
+def test_alpha_two_on_ties_sends_the_gradient_where_max_pool2d_sends_it() -> None:
     x = torch.tensor([[1.0, 1.0, 0.0, 3.0], [1.0, 1.0, 3.0, 3.0]]).view(1, 1, 2, 4)
     _, winner = reference.forward(x, (1, 2), "max")
     assert winner.tolist() == [[[[0, 1]]]]
@@ -177,7 +179,9 @@ def test_alpha_two_on_ties_sends_the_gradient_where_max_pool2d_sends_it():
 
 @quick
 @given(extent, extent, extent, extent, st.integers(0, 99))
-def test_sample_interpolates_at_the_first_pixel_of_each_cell(height, width, out_h, out_w, seed):
+def test_sample_interpolates_at_the_first_pixel_of_each_cell(
+    height: int, width: int, out_h: int, out_w: int, seed: int
+) -> None:
     x = random_map((height, width), seed)
     y, _ = reference.forward(x, (out_h, out_w), "sample")
     u = [min(i * height / out_h, height - 1) for i in range(out_h)]
@@ -197,7 +201,9 @@ def test_sample_interpolates_at_the_first_pixel_of_each_cell(height, width, out_
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @quick
 @given(st.integers(1, 8), st.integers(1, 8))
-def test_alpha_two_on_even_sizes_is_max_pool_average_pool_and_striding(dtype, height, width):
+def test_alpha_two_on_even_sizes_is_max_pool_average_pool_and_striding(
+    dtype: torch.dtype, height: int, width: int
+) -> None:
     x = random_map((2 * height, 2 * width)).to(dtype)
     size = (height, width)
     assert torch.equal(reference.forward(x, size, "max")[0], F.max_pool2d(x, 2))
@@ -210,19 +216,19 @@ def test_alpha_two_on_even_sizes_is_max_pool_average_pool_and_striding(dtype, he
 
 @quick
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(2, 9), st.integers(2, 9))
-def test_sample_at_a_dividing_stride_is_striding(stride_h, stride_w, out_h, out_w):
+def test_sample_at_a_dividing_stride_is_striding(stride_h: int, stride_w: int, out_h: int, out_w: int) -> None:
     x = random_map((stride_h * out_h, stride_w * out_w)).float()
     y, _ = reference.forward(x, (out_h, out_w), "sample")
     assert torch.equal(y, x[..., ::stride_h, ::stride_w])
 
 
 @pytest.mark.parametrize("reduce", ["max", "mean", "sample"])
-def test_same_size_at_alpha_one_keeps_a_constant_map(reduce):
+def test_same_size_at_alpha_one_keeps_a_constant_map(reduce: str) -> None:
     x = torch.full((1, 2, 5, 7), 3.0)
     assert torch.equal(reference.forward(x, (5, 7), reduce)[0], x)
 
 
-def test_positions_are_exact_where_float32_arithmetic_is_not():
+def test_positions_are_exact_where_float32_arithmetic_is_not() -> None:
     x, size = random_map((1, 5000), samples=1, channels=1), (1, 1500)  # the spacing 5/3 is no binary fraction
     exact = pooled_by_pytorch(x, size, "mean")
     ours = reference.forward(x.float(), size, "mean")[0]
@@ -233,7 +239,7 @@ def test_positions_are_exact_where_float32_arithmetic_is_not():
 # ------------------------------------------------------------------------------------------- NaN, infinity, precision
 
 
-def test_nan_reaches_exactly_the_cells_whose_queries_weigh_it():
+def test_nan_reaches_exactly_the_cells_whose_queries_weigh_it() -> None:
     x = random_map((8, 8), samples=1, channels=1)
     x[0, 0, 3, 5] = math.nan
     y, winner = reference.forward(x, (4, 4), "max")
@@ -246,7 +252,7 @@ def test_nan_reaches_exactly_the_cells_whose_queries_weigh_it():
 
 
 @pytest.mark.parametrize("reduce", ["max", "mean", "sample"])
-def test_infinite_pixels_of_zero_weight_have_no_influence(reduce):
+def test_infinite_pixels_of_zero_weight_have_no_influence(reduce: str) -> None:
     x = random_map((12, 12), samples=1, channels=1)
     x[0, 0, 2, 2] = math.inf  # ratio 6: queries on pixels 1, 4, 7, 10, samples on 0 and 6
     clean = x.clone()
@@ -254,14 +260,14 @@ def test_infinite_pixels_of_zero_weight_have_no_influence(reduce):
     assert torch.equal(reference.forward(x, (2, 2), reduce)[0], reference.forward(clean, (2, 2), reduce)[0])
 
 
-def test_minus_infinity_is_a_padding_value():
+def test_minus_infinity_is_a_padding_value() -> None:
     x = torch.full((1, 1, 7, 7), -math.inf)
     x[..., 2:5, 2:5] = 1.0
     y, _ = reference.forward(x, (4, 4), "max")
     assert not y.isnan().any()
 
 
-def test_infinite_gradients_stay_where_they_belong():
+def test_infinite_gradients_stay_where_they_belong() -> None:
     dy = torch.zeros(1, 1, 3, 3)
     dy[0, 0, 0, 0] = math.inf
     x = random_map((12, 12), samples=1, channels=1).float()
@@ -277,7 +283,9 @@ def test_infinite_gradients_stay_where_they_belong():
 @pytest.mark.parametrize("reduce", ["max", "mean"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("size", [(8, 8), (7, 11), (19, 5), (33, 40)])
-def test_errors_are_at_most_twice_those_of_pytorch_at_the_same_dtype(reduce, dtype, size):
+def test_errors_are_at_most_twice_those_of_pytorch_at_the_same_dtype(
+    reduce: str, dtype: torch.dtype, size: Size
+) -> None:
     x = random_map((17, 21), samples=3, channels=8).to(dtype)
     dy = random_map(size, 1, samples=3, channels=8).to(dtype)
     results = {}
@@ -300,8 +308,8 @@ def test_errors_are_at_most_twice_those_of_pytorch_at_the_same_dtype(reduce, dty
 @quick
 @given(extent, extent, extent, extent, st.floats(0.3, 5.0), st.floats(0.3, 5.0), st.integers(0, 99))
 def test_alpha_gradient_is_the_mean_of_the_grid_sample_oracle_from_both_sides(
-    reduce, height, width, out_h, out_w, alpha_h, alpha_w, seed
-):
+    reduce: str, height: int, width: int, out_h: int, out_w: int, alpha_h: float, alpha_w: float, seed: int
+) -> None:
     x, size = random_map((height, width), seed), (out_h, out_w)
     alpha = torch.tensor([alpha_h, alpha_w], dtype=torch.float64, requires_grad=True)
     y, winner = reference.forward(x, size, reduce)
@@ -312,7 +320,7 @@ def test_alpha_gradient_is_the_mean_of_the_grid_sample_oracle_from_both_sides(
 
 @pytest.mark.parametrize("reduce", ["max", "mean"])
 @pytest.mark.parametrize("size", [(5, 7), (9, 4), (23, 20)])
-def test_alpha_gradient_away_from_kinks_is_plain_autograd_through_grid_sample(reduce, size):
+def test_alpha_gradient_away_from_kinks_is_plain_autograd_through_grid_sample(reduce: str, size: Size) -> None:
     x = random_map((13, 17))
     alpha = torch.tensor([13 / size[0], 17 / size[1]], dtype=torch.float64, requires_grad=True)
     y, winner = reference.forward(x, size, reduce)
@@ -323,7 +331,7 @@ def test_alpha_gradient_away_from_kinks_is_plain_autograd_through_grid_sample(re
     torch.testing.assert_close(alpha_gradient(x, alpha, size, reduce, winner, dy), expected, rtol=0, atol=1e-11)
 
 
-def test_alpha_gradient_at_the_kinks_of_alpha_two_by_hand():
+def test_alpha_gradient_at_the_kinks_of_alpha_two_by_hand() -> None:
     x = torch.tensor([0.0, 5.0, 1.0, 9.0]).view(1, 1, 1, 4).double()
     _, winner = reference.forward(x, (1, 2), "max")
     dy = torch.tensor([1.0, 1.0]).view(1, 1, 1, 2).double()
@@ -336,7 +344,9 @@ def test_alpha_gradient_at_the_kinks_of_alpha_two_by_hand():
 @pytest.mark.parametrize("reduce", ["max", "mean", "sample"])
 @quick
 @given(extent, extent, extent, extent, st.integers(0, 99))
-def test_alpha_gradient_does_not_change_when_map_and_gradient_are_flipped(reduce, height, width, out_h, out_w, seed):
+def test_alpha_gradient_does_not_change_when_map_and_gradient_are_flipped(
+    reduce: str, height: int, width: int, out_h: int, out_w: int, seed: int
+) -> None:
     x, size = random_map((height, width), seed), (out_h, out_w)
     dy = random_map(size, seed + 1)
     spreads = []
@@ -355,17 +365,20 @@ def test_alpha_gradient_does_not_change_when_map_and_gradient_are_flipped(reduce
 
 @quick
 @given(extent, extent, extent, extent, st.integers(0, 99))
-def test_sample_has_the_alpha_gradient_of_mean(height, width, out_h, out_w, seed):
+def test_sample_has_the_alpha_gradient_of_mean(height: int, width: int, out_h: int, out_w: int, seed: int) -> None:
     x, dy = random_map((height, width), seed), random_map((out_h, out_w), seed + 1)
     empty = torch.empty(0, dtype=torch.uint8)
     _, sample = reference.backward(dy, x, empty, (height, width), "sample", False)
     _, both = reference.backward(dy, x, empty, (height, width), "sample", True)
     _, mean = reference.backward(dy, x, empty, (height, width), "mean", False)
+    assert sample is not None
+    assert both is not None
+    assert mean is not None
     assert torch.equal(sample, mean)
     assert torch.equal(both, mean)
 
 
-def test_alpha_gradient_is_per_sample():
+def test_alpha_gradient_is_per_sample() -> None:
     x, dy = random_map((6, 9), samples=4), random_map((3, 4), 1, samples=4)
     _, winner = reference.forward(x, (3, 4), "max")
     _, together = reference.backward(dy, x, winner, (6, 9), "max", False)
@@ -375,7 +388,7 @@ def test_alpha_gradient_is_per_sample():
         torch.testing.assert_close(alone, together[n : n + 1])
 
 
-def test_neither_pass_changes_its_inputs():
+def test_neither_pass_changes_its_inputs() -> None:
     x, dy = random_map((8, 8)), random_map((4, 4), 1)
     copies = x.clone(), dy.clone()
     for reduce in ("max", "mean", "sample"):

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -37,32 +38,32 @@ anything = st.floats(allow_nan=True, allow_infinity=True)
         (8, 0.5, 16),
     ],
 )
-def test_output_size_rounds_half_to_even_with_a_floor_of_one_and_a_half(size, alpha, expected):
+def test_output_size_rounds_half_to_even_with_a_floor_of_one_and_a_half(size: int, alpha: float, expected: int) -> None:
     assert output_size(size, alpha) == expected
 
 
 @quick
 @given(pixels, strides)
-def test_output_size_is_within_half_a_pixel_of_the_real_size(size, alpha):
+def test_output_size_is_within_half_a_pixel_of_the_real_size(size: int, alpha: float) -> None:
     assert abs(output_size(size, alpha) - max(size / alpha, 1.5)) <= 0.5
     assert output_size(size, alpha) >= 2
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_output_size_refuses_an_empty_axis(size):
+def test_output_size_refuses_an_empty_axis(size: int) -> None:
     with pytest.raises(ValueError, match=rf"size={size}: expected a number of pixels, at least 1"):
         output_size(size, 2.0)
 
 
 @pytest.mark.parametrize("alpha", [0.0, -2.0, math.nan, math.inf])
-def test_output_size_refuses_an_alpha_that_is_not_finite_and_positive(alpha):
+def test_output_size_refuses_an_alpha_that_is_not_finite_and_positive(alpha: float) -> None:
     with pytest.raises(ValueError, match=r"alpha=.*: expected a finite positive number"):
         output_size(8, alpha)
 
 
 @quick
 @given(pixels, pixels)
-def test_queries_lie_a_quarter_cell_either_side_of_each_cell_centre(size_in, size_out):
+def test_queries_lie_a_quarter_cell_either_side_of_each_cell_centre(size_in: int, size_out: int) -> None:
     floors, remainders, denominator = query_grid(size_in, size_out)
     positions = [floor + Fraction(rest, denominator) for floor, rest in zip(floors, remainders, strict=True)]
     cell = Fraction(size_in, size_out)
@@ -75,7 +76,7 @@ def test_queries_lie_a_quarter_cell_either_side_of_each_cell_centre(size_in, siz
 
 @quick
 @given(pixels, pixels)
-def test_samples_lie_on_the_first_pixel_of_each_cell(size_in, size_out):
+def test_samples_lie_on_the_first_pixel_of_each_cell(size_in: int, size_out: int) -> None:
     floors, remainders, denominator = sample_grid(size_in, size_out)
     positions = [floor + Fraction(rest, denominator) for floor, rest in zip(floors, remainders, strict=True)]
     assert positions == [Fraction(i * size_in, size_out) for i in range(size_out)]
@@ -93,40 +94,45 @@ def test_samples_lie_on_the_first_pixel_of_each_cell(size_in, size_out):
         (1, 2, 1),
     ],
 )
-def test_effective_kernel_counts_the_pixels_with_weight_in_the_widest_cell(size_in, size_out, expected):
+def test_effective_kernel_counts_the_pixels_with_weight_in_the_widest_cell(
+    size_in: int, size_out: int, expected: int
+) -> None:
     assert effective_kernel(size_in, size_out) == expected
 
 
 @quick
 @given(pixels, st.integers(2, 300))
-def test_effective_kernel_is_a_real_footprint(size_in, size_out):
+def test_effective_kernel_is_a_real_footprint(size_in: int, size_out: int) -> None:
     kernel = effective_kernel(size_in, size_out)
     assert 1 <= kernel <= size_in
     assert kernel <= size_in / (2 * size_out) + 3  # the distance of the two queries, and two pixels either side
 
 
-def test_effective_stride_is_input_over_output():
+def test_effective_stride_is_input_over_output() -> None:
     assert effective_stride(64, 24) == pytest.approx(8 / 3)
     with pytest.raises(ValueError, match="size_out=0"):
         effective_stride(64, 0)
 
 
-def test_alpha_range_inverts_the_bounds():
+def test_alpha_range_inverts_the_bounds() -> None:
     assert alpha_range((1 / 8, 2.0)) == (0.5, 8.0)
     assert check_bounds((1, 1)) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(
-    "bounds", [(0.0, 1.0), (2.0, 1.0), (0.5, math.inf), (math.nan, 1.0), (-1.0, 1.0), (0.5,), (0.1, 0.2, 0.3), 2.0, "ab"]
+    "bounds",
+    [(0.0, 1.0), (2.0, 1.0), (0.5, math.inf), (math.nan, 1.0), (-1.0, 1.0), (0.5,), (0.1, 0.2, 0.3), 2.0, "ab"],
 )
-def test_bounds_must_be_two_ordered_finite_positive_numbers(bounds):
+def test_bounds_must_be_two_ordered_finite_positive_numbers(bounds: Any) -> None:
     with pytest.raises(ValueError, match=r"bounds=.*: expected the lowest and highest scale factor"):
         check_bounds(bounds)
 
 
 @quick
 @given(anything, st.floats(0.5, 8.0), st.floats(0.0, 1.0) | st.none())
-def test_projection_is_finite_in_bounds_in_the_trust_region_and_idempotent(alpha, previous, trust):
+def test_projection_is_finite_in_bounds_in_the_trust_region_and_idempotent(
+    alpha: float, previous: float, trust: float | None
+) -> None:
     value = project_alpha(alpha, previous, (1 / 8, 2.0), trust)
     assert 0.5 <= value <= 8.0
     assert project_alpha(value, value, (1 / 8, 2.0), trust) == value
@@ -134,12 +140,12 @@ def test_projection_is_finite_in_bounds_in_the_trust_region_and_idempotent(alpha
         assert previous / (1 + trust) <= value <= previous * (1 + trust)
 
 
-def test_projection_leaves_what_is_admissible():
+def test_projection_leaves_what_is_admissible() -> None:
     assert project_alpha(2.1, 2.0, (1 / 8, 2.0), 0.1) == 2.1
     assert project_alpha(7.0, 2.0, (1 / 8, 2.0)) == 7.0
 
 
-def test_projection_moves_to_the_nearest_admissible_value():
+def test_projection_moves_to_the_nearest_admissible_value() -> None:
     assert project_alpha(-15952.0, 2.0, (1 / 8, 2.0), 0.25) == 1.6
     assert project_alpha(1e9, 2.0, (1 / 8, 2.0), 0.25) == 2.5
     assert project_alpha(1e9, 7.9, (1 / 8, 2.0), 0.25) == 8.0
@@ -147,11 +153,11 @@ def test_projection_moves_to_the_nearest_admissible_value():
     assert project_alpha(-math.inf, 3.0) == 3.0
 
 
-def test_bounds_come_before_the_trust_region():
+def test_bounds_come_before_the_trust_region() -> None:
     assert project_alpha(2.0, 2.0, (1 / 8, 1 / 4), 0.1) == 4.0
 
 
-def test_projection_refuses_nonsense():
+def test_projection_refuses_nonsense() -> None:
     with pytest.raises(ValueError, match="previous=-1"):
         project_alpha(2.0, -1.0)
     with pytest.raises(ValueError, match=r"trust=-0\.1: expected a relative change of at least 0"):

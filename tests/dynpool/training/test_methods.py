@@ -1,0 +1,84 @@
+"""A method gives a network ready to train; unknown ones and networks they cannot use are refused."""
+
+import pytest
+import torch
+from torch import nn
+
+import dynpool
+from dynpool.training.errors import ConfigError
+from dynpool.training.methods import METHODS, Prepared, prepare, register
+from dynpool.training.models import narrow_vgg
+
+SIZE = (1, 16, 16)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return narrow_vgg(10, 1, widths=[4, 6, 8])
+
+
+def test_human_is_the_model_itself(model, tiny):
+    prepared = prepare(model, tiny("--method", "human"), SIZE)
+    assert prepared.model is model
+    assert [g["name"] for g in prepared.groups] == ["weights"]
+    assert prepared.penalty is None
+
+
+def test_dynopool_starts_from_the_same_weights_and_function(model, tiny):
+    prepared = prepare(model, tiny("--method", "dynopool"), SIZE)
+    own = prepared.model.state_dict()
+    assert all(torch.equal(own[k], v) for k, v in model.state_dict().items())
+    x = torch.randn(2, *SIZE)
+    torch.testing.assert_close(prepared.model.eval()(x), model.eval()(x))
+    rates = {g["name"]: (g["lr"], g["weight_decay"]) for g in prepared.groups}
+    assert rates == {"weights": (0.05, 5e-4), "alphas": (0.3, 0.0)}
+
+
+def test_alphas_have_their_own_momentum(model, tiny):
+    prepared = prepare(model, tiny("--alpha_momentum", "0.5"), SIZE)
+    optimizer = torch.optim.SGD(prepared.groups, lr=0.1, momentum=0.9, nesterov=True)
+    assert [g["momentum"] for g in optimizer.param_groups] == [0.9, 0.5]
+    optimizer = torch.optim.SGD(prepare(model, tiny(), SIZE).groups, lr=0.1, momentum=0.9, nesterov=True)
+    assert [(g["momentum"], g["nesterov"]) for g in optimizer.param_groups] == [(0.9, True), (0.0, False)]
+
+
+def test_the_penalty_is_the_weighted_gmacs(model, tiny):
+    prepared = prepare(model, tiny("--gmacs_weight", "5"), SIZE)
+    assert prepared.penalty is not None
+    penalty = prepared.penalty()
+    assert penalty.item() == pytest.approx(5 * dynpool.count_macs(prepared.model, SIZE).gmacs)
+    penalty.backward()
+    assert all((r.alpha.grad < 0).all() for r in dynpool.resolutions(prepared.model).values())
+
+
+def test_after_a_step_alphas_are_in_bounds(model, tiny):
+    prepared = prepare(model, tiny(), SIZE)
+    alpha = next(iter(dynpool.resolutions(prepared.model).values())).alpha
+    with torch.no_grad():
+        alpha.fill_(float("nan"))
+    prepared.after_step()
+    assert alpha.tolist() == [2.0, 2.0]
+
+
+def test_unknown_method_names_the_known_ones(model, tiny):
+    with pytest.raises(ConfigError, match=r"method is 'dynpool'.*did you mean 'dynopool'.*human"):
+        prepare(model, tiny("--method", "dynpool"), SIZE)
+
+
+def test_a_network_without_resizers_is_refused(tiny):
+    with pytest.raises(ConfigError, match=r"method 'dynopool' cannot use model 'narrow-vgg'.*nothing to learn"):
+        prepare(narrow_vgg(10, 1, widths=[4]), tiny("--method", "dynopool"), SIZE)
+
+
+def test_methods_can_be_added_once(model, tiny, monkeypatch):
+    monkeypatch.delitem(METHODS, "mine", raising=False)
+
+    @register("mine")
+    def mine(model, config, input_size):
+        return Prepared(nn.Identity(), [])
+
+    assert isinstance(prepare(model, tiny("--method", "mine"), SIZE).model, nn.Identity)
+    with pytest.raises(ValueError, match="registered already"):
+        register("mine")(mine)
+    del METHODS["mine"]
