@@ -155,7 +155,7 @@ class GMACsLoss:
         >>> from torch import nn
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), dynpool.DynOPool2d(), nn.Conv2d(8, 8, 3, padding=1))
         >>> loss = dynpool.GMACsLoss(model, (3, 32, 32))
-        >>> round(float(loss()) * 1e9)  # 32*32*8*27 + 16*16*8*72
+        >>> round(loss().item() * 1e9)  # 32*32*8*27 + 16*16*8*72
         368640
     """
 

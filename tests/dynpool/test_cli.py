@@ -131,12 +131,13 @@ def test_help_and_version(capsys):
 
 
 def interrupt(command: list[str], ready: Path) -> "subprocess.CompletedProcess[str]":
-    """Send Ctrl-C once `ready` holds the rows of an epoch after the first."""
+    """Send Ctrl-C once `ready` holds the rows of an epoch after the first, and one more than it held before."""
+    held = max(len(ready.read_text().splitlines()) if ready.exists() else 0, 2)
     process = subprocess.Popen(
         [sys.executable, "-m", "dynpool.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 90
-    while not (ready.exists() and len(ready.read_text().splitlines()) > 2):
+    while not (ready.exists() and len(ready.read_text().splitlines()) > held):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)

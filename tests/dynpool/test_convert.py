@@ -108,7 +108,7 @@ def test_mode_dtype_and_the_original_are_kept() -> None:
         m.training for m in model.modules()
     ]
     assert not learned.get_submodule("layer2.0.conv1.resize").training
-    assert learned.conv1.weight.dtype == torch.bfloat16
+    assert learned.get_parameter("conv1.weight").dtype == torch.bfloat16
     assert model.conv1.stride == (2, 2)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert learned(torch.zeros(1, 3, 64, 64, dtype=torch.bfloat16)).dtype == torch.bfloat16

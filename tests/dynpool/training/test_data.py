@@ -114,7 +114,12 @@ def test_image_tree_is_decoded_once_and_again_when_it_changes(tree, tmp_path, mo
     first = load_data(config)
     calls = []
     original = Image.open
-    monkeypatch.setattr(Image, "open", lambda *a, **k: calls.append(a) or original(*a, **k))
+
+    def counting(*args, **options):
+        calls.append(args)
+        return original(*args, **options)
+
+    monkeypatch.setattr(Image, "open", counting)
     assert torch.equal(load_data(config).train.images, first.train.images)
     assert calls == []
     Image.new("RGB", (30, 30), (255, 0, 0)).save(tree / "train" / "light" / "new.png")
@@ -186,7 +191,7 @@ def test_cifar_through_torchvision(tmp_path, monkeypatch):
     kind = torchvision.datasets.CIFAR10
     sums = {}
     for name in ("data_batch_1", "test_batch", "batches.meta"):
-        content = (
+        content: dict[str, object] = (
             {"label_names": list("abcdefghij")}
             if name == "batches.meta"
             else {"data": rng.integers(0, 256, (10, 3072), dtype=np.uint8), "labels": list(range(10))}

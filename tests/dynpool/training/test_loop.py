@@ -315,6 +315,7 @@ def test_any_alpha_learning_rate_stays_finite_and_in_bounds(tmp_path, alpha_lr, 
     checkpoints.restore_model(model, checkpoints.load(path), path)
     for resolution in dynpool.resolutions(model).values():
         assert all(math.isfinite(a) and 0.5 <= a <= 8 for a in resolution.alpha.tolist())
+        assert resolution.size is not None
         assert all(2 <= n <= 32 for n in resolution.size)
 
 
