@@ -218,7 +218,6 @@ def _(
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, alpha, _, _, reduce = inputs
-    ctx.mark_non_differentiable(output[1])
     needs_alpha = ctx.needs_input_grad[1]
     ctx.save_for_backward(x if needs_alpha else None, alpha if needs_alpha else None, output[1])
     ctx.reduce = reduce

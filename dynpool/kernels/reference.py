@@ -95,12 +95,10 @@ def _slopes(grid: Grid, size: int) -> list[Row]:
     rows: list[Row] = []
     for j, (floor, rest) in enumerate(zip(*grid[:2], strict=True)):
         low, high, weight = (floor, floor + 1, 1.0) if rest else (floor - 1, floor + 1, 0.5)
-        if floor < 0 or floor > size - 1 or (rest and floor == size - 1):
-            rows.append({})
-            continue
         low, high = max(low, 0), min(high, size - 1)
-        sign = 1.0 if j % 2 else -1.0
-        rows.append({low: -sign * weight, high: sign * weight} if low != high else {})
+        inside = floor >= 0 and low < high  # beyond the last pixel both neighbours are that pixel
+        signed = weight if j % 2 else -weight
+        rows.append({low: -signed, high: signed} if inside else {})
     return rows
 
 

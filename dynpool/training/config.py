@@ -126,6 +126,7 @@ class RunConfig:
         weight_decay: L2 penalty of the weights; alphas never have one.
         momentum: momentum of the weights; 0 turns Nesterov off.
         alpha_momentum: momentum of the alphas.
+        alpha_until: part of the run in which alphas are learned; their schedule ends there, and sizes are final for the rest.
         gmacs_weight: weight of the GMACs term in the loss, per GMAC (Eq. 8).
         label_smoothing: label smoothing of the cross entropy.
         scheduler: "cosine" (to zero over the run), "multistep" (a tenth at 1/2 and 3/4 of the run) or "constant".
@@ -152,6 +153,7 @@ class RunConfig:
     weight_decay: float = 5e-4
     momentum: float = 0.9
     alpha_momentum: float = 0.0
+    alpha_until: float = 1.0
     gmacs_weight: float = 0.0
     label_smoothing: float = 0.0
     scheduler: Literal["cosine", "multistep", "constant"] = "cosine"
@@ -175,6 +177,7 @@ class RunConfig:
         for key in ("momentum", "alpha_momentum", "label_smoothing"):
             value = getattr(self, key)
             _require(key, value, 0 <= value < 1, "a number from 0 to below 1")
+        _require("alpha_until", self.alpha_until, 0 < self.alpha_until <= 1, "a number above 0, up to 1")
         _require("threads", self.threads, self.threads is None or self.threads >= 1, "null, or 1 or more")
         _require("checkpoint_every", self.checkpoint_every, self.checkpoint_every >= 0, "a whole number, 0 or more")
 

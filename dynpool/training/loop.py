@@ -32,15 +32,20 @@ from dynpool.training.run_folder import RunFolder
 __all__ = ["learning_rate_factor", "prepare_model", "train"]
 
 
-def learning_rate_factor(config: RunConfig, steps_per_epoch: int) -> Callable[[int], float]:
-    """What the learning rates are multiplied by at a step, counted from 0 over the whole run."""
-    total = config.epochs * steps_per_epoch
+def learning_rate_factor(config: RunConfig, steps_per_epoch: int, *, part: float = 1.0) -> Callable[[int], float]:
+    """What a learning rate is multiplied by at a step, counted from 0 over the whole run.
+
+    With `part` below 1 the schedule takes that part of the run, and the rate is zero from then on.
+    """
+    total = config.epochs * steps_per_epoch * part
     warmup = round(config.warmup_epochs * steps_per_epoch)
 
     def factor(step: int) -> float:
         if step < warmup:
             return (step + 1) / warmup
         done = step / total
+        if part < 1 and done >= 1:
+            return 0.0
         if config.scheduler == "cosine":
             return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         if config.scheduler == "multistep":
@@ -186,8 +191,11 @@ class _Run:
         self.base = torch.optim.SGD(
             prepared.groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
         )
-        factor = learning_rate_factor(config, self.steps)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.base, factor)
+        factors = [
+            learning_rate_factor(config, self.steps, part=config.alpha_until if group.get("name") == "alphas" else 1.0)
+            for group in prepared.groups
+        ]
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.base, factors)
         self.wrapped, self.optimizer = accelerator.prepare(self.model, self.base)
         self.dataset = dataset.to(accelerator.device)
 
