@@ -126,7 +126,7 @@ class RunConfig:
         weight_decay: L2 penalty of the weights; alphas never have one.
         momentum: momentum of the weights; 0 turns Nesterov off.
         alpha_momentum: momentum of the alphas.
-        alpha_until: part of the run in which alphas are learned; their schedule ends there, and sizes are final for the rest.
+        alpha_until: part of the run in which alphas are learned: their schedule ends there, sizes stay from then on.
         gmacs_weight: weight of the GMACs term in the loss, per GMAC (Eq. 8).
         label_smoothing: label smoothing of the cross entropy.
         scheduler: "cosine" (to zero over the run), "multistep" (a tenth at 1/2 and 3/4 of the run) or "constant".
