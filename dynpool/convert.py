@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from torch import nn
 
 from .axes import Resize
+from .conversion_report import ConversionReport, ConversionRow, Status, attach_report, conversion_report, detach_report
 from .fixed import FixedPool2d, FollowPool2d
 from .graph import Graph, check_input_size, trace
+from .groups import Group, Key, groups, source_key, structural_trace
 from .kinds import Plan, planner_of, resize_after, resize_before, resizer_kinds, stride_one
 from .macs import Ceiling, GMACsLoss
 from .pool import DynOPool2d
@@ -38,97 +39,6 @@ __all__ = [
 ]
 
 Pair = tuple[int, int]
-Key = tuple[int, int]
-Status = Literal["converted", "tied", "follows", "pinned", "left alone"]
-
-_REPORT = "_dynpool_report"
-
-
-@dataclass(frozen=True)
-class ConversionRow:
-    """What became of one resizer: its module path, kind, resolution, status and, unless converted, why."""
-
-    name: str
-    kind: str
-    resolution: str
-    status: Status
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class ConversionReport:
-    """One row for each resizer of the original model, in order of execution."""
-
-    input_size: tuple[int, int, int]
-    rows: tuple[ConversionRow, ...]
-    not_understood: tuple[str, ...]
-
-    def of(self, status: Status) -> tuple[ConversionRow, ...]:
-        return tuple(r for r in self.rows if r.status == status)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "input_size": list(self.input_size),
-            "rows": [vars(r) for r in self.rows],
-            "not_understood": list(self.not_understood),
-        }
-
-    def __str__(self) -> str:
-        width = max([len(r.name) for r in self.rows] + [7])
-        lines = [f"{'resizer':<{width}}  {'kind':<28}  {'status':<10}  resolution"]
-        for r in self.rows:
-            lines.append(f"{r.name:<{width}}  {r.kind:<28}  {r.status:<10}  {r.resolution}{': ' * bool(r.why)}{r.why}")
-        counts = {s: len(self.of(s)) for s in get_args(Status)}
-        lines.append(", ".join(f"{n} {s}" for s, n in counts.items() if n))
-        if self.not_understood:
-            lines.append("operations without a rule: " + ", ".join(self.not_understood))
-        return "\n".join(lines)
-
-
-# --- which resolutions there are, and what happens to each resizer ----------------------------------------------------
-
-
-@dataclass
-class _Group:
-    """All resizers that open or reach one resolution."""
-
-    key: Key
-    members: list[Resize]
-
-
-def _structural(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
-    """The trace at `input_size`, or at the next double of it at which no resolution collapses to one pixel."""
-    graph = trace(model, input_size)
-    first = graph
-    size = input_size
-    for _ in range(5):
-        collapsed = any(
-            1 in r.out_size and max(r.in_size) > 1 and not r.fixed and r.in_size != r.kernel for r in graph.resizes
-        )
-        if not collapsed:
-            return graph
-        size = (size[0], 2 * size[1], 2 * size[2])
-        graph = trace(model, size)
-    return first
-
-
-def _groups(graph: Graph) -> Iterator[_Group]:
-    find = graph.classes.find
-    groups: dict[Key, _Group] = {}
-    for resize in graph.resizes:
-        if resize.fixed:
-            continue
-        h, w = resize.target
-        if h is None or w is None:
-            continue
-        key = (find(h), find(w))
-        groups.setdefault(key, _Group(key, [])).members.append(resize)
-    yield from groups.values()
-
-
-def _source_key(graph: Graph, resize: Resize) -> Key | None:
-    h, w = resize.source
-    return None if h is None or w is None else (graph.classes.find(h), graph.classes.find(w))
 
 
 def _refusal(graph: Graph, modules: dict[str, nn.Module], resize: Resize, order: str, preserve: bool) -> Plan | str:
@@ -163,9 +73,9 @@ class _Converter:
         self.rows.append((resize.node, ConversionRow(resize.path or "(model)", kind, resolution, status, why)))
 
     def run(self) -> tuple[ResolutionTree, ConversionReport]:
-        for group in _groups(self.graph):
+        for group in groups(self.graph):
             self.group(group)
-        reached = {r.node for g in _groups(self.graph) for r in g.members}
+        reached = {r.node for g in groups(self.graph) for r in g.members}
         for resize in self.graph.resizes:
             if resize.node not in reached:
                 why = "its output size is fixed" if resize.fixed else "its output carries no resolution"
@@ -173,11 +83,11 @@ class _Converter:
         rows = tuple(row for _, row in sorted(self.rows, key=lambda r: r[0]))
         return self.tree, ConversionReport(self.graph.input_size, rows, tuple(sorted(self.graph.not_understood)))
 
-    def group(self, group: _Group) -> None:
+    def group(self, group: Group) -> None:
         classes = self.graph.classes
         reference = (classes.reference(group.key[0]), classes.reference(group.key[1]))
         members = group.members
-        known = [(r, self.index.get(_source_key(self.graph, r) or (-1, -1))) for r in members]
+        known = [(r, self.index.get(source_key(self.graph, r) or (-1, -1))) for r in members]
         opener = next(((r, p) for r, p in known if p is not None), None)
         plans = {r.node: _refusal(self.graph, self.modules, r, self.order, self.preserve) for r in members}
         pin = classes.pinned(group.key[0]) or classes.pinned(group.key[1])
@@ -328,7 +238,7 @@ def convert(
         raise ValueError(f"max_gmacs must be a positive number, got {max_gmacs!r}")
     if resolution_tree(model) is not None or any(isinstance(m, DynOPool2d) for m in model.modules()):
         raise ValueError(f"the {type(model).__name__} has learned resizers already; convert the original model")
-    graph = _structural(model, size)
+    graph = structural_trace(model, size)
     if not any(not r.fixed for r in graph.resizes):
         raise ValueError(f"the {type(model).__name__} has no pooling or strided layer: there is nothing to learn")
     learned = copy.deepcopy(model)
@@ -336,7 +246,7 @@ def convert(
     if not report.of("converted"):
         raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")
     tree.input_size = size
-    setattr(learned, _REPORT, report)
+    attach_report(learned, report)
     attach_tree(learned, tree)
     if max_gmacs is not None:
         _limit(learned, tree, max_gmacs)
@@ -350,18 +260,6 @@ def _limit(model: nn.Module, tree: ResolutionTree, max_gmacs: float) -> None:
     if start > max_gmacs:
         raise ValueError(f"max_gmacs={max_gmacs!r} is below the {start:.6g} GMACs that the converted model starts with")
     tree.budget = ceiling
-
-
-def conversion_report(model: nn.Module) -> ConversionReport:
-    """What `convert` did with each resizer of a converted model.
-
-    Raises:
-        ValueError: if the model was not made by `convert`.
-    """
-    report = getattr(model, _REPORT, None)
-    if not isinstance(report, ConversionReport):
-        raise ValueError(f"the {type(model).__name__} was not made by dynpool.convert")
-    return report
 
 
 def sizes(model: nn.Module, input_size: Sequence[int]) -> dict[str, Pair]:
@@ -378,7 +276,7 @@ def sizes(model: nn.Module, input_size: Sequence[int]) -> dict[str, Pair]:
         return dict(zip((n.name for n in tree.nodes), tree.sizes_at((size[1], size[2])), strict=True))
     graph = trace(model, size)
     found: dict[str, Pair] = {"input": (size[1], size[2])}
-    for group in _groups(graph):
+    for group in groups(graph):
         first = group.members[0]
         found[first.path or first.kind] = first.out_size
     return found
@@ -398,7 +296,7 @@ def freeze(model: nn.Module) -> nn.Module:
     now = tree.sizes_at((tree.input_size[1], tree.input_size[2]))
     plain = copy.deepcopy(model)
     detach_tree(plain)
-    delattr(plain, _REPORT)
+    detach_report(plain)
     for path, slot in tree.slots.items():
         owner, _, leaf = path.rpartition(".")
         live = plain.get_submodule(path)
