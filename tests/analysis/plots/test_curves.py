@@ -14,8 +14,6 @@ from matplotlib.patches import Rectangle
 
 from analysis.comparison import compare_runs
 from analysis.plots import (
-    DYNOPOOL,
-    HUMAN,
     draw,
     method_colors,
     plot_accuracy,
@@ -25,6 +23,7 @@ from analysis.plots import (
     plot_tradeoff,
     to_png,
 )
+from analysis.plots.curves import DYNOPOOL, HUMAN
 from analysis.runs import Run
 
 WriteRun = Callable[..., Path]

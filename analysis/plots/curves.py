@@ -1,0 +1,222 @@
+"""Curves and points of training runs: accuracy, cost, I_min and the learned strides, epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from analysis.runs import Epoch, Run
+
+from .style import FAINT, INK, SMALL, WIDTH, legend, plain, short, styled
+
+__all__ = ["distinct", "method_colors", "plot_accuracy", "plot_alphas", "plot_i_min", "plot_tradeoff"]
+
+# Okabe and Ito's palette, which readers with any kind of colour blindness can tell apart.
+HUMAN, DYNOPOOL = "#0072B2", "#D55E00"
+OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F3C8D")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def method_colors(runs: Sequence[Run]) -> dict[str, str]:
+    """A colour for each method, the same in every figure: human and dynopool always have theirs."""
+    fixed = {"human": HUMAN, "dynopool": DYNOPOOL}
+    names = dict.fromkeys(run.method for run in runs)
+    others = [name for name in names if name not in fixed]
+    return {name: fixed[name] if name in fixed else OTHERS[others.index(name) % len(OTHERS)] for name in names}
+
+
+def plot_tradeoff(runs: Sequence[Run]) -> Figure:
+    """Final test accuracy against GMACs: a point per run, the mean of a method with its standard deviations."""
+    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+    axes = styled(figure.add_subplot(), "GMACs of one forward pass", "final test accuracy (%)")
+    handles = []
+    for index, (method, color) in enumerate(method_colors(runs).items()):
+        marker = MARKERS[index % len(MARKERS)]
+        points = [
+            (run.last.gmacs, 100 * (run.last.test_accuracy or 0.0), run.finished)
+            for run in runs
+            if run.method == method and math.isfinite(run.last.gmacs)
+        ]
+        if not points:
+            continue
+        for gmacs, accuracy, finished in points:
+            fill = color if finished else "none"
+            axes.plot(gmacs, accuracy, marker, ms=7, mfc=fill, mec=color, mew=1.3, alpha=0.45 if finished else 1)
+        x, y = [point[0] for point in points], [point[1] for point in points]
+        bars = (statistics.stdev(x), statistics.stdev(y)) if len(points) > 1 else (0.0, 0.0)
+        axes.errorbar(
+            statistics.fmean(x),
+            statistics.fmean(y),
+            xerr=bars[0] or None,
+            yerr=bars[1] or None,
+            fmt=marker,
+            ms=12,
+            color=color,
+            mec="white",
+            mew=1.2,
+            elinewidth=1.6,
+            capsize=4,
+            zorder=5,
+        )
+        handles.append(Line2D([], [], ls="", marker=marker, ms=10, color=color, label=plain(method)))
+    if _several(runs):
+        handles.append(Line2D([], [], ls="", marker="o", ms=7, color=FAINT, alpha=0.6, label="one run"))
+        handles.append(Line2D([], [], ls="", marker="o", ms=11, color=FAINT, label="mean ± std"))
+    if not all(run.finished for run in runs):
+        handles.append(Line2D([], [], ls="", marker="o", ms=7, mfc="none", mec=FAINT, label="unfinished run"))
+    axes.margins(0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.ticklabel_format(axis="x", style="plain", useOffset=False)
+    legend(figure, handles)
+    return figure
+
+
+def plot_accuracy(runs: Sequence[Run]) -> Figure:
+    """Test accuracy per epoch: a thin line per run, the mean of each method thick."""
+    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+    axes = styled(figure.add_subplot(), "epoch", "test accuracy (%)")
+    for method, color in method_colors(runs).items():
+        mine = [run for run in runs if run.method == method]
+        _curves(axes, mine, lambda row: None if row.test_accuracy is None else 100 * row.test_accuracy, color)
+    axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))
+    legend(figure, [*_method_handles(runs), *_thin_handle(runs)])
+    return figure
+
+
+def plot_i_min(runs: Sequence[Run]) -> Figure:
+    """I_min per epoch, height and width apart, with the input resolution as a dashed line."""
+    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    colors = method_colors(runs)
+    for axis, panel in enumerate(panels):
+        title = ("along the height", "along the width")[axis]
+        styled(panel, "epoch", r"$I_\mathrm{min}$ (pixels)" if axis == 0 else "", title)
+        for method, color in colors.items():
+            mine = [run for run in runs if run.method == method]
+            _curves(panel, mine, _i_min_along(axis), color)
+        for extent in sorted({run.input_size[1 + axis] for run in runs}):
+            panel.axhline(extent, color=INK, lw=1.4, ls=(0, (5, 3)), zorder=5)
+        panel.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        infinite = {run.method for run in runs for row in run.history if not math.isfinite(row.i_min[axis])}
+        if infinite:
+            text = "not drawn where infinite: " + plain(", ".join(sorted(infinite)))
+            panel.text(0.98, 0.97, text, transform=panel.transAxes, ha="right", va="top", fontsize=SMALL, color=INK)
+    # A line that lies on the edge of the axes is hard to see: leave some room on both sides of it.
+    low, high = panels[0].get_ylim()
+    panels[0].set_ylim(max(0.0, low - 0.04 * (high - low)), high + 0.04 * (high - low))
+    resolution = Line2D([], [], color=INK, lw=1.4, ls=(0, (5, 3)), label="input resolution")
+    legend(figure, [*_method_handles(runs), *_thin_handle(runs), resolution])
+    return figure
+
+
+def plot_alphas(runs: Sequence[Run]) -> Figure:
+    """The learned strides alpha per epoch, a panel per resolution: height solid, width dashed.
+
+    Raises:
+        ValueError: if no run has alphas.
+    """
+    learned = [run for run in runs if any(row.alphas for row in run.history)]
+    names = list(dict.fromkeys(name for run in learned for name in run.last.alphas))
+    if not names:
+        raise ValueError("no run has alphas: there is nothing to draw")
+    colors = method_colors(runs)
+    columns = min(len(names), 3 if len(names) in (5, 6, 9) else 4)
+    titles = distinct(names)
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(WIDTH, 0.7 + 2.5 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for index, panel in enumerate(panels.flat):
+        if index >= len(names):
+            panel.set_visible(False)
+            continue
+        below = index + columns >= len(names)
+        name = names[index]
+        styled(
+            panel,
+            "epoch" if below else "",
+            "alpha" if index % columns == 0 else "",
+            short(titles[index], 84 // columns),
+        )
+        panel.tick_params(labelbottom=below)
+        for method, color in colors.items():
+            mine = [run for run in learned if run.method == method and name in run.last.alphas]
+            for axis, style in ((0, "-"), (1, (0, (4, 2)))):
+                _curves(panel, mine, _alpha_along(name, axis), color, style)
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        panel.yaxis.set_major_locator(MaxNLocator(5))
+    # One method needs no colour key, but height and width always do.
+    learners = {run.method for run in learned}
+    neutral = next(iter(colors[method] for method in learners)) if len(learners) == 1 else INK
+    handles = [] if len(learners) == 1 else _method_handles(learned, colors)
+    handles += [
+        Line2D([], [], color=neutral, lw=2.4, ls="-", label="height"),
+        Line2D([], [], color=neutral, lw=2.4, ls=(0, (4, 2)), label="width"),
+        *_thin_handle(learned),
+    ]
+    legend(figure, handles)
+    return figure
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The module paths without the last parts that all but 'input' share, e.g. without '.conv_dw'."""
+    paths = [name.split(".") for name in names if name != "input"]
+    shared = 0
+    while len(paths) > 1 and all(
+        len(path) > shared + 1 and path[-1 - shared] == paths[0][-1 - shared] for path in paths
+    ):
+        shared += 1
+    return [name if name == "input" or not shared else ".".join(name.split(".")[:-shared]) for name in names]
+
+
+def _i_min_along(axis: int) -> Callable[[Epoch], float | None]:
+    return lambda row: row.i_min[axis]
+
+
+def _alpha_along(name: str, axis: int) -> Callable[[Epoch], float | None]:
+    return lambda row: row.alphas[name][axis] if name in row.alphas else None
+
+
+def _curves(
+    axes: Axes,
+    runs: Sequence[Run],
+    value: Callable[[Epoch], float | None],
+    color: str,
+    style: str | tuple[int, tuple[int, ...]] = "-",
+) -> None:
+    """A thin line per run and a thick one for their mean, over the epochs that all of them have."""
+    lines = []
+    for run in runs:
+        points = {row.epoch: value(row) for row in run.history}
+        known = {epoch: y for epoch, y in points.items() if y is not None and math.isfinite(y)}
+        if known:
+            lines.append(known)
+    if len(lines) > 1:
+        for line in lines:
+            axes.plot(list(line), list(line.values()), color=color, lw=0.9, alpha=0.4, ls=style)
+    if lines:
+        shared = sorted(set.intersection(*map(set, lines)))
+        mean = [statistics.fmean(line[epoch] for line in lines) for epoch in shared]
+        # A single point makes no line, so it is drawn as a dot.
+        axes.plot(shared, mean, color=color, lw=2.4, ls=style, marker="o" if len(shared) == 1 else "", zorder=4)
+
+
+def _method_handles(runs: Sequence[Run], colors: Mapping[str, str] | None = None) -> list[Line2D]:
+    colors = method_colors(runs) if colors is None else colors
+    names = dict.fromkeys(run.method for run in runs)
+    return [Line2D([], [], color=colors[name], lw=2.4, label=plain(name)) for name in names]
+
+
+def _thin_handle(runs: Sequence[Run]) -> list[Line2D]:
+    """The key to the thin lines, where some method has several runs."""
+    return [Line2D([], [], color=FAINT, lw=0.9, label="one run (thick: mean)")] if _several(runs) else []
+
+
+def _several(runs: Sequence[Run]) -> bool:
+    """Whether some method has more than one run."""
+    return len({run.method for run in runs}) < len(runs)
