@@ -1,7 +1,9 @@
 """Learned feature-map sizes for convolutional networks: DynOPool, its cost, its receptive fields."""
 
 from . import sizes as _size_arithmetic  # noqa: F401 - first, so that the function of this name below wins
-from .convert import ConversionReport, FixedPool2d, conversion_report, convert, freeze, sizes
+from .convert import ConversionReport, conversion_report, convert, sizes
+from .fixed import FixedPool2d
+from .freeze import freeze
 from .functional import dynopool2d
 from .graph import Graph, trace
 from .macs import GMACsLoss, MacsReport, count_macs

@@ -1,4 +1,4 @@
-"""Replace a model's resizers by learned ones, with ties, and freeze the result back to a plain module."""
+"""Replace a model's resizers by learned ones, with ties."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Literal
 from torch import nn
 
 from .axes import Resize
-from .conversion_report import ConversionReport, ConversionRow, Status, attach_report, conversion_report, detach_report
-from .fixed import FixedPool2d, FollowPool2d
+from .conversion_report import ConversionReport, ConversionRow, Status, attach_report, conversion_report
+from .fixed import FollowPool2d
 from .graph import Graph, check_input_size, trace
 from .groups import Group, Key, groups, source_key, structural_trace
 from .kinds import Plan, planner_of, resize_after, resize_before, resizer_kinds, stride_one
@@ -23,17 +23,14 @@ from .resolution import (
     Slot,
     attach_tree,
     bounds_around,
-    detach_tree,
     resolution_tree,
 )
 
 __all__ = [
     "ConversionReport",
     "ConversionRow",
-    "FixedPool2d",
     "conversion_report",
     "convert",
-    "freeze",
     "resizer_kinds",
     "sizes",
 ]
@@ -280,28 +277,3 @@ def sizes(model: nn.Module, input_size: Sequence[int]) -> dict[str, Pair]:
         first = group.members[0]
         found[first.path or first.kind] = first.out_size
     return found
-
-
-def freeze(model: nn.Module) -> nn.Module:
-    """A plain copy of a converted model with the sizes it has at its conversion's input size, and no alphas.
-
-    Outputs are the live model's to rounding; the state dict is the original model's.
-
-    Raises:
-        ValueError: if the model was not made by `convert`.
-    """
-    tree = resolution_tree(model)
-    if tree is None:
-        raise ValueError(f"freeze needs a converted model, got a {type(model).__name__}")
-    now = tree.sizes_at((tree.input_size[1], tree.input_size[2]))
-    plain = copy.deepcopy(model)
-    detach_tree(plain)
-    detach_report(plain)
-    for path, slot in tree.slots.items():
-        owner, _, leaf = path.rpartition(".")
-        live = plain.get_submodule(path)
-        if not isinstance(live, DynOPool2d | FollowPool2d):
-            raise TypeError(f"{path} is a {type(live).__name__}, not a DynOPool2d: the converted model was changed")
-        fixed = FixedPool2d(slot.target(now[slot.resolution]), reduce=live.reduce).train(live.training)
-        plain.get_submodule(owner).register_module(leaf, fixed)
-    return plain
