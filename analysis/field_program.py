@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from dynpool.axes import Resize
 from dynpool.graph import Graph
-from dynpool.sizes import effective_kernel, effective_stride
+from dynpool.resizer import LearnedResizer2d
+from dynpool.sizes import effective_kernel, effective_stride, sample_kernel
 
 __all__ = ["FieldProgram", "Fields", "Join", "Layer", "LayerRow", "Spread", "Step", "Stride", "size_now"]
 
@@ -23,13 +24,14 @@ _INF = math.inf
 class LayerRow:
     """One layer. Pairs are (height, width); kernel and stride in pixels of the layer's input, fields in the image's.
 
+    `kernel` is the narrowest where a resizer has several paths.
     `r_min` and `r_max` are at the layer's output, `r_min_in` at its input; `effective_stride` is the product of all
     strides up to and including the layer, along the path of r_min; `shape` is the shape of the output.
     """
 
     name: str
     kind: str
-    kernel: Pair
+    kernel: FloatPair
     stride: FloatPair
     r_min_in: FloatPair
     r_min: FloatPair
@@ -70,6 +72,7 @@ class Layer:
     order: Pair = (0, 1)  # which of the window's dimensions runs along height, and which along width
     resize: Resize | None = None
     reduce: str = ""
+    resizer: LearnedResizer2d | None = None  # says which pixels it sees, where it is no single operation
     whole: tuple[tuple[int | None, int], ...] = ()
 
 
@@ -110,7 +113,7 @@ class _Axis(NamedTuple):
 
 
 _State = tuple[_Axis, _Axis]
-_Windows = dict[int, tuple[Pair, FloatPair]]  # kernel and stride of each layer, by slot
+_Windows = dict[int, tuple[FloatPair, FloatPair, FloatPair]]  # narrowest kernel, stride and widest kernel, by slot
 _GLOBAL_AXIS = _Axis(_INF, 1.0, _INF, 1.0)
 _START: _State = (_Axis(), _Axis())
 _GLOBAL: _State = (_GLOBAL_AXIS, _GLOBAL_AXIS)
@@ -128,7 +131,9 @@ class FieldProgram:
         self.graph = graph
         self.steps = tuple(steps)
         self._layers = [(slot, step) for slot, step in enumerate(self.steps, 2) if isinstance(step, Layer)]
-        self._fixed = {slot: (layer.kernel, layer.stride) for slot, layer in self._layers if layer.resize is None}
+        self._fixed: _Windows = {
+            slot: (layer.kernel, layer.stride, layer.kernel) for slot, layer in self._layers if layer.resize is None
+        }
 
     def fields(self, axis_sizes: Mapping[int, int] | None = None) -> Fields:
         """Receptive fields when the axis classes have the given sizes.
@@ -195,7 +200,7 @@ class FieldProgram:
         for slot, layer in self._layers:
             resize = layer.resize
             if resize is not None:
-                (kh, sh), (kw, sw) = (
+                (kh, sh, wide_h), (kw, sw, wide_w) = (
                     _footprint(
                         layer,
                         size_now(self.graph, resize.source[i], resize.in_size[i], sizes),
@@ -203,7 +208,7 @@ class FieldProgram:
                     )
                     for i in layer.order
                 )
-                windows[slot] = ((kh, kw), (sh, sw))
+                windows[slot] = ((kh, kw), (sh, sw), (wide_h, wide_w))
         return windows
 
     def _run(self, windows: _Windows, sizes: Mapping[int, int]) -> tuple[list[_State], bool]:
@@ -218,18 +223,23 @@ class FieldProgram:
                 continue
             before_h, before_w = states[step.source]
             if isinstance(step, Layer):
-                kernel, stride = windows[slot]
+                kernel, stride, wide = windows[slot]
                 if step.whole and self._covers(step, kernel, sizes):
                     states.append(_GLOBAL)
                 else:
-                    states.append((_slide(before_h, kernel[0], stride[0]), _slide(before_w, kernel[1], stride[1])))
+                    states.append(
+                        (
+                            _slide(before_h, kernel[0], stride[0], wide[0]),
+                            _slide(before_w, kernel[1], stride[1], wide[1]),
+                        )
+                    )
             elif isinstance(step, Stride):
-                states.append((_slide(before_h, 1, step.stride[0]), _slide(before_w, 1, step.stride[1])))
+                states.append((_slide(before_h, 1, step.stride[0], 1), _slide(before_w, 1, step.stride[1], 1)))
             else:
                 states.append((_spread(before_h, step, 0), _spread(before_w, step, 1)))
         return states, aligned
 
-    def _covers(self, layer: Layer, kernel: Pair, sizes: Mapping[int, int]) -> bool:
+    def _covers(self, layer: Layer, kernel: FloatPair, sizes: Mapping[int, int]) -> bool:
         now = tuple(size_now(self.graph, axis, traced, sizes) for axis, traced in layer.whole)
         return now == kernel
 
@@ -247,9 +257,9 @@ def _is_global(state: _State) -> bool:
     return state[0].r_min == _INF and state[1].r_min == _INF
 
 
-def _slide(a: _Axis, kernel: int, stride: float) -> _Axis:
-    grown = kernel - 1
-    return _Axis(a.r_min + grown * a.s_min, a.s_min * stride, a.r_max + grown * a.s_max, a.s_max * stride)
+def _slide(a: _Axis, narrow: float, stride: float, wide: float) -> _Axis:
+    """The field after a window that is so narrow on one path and so wide on another."""
+    return _Axis(a.r_min + (narrow - 1) * a.s_min, a.s_min * stride, a.r_max + (wide - 1) * a.s_max, a.s_max * stride)
 
 
 def _join(axes: Sequence[_Axis]) -> _Axis:
@@ -269,11 +279,14 @@ def _one_stride(axes: Sequence[_Axis]) -> bool:
     return not strides or math.isclose(min(strides), max(strides), rel_tol=1e-9)
 
 
-def _footprint(layer: Layer, size_in: int, size_out: int) -> tuple[int, float]:
-    """Kernel size and stride of a resizer along one axis."""
+def _footprint(layer: Layer, size_in: int, size_out: int) -> tuple[float, float, float]:
+    """Narrowest kernel size, stride and widest kernel size of a resizer along one axis."""
     stride = effective_stride(size_in, size_out)
+    if layer.resizer is not None:
+        narrow, wide = layer.resizer.footprint(size_in, size_out)
+        return narrow, stride, wide
     if layer.kind != "dynopool2d":  # interpolation between so many pixels
-        return (1 if size_in == size_out else layer.kernel[0]), stride
-    if layer.reduce == "sample":  # one point at i * size_in / size_out, between two pixels unless that is whole
-        return (1 if size_in % size_out == 0 else 2), stride
-    return effective_kernel(size_in, size_out), stride
+        seen = 1 if size_in == size_out else layer.kernel[0]
+    else:
+        seen = (sample_kernel if layer.reduce == "sample" else effective_kernel)(size_in, size_out)
+    return seen, stride, seen

@@ -69,7 +69,7 @@ class _Compiler:
             return self.on_first(node, sources, self.convolution)
         if node.op in _POOLS:
             return self.pool(node)
-        if node.op == "dynpool.dynopool2d":
+        if node.op in ("dynpool.dynopool2d", "dynpool.resizer"):
             return self.on_first(node, sources, self.resizer)
         if node.op in _INTERPOLATIONS:
             return self.resizer(node)
@@ -106,6 +106,11 @@ class _Compiler:
     def resizer(self, node: Node) -> int:
         points = _INTERPOLATIONS.get(node.op, 1)
         reduce = _arg(node, 4) if node.op == "dynpool.dynopool2d" else ""
+        if node.resizer is not None:
+            resize = self.resizes[node.index]
+            seen = map(node.resizer.footprint, resize.in_size, resize.out_size)
+            if all(narrow == math.inf for narrow, _ in seen):
+                return _GLOBAL
         return self.layer(node, (points, points), (1, 1), resize=self.resizes[node.index], reduce=reduce)
 
     def layer(
@@ -139,6 +144,7 @@ class _Compiler:
             order=order,
             resize=resize,
             reduce=reduce,
+            resizer=node.resizer,
             whole=(whole[a], whole[b]) if whole else (),
         )
         return self.add(step, self.spread[source])

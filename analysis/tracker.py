@@ -18,9 +18,8 @@ from dynpool.axes import Resize
 from dynpool.convert import sizes
 from dynpool.graph import check_input_size, trace
 from dynpool.macs import macs_at
-from dynpool.pool import DynOPool2d, host_alphas
+from dynpool.resizer import LearnedResizer2d, host_alphas
 from dynpool.resolution import resolution_tree
-from dynpool.sizes import output_size
 
 from .field_program import size_now
 from .field_rules import compile_fields
@@ -41,7 +40,7 @@ class IMinTracker:
     Lines already in the file stay; a last line cut off by a crash is dropped when the next one is appended.
 
     Args:
-        model: a converted model, one with hand-placed `DynOPool2d`, or a plain one. Its layers must not change later.
+        model: a converted model, one with hand-placed resizers, or a plain one. Its layers must not change later.
         input_size: (C, H, W) in pixels.
         path: the file to append to; its folder must exist.
 
@@ -66,7 +65,7 @@ class IMinTracker:
         if self._tree is not None:
             self._pools = {node.name: node.pool for node in self._tree.nodes if node.pool is not None}
         else:
-            self._pools = {name: m for name, m in model.named_modules() if isinstance(m, DynOPool2d)}
+            self._pools = {name: m for name, m in model.named_modules() if isinstance(m, LearnedResizer2d)}
         self._append(b"")  # whether the path can be written shows now, not after the first epoch
 
     def log(self, step: int) -> dict[str, Any]:
@@ -91,9 +90,12 @@ class IMinTracker:
             raise TypeError(f"step must be an integer, got {step!r}") from None
         alphas = dict(zip(self._pools, host_alphas(list(self._pools.values())), strict=True))
         for name, pair in alphas.items():
-            if not all(0 < a < math.inf for a in pair):
+            if not all(
+                math.isfinite(a) and 0 < s < math.inf
+                for a, s in zip(pair, self._pools[name].strides(pair), strict=True)
+            ):
                 raise ValueError(
-                    f"alpha of {name} is {pair}, not finite and positive: call dynpool.constrain(model) first"
+                    f"alpha of {name} is {pair}, no finite and positive stride: call dynpool.constrain(model) first"
                 )
         named, axes = self._sizes_at(alphas)
         fields = self._program.fields(axes)
@@ -122,8 +124,8 @@ class IMinTracker:
         def sizer(resize: Resize, size: Pair) -> Pair:
             if resize.path not in alphas:  # resized by hand, to a size that is not learned
                 return resize.out_size
-            h, w = (output_size(n, a) for n, a in zip(size, alphas[resize.path], strict=True))
-            return h, w
+            pool = self._pools[resize.path]
+            return pool.output_size(size, pool.strides(alphas[resize.path]))
 
         axes = self._graph.axis_sizes(sizer)
         now = dict(self._traced_sizes)

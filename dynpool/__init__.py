@@ -8,15 +8,18 @@ from .functional import dynopool2d
 from .graph import Graph, trace
 from .macs import GMACsLoss, MacsReport, count_macs
 from .pool import DynOPool, DynOPool2d
+from .resizer import Chain, LearnedResizer2d
 from .resolution import Resolution, constrain, parameter_groups, resolutions, set_sizes
 
 __all__ = [
+    "Chain",
     "ConversionReport",
     "DynOPool",
     "DynOPool2d",
     "FixedPool2d",
     "GMACsLoss",
     "Graph",
+    "LearnedResizer2d",
     "MacsReport",
     "Resolution",
     "constrain",

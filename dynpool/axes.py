@@ -111,6 +111,11 @@ class Resize:
     ceil_mode: bool = False
     fixed: bool = False  # the output size does not depend on the input's
 
+    @property
+    def learned(self) -> bool:
+        """Whether a resizer of this library ran: a `LearnedResizer2d` or one that follows it."""
+        return self.kind in ("dynopool2d", "resizer")
+
     def output(self, size: Pair) -> Pair:
         """Output size in pixels at another input size, by the operation's own arithmetic."""
         if self.fixed:

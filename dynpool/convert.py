@@ -16,6 +16,7 @@ from .groups import Group, Key, groups, source_key, structural_trace
 from .kinds import Plan, planner_of, resize_after, resize_before, resizer_kinds, stride_one
 from .macs import Ceiling, GMACsLoss
 from .pool import DynOPool2d
+from .resizer import LearnedResizer2d
 from .resolution import (
     GiveSize,
     ResolutionNode,
@@ -52,7 +53,7 @@ class _Converter:
     """Builds the tree of a copied model and rewrites its resizers, resolution by resolution."""
 
     def __init__(
-        self, model: nn.Module, graph: Graph, pool: Callable[..., DynOPool2d], order: str, preserve: bool
+        self, model: nn.Module, graph: Graph, pool: Callable[..., LearnedResizer2d], order: str, preserve: bool
     ) -> None:
         self.model, self.graph, self.pool, self.order, self.preserve = model, graph, pool, order, preserve
         self.modules = dict(model.named_modules())
@@ -191,7 +192,7 @@ def convert(
     model: nn.Module,
     input_size: Sequence[int] = (3, 224, 224),
     *,
-    pool: Callable[..., DynOPool2d] = DynOPool2d,
+    pool: Callable[..., LearnedResizer2d] = DynOPool2d,
     order: Literal["after", "before"] = "after",
     preserve: bool = False,
     max_gmacs: float | None = None,
@@ -207,7 +208,8 @@ def convert(
     Args:
         model: any module that takes one image batch; weights, mode, dtype and device are kept.
         input_size: (C, H, W) in pixels.
-        pool: makes the resizers; called as `pool(alpha, reduce=..., bounds=...)` and `pool(reduce=..., tied_to=...)`.
+        pool: makes the resizers, each a `LearnedResizer2d`: called as `pool(strides, reduce=..., bounds=...)` with the
+            strides of the layer replaced, and as `pool(reduce=..., tied_to=...)`.
         order: "after" convolves at stride 1, then resizes (the paper's networks); "before" resizes, then convolves at
             the new size, as cheap as the strided original (what HRNet's printed GMACs imply).
         preserve: resize with the reduction "sample" at the original sizes, so that a pretrained network computes the
@@ -233,7 +235,7 @@ def convert(
         raise ValueError(f"order must be 'after' or 'before', got {order!r}")
     if max_gmacs is not None and not max_gmacs > 0:
         raise ValueError(f"max_gmacs must be a positive number, got {max_gmacs!r}")
-    if resolution_tree(model) is not None or any(isinstance(m, DynOPool2d) for m in model.modules()):
+    if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
         raise ValueError(f"the {type(model).__name__} has learned resizers already; convert the original model")
     graph = structural_trace(model, size)
     if not any(not r.fixed for r in graph.resizes):

@@ -27,6 +27,10 @@ class FollowPool2d(nn.Module):
     def forward(self, x: Tensor, size: Pair) -> Tensor:
         return dynopool2d(x, x.new_ones(2, dtype=torch.float32), reduce=self.reduce, size=size)
 
+    def frozen(self, size: Pair) -> FixedPool2d:
+        """The same at a fixed size, by native operations."""
+        return FixedPool2d(size, reduce=self.reduce)
+
     def extra_repr(self) -> str:
         return f"reduce={self.reduce!r}"
 

@@ -14,10 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from .axes import AxisClasses, Dim, Mac, Resize, constant_dims, input_dims
-from .pool import DynOPool2d, host_alphas
+from .pool import DynOPool2d
+from .resizer import LearnedResizer2d, host_alphas
 from .resolution import resolution_tree
 from .rules import annotate
-from .sizes import output_size
 
 __all__ = ["Graph", "Node", "Value", "ValueRef", "check_input_size", "trace"]
 
@@ -44,7 +44,11 @@ class Value:
 
 @dataclass
 class Node:
-    """One ATen operation: its arguments with `ValueRef` in the place of tensors, and the module that ran it."""
+    """One operation: its arguments with `ValueRef` in the place of tensors, and the module that ran it.
+
+    It is an ATen operation, an operator of this library, or "dynpool.resizer": a whole `LearnedResizer2d`, then
+    `resizer` is the module.
+    """
 
     index: int
     op: str  # such as "aten.convolution"
@@ -55,6 +59,7 @@ class Node:
     path: str
     call: int  # how often the module had been called before, in this pass
     pointwise: bool
+    resizer: LearnedResizer2d | None = None
 
 
 @dataclass
@@ -80,7 +85,7 @@ class Graph:
     def axis_sizes(self, sizer: Callable[[Resize, Pair], Pair], input_hw: Pair | None = None) -> dict[int, int]:
         """Sizes of all axis classes when the learned resizers choose other sizes than at tracing.
 
-        `sizer(resize, (H, W))` gives the output size in pixels of a resize of this library (kind "dynopool2d") for its
+        `sizer(resize, (H, W))` gives the output size in pixels of a resize of this library (`Resize.learned`) for its
         input size; all others follow from their own arithmetic. Keys are `classes.find(class)`.
         """
         root = self.values[self.input_id].dims[-2:]
@@ -96,7 +101,7 @@ class Graph:
                 known = axis is not None and find(axis) in sizes
                 now.append(sizes[find(axis)] + traced - ref(axis) if known and axis is not None else traced)
             here = (now[0], now[1])
-            out = sizer(resize, here) if resize.kind == "dynopool2d" else resize.output(here)
+            out = sizer(resize, here) if resize.learned else resize.output(here)
             for axis, traced, n in zip(resize.target, resize.out_size, out, strict=True):
                 if axis is not None and find(axis) not in sizes:
                     sizes[find(axis)] = n - (traced - ref(axis))
@@ -119,6 +124,7 @@ class _Recorder(TorchDispatchMode):
         self.ids: dict[int, int] = {}
         self.alive: list[Tensor] = []  # ids of objects are unique only while the objects live
         self.stack: list[tuple[str, int]] = [("", 0)]
+        self.hidden = 0  # depth of resizers whose inside is not recorded
 
     def add(self, tensor: Tensor, origin: str, name: str, dims: tuple[Dim, ...]) -> int:
         value = Value(len(self.graph.values), tuple(tensor.shape), origin, name, dims)
@@ -137,8 +143,7 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
-        inputs = tuple(self.known(t) for t in tensors)
-        refs = tree_map_only(Tensor, lambda t: ValueRef(self.known(t)), (args, kwargs))
+        recorded = None if self.hidden else self.node(func._schema.name.replace("::", "."), args, kwargs)
 
         def to_meta(t: Tensor) -> Tensor:
             return t if t.is_meta else t.to("meta")
@@ -148,26 +153,55 @@ class _Recorder(TorchDispatchMode):
         if "device" in kwargs and kwargs["device"] is not None:
             kwargs = {**kwargs, "device": torch.device("meta")}
         out = func(*args, **kwargs)
-        outs = [t for t in tree_flatten(out)[0] if isinstance(t, Tensor)]
-        path, call = self.stack[-1]
-        name = func._schema.name.replace("::", ".")
-        node = Node(
-            len(self.graph.nodes), name, refs[0], refs[1], inputs, (), path, call, torch.Tag.pointwise in func.tags
-        )
+        if recorded is not None:
+            recorded.pointwise = torch.Tag.pointwise in func.tags
+            self.finish(recorded, out)
+        return out
+
+    def node(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
+        """A node of the operation on these arguments, not yet in the graph."""
+        tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
+        inputs = tuple(self.known(t) for t in tensors)
+        refs = tree_map_only(Tensor, lambda t: ValueRef(self.known(t)), (args, kwargs))
+        return Node(-1, op, refs[0], refs[1], inputs, (), *self.stack[-1], False)
+
+    def finish(self, node: Node, out: Any) -> None:
+        """Add the node with what came out to the graph."""
+        node.index = len(self.graph.nodes)
         self.graph.nodes.append(node)
-        node.outputs = tuple(self.add(t, "op", "", ()) for t in outs)
+        node.outputs = tuple(self.add(t, "op", "", ()) for t in tree_flatten(out)[0] if isinstance(t, Tensor))
         annotate(self.graph, node)
+
+
+class _Contracted:
+    """Hooks on a resizer of many operations: the graph gets one node for the whole module."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        self.recorder = recorder
+        self.open: list[Node] = []
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
+        self.open.append(self.recorder.node("dynpool.resizer", tuple(tensors), {}))
+        self.recorder.hidden += 1
+
+    def leave(self, module: LearnedResizer2d, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        out = torch.ops.aten.alias(out)  # a tensor of its own, should it be the input
+        self.recorder.hidden -= 1
+        node = self.open.pop()
+        node.resizer = module
+        self.recorder.finish(node, out)
         return out
 
 
-def _standalone_size(pool: DynOPool2d) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]:
+def _standalone_size(pool: LearnedResizer2d) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]:
     """A hook that gives a hand-placed pool its size from the real alpha, which tracing replaces by a meta tensor."""
     alphas = host_alphas([pool])[0]
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if kwargs.get("size") is None and len(args) < 2:
             h, w = args[0].shape[-2:]
-            kwargs = {**kwargs, "size": (output_size(h, alphas[0]), output_size(w, alphas[1]))}
+            kwargs = {**kwargs, "size": pool.output_size((h, w), pool.strides(alphas))}
         return args, kwargs
 
     return hook
@@ -205,8 +239,12 @@ def _paths(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
             handles.append(module.register_forward_pre_hook(enter(path), prepend=True))
             # before the module's own forward hooks, so that a resize hooked behind it is not counted as part of it
             handles.append(module.register_forward_hook(leave, prepend=True))
-        if isinstance(module, DynOPool2d):
+        if isinstance(module, LearnedResizer2d):
             handles.append(module.register_forward_pre_hook(_standalone_size(module), with_kwargs=True))
+            if not isinstance(module, DynOPool2d):  # which is one operation anyway
+                contracted = _Contracted(recorder)
+                handles.append(module.register_forward_pre_hook(contracted.enter, with_kwargs=True))
+                handles.append(module.register_forward_hook(contracted.leave, prepend=True))
     try:
         yield
     finally:

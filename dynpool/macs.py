@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from .graph import Graph, check_input_size, trace
-from .pool import DynOPool2d, host_alphas
+from .resizer import LearnedResizer2d, host_alphas
 from .resolution import ResolutionTree, resolution_tree
-from .sizes import output_size
 
 __all__ = ["GMACsLoss", "LayerMacs", "MacsReport", "count_macs", "macs_at"]
 
@@ -139,12 +138,12 @@ class GMACsLoss:
 
     MACs_l = MACs_l(0) * (H_l W_l) / (H_l(0) W_l(0)), summed over the convolutions and matrix products. The value is
     exact for the rounded sizes in use; the gradient is that of the continuous surrogate, in which a resolution's size
-    is its parent's divided by alpha without rounding or floor (`surrogate()`).
+    is its parent's divided by the learned stride without rounding or floor (`surrogate()`).
 
     The model is traced once, at construction; a call costs a few operations on vectors of one entry per resolution.
 
     Args:
-        model: a converted model, or one with hand-placed `DynOPool2d`.
+        model: a converted model, or one with hand-placed resizers.
         input_size: (C, H, W) in pixels at which the work is counted.
 
     Raises:
@@ -166,7 +165,7 @@ class GMACsLoss:
         if self.tree is not None:
             self.pools = self.tree.pools
         else:
-            self.pools = [m for m in modules.values() if isinstance(m, DynOPool2d) and m.alpha is not None]
+            self.pools = [m for m in modules.values() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
         if not self.pools:
             raise ValueError(f"GMACsLoss: {type(model).__name__} has no learned resolution")
         self.graph = trace(model, self.input_size)
@@ -192,9 +191,9 @@ class GMACsLoss:
                 known = source is not None and find(source) in base
                 above = base[find(source)] if known and source is not None else float(resize.in_size[axis])
                 steps = list(powers[find(source)]) if known and source is not None else []
-                if resize.kind == "dynopool2d":
+                if resize.learned:
                     slot = self.tree.slots[resize.path] if self.tree is not None else None
-                    if not isinstance(pool, DynOPool2d):  # resized to a size that is not learned
+                    if not isinstance(pool, LearnedResizer2d):  # resized to a size that is not learned
                         above, steps = float(resize.out_size[axis]), []
                     else:
                         above *= slot.multiple[axis] if slot is not None else 1
@@ -228,10 +227,14 @@ class GMACsLoss:
                 setattr(self, name, getattr(self, name).to(device))
 
     def surrogate(self) -> Tensor:
-        """GMACs at the continuous sizes H / alpha: a float64 scalar whose gradient is the loss's."""
-        alphas = torch.cat([p.shared_alpha() for p in self.pools])
-        self._to(alphas.device)
-        sizes = self._base * torch.exp(-(self._exponents @ alphas.double().log()))
+        """GMACs at the continuous sizes H / stride: a float64 scalar whose gradient is the loss's."""
+        strides = torch.cat([p.learned_strides(p.shared_alpha().double()) for p in self.pools])
+        if any(p.looks_at_chains for p in self.pools) and self.tree is not None:
+            factors = self.tree.factors_at(self.input_size[1:])
+            rows = [factors.get(type(p), (1.0, 1.0)) for p in self.pools]
+            strides = strides / torch.tensor(rows, dtype=strides.dtype, device=strides.device).flatten()
+        self._to(strides.device)
+        sizes = self._base * torch.exp(-(self._exponents @ strides.log()))
         return (self._coefficients * (sizes[self._rows] + self._offsets).prod(dim=1)).sum()
 
     def value(self) -> float:
@@ -246,10 +249,9 @@ class GMACsLoss:
 
                 def sizer(resize: Any, size: tuple[int, int]) -> tuple[int, int]:
                     pool = self._modules[resize.path]
-                    if not isinstance(pool, DynOPool2d):
+                    if not isinstance(pool, LearnedResizer2d):
                         raise TypeError(f"{resize.path} is a {type(pool).__name__}, not a resizer")
-                    a = host[id(pool.shared_alpha())]
-                    return output_size(size[0], a[0]), output_size(size[1], a[1])
+                    return pool.output_size(size, pool.strides(host[id(pool.shared_alpha())]))
 
             self._value = (key, macs_at(self.graph, self.graph.axis_sizes(sizer)) / 1e9)
         return self._value[1]

@@ -1,6 +1,6 @@
 """The tree of resolutions of a converted model: learned alphas, and all sizes of a pass computed on the host.
 
-    size(child) = round(max(size(parent) / alpha, 1.5))
+    size(child) = output_size(size(parent), strides(alpha))       by the arithmetic of the resizer in use
 
 The sizes are computed once, before the model runs, from the input's size down the tree; each resizer is handed its own.
 """
@@ -16,8 +16,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from .pool import DynOPool2d, constrain_pools, host_alphas, set_alpha
-from .sizes import output_size
+from .resizer import Chain, LearnedResizer2d, constrain_pools, host_alphas, set_alpha
 
 __all__ = [
     "GiveSize",
@@ -62,9 +61,10 @@ class ResolutionNode:
     name: str
     parent: int | None
     reference: Pair  # size at the conversion, pixels
-    pool: DynOPool2d | None = None  # owns the alpha
+    pool: LearnedResizer2d | None = None  # owns the alpha
     fixed: Pair | None = None  # pinned to this size
     derive: Callable[[Pair], Pair] | None = None  # follows from the parent by the arithmetic of a layer left alone
+    strides: AlphaPair | None = None  # of that layer, if what is counted in fractions of pixels is to pass it unrounded
 
 
 @dataclass(frozen=True)
@@ -114,29 +114,68 @@ class ResolutionTree:
     _locked: bool = False
 
     @property
-    def pools(self) -> list[DynOPool2d]:
+    def pools(self) -> list[LearnedResizer2d]:
         """The resizers that own an alpha, in the order of the tree."""
         return [n.pool for n in self.nodes if n.pool is not None]
 
     def sizes_at(self, hw: Pair, alphas: Sequence[AlphaPair] | None = None) -> list[Pair]:
         """Size in pixels of every node for an input of `hw` pixels, at the current or the given alphas."""
-        values = iter(host_alphas(self.pools) if alphas is None else alphas)
+        pools = self.pools
+        values = host_alphas(pools) if alphas is None else alphas
+        factors = self.factors_at(hw, values)
+        strides = iter(_divided(p.strides(v), factors.get(type(p))) for p, v in zip(pools, values, strict=True))
         sizes: list[Pair] = []
+        exact: list[AlphaPair] = []  # the same with the fractions that some resizers hand on
         for node in self.nodes:
+            above = exact[node.parent] if node.parent is not None else hw
+            here: Pair
+            handed: AlphaPair | None = None
             if node.parent is None:
-                sizes.append(hw)
-                continue
-            above = sizes[node.parent]
-            if node.pool is not None:
-                a = next(values)
-                sizes.append((output_size(above[0], a[0]), output_size(above[1], a[1])))
+                here = hw
+            elif node.pool is not None:
+                stride = next(strides)
+                if not node.pool.keeps_fractions:
+                    above = sizes[node.parent]
+                here = node.pool.output_size(above, stride)
+                handed = _divided(above, stride) if node.pool.keeps_fractions else None
             elif node.fixed is not None:
-                sizes.append(node.fixed)
+                here = node.fixed
             elif node.derive is not None:
-                sizes.append(node.derive(above))
+                here = node.derive(sizes[node.parent])
+                handed = None if node.strides is None else _divided(above, node.strides)
             else:
                 raise ValueError(f"resolution {node.name!r} has neither an alpha, a fixed size nor a rule")
+            sizes.append(here)
+            exact.append(here if handed is None else handed)
         return sizes
+
+    def factors_at(self, hw: Pair, alphas: Sequence[AlphaPair] | None = None) -> dict[type, AlphaPair]:
+        """What the classes of resizers that look at whole chains multiply their scale factors by; the others: nothing.
+
+        For an input of `hw` pixels, at the current or the given alphas.
+        """
+        pools = self.pools
+        looking = {type(p) for p in pools if p.looks_at_chains}
+        if not looking:
+            return {}
+        values = host_alphas(pools) if alphas is None else alphas
+        strides = iter(p.strides(v) for p, v in zip(pools, values, strict=True))
+        sizes: list[AlphaPair] = []  # without rounding
+        chains: list[tuple[LearnedResizer2d, ...]] = []
+        for node in self.nodes:
+            above = hw if node.parent is None else sizes[node.parent]
+            chain = () if node.parent is None else chains[node.parent]
+            if node.pool is not None:
+                above, chain = _divided(above, next(strides)), (*chain, node.pool)
+            elif node.parent is not None:
+                ratio = _divided(self.nodes[node.parent].reference, node.reference)
+                above = node.fixed or _divided(above, node.strides or ratio)
+            sizes.append(above)
+            chains.append(chain)
+        inner = {n.parent for n in self.nodes}
+        ends = [Chain(chain, size) for i, (chain, size) in enumerate(zip(chains, sizes, strict=True)) if i not in inner]
+        found = {k: k.chain_factor([c for c in ends if any(type(p) is k for p in c.resizers)]) for k in looking}
+        return {k: factor for k, factor in found.items() if factor is not None}
 
     def sizer(self, hw: Pair, alphas: Sequence[AlphaPair] | None = None) -> Callable[[Any, Pair], Pair]:
         """For `Graph.axis_sizes`: the output size of each resizer for an input of `hw` pixels."""
@@ -162,6 +201,9 @@ class ResolutionTree:
 
     def _fill(self, hw: Pair) -> None:
         self._sizes = self.sizes_at(hw)
+        factors = self.factors_at(hw)
+        for pool in self.pools:
+            pool.scaled_by(factors.get(type(pool)))
         for slot in self.slots.values():
             slot.size = slot.target(self._sizes[slot.resolution])
 
@@ -171,7 +213,7 @@ class ResolutionTree:
         constrain_pools(pools, trust=self.trust if trust is None else trust)
         wanted = host_alphas(pools)
         if self.budget is not None and self._accepted and not self.budget.allows(wanted):
-            low, high = 0.0, 1.0  # share of the step, in logarithms, that the budget still allows
+            low, high = 0.0, 1.0  # share of the step that the budget still allows
             for _ in range(20):
                 middle = (low + high) / 2
                 allowed = self.budget.allows(_between(self._accepted, wanted, middle))
@@ -207,13 +249,17 @@ class ResolutionTree:
         return self.sizes_at(self._key[0] if current else (self.input_size[1], self.input_size[2]))
 
 
+def _divided(pair: AlphaPair, by: AlphaPair | None) -> AlphaPair:
+    return pair if by is None else (pair[0] / by[0], pair[1] / by[1])
+
+
 def bounds_around(alpha: AlphaPair) -> tuple[float, float]:
     """The default bounds, widened where needed so that an alpha has a factor of two of room on both sides."""
     return (min(1 / 8, 1 / (2 * max(alpha))), max(2.0, 2 / min(alpha)))
 
 
 def _between(a: Sequence[AlphaPair], b: Sequence[AlphaPair], share: float) -> list[AlphaPair]:
-    return [(p[0] * (q[0] / p[0]) ** share, p[1] * (q[1] / p[1]) ** share) for p, q in zip(a, b, strict=True)]
+    return [(p[0] + (q[0] - p[0]) * share, p[1] + (q[1] - p[1]) * share) for p, q in zip(a, b, strict=True)]
 
 
 def resolution_tree(model: nn.Module) -> ResolutionTree | None:
@@ -256,10 +302,10 @@ def resolutions(model: nn.Module) -> dict[str, Resolution]:
     by_hand = {
         name: Resolution(name, m.alpha, None, None)
         for name, m in model.named_modules()
-        if isinstance(m, DynOPool2d) and m.alpha is not None
+        if isinstance(m, LearnedResizer2d) and m.alpha is not None
     }
     if not by_hand:
-        raise ValueError(f"{type(model).__name__} has no learned resolution: convert it, or place DynOPool2d in it")
+        raise ValueError(f"{type(model).__name__} has no learned resolution: convert it, or place a resizer in it")
     return by_hand
 
 
@@ -273,7 +319,7 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
     taken as it is.
 
     Args:
-        model: a converted model, or one with hand-placed `DynOPool2d`; others are left as they are.
+        model: a converted model, or one with hand-placed resizers; others are left as they are.
         trust: largest relative change of an alpha since the last call; None keeps the model's.
 
     Raises:
@@ -286,7 +332,7 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
         tree.trust = tree.trust if trust is None else trust
         tree.constrain()
         return
-    pools = [m for m in model.modules() if isinstance(m, DynOPool2d) and m.alpha is not None]
+    pools = [m for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
     constrain_pools(pools, trust=0.1 if trust is None else trust)
 
 
@@ -320,9 +366,8 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
             continue
         above = tree.sizes_at((tree.input_size[1], tree.input_size[2]), values)[node.parent]
         want = sizes[node.name]
-        values[k] = (above[0] / want[0], above[1] / want[1])
-        low, high = bounds_around(values[k])
-        node.pool.bounds = (min(low, node.pool.bounds[0]), max(high, node.pool.bounds[1]))
+        values[k] = node.pool.values_for(above, want)
+        node.pool.make_room(node.pool.strides(values[k]))
     for pool, alpha in zip(tree.pools, values, strict=True):
         set_alpha(pool, alpha)
     tree._accepted = host_alphas(tree.pools)
@@ -341,7 +386,7 @@ def parameter_groups(
     for name, value in (("lr", lr), ("alpha_lr", alpha_lr), ("weight_decay", weight_decay)):
         if not 0 <= value < math.inf:
             raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
-    alphas = [m.alpha for m in model.modules() if isinstance(m, DynOPool2d) and m.alpha is not None]
+    alphas = [m.alpha for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
     mine = {id(a) for a in alphas}
     weights = [p for p in model.parameters() if id(p) not in mine]
     groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}]

@@ -325,6 +325,7 @@ def _ops(names: str, rule: Rule) -> dict[str, Rule]:
 
 _RULES: dict[str, Rule] = {
     "dynpool.dynopool2d": _dynopool,
+    "dynpool.resizer": _dynopool,  # a whole resizer module, contracted by the tracer
     **_ops("convolution _convolution", _convolution),
     **_ops("max_pool2d_with_indices max_pool2d", _max_pool),
     **_ops("avg_pool2d", _avg_pool),

@@ -21,13 +21,14 @@ __all__ = [
     "project_alpha",
     "query_grid",
     "sample_grid",
+    "sample_kernel",
     "window_output_size",
 ]
 
 Grid = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
-def output_size(size: int, alpha: float) -> int:
+def output_size(size: float, alpha: float) -> int:
     """Number of output pixels along one axis: ``round(max(size / alpha, 1.5))``, half to even (Eq. 1 and section 5.1).
 
     The floor of 1.5 keeps at least two output pixels, so an axis of one pixel becomes two for every ``alpha >= 2/5``.
@@ -103,6 +104,15 @@ def effective_kernel(size_in: int, size_out: int) -> int:
     if not inside:
         inside = [(min(max(low, 0), last), min(max(high, 0), last)) for low, high in spans]
     return max(high - low + 1 for low, high in inside)
+
+
+def sample_kernel(size_in: int, size_out: int) -> int:
+    """Number of input pixels that one point of the reduction "sample" looks at: one, or two that it lies between.
+
+    >>> sample_kernel(6, 3), sample_kernel(6, 4)
+    (1, 2)
+    """
+    return 1 if size_in % size_out == 0 else 2
 
 
 def effective_stride(size_in: int, size_out: int) -> float:
@@ -185,7 +195,7 @@ def project_alpha(
     return min(max(value, lowest), highest)
 
 
-def _check_size(name: str, size: int) -> None:
+def _check_size(name: str, size: float) -> None:
     if size < 1:
         raise ValueError(f"{name}={size!r}: expected a number of pixels, at least 1")
 

@@ -13,7 +13,7 @@ import torch._dynamo.testing
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynpool import pool as pool_module
+from dynpool import resizer as resizer_module
 from dynpool.functional import Reduce, dynopool2d
 from dynpool.pool import DynOPool, DynOPool2d, constrain_pools, host_alphas, set_alpha
 
@@ -32,15 +32,15 @@ def held(pool: DynOPool2d) -> list[float]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Number of alphas in each copy to the host, with the CPU treated as an accelerator."""
     counts: list[int] = []
-    read = pool_module._read
+    read = resizer_module._read
 
     def counting(alphas: Sequence[Tensor]) -> list[tuple[float, float]]:
         if alphas:
             counts.append(len(alphas))
         return read(alphas)
 
-    monkeypatch.setattr(pool_module, "_read", counting)
-    monkeypatch.setattr(pool_module, "_READ_ALWAYS", frozenset())
+    monkeypatch.setattr(resizer_module, "_read", counting)
+    monkeypatch.setattr(resizer_module, "_READ_ALWAYS", frozenset())
     return counts
 
 

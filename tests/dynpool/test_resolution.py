@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import dynpool
-from dynpool import pool as pool_module
+from dynpool import resizer as resizer_module
 from dynpool.resolution import resolution_tree
 
 
@@ -89,15 +89,15 @@ def test_set_sizes_and_resolutions_need_something_learned() -> None:
 
 def test_alphas_are_read_once_a_step_for_the_whole_model(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
-    real = pool_module._read
+    real = resizer_module._read
 
     def counting(alphas: list) -> list:
         if alphas:
             reads.append(len(alphas))
         return real(alphas)
 
-    monkeypatch.setattr(pool_module, "_read", counting)
-    monkeypatch.setattr(pool_module, "_READ_ALWAYS", frozenset())  # as on an accelerator: read only what changed
+    monkeypatch.setattr(resizer_module, "_read", counting)
+    monkeypatch.setattr(resizer_module, "_READ_ALWAYS", frozenset())  # as on an accelerator: read only what changed
     optimizer = torch.optim.SGD(dynpool.parameter_groups(model, alpha_lr=0.1))
     x = torch.randn(2, 3, 32, 32)
     model(x)

@@ -1,0 +1,360 @@
+"""What every learned resizer has in common: a parameter of two numbers, its ties, and the arithmetic the tree asks for.
+
+`convert`, the tree of resolutions, the GMACs loss, `freeze`, the tracer and the receptive fields know resizers by this
+class alone, so that DynOPool, its competitors and resizers of your own stand in the same places of a network.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from .sizes import alpha_range, check_bounds, project_alpha
+
+__all__ = ["Chain", "LearnedResizer2d", "constrain_pools", "host_alphas", "set_alpha"]
+
+Pair = tuple[float, float]
+Size = tuple[int, int]
+Stamp = tuple[int, int, int]
+
+_READ_ALWAYS = frozenset({"cpu"})
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The resizers on the way from the input to a last one, and the unrounded (height, width) in pixels behind it."""
+
+    resizers: tuple[LearnedResizer2d, ...]
+    size: Pair
+
+
+class LearnedResizer2d(nn.Module, ABC):
+    """A module ``x, size -> y`` that resizes feature maps by what it learns: the base class of all learned resizers.
+
+    Shape: (N, C, H, W) to (N, C, H_out, W_out). In a converted model the tree of resolutions computes all sizes on the
+    host before the pass and hands ``size`` over; without it the module finds its own with :meth:`own_size`.
+
+    What is learned is the float32 parameter ``alpha`` of shape (2,): one number for the height, one for the width. It
+    keeps its dtype whatever the model is cast to, is None where another resizer's is used (``tied_to``), gets the
+    optimiser group "alphas" and stays finite through :func:`dynpool.constrain`.
+
+    To write your own, derive from this class and give
+
+    - ``__init__(self, strides, *, reduce, bounds, tied_to)``: :func:`dynpool.convert` calls it with the (height, width)
+      strides of the layer replaced, ``reduce`` ("max", "mean" or "sample": what that layer did) and bounds on the scale
+      factor, or with ``reduce`` and ``tied_to`` alone;
+    - :meth:`forward`, :meth:`output_size`, :meth:`footprint` and :meth:`frozen`.
+
+    That is all if ``alpha`` is the stride itself, input pixels per output pixel. If it is something else, say how with
+    :meth:`strides`, :meth:`learned_strides`, :meth:`values_for`, :meth:`checked` and :meth:`project`. If the sizes
+    depend on the whole network, see :attr:`looks_at_chains` and :attr:`keeps_fractions`.
+
+    Args:
+        alpha: initial value, one number or (height, width); not used if ``tied_to`` is given.
+        bounds: lowest and highest scale factor (output size / input size) of an axis; not used if ``tied_to`` is given.
+        tied_to: another resizer of the class, whose parameter this one uses. It is not registered as a child.
+
+    Raises:
+        TypeError: if ``tied_to`` is not of this class.
+        ValueError: if alpha or the bounds are out of range.
+
+    Example:
+        >>> import dynpool
+        >>> from torch.nn import functional as F
+        >>> class Average(dynpool.LearnedResizer2d):
+        ...     def __init__(self, strides=2.0, *, reduce="mean", bounds=(1 / 8, 2.0), tied_to=None):
+        ...         super().__init__(strides, bounds=bounds, tied_to=tied_to)
+        ...     def output_size(self, size, strides):
+        ...         return max(round(size[0] / strides[0]), 1), max(round(size[1] / strides[1]), 1)
+        ...     def forward(self, x, size=None):
+        ...         return F.adaptive_avg_pool2d(x, self.own_size(x) if size is None else size)
+        ...     def footprint(self, size_in, size_out):
+        ...         return (-(-size_in // size_out),) * 2
+        ...     def frozen(self, size):
+        ...         return nn.AdaptiveAvgPool2d(size)
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
+        >>> learned = dynpool.convert(net, (3, 32, 32), pool=Average)
+        >>> dynpool.set_sizes(learned, {"1": (12, 20)})
+        >>> learned(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 8, 12, 20])
+    """
+
+    alpha: nn.Parameter | None
+
+    #: Whether the size handed down the network keeps its fraction and is rounded only where a map is made.
+    keeps_fractions: bool = False
+
+    #: Whether the sizes depend on all resizers of the network together, through :meth:`chain_factor`.
+    looks_at_chains: bool = False
+
+    def __init__(
+        self, alpha: float | Sequence[float], *, bounds: Pair = (1 / 8, 2.0), tied_to: Self | None = None
+    ) -> None:
+        super().__init__()
+        if tied_to is not None and not isinstance(tied_to, type(self)):
+            name = type(self).__name__
+            raise TypeError(f"tied_to is a {type(tied_to).__name__}: expected a {name} or None")
+        # a tuple, so that the other module does not become a child of this one
+        self._tied: tuple[Self, ...] = () if tied_to is None else (tied_to.root(),)
+        self._bounds: Pair = check_bounds(bounds) if tied_to is None else tied_to.bounds
+        self._accepted: Pair = self.checked(alpha) if tied_to is None else tied_to.root()._accepted
+        self._seen: Pair = self._accepted  # what the parameter held when it was read or written last ...
+        self._stamp: Stamp | None = None  # ... and the mark of those contents
+        self._jump = False  # whether the next value is taken whole: it was loaded, not learned
+        if tied_to is None:
+            self.alpha = nn.Parameter(torch.tensor(self._accepted, dtype=torch.float32))
+        else:
+            self.register_parameter("alpha", None)
+
+    # -- what a resizer must say about itself --
+
+    @abstractmethod
+    def forward(self, x: Tensor, size: Size | None = None) -> Tensor:
+        """Resize x to ``size`` (H_out, W_out), or without it to the size that alpha gives."""
+
+    @abstractmethod
+    def output_size(self, size: Pair, strides: Pair) -> Size:
+        """Output (height, width) in pixels for an input of ``size`` pixels at the given strides: a pure function.
+
+        ``size`` has a fraction only where :attr:`keeps_fractions` holds.
+        """
+
+    @abstractmethod
+    def footprint(self, size_in: int, size_out: int) -> Pair:
+        """How many input pixels along an axis one output pixel sees: on the narrowest path and on the widest.
+
+        `math.inf` where a path sees the whole axis.
+        """
+
+    @abstractmethod
+    def frozen(self, size: Size) -> nn.Module:
+        """A plain module ``x -> y`` without parameters that computes what this one does now, at one output size."""
+
+    # -- how the parameter relates to strides; as it stands, it is the stride --
+
+    def strides(self, values: Pair) -> Pair:
+        """The (height, width) strides, input size / output size, when the parameter holds ``values``."""
+        return values
+
+    def learned_strides(self, alpha: Tensor) -> Tensor:
+        """:meth:`strides` as tensors, (2,) to (2,), differentiable: what the GMACs loss differentiates (Eq. 7)."""
+        return alpha
+
+    def values_for(self, size_in: Pair, size_out: Size) -> Pair:
+        """Values of the parameter that lead from the one (height, width) in pixels to the other.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        return size_in[0] / size_out[0], size_in[1] / size_out[1]
+
+    def checked(self, values: float | Sequence[float]) -> Pair:
+        """What a user gives as the parameter's values, as two float32 numbers.
+
+        Raises:
+            TypeError: if it is not one or two numbers.
+            ValueError: if a value is not finite, not allowed or outside the bounds.
+        """
+        low, high = (_float32(limit) for limit in alpha_range(self.bounds))
+        message = (
+            f"alpha={values!r}: expected one or two (height, width) numbers from {low:g} to {high:g}, "
+            f"the strides that bounds={self.bounds} on the scale factor allow"
+        )
+        pair = as_pair(values, message)
+        if not all(low <= value <= high for value in pair):
+            raise ValueError(message)
+        return pair
+
+    def project(self, values: Pair, previous: Pair, trust: float | None) -> Pair:
+        """The admissible values nearest to ``values`` (possibly NaN or infinite) after an optimiser's step.
+
+        Args:
+            values: what the parameter holds.
+            previous: the last admissible ones.
+            trust: largest relative change of a size; None: no limit.
+        """
+        h, w = (project_alpha(v, p, self.bounds, trust) for v, p in zip(values, previous, strict=True))
+        return h, w
+
+    def make_room(self, strides: Pair) -> None:
+        """Widen the bounds, if need be, so that these strides can be set."""
+        lowest, highest = self.bounds
+        self.bounds = (min(lowest, 1 / (2 * max(strides))), max(highest, 2 / min(strides)))
+
+    # -- sizes that depend on the whole network --
+
+    @classmethod
+    def chain_factor(cls, chains: Sequence[Chain]) -> Pair | None:
+        """By what (height, width) the scale factors of all resizers of this class in a model are multiplied.
+
+        A pure function of the chains from the input to each last resizer, asked for where :attr:`looks_at_chains`
+        holds; None: by nothing. The strides handed to :meth:`output_size` are divided by it, and :meth:`scaled_by`
+        hears of it before a pass.
+        """
+        return None
+
+    def scaled_by(self, factor: Pair | None) -> None:
+        """Take note of the :meth:`chain_factor` of the next pass; called on the owner of each parameter."""
+
+    # -- what they all share --
+
+    def root(self) -> Self:
+        """The module that owns the parameter used here: itself unless tied."""
+        return self._tied[0] if self._tied else self
+
+    def shared_alpha(self) -> nn.Parameter:
+        """The parameter used here: its own, or that of the module it is tied to."""
+        alpha = self.root().alpha
+        if alpha is None:
+            raise RuntimeError(f"this {type(self).__name__} has lost its parameter alpha")
+        return alpha
+
+    @property
+    def bounds(self) -> Pair:
+        """Lowest and highest scale factor (output size / input size) of an axis."""
+        return self.root()._bounds
+
+    @bounds.setter
+    def bounds(self, bounds: Pair) -> None:
+        self.root()._bounds = check_bounds(bounds)
+
+    def own_size(self, x: Tensor) -> Size:
+        """(H_out, W_out) that the parameter gives for x, after what it holds has been brought into bounds."""
+        constrain_pools([self], trust=None)
+        return self.output_size((x.shape[-2], x.shape[-1]), self.strides(self.root()._accepted))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move as told, but keep the dtype: half precision is too coarse for steps of alpha."""
+
+        def keep_dtype(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        super()._apply(keep_dtype, recurse)
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._jump |= prefix + "alpha" in state_dict
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_stamp": None}  # a copy has contents of its own
+
+
+# ----------------------------------------------------------------------------------- between the device and the host
+
+
+def host_alphas(pools: Sequence[LearnedResizer2d]) -> list[Pair]:
+    """What the resizers' parameters hold as (height, width) floats, read from the device in at most one copy.
+
+    Only what may have changed since it was last read is copied; tied resizers share a read. Nothing is projected.
+    """
+    roots = _roots(pools)
+    values = dict(zip(map(id, roots), _host_values(roots), strict=True))
+    return [values[id(pool.root())] for pool in pools]
+
+
+def constrain_pools(pools: Sequence[LearnedResizer2d], *, trust: float | None = 0.1) -> bool:
+    """Bring the parameters of the resizers back to admissible values; to be called after each step.
+
+    One device-to-host copy for all of them, none if nothing has changed; only what the projection changes is written
+    back. Idempotent.
+
+    Args:
+        pools: the modules; tied ones count once.
+        trust: largest relative change of a size since the last call (see :meth:`LearnedResizer2d.project`), or None
+            for no limit. A value that was loaded or set is taken whole.
+
+    Returns:
+        whether any value is different from what it was at the last call.
+    """
+    roots = _roots(pools)
+    changed = False
+    for root, values in zip(roots, _host_values(roots), strict=True):
+        height, width = root.project(values, root._accepted, None if root._jump else trust)
+        admissible = _float32(height), _float32(width)
+        changed |= admissible != root._accepted
+        _accept(root, admissible, write=admissible != values)
+    return changed
+
+
+def set_alpha(pool: LearnedResizer2d, alpha: float | Sequence[float]) -> None:
+    """Set the parameter that a resizer uses to one number or (height, width), free of the trust region.
+
+    Raises:
+        ValueError: if the resizer does not allow it (:meth:`LearnedResizer2d.checked`).
+    """
+    _accept(pool.root(), pool.checked(alpha), write=True)
+
+
+def as_pair(values: float | Sequence[float], message: str) -> Pair:
+    """One or two finite numbers as two float32 values, else an error with this message."""
+    pair = (values, values) if isinstance(values, (int, float)) else values
+    try:
+        numbers = [float(value + 0.0) for value in pair]  # the sum refuses strings, which float would parse
+    except TypeError:
+        raise TypeError(message) from None
+    if len(numbers) != 2 or not all(math.isfinite(number) for number in numbers):
+        raise ValueError(message)
+    return _float32(numbers[0]), _float32(numbers[1])
+
+
+def _accept(root: LearnedResizer2d, values: Pair, *, write: bool) -> None:
+    alpha = root.shared_alpha()
+    if write:
+        with torch.no_grad():
+            alpha.copy_(torch.tensor(values, dtype=alpha.dtype))
+        root._seen, root._stamp = values, _stamp(alpha)
+    root._accepted, root._jump = values, False
+
+
+def _roots(pools: Sequence[LearnedResizer2d]) -> list[LearnedResizer2d]:
+    """The owners of the pools' alphas, each once."""
+    return list({id(pool.root()): pool.root() for pool in pools}.values())
+
+
+def _host_values(roots: Sequence[LearnedResizer2d]) -> list[Pair]:
+    """What the roots' parameters hold: in one copy for those that may have changed, from memory for the others."""
+    changed = [root for root in roots if _may_have_changed(root)]
+    for root, values in zip(changed, _read([root.shared_alpha() for root in changed]), strict=True):
+        root._seen, root._stamp = values, _stamp(root.shared_alpha())
+    return [root._seen for root in roots]
+
+
+def _may_have_changed(root: LearnedResizer2d) -> bool:
+    """Whether a read is due. On the CPU it always is: it stalls nothing, and sees writes through ``.data`` as well.
+
+    On the meta device there is nothing to read: the last value stands.
+    """
+    alpha = root.shared_alpha()
+    if alpha.is_meta:
+        return False
+    return alpha.device.type in _READ_ALWAYS or root._stamp is None or root._stamp != _stamp(alpha)
+
+
+def _stamp(alpha: Tensor) -> Stamp | None:
+    """Changes whenever the tensor is replaced, moved or written to in place, but not through ``.data``.
+
+    None for an inference tensor, which does not count its changes.
+    """
+    return None if alpha.is_inference() else (id(alpha), alpha.data_ptr(), alpha._version)
+
+
+def _read(alphas: Sequence[Tensor]) -> list[Pair]:
+    """The values of all alphas in one copy from the device."""
+    if not alphas:
+        return []
+    with torch.no_grad():
+        return [(alpha_h, alpha_w) for alpha_h, alpha_w in torch.stack(list(alphas)).tolist()]
+
+
+def _float32(value: float) -> float:
+    """The value that a float32 parameter holds when it is set to ``value``."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
