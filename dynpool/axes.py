@@ -3,13 +3,18 @@
 A dimension is a product of atoms, each a plain number or an axis: a view that flattens (H, W) to tokens and back keeps
 both. Axes that must agree are united; a size that differs from its class's reference by a crop or a valid convolution
 is the class plus an offset, the difference of the two sizes at tracing.
+
+A class can follow from others: windows of 7 pixels cut a height into a class of height / 7, a pixel shuffle multiplies
+it, a concatenation adds. A class is *free* while only the model's code says what size it has (a grid made during the
+pass, an interpolation to a given size): it becomes whatever it is combined with.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
 
 from .sizes import window_output_size
 
@@ -21,10 +26,19 @@ OptionalPair = tuple[int | None, int | None]
 
 @dataclass(frozen=True)
 class Atom:
-    """A factor of a dimension: `size` at tracing, and the axis class it belongs to (None: a plain number)."""
+    """A factor of a dimension: `size` at tracing, and the axis class it belongs to (None: a plain number).
+
+    `other` is its size in the second trace, of a larger input; None if there is none to compare with.
+    """
 
     size: int
     axis: int | None = None
+    other: int | None = None
+
+    @property
+    def constant(self) -> bool:
+        """Whether it is known to have the same size for every input."""
+        return self.axis is None and self.other in (None, self.size)
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,12 @@ class Dim:
         return math.prod(a.size for a in self.atoms)
 
     @property
+    def other(self) -> int | None:
+        """Size in the second trace, or None."""
+        known = [a.other for a in self.atoms if a.other is not None]
+        return math.prod(known) if len(known) == len(self.atoms) else None
+
+    @property
     def axis(self) -> int | None:
         """The axis class if the dimension is exactly one axis."""
         return self.atoms[0].axis if len(self.atoms) == 1 else None
@@ -47,21 +67,42 @@ class Dim:
         return tuple(a.axis for a in self.atoms if a.axis is not None)
 
 
+@dataclass(frozen=True)
+class _Scaled:
+    """A class that is a fixed multiple of another, rounded down, or up where the model pads."""
+
+    base: int
+    ratio: Fraction
+    up: bool = False
+
+    def size(self, base: int) -> int:
+        exact = base * self.ratio
+        return math.ceil(exact) if self.up else math.floor(exact)
+
+
+@dataclass
 class AxisClasses:
     """Union-find over the spatial axes; every class has a reference size and possibly a reason why it is pinned."""
 
-    def __init__(self) -> None:
-        self._parent: list[int] = []
-        self._size: list[int] = []
-        self._pins: dict[int, str] = {}
+    _parent: list[int] = field(default_factory=list)
+    _size: list[int] = field(default_factory=list)
+    _pins: dict[int, str] = field(default_factory=dict)
+    _multiple: dict[int, int] = field(default_factory=dict)
+    _free: set[int] = field(default_factory=set)
+    _scaled: dict[int, _Scaled] = field(default_factory=dict)
+    _sums: dict[int, tuple[Dim, ...]] = field(default_factory=dict)
+    _below: dict[int, dict[Fraction, int]] = field(default_factory=dict)  # the scaled classes of a base
 
     def __len__(self) -> int:
         return len(self._parent)
 
-    def new(self, size: int) -> int:
-        self._parent.append(len(self._parent))
+    def new(self, size: int, *, free: bool = False) -> int:
+        axis = len(self._parent)
+        self._parent.append(axis)
         self._size.append(size)
-        return len(self._parent) - 1
+        if free:
+            self._free.add(axis)
+        return axis
 
     def find(self, axis: int) -> int:
         while self._parent[axis] != axis:
@@ -71,21 +112,150 @@ class AxisClasses:
 
     def unite(self, a: int, b: int) -> None:
         a, b = sorted((self.find(a), self.find(b)))  # the older class gives the reference size
-        if a != b:
-            self._parent[b] = a
-            if b in self._pins:
-                self._pins.setdefault(a, self._pins.pop(b))
+        if a == b:
+            return
+        self._parent[b] = a
+        if b in self._pins:
+            self._pins.setdefault(a, self._pins.pop(b))
+        self._multiple[a] = math.lcm(self._multiple.get(a, 1), self._multiple.pop(b, 1))
+        self._merge_definitions(a, b)
+        for ratio, below in self._below.pop(b, {}).items():
+            same = self._below.setdefault(a, {}).setdefault(ratio, below)
+            self.unite(same, below)
+
+    def _merge_definitions(self, a: int, b: int) -> None:
+        """Of two classes that have become one, `a`: what it follows from."""
+        free = [c in self._free for c in (a, b)]
+        scaled = [self._scaled.pop(c, None) for c in (a, b)]
+        sums = [self._sums.pop(c, None) for c in (a, b)]
+        self._free -= {a, b}
+        if all(free):
+            self._free.add(a)
+        opened = not all(f or s or p for f, s, p in zip(free, scaled, sums, strict=True))
+        one, two = scaled
+        if one and two and one.ratio == two.ratio:
+            self._scaled[a] = one
+            if one.up != two.up:
+                self.demand(one.base, one.ratio.denominator)
+            self.unite(one.base, two.base)
+        elif (one or two) and not opened and not (one and two) and not any(sums):
+            self._scaled[a] = one or two  # type: ignore[assignment]
+        elif one or two:
+            for c in (a, *(s.base for s in scaled if s)):
+                self.pin(c, "two resolutions must keep their ratio")
+        if any(sums) and not opened and not any(scaled):
+            self._sums[a] = sums[0] or sums[1] or ()
+        elif any(sums):
+            for c in (a, *(axis for dims in sums for dim in dims or () for axis in dim.axes)):
+                self.pin(c, "a resolution must be the sum of others")
+        if sums[0] and sums[1]:
+            same = [p.size for p in sums[0]] == [p.size for p in sums[1]] and all(
+                p.axis is not None or not p.axes for p in (*sums[0], *sums[1])
+            )
+            for p, q in zip(sums[0], sums[1], strict=False):
+                if same and p.axis is not None and q.axis is not None:
+                    self.unite(p.axis, q.axis)
+                elif p.axes or q.axes:
+                    for c in (*p.axes, *q.axes):
+                        self.pin(c, "sums of resolutions meet")
+
+    def scaled(self, axis: int, ratio: Fraction, size: int, *, up: bool = False) -> int:
+        """The class of `ratio` times `axis`, `size` pixels at tracing, rounded down, or up if the model pads."""
+        base = self.find(axis)
+        if base in self._scaled:
+            above = self._scaled[base]
+            base, ratio = self.find(above.base), ratio * above.ratio
+        if ratio == 1:
+            return base
+        below = self._below.setdefault(base, {})
+        if ratio not in below:
+            below[ratio] = self.new(size)
+            self._scaled[below[ratio]] = _Scaled(base, ratio, up)
+        elif self._scaled.get(self.find(below[ratio]), _Scaled(base, ratio, up)).up != up:
+            self.demand(base, ratio.denominator)  # rounded up and down must be the same
+        return self.find(below[ratio])
+
+    def sum(self, parts: Sequence[Dim]) -> int:
+        """The class of the sum of several dimensions."""
+        axis = self.new(sum(p.size for p in parts))
+        self._sums[axis] = tuple(parts)
+        return axis
+
+    def parts(self, axis: int) -> tuple[Dim, ...]:
+        """The dimensions that the class is the sum of, or none."""
+        return self._sums.get(self.find(axis), ())
+
+    def base(self, axis: int) -> tuple[int, Fraction]:
+        """The class that `axis` is a multiple of, and the multiple; itself and 1 if it is none."""
+        root = self.find(axis)
+        if root not in self._scaled:
+            return root, Fraction(1)
+        above = self._scaled[root]
+        return self.find(above.base), above.ratio
+
+    def is_free(self, axis: int) -> bool:
+        """Whether only the model's code knows the size."""
+        return self.find(axis) in self._free
 
     def pin(self, axis: int, why: str) -> None:
-        self._pins.setdefault(self.find(axis), why)
+        root = self.find(axis)
+        if root in self._pins:
+            return
+        self._pins[root] = why
+        if root in self._scaled:
+            self.pin(self._scaled[root].base, why)
+        for dim in self._sums.get(root, ()):
+            for part in dim.axes:
+                self.pin(part, why)
 
     def pinned(self, axis: int) -> str | None:
         """Why the class must keep its size, or None."""
         return self._pins.get(self.find(axis))
 
+    def demand(self, axis: int, multiple: int) -> None:
+        """The size of `axis` must be a multiple of so many pixels."""
+        root, ratio = self.base(axis)
+        need = (Fraction(multiple) / ratio).numerator
+        self._multiple[root] = math.lcm(self._multiple.get(root, 1), need)
+
+    def multiple(self, axis: int) -> int:
+        """What the size of the class must be a multiple of."""
+        return self._multiple.get(self.find(axis), 1)
+
     def reference(self, axis: int) -> int:
         """Size of the class at tracing, in pixels."""
         return self._size[self.find(axis)]
+
+    def size(self, axis: int, sizes: dict[int, int]) -> int | None:
+        """Size of a class given those of others (by `find`), filled in on the way; None if it follows from none."""
+        root = self.find(axis)
+        if root not in sizes:
+            if root in self._scaled:
+                above = self.size(self._scaled[root].base, sizes)
+                if above is not None:
+                    sizes[root] = self._scaled[root].size(above)
+            elif root in self._sums:
+                parts = [self._dim_size(dim, sizes) for dim in self._sums[root]]
+                if None not in parts:
+                    sizes[root] = sum(p for p in parts if p is not None)
+        return sizes.get(root)
+
+    def _dim_size(self, dim: Dim, sizes: dict[int, int]) -> int | None:
+        total = 1
+        for atom in dim.atoms:
+            now = atom.size
+            if atom.axis is not None:
+                known = self.size(atom.axis, sizes)
+                if known is None:
+                    return None
+                now = known + atom.size - self.reference(atom.axis)
+            total *= now
+        return total
+
+    def defined(self) -> Iterator[int]:
+        """The classes that follow from others."""
+        yield from self._scaled
+        yield from self._sums
 
 
 @dataclass(frozen=True)
@@ -109,7 +279,9 @@ class Resize:
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
     ceil_mode: bool = False
+    scale: tuple[float, float] | None = None  # of an upsampling: output pixels per input pixel
     fixed: bool = False  # the output size does not depend on the input's
+    given: bool = False  # the model's code computes the output size from other sizes
 
     @property
     def learned(self) -> bool:
@@ -118,10 +290,12 @@ class Resize:
 
     def output(self, size: Pair) -> Pair:
         """Output size in pixels at another input size, by the operation's own arithmetic."""
-        if self.fixed:
+        if self.fixed or self.given or size == self.in_size:
             return self.out_size
-        if size == self.in_size:
-            return self.out_size
+        if self.scale is not None:
+            moved = (math.floor((n - i) * s) for n, i, s in zip(size, self.in_size, self.scale, strict=True))
+            h, w = (o + m for o, m in zip(self.out_size, moved, strict=True))
+            return (h, w)
         h, w = (
             window_output_size(n, k, s, p, d, ceil_mode=self.ceil_mode)
             for n, k, s, p, d in zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
@@ -140,12 +314,19 @@ class Mac:
     axes: tuple[tuple[int, int], ...]  # (axis class, size at tracing)
 
 
-def constant_dims(shape: Sequence[int]) -> tuple[Dim, ...]:
-    """Dimensions that carry no resolution."""
-    return tuple(Dim((Atom(int(n)),)) if n != 1 else Dim() for n in shape)
+def constant_dims(shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:
+    """Dimensions that carry no resolution; `others` are their sizes in the second trace."""
+    seconds: Sequence[int | None] = others if others is not None else [None] * len(shape)
+    return tuple(
+        Dim((Atom(int(n), None, m),)) if n != 1 or m not in (None, 1) else Dim()
+        for n, m in zip(shape, seconds, strict=True)
+    )
 
 
-def input_dims(classes: AxisClasses, shape: Sequence[int]) -> tuple[Dim, ...]:
+def input_dims(classes: AxisClasses, shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:
     """Dimensions of an image batch: the last two open the classes of height and width."""
-    spatial = tuple(Dim((Atom(n, classes.new(n)),)) if n != 1 else Dim() for n in shape[-2:])
+    seconds: Sequence[int | None] = others[-2:] if others is not None else [None, None]
+    spatial = tuple(
+        Dim((Atom(n, classes.new(n), m),)) if n != 1 else Dim() for n, m in zip(shape[-2:], seconds, strict=True)
+    )
     return constant_dims(shape[:-2]) + spatial

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from .axes import AxisClasses, Dim, Mac, Resize, constant_dims, input_dims
+from .meta import run_on_meta
 from .pool import DynOPool2d
 from .resizer import LearnedResizer2d, host_alphas
 from .resolution import resolution_tree
@@ -79,6 +80,7 @@ class Graph:
     macs: list[Mac] = field(default_factory=list)
     not_counted: dict[str, int] = field(default_factory=dict)
     not_understood: dict[str, int] = field(default_factory=dict)
+    collapsed: bool = False  # whether a map has a single pixel here that has more at a larger input
     input_id: int = 0
     calls: dict[str, int] = field(default_factory=dict)
 
@@ -90,21 +92,25 @@ class Graph:
         """
         root = self.values[self.input_id].dims[-2:]
         hw = input_hw or self.input_size[1:]
-        find, ref = self.classes.find, self.classes.reference
+        find, ref, size_of = self.classes.find, self.classes.reference, self.classes.size
         sizes: dict[int, int] = {}
         for dim, n in zip(root, hw, strict=True):
             if dim.axis is not None:
                 sizes[find(dim.axis)] = n
         for resize in self.resizes:
+            if resize.given:
+                continue
             now: list[int] = []
             for axis, traced in zip(resize.source, resize.in_size, strict=True):
-                known = axis is not None and find(axis) in sizes
-                now.append(sizes[find(axis)] + traced - ref(axis) if known and axis is not None else traced)
+                known = None if axis is None else size_of(axis, sizes)
+                now.append(traced if axis is None or known is None else known + traced - ref(axis))
             here = (now[0], now[1])
             out = sizer(resize, here) if resize.learned else resize.output(here)
             for axis, traced, n in zip(resize.target, resize.out_size, out, strict=True):
                 if axis is not None and find(axis) not in sizes:
                     sizes[find(axis)] = n - (traced - ref(axis))
+        for axis in self.classes.defined():
+            size_of(axis, sizes)
         return sizes
 
 
@@ -115,16 +121,58 @@ def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
     return (input_size[0], input_size[1], input_size[2])
 
 
-class _Recorder(TorchDispatchMode):
-    """Appends every operation that runs to the graph, and knows which value each live tensor object is."""
+# An operation of a pass by what does not change with sizes: module path and call, operation, its how-manieth there.
+_Place = tuple[str, int, str, int]
+Shapes = Mapping[_Place, tuple[tuple[int, ...], ...]]
 
-    def __init__(self, graph: Graph) -> None:
+
+class _Pass(TorchDispatchMode):
+    """A forward pass on meta tensors that knows which module runs, and notes the shapes that every operation gives."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.graph = graph
-        self.ids: dict[int, int] = {}
-        self.alive: list[Tensor] = []  # ids of objects are unique only while the objects live
+        self.calls: dict[str, int] = {}
         self.stack: list[tuple[str, int]] = [("", 0)]
         self.hidden = 0  # depth of resizers whose inside is not recorded
+        self.shapes: dict[_Place, tuple[tuple[int, ...], ...]] = {}
+        self._count: dict[tuple[str, int, str], int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        begun = None if self.hidden else self.begin(func._schema.name.replace("::", "."), args, kwargs)
+        out = run_on_meta(func, args, kwargs)
+        if begun is not None:
+            self.finish(begun, out, pointwise=torch.Tag.pointwise in func.tags)
+        return out
+
+    def place(self, op: str) -> _Place:
+        """Where the operation stands in the pass; asked once for each."""
+        path, call = self.stack[-1]
+        k = self._count[path, call, op] = self._count.get((path, call, op), -1) + 1
+        return (path, call, op, k)
+
+    def begin(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What is known of an operation before it runs."""
+        return self.place(op)
+
+    def finish(self, begun: Any, out: Any, *, pointwise: bool = False, resizer: LearnedResizer2d | None = None) -> None:
+        """Note what came out of it."""
+        self.shapes[begun] = tuple(tuple(t.shape) for t in tree_flatten(out)[0] if isinstance(t, Tensor))
+
+
+class _Recorder(_Pass):
+    """Appends every operation that runs to the graph, and knows which value each live tensor object is."""
+
+    def __init__(self, graph: Graph, others: Shapes, larger: tuple[int, int, int] | None) -> None:
+        super().__init__()
+        self.graph = graph
+        self.others = others
+        self.larger = larger
+        self.calls = graph.calls
+        self.ids: dict[int, int] = {}
+        self.alive: list[Tensor] = []  # ids of objects are unique only while the objects live
 
     def add(self, tensor: Tensor, origin: str, name: str, dims: tuple[Dim, ...]) -> int:
         value = Value(len(self.graph.values), tuple(tensor.shape), origin, name, dims)
@@ -133,64 +181,49 @@ class _Recorder(TorchDispatchMode):
         self.ids[id(tensor)] = value.id
         return value.id
 
+    def start(self, state: Mapping[str, Tensor], x: Tensor) -> None:
+        """Make the model's parameters, buffers and input known."""
+        for name, t in state.items():
+            self.add(t, "parameter", name, constant_dims(t.shape, t.shape))
+        dims = input_dims(self.graph.classes, x.shape, self.larger)
+        self.graph.input_id = self.add(x, "input", "input", dims)
+
     def known(self, tensor: Tensor) -> int:
         if id(tensor) in self.ids:
             return self.ids[id(tensor)]
-        return self.add(tensor, "constant", "", constant_dims(tensor.shape))
+        return self.add(tensor, "constant", "", constant_dims(tensor.shape, tensor.shape))
 
-    def __torch_dispatch__(
-        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
-        recorded = None if self.hidden else self.node(func._schema.name.replace("::", "."), args, kwargs)
-
-        def to_meta(t: Tensor) -> Tensor:
-            return t if t.is_meta else t.to("meta")
-
-        if any(not t.is_meta for t in tensors):
-            args, kwargs = tree_map_only(Tensor, to_meta, (args, kwargs))
-        if "device" in kwargs and kwargs["device"] is not None:
-            kwargs = {**kwargs, "device": torch.device("meta")}
-        out = func(*args, **kwargs)
-        if recorded is not None:
-            recorded.pointwise = torch.Tag.pointwise in func.tags
-            self.finish(recorded, out)
-        return out
-
-    def node(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
-        """A node of the operation on these arguments, not yet in the graph."""
+    def begin(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
         tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
         inputs = tuple(self.known(t) for t in tensors)
         refs = tree_map_only(Tensor, lambda t: ValueRef(self.known(t)), (args, kwargs))
         return Node(-1, op, refs[0], refs[1], inputs, (), *self.stack[-1], False)
 
-    def finish(self, node: Node, out: Any) -> None:
-        """Add the node with what came out to the graph."""
+    def finish(self, begun: Any, out: Any, *, pointwise: bool = False, resizer: LearnedResizer2d | None = None) -> None:
+        node: Node = begun
+        node.pointwise, node.resizer = pointwise, resizer
         node.index = len(self.graph.nodes)
         self.graph.nodes.append(node)
         node.outputs = tuple(self.add(t, "op", "", ()) for t in tree_flatten(out)[0] if isinstance(t, Tensor))
-        annotate(self.graph, node)
+        annotate(self.graph, node, self.others.get(self.place(node.op)))
 
 
 class _Contracted:
     """Hooks on a resizer of many operations: the graph gets one node for the whole module."""
 
-    def __init__(self, recorder: _Recorder) -> None:
+    def __init__(self, recorder: _Pass) -> None:
         self.recorder = recorder
-        self.open: list[Node] = []
+        self.open: list[Any] = []
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
-        self.open.append(self.recorder.node("dynpool.resizer", tuple(tensors), {}))
+        self.open.append(self.recorder.begin("dynpool.resizer", tuple(tensors), {}))
         self.recorder.hidden += 1
 
     def leave(self, module: LearnedResizer2d, args: tuple[Any, ...], out: Tensor) -> Tensor:
         out = torch.ops.aten.alias(out)  # a tensor of its own, should it be the input
         self.recorder.hidden -= 1
-        node = self.open.pop()
-        node.resizer = module
-        self.recorder.finish(node, out)
+        self.recorder.finish(self.open.pop(), out, resizer=module)
         return out
 
 
@@ -208,20 +241,21 @@ def _standalone_size(pool: LearnedResizer2d) -> Callable[[nn.Module, tuple[Any, 
 
 
 @contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    training = [m for m in model.modules() if m.training]
-    for m in training:
-        m.training = False
+def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """The model in training or eval mode; module by module as it was afterwards."""
+    before = [(m, m.training) for m in model.modules()]
+    for m, _ in before:
+        m.training = training
     try:
         yield
     finally:
-        for m in training:
-            m.training = True
+        for m, mode in before:
+            m.training = mode
 
 
 @contextmanager
-def _paths(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
-    calls = recorder.graph.calls
+def _paths(model: nn.Module, recorder: _Pass) -> Iterator[None]:
+    calls = recorder.calls
 
     def enter(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any) -> None:
@@ -263,32 +297,20 @@ def _meta_state(model: nn.Module) -> Mapping[str, Tensor]:
     return state
 
 
-def trace(model: nn.Module, input_size: Sequence[int]) -> Graph:
-    """Run `model` once on meta tensors and record what executes, at no memory and without touching the model.
-
-    Args:
-        model: any module that takes one image batch. It runs in eval mode; its mode is restored afterwards.
-        input_size: (C, H, W) in pixels; the pass uses a batch of one.
-
-    Raises:
-        ValueError: for a bad `input_size`, or when the model cannot run at it.
-    """
-    size = check_input_size(input_size)
-    graph = Graph(size)
-    recorder = _Recorder(graph)
+def _run(model: nn.Module, size: tuple[int, int, int], recorder: _Pass, training: bool) -> None:
+    """One pass of `model` on meta tensors under `recorder`."""
     state = _meta_state(model)
     dtype = next((t.dtype for t in state.values() if t.dtype.is_floating_point), torch.float32)
-    x = torch.empty((1, *size), dtype=dtype, device="meta")
+    x = torch.empty((2 if training else 1, *size), dtype=dtype, device="meta")
     tree = resolution_tree(model)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_eval_mode(model))
+        stack.enter_context(_mode(model, training))
         if tree is not None:
             stack.enter_context(tree.at(size[1:]))
         stack.enter_context(_paths(model, recorder))
-        for name, t in state.items():
-            recorder.add(t, "parameter", name, constant_dims(t.shape))
-        graph.input_id = recorder.add(x, "input", "input", input_dims(graph.classes, x.shape))
+        if isinstance(recorder, _Recorder):
+            recorder.start(state, x)
         stack.enter_context(recorder)
         try:
             functional_call(model, dict(state), (x,))
@@ -297,4 +319,34 @@ def trace(model: nn.Module, input_size: Sequence[int]) -> Graph:
             raise ValueError(
                 f"the model cannot run at input_size={size}: {type(error).__name__} in {where}: {error}"
             ) from error
+
+
+def trace(
+    model: nn.Module,
+    input_size: Sequence[int],
+    *,
+    larger: Sequence[int] | None = None,
+    training: bool = False,
+) -> Graph:
+    """Run `model` once on meta tensors and record what executes, at no memory and without touching the model.
+
+    Args:
+        model: any module that takes one image batch; its mode is restored afterwards.
+        input_size: (C, H, W) in pixels; the pass uses a batch of one (of two in training mode).
+        larger: another input size, for a second pass. What has the same size in both is a number, what varies follows
+            from the input: this tells windows from how many there are, and tables from grids made for the map. Without
+            it, what cannot be told apart is pinned.
+        training: run in training mode rather than in eval mode.
+
+    Raises:
+        ValueError: for a bad `input_size`, or when the model cannot run at it or at `larger`.
+    """
+    size = check_input_size(input_size)
+    shapes: Shapes = {}
+    if larger is not None:
+        second = _Pass()
+        _run(model, check_input_size(larger), second, training)
+        shapes = second.shapes
+    graph = Graph(size)
+    _run(model, size, _Recorder(graph, shapes, None if larger is None else check_input_size(larger)), training)
     return graph

@@ -14,6 +14,8 @@ __all__ = ["Group", "Key", "groups", "source_key", "structural_trace"]
 
 Key = tuple[int, int]
 
+_MANY = 30_000  # operations of a pass above which it loops over positions; a larger input would only take longer
+
 
 @dataclass
 class Group:
@@ -24,26 +26,37 @@ class Group:
 
 
 def structural_trace(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
-    """The trace at `input_size`, or at the next double of it at which no resolution collapses to one pixel."""
-    graph = trace(model, input_size)
-    first = graph
+    """The trace that tells sizes from numbers, at `input_size` or at its next double where no map is a single pixel.
+
+    Compared is a pass over an input of twice the height and three times the width, or of twice both. A model that runs
+    at one size alone is traced at that size; it is pinned wherever sizes meet numbers.
+    """
     size = input_size
+    graph = first = None
     for _ in range(5):
-        collapsed = any(
-            1 in r.out_size and max(r.in_size) > 1 and not r.fixed and r.in_size != r.kernel for r in graph.resizes
-        )
-        if not collapsed:
+        graph = _compared(model, size)
+        first = first or graph
+        if not graph.collapsed:
             return graph
         size = (size[0], 2 * size[1], 2 * size[2])
-        graph = trace(model, size)
-    return first
+    return graph if graph is not None and not graph.collapsed else first or trace(model, input_size)
+
+
+def _compared(model: nn.Module, size: tuple[int, int, int]) -> Graph:
+    c, h, w = size
+    for larger in ((c, 2 * h, 3 * w), (c, 2 * h, 2 * w)):
+        try:
+            return trace(model, size, larger=larger)
+        except ValueError:
+            continue  # a model for one size, or for square inputs
+    return trace(model, size)
 
 
 def groups(graph: Graph) -> Iterator[Group]:
     find = graph.classes.find
     found: dict[Key, Group] = {}
     for resize in graph.resizes:
-        if resize.fixed:
+        if resize.fixed or resize.given:
             continue
         h, w = resize.target
         if h is None or w is None:
