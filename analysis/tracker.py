@@ -16,7 +16,7 @@ from torch import nn
 
 from dynpool.axes import Resize
 from dynpool.convert import sizes
-from dynpool.graph import check_input_size, trace
+from dynpool.graph import check_input_size, trace_compared
 from dynpool.macs import macs_at
 from dynpool.resizer import LearnedResizer2d, host_alphas
 from dynpool.resolution import resolution_tree
@@ -55,7 +55,7 @@ class IMinTracker:
             raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
         self.input_size = check_input_size(input_size)
         self.path = Path(path)
-        self._graph = trace(model, self.input_size)
+        self._graph = trace_compared(model, self.input_size)
         self._program = compile_fields(self._graph)
         self._tree = resolution_tree(model)
         self._traced_sizes = sizes(model, self.input_size)

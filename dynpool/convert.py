@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -10,11 +11,12 @@ from torch import nn
 
 from .axes import Resize
 from .conversion_report import ConversionReport, ConversionRow, Status, attach_report, conversion_report
-from .fixed import FollowPool2d
+from .fixed import FollowInterpolate2d, FollowPool2d
 from .graph import Graph, check_input_size, trace
-from .groups import Group, Key, groups, source_key, structural_trace
+from .groups import groups, source_key, structural_trace, target_key
 from .kinds import Plan, planner_of, resize_after, resize_before, resizer_kinds, stride_one
 from .macs import Ceiling, GMACsLoss
+from .planning import Role, native_sizes, plan_resolutions
 from .pool import DynOPool2d
 from .resizer import LearnedResizer2d
 from .resolution import (
@@ -26,6 +28,7 @@ from .resolution import (
     bounds_around,
     resolution_tree,
 )
+from .sizes import check_multiple
 
 __all__ = [
     "ConversionReport",
@@ -39,18 +42,19 @@ __all__ = [
 Pair = tuple[int, int]
 
 
-def _refusal(graph: Graph, modules: dict[str, nn.Module], resize: Resize, order: str, preserve: bool) -> Plan | str:
+def _plan(graph: Graph, modules: dict[str, nn.Module], resize: Resize, order: str, preserve: bool) -> Plan | str:
     module = modules[resize.path]
     planner = planner_of(module)
     if planner is None:
         return f"{resize.kind} called in {type(module).__name__}, which is no known kind of resizer"
-    if graph.calls.get(resize.path, 0) != 1:
-        return f"the module runs {graph.calls[resize.path]} times in a pass"
+    runs = [r for r in graph.resizes if r.path == resize.path]
+    if len({(source_key(graph, r), r.in_size, r.out_size, target_key(graph, r)) for r in runs}) > 1:
+        return f"the module runs {len(runs)} times in a pass, at different resolutions"
     return planner(module, resize, order, preserve)
 
 
 class _Converter:
-    """Builds the tree of a copied model and rewrites its resizers, resolution by resolution."""
+    """Builds the tree of a copied model and rewrites its resizers, as planned."""
 
     def __init__(
         self, model: nn.Module, graph: Graph, pool: Callable[..., LearnedResizer2d], order: str, preserve: bool
@@ -58,99 +62,41 @@ class _Converter:
         self.model, self.graph, self.pool, self.order, self.preserve = model, graph, pool, order, preserve
         self.modules = dict(model.named_modules())
         self.tree = ResolutionTree(graph.input_size)
-        self.index: dict[Key, int] = {}
-        self.rows: list[tuple[int, ConversionRow]] = []
-        h, w = (d.axis for d in graph.values[graph.input_id].dims[-2:])
-        self.tree.nodes.append(ResolutionNode("input", None, (graph.input_size[1], graph.input_size[2])))
-        if h is not None and w is not None:
-            self.index[(graph.classes.find(h), graph.classes.find(w))] = 0
+        self.rows: list[ConversionRow] = []
 
-    def row(self, resize: Resize, resolution: str, status: Status, why: str = "") -> None:
-        kind = f"{resize.kind} {resize.kernel[0]}x{resize.kernel[1]} stride {resize.stride[0]}"
-        kind += "" if resize.stride[0] == resize.stride[1] else f"x{resize.stride[1]}"
-        self.rows.append((resize.node, ConversionRow(resize.path or "(model)", kind, resolution, status, why)))
+    def run(self, size: tuple[int, int, int], multiple_of: Pair) -> tuple[ResolutionTree, ConversionReport]:
+        plans = {r.node: _plan(self.graph, self.modules, r, self.order, self.preserve) for r in self.graph.resizes}
+        nodes, roles = plan_resolutions(self.graph, plans)
+        original = native_sizes(nodes, size[1:])
+        for planned, now in zip(nodes, original, strict=True):
+            node = ResolutionNode(planned.name, planned.parent, planned.reference)
+            if planned.how == "learned":
+                h, w = (math.lcm(a, b) for a, b in zip(planned.multiple, multiple_of, strict=True))
+                node.multiple = (h, w)
+            elif planned.how == "pinned":
+                node.fixed = now
+            elif planned.how == "derived":
+                node.derive = planned.native
+            self.tree.nodes.append(node)
+        done: set[str] = set()
+        for role in roles:
+            plan = plans[role.resize.node]
+            if role.rewrite and role.node is not None and isinstance(plan, Plan) and role.resize.path not in done:
+                done.add(role.resize.path)
+                self.rewrite(role.resize, plan, role.node, role.status)
+            self.row(role)
+        report = ConversionReport(size, tuple(self.rows), tuple(sorted(self.graph.not_understood)))
+        return self.tree, report
 
-    def run(self) -> tuple[ResolutionTree, ConversionReport]:
-        for group in groups(self.graph):
-            self.group(group)
-        reached = {r.node for g in groups(self.graph) for r in g.members}
-        for resize in self.graph.resizes:
-            if resize.node not in reached:
-                why = "its output size is fixed" if resize.fixed else "its output carries no resolution"
-                self.row(resize, "-", "left alone", why)
-        rows = tuple(row for _, row in sorted(self.rows, key=lambda r: r[0]))
-        return self.tree, ConversionReport(self.graph.input_size, rows, tuple(sorted(self.graph.not_understood)))
+    def row(self, role: Role) -> None:
+        r = role.resize
+        kind = f"{r.kind} {r.kernel[0]}x{r.kernel[1]} stride {r.stride[0]}"
+        kind += "" if r.stride[0] == r.stride[1] else f"x{r.stride[1]}"
+        resolution = "-" if role.node is None else self.tree.nodes[role.node].name
+        self.rows.append(ConversionRow(r.path or "(model)", kind, resolution, role.status, role.why))
 
-    def group(self, group: Group) -> None:
-        classes = self.graph.classes
-        reference = (classes.reference(group.key[0]), classes.reference(group.key[1]))
-        members = group.members
-        known = [(r, self.index.get(source_key(self.graph, r) or (-1, -1))) for r in members]
-        opener = next(((r, p) for r, p in known if p is not None), None)
-        plans = {r.node: _refusal(self.graph, self.modules, r, self.order, self.preserve) for r in members}
-        pin = classes.pinned(group.key[0]) or classes.pinned(group.key[1])
-        if group.key[0] == group.key[1]:
-            pin = pin or "its height and width must agree"
-        if group.key in self.index:  # resized back to a resolution that is there already
-            self.refuse(members, self.index[group.key], "resizes back to an earlier resolution")
-            return
-        if opener is None:
-            self.refuse(members, None, "its input carries no resolution of the model's input")
-            return
-        first, parent = opener
-        name = first.path or first.kind
-        refused = next((p for p in plans.values() if isinstance(p, str)), None)
-        if pin is not None or refused is not None:
-            here = self.add(group.key, ResolutionNode(name, parent, reference))
-            node = self.tree.nodes[here]
-            if pin is not None and refused is None and self.moves(parent):
-                node.fixed = reference  # its parent moves, so its resizers must lead back to the pinned size
-                for r, p in known:
-                    self.rewrite(r, plans[r.node], here, None if p is None else parent, status="pinned", why=pin)
-                return
-            node.derive = first.output
-            for r, _ in known:
-                own = plans[r.node]
-                why = (
-                    own if isinstance(own, str) else pin or f"shares a resolution with one that cannot move: {refused}"
-                )
-                self.row(r, name, "pinned" if pin is not None and not isinstance(own, str) else "left alone", why)
-            if self.moves(parent) and len({p for _, p in known}) > 1:
-                raise ValueError(
-                    f"cannot convert: {name} must stay as it is ({pin or refused}), but what it joins moves"
-                )
-            return
-        here = self.add(group.key, ResolutionNode(name, parent, reference))
-        for r, p in known:
-            self.rewrite(r, plans[r.node], here, p, status="converted" if r is first else "tied")
-
-    def moves(self, node: int | None) -> bool:
-        """Whether the size of a resolution is learned, or follows from one that is."""
-        while node is not None:
-            if self.tree.nodes[node].pool is not None:
-                return True
-            if self.tree.nodes[node].fixed is not None:
-                return False
-            node = self.tree.nodes[node].parent
-        return False
-
-    def add(self, key: Key, node: ResolutionNode) -> int:
-        self.tree.nodes.append(node)
-        self.index[key] = len(self.tree.nodes) - 1
-        return self.index[key]
-
-    def refuse(self, members: list[Resize], node: int | None, why: str) -> None:
-        for r in members:
-            self.row(r, "-" if node is None else self.tree.nodes[node].name, "left alone", why)
-
-    def rewrite(
-        self, resize: Resize, plan: Plan | str, here: int, parent: int | None, *, status: Status, why: str = ""
-    ) -> None:
-        if isinstance(plan, str):
-            raise ValueError(f"cannot convert {resize.path}: {plan}")
+    def rewrite(self, resize: Resize, plan: Plan, here: int, status: Status) -> None:
         node = self.tree.nodes[here]
-        if status == "tied" and parent != node.parent:
-            status, why = "follows", "resized from another resolution than the one that sets the size"
         module = self.modules[resize.path]
         pool = self.make_pool(resize, plan, node, status)
         offset = plan.offset
@@ -175,7 +121,6 @@ class _Converter:
             else:
                 module.register_forward_pre_hook(resize_before)
             self.tree.slots[f"{resize.path}.resize"] = slot
-        self.row(resize, node.name, status, why)
 
     def make_pool(self, resize: Resize, plan: Plan, node: ResolutionNode, status: Status) -> nn.Module:
         if status == "converted":
@@ -185,6 +130,8 @@ class _Converter:
             return node.pool
         if status == "tied" and node.pool is not None:
             return self.pool(reduce=plan.reduce, tied_to=node.pool)
+        if resize.scale is not None:
+            return FollowInterpolate2d.of(self.modules[resize.path])
         return FollowPool2d(reduce=plan.reduce)
 
 
@@ -195,6 +142,7 @@ def convert(
     pool: Callable[..., LearnedResizer2d] = DynOPool2d,
     order: Literal["after", "before"] = "after",
     preserve: bool = False,
+    multiple_of: int | Pair = 1,
     max_gmacs: float | None = None,
 ) -> nn.Module:
     """A copy of `model` whose pooling and strided layers resize to learned sizes; the given model is left untouched.
@@ -214,6 +162,9 @@ def convert(
             the new size, as cheap as the strided original (what HRNet's printed GMACs imply).
         preserve: resize with the reduction "sample" at the original sizes, so that a pretrained network computes the
             same function before training where its strides divide its sizes.
+        multiple_of: pixels, one number or (height, width), that every learned size is a multiple of, as some hardware
+            likes it: multiple_of * max(1, round(size / multiple_of)). Where the model cuts maps into windows, learned
+            sizes are multiples of the window anyway.
         max_gmacs: a hard ceiling on the model's GMACs at `input_size`; an optimiser step that would exceed it is cut.
 
     Raises:
@@ -233,6 +184,7 @@ def convert(
     size = check_input_size(input_size)
     if order not in ("after", "before"):
         raise ValueError(f"order must be 'after' or 'before', got {order!r}")
+    multiples = check_multiple(multiple_of)
     if max_gmacs is not None and not max_gmacs > 0:
         raise ValueError(f"max_gmacs must be a positive number, got {max_gmacs!r}")
     if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
@@ -241,7 +193,7 @@ def convert(
     if not any(not r.fixed for r in graph.resizes):
         raise ValueError(f"the {type(model).__name__} has no pooling or strided layer: there is nothing to learn")
     learned = copy.deepcopy(model)
-    tree, report = _Converter(learned, graph, pool, order, preserve).run()
+    tree, report = _Converter(learned, graph, pool, order, preserve).run(size, multiples)
     if not report.of("converted"):
         raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")
     tree.input_size = size

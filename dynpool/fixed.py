@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from .functional import Reduce, dynopool2d
 from .kernels import reference
 
-__all__ = ["FixedPool2d", "FollowPool2d"]
+__all__ = ["FixedPool2d", "FollowInterpolate2d", "FollowPool2d"]
 
 Pair = tuple[int, int]
 
@@ -33,6 +33,35 @@ class FollowPool2d(nn.Module):
 
     def extra_repr(self) -> str:
         return f"reduce={self.reduce!r}"
+
+
+class FollowInterpolate2d(FollowPool2d):
+    """An upsampling layer that interpolates to the size that another resolution has, instead of by a factor.
+
+    Shape: (N, C, H, W) -> (N, C, *size), with `size` handed in by the model's tree.
+    """
+
+    def __init__(self, *, mode: str = "nearest", align_corners: bool | None = None) -> None:
+        super().__init__()
+        self.mode = mode
+        self.align_corners = align_corners
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> FollowInterpolate2d:
+        """In the mode of an `nn.Upsample`."""
+        if not isinstance(layer, nn.Upsample):
+            raise TypeError(f"expected an nn.Upsample, got a {type(layer).__name__}")
+        return cls(mode=layer.mode, align_corners=layer.align_corners)
+
+    def forward(self, x: Tensor, size: Pair) -> Tensor:
+        return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
+
+    def frozen(self, size: Pair) -> nn.Module:  # type: ignore[override]
+        """The same at a fixed size."""
+        return nn.Upsample(size=size, mode=self.mode, align_corners=self.align_corners)
+
+    def extra_repr(self) -> str:
+        return f"mode={self.mode!r}"
 
 
 class FixedPool2d(nn.Module):

@@ -20,7 +20,7 @@ from .resizer import LearnedResizer2d, host_alphas
 from .resolution import resolution_tree
 from .rules import annotate
 
-__all__ = ["Graph", "Node", "Value", "ValueRef", "check_input_size", "trace"]
+__all__ = ["Graph", "Node", "Value", "ValueRef", "check_input_size", "trace", "trace_compared"]
 
 Pair = tuple[int, int]
 
@@ -350,3 +350,17 @@ def trace(
     graph = Graph(size)
     _run(model, size, _Recorder(graph, shapes, None if larger is None else check_input_size(larger)), training)
     return graph
+
+
+def trace_compared(model: nn.Module, input_size: Sequence[int]) -> Graph:
+    """`trace` with a second pass over an input of twice the height and three times the width, or of twice both.
+
+    A model that cannot run at a larger size is traced without.
+    """
+    c, h, w = check_input_size(input_size)
+    for larger in ((c, 2 * h, 3 * w), (c, 2 * h, 2 * w)):
+        try:
+            return trace(model, input_size, larger=larger)
+        except ValueError:
+            continue  # a model for one size, or for square inputs; at its own size it is traced below
+    return trace(model, input_size)

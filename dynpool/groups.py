@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from .axes import Resize
-from .graph import Graph, trace
+from .graph import Graph, trace, trace_compared
 
-__all__ = ["Group", "Key", "groups", "source_key", "structural_trace"]
+__all__ = ["Group", "Key", "groups", "source_key", "structural_trace", "target_key"]
 
 Key = tuple[int, int]
-
-_MANY = 30_000  # operations of a pass above which it loops over positions; a larger input would only take longer
 
 
 @dataclass
@@ -28,28 +26,17 @@ class Group:
 def structural_trace(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
     """The trace that tells sizes from numbers, at `input_size` or at its next double where no map is a single pixel.
 
-    Compared is a pass over an input of twice the height and three times the width, or of twice both. A model that runs
-    at one size alone is traced at that size; it is pinned wherever sizes meet numbers.
+    A model that runs at one size alone is traced at that size; it is pinned wherever sizes meet numbers.
     """
     size = input_size
     graph = first = None
     for _ in range(5):
-        graph = _compared(model, size)
+        graph = trace_compared(model, size)
         first = first or graph
         if not graph.collapsed:
             return graph
         size = (size[0], 2 * size[1], 2 * size[2])
     return graph if graph is not None and not graph.collapsed else first or trace(model, input_size)
-
-
-def _compared(model: nn.Module, size: tuple[int, int, int]) -> Graph:
-    c, h, w = size
-    for larger in ((c, 2 * h, 3 * w), (c, 2 * h, 2 * w)):
-        try:
-            return trace(model, size, larger=larger)
-        except ValueError:
-            continue  # a model for one size, or for square inputs
-    return trace(model, size)
 
 
 def groups(graph: Graph) -> Iterator[Group]:
@@ -68,4 +55,9 @@ def groups(graph: Graph) -> Iterator[Group]:
 
 def source_key(graph: Graph, resize: Resize) -> Key | None:
     h, w = resize.source
+    return None if h is None or w is None else (graph.classes.find(h), graph.classes.find(w))
+
+
+def target_key(graph: Graph, resize: Resize) -> Key | None:
+    h, w = resize.target
     return None if h is None or w is None else (graph.classes.find(h), graph.classes.find(w))

@@ -76,7 +76,14 @@ def _plan_pool(resize: Resize, reduce: Reduce, preserve: bool) -> Plan | str:
     return Plan("after", "sample")
 
 
+def _plan_upsampling(module: nn.Upsample, resize: Resize, order: str, preserve: bool) -> Plan | str:
+    if resize.scale is None:
+        return "its output size is given"
+    return Plan("instead", "mean")  # as a follower it interpolates in its own mode
+
+
 _KINDS: dict[type[nn.Module], Planner] = {
+    nn.Upsample: _plan_upsampling,
     nn.Conv2d: _plan_convolution,
     nn.MaxPool2d: _plan_max_pool,
     nn.AvgPool2d: _plan_avg_pool,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .graph import Graph, check_input_size, trace
+from .graph import Graph, check_input_size, trace, trace_compared
 from .resizer import LearnedResizer2d, host_alphas
 from .resolution import ResolutionTree, resolution_tree
 
@@ -168,7 +168,7 @@ class GMACsLoss:
             self.pools = [m for m in modules.values() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
         if not self.pools:
             raise ValueError(f"GMACsLoss: {type(model).__name__} has no learned resolution")
-        self.graph = trace(model, self.input_size)
+        self.graph = trace_compared(model, self.input_size)
         self._modules = modules
         self._value: tuple[Any, float] | None = None
         self._build()
@@ -182,25 +182,40 @@ class GMACsLoss:
         for dim in graph.values[graph.input_id].dims[-2:]:
             if dim.axis is not None:
                 base[find(dim.axis)], powers[find(dim.axis)] = float(dim.size), []
-        for resize in graph.resizes:
-            pool = self._modules.get(resize.path)
-            for axis in (0, 1):
-                source, target = resize.source[axis], resize.target[axis]
-                if target is None or find(target) in base:
-                    continue
-                known = source is not None and find(source) in base
-                above = base[find(source)] if known and source is not None else float(resize.in_size[axis])
-                steps = list(powers[find(source)]) if known and source is not None else []
-                if resize.learned:
-                    slot = self.tree.slots[resize.path] if self.tree is not None else None
-                    if not isinstance(pool, LearnedResizer2d):  # resized to a size that is not learned
+
+        def known(axis: int | None) -> int | None:
+            """The class as a key of `base`, if its size follows from the input's."""
+            if axis is None or find(axis) in base:
+                return None if axis is None else find(axis)
+            above, ratio = graph.classes.base(axis)
+            if ratio == 1 or above not in base:
+                return None
+            base[find(axis)], powers[find(axis)] = base[above] * float(ratio), powers[above]
+            return find(axis)
+
+        for last in (False, True):  # what sets a size comes before what follows it, in whatever order they run
+            for resize in graph.resizes:
+                pool = self._modules.get(resize.path)
+                follows = resize.learned and not isinstance(pool, LearnedResizer2d)
+                for axis in (0, 1):
+                    source, target = known(resize.source[axis]), resize.target[axis]
+                    if target is None or known(target) is not None or resize.given:
+                        continue
+                    if not last and (follows or source is None):
+                        continue
+                    above = base[source] if source is not None else float(resize.in_size[axis])
+                    steps = list(powers[source]) if source is not None else []
+                    if follows:  # resized to a size that is not learned
                         above, steps = float(resize.out_size[axis]), []
-                    else:
+                    elif resize.learned and isinstance(pool, LearnedResizer2d):
+                        slot = self.tree.slots[resize.path] if self.tree is not None else None
                         above *= slot.multiple[axis] if slot is not None else 1
                         steps.append(column[id(pool.shared_alpha())] + axis)
-                else:
-                    above *= resize.out_size[axis] / resize.in_size[axis]
-                base[find(target)], powers[find(target)] = above, steps
+                    else:
+                        above *= resize.out_size[axis] / resize.in_size[axis]
+                    base[find(target)], powers[find(target)] = above, steps
+        for axis in graph.classes.defined():
+            known(axis)
         row = {c: i for i, c in enumerate(base)}
         exponents = torch.zeros(len(row) + 1, 2 * len(self.pools), dtype=torch.float64)
         for c, steps in powers.items():

@@ -1,6 +1,7 @@
 """The tree of resolutions of a converted model: learned alphas, and all sizes of a pass computed on the host.
 
     size(child) = output_size(size(parent), strides(alpha))       by the arithmetic of the resizer in use
+                = multiple * max(1, round(output_size(...) / multiple))       where sizes must be multiples
 
 The sizes are computed once, before the model runs, from the input's size down the tree; each resizer is handed its own.
 """
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from .resizer import Chain, LearnedResizer2d, constrain_pools, host_alphas, set_alpha
+from .sizes import round_to_multiple
 
 __all__ = [
     "GiveSize",
@@ -64,6 +66,7 @@ class ResolutionNode:
     pool: LearnedResizer2d | None = None  # owns the alpha
     fixed: Pair | None = None  # pinned to this size
     derive: Callable[[Pair], Pair] | None = None  # follows from the parent by the arithmetic of a layer left alone
+    multiple: Pair = (1, 1)  # a learned size is rounded to multiples of so many pixels
     strides: AlphaPair | None = None  # of that layer, if what is counted in fractions of pixels is to pass it unrounded
 
 
@@ -136,7 +139,8 @@ class ResolutionTree:
                 stride = next(strides)
                 if not node.pool.keeps_fractions:
                     above = sizes[node.parent]
-                here = node.pool.output_size(above, stride)
+                h, w = node.pool.output_size(above, stride)
+                here = (round_to_multiple(h, node.multiple[0]), round_to_multiple(w, node.multiple[1]))
                 handed = _divided(above, stride) if node.pool.keeps_fractions else None
             elif node.fixed is not None:
                 here = node.fixed
@@ -358,6 +362,9 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
             raise ValueError(f"sizes names an unknown resolution {name!r}{hint} (known: {', '.join(names)})")
         if len(size) != 2 or not all(isinstance(n, int) and n >= 2 for n in size):
             raise ValueError(f"sizes[{name!r}] must be (height, width), ints of at least 2 pixels, got {size!r}")
+        multiple = next(n.multiple for n in tree.nodes if n.name == name)
+        if size[0] % multiple[0] or size[1] % multiple[1]:
+            raise ValueError(f"sizes[{name!r}] must be a multiple of {multiple} pixels, got {size!r}")
     values = host_alphas(tree.pools)
     learned = [i for i, n in enumerate(tree.nodes) if n.pool is not None]
     for k, i in enumerate(learned):  # parents first, so that each parent already has its wanted size

@@ -15,11 +15,13 @@ from functools import lru_cache
 __all__ = [
     "alpha_range",
     "check_bounds",
+    "check_multiple",
     "effective_kernel",
     "effective_stride",
     "output_size",
     "project_alpha",
     "query_grid",
+    "round_to_multiple",
     "sample_grid",
     "sample_kernel",
     "window_output_size",
@@ -139,6 +141,27 @@ def window_output_size(
         return span // stride + 1
     out = -(-span // stride) + 1
     return out - 1 if (out - 1) * stride >= n + padding else out  # the last window must start inside
+
+
+def round_to_multiple(size: int, multiple: int) -> int:
+    """The multiple nearest to a size in pixels, at least one: ``multiple * max(1, round(size / multiple))``.
+
+    >>> round_to_multiple(30, 8), round_to_multiple(3, 8), round_to_multiple(20, 8), round_to_multiple(13, 1)
+    (32, 8, 16, 13)
+    """
+    return multiple * max(1, round(size / multiple))
+
+
+def check_multiple(multiple_of: int | tuple[int, int]) -> tuple[int, int]:
+    """``multiple_of`` as (height, width).
+
+    Raises:
+        ValueError: unless it is a positive int or two of them.
+    """
+    pair = (multiple_of, multiple_of) if isinstance(multiple_of, int) else tuple(multiple_of)
+    if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
+        raise ValueError(f"multiple_of must be a positive int or (height, width), got {multiple_of!r}")
+    return (pair[0], pair[1])
 
 
 def check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
