@@ -138,11 +138,14 @@ class AxisClasses:
             if one.up != two.up:
                 self.demand(one.base, one.ratio.denominator)
             self.unite(one.base, two.base)
-        elif (one or two) and not opened and not (one and two) and not any(sums):
-            self._scaled[a] = one or two  # type: ignore[assignment]
-        elif one or two:
-            for c in (a, *(s.base for s in scaled if s)):
+        elif one and two:
+            for c in (a, one.base, two.base):
                 self.pin(c, "two resolutions must keep their ratio")
+        elif (one or two) and not any(sums):  # what opened the other class has to follow this one
+            self._scaled[a] = one or two  # type: ignore[assignment]
+            if self.base(a)[0] == a:  # a multiple of itself by way of others
+                del self._scaled[a]
+                self.pin(a, "two resolutions must keep their ratio")
         if any(sums) and not opened and not any(scaled):
             self._sums[a] = sums[0] or sums[1] or ()
         elif any(sums):
@@ -161,10 +164,8 @@ class AxisClasses:
 
     def scaled(self, axis: int, ratio: Fraction, size: int, *, up: bool = False) -> int:
         """The class of `ratio` times `axis`, `size` pixels at tracing, rounded down, or up if the model pads."""
-        base = self.find(axis)
-        if base in self._scaled:
-            above = self._scaled[base]
-            base, ratio = self.find(above.base), ratio * above.ratio
+        base, above = self.base(axis)
+        ratio *= above
         if ratio == 1:
             return base
         below = self._below.setdefault(base, {})
@@ -187,11 +188,14 @@ class AxisClasses:
 
     def base(self, axis: int) -> tuple[int, Fraction]:
         """The class that `axis` is a multiple of, and the multiple; itself and 1 if it is none."""
-        root = self.find(axis)
-        if root not in self._scaled:
-            return root, Fraction(1)
-        above = self._scaled[root]
-        return self.find(above.base), above.ratio
+        start = root = self.find(axis)
+        ratio = Fraction(1)
+        while root in self._scaled:
+            ratio *= self._scaled[root].ratio
+            root = self.find(self._scaled[root].base)
+            if root == start:
+                break
+        return root, ratio
 
     def is_free(self, axis: int) -> bool:
         """Whether only the model's code knows the size."""

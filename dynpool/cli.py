@@ -1,15 +1,17 @@
-"""The command line: dynpool train | compare | report."""
+"""The command line: dynpool train | compare | report | coverage."""
 
 import argparse
 import logging
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 import dynpool
 from analysis.report import compare_runs, write_report
+from dynpool.coverage import CoverageRow, coverage_names, run_coverage, summarize
 from dynpool.training.compare import compare
 from dynpool.training.config import ComparisonConfig, RunConfig, load_config, make_parser, nearest
 from dynpool.training.errors import ConfigError, TrainingError, writing
@@ -24,6 +26,7 @@ USAGE = """usage: dynpool COMMAND ...
   train CONFIG [--resume | --overwrite] [--KEY VALUE ...]    train one run
   compare CONFIG [--resume | --overwrite] [--KEY VALUE ...]  train methods x seeds, then write the report
   report RUN... [--out DIR]                                  write the report of runs or of a comparison's folder
+  coverage [--models PATTERN] [--out CSV]                    try conversion on the models of timm and torchvision
 
 dynpool COMMAND --help lists the options of a command, dynpool --version prints the version."""
 
@@ -97,8 +100,35 @@ def _report(arguments: list[str]) -> int:
     return 0
 
 
+def _coverage(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="dynpool coverage",
+        description="Convert the models of timm and torchvision and run them at random sizes; no weights are made.",
+    )
+    parser.add_argument("--models", default="*", metavar="PATTERN", help="such as 'resnet*' or 'torchvision:*'")
+    parser.add_argument("--out", type=Path, default=Path("coverage.csv"), metavar="CSV", help="rows there are kept")
+    parser.add_argument("--input-size", type=int, metavar="PIXELS", help="of all models; default: each one's own")
+    parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="a model may take")
+    options = parser.parse_args(arguments)
+    names = coverage_names(options.models)
+    if not names:
+        raise ConfigError(f"--models {options.models!r} matches no model of timm or torchvision")
+    size = None if options.input_size is None else (3, options.input_size, options.input_size)
+    with writing(options.out), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the models' own
+        rows = run_coverage(names, options.out, input_size=size, limit=options.limit, say=_say_row)
+    print(summarize(rows))
+    return 0
+
+
+def _say_row(row: CoverageRow) -> None:
+    counts = f"{row.converted} converted, {row.tied} tied, {row.follows} follow, {row.pinned} pinned"
+    said = row.message or (counts if row.status == "runs" else row.why)
+    print(f"{row.model}  {row.status}  {said}", flush=True)
+
+
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = MappingProxyType(
-    {"train": _train, "compare": _compare, "report": _report}
+    {"train": _train, "compare": _compare, "report": _report, "coverage": _coverage}
 )
 
 

@@ -27,11 +27,15 @@ class ConversionRow:
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """One row for each resizer of the original model, in order of execution."""
+    """One row for each resizer of the original model, in order of execution.
+
+    `not_understood` names the operations that no rule describes; `notes` says where training and eval mode differ.
+    """
 
     input_size: tuple[int, int, int]
     rows: tuple[ConversionRow, ...]
     not_understood: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def of(self, status: Status) -> tuple[ConversionRow, ...]:
         return tuple(r for r in self.rows if r.status == status)
@@ -41,6 +45,7 @@ class ConversionReport:
             "input_size": list(self.input_size),
             "rows": [vars(r) for r in self.rows],
             "not_understood": list(self.not_understood),
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
@@ -52,6 +57,7 @@ class ConversionReport:
         lines.append(", ".join(f"{n} {s}" for s, n in counts.items() if n))
         if self.not_understood:
             lines.append("operations without a rule: " + ", ".join(self.not_understood))
+        lines += self.notes
         return "\n".join(lines)
 
 

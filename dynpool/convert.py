@@ -10,12 +10,14 @@ from typing import Literal
 from torch import nn
 
 from .axes import Resize
+from .calls import name_calls
 from .conversion_report import ConversionReport, ConversionRow, Status, attach_report, conversion_report
 from .fixed import FollowInterpolate2d, FollowPool2d
 from .graph import Graph, check_input_size, trace
 from .groups import groups, source_key, structural_trace, target_key
 from .kinds import Plan, planner_of, resize_after, resize_before, resizer_kinds, stride_one
 from .macs import Ceiling, GMACsLoss
+from .modes import unite_modes
 from .planning import Role, native_sizes, plan_resolutions
 from .pool import DynOPool2d
 from .resizer import LearnedResizer2d
@@ -85,7 +87,9 @@ class _Converter:
                 done.add(role.resize.path)
                 self.rewrite(role.resize, plan, role.node, role.status)
             self.row(role)
-        report = ConversionReport(size, tuple(self.rows), tuple(sorted(self.graph.not_understood)))
+        report = ConversionReport(
+            size, tuple(self.rows), tuple(sorted(self.graph.not_understood)), tuple(self.graph.notes)
+        )
         return self.tree, report
 
     def row(self, role: Role) -> None:
@@ -193,6 +197,9 @@ def convert(
     if not any(not r.fixed for r in graph.resizes):
         raise ValueError(f"the {type(model).__name__} has no pooling or strided layer: there is nothing to learn")
     learned = copy.deepcopy(model)
+    if name_calls(learned, graph, known=lambda module: planner_of(module) is not None):
+        graph = structural_trace(learned, size)
+    unite_modes(learned, graph)
     tree, report = _Converter(learned, graph, pool, order, preserve).run(size, multiples)
     if not report.of("converted"):
         raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")

@@ -20,7 +20,17 @@ from .resizer import LearnedResizer2d, host_alphas
 from .resolution import resolution_tree
 from .rules import annotate
 
-__all__ = ["Graph", "Node", "Value", "ValueRef", "check_input_size", "trace", "trace_compared"]
+__all__ = [
+    "Graph",
+    "Node",
+    "Shapes",
+    "Value",
+    "ValueRef",
+    "check_input_size",
+    "trace",
+    "trace_compared",
+    "trace_shapes",
+]
 
 Pair = tuple[int, int]
 
@@ -69,7 +79,7 @@ class Graph:
 
     `resizes` are the operations after which a spatial axis may have another size, in order of execution; `macs` the
     operations that multiply and accumulate; `not_understood` the operations that no rule describes and that touched a
-    spatial axis.
+    spatial axis; `notes` what else is worth telling.
     """
 
     input_size: tuple[int, int, int]
@@ -80,6 +90,7 @@ class Graph:
     macs: list[Mac] = field(default_factory=list)
     not_counted: dict[str, int] = field(default_factory=dict)
     not_understood: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     collapsed: bool = False  # whether a map has a single pixel here that has more at a larger input
     input_id: int = 0
     calls: dict[str, int] = field(default_factory=dict)
@@ -122,8 +133,8 @@ def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
 
 
 # An operation of a pass by what does not change with sizes: module path and call, operation, its how-manieth there.
-_Place = tuple[str, int, str, int]
-Shapes = Mapping[_Place, tuple[tuple[int, ...], ...]]
+Place = tuple[str, int, str, int]
+Shapes = Mapping[Place, tuple[tuple[int, ...], ...]]
 
 
 class _Pass(TorchDispatchMode):
@@ -134,7 +145,7 @@ class _Pass(TorchDispatchMode):
         self.calls: dict[str, int] = {}
         self.stack: list[tuple[str, int]] = [("", 0)]
         self.hidden = 0  # depth of resizers whose inside is not recorded
-        self.shapes: dict[_Place, tuple[tuple[int, ...], ...]] = {}
+        self.shapes: dict[Place, tuple[tuple[int, ...], ...]] = {}
         self._count: dict[tuple[str, int, str], int] = {}
 
     def __torch_dispatch__(
@@ -147,7 +158,7 @@ class _Pass(TorchDispatchMode):
             self.finish(begun, out, pointwise=torch.Tag.pointwise in func.tags)
         return out
 
-    def place(self, op: str) -> _Place:
+    def place(self, op: str) -> Place:
         """Where the operation stands in the pass; asked once for each."""
         path, call = self.stack[-1]
         k = self._count[path, call, op] = self._count.get((path, call, op), -1) + 1
@@ -344,15 +355,20 @@ def trace(
     size = check_input_size(input_size)
     shapes: Shapes = {}
     if larger is not None:
-        second = _Pass()
-        _run(model, check_input_size(larger), second, training)
-        shapes = second.shapes
+        shapes = trace_shapes(model, larger, training=training)
     graph = Graph(size)
     _run(model, size, _Recorder(graph, shapes, None if larger is None else check_input_size(larger)), training)
     return graph
 
 
-def trace_compared(model: nn.Module, input_size: Sequence[int]) -> Graph:
+def trace_shapes(model: nn.Module, input_size: Sequence[int], *, training: bool = False) -> Shapes:
+    """The shapes that every operation of a pass gives, by where it runs; cheaper than `trace`."""
+    shallow = _Pass()
+    _run(model, check_input_size(input_size), shallow, training)
+    return shallow.shapes
+
+
+def trace_compared(model: nn.Module, input_size: Sequence[int], *, training: bool = False) -> Graph:
     """`trace` with a second pass over an input of twice the height and three times the width, or of twice both.
 
     A model that cannot run at a larger size is traced without.
@@ -360,7 +376,7 @@ def trace_compared(model: nn.Module, input_size: Sequence[int]) -> Graph:
     c, h, w = check_input_size(input_size)
     for larger in ((c, 2 * h, 3 * w), (c, 2 * h, 2 * w)):
         try:
-            return trace(model, input_size, larger=larger)
+            return trace(model, input_size, larger=larger, training=training)
         except ValueError:
             continue  # a model for one size, or for square inputs; at its own size it is traced below
-    return trace(model, input_size)
+    return trace(model, input_size, training=training)

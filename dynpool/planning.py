@@ -133,7 +133,7 @@ class _Planner:
         if key is None or key in self.index:
             return None if key is None else self.index[key]
         (h, rh), (w, rw) = (self.graph.classes.base(a) for a in key)
-        if (rh, rw) == (1, 1) or (h, w) not in self.index:
+        if (rh, rw) == (1, 1) or (h, w) not in self.index or key in self.pinned:
             return None
         above = self.index[h, w]
         name = f"{self.nodes[above].name} x {rh}" + ("" if rh == rw else f", {rw}")
@@ -194,6 +194,7 @@ class _Planner:
             group = next((g for g in pending if self.opener(g, learnable=True)), None)
             group = group or next((g for g in pending if self.opener(g)), None)
             if group is None:
+                self.unlock(pending)
                 break
             pending.remove(group)
             self.place(group)
@@ -219,6 +220,16 @@ class _Planner:
             why = f"{role.resize.path or role.resize.kind} ties it to another resolution: {role.why}"
             self.pin_mover(source, why)
             self.pin_mover(role.node, why)
+
+    def unlock(self, pending: list[Group]) -> None:
+        """Resolutions that are multiples of one below them wait for each other: then both are held."""
+        keys = {g.key for g in pending}
+        for group in pending:
+            (h, _), (w, _) = (self.graph.classes.base(a) for a in group.key)
+            if (h, w) != group.key and (h, w) in keys and self.opener(group) and group.key not in self.pinned:
+                why = "two resolutions must keep their ratio"
+                self.pinned[h, w] = why
+                self.pin(group.key, why)
 
     def opener(self, group: Group, *, learnable: bool = False) -> tuple[Resize, int] | None:
         """The first resizer of the group that comes from a resolution of the tree, and that resolution."""

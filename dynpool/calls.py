@@ -1,0 +1,152 @@
+"""Resizers called as functions become modules, so that they are converted, tied and frozen as any other.
+
+While a module runs that calls `F.max_pool2d`, `F.avg_pool2d` or `F.interpolate` itself, a function mode sends each such
+call that resizes to a child module of the same arithmetic (`resize_0`, `resize_1`, ... in order of the calls). Calls
+that its
+children make are their own affair. Copies and pickles of the model keep this, state dicts do not know of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from .graph import Graph, Node
+from .rules.context import ints
+
+__all__ = ["name_calls"]
+
+
+def _max_pool(node: Node) -> nn.Module:
+    kernel, *rest = node.args[1:]
+    stride, padding, dilation, ceil_mode = (*rest, *(None, 0, 1, False)[len(rest) :])
+    return nn.MaxPool2d(_pair(kernel), _pair(stride or kernel), _pair(padding), _pair(dilation), ceil_mode=ceil_mode)
+
+
+def _avg_pool(node: Node) -> nn.Module:
+    kernel, *rest = node.args[1:]
+    stride, padding, ceil_mode, counts, divisor = (*rest, *(None, 0, False, True, None)[len(rest) :])
+    return nn.AvgPool2d(_pair(kernel), _pair(stride or kernel), _pair(padding), ceil_mode, counts, divisor)
+
+
+def _upsampling(node: Node) -> nn.Module:
+    mode = _MODES[node.op]
+    align = node.args[2] if mode in ("bilinear", "bicubic") else None
+    return nn.Upsample(scale_factor=tuple(node.args[-2:]), mode=mode, align_corners=align)
+
+
+_MODES = {
+    "aten.upsample_nearest2d": "nearest",
+    "aten._upsample_nearest_exact2d": "nearest-exact",
+    "aten.upsample_bilinear2d": "bilinear",
+    "aten.upsample_bicubic2d": "bicubic",
+}
+# By ATen operation: the family it is counted in, and the module that does the same.
+_MAKERS: Mapping[str, tuple[str, Callable[[Node], nn.Module]]] = {
+    "aten.max_pool2d_with_indices": ("max_pool", _max_pool),
+    "aten.max_pool2d": ("max_pool", _max_pool),
+    "aten.avg_pool2d": ("avg_pool", _avg_pool),
+    **dict.fromkeys(_MODES, ("upsampling", _upsampling)),
+}
+# The functions of the same families, as a function mode sees them.
+_FAMILIES: Mapping[Callable[..., Any], str] = {
+    F.max_pool2d: "max_pool",
+    torch.max_pool2d: "max_pool",
+    F.max_pool2d_with_indices: "max_pool",
+    F.avg_pool2d: "avg_pool",
+    F.interpolate: "upsampling",
+}
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    h, w = ints(value, 2, 0)
+    return (h, w)
+
+
+class _Calls(TorchFunctionMode):
+    """Sends the calls that `owner` itself makes to its children."""
+
+    def __init__(self, owner: nn.Module, names: dict[tuple[str, int], str]) -> None:
+        super().__init__()
+        self.owner, self.names = owner, names
+        self.depth = 0  # of children that run
+        self.count: Counter[str] = Counter()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        family = _FAMILIES.get(func)
+        if self.depth or family is None:
+            return func(*args, **kwargs)
+        at = (family, self.count[family])
+        self.count[family] += 1
+        if at not in self.names:
+            return func(*args, **kwargs)
+        return self.owner.get_submodule(self.names[at])(args[0] if args else kwargs["input"])
+
+
+class CallsOf:
+    """The hooks of one module that calls resizers as functions; the running modes are a stack, as calls may nest."""
+
+    def __init__(self, names: dict[tuple[str, int], str]) -> None:
+        self.names = names
+        self.running: list[_Calls] = []
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        mode = _Calls(module, self.names)
+        mode.__enter__()
+        self.running.append(mode)
+
+    def leave(self, module: nn.Module, args: Any, out: Any) -> None:
+        if self.running:  # not if an earlier hook failed before `enter`
+            self.running.pop().__exit__(None, None, None)
+
+    def enter_child(self, module: nn.Module, args: Any) -> None:
+        if self.running:
+            self.running[-1].depth += 1
+
+    def leave_child(self, module: nn.Module, args: Any, out: Any) -> None:
+        if self.running:
+            self.running[-1].depth -= 1
+
+
+def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool]) -> bool:
+    """Give the resizers that modules of `model` call as functions modules of their own; whether there were any.
+
+    Args:
+        model: changed in place.
+        graph: its trace.
+        known: whether a module is a resizer as a whole.
+    """
+    modules = dict(model.named_modules())
+    wanted: dict[str, dict[tuple[str, int], nn.Module]] = {}
+    for resize in graph.resizes:
+        node = graph.nodes[resize.node]
+        if node.op not in _MAKERS or resize.fixed or resize.given or known(modules[resize.path]):
+            continue
+        family, make = _MAKERS[node.op]
+        wanted.setdefault(resize.path, {}).setdefault((family, _how_manieth(graph, node, family)), make(node))
+    for path, made in wanted.items():
+        owner = modules[path]
+        calls = CallsOf({at: f"resize_{k}" for k, at in enumerate(made)})
+        for child in owner.children():
+            child.register_forward_pre_hook(calls.enter_child, prepend=True)
+            child.register_forward_hook(calls.leave_child, always_call=True)
+        for at, name in calls.names.items():
+            owner.register_module(name, made[at].train(owner.training))
+        owner.register_forward_pre_hook(calls.enter)
+        owner.register_forward_hook(calls.leave, prepend=True, always_call=True)
+    return bool(wanted)
+
+
+def _how_manieth(graph: Graph, node: Node, family: str) -> int:
+    """How many calls of the family the module made before this one, in the same call of its own."""
+    same = (n for n in graph.nodes[: node.index] if (n.path, n.call) == (node.path, node.call))
+    return sum(_MAKERS[n.op][0] == family for n in same if n.op in _MAKERS)

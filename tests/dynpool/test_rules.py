@@ -1,0 +1,182 @@
+"""Resolutions are followed through what models do to their maps: windows, grids, shuffles, joins, interpolations."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import dynpool
+from dynpool.axes import AxisClasses
+from dynpool.graph import Graph, trace, trace_compared
+from dynpool.groups import structural_trace
+
+
+class Then(nn.Module):
+    """A pool, then a function of its map."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], **state: Tensor) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(2)
+        self.function = function
+        for name, t in state.items():
+            self.register_buffer(name, t)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.pool(x))
+
+
+def pooled(graph: Graph) -> tuple[int, int]:
+    h, w = graph.resizes[0].target
+    assert h is not None
+    assert w is not None
+    return h, w
+
+
+def windows(x: Tensor, size: int = 4) -> Tensor:
+    """Attention inside windows, and back to the map."""
+    n, c, h, w = x.shape
+    cut = x.view(n, c, h // size, size, w // size, size).permute(0, 2, 4, 3, 5, 1).reshape(-1, size * size, c)
+    mixed = F.scaled_dot_product_attention(cut, cut, cut)
+    back = mixed.view(n, h // size, w // size, size, size, c).permute(0, 5, 1, 3, 2, 4)
+    return x + back.reshape(n, c, h, w)
+
+
+def grid(x: Tensor, size: int = 4) -> Tensor:
+    """The same among pixels far apart: as many of them as a window has, each a block away from the next."""
+    n, c, h, w = x.shape
+    cut = x.view(n, c, size, h // size, size, w // size).permute(0, 3, 5, 2, 4, 1).reshape(-1, size * size, c)
+    mixed = F.scaled_dot_product_attention(cut, cut, cut)
+    back = mixed.view(n, h // size, w // size, size, size, c).permute(0, 5, 3, 1, 4, 2)
+    return x + back.reshape(n, c, h, w)
+
+
+def padded_windows(x: Tensor) -> Tensor:
+    h, w = x.shape[-2:]
+    return windows(F.pad(x, (0, -w % 4, 0, -h % 4)))[..., :h, :w]
+
+
+def fractional_positions(x: Tensor) -> Tensor:
+    rows = torch.linspace(0, 1, x.shape[-2], device=x.device)[:, None]
+    return x + rows * torch.arange(x.shape[-1], device=x.device)
+
+
+def coordinate_attention(x: Tensor) -> Tensor:
+    h, w = x.shape[-2:]
+    both = torch.cat([x.mean(3), x.mean(2)], dim=2).relu()
+    rows, columns = both.split([h, w], dim=2)
+    return x * rows.sigmoid()[..., None] * columns.sigmoid()[:, :, None]
+
+
+FREE = {
+    "roll": lambda x: torch.roll(x, (1, 1), (2, 3)) + x,
+    "tokens": lambda x: (x.flatten(2).transpose(1, 2).softmax(1).transpose(1, 2)).view(x.shape) + x,
+    "grid made in the pass": fractional_positions,
+    "interpolation to a size of the pass": lambda x: x + F.interpolate(x[..., ::2, ::2], x.shape[-2:]),
+    "concatenation along the height, and split": coordinate_attention,
+    "windows padded by the model": padded_windows,
+    "class token": lambda x: torch.cat([x.mean((2, 3))[..., None], x.flatten(2)], 2)[..., 1:].reshape(x.shape) + x,
+    "unfold and fold": lambda x: F.fold(F.unfold(x, 3, padding=1), x.shape[-2:], 3, padding=1) + x,
+    "shuffle there and back": lambda x: F.pixel_shuffle(F.pixel_unshuffle(x, 2), 2) + x,
+    "strided slices": lambda x: x[..., ::2, ::2] + F.max_pool2d(x, 1, 2),
+    "attention of all tokens": lambda x: F.scaled_dot_product_attention(*[x.flatten(2).mT] * 3).mT.reshape(x.shape) + x,
+}
+
+
+@pytest.mark.parametrize("function", FREE.values(), ids=FREE)
+def test_what_follows_from_sizes_pins_nothing(function: Callable[[Tensor], Tensor]) -> None:
+    graph = structural_trace(Then(function), (8, 48, 48))
+    assert not graph.not_understood
+    assert [graph.classes.pinned(a) for a in pooled(graph)] == [None, None]
+
+
+@pytest.mark.parametrize("function", FREE.values(), ids=FREE)
+def test_and_runs_at_other_sizes(function: Callable[[Tensor], Tensor]) -> None:
+    model = dynpool.convert(Then(function), (8, 48, 48))
+    low = dynpool.resolutions(model)["pool"].alpha
+    with torch.no_grad():
+        low.copy_(torch.tensor([1.55, 2.4]))
+    model(torch.randn(1, 8, 48, 48)).square().sum().backward()
+    assert low.grad is not None
+    assert low.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("function", [windows, grid])
+def test_windows_make_sizes_multiples(function: Callable[[Tensor], Tensor]) -> None:
+    graph = structural_trace(Then(function), (8, 48, 48))
+    assert [(graph.classes.pinned(a), graph.classes.multiple(a)) for a in pooled(graph)] == [(None, 4), (None, 4)]
+    model = dynpool.convert(Then(function), (8, 48, 48))
+    with torch.no_grad():
+        dynpool.resolutions(model)["pool"].alpha.copy_(torch.tensor([1.55, 2.4]))
+    assert model(torch.randn(1, 8, 48, 48)).shape[-2:] == (32, 20)  # 31 and 20
+    with pytest.raises(ValueError, match=r"multiple of \(4, 4\)"):
+        dynpool.set_sizes(model, {"pool": (22, 20)})
+
+
+def test_a_whole_map_as_one_window_is_told_apart_from_a_number() -> None:
+    """At 8 x 8 the pooled map is one window of 4 x 4: only a larger input shows the rest."""
+    graph = structural_trace(Then(windows), (8, 8, 8))
+    assert [graph.classes.multiple(a) for a in pooled(graph)] == [4, 4]
+    assert dynpool.convert(Then(windows), (8, 8, 8))(torch.zeros(1, 8, 8, 8)).shape == (1, 8, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x + torch.ones(24, 24),
+        lambda x: x.view(1, 8, 24 * 24) @ torch.ones(576, 3),
+        lambda x: F.layer_norm(x, (24, 24), torch.ones(24, 24)),
+        lambda x: x[..., :20, :20],
+        lambda x: x.unbind(2)[3] + x.unbind(3)[2],
+    ],
+    ids=["table", "matrix", "normalised", "crop", "positions"],
+)
+def test_what_has_a_fixed_size_pins_with_a_reason(function: Callable[[Tensor], Tensor]) -> None:
+    graph = structural_trace(Then(function), (8, 48, 48))
+    assert all(graph.classes.pinned(a) for a in pooled(graph))
+
+
+def test_without_a_second_pass_windows_are_not_guessed() -> None:
+    assert "split by a view" in (trace(Then(windows), (8, 48, 48)).classes.pinned(2) or "")
+
+
+def test_a_model_for_one_size_is_traced_without_comparison() -> None:
+    def only_24(x: Tensor) -> Tensor:
+        if x.shape[-1] != 24:
+            raise ValueError("made for 24 pixels")
+        return x.relu()
+
+    graph = trace_compared(Then(only_24), (8, 48, 48))
+    assert [graph.classes.pinned(a) for a in pooled(graph)] == [None, None]
+
+
+def test_classes_that_must_keep_a_ratio() -> None:
+    from fractions import Fraction
+
+    classes = AxisClasses()
+    a, b = classes.new(12), classes.new(12)
+    half_a, half_b = (classes.scaled(x, Fraction(1, 2), 6) for x in (a, b))
+    assert classes.scaled(half_a, Fraction(2), 12) == a
+    classes.unite(half_a, half_b)
+    assert classes.find(a) == classes.find(b)  # halves that agree are halves of equals
+    classes.demand(half_a, 3)
+    assert classes.multiple(a) == 6
+    other = classes.new(6)  # opened by a resizer of its own, which now has to follow
+    classes.unite(half_a, other)
+    assert classes.base(other) == (a, Fraction(1, 2))
+    classes.unite(other, classes.scaled(a, Fraction(1, 3), 4))  # a half that is a third
+    assert classes.pinned(a) is not None
+
+
+def test_sizes_of_classes_that_follow() -> None:
+    from fractions import Fraction
+
+    from dynpool.axes import Atom, Dim
+
+    classes = AxisClasses()
+    a, b = classes.new(12), classes.new(8)
+    total = classes.sum([Dim((Atom(12, a),)), Dim((Atom(8, b), Atom(2)))])
+    assert classes.size(total, {a: 13, b: 5}) == 23
+    assert classes.size(classes.scaled(a, Fraction(1, 4), 3), {a: 20}) == 5
+    assert classes.size(total, {a: 13}) is None
