@@ -129,7 +129,7 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
     wanted: dict[str, dict[tuple[str, int], nn.Module]] = {}
     for resize in graph.resizes:
         node = graph.nodes[resize.node]
-        if node.op not in _MAKERS or resize.fixed or resize.given or known(modules[resize.path]):
+        if node.op not in _MAKERS or None in resize.target or resize.given or known(modules[resize.path]):
             continue
         family, make = _MAKERS[node.op]
         wanted.setdefault(resize.path, {}).setdefault((family, _how_manieth(graph, node, family)), make(node))

@@ -121,7 +121,7 @@ class _Converter:
                 stride_one(module)
             module.register_module("resize", pool)
             if plan.place == "after":
-                module.register_forward_hook(resize_after)
+                module.register_forward_hook(resize_after, prepend=True)  # other hooks see the resized map
             else:
                 module.register_forward_pre_hook(resize_before)
             self.tree.slots[f"{resize.path}.resize"] = slot

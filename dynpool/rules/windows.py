@@ -51,8 +51,11 @@ def _spatial(c: Context, resize: dict[str, Any] | None) -> tuple[Dim, ...]:
     target: list[int | None] = [None, None]
     for i in (0, 1):
         free = dims[i - 2].axis
+        number = c.other(i - 2) == out.shape[i - 2] and x.dims[i - 2].other != x.dims[i - 2].size
         if resize.get("given"):
             target[i] = free
+        elif number:  # the window grows with the map
+            continue
         elif out.shape[i - 2] > 1 and not resize.get("fixed") and (source[i] is not None or free is not None):
             target[i] = free if source[i] is None else c.classes.new(out.shape[i - 2])
             dims[i - 2] = Dim((Atom(out.shape[i - 2], target[i], c.other(i - 2)),))

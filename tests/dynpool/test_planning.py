@@ -74,7 +74,7 @@ class Joined(nn.Module):
 
 def test_what_meets_a_layer_that_cannot_be_rewritten_is_held_as_far_as_needed() -> None:
     """`up` doubles the deep map exactly, so neither the deep nor the high map can move."""
-    with pytest.raises(ValueError, match="transposed convolution"):
+    with pytest.raises(ValueError, match="ConvTranspose2d"):
         dynpool.convert(Joined(table=False), (3, 32, 32))
 
     class Beside(nn.Module):
@@ -145,7 +145,7 @@ def test_a_pass_that_fails_leaves_no_function_mode_behind() -> None:
     learned = dynpool.convert(Calls(), (3, 32, 32))
     with pytest.raises(TypeError):
         learned(torch.zeros(1, 3, 32, 32), 3)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(IndexError):
         learned(torch.zeros(3))
     pool = F.max_pool2d(torch.zeros(1, 1, 8, 8), 2)
     assert pool.shape[-2:] == (4, 4)
