@@ -141,11 +141,8 @@ class AxisClasses:
         elif one and two:
             for c in (a, one.base, two.base):
                 self.pin(c, "two resolutions must keep their ratio")
-        elif (one or two) and not any(sums):  # what opened the other class has to follow this one
-            self._scaled[a] = one or two  # type: ignore[assignment]
-            if self.base(a)[0] == a:  # a multiple of itself by way of others
-                del self._scaled[a]
-                self.pin(a, "two resolutions must keep their ratio")
+        elif (one or two) and not any(sums):
+            self._follow(a, one or two)  # type: ignore[arg-type]
         if any(sums) and not opened and not any(scaled):
             self._sums[a] = sums[0] or sums[1] or ()
         elif any(sums):
@@ -161,6 +158,20 @@ class AxisClasses:
                 elif p.axes or q.axes:
                     for c in (*p.axes, *q.axes):
                         self.pin(c, "sums of resolutions meet")
+
+    def _follow(self, axis: int, above: _Scaled) -> None:
+        """Let a class be a multiple of another; one that is free becomes a fraction of this one instead."""
+        base = self.find(above.base)
+        if base in self._free and base != axis:
+            self._free.remove(base)
+            self._scaled[base] = _Scaled(axis, 1 / above.ratio)
+            self._below.setdefault(axis, {}).setdefault(1 / above.ratio, base)
+            self.demand(axis, above.ratio.numerator)
+            return
+        self._scaled[axis] = above
+        if self.base(axis)[0] == axis:  # a multiple of itself by way of others
+            del self._scaled[axis]
+            self.pin(axis, "two resolutions must keep their ratio")
 
     def scaled(self, axis: int, ratio: Fraction, size: int, *, up: bool = False) -> int:
         """The class of `ratio` times `axis`, `size` pixels at tracing, rounded down, or up if the model pads."""
@@ -178,6 +189,9 @@ class AxisClasses:
 
     def sum(self, parts: Sequence[Dim]) -> int:
         """The class of the sum of several dimensions."""
+        axes = {self.find(p.axis) if p.axis is not None else None for p in parts}
+        if len(axes) == 1 and None not in axes and len({p.size for p in parts}) == 1 and len(parts) > 1:
+            return self.scaled(axes.pop() or 0, Fraction(len(parts)), sum(p.size for p in parts))
         axis = self.new(sum(p.size for p in parts))
         self._sums[axis] = tuple(parts)
         return axis

@@ -6,13 +6,23 @@ from types import MappingProxyType
 from typing import Any
 
 import timm
+import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dynpool.training.config import ModelConfig, nearest
 from dynpool.training.errors import ConfigError
 
-__all__ = ["MODELS", "build_model", "cifar_mobilenetv2", "cifar_resnet", "cifar_vgg16", "narrow_vgg"]
+__all__ = [
+    "MODELS",
+    "HRNetSegmentation",
+    "build_model",
+    "cifar_mobilenetv2",
+    "cifar_resnet",
+    "cifar_vgg16",
+    "narrow_vgg",
+]
 
 
 def narrow_vgg(
@@ -84,6 +94,38 @@ def cifar_mobilenetv2(num_classes: int, in_channels: int = 3) -> nn.Module:
     return model
 
 
+class HRNetSegmentation(nn.Module):
+    """A high-resolution network (Sun et al., CVPR 2019) with its segmentation head: (N, C, H, W) to class scores.
+
+    The maps of all branches are interpolated to the size of the first and concatenated; two 1x1 convolutions follow,
+    the first with as many channels, batch norm and ReLU. Scores have the first branch's size, a quarter of the image's.
+
+    Args:
+        num_classes: channels of the scores.
+        in_channels: channels of the image.
+        backbone: timm's name of an HRNet.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int = 3, *, backbone: str = "hrnet_w48") -> None:
+        super().__init__()
+        net = timm.create_model(backbone, in_chans=in_channels, num_classes=0)
+        for unused in ("incre_modules", "downsamp_modules", "final_layer", "global_pool", "head_drop", "classifier"):
+            delattr(net, unused)
+        self.backbone = net
+        width = sum(net.stage4_cfg["num_channels"])
+        self.head = nn.Sequential(
+            nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Conv2d(width, num_classes, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        net = self.backbone
+        x = net.act2(net.bn2(net.conv2(net.act1(net.bn1(net.conv1(x))))))
+        first, *others = net.stages(x)
+        others = [F.interpolate(y, first.shape[-2:], mode="bilinear", align_corners=False) for y in others]
+        scores: Tensor = self.head(torch.cat([first, *others], dim=1))
+        return scores
+
+
 def _stem(first: nn.Conv2d, in_channels: int) -> nn.Conv2d:
     """The first convolution for another number of channels, initialised as torchvision does."""
     if in_channels == first.in_channels:
@@ -108,6 +150,7 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
         "cifar-vgg16": cifar_vgg16,
         "cifar-resnet": cifar_resnet,
         "cifar-mobilenetv2": cifar_mobilenetv2,
+        "hrnet-segmentation": HRNetSegmentation,
     }
 )
 

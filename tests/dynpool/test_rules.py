@@ -1,6 +1,7 @@
 """Resolutions are followed through what models do to their maps: windows, grids, shuffles, joins, interpolations."""
 
 from collections.abc import Callable
+from fractions import Fraction
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dynpool
-from dynpool.axes import AxisClasses
+from dynpool.axes import Atom, AxisClasses, Dim
 from dynpool.graph import Graph, trace, trace_compared
 from dynpool.groups import structural_trace
 
@@ -152,8 +153,6 @@ def test_a_model_for_one_size_is_traced_without_comparison() -> None:
 
 
 def test_classes_that_must_keep_a_ratio() -> None:
-    from fractions import Fraction
-
     classes = AxisClasses()
     a, b = classes.new(12), classes.new(12)
     half_a, half_b = (classes.scaled(x, Fraction(1, 2), 6) for x in (a, b))
@@ -169,11 +168,17 @@ def test_classes_that_must_keep_a_ratio() -> None:
     assert classes.pinned(a) is not None
 
 
+def test_a_multiple_of_what_only_the_code_knows_makes_that_a_fraction() -> None:
+    """Eight blocks of a size computed in the pass make up the map: the map must divide by eight."""
+    classes = AxisClasses()
+    whole, block = classes.new(24), classes.new(3, free=True)
+    classes.unite(whole, classes.sum([Dim((Atom(3, block),))] * 8))
+    assert classes.base(block) == (whole, Fraction(1, 8))
+    assert classes.multiple(whole) == 8
+    assert classes.size(block, {whole: 40}) == 5
+
+
 def test_sizes_of_classes_that_follow() -> None:
-    from fractions import Fraction
-
-    from dynpool.axes import Atom, Dim
-
     classes = AxisClasses()
     a, b = classes.new(12), classes.new(8)
     total = classes.sum([Dim((Atom(12, a),)), Dim((Atom(8, b), Atom(2)))])

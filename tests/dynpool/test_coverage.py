@@ -1,0 +1,89 @@
+"""The sweep over libraries of models: what a row says, that it resumes, and that it bears what models do."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dynpool import cli
+from dynpool.coverage import CoverageRow, cover, coverage_names, read_rows, run_coverage, summarize
+
+
+def test_names_match_with_and_without_the_library() -> None:
+    assert "timm:resnet18" in coverage_names("resnet18")
+    assert "torchvision:resnet18" in coverage_names("resnet18")
+    assert coverage_names("torchvision:resnet18") == ["torchvision:resnet18"]
+    assert coverage_names("no-such-model") == []
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_a_row_counts_what_became_of_the_resizers(device: str) -> None:
+    with torch.device(device):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1))
+    row = cover("small", model, (3, 33, 33), device=device)
+    assert (row.status, row.resizers, row.converted, row.left_alone) == ("runs", 3, 2, 0)
+
+
+class Bad(nn.Module):
+    """Converts, but does not run: the linear layer's input is checked to be what it was, unseen by any operation."""
+
+    def __init__(self, *, slow: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.slow = slow
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.slow:
+            time.sleep(2)
+        x = self.conv(x)
+        if x.shape[-1] % 8:
+            raise RuntimeError("not a multiple of 8")
+        return x
+
+
+def test_rows_of_models_that_do_not_make_it() -> None:
+    assert cover("none", nn.MaxPool2d(2), (3, 32, 32)).status == "no convolution"
+    refused = cover("whole", nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 32, 32))
+    assert (refused.status, "nothing to learn" in refused.message) == ("refused", True)
+    failed = cover("bad", Bad(), (3, 32, 32))
+    assert (failed.status, failed.message) == ("fails", "RuntimeError: not a multiple of 8")
+    assert cover("slow", Bad(slow=True), (3, 32, 32), limit=0.2).status == "too slow"
+
+
+def test_goes_on_where_it_ended(tmp_path: Path) -> None:
+    out = tmp_path / "coverage.csv"
+    first = run_coverage(["timm:resnet10t"], out, input_size=(3, 64, 64))
+    said: list[CoverageRow] = []
+    both = run_coverage(["timm:resnet10t", "torchvision:no_such"], out, input_size=(3, 64, 64), say=said.append)
+    assert both[0] == first[0]
+    assert [r.model for r in said] == ["torchvision:no_such"]
+    assert both == read_rows(out)
+    assert [r.status for r in both] == ["runs", "error"]
+    assert "cannot be built" in both[1].message
+
+
+def test_summary_separates_models_with_pins() -> None:
+    rows = [
+        CoverageRow("a", "runs", converted=3),
+        CoverageRow("b", "runs", converted=1, pinned=2, why="table x2"),
+        CoverageRow("c", "fails", converted=1, message="RuntimeError: sizes"),
+        CoverageRow("d", "refused", why="table x1"),
+        CoverageRow("e", "no convolution"),
+    ]
+    said = summarize(rows)
+    assert "4 models with a convolution" in said
+    assert "2 without pins: 1 run, 1 of them with every resizer converted" in said
+    assert "1 with pins: 1 run" in said
+    assert "fails: 1 x RuntimeError: sizes" in said
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "coverage.csv"
+    arguments = ["coverage", "--models", "torchvision:squeezenet1_1", "--input-size", "64", "--out", str(out)]
+    assert cli.main(arguments) == 0
+    assert "1 without pins: 1 run" in capsys.readouterr().out
+    assert read_rows(out)[0].converted == 4
+    assert cli.main(["coverage", "--models", "no-such-model", "--out", str(out)]) == 2
+    assert "matches no model" in capsys.readouterr().err
