@@ -1,0 +1,154 @@
+"""Arithmetic of sizes of spectral pooling along one axis: pure functions of Python integers and floats.
+
+Spectral pooling keeps the low frequencies of a map, so that its sizes are counts of kept frequencies. With a learned
+stride the gain of the frequency of distance ``d`` is ``clip(1 + (t - d) / R, 0, 1)``, ``R`` the smoothness and ``t``
+the threshold that the stride sets; kept is what has a gain above zero, so every ``d < t + R``.
+
+References: Rippel et al., "Spectral Representations for Convolutional Neural Networks", NeurIPS 2015 (hard crop);
+Riad et al., "Learning strides in convolutional neural networks", ICLR 2022 (DiffStride: learned, smooth crop).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+__all__ = [
+    "check_smoothness",
+    "diffstride_size",
+    "diffstride_stride",
+    "fixed_spectral_size",
+    "least_stride",
+    "row_window",
+]
+
+Pair = tuple[int, int]
+
+
+def least_stride(n: int, smoothness: float) -> float:
+    """The smallest stride in use on an axis of ``n`` pixels: ``max(1, n / (n - R))``, and 1 where ``R >= n``.
+
+    >>> least_stride(32, 4), least_stride(4, 4)
+    (1.1428571428571428, 1.0)
+    """
+    return max(1.0, n / (n - smoothness)) if n > smoothness else 1.0
+
+
+@lru_cache(maxsize=4096)
+def diffstride_size(
+    size: Pair, strides: tuple[float, float], smoothness: float = 4.0, *, symmetric: bool = False
+) -> Pair:
+    """(height, width) in pixels that DiffStride makes of a map of ``size`` pixels: the frequencies of gain above zero.
+
+    With ``s`` the stride, at least `least_stride`, and ``t = max(n / s, 2) / 2``:
+
+    - rows: ``2 * min(ceil(R + t), H / 2)`` for even ``H``, ``2 * min(ceil(R + t), (H + 1) / 2) - 1`` for odd ``H``;
+    - columns: ``2 * min(ceil(R + t), W // 2)``, so an odd width loses a column even at stride 1;
+    - symmetric, both axes: ``min(2 * ceil(R + t) - 1, n)``.
+
+    An axis of one pixel keeps it.
+
+    Args:
+        size: (H, W), pixels, each at least 1.
+        strides: (rows, columns), input pixels per output pixel, finite and positive.
+        smoothness: R, finite and positive, in frequencies.
+        symmetric: whether frequencies ``+m`` and ``-m`` have one gain.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    >>> diffstride_size((32, 32), (2.0, 2.0)), diffstride_size((31, 31), (2.0, 2.0))
+    ((24, 24), (23, 24))
+    >>> diffstride_size((32, 32), (2.0, 2.0), symmetric=True)
+    (23, 23)
+    """
+    check_smoothness(smoothness)
+    _check_size(size)
+    half_h, half_w = (_kept(n, stride, smoothness) for n, stride in zip(size, strides, strict=True))
+    if symmetric:
+        return min(2 * half_h - 1, size[0]), min(2 * half_w - 1, size[1])
+    return _rows(size[0], half_h), _columns(size[1], half_w)
+
+
+def diffstride_stride(n: int, out: int, smoothness: float = 4.0) -> float:
+    """The stride at which an axis of ``n`` pixels comes out ``out`` pixels long, or as close to it as one can get.
+
+    Sizes between ``2 * ceil(R + 1)`` and the full one are reached by a range of strides; this is the one in its middle
+    (in thresholds), so that rounding cannot miss. Below the range it is ``n / 2``, the largest stride that still
+    changes anything; from the full size on, `least_stride`.
+
+    >>> diffstride_stride(32, 24), diffstride_size((32, 32), (diffstride_stride(32, 24),) * 2)
+    (2.1333333333333333, (24, 24))
+    """
+    check_smoothness(smoothness)
+    _check_size((n, out))
+    least = least_stride(n, smoothness)
+    if out >= n:
+        return least
+    threshold = max((out + 1) // 2 - smoothness - 0.5, 1.0)  # between the two at which ceil(R + t) changes
+    return max(n / (2 * threshold), least)
+
+
+def fixed_spectral_size(size: Pair, strides: tuple[float, float]) -> Pair:
+    """(height, width) of spectral pooling by fixed strides: floor(H / s) made even, and floor(W / s), at least 2.
+
+    An axis of one pixel keeps it.
+
+    Raises:
+        ValueError: if a size or a stride is out of range.
+
+    >>> fixed_spectral_size((32, 32), (2.0, 3.0)), fixed_spectral_size((7, 7), (1.0, 1.0))
+    ((16, 10), (6, 7))
+    """
+    _check_size(size)
+    for stride in strides:
+        _check_stride(stride, least=1.0)
+    height, width = (math.floor(n / stride) for n, stride in zip(size, strides, strict=True))
+    return min(max(height - height % 2, 2), size[0]), min(max(width, 2), size[1])
+
+
+def row_window(n: int, out: int) -> Pair:
+    """How many of the ``n`` rows of a spectrum in FFT order stay at its start and at its end, when ``out`` are kept.
+
+    Those with the largest gains stay; of two with one gain, that of the lower frequency.
+
+    Args:
+        n: number of rows.
+        out: number of rows kept, at most ``n``. No branch depends on it, so that a compiled graph serves every size.
+
+    >>> row_window(32, 24), row_window(31, 23), row_window(31, 22), row_window(32, 23)
+    ((12, 12), (11, 12), (11, 11), (12, 11))
+    """
+    first = (out + 1) // 2 - (n % 2) * (out % 2)  # with an odd number of rows, row +m has the gain of row -(m + 2)
+    return first, out - first
+
+
+def check_smoothness(smoothness: float) -> None:
+    """Raise ValueError unless ``smoothness`` is finite and positive."""
+    if not 0 < smoothness < math.inf:
+        raise ValueError(f"smoothness={smoothness!r}: expected a finite positive number (frequencies)")
+
+
+def _kept(n: int, stride: float, smoothness: float) -> int:
+    """How many of the distances ``d = 0, 1, ...`` have a gain above zero at ``t = max(n / s, 2) / 2``."""
+    _check_stride(stride)
+    return math.ceil(smoothness + max(n / max(stride, least_stride(n, smoothness)), 2.0) / 2)
+
+
+def _rows(n: int, kept: int) -> int:
+    return 2 * min(kept, (n + 1) // 2) - n % 2
+
+
+def _columns(n: int, kept: int) -> int:
+    return max(2 * min(kept, n // 2), 1)  # t of columns is larger by one, but m columns of a half spectrum are 2m - 2
+
+
+def _check_size(size: Pair) -> None:
+    if len(size) != 2 or any(n < 1 for n in size):
+        raise ValueError(f"size={size!r}: expected (height, width), two numbers of pixels of at least 1")
+
+
+def _check_stride(stride: float, least: float = 0.0) -> None:
+    allowed = "of at least 1" if least else "above 0"
+    if not (least <= stride < math.inf and stride > 0):
+        raise ValueError(f"stride={stride!r}: expected a finite number {allowed} (input pixels per output pixel)")
