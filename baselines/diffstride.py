@@ -6,15 +6,17 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dynpool.spectral_sizes import check_smoothness, diffstride_size, least_stride
+from dynpool.resizer import LearnedResizer2d, host_alphas
+from dynpool.spectral_sizes import check_smoothness, diffstride_size, diffstride_stride, least_stride
 
 from .spectral import Norm, check_map, check_norm, computed_in, like, spectral_resize, symmetric_resize
 
-__all__ = ["diffstride2d"]
+__all__ = ["DiffStride2d", "FixedDiffStride2d", "diffstride2d"]
 
-Pair = tuple[int, int]
+Pair = tuple[float, float]
+Size = tuple[int, int]
 
 
 def diffstride2d(
@@ -25,7 +27,7 @@ def diffstride2d(
     symmetric: bool = False,
     cropping: bool = True,
     norm: Norm = "backward",
-    size: Pair | None = None,
+    size: Size | None = None,
 ) -> Tensor:
     """The feature map x without its high frequencies, cropped by a stride with a gradient (Riad et al., ICLR 2022).
 
@@ -79,13 +81,186 @@ def diffstride2d(
     return _diffstride2d(x, strides, smoothness, symmetric, norm, _check_size(size, x))
 
 
+class DiffStride2d(LearnedResizer2d):
+    """Spectral pooling with a learned stride per axis (Riad et al., ICLR 2022); see :func:`diffstride2d`.
+
+    Shape: (N, C, H, W) or (C, H, W) to the same with (H_out, W_out). By itself it makes of a map the size that
+    :func:`dynpool.spectral_sizes.diffstride_size` says: 24 of 32 pixels at stride 2. :func:`dynpool.convert` starts it
+    at the strides of the layers it replaces, as published, so with larger maps than those layers made: the ramp of the
+    gain takes R frequencies on either side, and a map of up to 2R + 2 pixels is not cropped at all. Its receptive field
+    is the whole axis. It keeps low frequencies whatever the replaced layer did, so ``preserve=True`` preserves nothing.
+
+    Args:
+        alpha: initial stride in input pixels per output pixel, one number or (height, width). Learned as the float32
+            parameter ``alpha`` of shape (2,). Values below 1 count as 1, with the gradient passed straight through.
+        smoothness: R, the width of the ramp of the gain, in frequencies.
+        shared: learn one stride for both axes: the first entry of ``alpha``, which the second follows. A pair given
+            counts as its geometric mean.
+        symmetric: treat frequencies +m and -m alike; its own rule of sizes makes 23 of 32 pixels at stride 2.
+        cropping: False keeps the size and only takes out frequencies.
+        norm: normalisation of the transforms: "backward" (published), "ortho" (keeps the energy) or "forward" (keeps
+            the amplitude).
+        reduce: what the replaced layer did, as :func:`dynpool.convert` tells every resizer; it makes no difference.
+        bounds: lowest and highest scale factor (1 / stride) of an axis. Not used if ``tied_to`` is given.
+        tied_to: another DiffStride2d whose alpha, ``shared`` and bounds this one uses; it is not registered as a child.
+
+    Raises:
+        TypeError: if alpha is not one or two numbers, or ``tied_to`` is not a DiffStride2d.
+        ValueError: if alpha is outside the bounds, or another argument is out of range.
+
+    >>> pool = DiffStride2d((2.0, 3.0))
+    >>> pool(torch.zeros(1, 8, 32, 32)).shape
+    torch.Size([1, 8, 24, 20])
+    """
+
+    def __init__(
+        self,
+        alpha: float | Sequence[float] = 2.0,
+        *,
+        smoothness: float = 4.0,
+        shared: bool = False,
+        symmetric: bool = False,
+        cropping: bool = True,
+        norm: Norm = "backward",
+        reduce: str = "max",
+        bounds: Pair = (1 / 8, 1.0),
+        tied_to: DiffStride2d | None = None,
+    ) -> None:
+        check_smoothness(smoothness)
+        check_norm(norm)
+        self.shared = shared  # ahead of the rest, which checks alpha by it
+        super().__init__(alpha, bounds=bounds, tied_to=tied_to)
+        self.shared = self.root().shared
+        self.smoothness, self.symmetric, self.cropping = float(smoothness), symmetric, cropping
+        self.norm: Norm = norm
+        self.reduce = reduce
+
+    def forward(self, x: Tensor, size: Size | None = None) -> Tensor:
+        """x at ``size`` (H_out, W_out), or without it at the size that alpha gives."""
+        check_map(x)
+        return diffstride2d(
+            x,
+            self.learned_strides(self.shared_alpha()),
+            smoothness=self.smoothness,
+            symmetric=self.symmetric,
+            norm=self.norm,
+            size=self.own_size(x) if size is None else size,
+        )
+
+    @torch.compiler.disable  # as for the function
+    def own_size(self, x: Tensor) -> Size:
+        """(H_out, W_out) that alpha gives for x, after what it holds has been brought into bounds."""
+        return super().own_size(x)
+
+    def output_size(self, size: Pair, strides: Pair) -> Size:
+        """:func:`dynpool.spectral_sizes.diffstride_size`, or the same size without cropping."""
+        here = int(size[0]), int(size[1])
+        return diffstride_size(here, strides, self.smoothness, symmetric=self.symmetric) if self.cropping else here
+
+    def footprint(self, size_in: int, size_out: int) -> Pair:
+        """Every frequency sees the whole axis."""
+        return math.inf, math.inf
+
+    def frozen(self, size: Size) -> FixedDiffStride2d:
+        """The same at fixed strides and a fixed size."""
+        strides = self.strides(host_alphas([self])[0])
+        return FixedDiffStride2d(strides, size, smoothness=self.smoothness, symmetric=self.symmetric, norm=self.norm)
+
+    def strides(self, values: Pair) -> Pair:
+        """The strides in use: alpha, at least 1, or its first entry for both axes if they share one."""
+        height, width = (max(value, 1.0) for value in values)
+        return (height, height) if self.shared else (height, width)
+
+    def learned_strides(self, alpha: Tensor) -> Tensor:
+        """:meth:`strides` as tensors, with the gradient to alpha passed straight through the lower bound."""
+        alpha = alpha[:1].expand(2) if self.shared else alpha
+        return torch.where(alpha < 1, 1 + (alpha - alpha.detach()), alpha)
+
+    def values_for(self, size_in: Pair, size_out: Size) -> Pair:
+        """Strides that lead from the one (height, width) in pixels to the other.
+
+        Raises:
+            ValueError: if none do: rows come in twos, and at least about 2R of them remain.
+        """
+        here = int(size_in[0]), int(size_in[1])
+        height, width = (diffstride_stride(n, out, self.smoothness) for n, out in zip(here, size_out, strict=True))
+        tried = [(height, height), (width, width)] if self.shared else [(height, width)]
+        found = {self.output_size(here, strides): strides for strides in tried}
+        if (size_out[0], size_out[1]) not in found:
+            raise ValueError(
+                f"size={tuple(size_out)} cannot be had of {here} by DiffStride with {self._options()}: "
+                f"next to it is {' or '.join(map(str, found))}"
+            )
+        return found[size_out[0], size_out[1]]
+
+    def checked(self, values: float | Sequence[float]) -> Pair:
+        """The strides that a user gives as float32 numbers within the bounds; a single one for axes that share it."""
+        height, width = super().checked(values)
+        return super().checked(math.sqrt(height * width)) if self.shared and height != width else (height, width)
+
+    def project(self, values: Pair, previous: Pair, trust: float | None) -> Pair:
+        """The admissible values nearest to ``values``; of a shared stride, the second entry follows the first."""
+        height, width = super().project(values, previous, trust)
+        return (height, height) if self.shared else (height, width)
+
+    def extra_repr(self) -> str:
+        """Alpha, the options and the bounds, as shown by print."""
+        alpha = self.shared_alpha()
+        values = ", ".join(f"{value:.4g}" for value in alpha.tolist()) if not alpha.is_meta else "meta"
+        tied = ", tied" if self._tied else ""
+        return f"alpha=({values}), {self._options()}, bounds=({self.bounds[0]:g}, {self.bounds[1]:g}){tied}"
+
+    def _options(self) -> str:
+        options = [f"smoothness={self.smoothness:g}", f"norm={self.norm!r}"]
+        options += [name for name in ("shared", "symmetric") if getattr(self, name)]
+        return ", ".join([*options, *([] if self.cropping else ["cropping=False"])])
+
+
+class FixedDiffStride2d(nn.Module):
+    """:func:`diffstride2d` at fixed strides and one output size: what :func:`dynpool.freeze` leaves of `DiffStride2d`.
+
+    Shape: (N, C, H, W) or (C, H, W) to the same with ``size``.
+
+    Args:
+        stride: input pixels per output pixel, (height, width).
+        size: (height, width) of the output in pixels.
+        smoothness, symmetric, norm: as in :func:`diffstride2d`.
+    """
+
+    def __init__(
+        self, stride: Pair, size: Size, *, smoothness: float = 4.0, symmetric: bool = False, norm: Norm = "backward"
+    ) -> None:
+        super().__init__()
+        check_smoothness(smoothness)
+        check_norm(norm)
+        self.stride, self.size = stride, size
+        self.smoothness, self.symmetric = smoothness, symmetric
+        self.norm: Norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return diffstride2d(
+            x, self.stride, smoothness=self.smoothness, symmetric=self.symmetric, norm=self.norm, size=self.size
+        )
+
+    def extra_repr(self) -> str:
+        """The strides, the size and the options, as shown by print."""
+        symmetric = ", symmetric" if self.symmetric else ""
+        return (
+            f"stride=({self.stride[0]:.4g}, {self.stride[1]:.4g}), size={self.size}, "
+            f"smoothness={self.smoothness:g}, norm={self.norm!r}{symmetric}"
+        )
+
+
+# ------------------------------------------------------------------------------------------------ gains of frequencies
+
+
 @torch.compiler.disable  # PyTorch's FFTs refuse sizes that a graph computes, so the graph ends where they are read
-def _own_size(size: Pair, strides: Tensor, smoothness: float, symmetric: bool) -> Pair:
+def _own_size(size: Size, strides: Tensor, smoothness: float, symmetric: bool) -> Size:
     rows, columns = strides.detach().tolist()
     return diffstride_size(size, (rows, columns), smoothness, symmetric=symmetric)
 
 
-def _diffstride2d(x: Tensor, strides: Tensor, smoothness: float, symmetric: bool, norm: Norm, size: Pair) -> Tensor:
+def _diffstride2d(x: Tensor, strides: Tensor, smoothness: float, symmetric: bool, norm: Norm, size: Size) -> Tensor:
     """The function without its checks."""
     dtype = computed_in(x.dtype)
     height, width = x.shape[-2:]
@@ -150,7 +325,7 @@ def _check_stride(stride: Tensor | float | Sequence[float], x: Tensor) -> Tensor
     return torch.tensor([float(value) for value in values], dtype=computed_in(x.dtype), device=x.device)
 
 
-def _check_size(size: Pair, x: Tensor) -> Pair:
+def _check_size(size: Size, x: Tensor) -> Size:
     allowed = f"for x of shape {tuple(x.shape)}: expected (H_out, W_out), two integers of at least 1"
     if not isinstance(size, (tuple, list)) or not all(isinstance(n, (int, torch.SymInt)) for n in size):
         raise TypeError(f"size={size!r} {allowed}")
