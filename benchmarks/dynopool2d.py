@@ -135,8 +135,11 @@ def verify(case: Case, device: str) -> None:
             "dx": (float((dx.double() - slope_x).abs().max()), 2 * eps * scale),
             "dalpha": (float((dalpha.double() - slope_alpha).abs().max()), 1e-5 * math.sqrt(y.numel())),
         }
-    wrong = [f"{name} is off by {error:.3g} (allowed {limit:.3g})" for name, (error, limit) in errors.items()
-             if not error <= limit]
+    wrong = [
+        f"{name} is off by {error:.3g} (allowed {limit:.3g})"
+        for name, (error, limit) in errors.items()
+        if not error <= limit
+    ]
     if wrong:
         raise SystemExit(f"{case}: {'; '.join(wrong)}. No speed is printed while results disagree.")
 
@@ -265,7 +268,9 @@ def write(rows: list[Row], device: str) -> None:
     """Append the rows, with where they come from, to the results."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
     where: dict[str, Any] = {
-        "device": torch.cuda.get_device_name() if device == "cuda" else f"{platform.processor() or platform.machine()} CPU",
+        "device": torch.cuda.get_device_name()
+        if device == "cuda"
+        else f"{platform.processor() or platform.machine()} CPU",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if device == "cuda" else "",
@@ -342,7 +347,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one map and two alphas only")
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--threads", type=int, help="on a CPU")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="measure torch.compile (default: on a GPU)")
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, help="measure torch.compile (default: on a GPU)"
+    )
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -232,9 +232,7 @@ def _(
 
 
 @torch.library.register_vmap("dynpool::dynopool2d_backward", lib=_library)
-def _(
-    info: Any, in_dims: tuple[int | None, ...], *arguments: Any
-) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
     """One after the other: the gradient to alpha is a sum over all samples, so a batch cannot join them."""
     results = []
     for k in range(info.batch_size):

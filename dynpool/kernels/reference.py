@@ -68,7 +68,7 @@ def taps(kind: Kind, size_in: int, size_out: int, *, transposed: bool = False) -
 
 
 def map_rows(kind: Kind, size_in: int, size_out: int) -> list[Row]:
-    """The map ``kind`` of :func:`taps` as a matrix: for each output position the weights of the pixels it depends on."""
+    """The map ``kind`` of :func:`taps` as a matrix: for each output position, the pixels it depends on and weights."""
     if kind == "sample":
         return _values(sample_grid(size_in, size_out), size_in)
     grid = query_grid(size_in, size_out)

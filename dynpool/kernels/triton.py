@@ -45,7 +45,7 @@ _INT32 = 2**31
 
 
 @triton.jit
-def _tile(planes, channels, rows, columns, CHANNELS_LAST: tl.constexpr, ALONG: tl.constexpr, LANES: tl.constexpr, WIDE: tl.constexpr):
+def _tile(planes, channels, rows, columns, CHANNELS_LAST: tl.constexpr, ALONG: tl.constexpr, LANES: tl.constexpr):
     """This program's row, columns, outer (sample, or plane n * C + c if contiguous), channels and mask of existence."""
     program = tl.program_id(0)
     along, lanes = tl.arange(0, ALONG)[:, None], tl.arange(0, LANES)[None, :]
@@ -64,8 +64,6 @@ def _tile(planes, channels, rows, columns, CHANNELS_LAST: tl.constexpr, ALONG: t
         outer = (program // rows) * ALONG + along
         channel = 0
         mask = (column < columns) & (outer < planes)
-    if WIDE:
-        outer = outer.to(tl.int64)
     return program % rows, column, outer, channel, mask
 
 
@@ -87,9 +85,10 @@ def _pixel(row, column, columns, channels, CHANNELS_LAST: tl.constexpr):
 @triton.jit
 def _quotient(numerator, denominator, ACC: tl.constexpr):
     """Of two integers, rounded correctly: ``/`` is not in float32."""
-    if ACC == tl.float32:
+    if ACC == tl.float64:
+        return numerator.to(ACC) / denominator.to(ACC)
+    else:  # noqa: RET505 - the compiler would compile what follows a bare return
         return tl.div_rn(numerator.to(ACC), denominator.to(ACC))
-    return numerator.to(ACC) / denominator.to(ACC)
 
 
 @triton.jit
@@ -114,7 +113,18 @@ def _neighbours(index, size_in, size_out, SAMPLE: tl.constexpr, ACC: tl.constexp
 
 
 @triton.jit
-def _query(x, planes, row, column, width, channels, mask, CHANNELS_LAST: tl.constexpr, ON_PIXELS: tl.constexpr, ACC: tl.constexpr):
+def _query(
+    x,
+    planes,
+    row,
+    column,
+    width,
+    channels,
+    mask,
+    CHANNELS_LAST: tl.constexpr,
+    ON_PIXELS: tl.constexpr,
+    ACC: tl.constexpr,
+):
     """The bilinear values at a row position and column positions, each (low, high, weight)."""
     row_low, row_high, p = row
     low, high, q = column
@@ -150,13 +160,13 @@ def _forward_kernel(
 ):
     """y and, if kept, the winner 2 * a + b of each cell's queries (a, b): one row of cells, some columns and planes."""
     SAMPLE: tl.constexpr = REDUCE == "sample"
+    if WIDE:  # then all that is derived from these is
+        height, width, out_h, out_w = height.to(tl.int64), width.to(tl.int64), out_h.to(tl.int64), out_w.to(tl.int64)
     out_w = out_w // ALIGN * ALIGN  # tells the compiler of a width that allows vectors
-    i, k, outer, channel, mask = _tile(planes, channels, out_h, out_w, CHANNELS_LAST, ALONG, LANES, WIDE)
+    i, k, outer, channel, mask = _tile(planes, channels, out_h, out_w, CHANNELS_LAST, ALONG, LANES)
     source = _planes(outer, channel, channels, height * width, CHANNELS_LAST)
     target = _planes(outer, channel, channels, out_h * out_w, CHANNELS_LAST)
     target += _pixel(i, k, out_w, channels, CHANNELS_LAST)
-    if WIDE:
-        i, k = i.to(tl.int64), k.to(tl.int64)
     if SAMPLE:
         row = _neighbours(i, height, out_h, SAMPLE, ACC)
         column = _neighbours(k, width, out_w, SAMPLE, ACC)
@@ -211,7 +221,7 @@ def _distance(index, pixel, size_in, size_out):
 
 @triton.jit
 def _hat(distance, unit, pixel, size_in, ACC: tl.constexpr):
-    """Weight of the pixel in the bilinear value of a query so far away; queries outside the map belong to the border."""
+    """Weight of the pixel in a query so far away; queries outside the map belong to the border."""
     outside = ((pixel == 0) & (distance < 0)) | ((pixel == size_in - 1) & (distance > 0))
     near = tl.where(outside, unit, tl.maximum(unit - tl.abs(distance), 0))
     return _quotient(near, unit, ACC)
@@ -273,13 +283,13 @@ def _backward_kernel(
 ):
     """Of one row of pixels, some columns and planes: the gradient to x and two partial sums of the one to alpha."""
     SAMPLE: tl.constexpr = REDUCE == "sample"
+    if WIDE:  # then all that is derived from these is
+        height, width, out_h, out_w = height.to(tl.int64), width.to(tl.int64), out_h.to(tl.int64), out_w.to(tl.int64)
     width = width // ALIGN * ALIGN  # tells the compiler of a width that allows vectors
-    h, w, outer, channel, mask = _tile(planes, channels, height, width, CHANNELS_LAST, ALONG, LANES, WIDE)
+    h, w, outer, channel, mask = _tile(planes, channels, height, width, CHANNELS_LAST, ALONG, LANES)
     cells = _planes(outer, channel, channels, out_h * out_w, CHANNELS_LAST)
     pixels = _planes(outer, channel, channels, height * width, CHANNELS_LAST)
     pixels += _pixel(h, w, width, channels, CHANNELS_LAST)
-    if WIDE:
-        h, w = h.to(tl.int64), w.to(tl.int64)
     first_k = _first_cell(w, width, out_w, SAMPLE)
     grad = tl.zeros((ALONG, LANES), ACC)
     along_h = tl.zeros((ALONG, LANES), ACC)
@@ -428,7 +438,7 @@ def _plan(shape: Sequence[int], layout: torch.memory_format, dtype: torch.dtype)
     vector = 16 // dtype.itemsize
     align = vector if width % vector == 0 and not channels_last else 1
     tile = {"CHANNELS_LAST": channels_last, "ALONG": along, "LANES": lanes, "ALIGN": align}
-    return tile, programs, max(1, min(4, along * lanes // (256 if channels_last else 128)))
+    return tile, programs, max(1, min(4, along * lanes // (32 * vector)))
 
 
 def _is_wide(*shapes: Sequence[int]) -> bool:
