@@ -85,7 +85,7 @@ def _pixel(row, column, columns, channels, CHANNELS_LAST: tl.constexpr):
 @triton.jit
 def _quotient(numerator, denominator, ACC: tl.constexpr):
     """Of two integers, rounded correctly: ``/`` is not in float32."""
-    if ACC == tl.float64:
+    if tl.float64 == ACC:
         return numerator.to(ACC) / denominator.to(ACC)
     else:  # noqa: RET505 - the compiler would compile what follows a bare return
         return tl.div_rn(numerator.to(ACC), denominator.to(ACC))
