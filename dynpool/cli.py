@@ -13,7 +13,8 @@ import dynpool
 from analysis.report import compare_runs, write_report
 from dynpool.coverage import CoverageRow, coverage_names, run_coverage, summarize
 from dynpool.training.compare import compare
-from dynpool.training.config import ComparisonConfig, RunConfig, load_config, make_parser, nearest
+from dynpool.training.config import ComparisonConfig, RunConfig, nearest
+from dynpool.training.config_file import load_config, make_parser
 from dynpool.training.errors import ConfigError, TrainingError, writing
 from dynpool.training.loop import train
 from dynpool.training.progress import reporting

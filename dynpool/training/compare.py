@@ -17,7 +17,8 @@ import yaml
 from rich.console import Console
 
 from analysis.report import compare_runs, write_report
-from dynpool.training.config import ComparisonConfig, RunConfig, changed_keys, nearest, read_yaml, to_dict
+from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig, changed_keys, nearest, to_dict
+from dynpool.training.config_file import options_for, read_yaml, run_config
 from dynpool.training.errors import ConfigError, RunFolderError, TrainingError, writing
 from dynpool.training.files import locked, make_folder, write_text
 from dynpool.training.loop import train
@@ -29,7 +30,7 @@ __all__ = ["compare", "default_workers"]
 
 EPOCH = re.compile(r"  epoch (\d+)/\d+")
 # Keys of a comparison that do not belong to its runs, or that a run sets for itself.
-OWN_KEYS = ("methods", "seeds", "workers", "method", "seed")
+OWN_KEYS = ("methods", "seeds", "grid", "workers", "method", "seed")
 
 
 def default_workers(config: ComparisonConfig) -> int:
@@ -39,7 +40,7 @@ def default_workers(config: ComparisonConfig) -> int:
     if config.device != "cpu" and torch.cuda.is_available():
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // (config.threads or 1), len(config.methods) * len(config.seeds)))
+    return max(1, min(cores // (config.threads or 1), len(config.points()) * len(config.seeds)))
 
 
 def compare(
@@ -47,8 +48,9 @@ def compare(
 ) -> Path:
     """Train every method with every seed, write the report, print its table; gives the path of report.html.
 
-    Each run is a folder <method>-seed<seed> in the comparison's. With `resume`, finished runs are kept and others
-    continue; methods and seeds may have been added since.
+    Each run is a folder <method>-seed<seed> in the comparison's, with the grid's values in its name if the method has
+    several. With `resume`, finished runs are kept and others continue; methods, seeds and points of the grid may have
+    been added since.
 
     Raises:
         ConfigError: an unknown method, or whatever its runs refuse.
@@ -65,16 +67,17 @@ def compare(
     make_folder(folder)
     with locked(folder):
         _open(config, resume=resume, overwrite=overwrite)
-        runs = [config.run(method, seed) for seed in config.seeds for method in config.methods]
+        points = [(point, seed) for seed in config.seeds for point in config.points()]
+        runs = [(run_config(config, point, seed), point) for point, seed in points]
         workers = min(default_workers(config), len(runs))
         if workers == 1:
             with reporting(console) as reporter:
-                for run in runs:
+                for run, _ in runs:
                     train(run, resume=resume, overwrite=overwrite, reporter=reporter)
         else:
             flags = ["--resume"] * resume + ["--overwrite"] * overwrite
             _Pool(config, runs, workers, flags, console).work()
-        folders = [run.folder for run in runs]
+        folders = [run.folder for run, _ in runs]
         with writing(folder):
             report = write_report(folders, folder)
     console.print(str(compare_runs(folders)), markup=False, highlight=False, soft_wrap=True)
@@ -120,7 +123,12 @@ class _Pool:
     """Trains runs as processes, a number at a time."""
 
     def __init__(
-        self, config: ComparisonConfig, runs: Sequence[RunConfig], workers: int, flags: Sequence[str], console: Console
+        self,
+        config: ComparisonConfig,
+        runs: Sequence[tuple[RunConfig, GridPoint]],
+        workers: int,
+        flags: Sequence[str],
+        console: Console,
     ) -> None:
         self.config, self.workers, self.flags, self.console = config, workers, flags, console
         self.waiting = list(runs)
@@ -134,7 +142,7 @@ class _Pool:
             with self._telling() as tell:
                 while self.waiting or self.running:
                     while self.waiting and len(self.running) < self.workers:
-                        self.running.append(self._start(self.waiting.pop(0)))
+                        self.running.append(self._start(*self.waiting.pop(0)))
                     worker, line = self.lines.get()
                     if line is not None:
                         tell(worker.run, line)
@@ -146,12 +154,11 @@ class _Pool:
             listed = "; ".join(f"{name}: {reason}" for name, reason in self.failed.items())
             raise TrainingError(f"{len(self.failed)} of the runs failed ({listed})")
 
-    def _start(self, run: RunConfig) -> _Worker:
+    def _start(self, run: RunConfig, point: GridPoint) -> _Worker:
         threads = self.config.threads or max(1, (os.cpu_count() or 1) // self.workers)
         command = [
             sys.executable, "-m", "dynpool.cli", "train", str(self.config.folder / "comparison.yaml"),
-            "--method", run.method, "--seed", str(run.seed), "--name", run.name, "--out", str(run.folder),
-            "--threads", str(threads), *self.flags,
+            *options_for(run, point), "--threads", str(threads), *self.flags,
         ]  # fmt: skip
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
@@ -198,7 +205,7 @@ class _Pool:
             yield lambda run, line: print(line, flush=True)
             return
         with bars(self.console) as progress:
-            tasks = {run.name: progress.add_task(run.name, total=run.epochs, start=False) for run in self.waiting}
+            tasks = {run.name: progress.add_task(run.name, total=run.epochs, start=False) for run, _ in self.waiting}
 
             def tell(run: RunConfig, line: str) -> None:
                 found = EPOCH.search(line)

@@ -1,37 +1,37 @@
-"""Typed configuration of a run and of a comparison: a YAML file first, then the command line.
+"""Typed configuration of a run and of a comparison, and what it means that two configurations are the same.
 
-One file format serves both: a comparison is a run's keys plus `methods`, `seeds` and `workers`, which a single run
-leaves aside. Every key of the file and every option is checked against the dataclasses below.
+A comparison is a run's keys plus `methods`, `seeds`, `grid` and `workers`. Files and options are read in
+`dynpool.training.config_file`.
 """
 
 import dataclasses
 import difflib
 import hashlib
+import itertools
 import json
 import math
 import re
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
-
-import jsonargparse
-import yaml
+from typing import Any, Literal
 
 from dynpool.training.errors import ConfigError
 
 __all__ = [
+    "COMPARISON_KEYS",
     "ComparisonConfig",
+    "ConversionConfig",
     "DataConfig",
-    "DynopoolConfig",
+    "DiffStrideConfig",
+    "GridPoint",
     "ModelConfig",
+    "RandomConfig",
+    "RefineConfig",
     "RunConfig",
+    "ShapeAdaptorConfig",
     "changed_keys",
     "fingerprint",
-    "load_config",
-    "make_parser",
     "nearest",
     "to_dict",
 ]
@@ -94,8 +94,8 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class DynopoolConfig:
-    """How the method "dynopool" converts the network (arguments of `dynpool.convert`).
+class ConversionConfig:
+    """How the methods that resize convert the network (arguments of `dynpool.convert`).
 
     Attributes:
         order: "after" (the paper's: convolve at stride 1, then resize) or "before" (resize first: cheaper).
@@ -109,6 +109,68 @@ class DynopoolConfig:
 
 
 @dataclass(frozen=True)
+class ShapeAdaptorConfig:
+    """Options of the method "shape-adaptor" (Liu et al., ECCV 2020).
+
+    Attributes:
+        placement: where adaptors stand: "in-place" of the network's own resizers, as DynOPool's; or the paper's
+            "standard" (spread over the layers, own resizers removed), "autosc" (own resizers kept, adaptors only shrink
+            a little) or "autotl" (in place, started near 0.55).
+        every: optimiser steps from one update of the alphas to the next.
+        limit: largest side in pixels behind the last adaptor, which bounds memory; null is none.
+    """
+
+    placement: Literal["in-place", "standard", "autosc", "autotl"] = "in-place"
+    every: int = 20
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        _require("shape_adaptor.every", self.every, self.every >= 1, "a whole number, 1 or more")
+        _require("shape_adaptor.limit", self.limit, self.limit is None or self.limit >= 1, "null, or 1 or more")
+
+
+@dataclass(frozen=True)
+class DiffStrideConfig:
+    """Options of the method "diffstride" (Riad et al., ICLR 2022).
+
+    Attributes:
+        smoothness: width R of the mask's slopes in frequencies.
+        symmetric: treat positive and negative frequencies of the rows alike, other than the published window.
+    """
+
+    smoothness: float = 4.0
+    symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        _require("diffstride.smoothness", self.smoothness, self.smoothness > 0, "a number above 0")
+
+
+@dataclass(frozen=True)
+class RandomConfig:
+    """Options of the method "random": sizes drawn at random, equal in GMACs to what they are compared with.
+
+    Attributes:
+        spread: strides are drawn between 1 / spread and spread times the designed ones, uniformly in the logarithm.
+    """
+
+    spread: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require("random.spread", self.spread, self.spread > 1, "a number above 1")
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """Options of the method "refine" (Richter and Pal).
+
+    Attributes:
+        way: "less-downsampling" (edit strides) or "shorter-wider" (remove unproductive blocks, widen the others).
+    """
+
+    way: Literal["less-downsampling", "shorter-wider"] = "less-downsampling"
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One training run.
 
@@ -118,7 +180,12 @@ class RunConfig:
         seed: initial weights, order of the data and augmentation follow from it, alike for every method.
         model: the network.
         data: the images.
-        dynopool: options of the method "dynopool".
+        grid_point: what tells the run from others of its method and seed in a comparison with a grid.
+        conversion: how the methods that resize convert the network.
+        shape_adaptor: options of the method "shape-adaptor".
+        diffstride: options of the method "diffstride".
+        random: options of the method "random".
+        refine: options of the method "refine".
         epochs: passes over the training images.
         batch_size: images a step, over all processes.
         lr: learning rate of the weights (SGD with Nesterov momentum).
@@ -128,6 +195,11 @@ class RunConfig:
         alpha_momentum: momentum of the alphas.
         alpha_until: part of the run in which alphas are learned: their schedule ends there, sizes stay from then on.
         gmacs_weight: weight of the GMACs term in the loss, per GMAC (Eq. 8).
+        gmacs_budget: GMACs that learned (or random) sizes are to cost, within 2 %; null leaves them free. While sizes
+            are learned, `budget_weight` pulls them there; when `alpha_until` is reached, which must be below 1, they
+            are set to the nearest sizes of that cost.
+        budget_weight: weight of the pull, per (natural logarithm of GMACs over budget)^2 / 2; its gradient is that of
+            a GMACs term whose weight grows with the distance from the budget.
         label_smoothing: label smoothing of the cross entropy.
         scheduler: "cosine" (to zero over the run), "multistep" (a tenth at 1/2 and 3/4 of the run) or "constant".
         warmup_epochs: epochs over which the learning rates rise linearly from zero; may be fractional.
@@ -145,7 +217,12 @@ class RunConfig:
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    dynopool: DynopoolConfig = field(default_factory=DynopoolConfig)
+    grid_point: str = ""
+    conversion: ConversionConfig = field(default_factory=ConversionConfig)
+    shape_adaptor: ShapeAdaptorConfig = field(default_factory=ShapeAdaptorConfig)
+    diffstride: DiffStrideConfig = field(default_factory=DiffStrideConfig)
+    random: RandomConfig = field(default_factory=RandomConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
     epochs: int = 16
     batch_size: int = 64
     lr: float = 0.1
@@ -155,6 +232,8 @@ class RunConfig:
     alpha_momentum: float = 0.0
     alpha_until: float = 1.0
     gmacs_weight: float = 0.0
+    gmacs_budget: float | None = None
+    budget_weight: float = 0.1
     label_smoothing: float = 0.0
     scheduler: Literal["cosine", "multistep", "constant"] = "cosine"
     warmup_epochs: float = 0.0
@@ -171,13 +250,19 @@ class RunConfig:
         _require("seed", self.seed, self.seed >= 0, "a whole number, 0 or more")
         _require("epochs", self.epochs, self.epochs >= 1, "a whole number, 1 or more")
         _require("batch_size", self.batch_size, self.batch_size >= 1, "a whole number, 1 or more")
-        for key in ("lr", "alpha_lr", "weight_decay", "gmacs_weight", "warmup_epochs"):
+        for key in ("lr", "alpha_lr", "weight_decay", "gmacs_weight", "budget_weight", "warmup_epochs"):
             value = getattr(self, key)
             _require(key, value, 0 <= value < math.inf, "a finite number, 0 or more")
         for key in ("momentum", "alpha_momentum", "label_smoothing"):
             value = getattr(self, key)
             _require(key, value, 0 <= value < 1, "a number from 0 to below 1")
         _require("alpha_until", self.alpha_until, 0 < self.alpha_until <= 1, "a number above 0, up to 1")
+        budget = self.gmacs_budget
+        _require("gmacs_budget", budget, budget is None or 0 < budget < math.inf, "null, or a finite number above 0")
+        _require(
+            "alpha_until", self.alpha_until, budget is None or self.alpha_until < 1,
+            "a number below 1 where gmacs_budget is set, so that the network trains on at its final sizes",
+        )  # fmt: skip
         _require("threads", self.threads, self.threads is None or self.threads >= 1, "null, or 1 or more")
         _require("checkpoint_every", self.checkpoint_every, self.checkpoint_every >= 0, "a whole number, 0 or more")
 
@@ -188,17 +273,46 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class GridPoint:
+    """One point of a comparison's grid: a method, and the values of the keys in which it departs from the others.
+
+    Attributes:
+        method: the method.
+        values: {key: value}, keys with dots for sections.
+        varied: the keys among them that have several values, so that they tell the method's points apart.
+    """
+
+    method: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    varied: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The varied keys and values in words, e.g. 'gmacs_budget=0.001'; empty if there is only one point."""
+        return " ".join(f"{key}={self.values[key]}" for key in self.varied)
+
+    def name(self, seed: int) -> str:
+        """The name of the run and of its folder."""
+        parts = [self.method, *(f"{key}={self.values[key]}" for key in self.varied), f"seed{seed}"]
+        return re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
+
+
+@dataclass(frozen=True)
 class ComparisonConfig(RunConfig):
     """A comparison: the keys of a run, trained for every method and seed.
 
     Attributes:
         methods: the methods compared.
         seeds: the seeds each method is trained with.
+        grid: {method: {key: value or list of values}}: what a method sets otherwise than the others; a list trains it
+            once for each of its values, several lists for each combination. Keys of sections have dots, such as
+            data.resolution.
         workers: runs trained at the same time; null is one a CPU core, or one where there is a GPU.
     """
 
     methods: tuple[str, ...] = ("human", "dynopool")
     seeds: tuple[int, ...] = (0, 1, 2)
+    grid: dict[str, dict[str, Any]] = field(default_factory=dict)
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -211,12 +325,23 @@ class ComparisonConfig(RunConfig):
             "distinct whole numbers, 0 or more",
         )  # fmt: skip
         _require("workers", self.workers, self.workers is None or self.workers >= 1, "null, or 1 or more")
+        for method, keys in self.grid.items():
+            _require("grid", method, method in self.methods, f"the methods compared: {', '.join(self.methods)}")
+            for key, value in keys.items():
+                _require(f"grid.{method}.{key}", value, value != [], "a value, or a list of one or more")
 
-    def run(self, method: str, seed: int) -> RunConfig:
-        """The configuration of one run of the comparison; its folder is <comparison>/<method>-seed<seed>."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(RunConfig)}
-        name = f"{method}-seed{seed}"
-        return RunConfig(**values | {"name": name, "method": method, "seed": seed, "out": str(self.folder / name)})
+    def points(self) -> list[GridPoint]:
+        """The points of the grid, method by method."""
+        points = []
+        for method in self.methods:
+            keys = self.grid.get(method, {})
+            lists = {key: value if isinstance(value, list) else [value] for key, value in keys.items()}
+            varied = tuple(key for key, values in lists.items() if len(values) > 1)
+            points += [
+                GridPoint(method, dict(zip(lists, combination, strict=True)), varied)
+                for combination in itertools.product(*lists.values())
+            ]
+        return points
 
 
 COMPARISON_KEYS = frozenset(f.name for f in dataclasses.fields(ComparisonConfig)) - {
@@ -225,10 +350,19 @@ COMPARISON_KEYS = frozenset(f.name for f in dataclasses.fields(ComparisonConfig)
 
 # Keys that may differ when a run is continued: they say where and how it runs, not what is computed.
 MOVABLE_KEYS = frozenset(
-    {"name", "out", "device", "checkpoint_every", "data.root", "data.download", "data.cache", "threads", "input_size"}
+    {
+        "name",
+        "grid_point",
+        "out",
+        "device",
+        "checkpoint_every",
+        "data.root",
+        "data.download",
+        "data.cache",
+        "threads",
+        "input_size",
+    }
 )
-
-C = TypeVar("C", bound=RunConfig)
 
 
 def _require(key: str, value: Any, allowed: bool, what: str) -> None:
@@ -282,166 +416,3 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def _sections(kind: type) -> dict[str, type | None]:
-    """{key: dataclass of the section, or None for a plain key}."""
-    hints = get_type_hints(kind)
-    return {
-        f.name: hints[f.name] if dataclasses.is_dataclass(hints[f.name]) else None for f in dataclasses.fields(kind)
-    }
-
-
-def _known_keys(kind: type, prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for key, section in _sections(kind).items():
-        keys += [prefix + key] if section is None else _known_keys(section, f"{prefix}{key}.")
-    return keys
-
-
-def _check_keys(values: Any, kind: type, where: Path, prefix: str = "") -> None:
-    if not isinstance(values, dict):
-        name = f"{prefix[:-1]} is {values!r}; allowed: " if prefix else "the file holds no configuration: it must be "
-        raise ConfigError(f"{where}: {name}a mapping of keys to values")
-    sections = _sections(kind)
-    for key, value in values.items():
-        full = f"{prefix}{key}"
-        if key not in sections:
-            known = [prefix + k for k in sections] + [k for k in _known_keys(kind, prefix) if k not in sections]
-            raise ConfigError(f"{where}: unknown key {full!r}{nearest(full, known)}")
-        section = sections[key]
-        if section is not None:
-            _check_keys(value, section, where, f"{full}.")
-        elif value is None and type(None) not in get_args(get_type_hints(kind)[key]):
-            raise ConfigError(f"{where}: {full} is null; allowed: {_allowed(get_type_hints(kind)[key])}")
-
-
-def _allowed(hint: Any) -> str:
-    """A type in words."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, args))
-    if origin in (Union, UnionType):
-        return "null or " + " or ".join(_allowed(a) for a in args if a is not type(None))
-    if origin is tuple:
-        count = "" if args[-1] is Ellipsis else f"{len(args)} "
-        return f"a list of {count}{_allowed(args[0]).removeprefix('a ')}s"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    return words.get(hint, "a mapping of keys to values")
-
-
-def _plain(message: str, kind: type) -> str:
-    """A message of the parser as 'KEY is VALUE; allowed: TYPE', where it is about a value."""
-    found = re.search(r'Parser key "([\w.]+)":.*(?:Got value|Given value): (.*?)$', message, re.DOTALL)
-    if not found:
-        return " ".join(message.split())
-    hint: Any = kind
-    for part in found[1].split("."):
-        hint = get_type_hints(hint).get(part) if dataclasses.is_dataclass(hint) else None
-    return f"{found[1]} is {found[2].strip()!r}; allowed: {_allowed(hint)}"
-
-
-def _check_options(overrides: Sequence[str], kind: type) -> None:
-    known = [*_known_keys(kind), "resume", "overwrite", "help", "config", "print_config"]
-    for word in overrides:
-        if word == "--":
-            break
-        if not word.startswith("--"):
-            continue
-        key = word[2:].split("=", 1)[0]
-        if key not in known and key not in _sections(kind) and not key.startswith("model.options."):
-            raise ConfigError(
-                f"unknown option {word.split('=', 1)[0]!r}{nearest('--' + key, ['--' + k for k in known])}"
-            )
-
-
-class _UniqueLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, where YAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Raises `ConfigError` naming the file when it is missing or no YAML."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            return yaml.load(file, _UniqueLoader)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such configuration file") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path} is a folder, not a configuration file") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
-    """The option parser of a command that takes a configuration of the given kind."""
-    parser = jsonargparse.ArgumentParser(
-        prog=f"dynpool {command}",
-        usage=f"dynpool {command} CONFIG [--resume | --overwrite] [--KEY VALUE ...]",
-        description="Reads CONFIG, a YAML file of the keys below, then the options.",
-        exit_on_error=False,
-        allow_abbrev=False,
-        default_env=False,
-    )
-    parser.add_argument("--config", action="config", help="the YAML file, same as CONFIG")
-    parser.add_argument(
-        "--resume", action="store_true", help="continue after the last checkpoint; starts if there is none"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="discard the run in the folder and start again")
-    parser.add_class_arguments(kind)
-    return parser
-
-
-def load_config(
-    kind: type[C], path: Path | None, overrides: Sequence[str] = (), *, command: str = "train"
-) -> tuple[C, dict[str, bool]]:
-    """A checked configuration: defaults, then the YAML file, then the overrides.
-
-    Args:
-        kind: `RunConfig` or `ComparisonConfig`.
-        path: YAML file, or None for the defaults.
-        overrides: command line options, e.g. ["--epochs", "3", "--data.variant", "tile", "--resume"].
-        command: the command named in the help.
-
-    Returns:
-        The configuration, and {"resume": ..., "overwrite": ...}.
-
-    Raises:
-        ConfigError: for a missing or malformed file, an unknown key (naming the nearest known one), or a value of the
-            wrong type or out of range (naming key, value and what is allowed).
-    """
-    values: dict[str, Any] = {}
-    if path is not None:
-        values = read_yaml(path)
-        _check_keys(values, ComparisonConfig, path)  # a run reads a comparison's file too
-        if kind is RunConfig:
-            values = {k: v for k, v in values.items() if k not in COMPARISON_KEYS}
-    _check_options(overrides, kind)
-    parser = make_parser(kind, command)
-    where = f"{path}: " if path is not None else ""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            base = parser.parse_object(values)
-            parsed = parser.parse_args(list(overrides), namespace=base)
-            flags = {key: bool(parsed.pop(key)) for key in ("resume", "overwrite")}
-            parsed.pop("config", None)
-            config = parser.instantiate(parsed)
-            result = kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
-    except ConfigError as error:
-        raise ConfigError(f"{where}{error}") from None
-    except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(f"{where}{_plain(str(error), kind)}") from None
-    if flags["resume"] and flags["overwrite"]:
-        raise ConfigError("--resume and --overwrite exclude each other")
-    return result, flags

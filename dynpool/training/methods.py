@@ -75,7 +75,7 @@ def human(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int])
 @register("dynopool")
 def dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
     """Every resizer learned with DynOPool, at the price of `gmacs_weight` per GMAC (Jang et al., CVPR 2022, Eq. 8)."""
-    options = config.dynopool
+    options = config.conversion
     converted = dynpool.convert(
         model, input_size, order=options.order, preserve=options.preserve, max_gmacs=options.max_gmacs
     )

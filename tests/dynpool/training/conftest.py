@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dynpool.training.config import RunConfig, load_config
+from dynpool.training.config import RunConfig
+from dynpool.training.config_file import load_config
 
 TINY = """\
 name: tiny

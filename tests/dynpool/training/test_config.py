@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dynpool.training.config import ComparisonConfig, RunConfig, changed_keys, fingerprint, load_config, to_dict
+from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig, changed_keys, fingerprint, to_dict
+from dynpool.training.config_file import load_config, options_for, run_config
 from dynpool.training.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
@@ -45,12 +46,68 @@ def test_a_run_reads_a_comparison_and_leaves_its_keys_aside(read):
 
 def test_runs_of_a_comparison_differ_in_method_seed_name_and_folder_only(read):
     comparison, _ = read("out: here\nalpha_lr: 0.5\nepochs: 7", kind=ComparisonConfig)
-    run = comparison.run("human", 3)
+    run = run_config(comparison, GridPoint("human"), 3)
     assert type(run) is RunConfig
     assert (run.name, run.method, run.seed, run.folder) == ("human-seed3", "human", 3, Path("here/human-seed3"))
     expected = {f.name: getattr(comparison, f.name) for f in dataclasses.fields(RunConfig)}
     same = expected.keys() - {"name", "method", "seed", "out"}
     assert {k: getattr(run, k) for k in same} == {k: expected[k] for k in same}
+
+
+GRID = """
+out: here
+methods: [human, dynopool]
+model: {options: {widths: [4, 8]}}
+grid:
+  human: {data.resolution: [16, 24], lr: 0.05}
+  dynopool: {gmacs_weight: [0, 0.5], alpha_lr: [0.1, 0.2], model.options.pool: 3}
+"""
+
+
+def test_a_grid_trains_each_combination_of_its_lists(read):
+    comparison, _ = read(GRID, kind=ComparisonConfig)
+    runs = [run_config(comparison, point, 1) for point in comparison.points()]
+    assert [run.name for run in runs] == [
+        "human-data.resolution=16-seed1",
+        "human-data.resolution=24-seed1",
+        "dynopool-gmacs_weight=0-alpha_lr=0.1-seed1",
+        "dynopool-gmacs_weight=0-alpha_lr=0.2-seed1",
+        "dynopool-gmacs_weight=0.5-alpha_lr=0.1-seed1",
+        "dynopool-gmacs_weight=0.5-alpha_lr=0.2-seed1",
+    ]
+    assert [run.data.resolution for run in runs] == [16, 24] + [32] * 4
+    assert [run.lr for run in runs] == [0.05] * 2 + [0.1] * 4
+    assert [(run.gmacs_weight, run.alpha_lr) for run in runs[2:]] == [(0, 0.1), (0, 0.2), (0.5, 0.1), (0.5, 0.2)]
+    assert [run.grid_point for run in runs[1:3]] == ["data.resolution=24", "gmacs_weight=0 alpha_lr=0.1"]
+    assert runs[0].model.options == {"widths": [4, 8]}
+    assert runs[2].model.options == {"widths": [4, 8], "pool": 3}
+    assert len({run.folder for run in runs}) == 6
+
+
+def test_a_run_of_the_grid_is_the_same_from_the_command_line(read, tmp_path):
+    comparison, _ = read(GRID, kind=ComparisonConfig)
+    for point in comparison.points():
+        run = run_config(comparison, point, 1)
+        again, _ = load_config(RunConfig, tmp_path / "c.yaml", options_for(run, point))
+        assert again == run
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ("{dynopol: {lr: 1}}", "grid is 'dynopol'; allowed: the methods compared: human, dynopool"),
+        ("{human: {rl: 1}}", "grid.human: unknown key 'rl'; did you mean 'lr'"),
+        ("{human: {seed: 1}}", "grid.human: unknown key 'seed'"),
+        ("{human: {lr: [0.1, much]}}", "grid.human: lr is 'much'; allowed: a number"),
+        ("{human: {lr: []}}", "grid.human.lr is []; allowed: a value, or a list of one or more"),
+        ("{human: {gmacs_budget: 1}}", "grid.human: alpha_until is 1.0; allowed: a number below 1"),
+        ("{human: 3}", "allowed: a mapping"),
+    ],
+)
+def test_a_wrong_grid_is_refused_before_anything_runs(read, grid, message):
+    with pytest.raises(ConfigError) as error:
+        read(f"grid: {grid}", kind=ComparisonConfig)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(

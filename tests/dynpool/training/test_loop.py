@@ -17,7 +17,8 @@ import yaml
 import dynpool
 from analysis.tracker import IMinTracker
 from dynpool.training import checkpoint as checkpoints
-from dynpool.training.config import RunConfig, load_config
+from dynpool.training.config import RunConfig
+from dynpool.training.config_file import load_config
 from dynpool.training.data import load_data
 from dynpool.training.errors import (
     ConfigError,
@@ -139,7 +140,8 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed(straight, tmp_path):
         "        reporter.advance = lambda n: (print('in epoch 3', flush=True), time.sleep(60))\n"
         "    return original(self, epoch, reporter)\n"
         "loop._Run._pass = slow\n"
-        "from dynpool.training.config import RunConfig, load_config\n"
+        "from dynpool.training.config import RunConfig\n"
+        "from dynpool.training.config_file import load_config\n"
         "loop.train(load_config(RunConfig, None, sys.argv[1:])[0])\n"
     )
     process = subprocess.Popen(
@@ -321,7 +323,8 @@ def test_any_alpha_learning_rate_stays_finite_and_in_bounds(tmp_path, alpha_lr, 
 
 def test_bf16_and_channels_last(tmp_path):
     script = (
-        "import sys\nfrom dynpool.training.config import RunConfig, load_config\n"
+        "import sys\nfrom dynpool.training.config import RunConfig\n"
+        "from dynpool.training.config_file import load_config\n"
         "from dynpool.training.loop import train\nprint(train(load_config(RunConfig, None, sys.argv[1:])[0])['epochs'])"
     )
     options = ["--precision=bf16", "--channels_last=true", "--epochs=1", "--out", str(tmp_path)]

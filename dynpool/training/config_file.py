@@ -1,0 +1,226 @@
+"""Reading a configuration: a YAML file first, then the command line; every key and value is checked.
+
+One file format serves runs and comparisons: a run reads a comparison's file and leaves its own keys aside.
+"""
+
+import dataclasses
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import jsonargparse
+import yaml
+
+from dynpool.training.config import COMPARISON_KEYS, ComparisonConfig, GridPoint, RunConfig, nearest, to_dict
+from dynpool.training.errors import ConfigError
+
+__all__ = ["load_config", "make_parser", "options_for", "read_yaml", "run_config"]
+
+C = TypeVar("C", bound=RunConfig)
+
+# Keys of a run that a comparison sets for each of its runs itself.
+SET_BY_COMPARISON = frozenset({"name", "method", "seed", "out", "grid_point", "input_size"})
+
+
+def _sections(kind: type) -> dict[str, type | None]:
+    """{key: dataclass of the section, or None for a plain key}."""
+    hints = get_type_hints(kind)
+    return {
+        f.name: hints[f.name] if dataclasses.is_dataclass(hints[f.name]) else None for f in dataclasses.fields(kind)
+    }
+
+
+def _known_keys(kind: type, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key, section in _sections(kind).items():
+        keys += [prefix + key] if section is None else _known_keys(section, f"{prefix}{key}.")
+    return keys
+
+
+def _check_keys(values: Any, kind: type, where: Path, prefix: str = "") -> None:
+    if not isinstance(values, dict):
+        name = f"{prefix[:-1]} is {values!r}; allowed: " if prefix else "the file holds no configuration: it must be "
+        raise ConfigError(f"{where}: {name}a mapping of keys to values")
+    sections = _sections(kind)
+    for key, value in values.items():
+        full = f"{prefix}{key}"
+        if key not in sections:
+            known = [prefix + k for k in sections] + [k for k in _known_keys(kind, prefix) if k not in sections]
+            raise ConfigError(f"{where}: unknown key {full!r}{nearest(full, known)}")
+        section = sections[key]
+        if section is not None:
+            _check_keys(value, section, where, f"{full}.")
+        elif value is None and type(None) not in get_args(get_type_hints(kind)[key]):
+            raise ConfigError(f"{where}: {full} is null; allowed: {_allowed(get_type_hints(kind)[key])}")
+
+
+def _allowed(hint: Any) -> str:
+    """A type in words."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, args))
+    if origin in (Union, UnionType):
+        return "null or " + " or ".join(_allowed(a) for a in args if a is not type(None))
+    if origin is tuple:
+        count = "" if args[-1] is Ellipsis else f"{len(args)} "
+        return f"a list of {count}{_allowed(args[0]).removeprefix('a ')}s"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return words.get(hint, "a mapping of keys to values")
+
+
+def _plain(message: str, kind: type) -> str:
+    """A message of the parser as 'KEY is VALUE; allowed: TYPE', where it is about a value."""
+    found = re.search(r'Parser key "([\w.]+)":.*(?:Got value|Given value): (.*?)$', message, re.DOTALL)
+    if not found:
+        return " ".join(message.split())
+    hint: Any = kind
+    for part in found[1].split("."):
+        hint = get_type_hints(hint).get(part) if dataclasses.is_dataclass(hint) else None
+    return f"{found[1]} is {found[2].strip()!r}; allowed: {_allowed(hint)}"
+
+
+def _check_options(overrides: Sequence[str], kind: type) -> None:
+    known = [*_known_keys(kind), "resume", "overwrite", "help", "config", "print_config"]
+    for word in overrides:
+        if word == "--":
+            break
+        if not word.startswith("--"):
+            continue
+        key = word[2:].split("=", 1)[0]
+        if key not in known and key not in _sections(kind) and not key.startswith("model.options."):
+            raise ConfigError(
+                f"unknown option {word.split('=', 1)[0]!r}{nearest('--' + key, ['--' + k for k in known])}"
+            )
+
+
+class _UniqueLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice, where YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file. Raises `ConfigError` naming the file when it is missing or no YAML."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return yaml.load(file, _UniqueLoader)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such configuration file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder, not a configuration file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
+    """The option parser of a command that takes a configuration of the given kind."""
+    parser = jsonargparse.ArgumentParser(
+        prog=f"dynpool {command}",
+        usage=f"dynpool {command} CONFIG [--resume | --overwrite] [--KEY VALUE ...]",
+        description="Reads CONFIG, a YAML file of the keys below, then the options.",
+        exit_on_error=False,
+        allow_abbrev=False,
+        default_env=False,
+    )
+    parser.add_argument("--config", action="config", help="the YAML file, same as CONFIG")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue after the last checkpoint; starts if there is none"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="discard the run in the folder and start again")
+    parser.add_class_arguments(kind)
+    return parser
+
+
+def load_config(
+    kind: type[C], path: Path | None, overrides: Sequence[str] = (), *, command: str = "train"
+) -> tuple[C, dict[str, bool]]:
+    """A checked configuration: defaults, then the YAML file, then the overrides.
+
+    Args:
+        kind: `RunConfig` or `ComparisonConfig`.
+        path: YAML file, or None for the defaults.
+        overrides: command line options, e.g. ["--epochs", "3", "--data.variant", "tile", "--resume"].
+        command: the command named in the help.
+
+    Returns:
+        The configuration, and {"resume": ..., "overwrite": ...}.
+
+    Raises:
+        ConfigError: for a missing or malformed file, an unknown key (naming the nearest known one), or a value of the
+            wrong type or out of range (naming key, value and what is allowed); in a comparison's grid too.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = read_yaml(path)
+        _check_keys(values, ComparisonConfig, path)  # a run reads a comparison's file too
+        if kind is RunConfig:
+            values = {k: v for k, v in values.items() if k not in COMPARISON_KEYS}
+    _check_options(overrides, kind)
+    where = f"{path}: " if path is not None else ""
+    result, flags = _parsed(kind, values, overrides, where, command)
+    if flags["resume"] and flags["overwrite"]:
+        raise ConfigError("--resume and --overwrite exclude each other")
+    if isinstance(result, ComparisonConfig):
+        for point in result.points():
+            run_config(result, point, result.seeds[0])
+    return result, flags
+
+
+def _parsed(
+    kind: type[C], values: dict[str, Any], overrides: Sequence[str], where: str, command: str
+) -> tuple[C, dict[str, bool]]:
+    parser = make_parser(kind, command)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            base = parser.parse_object(values)
+            parsed = parser.parse_args(list(overrides), namespace=base)
+            flags = {key: bool(parsed.pop(key)) for key in ("resume", "overwrite")}
+            parsed.pop("config", None)
+            config = parser.instantiate(parsed)
+            return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)}), flags
+    except ConfigError as error:
+        raise ConfigError(f"{where}{error}") from None
+    except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
+        raise ConfigError(f"{where}{_plain(str(error), kind)}") from None
+
+
+def run_config(comparison: ComparisonConfig, point: GridPoint, seed: int) -> RunConfig:
+    """The configuration of one run of a comparison; its folder is <comparison>/<point>-seed<seed>.
+
+    Raises:
+        ConfigError: the grid has an unknown key, or one that a comparison sets itself, or a value that is not allowed.
+    """
+    values = {k: v for k, v in to_dict(comparison).items() if k not in COMPARISON_KEYS}
+    where = f"grid.{point.method}: "
+    for key, value in point.values.items():
+        own = [k for k in _known_keys(RunConfig) if k not in SET_BY_COMPARISON]
+        if key not in own and not key.startswith("model.options."):
+            raise ConfigError(f"{where}unknown key {key!r}{nearest(key, own)}")
+        *sections, last = key.split(".")
+        section = values
+        for name in sections:
+            section = section[name]
+        section[last] = value
+    name = point.name(seed)
+    own_values = {"name": name, "method": point.method, "seed": seed, "out": str(comparison.folder / name)}
+    return _parsed(RunConfig, values | own_values | {"grid_point": point.label}, (), where, "train")[0]
+
+
+def options_for(run: RunConfig, point: GridPoint) -> list[str]:
+    """The options of `dynpool train` that make the run of a comparison's file the one of that point."""
+    own = {"method": run.method, "seed": run.seed, "name": run.name, "out": run.out, "grid_point": run.grid_point}
+    return [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in (own | dict(point.values)).items()]
