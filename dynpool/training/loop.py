@@ -24,6 +24,7 @@ from dynpool.training.config import RunConfig, fingerprint, to_dict
 from dynpool.training.data import Dataset, Images, generator_for, load_data
 from dynpool.training.errors import ConfigError, DivergedError, RunFolderError, writing
 from dynpool.training.files import locked, make_folder
+from dynpool.training.memory import PeakMemory
 from dynpool.training.methods import Prepared, prepare
 from dynpool.training.models import build_model
 from dynpool.training.progress import Reporter, Silent
@@ -121,6 +122,7 @@ def _train(
             return finished
         restored = folder.open(config, resume=resume, overwrite=overwrite)
         folder.write_config(config)
+        folder.write_method(prepared.summary)
     accelerator.wait_for_everyone()
     if not main and resume and checkpoints.last_path(folder.path).exists():
         restored = checkpoints.load(checkpoints.last_path(folder.path))
@@ -181,6 +183,7 @@ class _Run:
     ) -> None:
         self.config, self.folder, self.accelerator, self.prepared = config, folder, accelerator, prepared
         self.model = prepared.model
+        self.memory = PeakMemory(accelerator.device)
         self.steps = _steps(len(dataset.train), config.batch_size, accelerator.num_processes)
         self.tracker = None
         if accelerator.is_main_process:
@@ -230,8 +233,10 @@ class _Run:
             "alpha_lr": named.get("alphas"),
         }
         return row | self._sizes(epoch) | {
+            "parameters": sum(p.numel() for p in self.model.parameters()),
             "seconds": time.perf_counter() - begin,
             "images_per_second": images_per_second,
+            "peak_memory": self.memory.peak(),
         }  # fmt: skip
 
     def _sizes(self, epoch: int) -> dict[str, Any]:
@@ -259,8 +264,11 @@ class _Run:
             self.optimizer.zero_grad()
             accelerator.backward(task if penalty is None else task + penalty)
             rates = [g["lr"] for g in self.base.param_groups]
+            step = self.scheduler.last_epoch + 1
+            if step % self.prepared.alphas_every:
+                self._leave_alphas()
             self.optimizer.step()
-            self.prepared.after_step()
+            self.prepared.after_step(step, self.steps * config.epochs)
             self.scheduler.step()
             totals.add(task, penalty, (logits.argmax(1) == labels).sum(), len(labels))
             reporter.advance(len(labels) * accelerator.num_processes)
@@ -271,6 +279,13 @@ class _Run:
                 f"lower lr ({config.lr}) or alpha_lr ({config.alpha_lr})"
             )
         return means, rates
+
+    def _leave_alphas(self) -> None:
+        """Without a gradient the optimiser passes them over, their momentum too."""
+        for group in self.base.param_groups:
+            if group.get("name") == "alphas":
+                for alpha in group["params"]:
+                    alpha.grad = None
 
     @torch.no_grad()
     def _test(self, images: Images) -> tuple[float, float, float]:
@@ -320,6 +335,7 @@ class _Run:
             "test_accuracy": float(rows[-1]["test_accuracy"]),
             "best_test_accuracy": max(float(row["test_accuracy"]) for row in rows),
             "gmacs": float(rows[-1]["gmacs"]),
+            "parameters": int(rows[-1]["parameters"]),
             "seconds": sum(float(row["seconds"]) for row in rows),
             "fingerprint": fingerprint(to_dict(self.config)),
         }

@@ -5,20 +5,27 @@ loss has besides the task, and what is done after each optimiser step. The train
 that further methods join by `register`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 import dynpool
+from dynpool.resizer import LearnedResizer2d, host_alphas, set_alpha
+from dynpool.training.budget import TOLERANCE, Budget, settle
 from dynpool.training.config import RunConfig, nearest
+from dynpool.training.data import generator_for
 from dynpool.training.errors import ConfigError
 
 __all__ = ["METHODS", "Method", "Prepared", "prepare", "register"]
 
+AfterStep = Callable[[int, int], None]
 
-def _nothing() -> None:
+
+def _nothing(step: int, steps: int) -> None:
     """After a step of a network without learned resolutions there is nothing to do."""
 
 
@@ -30,14 +37,16 @@ class Prepared:
         model: the network.
         groups: optimiser groups; one of learned strides is named "alphas".
         penalty: weighted term added to the task loss, or None.
-        after_step: called after every optimiser step.
-        summary: what the method did, for the log.
+        after_step: called after every optimiser step with its number, from 1 on, and the number of steps of the run.
+        alphas_every: optimiser steps from one update of the group "alphas" to the next.
+        summary: what the method did, in words: the run's method.txt.
     """
 
     model: nn.Module
     groups: list[dict[str, Any]]
     penalty: Callable[[], Tensor] | None = None
-    after_step: Callable[[], None] = _nothing
+    after_step: AfterStep = _nothing
+    alphas_every: int = 1
     summary: str = ""
 
 
@@ -66,35 +75,106 @@ def register(name: str) -> Callable[[Method], Method]:
     return add
 
 
+# --- sizes that stay as they are ------------------------------------------------------------------------------------
+
+
+def _weights(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
+    """Optimiser groups of a network whose sizes stay."""
+    for module in model.modules():
+        if isinstance(module, LearnedResizer2d) and module.alpha is not None:
+            module.alpha.requires_grad_(False)
+    groups = dynpool.parameter_groups(model, lr=config.lr, weight_decay=config.weight_decay)
+    return [group for group in groups if group["name"] != "alphas"]
+
+
 @register("human")
 def human(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
     """The network as it was designed."""
-    return Prepared(model, dynpool.parameter_groups(model, lr=config.lr, weight_decay=config.weight_decay))
+    return Prepared(model, _weights(model, config))
+
+
+@register("fixed")
+def fixed(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """DynOPool's operator at the designed sizes, nothing learned: tells the operator's effect from the learning's."""
+    converted = _converted(model, config, input_size, dynpool.DynOPool2d)
+    return Prepared(converted, _weights(converted, config), summary=str(dynpool.conversion_report(converted)))
+
+
+@register("random")
+def random(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """DynOPool's operator at random sizes that cost `gmacs_budget`, or else what the designed ones cost in its place.
+
+    The null hypothesis of a method that learns sizes. Drawn from the run's seed.
+    """
+    converted = _converted(model, config, input_size, dynpool.DynOPool2d)
+    cost = dynpool.count_macs(converted, input_size).gmacs if config.gmacs_budget is None else config.gmacs_budget
+    generator = generator_for(config.seed, "sizes")
+    reach = math.log(config.random.spread)
+    budget = Budget(converted, input_size, cost)
+    pools = budget.tree.pools
+    for pool, value in zip(pools, host_alphas(pools), strict=True):
+        h, w = (torch.rand(2, generator=generator, dtype=torch.float64) * 2 - 1).mul(reach).exp().tolist()
+        set_alpha(pool, pool.project((value[0] * h, value[1] * w), value, None))
+    excess = settle(budget)
+    return Prepared(converted, _weights(converted, config), summary=_cost_reached(cost, excess))
+
+
+# --- learned sizes --------------------------------------------------------------------------------------------------
+
+
+def _converted(
+    model: nn.Module, config: RunConfig, input_size: tuple[int, int, int], pool: Callable[..., LearnedResizer2d]
+) -> nn.Module:
+    options = config.conversion
+    return dynpool.convert(
+        model,
+        input_size,
+        pool=pool,
+        order=options.order,
+        preserve=options.preserve,
+        max_gmacs=options.max_gmacs,
+    )
+
+
+def _learned(
+    model: nn.Module, config: RunConfig, input_size: tuple[int, int, int], *, summary: str, alphas_every: int = 1
+) -> Prepared:
+    """A network with learned sizes: its optimiser groups, the price of GMACs or the pull to a budget, the bounds."""
+    groups = dynpool.parameter_groups(model, lr=config.lr, alpha_lr=config.alpha_lr, weight_decay=config.weight_decay)
+    for group in groups:
+        if group["name"] == "alphas":
+            group |= {"momentum": config.alpha_momentum, "nesterov": config.alpha_momentum > 0}
+    terms: list[Callable[[], Tensor]] = []
+    budget = None
+    if config.gmacs_weight:
+        gmacs = dynpool.GMACsLoss(model, input_size)
+        terms.append(lambda: config.gmacs_weight * gmacs())
+    if config.gmacs_budget is not None:
+        budget = Budget(model, input_size, config.gmacs_budget)
+        pull = budget.pull
+        terms.append(lambda: config.budget_weight * pull())
+
+    def after_step(step: int, steps: int) -> None:
+        dynpool.constrain(model)
+        if budget is not None and step == math.ceil(config.alpha_until * steps):  # the last update of the alphas
+            settle(budget)
+
+    penalty = (lambda: torch.stack([term() for term in terms]).sum()) if terms else None
+    return Prepared(model, groups, penalty, after_step, alphas_every, summary)
 
 
 @register("dynopool")
 def dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
-    """Every resizer learned with DynOPool, at the price of `gmacs_weight` per GMAC (Jang et al., CVPR 2022, Eq. 8)."""
-    options = config.conversion
-    converted = dynpool.convert(
-        model, input_size, order=options.order, preserve=options.preserve, max_gmacs=options.max_gmacs
-    )
-    groups = dynpool.parameter_groups(
-        converted, lr=config.lr, alpha_lr=config.alpha_lr, weight_decay=config.weight_decay
-    )
-    for group in groups:
-        if group["name"] == "alphas":
-            group |= {"momentum": config.alpha_momentum, "nesterov": config.alpha_momentum > 0}
-    penalty = None
-    if config.gmacs_weight:
-        gmacs = dynpool.GMACsLoss(converted, input_size)
+    """Every resizer learned with DynOPool (Jang et al., CVPR 2022), at the price of `gmacs_weight` per GMAC (Eq. 8)."""
+    converted = _converted(model, config, input_size, dynpool.DynOPool2d)
+    return _learned(converted, config, input_size, summary=str(dynpool.conversion_report(converted)))
 
-        def penalty() -> Tensor:
-            return config.gmacs_weight * gmacs()
 
-    return Prepared(
-        converted, groups, penalty, lambda: dynpool.constrain(converted), str(dynpool.conversion_report(converted))
-    )
+def _cost_reached(gmacs: float, excess: float) -> str:
+    """In words, by how much sizes miss the cost they were to have."""
+    missed = math.expm1(excess)
+    verdict = "within" if abs(missed) <= TOLERANCE else "NOT within"
+    return f"sizes cost {missed:+.1%} of {gmacs:.6g} GMACs, {verdict} {TOLERANCE:.0%}"
 
 
 def prepare(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:

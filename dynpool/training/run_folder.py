@@ -1,6 +1,7 @@
 """A run's folder: its configuration, environment, one row an epoch, checkpoints, and the file that says it is finished.
 
-config.yaml  environment.json  metrics.csv  i_min.jsonl  checkpoints/last.pt [checkpoints/epoch-0004.pt ...]  done.json
+config.yaml  environment.json  method.txt  metrics.csv  i_min.jsonl  checkpoints/last.pt [checkpoints/epoch-0004.pt ...]
+done.json
 """
 
 import csv
@@ -32,10 +33,11 @@ __all__ = ["COLUMNS", "RunFolder"]
 
 COLUMNS = (
     "epoch", "train_loss", "task_loss", "gmacs_loss", "train_accuracy", "test_loss", "test_accuracy", "gmacs", "sizes",
-    "alphas", "i_min_h", "i_min_w", "i_max_h", "i_max_w", "unproductive", "lr", "alpha_lr", "seconds",
-    "images_per_second",
+    "alphas", "i_min_h", "i_min_w", "i_max_h", "i_max_w", "unproductive", "lr", "alpha_lr", "parameters",
+    "seconds", "images_per_second", "peak_memory",
 )  # fmt: skip
-"""Columns of metrics.csv. Accuracies are fractions; train_loss = task_loss + gmacs_loss; an absent figure is empty."""
+"""Columns of metrics.csv. Accuracies are fractions; train_loss = task_loss + gmacs_loss, gmacs_loss being whatever the
+method adds; peak_memory is in bytes, the highest so far; an absent figure is empty."""
 
 
 class RunFolder:
@@ -49,6 +51,7 @@ class RunFolder:
         self.path = path
         self.config = path / "config.yaml"
         self.environment = path / "environment.json"
+        self.method = path / "method.txt"
         self.metrics = path / "metrics.csv"
         self.i_min = path / "i_min.jsonl"
         self.done = path / "done.json"
@@ -119,7 +122,8 @@ class RunFolder:
 
     def _discard(self) -> None:
         """Remove a run's files, and nothing else that may lie in the folder."""
-        own = [self.done, *self._checkpoints(), self.metrics, self.i_min, self.environment, self.config]
+        files = [self.metrics, self.i_min, self.method, self.environment, self.config]
+        own = [self.done, *self._checkpoints(), *files]
         for file in own:
             with writing(file):
                 file.unlink(missing_ok=True)
@@ -156,6 +160,11 @@ class RunFolder:
     def write_config(self, config: RunConfig) -> None:
         """Write config.yaml, which `dynpool train` reads back."""
         write_text(self.config, yaml.safe_dump(to_dict(config), sort_keys=False))
+
+    def write_method(self, summary: str) -> None:
+        """Write method.txt: what the method did to the network, in words; nothing if it says nothing."""
+        if summary:
+            write_text(self.method, summary + "\n")
 
     def write_environment(self, device: torch.device, processes: int, resumed_after: int | None) -> None:
         """Write what the run runs on; a resumed run adds to what is there."""

@@ -1,10 +1,13 @@
 """A method gives a network ready to train; unknown ones and networks they cannot use are refused."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 import dynpool
+from dynpool.training.budget import TOLERANCE
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import METHODS, Prepared, prepare, register
 from dynpool.training.models import narrow_vgg
@@ -58,8 +61,50 @@ def test_after_a_step_alphas_are_in_bounds(model, tiny):
     alpha = next(iter(dynpool.resolutions(prepared.model).values())).alpha
     with torch.no_grad():
         alpha.fill_(float("nan"))
-    prepared.after_step()
+    prepared.after_step(1, 10)
     assert alpha.tolist() == [2.0, 2.0]
+
+
+def test_fixed_has_the_operator_but_learns_no_size(model, tiny):
+    prepared = prepare(model, tiny("--method", "fixed"), SIZE)
+    assert [g["name"] for g in prepared.groups] == ["weights"]
+    alphas = [r.alpha for r in dynpool.resolutions(prepared.model).values()]
+    assert len(alphas) == 2
+    weights = {id(p) for p in prepared.groups[0]["params"]}
+    assert not any(id(a) in weights or a.requires_grad for a in alphas)
+    assert prepared.penalty is None
+    x = torch.randn(2, *SIZE)
+    torch.testing.assert_close(prepared.model.eval()(x), model.eval()(x))
+
+
+def test_random_sizes_cost_what_the_designed_ones_do_and_differ_by_seed(model, tiny):
+    designed = dynpool.count_macs(model, SIZE).total
+    found = []
+    for seed in range(6):
+        prepared = prepare(model, tiny("--method", "random", "--seed", str(seed)), SIZE)
+        assert abs(dynpool.count_macs(prepared.model, SIZE).total / designed - 1) <= TOLERANCE
+        assert [g["name"] for g in prepared.groups] == ["weights"]
+        found.append(tuple(r.size for r in dynpool.resolutions(prepared.model).values()))
+    assert len(set(found)) >= 5
+    again = prepare(model, tiny("--method", "random", "--seed", "0"), SIZE).model
+    assert tuple(r.size for r in dynpool.resolutions(again).values()) == found[0]
+
+
+def test_a_budget_pulls_and_is_met_when_the_alphas_come_to_rest(model, tiny):
+    designed = dynpool.count_macs(model, SIZE).gmacs
+    for factor in (0.7, 1.6):
+        options = ("--gmacs_budget", str(factor * designed), "--alpha_until", "0.5", "--budget_weight", "2")
+        prepared = prepare(model, tiny(*options), SIZE)
+        assert prepared.penalty is not None
+        penalty = prepared.penalty()
+        assert penalty.item() == pytest.approx(math.log(factor) ** 2, rel=1e-5)  # 2 * ln(1 / factor)^2 / 2
+        penalty.backward()
+        gradients = [r.alpha.grad for r in dynpool.resolutions(prepared.model).values()]
+        assert all(torch.all((g > 0) == (factor > 1)) for g in gradients if g is not None)
+        for step in range(1, 11):
+            prepared.after_step(step, 10)
+            cost = dynpool.count_macs(prepared.model, SIZE).gmacs
+            assert (abs(cost / (factor * designed) - 1) <= TOLERANCE) == (step >= 5)
 
 
 def test_unknown_method_names_the_known_ones(model, tiny):

@@ -1,0 +1,138 @@
+"""Learned or random sizes of a given cost: a pull towards a budget of GMACs, and the nearest sizes that meet it."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dynpool.macs import GMACsLoss, macs_at
+from dynpool.resizer import as_pair, host_alphas, set_alpha
+from dynpool.resolution import ResolutionTree, resolution_tree
+
+__all__ = ["TOLERANCE", "Budget", "scale_strides", "settle"]
+
+TOLERANCE = 0.02
+"""By what part of a budget the final GMACs may miss it."""
+
+GOAL = 0.005  # the search for sizes ends this near to the budget
+MOST_TRIED = 2000  # and after so many sizes in any case
+
+Pair = tuple[float, float]
+Values = list[Pair]
+
+
+class Budget:
+    """The GMACs of a converted network against a budget.
+
+    Args:
+        model: a converted network.
+        input_size: (C, H, W) in pixels at which GMACs are counted.
+        gmacs: the budget.
+
+    Raises:
+        ValueError: if `model` is not converted.
+    """
+
+    def __init__(self, model: nn.Module, input_size: tuple[int, int, int], gmacs: float) -> None:
+        tree = resolution_tree(model)
+        if tree is None:
+            raise ValueError(f"a budget of GMACs needs a converted model, got a {type(model).__name__}")
+        self.tree: ResolutionTree = tree
+        self.loss = GMACsLoss(model, input_size)
+        self.gmacs = gmacs
+
+    def pull(self) -> Tensor:
+        """ln(GMACs / budget)^2 / 2: zero on the budget, differentiable as `dynpool.GMACsLoss` is.
+
+        Its gradient is that of the GMACs loss times ln(GMACs / budget) / GMACs: a weight that grows with the distance
+        from the budget, positive above it and negative below.
+        """
+        return 0.5 * torch.log(self.loss() / self.gmacs) ** 2
+
+    def excess(self, values: Sequence[Pair] | None = None) -> float:
+        """ln(GMACs / budget) at the rounded sizes that the alphas, or the given values of them, lead to."""
+        hw = self.loss.input_size[1:]
+        sizes = self.loss.graph.axis_sizes(self.tree.sizer(hw, values))
+        return math.log(macs_at(self.loss.graph, sizes) / (1e9 * self.gmacs))
+
+
+def settle(budget: Budget) -> float:
+    """Set a network's alphas to the nearest sizes that cost the budget; gives ln(GMACs / budget) as it is then.
+
+    All strides are scaled alike to come near to the budget. Sizes are whole pixels, so that this alone can miss it by
+    more than `TOLERANCE`: single sides of maps are then changed by a pixel. Deterministic. The result is within
+    `TOLERANCE` unless maps are so few and small that no combination is.
+    """
+    values = host_alphas(budget.tree.pools)
+    if abs(budget.excess(values)) > GOAL:
+        values = _pixel_by_pixel(budget, scale_strides(budget, values))
+        for pool, alpha in zip(budget.tree.pools, values, strict=True):
+            set_alpha(pool, alpha)
+        budget.tree.constrain(trust=math.inf)  # what was set is where the next step starts from
+    return budget.excess()
+
+
+def scale_strides(budget: Budget, values: Sequence[Pair]) -> Values:
+    """The values after all strides were multiplied by the one factor that comes nearest to the budget, in bounds."""
+    low, high = -8.0, 8.0  # logarithms of the factor; cost falls as strides grow
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if budget.excess(_scaled(budget, values, middle)) > 0 else (low, middle)
+    both = [_scaled(budget, values, low), _scaled(budget, values, high)]
+    return min(both, key=lambda v: abs(budget.excess(v)))
+
+
+def _scaled(budget: Budget, values: Sequence[Pair], logarithm: float) -> Values:
+    factor = math.exp(logarithm)
+    scaled = []
+    for pool, value in zip(budget.tree.pools, values, strict=True):
+        h, w = pool.strides(value)
+        wanted = pool.values_for((h * factor, w * factor), (1, 1))
+        scaled.append(_as_stored(pool.project(wanted, value, None)))
+    return scaled
+
+
+def _pixel_by_pixel(budget: Budget, values: Values) -> Values:
+    """Best-first search: of all values seen, the neighbours of those nearest to the budget are looked at next."""
+    order = itertools.count()  # where two are equally near, the one found first
+    best = (abs(budget.excess(values)), next(order), values)
+    heap, seen = [best], {tuple(values)}
+    while heap and best[0] > GOAL and len(seen) < MOST_TRIED:
+        for near in _neighbours(budget, heapq.heappop(heap)[2]):
+            if tuple(near) not in seen:
+                seen.add(tuple(near))
+                found = (abs(budget.excess(near)), next(order), near)
+                heapq.heappush(heap, found)
+                best = min(best, found)
+    return best[2]
+
+
+def _neighbours(budget: Budget, values: Values) -> Iterator[Values]:
+    """All values with one side of one map a pixel longer or shorter, where the resizer allows it."""
+    tree = budget.tree
+    sizes = tree.sizes_at(budget.loss.input_size[1:], values)
+    learned = [(node, size) for node, size in zip(tree.nodes, sizes, strict=True) if node.pool is not None]
+    for index, (node, size) in enumerate(learned):
+        if node.pool is None or node.parent is None:
+            continue
+        for axis in (0, 1):
+            for step in (-1, 1):
+                wanted = (size[0] + step * (axis == 0), size[1] + step * (axis == 1))
+                if min(wanted) < 2:
+                    continue
+                try:
+                    value = node.pool.values_for(sizes[node.parent], wanted)
+                except ValueError:
+                    continue
+                if value == node.pool.project(value, values[index], None):
+                    yield [*values[:index], _as_stored(value), *values[index + 1 :]]
+
+
+def _as_stored(value: Pair) -> Pair:
+    """The float32 numbers that a parameter would hold: a size can depend on the difference."""
+    return as_pair(value, f"alpha={value!r} is not finite")

@@ -1,0 +1,41 @@
+"""The most memory that a training run has held at a time."""
+
+import re
+from pathlib import Path
+
+import torch
+
+__all__ = ["PeakMemory"]
+
+STATUS = Path("/proc/self/status")
+CLEAR = Path("/proc/self/clear_refs")
+
+
+class PeakMemory:
+    """Bytes allocated at most since construction: of the GPU by PyTorch, else of main memory by the process.
+
+    On a CPU it is the growth of the process's resident memory, so that libraries loaded before do not count. Known on
+    Linux only; elsewhere `peak` gives None.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.start = 0
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif CLEAR.exists():
+            CLEAR.write_text("5")  # resets the high-water mark, proc(5)
+            self.start = _kilobytes("VmRSS")
+
+    def peak(self) -> int | None:
+        """Bytes, or None where it is not known."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return 1024 * (_kilobytes("VmHWM") - self.start) if CLEAR.exists() else None
+
+
+def _kilobytes(field: str) -> int:
+    found = re.search(rf"^{field}:\s*(\d+) kB$", STATUS.read_text(), re.MULTILINE)
+    if found is None:
+        raise OSError(f"{STATUS} has no field {field}")
+    return int(found[1])
