@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from .comparison import Comparison, MethodRow, RunRow, Spread, compare_runs, gmacs_digits, number, show_size
+from .comparison import Comparison, compare_runs
+from .comparison_rows import MethodRow, RunRow, gmacs_digits
 from .plots import method_colors, to_png
+from .spread import Spread, number, show_size
 
 __all__ = ["Comparison", "compare_runs", "write_report"]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.comparison import Spread, compare_runs
+from analysis.comparison import compare_runs
+from analysis.spread import Spread
 
 GOLDEN = Path(__file__).parent / "golden"
 WriteRun = Callable[..., Path]

@@ -1,0 +1,127 @@
+"""One run, and all runs of one method, as rows of figures."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .runs import Run
+from .spread import Spread
+
+__all__ = ["MethodRow", "RunRow", "gmacs_digits"]
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """One run at its last finished epoch. Accuracies are fractions, sizes and I_min (height, width) in pixels."""
+
+    folder: str
+    name: str
+    method: str
+    seed: int
+    epochs: int
+    epochs_planned: int
+    finished: bool
+    accuracy: float
+    best_accuracy: float
+    best_epoch: int
+    gmacs: float
+    sizes: Mapping[str, tuple[int, int]]
+    alphas: Mapping[str, Pair]
+    i_min: Pair
+    i_max: Pair | None
+    unproductive: int | None
+    seconds_per_epoch: float | None
+
+    @classmethod
+    def of(cls, run: Run) -> RunRow:
+        """The row of a run."""
+        accuracies = [(row.test_accuracy, row.epoch) for row in run.trained if row.test_accuracy is not None]
+        best, best_epoch = max(accuracies, key=lambda pair: (pair[0], -pair[1]))
+        seconds = Spread.of(row.seconds for row in run.trained)
+        return cls(
+            folder=str(run.folder),
+            name=run.name,
+            method=run.method,
+            seed=run.seed,
+            epochs=run.last.epoch,
+            epochs_planned=run.epochs_planned,
+            finished=run.finished,
+            accuracy=accuracies[-1][0],
+            best_accuracy=best,
+            best_epoch=best_epoch,
+            gmacs=run.last.gmacs,
+            sizes=run.last.sizes,
+            alphas=run.last.alphas,
+            i_min=run.last.i_min,
+            i_max=run.last.i_max,
+            unproductive=run.last.unproductive,
+            seconds_per_epoch=None if seconds is None else seconds.mean,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodRow:
+    """All runs of one method: mean and sample standard deviation over its seeds, at each run's last finished epoch.
+
+    `sizes` is the mean size of each resolution, None where the runs do not have the same resolutions.
+    """
+
+    method: str
+    seeds: tuple[int, ...]
+    unfinished: int
+    accuracy: Spread
+    best_accuracy: Spread
+    gmacs: Spread
+    i_min_h: Spread
+    i_min_w: Spread
+    unproductive: Spread | None
+    seconds_per_epoch: Spread | None
+    sizes: Mapping[str, Pair] | None
+
+    @classmethod
+    def of(cls, method: str, rows: Sequence[RunRow]) -> MethodRow:
+        """The row of one method from the rows of its runs, of which there is at least one."""
+        return cls(
+            method=method,
+            seeds=tuple(row.seed for row in rows),
+            unfinished=sum(not row.finished for row in rows),
+            accuracy=_spread(row.accuracy for row in rows),
+            best_accuracy=_spread(row.best_accuracy for row in rows),
+            gmacs=_spread(row.gmacs for row in rows),
+            i_min_h=_spread(row.i_min[0] for row in rows),
+            i_min_w=_spread(row.i_min[1] for row in rows),
+            unproductive=Spread.of(row.unproductive for row in rows),
+            seconds_per_epoch=Spread.of(row.seconds_per_epoch for row in rows),
+            sizes=_mean_sizes(rows),
+        )
+
+
+def gmacs_digits(methods: Sequence[MethodRow]) -> int:
+    """How many digits after the point give GMACs four significant ones, for the smallest of `methods`."""
+    means = [row.gmacs.mean for row in methods if math.isfinite(row.gmacs.mean) and row.gmacs.mean > 0]
+    return 3 if not means else max(0, min(9, 3 - math.floor(math.log10(min(means)))))
+
+
+def _spread(values: Iterable[float]) -> Spread:
+    spread = Spread.of(values)
+    if spread is None:
+        raise ValueError("a method has no runs")
+    return spread
+
+
+def _mean_sizes(rows: Sequence[RunRow]) -> dict[str, Pair] | None:
+    names = list(rows[0].sizes)
+    if any(list(row.sizes) != names for row in rows):
+        return None
+    return {
+        name: (
+            statistics.fmean(row.sizes[name][0] for row in rows),
+            statistics.fmean(row.sizes[name][1] for row in rows),
+        )
+        for name in names
+    }

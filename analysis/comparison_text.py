@@ -1,0 +1,122 @@
+"""A comparison as text: the printed tables and the CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .comparison_rows import gmacs_digits
+from .spread import Spread, number, show_size
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
+
+__all__ = ["summary", "tables"]
+
+Pair = tuple[float, float]
+
+
+def tables(comparison: Comparison) -> str:
+    digits = gmacs_digits(comparison.methods)
+    methods = [["method", "runs", "accuracy %", "best %", "GMACs", "I_min h", "I_min w", "unproductive", "s/epoch"]]
+    for row in comparison.methods:
+        methods.append(
+            [
+                row.method,
+                str(row.accuracy.n),
+                row.accuracy.show(1, 100),
+                row.best_accuracy.show(1, 100),
+                row.gmacs.show(digits),
+                row.i_min_h.show(),
+                row.i_min_w.show(),
+                "-" if row.unproductive is None else row.unproductive.show(),
+                "-" if row.seconds_per_epoch is None else row.seconds_per_epoch.show(),
+            ]
+        )
+    runs = [["method", "seed", "epochs", "accuracy %", "best % (epoch)", "GMACs", "I_min", "unproductive", "sizes"]]
+    for run in comparison.rows:
+        runs.append(
+            [
+                run.method,
+                str(run.seed),
+                f"{run.epochs}/{run.epochs_planned}" + ("" if run.finished else " unfinished"),
+                number(100 * run.accuracy),
+                f"{number(100 * run.best_accuracy)} ({run.best_epoch})",
+                number(run.gmacs, digits),
+                show_size(run.i_min, 1),
+                "-" if run.unproductive is None else str(run.unproductive),
+                " ".join(show_size(size) for size in run.sizes.values()),
+            ]
+        )
+    parts = [
+        comparison.headline,
+        "",
+        *_columns(methods, left={0}),
+        "",
+        *_columns(runs, left={0, 8}),
+        "",
+        "accuracy: test accuracy of the final epoch; ±: standard deviation over runs; I_min and sizes: height x width",
+    ]
+    parts += [f"note: {note}" for note in comparison.notes]
+    return "\n".join(parts)
+
+
+def _columns(table: Sequence[Sequence[str]], left: set[int]) -> list[str]:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = []
+    for row in table:
+        cells = [
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+FIGURES = ("accuracy", "best_accuracy", "gmacs", "i_min_h", "i_min_w", "unproductive", "seconds_per_epoch")
+
+
+def summary(comparison: Comparison) -> str:
+    head = ["kind", "method", "seed", "runs", "epochs", "epochs_planned", "finished"]
+    columns = [*head, *(name for figure in FIGURES for name in (figure, f"{figure}_std")), "sizes", "folder"]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in comparison.methods:
+        cells: dict[str, object] = {"kind": "method", "method": row.method, "runs": row.accuracy.n}
+        cells["finished"] = str(row.unfinished == 0).lower()
+        for figure in FIGURES:
+            spread: Spread | None = getattr(row, figure)
+            cells[figure] = _cell(None if spread is None else spread.mean)
+            cells[f"{figure}_std"] = _cell(None if spread is None else spread.std)
+        cells["sizes"] = "" if row.sizes is None else _json(row.sizes)
+        writer.writerow(cells)
+    for run in comparison.rows:
+        values = (run.accuracy, run.best_accuracy, run.gmacs, *run.i_min, run.unproductive, run.seconds_per_epoch)
+        writer.writerow(
+            {
+                "kind": "run",
+                "method": run.method,
+                "seed": run.seed,
+                "runs": 1,
+                "epochs": run.epochs,
+                "epochs_planned": run.epochs_planned,
+                "finished": str(run.finished).lower(),
+                **{figure: _cell(value) for figure, value in zip(FIGURES, values, strict=True)},
+                "sizes": _json(run.sizes),
+                "folder": Path(run.folder).name,
+            }
+        )
+    return buffer.getvalue()
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _json(sizes: Mapping[str, Pair]) -> str:
+    return json.dumps({name: [round(height, 3), round(width, 3)] for name, (height, width) in sizes.items()})
