@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from .comparison_rows import MethodRow, RunRow
 from .comparison_text import summary, tables
-from .findings import headline, notes
+from .findings import findings, headline, notes
 from .plots import draw
 from .runs import Run, find_runs, read_run
 
@@ -29,6 +29,7 @@ class Comparison:
     rows: tuple[RunRow, ...]
     methods: tuple[MethodRow, ...]
     headline: str
+    findings: tuple[str, ...]
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -38,6 +39,7 @@ class Comparison:
         """The comparison as dictionaries, lists, strings and numbers (an infinite figure is float('inf'))."""
         return {
             "headline": self.headline,
+            "findings": list(self.findings),
             "notes": list(self.notes),
             "methods": [asdict(row) for row in self.methods],
             "runs": [asdict(row) for row in self.rows],
@@ -61,14 +63,15 @@ def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
     """
     runs = [read_run(folder) for folder in find_runs(run_folders)]
     # The human-designed network comes first: it is what the others are compared with.
-    runs.sort(key=lambda run: (run.method != "human", run.method, run.seed, str(run.folder)))
+    runs.sort(key=lambda run: (run.method != "human", run.method, run.grid_point, run.seed, str(run.folder)))
     rows = [RunRow.of(run) for run in runs]
-    names = list(dict.fromkeys(row.method for row in rows))
-    methods = [MethodRow.of(name, [row for row in rows if row.method == name]) for name in names]
+    groups = list(dict.fromkeys(row.group for row in rows))
+    methods = [MethodRow.of([row for row in rows if row.group == group]) for group in groups]
     return Comparison(
         runs=tuple(runs),
         rows=tuple(rows),
         methods=tuple(methods),
         headline=headline(methods, rows),
+        findings=tuple(findings(methods, rows)),
         notes=tuple(notes(runs, methods)),
     )

@@ -17,12 +17,18 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """One run at its last finished epoch. Accuracies are fractions, sizes and I_min (height, width) in pixels."""
+    """One run at its last finished epoch.
+
+    Accuracies are fractions, sizes, I_min and I_res (height, width) in pixels, peak_memory bytes. `group` is what the
+    run shares with those of other seeds: the method, and its point of the grid if it has several.
+    """
 
     folder: str
     name: str
     method: str
+    group: str
     seed: int
+    i_res: tuple[int, int]
     epochs: int
     epochs_planned: int
     finished: bool
@@ -35,7 +41,9 @@ class RunRow:
     i_min: Pair
     i_max: Pair | None
     unproductive: int | None
+    parameters: int | None
     seconds_per_epoch: float | None
+    peak_memory: int | None
 
     @classmethod
     def of(cls, run: Run) -> RunRow:
@@ -47,6 +55,8 @@ class RunRow:
             folder=str(run.folder),
             name=run.name,
             method=run.method,
+            group=run.group,
+            i_res=run.input_size[1:],
             seed=run.seed,
             epochs=run.last.epoch,
             epochs_planned=run.epochs_planned,
@@ -60,18 +70,23 @@ class RunRow:
             i_min=run.last.i_min,
             i_max=run.last.i_max,
             unproductive=run.last.unproductive,
+            parameters=run.last.parameters,
             seconds_per_epoch=None if seconds is None else seconds.mean,
+            peak_memory=run.last.peak_memory,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodRow:
-    """All runs of one method: mean and sample standard deviation over its seeds, at each run's last finished epoch.
+    """All runs of one group: mean and sample standard deviation over its seeds, at each run's last finished epoch.
 
-    `sizes` is the mean size of each resolution, None where the runs do not have the same resolutions.
+    A group is a method, or one point of the grid of a method that is trained at several. `i_res` is the input
+    resolution as (height, width), None where the runs differ in it; `sizes` is the mean size of each resolution,
+    None where the runs do not have the same resolutions.
     """
 
     method: str
+    group: str
     seeds: tuple[int, ...]
     unfinished: int
     accuracy: Spread
@@ -79,15 +94,19 @@ class MethodRow:
     gmacs: Spread
     i_min_h: Spread
     i_min_w: Spread
+    i_res: tuple[int, int] | None
     unproductive: Spread | None
+    parameters: Spread | None
     seconds_per_epoch: Spread | None
+    peak_memory: Spread | None
     sizes: Mapping[str, Pair] | None
 
     @classmethod
-    def of(cls, method: str, rows: Sequence[RunRow]) -> MethodRow:
-        """The row of one method from the rows of its runs, of which there is at least one."""
+    def of(cls, rows: Sequence[RunRow]) -> MethodRow:
+        """The row of one group from the rows of its runs, of which there is at least one."""
         return cls(
-            method=method,
+            method=rows[0].method,
+            group=rows[0].group,
             seeds=tuple(row.seed for row in rows),
             unfinished=sum(not row.finished for row in rows),
             accuracy=_spread(row.accuracy for row in rows),
@@ -95,8 +114,11 @@ class MethodRow:
             gmacs=_spread(row.gmacs for row in rows),
             i_min_h=_spread(row.i_min[0] for row in rows),
             i_min_w=_spread(row.i_min[1] for row in rows),
+            i_res=rows[0].i_res if len({row.i_res for row in rows}) == 1 else None,
             unproductive=Spread.of(row.unproductive for row in rows),
+            parameters=Spread.of(row.parameters for row in rows),
             seconds_per_epoch=Spread.of(row.seconds_per_epoch for row in rows),
+            peak_memory=Spread.of(row.peak_memory for row in rows),
             sizes=_mean_sizes(rows),
         )
 

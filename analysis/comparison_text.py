@@ -22,26 +22,30 @@ Pair = tuple[float, float]
 
 def tables(comparison: Comparison) -> str:
     digits = gmacs_digits(comparison.methods)
-    methods = [["method", "runs", "accuracy %", "best %", "GMACs", "I_min h", "I_min w", "unproductive", "s/epoch"]]
+    head = "method|runs|accuracy %|best %|GMACs|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
+    methods = [head.split("|")]
     for row in comparison.methods:
         methods.append(
             [
-                row.method,
+                row.group,
                 str(row.accuracy.n),
                 row.accuracy.show(1, 100),
                 row.best_accuracy.show(1, 100),
                 row.gmacs.show(digits),
+                "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
                 row.i_min_h.show(),
                 row.i_min_w.show(),
+                "-" if row.i_res is None else show_size(row.i_res),
                 "-" if row.unproductive is None else row.unproductive.show(),
                 "-" if row.seconds_per_epoch is None else row.seconds_per_epoch.show(),
+                "-" if row.peak_memory is None else row.peak_memory.show(0, 1e-6),
             ]
         )
     runs = [["method", "seed", "epochs", "accuracy %", "best % (epoch)", "GMACs", "I_min", "unproductive", "sizes"]]
     for run in comparison.rows:
         runs.append(
             [
-                run.method,
+                run.group,
                 str(run.seed),
                 f"{run.epochs}/{run.epochs_planned}" + ("" if run.finished else " unfinished"),
                 number(100 * run.accuracy),
@@ -54,6 +58,7 @@ def tables(comparison: Comparison) -> str:
         )
     parts = [
         comparison.headline,
+        *(f"- {finding}" for finding in comparison.findings),
         "",
         *_columns(methods, left={0}),
         "",
@@ -77,17 +82,21 @@ def _columns(table: Sequence[Sequence[str]], left: set[int]) -> list[str]:
     return lines
 
 
-FIGURES = ("accuracy", "best_accuracy", "gmacs", "i_min_h", "i_min_w", "unproductive", "seconds_per_epoch")
+FIGURES = (
+    "accuracy", "best_accuracy", "gmacs", "i_min_h", "i_min_w", "unproductive", "parameters", "seconds_per_epoch",
+    "peak_memory",
+)  # fmt: skip
 
 
 def summary(comparison: Comparison) -> str:
-    head = ["kind", "method", "seed", "runs", "epochs", "epochs_planned", "finished"]
+    head = ["kind", "method", "grid_point", "seed", "runs", "epochs", "epochs_planned", "finished"]
     columns = [*head, *(name for figure in FIGURES for name in (figure, f"{figure}_std")), "sizes", "folder"]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for row in comparison.methods:
         cells: dict[str, object] = {"kind": "method", "method": row.method, "runs": row.accuracy.n}
+        cells["grid_point"] = row.group.removeprefix(row.method).strip()
         cells["finished"] = str(row.unfinished == 0).lower()
         for figure in FIGURES:
             spread: Spread | None = getattr(row, figure)
@@ -96,11 +105,15 @@ def summary(comparison: Comparison) -> str:
         cells["sizes"] = "" if row.sizes is None else _json(row.sizes)
         writer.writerow(cells)
     for run in comparison.rows:
-        values = (run.accuracy, run.best_accuracy, run.gmacs, *run.i_min, run.unproductive, run.seconds_per_epoch)
+        values = (
+            run.accuracy, run.best_accuracy, run.gmacs, *run.i_min, run.unproductive, run.parameters,
+            run.seconds_per_epoch, run.peak_memory,
+        )  # fmt: skip
         writer.writerow(
             {
                 "kind": "run",
                 "method": run.method,
+                "grid_point": run.group.removeprefix(run.method).strip(),
                 "seed": run.seed,
                 "runs": 1,
                 "epochs": run.epochs,

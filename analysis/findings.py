@@ -1,15 +1,26 @@
-"""What the figures of compared runs say, in words: who is ahead, at what cost, and whether it may be chance."""
+"""What the figures of compared runs say, in words: who is ahead, at what cost, and whether it may be chance.
+
+Runs of one seed share their initial weights, data order and augmentation, so that differences between methods are taken
+seed by seed, and their mean is tested with Student's t for paired samples; as several methods are compared with one, p
+values are corrected by Holm's method.
+"""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import scipy.stats
 
 from .comparison_rows import MethodRow, RunRow, gmacs_digits
 from .runs import Run
-from .spread import number, percent, plural
+from .spread import number, pareto_front, percent, plural
 
-__all__ = ["headline", "notes"]
+__all__ = ["Difference", "difference", "findings", "headline", "holm", "notes"]
+
+LEVEL = 0.05
 
 # The keys of config.yaml in which compared runs may differ: what is compared, and where and how it ran.
 MAY_DIFFER = frozenset(
@@ -26,28 +37,128 @@ def headline(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> str:
     start = f"Preliminary, {unfinished} of {plural(len(rows), 'run')} unfinished: " if unfinished else ""
     if len(ranked) == 1:
         return (
-            f"{start}{first.method} reaches {percent(first.accuracy)} final test accuracy"
+            f"{start}{first.group} reaches {percent(first.accuracy)} final test accuracy"
             f" ({plural(first.accuracy.n, 'run')}) at {first.gmacs.mean:.{digits}f} GMACs;"
             " there is no other method to compare it with."
         )
     second = ranked[1]
     gap = 100 * (first.accuracy.mean - second.accuracy.mean)
-    other = f"{second.method}" if len(ranked) == 2 else f"the next best, {second.method},"
+    other = f"{second.group}" if len(ranked) == 2 else f"the next best, {second.group},"
     figures = f"{percent(first.accuracy)} against {percent(second.accuracy)}"
     if first.accuracy.n == second.accuracy.n:
         figures += f", {plural(first.accuracy.n, 'run')} each"
     else:
         figures += f", {plural(first.accuracy.n, 'run')} against {second.accuracy.n}"
     if gap < 0.05:
-        lead = f"{first.method} and {second.method} are level in final test accuracy ({figures})"
+        lead = f"{first.group} and {second.group} are level in final test accuracy ({figures})"
     else:
-        lead = f"{first.method} is ahead of {other} by {gap:.1f} points of final test accuracy ({figures})"
+        lead = f"{first.group} is ahead of {other} by {gap:.1f} points of final test accuracy ({figures})"
     return f"{start}{lead}; {_verdict(first, second, gap)}. {_cost(first, second, digits)}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much a group's final test accuracy differs from another's, seed by seed.
+
+    Attributes:
+        group: the one.
+        than: the other.
+        mean: mean difference as a fraction.
+        low, high: 95 % confidence interval of the mean; None with fewer than two seeds in common, or no spread at all.
+        p: two-sided p value of the mean being zero; None likewise.
+        n: seeds in common.
+    """
+
+    group: str
+    than: str
+    mean: float
+    low: float | None
+    high: float | None
+    p: float | None
+    n: int
+
+
+def difference(rows: Sequence[RunRow], group: str, than: str) -> Difference | None:
+    """The paired difference over the seeds that both groups have once; None if there is no such seed."""
+    one, other = _by_seed(rows, group), _by_seed(rows, than)
+    seeds = sorted(one.keys() & other.keys())
+    if not seeds:
+        return None
+    differences = [one[seed] - other[seed] for seed in seeds]
+    mean = statistics.fmean(differences)
+    if len(seeds) < 2 or max(differences) - min(differences) < 1e-9:  # equal but for rounding
+        return Difference(group, than, mean, None, None, None, len(seeds))
+    test = scipy.stats.ttest_1samp(differences, 0.0)
+    interval = test.confidence_interval(0.95)
+    return Difference(group, than, mean, float(interval.low), float(interval.high), float(test.pvalue), len(seeds))
+
+
+def _by_seed(rows: Sequence[RunRow], group: str) -> dict[int, float]:
+    mine = [row for row in rows if row.group == group]
+    seeds = [row.seed for row in mine]
+    return {row.seed: row.accuracy for row in mine if seeds.count(row.seed) == 1}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of p values for their number, in the order given."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        corrected[index] = highest
+    return corrected
+
+
+def findings(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> list[str]:
+    """What the figures show, and what they do not, sentence by sentence; the first group is what others are held to."""
+    if len(methods) < 2:
+        return []
+    base = methods[0].group
+    found = [difference(rows, row.group, base) for row in methods[1:]]
+    known = [d.p for d in found if d is not None and d.p is not None]
+    corrected = iter(holm(known))
+    told = []
+    significant = []
+    for row, d in zip(methods[1:], found, strict=True):
+        ratio = row.gmacs.mean / methods[0].gmacs.mean if methods[0].gmacs.mean > 0 else math.nan
+        cost = f"at {number(ratio, 2)} times its GMACs" if math.isfinite(ratio) else "at GMACs that cannot be compared"
+        if d is None:
+            told.append(f"{row.group} and {base} have no seed in common, so they are not compared seed by seed.")
+            continue
+        gap = f"{row.group} {_signed(100 * d.mean)} points against {base} {cost}"
+        if d.p is None or d.low is None or d.high is None:
+            why = "one seed" if d.n < 2 else "every seed gives the same difference"
+            told.append(f"{gap}: {why}, so nothing can be said about chance.")
+            continue
+        p = next(corrected)
+        if p < LEVEL:
+            significant.append(row.group)
+        told.append(
+            f"{gap} (95 % interval {_signed(100 * d.low)} to {_signed(100 * d.high)}, {d.n} seeds, p = {p:.2g})."
+        )
+    if known:
+        count = plural(len(known), "comparison")
+        who = f"that holds for {', '.join(significant)}" if significant else "that holds for none of them"
+        told.append(
+            f"A difference counts as more than chance where p, corrected for {count} (Holm), is below {LEVEL:g}: {who}."
+        )
+    best = pareto_front([(row.gmacs.mean, row.accuracy.mean) for row in methods])
+    told.append(f"On the Pareto front of mean accuracy against GMACs: {', '.join(methods[i].group for i in best)}.")
+    told.append(
+        "Not shown: other networks, data, budgets or learning rates than these; and where settings were chosen by"
+        " looking at these test images, the figures flatter."
+    )
+    return told
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "\u2212")
 
 
 def _verdict(first: MethodRow, second: MethodRow, gap: float) -> str:
     if first.accuracy.std is None or second.accuracy.std is None:
-        few = [row.method for row in (first, second) if row.accuracy.std is None]
+        few = [row.group for row in (first, second) if row.accuracy.std is None]
         return f"with a single run of {' and of '.join(few)} the spread is unknown, so this may be chance"
     spread = 100 * math.hypot(first.accuracy.std, second.accuracy.std)
     if gap > spread:
@@ -63,7 +174,7 @@ def _cost(first: MethodRow, second: MethodRow, digits: int) -> str:
     ratio = mine / theirs
     if f"{ratio:.2f}" == "1.00":
         return f"Both need the same GMACs ({figures})."
-    return f"{first.method} needs {ratio:.2f} times the GMACs of {second.method} ({figures})."
+    return f"{first.group} needs {ratio:.2f} times the GMACs of {second.group} ({figures})."
 
 
 def notes(runs: Sequence[Run], methods: Sequence[MethodRow]) -> list[str]:
@@ -76,11 +187,11 @@ def notes(runs: Sequence[Run], methods: Sequence[MethodRow]) -> list[str]:
     settings = [_flat(run.config) for run in runs]
     for key in dict.fromkeys(key for setting in settings for key in setting):
         values = dict.fromkeys(str(setting.get(key)) for setting in settings)
-        if len(values) > 1 and key not in MAY_DIFFER:
+        if len(values) > 1 and key not in MAY_DIFFER and not any(f"{key}=" in run.grid_point for run in runs):
             notes.append(f"the runs differ in {key} ({' / '.join(values)}): not like with like")
     for row in methods:
         twice = sorted({seed for seed in row.seeds if row.seeds.count(seed) > 1})
-        notes += [f"{row.method} has several runs with seed {seed}: each counts as a run" for seed in twice]
+        notes += [f"{row.group} has several runs with seed {seed}: each counts as a run" for seed in twice]
     if len({tuple(sorted(row.seeds)) for row in methods}) > 1:
         notes.append("the methods were not run with the same seeds")
     return notes

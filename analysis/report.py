@@ -99,7 +99,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _title(comparison: Comparison) -> str:
-    methods = [row.method for row in comparison.methods]
+    methods = list(dict.fromkeys(row.method for row in comparison.methods))
     joined = methods[0] if len(methods) == 1 else f"{', '.join(methods[:-1])} and {methods[-1]}"
     return joined if len(methods) == 1 else f"{joined} compared"
 
@@ -115,7 +115,7 @@ def _setup(comparison: Comparison) -> str:
     parts.append(f"input {' / '.join(inputs)} (channels × height × width)")
     epochs = dict.fromkeys(run.epochs_planned for run in comparison.runs)
     parts.append(f"{' / '.join(map(str, epochs))} epochs")
-    parts.append("; ".join(f"{row.method} seeds {', '.join(map(str, row.seeds))}" for row in comparison.methods))
+    parts.append("; ".join(f"{row.group} seeds {', '.join(map(str, row.seeds))}" for row in comparison.methods))
     return " · ".join(parts)
 
 
@@ -147,6 +147,7 @@ def _page(comparison: Comparison, pictures: Mapping[str, bytes], title: str) -> 
         f"<h1>{escape(title)}</h1>",
         f'<p class="setup">{escape(_setup(comparison))}</p>',
         f'<p class="headline">{escape(comparison.headline)}</p>',
+        "".join(f"<p>{_html(finding)}</p>" for finding in comparison.findings),
         notes,
         "<h2>Methods</h2>",
         _methods_table(comparison),
@@ -171,7 +172,7 @@ def _words(name: str, comparison: Comparison) -> tuple[str, str]:
     digits = gmacs_digits(methods)
     if name == "accuracy_vs_gmacs":
         alt = "; ".join(
-            f"{row.method} {row.accuracy.show(1, 100)} % at {row.gmacs.show(digits)} GMACs" for row in methods
+            f"{row.group} {row.accuracy.show(1, 100)} % at {row.gmacs.show(digits)} GMACs" for row in methods
         )
         caption = (
             "Up and to the left is better. Small: one run, final epoch. Large: mean of the method, with one standard"
@@ -179,14 +180,14 @@ def _words(name: str, comparison: Comparison) -> tuple[str, str]:
         )
         return caption, alt
     if name == "sizes":
-        rows = dict.fromkeys(f"{row.method}: {_chain(row.sizes)}" for row in comparison.rows)
+        rows = dict.fromkeys(f"{row.group}: {_chain(row.sizes)}" for row in comparison.rows)
         caption = (
             "Height × width at the last finished epoch, all networks to one scale, in network order from the input on."
             " Runs that ended at the same sizes share a row."
         )
         return caption, "; ".join(rows)
     if name == "i_min":
-        finals = "; ".join(f"{row.method} {_mean_pair(row)}" for row in methods)
+        finals = "; ".join(f"{row.group} {_mean_pair(row)}" for row in methods)
         inputs = " / ".join(dict.fromkeys(f"{run.input_size[1]}×{run.input_size[2]}" for run in comparison.runs))
         caption = (
             f"Means at the last epoch: {finals}; input {inputs} (height × width). Where I_min exceeds the input"
@@ -199,7 +200,7 @@ def _words(name: str, comparison: Comparison) -> tuple[str, str]:
             " One panel per resolution, named after its module, in network order."
         )
         return caption, "alpha of each resolution per epoch, height and width"
-    finals = "; ".join(f"{row.method} {row.accuracy.show(1, 100)} %" for row in methods)
+    finals = "; ".join(f"{row.group} {row.accuracy.show(1, 100)} %" for row in methods)
     return (
         "Test accuracy after every epoch; epoch 0 is before training.",
         f"test accuracy per epoch, ending at {finals}",
@@ -214,8 +215,8 @@ def _chain(sizes: Mapping[str, tuple[int, int]]) -> str:
     return " → ".join(show_size(size).replace("x", "×") for size in sizes.values())
 
 
-def _swatch(method: str, colors: Mapping[str, str]) -> str:
-    return f'<span class="swatch" style="background:{colors[method]}"></span>{escape(method)}'
+def _swatch(group: str, color: str) -> str:
+    return f'<span class="swatch" style="background:{color}"></span>{escape(group)}'
 
 
 def _spread(spread: Spread | None, digits: int = 1, scale: float = 1.0) -> str:
@@ -228,21 +229,24 @@ def _spread(spread: Spread | None, digits: int = 1, scale: float = 1.0) -> str:
 def _methods_table(comparison: Comparison) -> str:
     colors = method_colors(comparison.runs)
     digits = gmacs_digits(comparison.methods)
-    heads = "Method|Runs|Final accuracy, %|Best epoch, %|GMACs|I<sub>min</sub> height|I<sub>min</sub> width|"
-    heads += "Unproductive layers|Seconds per epoch"
+    heads = "Method|Runs|Final accuracy, %|Best epoch, %|GMACs|Parameters|I<sub>min</sub> height|I<sub>min</sub> width|"
+    heads += "I<sub>res</sub>|Unproductive layers|Seconds per epoch|Peak memory, MB"
     body = []
     for row in comparison.methods:
         runs = str(row.accuracy.n) + (f"<br>{row.unfinished} unfinished" if row.unfinished else "")
         cells = [
-            _swatch(row.method, colors),
+            _swatch(row.group, colors[row.method]),
             runs,
             f"<strong>{_spread(row.accuracy, 1, 100)}</strong>",
             _spread(row.best_accuracy, 1, 100),
             _spread(row.gmacs, digits),
+            "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
             _spread(row.i_min_h),
             _spread(row.i_min_w),
+            "-" if row.i_res is None else show_size(row.i_res).replace("x", "×"),
             _spread(row.unproductive),
             _spread(row.seconds_per_epoch),
+            _spread(row.peak_memory, 0, 1e-6),
         ]
         body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     key = (
@@ -259,7 +263,7 @@ def _runs_table(comparison: Comparison) -> str:
     body = []
     for row in comparison.rows:
         cells = [f"<td>{cell}</td>" for cell in _run_cells(row, digits)]
-        first = f"<td>{_swatch(row.method, colors)}, seed {row.seed}</td>"
+        first = f"<td>{_swatch(row.group, colors[row.method])}, seed {row.seed}</td>"
         body.append(f'<tr class="above">{first}{"".join(cells)}</tr>')
         body.append(f'<tr class="sizes"><td colspan="{1 + len(cells)}">{_chain(row.sizes)}</td></tr>')
     names = {tuple(row.sizes) for row in comparison.rows}
@@ -296,8 +300,12 @@ def _html(text: str) -> str:
 
 def _glossary() -> str:
     terms = {
-        "Spread between runs": "√(s₁² + s₂²), with s₁ and s₂ the standard deviations of the two methods compared. A"
-        " lead smaller than that is called chance here. It is a yardstick, not a test of significance.",
+        "Spread between runs": "√(s₁² + s₂²), with s₁ and s₂ the standard deviations of the two methods compared: a"
+        " yardstick, not a test of significance.",
+        "p": "how probable a difference at least as large would be if both methods were equally good: Student's t for"
+        " pairs of runs with the same seed, corrected for the number of comparisons (Holm). With few seeds even a real"
+        " difference seldom shows.",
+        "Pareto front": "the methods that no other beats in both accuracy and GMACs.",
         "GMACs": "10⁹ multiply-accumulate operations in one forward pass of one image, at the sizes of the last epoch.",
         "I_min": "the largest r_min over the layers, r_min being a layer's receptive field along the path on which it"
         " grows least. On an input smaller than that, some layers see more than there is. Height × width in pixels.",

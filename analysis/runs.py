@@ -21,7 +21,8 @@ REQUIRED_KEYS = ("method", "seed", "input_size", "epochs")
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One row of a run's metrics.csv. Accuracies are fractions, sizes and receptive fields (height, width) in pixels.
+    """One row of a run's metrics.csv. Accuracies are fractions, sizes and receptive fields (height, width) in pixels,
+    `peak_memory` bytes.
 
     Row 0 is the state before training. A figure that the run did not write is None.
     """
@@ -37,16 +38,22 @@ class Epoch:
     i_min: Pair
     i_max: Pair | None
     unproductive: int | None
+    parameters: int | None
     seconds: float | None
+    peak_memory: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run folder. `history` holds its epochs in order, at least one of them after training began."""
+    """One run folder. `history` holds its epochs in order, at least one of them after training began.
+
+    `grid_point` tells it from others of its method in a comparison that trains a method several times a seed.
+    """
 
     folder: Path
     name: str
     method: str
+    grid_point: str
     seed: int
     input_size: tuple[int, int, int]
     epochs_planned: int
@@ -70,9 +77,14 @@ class Run:
         return self.last.epoch >= self.epochs_planned
 
     @property
+    def group(self) -> str:
+        """What runs that differ in their seed alone share: the method, and its point of the grid if it has several."""
+        return f"{self.method} {self.grid_point}".rstrip()
+
+    @property
     def label(self) -> str:
         """The run in words, e.g. 'human, seed 0'."""
-        return f"{self.method}, seed {self.seed}"
+        return f"{self.group}, seed {self.seed}"
 
 
 def find_runs(folders: Sequence[Path | str]) -> list[Path]:
@@ -131,6 +143,7 @@ def read_run(folder: Path) -> Run:
         folder=folder,
         name=str(config.get("name") or folder.name),
         method=method,
+        grid_point=str(config.get("grid_point") or ""),
         seed=seed,
         input_size=_input_size(folder, config["input_size"]),
         epochs_planned=epochs,
@@ -297,7 +310,9 @@ class _Row:
             i_min=(self.number("i_min_h"), self.number("i_min_w")),
             i_max=None if i_max_h is None or i_max_w is None else (i_max_h, i_max_w),
             unproductive=self.count("unproductive"),
+            parameters=self.count("parameters"),
             seconds=self.optional("seconds"),
+            peak_memory=self.count("peak_memory"),
         )
 
 

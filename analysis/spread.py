@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Spread", "number", "percent", "plural", "show_size"]
+__all__ = ["Spread", "number", "pareto_front", "percent", "plural", "show_size"]
 
 Pair = tuple[float, float]
 
@@ -55,3 +55,12 @@ def percent(accuracy: Spread) -> str:
 
 def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the (cost, value) points that no other beats: none is as cheap and as good, and better in one."""
+
+    def beaten(cost: float, value: float) -> bool:
+        return any(c <= cost and v >= value and (c < cost or v > value) for c, v in points)
+
+    return sorted((i for i, point in enumerate(points) if not beaten(*point)), key=lambda i: points[i])

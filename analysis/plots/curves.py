@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.runs import Epoch, Run
+from analysis.spread import pareto_front
 
 from .style import FAINT, INK, SMALL, WIDTH, legend, plain, short, styled
 
@@ -19,7 +20,7 @@ __all__ = ["distinct", "method_colors", "plot_accuracy", "plot_alphas", "plot_i_
 
 # Okabe and Ito's palette, which readers with any kind of colour blindness can tell apart.
 HUMAN, DYNOPOOL = "#0072B2", "#D55E00"
-OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F3C8D")
+OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F3C8D", "#6B6B00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -32,49 +33,68 @@ def method_colors(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def plot_tradeoff(runs: Sequence[Run]) -> Figure:
-    """Final test accuracy against GMACs: a point per run, the mean of a method with its standard deviations."""
-    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+    """Final test accuracy against GMACs: a point per run, the mean of a group with its standard deviations.
+
+    The means of a method that was trained at several points of a grid are joined by a line; the Pareto front of all
+    means is grey.
+    """
+    figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
     axes = styled(figure.add_subplot(), "GMACs of one forward pass", "final test accuracy (%)")
-    handles = []
+    handles, means = [], []
     for index, (method, color) in enumerate(method_colors(runs).items()):
         marker = MARKERS[index % len(MARKERS)]
-        points = [
-            (run.last.gmacs, 100 * (run.last.test_accuracy or 0.0), run.finished)
-            for run in runs
-            if run.method == method and math.isfinite(run.last.gmacs)
-        ]
-        if not points:
+        mine = [run for run in runs if run.method == method and math.isfinite(run.last.gmacs)]
+        if not mine:
             continue
-        for gmacs, accuracy, finished in points:
-            fill = color if finished else "none"
-            axes.plot(gmacs, accuracy, marker, ms=7, mfc=fill, mec=color, mew=1.3, alpha=0.45 if finished else 1)
-        x, y = [point[0] for point in points], [point[1] for point in points]
-        bars = (statistics.stdev(x), statistics.stdev(y)) if len(points) > 1 else (0.0, 0.0)
-        axes.errorbar(
-            statistics.fmean(x),
-            statistics.fmean(y),
-            xerr=bars[0] or None,
-            yerr=bars[1] or None,
-            fmt=marker,
-            ms=12,
-            color=color,
-            mec="white",
-            mew=1.2,
-            elinewidth=1.6,
-            capsize=4,
-            zorder=5,
-        )
+        for run in mine:
+            fill, alpha = (color, 0.45) if run.finished else ("none", 1)
+            axes.plot(run.last.gmacs, _accuracy(run), marker, ms=6, mfc=fill, mec=color, mew=1.3, alpha=alpha)
+        groups = [_center(run for run in mine if run.group == group) for group in dict.fromkeys(r.group for r in mine)]
+        groups.sort()
+        axes.plot([g[0] for g in groups], [g[1] for g in groups], color=color, lw=1.6, zorder=4)
+        for x, y, spread_x, spread_y in groups:
+            bars = {"xerr": spread_x or None, "yerr": spread_y or None, "elinewidth": 1.6, "capsize": 4}
+            axes.errorbar(x, y, **bars, fmt=marker, ms=11, color=color, mec="white", mew=1.2, zorder=5)
+        means += [(x, y) for x, y, _, _ in groups]
         handles.append(Line2D([], [], ls="", marker=marker, ms=10, color=color, label=plain(method)))
+    front = [means[i] for i in pareto_front(means)]
+    if len(front) > 1:
+        axes.plot([x for x, _ in front], [y for _, y in front], color=FAINT, lw=5, alpha=0.35, zorder=1)
+        handles.append(Line2D([], [], color=FAINT, lw=5, alpha=0.35, label="Pareto front"))
     if _several(runs):
-        handles.append(Line2D([], [], ls="", marker="o", ms=7, color=FAINT, alpha=0.6, label="one run"))
+        handles.append(Line2D([], [], ls="", marker="o", ms=6, color=FAINT, alpha=0.6, label="one run"))
         handles.append(Line2D([], [], ls="", marker="o", ms=11, color=FAINT, label="mean ± std"))
     if not all(run.finished for run in runs):
-        handles.append(Line2D([], [], ls="", marker="o", ms=7, mfc="none", mec=FAINT, label="unfinished run"))
-    axes.margins(0.12)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.ticklabel_format(axis="x", style="plain", useOffset=False)
+        handles.append(Line2D([], [], ls="", marker="o", ms=6, mfc="none", mec=FAINT, label="unfinished run"))
+    _cost_axis(axes, [x for x, _ in means])
     legend(figure, handles)
     return figure
+
+
+def _accuracy(run: Run) -> float:
+    return 100 * (run.last.test_accuracy or 0.0)
+
+
+def _center(runs: Iterable[Run]) -> tuple[float, float, float, float]:
+    """Mean GMACs, mean accuracy in percent, and their standard deviations (0 for a single run)."""
+    x, y = zip(*((run.last.gmacs, _accuracy(run)) for run in runs), strict=True)
+    several = len(x) > 1
+    return (
+        statistics.fmean(x),
+        statistics.fmean(y),
+        statistics.stdev(x) if several else 0.0,
+        statistics.stdev(y) if several else 0.0,
+    )
+
+
+def _cost_axis(axes: Axes, costs: Sequence[float]) -> None:
+    """Linear, or logarithmic where costs differ by more than a factor of 8."""
+    axes.margins(0.12)
+    if costs and min(costs) > 0 and max(costs) > 8 * min(costs):
+        axes.set_xscale("log")
+        return
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.ticklabel_format(axis="x", style="plain", useOffset=False)
 
 
 def plot_accuracy(runs: Sequence[Run]) -> Figure:
@@ -82,8 +102,8 @@ def plot_accuracy(runs: Sequence[Run]) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
     axes = styled(figure.add_subplot(), "epoch", "test accuracy (%)")
     for method, color in method_colors(runs).items():
-        mine = [run for run in runs if run.method == method]
-        _curves(axes, mine, lambda row: None if row.test_accuracy is None else 100 * row.test_accuracy, color)
+        for mine in _groups(run for run in runs if run.method == method):
+            _curves(axes, mine, lambda row: None if row.test_accuracy is None else 100 * row.test_accuracy, color)
     axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))
     legend(figure, [*_method_handles(runs), *_thin_handle(runs)])
     return figure
@@ -98,8 +118,8 @@ def plot_i_min(runs: Sequence[Run]) -> Figure:
         title = ("along the height", "along the width")[axis]
         styled(panel, "epoch", r"$I_\mathrm{min}$ (pixels)" if axis == 0 else "", title)
         for method, color in colors.items():
-            mine = [run for run in runs if run.method == method]
-            _curves(panel, mine, _i_min_along(axis), color)
+            for mine in _groups(run for run in runs if run.method == method):
+                _curves(panel, mine, _i_min_along(axis), color)
         for extent in sorted({run.input_size[1 + axis] for run in runs}):
             panel.axhline(extent, color=INK, lw=1.4, ls=(0, (5, 3)), zorder=5)
         panel.xaxis.set_major_locator(MaxNLocator(7, integer=True))
@@ -145,9 +165,9 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
         )
         panel.tick_params(labelbottom=below)
         for method, color in colors.items():
-            mine = [run for run in learned if run.method == method and name in run.last.alphas]
-            for axis, style in ((0, "-"), (1, (0, (4, 2)))):
-                _curves(panel, mine, _alpha_along(name, axis), color, style)
+            for mine in _groups(run for run in learned if run.method == method and name in run.last.alphas):
+                for axis, style in ((0, "-"), (1, (0, (4, 2)))):
+                    _curves(panel, mine, _alpha_along(name, axis), color, style)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.yaxis.set_major_locator(MaxNLocator(5))
     # One method needs no colour key, but height and width always do.
@@ -218,5 +238,13 @@ def _thin_handle(runs: Sequence[Run]) -> list[Line2D]:
 
 
 def _several(runs: Sequence[Run]) -> bool:
-    """Whether some method has more than one run."""
-    return len({run.method for run in runs}) < len(runs)
+    """Whether some group has more than one run."""
+    return len({run.group for run in runs}) < len(runs)
+
+
+def _groups(runs: Iterable[Run]) -> list[list[Run]]:
+    """The runs that differ in their seed alone, together."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    return list(groups.values())

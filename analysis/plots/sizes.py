@@ -121,7 +121,7 @@ def _feature_map(
 
 
 def _size_rows(runs: Sequence[Run]) -> list[tuple[str, list[tuple[int, int]], str]]:
-    """(words, sizes, method) of each row of the drawing: runs with the same sizes share one."""
+    """(words, sizes, method) of each row of the drawing: runs of a method with the same sizes share one."""
     groups: dict[tuple[str, tuple[tuple[int, int], ...]], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.method, tuple(run.last.sizes.values())), []).append(run)
@@ -129,7 +129,7 @@ def _size_rows(runs: Sequence[Run]) -> list[tuple[str, list[tuple[int, int]], st
     for method in method_colors(runs):
         mine = [(sizes, same) for (name, sizes), same in groups.items() if name == method]
         for index, (sizes, same) in enumerate(mine[:MOST_ROWS]):
-            seeds = [str(run.seed) for run in same]
+            seeds = list(dict.fromkeys(str(run.seed) for run in same))
             shown = ", ".join(seeds[:3]) + (" …" if len(seeds) > 3 else "")
             words = f"seed {shown}" if len(seeds) == 1 else f"seeds {shown}"
             unfinished = sum(not run.finished for run in same)

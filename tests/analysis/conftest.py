@@ -11,7 +11,7 @@ import yaml
 
 COLUMNS = (
     "epoch train_loss task_loss gmacs_loss train_accuracy test_loss test_accuracy gmacs sizes alphas i_min_h i_min_w "
-    "i_max_h i_max_w unproductive lr alpha_lr seconds images_per_second"
+    "i_max_h i_max_w unproductive lr alpha_lr parameters seconds images_per_second peak_memory"
 ).split()
 NAMES = ("features.2", "features.5", "features.8")
 # The strides (height, width) of the three resolutions that the runs of each seed end at.
@@ -78,6 +78,8 @@ def _write_run(
                 "unproductive": 1 if learns else 2,
                 "lr": 0.1,
                 "alpha_lr": 0.3,
+                "parameters": 12346 if learns else 12340,
+                "peak_memory": (60 if learns else 40) * 10**6 + seed,
             }
             if epoch:
                 row |= {"train_loss": 2.3 * (1 - done) + 0.1, "train_accuracy": accuracy, "seconds": 3 + seed / 10}

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from analysis.comparison import compare_runs
-from analysis.spread import Spread
+from analysis.findings import difference, holm
+from analysis.spread import Spread, pareto_front
 
 GOLDEN = Path(__file__).parent / "golden"
 WriteRun = Callable[..., Path]
@@ -155,3 +156,78 @@ def test_error_of_one_folder_names_it(tmp_path: Path, write_run: WriteRun) -> No
     (bad / "metrics.csv").write_text("something,else\n")
     with pytest.raises(ValueError, match=r"bad: metrics.csv is not that of a run"):
         compare_runs([good, bad])
+
+
+def test_differences_are_taken_seed_by_seed(tmp_path: Path, write_run: WriteRun) -> None:
+    # pairs differ by 0.01, 0.02 and 0.03: t = 0.02 / (0.01 / sqrt(3)) = 3.464 on 2 degrees of freedom
+    human, learned = (0.5, 0.7, 0.6), (0.51, 0.72, 0.63)
+    folders = [write_run(tmp_path / f"h{i}", "human", i, final=final) for i, final in enumerate(human)]
+    folders += [write_run(tmp_path / f"d{i}", "dynopool", i, final=final) for i, final in enumerate(learned)]
+    folders += [write_run(tmp_path / "d9", "dynopool", 9, final=0.9)]
+    rows = compare_runs(folders).rows
+    found = difference(rows, "dynopool", "human")
+    assert found is not None
+    assert (found.n, found.mean) == (3, pytest.approx(0.02))
+    assert found.p == pytest.approx(0.0742, abs=1e-4)
+    half = 4.3027 * 0.01 / math.sqrt(3)  # 4.3027: the 97.5 % point of Student's t with 2 degrees of freedom
+    assert (found.low, found.high) == (pytest.approx(0.02 - half, abs=1e-6), pytest.approx(0.02 + half, abs=1e-6))
+    assert difference(rows, "dynopool", "absent") is None
+
+
+def test_one_seed_or_equal_differences_say_nothing_about_chance(tmp_path: Path, write_run: WriteRun) -> None:
+    one = [write_run(tmp_path / "h", "human", final=0.5), write_run(tmp_path / "d", "dynopool", final=0.75)]
+    assert "one seed, so nothing can be said about chance" in compare_runs(one).findings[0]
+    more = [write_run(tmp_path / f"{m}{i}", m, i, final=0.5) for m in ("human", "other") for i in (0, 1)]
+    assert "every seed gives the same difference" in compare_runs(more).findings[0]
+
+
+def test_holm_corrects_for_the_number_of_comparisons() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+
+
+def test_findings_name_only_what_is_more_than_chance(tmp_path: Path, write_run: WriteRun) -> None:
+    finals = {
+        "human": (0.500, 0.601, 0.702, 0.803),
+        "better": (0.600, 0.700, 0.801, 0.902),
+        "same": (0.502, 0.600, 0.701, 0.804),
+    }
+    folders = [
+        write_run(tmp_path / f"{m}{i}", m, i, final=f) for m, values in finals.items() for i, f in enumerate(values)
+    ]
+    said = " ".join(compare_runs(folders).findings)
+    assert "better +9.9 points against human" in said
+    assert "corrected for 2 comparisons (Holm), is below 0.05: that holds for better." in said
+
+
+def test_points_of_a_grid_are_rows_of_their_own(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path / f"h{i}", "human", i) for i in (0, 1)]
+    folders += [
+        write_run(tmp_path / f"d{w}{i}", "dynopool", i, grid_point=f"gmacs_weight={w}", gmacs_weight=w, final=0.8 + w)
+        for w in (0.0, 0.1)
+        for i in (0, 1)
+    ]
+    comparison = compare_runs(folders)
+    assert [row.group for row in comparison.methods] == [
+        "human",
+        "dynopool gmacs_weight=0.0",
+        "dynopool gmacs_weight=0.1",
+    ]
+    assert [row.accuracy.n for row in comparison.methods] == [2, 2, 2]
+    assert not any("gmacs_weight" in note for note in comparison.notes)
+    points = [(row["method"], row["grid_point"]) for row in csv.DictReader(io.StringIO(comparison.to_csv()))]
+    assert points[:3] == [("human", ""), ("dynopool", "gmacs_weight=0.0"), ("dynopool", "gmacs_weight=0.1")]
+
+
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ([(1, 1), (2, 2), (3, 1)], [0, 1]),
+        ([(2, 5), (1, 5), (1, 4)], [1]),
+        ([(1, 1), (1, 1)], [0, 1]),
+        ([], []),
+    ],
+)
+def test_pareto_front(points: list[tuple[float, float]], front: list[int]) -> None:
+    assert pareto_front(points) == front

@@ -75,7 +75,8 @@ def test_what_a_run_leaves(straight):
     found = {p.relative_to(straight).as_posix() for p in straight.rglob("*") if p.is_file()}
     kept = {f"checkpoints/epoch-{e:04d}.pt" for e in range(5)}
     assert found == {
-        "config.yaml", "environment.json", "metrics.csv", "i_min.jsonl", "method.txt", "done.json", ".lock", "checkpoints/last.pt"
+        "config.yaml", "environment.json", "metrics.csv", "i_min.jsonl", "method.txt", "done.json", ".lock",
+        "checkpoints/last.pt",
     } | kept  # fmt: skip
     with (straight / "metrics.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
