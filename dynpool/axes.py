@@ -334,7 +334,7 @@ class Mac:
 
 def constant_dims(shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:
     """Dimensions that carry no resolution; `others` are their sizes in the second trace."""
-    seconds: Sequence[int | None] = others if others is not None else [None] * len(shape)
+    seconds: list[int | None] = [None] * len(shape) if others is None else list(others)
     return tuple(
         Dim((Atom(int(n), None, m),)) if n != 1 or m not in (None, 1) else Dim()
         for n, m in zip(shape, seconds, strict=True)
@@ -343,7 +343,7 @@ def constant_dims(shape: Sequence[int], others: Sequence[int] | None = None) -> 
 
 def input_dims(classes: AxisClasses, shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:
     """Dimensions of an image batch: the last two open the classes of height and width."""
-    seconds: Sequence[int | None] = others[-2:] if others is not None else [None, None]
+    seconds: list[int | None] = [None, None] if others is None else list(others[-2:])
     spatial = tuple(
         Dim((Atom(n, classes.new(n), m),)) if n != 1 else Dim() for n, m in zip(shape[-2:], seconds, strict=True)
     )

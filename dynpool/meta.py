@@ -36,11 +36,15 @@ def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     if name in _NORMS:
         x = args[0]
         if x.is_contiguous():
-            statistics = [x.new_empty(x.shape[1] if name != "aten::_native_batch_norm_legit_no_training" else 0)] * 2
-            return (torch.empty_like(x), *(t.clone() for t in statistics))
-    elif name in _LIKE_INPUT and not kwargs and _alike(args):
+            return (torch.empty_like(x), x.new_empty(x.shape[1]), x.new_empty(x.shape[1]))
+    elif name == "aten::native_layer_norm":
+        x, normalized = args[0], args[1]
+        if x.is_contiguous():
+            statistics = x.new_empty((*x.shape[: x.dim() - len(normalized)], *(1 for _ in normalized)))
+            return (torch.empty_like(x), statistics, statistics.clone())
+    elif name in _LIKE_INPUT and not kwargs and _spread_over_first(args):
         return torch.empty_like(args[0])
-    elif name.endswith("_") and name[:-1] in _LIKE_INPUT and not kwargs and _alike(args):
+    elif name.endswith("_") and name[:-1] in _LIKE_INPUT and not kwargs and _spread_over_first(args):
         return args[0]
     return func(*args, **kwargs)
 
@@ -49,9 +53,16 @@ def _to_meta(t: Tensor) -> Tensor:
     return t if t.is_meta else t.to("meta")
 
 
-def _alike(args: tuple[Any, ...]) -> bool:
-    """Whether all tensors among the arguments are contiguous, floating, and of one shape and dtype."""
-    first, *rest = (t for t in args if isinstance(t, Tensor))
-    if not (isinstance(args[0], Tensor) and first.is_floating_point() and first.is_contiguous()):
+def _spread_over_first(args: tuple[Any, ...]) -> bool:
+    """Whether the first argument is contiguous and floating, and other tensors have its dtype and spread over it."""
+    if not (isinstance(args[0], Tensor) and args[0].is_floating_point() and args[0].is_contiguous()):
         return False
-    return all(t.shape == first.shape and t.dtype == first.dtype and t.is_contiguous() for t in rest)
+    first, *rest = (t for t in args if isinstance(t, Tensor))
+    return all(t.dtype == first.dtype and _spreads(t, first) for t in rest)
+
+
+def _spreads(t: Tensor, over: Tensor) -> bool:
+    if t.shape == over.shape:
+        return t.is_contiguous()
+    sizes = zip(reversed(t.shape), reversed(over.shape), strict=False)
+    return 0 < t.dim() <= over.dim() and all(n in (1, m) for n, m in sizes)

@@ -1,0 +1,66 @@
+"""The shortcuts of tracing give what PyTorch itself gives on the meta device."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dynpool.meta import run_on_meta
+
+aten = torch.ops.aten
+
+
+def empty(*shape: int, **how: Any) -> Tensor:
+    return torch.empty(shape, device="meta", **how)
+
+
+def described(out: Any) -> list[tuple[Any, ...]]:
+    return [(t.shape, t.stride(), t.dtype) for t in tree_leaves(out) if isinstance(t, Tensor)]
+
+
+X = empty(2, 3, 4, 5)
+LAST = X.to(memory_format=torch.channels_last)
+C = empty(3)
+CALLS = {
+    "batch norm, eval": (aten._native_batch_norm_legit_no_training.default, (X, C, C, C, C, 0.1, 1e-5)),
+    "batch norm, training": (aten.native_batch_norm.default, (X, C, C, C, C, True, 0.1, 1e-5)),
+    "batch norm, channels last": (aten._native_batch_norm_legit_no_training.default, (LAST, C, C, C, C, 0.1, 1e-5)),
+    "layer norm": (aten.native_layer_norm.default, (X, [4, 5], empty(4, 5), empty(4, 5), 1e-5)),
+    "add": (aten.add.Tensor, (X, X)),
+    "add, spread": (aten.add.Tensor, (X, empty(3, 1, 1))),
+    "add, spread the other way": (aten.add.Tensor, (empty(3, 1, 1), X)),
+    "add, to a larger shape": (aten.add.Tensor, (empty(2, 3, 1, 5), X)),
+    "add, other dtype": (aten.add.Tensor, (X, empty(2, 3, 4, 5, dtype=torch.float64))),
+    "add, other strides": (aten.add.Tensor, (X, LAST)),
+    "add, channels last": (aten.add.Tensor, (LAST, LAST)),
+    "multiply by a number": (aten.mul.Tensor, (X, 2.0)),
+    "divide integers": (aten.div.Tensor, (empty(3, dtype=torch.int64), 2)),
+    "relu": (aten.relu.default, (X,)),
+    "gelu": (aten.gelu.default, (X,)),
+    "gelu, transposed": (aten.gelu.default, (X.mT,)),
+    "in place": (aten.add_.Tensor, (empty(2, 3), empty(3))),
+}
+
+
+@pytest.mark.parametrize(("func", "args"), CALLS.values(), ids=CALLS)
+def test_shortcuts_give_the_same_shapes_strides_and_dtypes(func: Any, args: tuple[Any, ...]) -> None:
+    assert described(run_on_meta(func, args, {})) == described(func(*args))
+
+
+def test_in_place_gives_the_tensor_itself() -> None:
+    x = empty(2, 3)
+    assert run_on_meta(aten.relu_.default, (x,), {}) is x
+
+
+def test_real_tensors_and_devices_become_meta() -> None:
+    class Mode(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return run_on_meta(func, args, kwargs or {})
+
+    with Mode():
+        made = torch.zeros(3, device="cpu") + torch.ones(2, 3)
+    assert made.is_meta
+    assert made.shape == (2, 3)
