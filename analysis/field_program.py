@@ -205,6 +205,7 @@ class FieldProgram:
                         layer,
                         size_now(self.graph, resize.source[i], resize.in_size[i], sizes),
                         size_now(self.graph, resize.target[i], resize.out_size[i], sizes),
+                        i,
                     )
                     for i in layer.order
                 )
@@ -279,11 +280,11 @@ def _one_stride(axes: Sequence[_Axis]) -> bool:
     return not strides or math.isclose(min(strides), max(strides), rel_tol=1e-9)
 
 
-def _footprint(layer: Layer, size_in: int, size_out: int) -> tuple[float, float, float]:
+def _footprint(layer: Layer, size_in: int, size_out: int, axis: int) -> tuple[float, float, float]:
     """Narrowest kernel size, stride and widest kernel size of a resizer along one axis."""
     stride = effective_stride(size_in, size_out)
     if layer.resizer is not None:
-        narrow, wide = layer.resizer.footprint(size_in, size_out)
+        narrow, wide = layer.resizer.footprint(size_in, size_out, axis)
         return narrow, stride, wide
     if layer.kind != "dynopool2d":  # interpolation between so many pixels
         seen = 1 if size_in == size_out else layer.kernel[0]

@@ -108,7 +108,7 @@ class _Compiler:
         reduce = _arg(node, 4) if node.op == "dynpool.dynopool2d" else ""
         if node.resizer is not None:
             resize = self.resizes[node.index]
-            seen = map(node.resizer.footprint, resize.in_size, resize.out_size)
+            seen = map(node.resizer.footprint, resize.in_size, resize.out_size, (0, 1))
             if all(narrow == math.inf for narrow, _ in seen):
                 return _GLOBAL
         return self.layer(node, (points, points), (1, 1), resize=self.resizes[node.index], reduce=reduce)

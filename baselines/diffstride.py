@@ -157,7 +157,7 @@ class DiffStride2d(LearnedResizer2d):
         here = int(size[0]), int(size[1])
         return diffstride_size(here, strides, self.smoothness, symmetric=self.symmetric) if self.cropping else here
 
-    def footprint(self, size_in: int, size_out: int) -> Pair:
+    def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
         """Every frequency sees the whole axis."""
         return math.inf, math.inf
 

@@ -67,7 +67,7 @@ class DynOPool2d(LearnedResizer2d):
         """``round(max(size / stride, 1.5))`` per axis (Eq. 1 and section 5.1)."""
         return output_size(size[0], strides[0]), output_size(size[1], strides[1])
 
-    def footprint(self, size_in: int, size_out: int) -> Pair:
+    def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
         """Pixels under the queries of a cell, or under the one point of "sample"; one path only."""
         seen = (sample_kernel if self.reduce == "sample" else effective_kernel)(size_in, size_out)
         return seen, seen

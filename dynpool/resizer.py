@@ -41,9 +41,9 @@ class LearnedResizer2d(nn.Module, ABC):
     Shape: (N, C, H, W) to (N, C, H_out, W_out). In a converted model the tree of resolutions computes all sizes on the
     host before the pass and hands ``size`` over; without it the module finds its own with :meth:`own_size`.
 
-    What is learned is the float32 parameter ``alpha`` of shape (2,): one number for the height, one for the width. It
-    keeps its dtype whatever the model is cast to, is None where another resizer's is used (``tied_to``), gets the
-    optimiser group "alphas" and stays finite through :func:`dynpool.constrain`.
+    What is learned is the float32 parameter ``alpha`` of shape (2,): one number for the height, one for the width; or
+    of shape (1,): one for both. It keeps its dtype whatever the model is cast to, is None where another resizer's is
+    used (``tied_to``), gets the optimiser group "alphas" and stays finite through :func:`dynpool.constrain`.
 
     To write your own, derive from this class and give
 
@@ -60,6 +60,7 @@ class LearnedResizer2d(nn.Module, ABC):
         alpha: initial value, one number or (height, width); not used if ``tied_to`` is given.
         bounds: lowest and highest scale factor (output size / input size) of an axis; not used if ``tied_to`` is given.
         tied_to: another resizer of the class, whose parameter this one uses. It is not registered as a child.
+        shared: whether height and width share one number; wherever values are (height, width) pairs, they are equal.
 
     Raises:
         TypeError: if ``tied_to`` is not of this class.
@@ -75,7 +76,7 @@ class LearnedResizer2d(nn.Module, ABC):
         ...         return max(round(size[0] / strides[0]), 1), max(round(size[1] / strides[1]), 1)
         ...     def forward(self, x, size=None):
         ...         return F.adaptive_avg_pool2d(x, self.own_size(x) if size is None else size)
-        ...     def footprint(self, size_in, size_out):
+        ...     def footprint(self, size_in, size_out, axis):
         ...         return (-(-size_in // size_out),) * 2
         ...     def frozen(self, size):
         ...         return nn.AdaptiveAvgPool2d(size)
@@ -95,7 +96,12 @@ class LearnedResizer2d(nn.Module, ABC):
     looks_at_chains: bool = False
 
     def __init__(
-        self, alpha: float | Sequence[float], *, bounds: Pair = (1 / 8, 2.0), tied_to: Self | None = None
+        self,
+        alpha: float | Sequence[float],
+        *,
+        bounds: Pair = (1 / 8, 2.0),
+        tied_to: Self | None = None,
+        shared: bool = False,
     ) -> None:
         super().__init__()
         if tied_to is not None and not isinstance(tied_to, type(self)):
@@ -109,7 +115,8 @@ class LearnedResizer2d(nn.Module, ABC):
         self._stamp: Stamp | None = None  # ... and the mark of those contents
         self._jump = False  # whether the next value is taken whole: it was loaded, not learned
         if tied_to is None:
-            self.alpha = nn.Parameter(torch.tensor(self._accepted, dtype=torch.float32))
+            numbers = self._accepted[:1] if shared else self._accepted
+            self.alpha = nn.Parameter(torch.tensor(numbers, dtype=torch.float32))
         else:
             self.register_parameter("alpha", None)
 
@@ -127,9 +134,10 @@ class LearnedResizer2d(nn.Module, ABC):
         """
 
     @abstractmethod
-    def footprint(self, size_in: int, size_out: int) -> Pair:
+    def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
         """How many input pixels along an axis one output pixel sees: on the narrowest path and on the widest.
 
+        ``axis`` is 0 for the height, 1 for the width.
         `math.inf` where a path sees the whole axis.
         """
 
@@ -144,8 +152,8 @@ class LearnedResizer2d(nn.Module, ABC):
         return values
 
     def learned_strides(self, alpha: Tensor) -> Tensor:
-        """:meth:`strides` as tensors, (2,) to (2,), differentiable: what the GMACs loss differentiates (Eq. 7)."""
-        return alpha
+        """:meth:`strides` as tensors, (2,) or (1,) to (2,), differentiable: for the GMACs loss (Eq. 7)."""
+        return alpha.expand(2)
 
     def values_for(self, size_in: Pair, size_out: Size) -> Pair:
         """Values of the parameter that lead from the one (height, width) in pixels to the other.
@@ -289,9 +297,13 @@ def set_alpha(pool: LearnedResizer2d, alpha: float | Sequence[float]) -> None:
     """Set the parameter that a resizer uses to one number or (height, width), free of the trust region.
 
     Raises:
-        ValueError: if the resizer does not allow it (:meth:`LearnedResizer2d.checked`).
+        ValueError: if the resizer does not allow it (:meth:`LearnedResizer2d.checked`), or if height and width differ
+            where they share a number.
     """
-    _accept(pool.root(), pool.checked(alpha), write=True)
+    values = pool.checked(alpha)
+    if pool.shared_alpha().numel() == 1 and values[0] != values[1]:
+        raise ValueError(f"alpha={alpha!r}: expected one number, which height and width share")
+    _accept(pool.root(), values, write=True)
 
 
 def as_pair(values: float | Sequence[float], message: str) -> Pair:
@@ -310,7 +322,7 @@ def _accept(root: LearnedResizer2d, values: Pair, *, write: bool) -> None:
     alpha = root.shared_alpha()
     if write:
         with torch.no_grad():
-            alpha.copy_(torch.tensor(values, dtype=alpha.dtype))
+            alpha.copy_(torch.tensor(values[: alpha.numel()], dtype=alpha.dtype))
         root._seen, root._stamp = values, _stamp(alpha)
     root._accepted, root._jump = values, False
 
@@ -352,7 +364,8 @@ def _read(alphas: Sequence[Tensor]) -> list[Pair]:
     if not alphas:
         return []
     with torch.no_grad():
-        return [(alpha_h, alpha_w) for alpha_h, alpha_w in torch.stack(list(alphas)).tolist()]
+        numbers = iter(torch.cat(list(alphas)).tolist())
+    return [(first := next(numbers), first if alpha.numel() == 1 else next(numbers)) for alpha in alphas]
 
 
 def _float32(value: float) -> float:

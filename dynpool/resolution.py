@@ -123,34 +123,39 @@ class ResolutionTree:
 
     def sizes_at(self, hw: Pair, alphas: Sequence[AlphaPair] | None = None) -> list[Pair]:
         """Size in pixels of every node for an input of `hw` pixels, at the current or the given alphas."""
+        return [pixels for pixels, _ in self._sizes_with_fractions(hw, alphas)]
+
+    def above(self, index: int, hw: Pair, alphas: Sequence[AlphaPair]) -> AlphaPair:
+        """The size that the resizer of a node computes its own from: its parent's, with the fraction if it keeps it."""
+        node = self.nodes[index]
+        pixels, exact = self._sizes_with_fractions(hw, alphas)[node.parent or 0]
+        return exact if node.pool is not None and node.pool.keeps_fractions else pixels
+
+    def _sizes_with_fractions(
+        self, hw: Pair, alphas: Sequence[AlphaPair] | None = None
+    ) -> list[tuple[Pair, AlphaPair]]:
+        """Of every node the size in pixels, and the same with the fraction that some resizers hand on."""
         pools = self.pools
         values = host_alphas(pools) if alphas is None else alphas
         factors = self.factors_at(hw, values)
         strides = iter(_divided(p.strides(v), factors.get(type(p))) for p, v in zip(pools, values, strict=True))
-        sizes: list[Pair] = []
-        exact: list[AlphaPair] = []  # the same with the fractions that some resizers hand on
+        sizes: list[tuple[Pair, AlphaPair]] = []
         for node in self.nodes:
-            above = exact[node.parent] if node.parent is not None else hw
-            here: Pair
-            handed: AlphaPair | None = None
-            if node.parent is None:
-                here = hw
-            elif node.pool is not None:
+            pixels, exact = (hw, hw) if node.parent is None else sizes[node.parent]
+            if node.pool is not None:
                 stride = next(strides)
-                if not node.pool.keeps_fractions:
-                    above = sizes[node.parent]
+                above = exact if node.pool.keeps_fractions else pixels
                 h, w = node.pool.output_size(above, stride)
-                here = (round_to_multiple(h, node.multiple[0]), round_to_multiple(w, node.multiple[1]))
-                handed = _divided(above, stride) if node.pool.keeps_fractions else None
-            elif node.fixed is not None:
-                here = node.fixed
+                pixels = (round_to_multiple(h, node.multiple[0]), round_to_multiple(w, node.multiple[1]))
+                sizes.append((pixels, _divided(above, stride) if node.pool.keeps_fractions else pixels))
+                continue
+            if node.fixed is not None:
+                pixels = node.fixed
             elif node.derive is not None:
-                here = node.derive(sizes[node.parent])
-                handed = None if node.strides is None else _divided(above, node.strides)
-            else:
+                pixels = node.derive(pixels)
+            elif node.parent is not None:
                 raise ValueError(f"resolution {node.name!r} has neither an alpha, a fixed size nor a rule")
-            sizes.append(here)
-            exact.append(here if handed is None else handed)
+            sizes.append((pixels, pixels if node.strides is None else _divided(exact, node.strides)))
         return sizes
 
     def factors_at(self, hw: Pair, alphas: Sequence[AlphaPair] | None = None) -> dict[type, AlphaPair]:
@@ -349,7 +354,8 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
             `resolutions(model)`. Those not named keep their alpha. A size outside a pool's bounds widens the bounds.
 
     Raises:
-        ValueError: for a model that is not converted, an unknown name, or a size below 2 pixels.
+        ValueError: for a model that is not converted, an unknown name, a size below 2 pixels, or one that the resizer
+            cannot have.
     """
     tree = resolution_tree(model)
     if tree is None:
@@ -367,14 +373,18 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
             raise ValueError(f"sizes[{name!r}] must be a multiple of {multiple} pixels, got {size!r}")
     values = host_alphas(tree.pools)
     learned = [i for i, n in enumerate(tree.nodes) if n.pool is not None]
+    hw = (tree.input_size[1], tree.input_size[2])
     for k, i in enumerate(learned):  # parents first, so that each parent already has its wanted size
         node = tree.nodes[i]
         if node.name not in sizes or node.pool is None or node.parent is None:
             continue
-        above = tree.sizes_at((tree.input_size[1], tree.input_size[2]), values)[node.parent]
         want = sizes[node.name]
-        values[k] = node.pool.values_for(above, want)
+        values[k] = node.pool.values_for(tree.above(i, hw, values), want)
         node.pool.make_room(node.pool.strides(values[k]))
+        values[k] = node.pool.checked(values[k])
+        found = tree.sizes_at(hw, values)[i]
+        if found != tuple(want):
+            raise ValueError(f"sizes[{node.name!r}]={want!r} cannot be had: the nearest alpha gives {found}")
     for pool, alpha in zip(tree.pools, values, strict=True):
         set_alpha(pool, alpha)
     tree._accepted = host_alphas(tree.pools)

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 __all__ = [
     "alpha_range",
+    "bilinear_kernel",
     "cells_over_a_pixel",
     "check_bounds",
     "check_multiple",
@@ -149,6 +150,25 @@ def sample_kernel(size_in: int, size_out: int) -> int:
     (1, 2)
     """
     return 1 if size_in % size_out == 0 else 2
+
+
+@lru_cache(maxsize=1024)
+def bilinear_kernel(size_in: int, size_out: int, *, align_corners: bool) -> int:
+    """Number of input pixels with a weight in one output pixel of a bilinear interpolation without antialiasing.
+
+    The largest such footprint counts, over the output pixels that do not lie outside the input's pixel centres.
+
+    >>> bilinear_kernel(32, 16, align_corners=False), bilinear_kernel(33, 17, align_corners=True)
+    (2, 1)
+    """
+    _check_size("size_in", size_in)
+    _check_size("size_out", size_out)
+    if align_corners:
+        points = [divmod(i * (size_in - 1), max(size_out - 1, 1)) for i in range(size_out)]
+    else:
+        points = [divmod((2 * i + 1) * size_in - size_out, 2 * size_out) for i in range(size_out)]
+    between = any(rest > 0 and 0 <= floor < size_in - 1 for floor, rest in points)
+    return 2 if between else 1
 
 
 def effective_stride(size_in: int, size_out: int) -> float:

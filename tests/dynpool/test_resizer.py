@@ -35,7 +35,7 @@ class Average(LearnedResizer2d):
             mean * (self.shared_alpha() / self.shared_alpha().detach()).sum() / 2
         )  # several operations, and a gradient
 
-    def footprint(self, size_in: int, size_out: int) -> Pair:
+    def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
         return -(-size_in // size_out), -(-size_in // size_out) + 1
 
     def frozen(self, size: Size) -> nn.Module:
@@ -151,7 +151,7 @@ def test_one_node_in_the_trace_with_its_own_sizes_and_footprints(model: nn.Seque
 
 def test_a_resizer_that_sees_everything_is_global() -> None:
     class Spectral(Average):
-        def footprint(self, size_in: int, size_out: int) -> Pair:
+        def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
             return math.inf, math.inf
 
     model = dynpool.convert(network(), (3, 32, 32), pool=Spectral)
