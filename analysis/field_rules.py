@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dynpool.axes import Dim, Resize
@@ -69,8 +70,10 @@ class _Compiler:
             return self.on_first(node, sources, self.convolution)
         if node.op in _POOLS:
             return self.pool(node)
-        if node.op in ("dynpool.dynopool2d", "dynpool.resizer"):
+        if node.op == "dynpool.dynopool2d":
             return self.on_first(node, sources, self.resizer)
+        if node.op == "dynpool.resizer":  # one that mixes several maps resizes each
+            return self.join([self.resizer(node, v) for v in sources])
         if node.op in _INTERPOLATIONS:
             return self.resizer(node)
         if node.op.startswith(_WHOLE_MAP):
@@ -103,15 +106,17 @@ class _Compiler:
         dilation = _pair(_arg(node, 4, 1)) if node.op != "aten.avg_pool2d" else (1, 1)
         return self.layer(node, _dilated(kernel, dilation), _pair(_arg(node, 2) or kernel))
 
-    def resizer(self, node: Node) -> int:
+    def resizer(self, node: Node, value: int | None = None) -> int:
         points = _INTERPOLATIONS.get(node.op, 1)
         reduce = _arg(node, 4) if node.op == "dynpool.dynopool2d" else ""
-        if node.resizer is not None:
-            resize = self.resizes[node.index]
+        resize = self.resizes[node.index]
+        if node.resizer is not None and value is not None:
+            h, w = self.dims(value)[-2:]
+            resize = replace(resize, source=(h.axis, w.axis), in_size=(h.size, w.size))
             seen = map(node.resizer.footprint, resize.in_size, resize.out_size, (0, 1))
             if all(narrow == math.inf for narrow, _ in seen):
                 return _GLOBAL
-        return self.layer(node, (points, points), (1, 1), resize=self.resizes[node.index], reduce=reduce)
+        return self.layer(node, (points, points), (1, 1), resize=resize, reduce=reduce, value=value)
 
     def layer(
         self,
@@ -122,8 +127,9 @@ class _Compiler:
         resize: Resize | None = None,
         reduce: str = "",
         whole: Sequence[tuple[int | None, int]] = (),
+        value: int | None = None,
     ) -> int:
-        source = self.slots[node.inputs[0]]
+        source = self.slots[node.inputs[0] if value is None else value]
         if all(self.spread[source]):
             return source
         a, b = order = self.order(node)

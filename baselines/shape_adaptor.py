@@ -24,6 +24,7 @@ from dynpool.functional import Reduce, check_reduce
 from dynpool.resizer import Chain, LearnedResizer2d, as_pair
 from dynpool.sizes import bilinear_kernel
 
+from .bilinear import bilinear_resize
 from .shape_adaptor_sizes import (
     ALPHA_LIMIT,
     adapted_size,
@@ -85,19 +86,10 @@ def shape_adaptor2d(
     if len(size) != 2 or not all(isinstance(n, (int, torch.SymInt)) and n >= 1 for n in size):
         raise ValueError(f"size={size!r}: expected (H_out, W_out), two integers of at least 1")
     dtype = torch.float32 if down.dtype in _HALF else down.dtype
-    low, high = (_resize(x, size, align_corners).to(dtype) for x in (down, keep))
+    low, high = (bilinear_resize(x, size, align_corners=align_corners).to(dtype) for x in (down, keep))
     share = weight.to(dtype).reshape(()) if isinstance(weight, Tensor) else weight
     mixed = torch.lerp(low, high, share)
     return ((2 * mixed) if residual else mixed).to(down.dtype)
-
-
-def _resize(x: Tensor, size: Size, align_corners: bool) -> Tensor:
-    if x.shape[-2] == size[0] and x.shape[-1] == size[1]:
-        return x
-    if align_corners:
-        single = [axis for axis, n in zip((-2, -1), size, strict=True) if n == 1]
-        x = x.mean(single, keepdim=True) if single else x
-    return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
 
 
 def _check_map(name: str, x: Tensor) -> None:
