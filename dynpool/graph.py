@@ -79,7 +79,8 @@ class Graph:
 
     `resizes` are the operations after which a spatial axis may have another size, in order of execution; `macs` the
     operations that multiply and accumulate; `not_understood` the operations that no rule describes and that touched a
-    spatial axis; `notes` what else is worth telling.
+    spatial axis; `notes` what else is worth telling. With `every_window`, layers of stride 1 count as resizes too, each
+    opening classes of its own.
     """
 
     input_size: tuple[int, int, int]
@@ -93,6 +94,7 @@ class Graph:
     notes: list[str] = field(default_factory=list)
     collapsed: bool = False  # whether a map has a single pixel here that has more at a larger input
     input_id: int = 0
+    every_window: bool = False
     calls: dict[str, int] = field(default_factory=dict)
 
     def axis_sizes(self, sizer: Callable[[Resize, Pair], Pair], input_hw: Pair | None = None) -> dict[int, int]:
@@ -338,6 +340,7 @@ def trace(
     *,
     larger: Sequence[int] | None = None,
     training: bool = False,
+    every_window: bool = False,
 ) -> Graph:
     """Run `model` once on meta tensors and record what executes, at no memory and without touching the model.
 
@@ -348,6 +351,8 @@ def trace(
             from the input: this tells windows from how many there are, and tables from grids made for the map. Without
             it, what cannot be told apart is pinned.
         training: run in training mode rather than in eval mode.
+        every_window: let layers of stride 1 open axis classes and stand in `Graph.resizes` as well, for asking what
+            another stride there would do. Classes then say which layers could change together, not which maps agree.
 
     Raises:
         ValueError: for a bad `input_size`, or when the model cannot run at it or at `larger`.
@@ -356,7 +361,7 @@ def trace(
     shapes: Shapes = {}
     if larger is not None:
         shapes = trace_shapes(model, larger, training=training)
-    graph = Graph(size)
+    graph = Graph(size, every_window=every_window)
     _run(model, size, _Recorder(graph, shapes, None if larger is None else check_input_size(larger)), training)
     return graph
 

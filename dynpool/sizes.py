@@ -11,6 +11,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = [
     "alpha_range",
@@ -31,6 +36,7 @@ __all__ = [
 ]
 
 Grid = tuple[tuple[int, ...], tuple[int, ...], int]
+Whole = TypeVar("Whole", int, "npt.NDArray[np.int64]")
 
 
 def output_size(size: float, alpha: float) -> int:
@@ -183,9 +189,9 @@ def effective_stride(size_in: int, size_out: int) -> float:
 
 
 def window_output_size(
-    n: int, kernel: int, stride: int, padding: int, dilation: int, *, ceil_mode: bool = False
-) -> int:
-    """Output pixels of a sliding window along one axis, as PyTorch computes them.
+    n: Whole, kernel: Whole, stride: Whole, padding: int, dilation: int, *, ceil_mode: bool = False
+) -> Whole:
+    """Output pixels of a sliding window along one axis, as PyTorch computes them; integer arrays go elementwise.
 
     >>> window_output_size(224, 7, 2, 3, 1), window_output_size(7, 3, 2, 0, 1, ceil_mode=True)
     (112, 3)
@@ -194,7 +200,7 @@ def window_output_size(
     if not ceil_mode:
         return span // stride + 1
     out = -(-span // stride) + 1
-    return out - 1 if (out - 1) * stride >= n + padding else out  # the last window must start inside
+    return out - ((out - 1) * stride >= n + padding)  # the last window must start inside
 
 
 def round_to_multiple(size: int, multiple: int) -> int:

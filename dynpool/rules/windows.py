@@ -77,7 +77,7 @@ def _spatial(c: Context, resize: dict[str, Any] | None) -> tuple[Dim, ...]:
 
 def _window(c: Context, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> tuple[Dim, ...]:
     strides = ints(stride, 2)
-    if all(s == 1 for s in strides):
+    if all(s == 1 for s in strides) and not c.graph.every_window:
         return _spatial(c, None)
     resize = {
         "kernel": ints(kernel, 2),

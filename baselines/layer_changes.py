@@ -1,0 +1,171 @@
+"""Changes of single layers that edits of a network are made of, and how each is carried out on a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from .placements import stride_of
+
+__all__ = ["LayerChange", "change_layer"]
+
+Values = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """A layer by its module path, what of it changes, and the values before and after.
+
+    `attribute` is one of
+        "stride": (height, width); a pool whose window is its stride and has no padding shrinks with it and is gone
+            (`nn.Identity`) at stride 1. Nothing else changes: padding stays, weights stay.
+        "window": (kernel height, width, stride height, width, padding height, width) of a convolution, which starts
+            with new weights.
+        "max_pool": 0 -> 2, a 2x2 max-pool behind a layer without weights.
+        "kept": 1 -> 0, the layer or block becomes `nn.Identity`.
+        "in_channels", "out_channels", "groups", "features": widths of a layer, which starts with new weights.
+    """
+
+    layer: str
+    attribute: str
+    before: Values
+    after: Values
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "layer": self.layer,
+            "attribute": self.attribute,
+            "before": list(self.before),
+            "after": list(self.after),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> LayerChange:
+        before, after = (tuple(int(n) for n in plain[key]) for key in ("before", "after"))
+        change = cls(str(plain["layer"]), str(plain["attribute"]), before, after)
+        if change.attribute not in _CHANGES:
+            raise ValueError(f"attribute must be one of {', '.join(_CHANGES)}, got {change.attribute!r}")
+        return change
+
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """Layer, attribute, before, arrow and after, for a table."""
+        return (self.layer, self.attribute, _show(self.before), "->", _show(self.after))
+
+
+def change_layer(model: nn.Module, change: LayerChange) -> None:
+    """Carry out a change on `model` itself.
+
+    Raises:
+        ValueError: if the layer is missing, or is not as the change says it was.
+    """
+    modules = dict(model.named_modules())
+    module = modules.get(change.layer)
+    if module is None:
+        raise ValueError(f"{type(model).__name__} has no layer {change.layer!r}")
+    now, put = _CHANGES[change.attribute]
+    found = now(module)
+    if found != change.before:
+        raise ValueError(
+            f"{change.attribute} of {change.layer} is {_show(found) if found else 'not to be found'} in this "
+            f"{type(model).__name__}, the plan is for {_show(change.before)}"
+        )
+    replacement = put(module, change.after)
+    if replacement is not module:
+        replacement.train(module.training)
+        owner, _, leaf = change.layer.rpartition(".")
+        setattr(modules[owner], leaf, replacement)
+
+
+def _show(values: Values) -> str:
+    return "x".join(map(str, values[:1] if len(set(values)) == 1 else values))
+
+
+# --- strides ----------------------------------------------------------------------------------------------------------
+
+
+def _put_stride(module: nn.Module, stride: Values) -> nn.Module:
+    if isinstance(module, _POOLS):
+        kernel, padding = _pair(module.kernel_size), _pair(getattr(module, "padding", 0))
+        old = stride_of(module) or stride
+        gone = [s == 1 and k == o and p == 0 for s, k, o, p in zip(stride, kernel, old, padding, strict=True)]
+        kernel = (1 if gone[0] else kernel[0], 1 if gone[1] else kernel[1])
+        if kernel == stride == (1, 1):
+            return nn.Identity()
+        setattr(module, "kernel_size", kernel)  # noqa: B010 - a Tensor or Module to the type checker otherwise
+    whole = isinstance(getattr(module, "stride"), int) and stride[0] == stride[1]  # noqa: B009
+    setattr(module, "stride", stride[0] if whole else stride)  # noqa: B010
+    return module
+
+
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
+
+
+# --- windows, pools and blocks ----------------------------------------------------------------------------------------
+
+
+def _window_of(module: nn.Module) -> Values:
+    if not isinstance(module, nn.Conv2d) or isinstance(module.padding, str):
+        return ()
+    return (*_pair(module.kernel_size), *_pair(module.stride), *_pair(module.padding))
+
+
+def _put_window(module: nn.Module, window: Values) -> nn.Module:
+    if not isinstance(module, nn.Conv2d):
+        raise TypeError(f"a {type(module).__name__} has no such window")
+    kh, kw, sh, sw, ph, pw = window
+    return convolution_like(module, kernel_size=(kh, kw), stride=(sh, sw), padding=(ph, pw))
+
+
+def convolution_like(module: nn.Conv2d, **changed: Any) -> nn.Conv2d:
+    """A convolution with new weights that differs from `module` in what is named."""
+    arguments = {
+        "in_channels": module.in_channels,
+        "out_channels": module.out_channels,
+        "kernel_size": module.kernel_size,
+        "stride": module.stride,
+        "padding": module.padding,
+        "dilation": module.dilation,
+        "groups": module.groups,
+        "bias": module.bias is not None,
+        "device": module.weight.device,
+        "dtype": module.weight.dtype,
+    }
+    return type(module)(**{**arguments, **changed})
+
+
+def _pool_behind(module: nn.Module) -> Values:
+    return () if next(module.parameters(), None) is not None else (0,)
+
+
+def _put_pool(module: nn.Module, size: Values) -> nn.Module:
+    return nn.Sequential(module, nn.MaxPool2d(size[0]))
+
+
+def _kept(module: nn.Module) -> Values:
+    return (int(not isinstance(module, nn.Identity)),)
+
+
+def _put_identity(module: nn.Module, _: Values) -> nn.Module:
+    return nn.Identity()
+
+
+# --- what can change: its value now, and how to put another one --------------------------------------------------------
+
+_Now = Callable[[nn.Module], Values]
+_Put = Callable[[nn.Module, Values], nn.Module]
+_CHANGES: Mapping[str, tuple[_Now, _Put]] = MappingProxyType(
+    {
+        "stride": (lambda module: stride_of(module) or (), _put_stride),
+        "window": (_window_of, _put_window),
+        "max_pool": (_pool_behind, _put_pool),
+        "kept": (_kept, _put_identity),
+    }
+)
