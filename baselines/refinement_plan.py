@@ -11,7 +11,7 @@ from torch import nn
 
 from .layer_changes import LayerChange, change_layer
 
-__all__ = ["Edit", "RefinementPlan"]
+__all__ = ["Edit", "RefinementPlan", "apply_edits"]
 
 FloatPair = tuple[float, float]
 
@@ -67,11 +67,7 @@ class RefinementPlan:
         """
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
-        refined = copy.deepcopy(model)
-        for edit in self.edits:
-            for change in edit.changes:
-                change_layer(refined, change)
-        return refined
+        return apply_edits(model, self.edits)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as dicts, lists, strings and numbers, ready for JSON."""
@@ -141,6 +137,15 @@ class RefinementPlan:
         if not self.reached:
             lines += [f"stays as it is: {name}: {why}" for name, why in (self.stays or {}).items()]
         return "\n".join(lines)
+
+
+def apply_edits(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
+    """A copy of `model` with the edits; ValueError as for `RefinementPlan.apply`."""
+    refined = copy.deepcopy(model)
+    for edit in edits:
+        for change in edit.changes:
+            change_layer(refined, change)
+    return refined
 
 
 def _pair(values: Sequence[Any]) -> FloatPair:

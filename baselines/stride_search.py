@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 Subset = tuple[int, ...]  # steps by index
 
 _SUBSETS = 2000  # sets of steps kept from one number of edits to the next; all of them for up to twelve steps
-_CANDIDATES = 20_000  # combinations tried one by one; beyond, edits are improved in turn
+_CANDIDATES = 8000  # combinations tried one by one; beyond, edits are improved in turn
 _PART = 512  # combinations whose strides are held at a time
 _STARTS = 16  # sets of steps that this is tried from
 
@@ -64,20 +64,34 @@ class StrideSearch:
         self.choices = [list(self._options(step)) for step in range(len(placements.steps))]
 
     def lowest(self) -> tuple[float, float]:
-        """I_min with every step removed: no choice of edits has less."""
-        h, w = self._bounds([tuple(range(len(self.choices)))])[0]
+        """I_min, at least, of any choice of edits: with every step removed."""
+        h, w = self._bounds([self._open_steps()])[0]
         return (float(h), float(w))
+
+    def alone(self, option: Option) -> Ints:
+        """The windows' strides, (windows, 2), with one edit only."""
+        return self._strides([(option,)])[0]
+
+    def drop(self, option: Option) -> None:
+        """Leave an option out from now on."""
+        self.choices[option.step] = [o for o in self.choices[option.step] if o != option]
 
     def levels(self) -> Iterator[list[Candidate]]:
         """For 1, 2, ... edits: candidates with I_min < I_res, best first and the doubtful ones last."""
         subsets: list[Subset] = [()]
-        for _ in self.choices:
-            subsets = sorted({tuple(sorted((*s, i))) for s in subsets for i in range(len(self.choices)) if i not in s})
+        while subsets and (np.array(self.lowest()) < self.i_res).all():
+            steps = self._open_steps()
+            grown = sorted({tuple(sorted({*s, i})) for s in subsets for i in steps if i not in s and set(s) <= set(steps)})
+            subsets = [s for s in grown if self._strides([self._removed(s)]).all()]  # cuts that share layers exclude
             bounds = self._bounds(subsets)
-            order = np.argsort(np.maximum(bounds / self.i_res, 0).max(axis=1), kind="stable")[:_SUBSETS]
+            order = np.argsort((bounds / self.i_res).max(axis=1), kind="stable")[:_SUBSETS]
             subsets = [subsets[i] for i in order]
-            enough = [s for s, b in zip(subsets, bounds[order], strict=True) if (b < self.i_res).all()]
-            yield self._ranked(self._combinations(enough))
+            yield self._ranked(
+                self._combinations([s for s, b in zip(subsets, bounds[order], strict=True) if (b < self.i_res).all()])
+            )
+
+    def _open_steps(self) -> Subset:
+        return tuple(step for step, options in enumerate(self.choices) if options)
 
     # -- what can be done --
 
@@ -97,26 +111,31 @@ class StrideSearch:
                 yield from (Option(index, p, number) for p in taken)
 
     def _strides(self, combinations: Sequence[Sequence[Option]]) -> Ints:
-        """The windows' strides under each combination of options, (combinations, windows, 2)."""
+        """The windows' strides under each combination of options, (combinations, windows, 2); 0 if there is none such."""
         steps, places = self.placements.steps, self.placements.places
         strides = np.repeat(self.program.strides[None], len(combinations), axis=0)
         for row, options in zip(strides, combinations, strict=True):
             for option in options:
                 members = list(steps[option.step].rows)
-                row[members] = row[members] // steps[option.step].factor * option.left
+                whole, rest = np.divmod(row[members], steps[option.step].factor)
+                row[members] = np.where(rest == 0, whole * option.left, 0)
             for option in options:
                 if option.place is not None:
                     h, w = steps[option.step].factor
                     row[list(places[option.place].rows)] *= (h // option.left[0], w // option.left[1])
         return strides
 
+    def _removed(self, subset: Subset) -> tuple[Option, ...]:
+        return tuple(Option(step, (1, 1)) for step in subset)
+
     def _bounds(self, subsets: Sequence[Subset]) -> npt.NDArray[np.float64]:
         """I_min, at least, of any edits of these steps."""
         parts = []
         for start in range(0, len(subsets), _PART):
-            removed = [[Option(step, (1, 1)) for step in subset] for subset in subsets[start : start + _PART]]
-            parts.append(self.program.evaluate(self._strides(removed), windows_cover=True).i_min)
-        return np.concatenate(parts)
+            removed = [self._removed(subset) for subset in subsets[start : start + _PART]]
+            strides = np.maximum(self._strides(removed), 1)
+            parts.append(self.program.evaluate(strides, windows_cover=True).i_min)
+        return np.concatenate([*parts, np.empty((0, 2))])
 
     # -- choosing --
 
@@ -131,7 +150,7 @@ class StrideSearch:
 
     def _improved(self, subset: Subset) -> Iterator[tuple[Option, ...]]:
         """From all steps removed on: the best option of each edit in turn, the others kept, until none gets better."""
-        now = tuple(Option(step, (1, 1)) for step in subset)
+        now = self._removed(subset)
         before = None
         while now != before:
             yield now
@@ -146,8 +165,9 @@ class StrideSearch:
         for start in range(0, len(combinations), _PART):
             part = combinations[start : start + _PART]
             strides = self._strides(part)
-            outcome = self.program.evaluate(strides)
-            for i in np.flatnonzero((outcome.i_min < self.i_res).all(axis=1) & self._sound(part, strides)):
+            sound = self._sound(part, strides)
+            outcome = self.program.evaluate(np.maximum(strides, 1))
+            for i in np.flatnonzero((outcome.i_min < self.i_res).all(axis=1) & sound):
                 found.append(_candidate(part[i], strides[i], outcome, int(i)))
         return sorted(found, key=lambda c: (c.doubtful, self.gap(c.i_min), c.macs))
 
@@ -156,12 +176,12 @@ class StrideSearch:
         return float(sum(self.i_res) - sum(i_min))
 
     def _sound(self, combinations: Sequence[Sequence[Option]], strides: Ints) -> npt.NDArray[np.bool_]:
-        """Whether no place takes over two downsamplings, and no window larger than one pixel skips pixels it did not."""
+        """Whether edits do not overlap, no place takes over two, and no window larger than a pixel skips pixels anew."""
         places = [[o.place for o in options if o.place is not None] for options in combinations]
         once = np.array([len(set(p)) == len(p) for p in places])
         windows = self.program.windows
-        allowed = np.array([[max(k, s) if k > 1 else max(2, s) for k, s in zip(w.kernel, w.stride)] for w in windows])
-        return once & (strides <= allowed).all(axis=(1, 2))
+        allowed = np.array([[max(k, s) if k > 1 else max(2, s) for k, s in zip(w.kernel, w.stride, strict=True)] for w in windows])
+        return once & ((strides >= 1) & (strides <= allowed)).all(axis=(1, 2))
 
 
 def _candidate(options: tuple[Option, ...], strides: Ints, outcome: Outcome, i: int) -> Candidate:

@@ -1,0 +1,65 @@
+"""What a pass of a model shows of it, and what a way of refining it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from analysis.field_rules import compile_fields
+from dynpool.graph import trace
+
+from .refinement_plan import Edit, RefinementPlan
+
+__all__ = ["Figures", "Found", "Size", "make_plan", "measure"]
+
+Size = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """I_min (height, width) in pixels, GMACs for one image, and the number of weights."""
+
+    i_min: tuple[float, float]
+    gmacs: float
+    parameters: int
+
+    def fits(self, size: Size) -> bool:
+        """Whether I_min < I_res along both axes."""
+        return self.i_min[0] < size[1] and self.i_min[1] < size[2]
+
+
+def measure(model: nn.Module, input_size: Size) -> Figures:
+    """The figures that plans state, from a trace of the model at `input_size`."""
+    graph = trace(model, input_size)
+    h, w = compile_fields(graph).fields().i_min
+    parameters = sum(p.numel() for p in model.parameters())
+    return Figures((h, w), sum(mac.macs for mac in graph.macs) / 1e9, parameters)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a way of refining came to: edits, the figures with them, or why there are none."""
+
+    edits: tuple[Edit, ...]
+    figures: Figures
+    why: str = ""
+    stays: Mapping[str, str] | None = None
+
+
+def make_plan(size: Size, way: str, before: Figures, found: Found) -> RefinementPlan:
+    """The plan that states what was found, beside the figures before."""
+    return RefinementPlan(
+        input_size=size,
+        way=way,
+        edits=found.edits,
+        i_min_before=before.i_min,
+        i_min_after=found.figures.i_min,
+        gmacs_before=before.gmacs,
+        gmacs_after=found.figures.gmacs,
+        parameters_before=before.parameters,
+        parameters_after=found.figures.parameters,
+        why=found.why,
+        stays=found.stays,
+    )
