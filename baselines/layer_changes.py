@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from torch import nn
 
 from .placements import stride_of
 
-__all__ = ["LayerChange", "change_layer"]
+__all__ = ["LayerChange", "change_layer", "weights_at", "width_of"]
 
 Values = tuple[int, ...]
 
@@ -27,7 +28,8 @@ class LayerChange:
             with new weights.
         "max_pool": 0 -> 2, a 2x2 max-pool behind a layer without weights.
         "kept": 1 -> 0, the layer or block becomes `nn.Identity`.
-        "in_channels", "out_channels", "groups", "features": widths of a layer, which starts with new weights.
+        "width": (taken, given) channels of a convolution or linear layer, (channels,) of a batch norm or depthwise
+            convolution; the layer starts with new weights.
     """
 
     layer: str
@@ -157,6 +159,56 @@ def _put_identity(module: nn.Module, _: Values) -> nn.Module:
     return nn.Identity()
 
 
+# --- widths ----------------------------------------------------------------------------------------------------------
+
+
+def width_of(module: nn.Module) -> Values:
+    """Channels as in the "width" of a `LayerChange`; nothing for a module without."""
+    if isinstance(module, nn.Conv2d):
+        depthwise = module.groups == module.in_channels == module.out_channels > 1
+        return (module.in_channels,) if depthwise else (module.in_channels, module.out_channels)
+    if isinstance(module, nn.Linear):
+        return (module.in_features, module.out_features)
+    return (module.num_features,) if isinstance(module, nn.BatchNorm2d) else ()
+
+
+def weights_at(module: nn.Module, width: Values) -> int:
+    """Number of weights the module would have at that width."""
+    taken, given = width[0], width[-1]
+    biases = given * (getattr(module, "bias", None) is not None)
+    if isinstance(module, nn.Conv2d):
+        groups = taken if len(width) == 1 else module.groups
+        return given * (taken // groups) * math.prod(module.kernel_size) + biases
+    if isinstance(module, nn.Linear):
+        return taken * given + biases
+    return given * (getattr(module, "weight", None) is not None) + biases
+
+
+def _put_width(module: nn.Module, width: Values) -> nn.Module:
+    taken, given = width[0], width[-1]
+    if isinstance(module, nn.Conv2d):
+        module.groups = taken if len(width) == 1 else module.groups
+        module.in_channels, module.out_channels = taken, given
+        shape: Values = (given, taken // module.groups, *module.kernel_size)
+    elif isinstance(module, nn.Linear):
+        module.in_features, module.out_features = taken, given
+        shape = (given, taken)
+    elif isinstance(module, nn.BatchNorm2d):
+        module.num_features = given
+        shape = (given,)
+        for name in ("running_mean", "running_var"):
+            if getattr(module, name) is not None:
+                setattr(module, name, getattr(module, name).new_empty(given))
+    else:
+        raise TypeError(f"a {type(module).__name__} has no width")
+    if module.weight is not None:
+        module.weight = nn.Parameter(module.weight.new_empty(shape))
+    if module.bias is not None:
+        module.bias = nn.Parameter(module.bias.new_empty(given))
+    module.reset_parameters()
+    return module
+
+
 # --- what can change: its value now, and how to put another one --------------------------------------------------------
 
 _Now = Callable[[nn.Module], Values]
@@ -167,5 +219,6 @@ _CHANGES: Mapping[str, tuple[_Now, _Put]] = MappingProxyType(
         "window": (_window_of, _put_window),
         "max_pool": (_pool_behind, _put_pool),
         "kept": (_kept, _put_identity),
+        "width": (width_of, _put_width),
     }
 )

@@ -35,7 +35,7 @@ class RefinementPlan:
         i_min_before, i_min_after: max over layers of r_min (Richter and Pal, Eq. 7), (height, width) in pixels.
         gmacs_before, gmacs_after: 1e9 multiply-accumulates for one image.
         parameters_before, parameters_after: numbers of weights.
-        why: why I_min < I_res is not reached, or nothing.
+        why: why I_min < I_res is not reached, or what the way could not do; else nothing.
         stays: resizers that no edit could change, and why.
     """
 
@@ -133,7 +133,7 @@ class RefinementPlan:
             f"{self.parameters_after / 1e6:.4g} M"
         )
         if self.why:
-            lines.append(f"not reached: {self.why}")
+            lines.append(f"{'note' if self.reached else 'not reached'}: {self.why}")
         if not self.reached:
             lines += [f"stays as it is: {name}: {why}" for name, why in (self.stays or {}).items()]
         return "\n".join(lines)

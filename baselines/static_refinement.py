@@ -22,11 +22,12 @@ from dynpool.resolution import resolution_tree
 from .less_downsampling import less_downsampling
 from .refinement_figures import Figures, Found, Size, make_plan, measure
 from .refinement_plan import RefinementPlan
+from .shorter_wider import shorter_and_wider
 
 __all__ = ["refine"]
 
 _WAYS: Mapping[str, Callable[[nn.Module, Size, Figures], Found]] = MappingProxyType(
-    {"less downsampling": less_downsampling}
+    {"less downsampling": less_downsampling, "shorter and wider": shorter_and_wider}
 )
 
 
