@@ -19,7 +19,7 @@ from .refinement_figures import Figures, Found, Size, measure
 from .refinement_plan import Edit, apply_edits
 from .stride_search import Candidate, Option, StrideSearch
 
-__all__ = ["less_downsampling"]
+__all__ = ["less_downsampling", "uncollapsed"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -27,10 +27,11 @@ _PASSES = 8  # passes of refined models that may go by for one number of edits
 _DOUBLINGS = 5
 
 
-def less_downsampling(model: nn.Module, size: Size, before: Figures) -> Found:
+def less_downsampling(model: nn.Module, graph: Graph, before: Figures) -> Found:
     """Edits of strides that bring I_min below I_res, by the criteria of `refine`, or why there are none."""
+    size = graph.input_size
     i_res = (size[1], size[2])
-    graph = _structure(model, size)
+    graph = uncollapsed(model, graph)
     program = StrideProgram(graph, compile_fields(graph), i_res)
     placements = find_placements(model, program)
     if not placements.steps:
@@ -50,15 +51,14 @@ def less_downsampling(model: nn.Module, size: Size, before: Figures) -> Found:
     return Found((), before, why, placements.refused)
 
 
-def _structure(model: nn.Module, size: Size) -> Graph:
-    """The trace with every window, at `size` or the first double of it at which no map collapses to one pixel."""
-    graph = trace(model, size, every_window=True)
+def uncollapsed(model: nn.Module, graph: Graph) -> Graph:
+    """A trace with every window, as `graph` is, at the first double of its size at which no map collapses to a pixel."""
     for _ in range(_DOUBLINGS):
         if not any(_collapses(resize) for resize in graph.resizes):
             break
-        size = (size[0], 2 * size[1], 2 * size[2])
+        channels, height, width = graph.input_size
         try:
-            graph = trace(model, size, every_window=True)
+            graph = trace(model, (channels, 2 * height, 2 * width), every_window=True)
         except ValueError:  # a model of certain sizes only: there is no better trace than the last
             break
     return graph

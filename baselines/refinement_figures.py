@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
 from analysis.field_rules import compile_fields
-from dynpool.graph import trace
+from dynpool.graph import Graph, trace
 
 from .refinement_plan import Edit, RefinementPlan
 
-__all__ = ["Figures", "Found", "Size", "make_plan", "measure"]
+__all__ = ["Figures", "Found", "Size", "figures_of", "make_plan", "measure", "without_weights"]
 
 Size = tuple[int, int, int]
 
@@ -30,12 +31,25 @@ class Figures:
         return self.i_min[0] < size[1] and self.i_min[1] < size[2]
 
 
-def measure(model: nn.Module, input_size: Size) -> Figures:
-    """The figures that plans state, from a trace of the model at `input_size`."""
-    graph = trace(model, input_size)
+def measure(model: nn.Module, size: Size) -> Figures:
+    """The figures that plans state, from a trace of the model at `size`."""
+    return figures_of(model, trace(model, size))
+
+
+def figures_of(model: nn.Module, graph: Graph) -> Figures:
+    """The figures of a model from a trace of it."""
     h, w = compile_fields(graph).fields().i_min
-    parameters = sum(p.numel() for p in model.parameters())
-    return Figures((h, w), sum(mac.macs for mac in graph.macs) / 1e9, parameters)
+    return Figures((h, w), sum(mac.macs for mac in graph.macs) / 1e9, sum(p.numel() for p in model.parameters()))
+
+
+def without_weights(model: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers are on the meta device, for trials that cost no memory."""
+    memo: dict[int, object] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = buffer.detach().to("meta")
+    return copy.deepcopy(model, memo)
 
 
 @dataclass(frozen=True)

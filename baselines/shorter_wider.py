@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from analysis.field_rules import compile_fields
 from dynpool.graph import Graph, Node, trace
 
 from .layer_changes import LayerChange, weights_at
-from .refinement_figures import Figures, Found, Size, measure
+from .refinement_figures import Figures, Found, Size, figures_of, measure
 from .refinement_plan import Edit, apply_edits
 from .widths import Widths
 
@@ -73,14 +72,13 @@ def removal(model: nn.Module, graph: Graph, block: Block) -> Edit | str:
     return Edit("block removed", (*kept, LayerChange(block.path, "kept", (1,), (0,))))
 
 
-def shorter_and_wider(model: nn.Module, size: Size, before: Figures) -> Found:
+def shorter_and_wider(model: nn.Module, graph: Graph, before: Figures) -> Found:
     """Blocks removed from the end of the network on until I_min < I_res, then as many weights put into widths."""
-    now = copy.deepcopy(model)
+    now, size = model, graph.input_size
     edits: list[Edit] = []
     figures = before
     stays: dict[str, str] = {}
     while not figures.fits(size):
-        graph = trace(now, size)
         wide = _too_wide(graph, size)
         for block in _in_the_way(now, graph, wide):
             if block.path in stays:
@@ -91,17 +89,17 @@ def shorter_and_wider(model: nn.Module, size: Size, before: Figures) -> Found:
                 continue
             shorter = apply_edits(now, [edit])
             try:
-                figures = measure(shorter, size)
+                graph = trace(shorter, size)
             except ValueError as error:
                 stays[block.path] = str(error)
                 continue
-            now = shorter
+            now, figures = shorter, figures_of(shorter, graph)
             edits.append(edit)
             break
         else:
             names = ", ".join(dict.fromkeys(graph.nodes[i].path for i in sorted(wide)))
             return Found((), before, f"no removal of blocks brings r_min below I_res in {names}", stays)
-    wider = _widened(now, size, before.parameters)
+    wider = _widened(now, graph, before.parameters)
     if wider is None:
         return Found(tuple(edits), figures, "nothing could be widened: no width is free to change")
     return Found((*edits, wider), measure(apply_edits(now, [wider]), size))
@@ -121,9 +119,9 @@ def _in_the_way(model: nn.Module, graph: Graph, wide: set[int]) -> list[Block]:
     return holding + [block for block in blocks if block not in holding and not _has_shortcut(graph, block)]
 
 
-def _widened(model: nn.Module, size: Size, parameters: int) -> Edit | None:
+def _widened(model: nn.Module, graph: Graph, parameters: int) -> Edit | None:
     """One factor for all widths that can change, so that the weights are as many as before, or nearly."""
-    widths = Widths(model, trace(model, size))
+    widths = Widths(model, graph)
     modules = dict(model.named_modules())
     missing = parameters - sum(p.numel() for p in model.parameters())
     free = {number: c.width for number, c in widths.classes.items() if not c.pinned and c.gives}
