@@ -54,7 +54,7 @@ class StrideProgram:
 
     def __init__(self, graph: Graph, program: FieldProgram, input_hw: Pair) -> None:
         self.graph, self.program, self.input_hw = graph, program, input_hw
-        self.windows: tuple[Resize, ...] = tuple(r for r in graph.resizes if not r.fixed and r.kind != "dynopool2d")
+        self.windows: tuple[Resize, ...] = tuple(r for r in graph.resizes if not r.fixed and not r.learned)
         self.row = {w.node: i for i, w in enumerate(self.windows)}
         self.strides: Ints = np.array([w.stride for w in self.windows], dtype=np.int64).reshape(-1, 2)
         self._kernels: Ints = np.array([w.kernel for w in self.windows], dtype=np.int64).reshape(-1, 2)

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from torch import nn
 
 from dynpool.graph import Graph, check_input_size, trace
-from dynpool.pool import DynOPool2d
+from dynpool.resizer import LearnedResizer2d
 from dynpool.resolution import resolution_tree
 
 from .less_downsampling import less_downsampling
@@ -75,7 +75,7 @@ def refine(
     if way not in _WAYS:
         raise ValueError(f"way must be one of {', '.join(map(repr, _WAYS))}, got {way!r}")
     size = check_input_size(input_size)
-    if resolution_tree(model) is not None or any(isinstance(m, DynOPool2d) for m in model.modules()):
+    if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
         raise ValueError(f"the {type(model).__name__} has learned resizers; refine the original model, or freeze it")
     if edits is not None and edits not in published_edits():
         raise ValueError(f"edits must be one of {', '.join(published_edits())}, got {edits!r}")

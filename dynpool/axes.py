@@ -15,8 +15,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
-from .sizes import window_output_size
+from .sizes import Whole, window_output_size
 
 __all__ = ["Atom", "AxisClasses", "Dim", "Mac", "Resize", "constant_dims", "input_dims"]
 
@@ -75,9 +76,9 @@ class _Scaled:
     ratio: Fraction
     up: bool = False
 
-    def size(self, base: int) -> int:
-        exact = base * self.ratio
-        return math.ceil(exact) if self.up else math.floor(exact)
+    def size(self, base: Whole) -> Whole:
+        over, under = self.ratio.numerator, self.ratio.denominator
+        return -(-base * over // under) if self.up else base * over // under
 
 
 @dataclass
@@ -244,8 +245,11 @@ class AxisClasses:
         """Size of the class at tracing, in pixels."""
         return self._size[self.find(axis)]
 
-    def size(self, axis: int, sizes: dict[int, int]) -> int | None:
-        """Size of a class given those of others (by `find`), filled in on the way; None if it follows from none."""
+    def size(self, axis: int, sizes: dict[int, Whole]) -> Whole | None:
+        """Size of a class given those of others (by `find`), filled in on the way; None if it follows from none.
+
+        Sizes are in pixels, or integer arrays of them, which go elementwise.
+        """
         root = self.find(axis)
         if root not in sizes:
             if root in self._scaled:
@@ -253,22 +257,22 @@ class AxisClasses:
                 if above is not None:
                     sizes[root] = self._scaled[root].size(above)
             elif root in self._sums:
-                parts = [self._dim_size(dim, sizes) for dim in self._sums[root]]
-                if None not in parts:
-                    sizes[root] = sum(p for p in parts if p is not None)
+                parts = [p for dim in self._sums[root] if (p := self._dim_size(dim, sizes)) is not None]
+                if len(parts) == len(self._sums[root]):
+                    sizes[root] = sum(parts[1:], start=parts[0])
         return sizes.get(root)
 
-    def _dim_size(self, dim: Dim, sizes: dict[int, int]) -> int | None:
-        total = 1
+    def _dim_size(self, dim: Dim, sizes: dict[int, Whole]) -> Whole | None:
+        factors: list[Any] = []
         for atom in dim.atoms:
-            now = atom.size
-            if atom.axis is not None:
-                known = self.size(atom.axis, sizes)
-                if known is None:
-                    return None
-                now = known + atom.size - self.reference(atom.axis)
-            total *= now
-        return total
+            known = None if atom.axis is None else self.size(atom.axis, sizes)
+            if atom.axis is None:
+                factors.append(atom.size)
+            elif known is None:
+                return None
+            else:
+                factors.append(known + (atom.size - self.reference(atom.axis)))
+        return math.prod(factors)
 
     def defined(self) -> Iterator[int]:
         """The classes that follow from others."""

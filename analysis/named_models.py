@@ -1,0 +1,107 @@
+"""Models by name: of timm, of torchvision, or what a callable of the user's own returns. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from dynpool.names import nearest
+
+__all__ = ["named_model"]
+
+
+def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -> tuple[str, nn.Module]:
+    """The model that `name` stands for, with fresh weights, and its full name.
+
+    A name that both libraries know is timm's: "torchvision:resnet50" asks for the other.
+
+    Args:
+        name: a name of timm or torchvision, also as "timm:NAME" or "torchvision:NAME"; or "module:callable", which is
+            called without arguments (an nn.Module found under that name is taken as it is).
+        input_size: (C, *spatial) in pixels. timm's models take their channels, and where they need it their size, from
+            it.
+        weights: whether the weights will be looked at; if not, those of named models take no memory.
+
+    Raises:
+        ValueError: for a name that nobody knows (naming the nearest), or a model that cannot be built so.
+    """
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix not in _LIBRARIES:
+        return name, _imported(name)
+    wanted = rest if colon else name
+    known = {library: names() for library, (names, _) in _LIBRARIES.items() if not colon or library == prefix}
+    for library, names in known.items():
+        if wanted in names:
+            try:
+                with _memory(weights):
+                    return f"{library}:{wanted}", _LIBRARIES[library][1](wanted, input_size)
+            except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+                raise ValueError(f"{library}:{wanted} cannot be built for {tuple(input_size)}: {error}") from error
+    all_names = [f"{library}:{one}" if colon else one for library, names in known.items() for one in names]
+    raise ValueError(
+        f"model is {name!r}, which {' and '.join(known)} do not have{nearest(name, dict.fromkeys(all_names), most=3)} "
+        "A model of your own is given as package.module:callable"
+    )
+
+
+def _memory(weights: bool) -> AbstractContextManager[Any]:
+    return nullcontext() if weights else torch.device("meta")
+
+
+def _timm(name: str, input_size: Sequence[int]) -> nn.Module:
+    config = timm.models.get_pretrained_cfg(name)
+    options: dict[str, Any] = {"in_chans": input_size[0]}
+    if config is not None and config.fixed_input_size:
+        options["img_size"] = tuple(input_size[1:])
+    model: nn.Module = timm.create_model(name, pretrained=False, **options)
+    return model
+
+
+def _torchvision(name: str, input_size: Sequence[int]) -> nn.Module:
+    if input_size[0] != 3:
+        raise ValueError(f"torchvision's models take 3 channels, not {input_size[0]}")
+    options: dict[str, Any] = {"weights": None}
+    if name in torchvision.models.list_models(
+        torchvision.models.segmentation
+    ) or name in torchvision.models.list_models(torchvision.models.detection):
+        options["weights_backbone"] = None
+    model: nn.Module = torchvision.models.get_model(name, **options)
+    return model
+
+
+_LIBRARIES: dict[str, tuple[Callable[[], list[str]], Callable[[str, Sequence[int]], nn.Module]]] = {
+    "timm": (timm.list_models, _timm),
+    "torchvision": (torchvision.models.list_models, _torchvision),
+}
+
+
+def _imported(name: str) -> nn.Module:
+    path, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(path)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        if error.name is None or not path.startswith(error.name):
+            raise
+        raise ValueError(f"model is {name!r}: there is no module {error.name!r}") from None
+    except (AttributeError, ValueError) as error:
+        raise ValueError(f"model is {name!r}: {error}") from None
+    made: object = found
+    if not isinstance(found, nn.Module):
+        if not callable(found):
+            raise ValueError(f"model is {name!r}: {attribute} is a {type(found).__name__}, not a callable")
+        try:
+            made = found()
+        except TypeError as error:
+            raise ValueError(f"model is {name!r}: it is called without arguments: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise ValueError(f"model is {name!r}: it gave a {type(made).__name__}, not an nn.Module")
+    return made
