@@ -147,7 +147,7 @@ def _page(comparison: Comparison, pictures: Mapping[str, bytes], title: str) -> 
         f"<h1>{escape(title)}</h1>",
         f'<p class="setup">{escape(_setup(comparison))}</p>',
         f'<p class="headline">{escape(comparison.headline)}</p>',
-        "".join(f"<p>{_html(finding)}</p>" for finding in comparison.findings),
+        "<ul>" + "".join(f"<li>{_html(finding)}</li>" for finding in comparison.findings) + "</ul>",
         notes,
         "<h2>Methods</h2>",
         _methods_table(comparison),
@@ -229,7 +229,7 @@ def _spread(spread: Spread | None, digits: int = 1, scale: float = 1.0) -> str:
 def _methods_table(comparison: Comparison) -> str:
     colors = method_colors(comparison.runs)
     digits = gmacs_digits(comparison.methods)
-    heads = "Method|Runs|Final accuracy, %|Best epoch, %|GMACs|Parameters|I<sub>min</sub> height|I<sub>min</sub> width|"
+    heads = "Method|Runs|Final accuracy, %|GMACs|Parameters|I<sub>min</sub> height|I<sub>min</sub> width|"
     heads += "I<sub>res</sub>|Unproductive layers|Seconds per epoch|Peak memory, MB"
     body = []
     for row in comparison.methods:
@@ -238,7 +238,6 @@ def _methods_table(comparison: Comparison) -> str:
             _swatch(row.group, colors[row.method]),
             runs,
             f"<strong>{_spread(row.accuracy, 1, 100)}</strong>",
-            _spread(row.best_accuracy, 1, 100),
             _spread(row.gmacs, digits),
             "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
             _spread(row.i_min_h),
@@ -251,7 +250,7 @@ def _methods_table(comparison: Comparison) -> str:
         body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     key = (
         "Mean ± standard deviation over the runs of a method; '-' where a single run has no spread. Final accuracy is"
-        " that of the last epoch; the best epoch is chosen by the test set itself and so flatters."
+        " that of the last epoch; the best epoch, below for every run, is chosen by the test set itself and so flatters."
     )
     return _table(heads.split("|"), body) + f'\n<p class="key">{key}</p>'
 

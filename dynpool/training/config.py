@@ -110,19 +110,18 @@ class ConversionConfig:
 
 @dataclass(frozen=True)
 class ShapeAdaptorConfig:
-    """Options of the method "shape-adaptor" (Liu et al., ECCV 2020).
+    """Options of the method "shape-adaptor" (Liu et al., ECCV 2020; see `baselines.shape_adaptor_network`).
 
     Attributes:
-        placement: where adaptors stand: "in-place" of the network's own resizers, as DynOPool's; or the paper's
-            "standard" (spread over the layers, own resizers removed), "autosc" (own resizers kept, adaptors only shrink
-            a little) or "autotl" (in place, started near 0.55).
-        every: optimiser steps from one update of the alphas to the next.
+        mode: "autotl" (in place of the network's own resizers, as DynOPool), "standard" (spread over the layers, own
+            resizers removed) or "autosc" (own resizers kept, adaptors that shrink a little besides).
+        every: optimiser steps to one update of the alphas; the paper has 20.
         limit: largest side in pixels behind the last adaptor, which bounds memory; null is none.
     """
 
-    placement: Literal["in-place", "standard", "autosc", "autotl"] = "in-place"
+    mode: Literal["autotl", "standard", "autosc"] = "autotl"
     every: int = 20
-    limit: int | None = None
+    limit: float | None = None
 
     def __post_init__(self) -> None:
         _require("shape_adaptor.every", self.every, self.every >= 1, "a whole number, 1 or more")
@@ -164,10 +163,10 @@ class RefineConfig:
     """Options of the method "refine" (Richter and Pal).
 
     Attributes:
-        way: "less-downsampling" (edit strides) or "shorter-wider" (remove unproductive blocks, widen the others).
+        way: "less downsampling" (edit strides) or "shorter and wider" (remove unproductive blocks, widen the others).
     """
 
-    way: Literal["less-downsampling", "shorter-wider"] = "less-downsampling"
+    way: Literal["less downsampling", "shorter and wider"] = "less downsampling"
 
 
 @dataclass(frozen=True)

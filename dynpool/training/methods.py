@@ -8,12 +8,14 @@ that further methods join by `register`.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 import dynpool
+from baselines import DiffStride2d, refine, shape_adaptor_network
 from dynpool.resizer import LearnedResizer2d, host_alphas, set_alpha
 from dynpool.training.budget import TOLERANCE, Budget, settle
 from dynpool.training.config import RunConfig, nearest
@@ -119,6 +121,13 @@ def random(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]
     return Prepared(converted, _weights(converted, config), summary=_cost_reached(cost, excess))
 
 
+@register("refine")
+def refined(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """The static refinement of Richter and Pal: the network edited until I_min is below the input's resolution."""
+    edited, plan = refine(model, input_size, way=config.refine.way)
+    return Prepared(edited, _weights(edited, config), summary=str(plan))
+
+
 # --- learned sizes --------------------------------------------------------------------------------------------------
 
 
@@ -167,6 +176,24 @@ def _learned(
 def dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
     """Every resizer learned with DynOPool (Jang et al., CVPR 2022), at the price of `gmacs_weight` per GMAC (Eq. 8)."""
     converted = _converted(model, config, input_size, dynpool.DynOPool2d)
+    return _learned(converted, config, input_size, summary=str(dynpool.conversion_report(converted)))
+
+
+@register("shape-adaptor")
+def shape_adaptor(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """Sizes learned with Shape Adaptors (Liu et al., ECCV 2020); their alphas take a step now and then."""
+    options = config.shape_adaptor
+    adapted = shape_adaptor_network(model, input_size, mode=options.mode, limit=options.limit)
+    summary = str(dynpool.conversion_report(adapted))
+    return _learned(adapted, config, input_size, summary=summary, alphas_every=options.every)
+
+
+@register("diffstride")
+def diffstride(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """Every resizer learned with DiffStride (Riad et al., ICLR 2022), in DynOPool's places."""
+    options = config.diffstride
+    pool = partial(DiffStride2d, smoothness=options.smoothness, symmetric=options.symmetric)
+    converted = _converted(model, config, input_size, pool)
     return _learned(converted, config, input_size, summary=str(dynpool.conversion_report(converted)))
 
 
