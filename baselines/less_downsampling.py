@@ -93,7 +93,9 @@ class _Trials:
             if figures is None:
                 self.blame(candidate)
             elif not figures.fits(self.size):
-                self.problems[f"{self.named(candidate.options)}: I_min is {figures.i_min[0]:g}x{figures.i_min[1]:g}"] = None
+                self.problems[
+                    f"{self.named(candidate.options)}: I_min is {figures.i_min[0]:g}x{figures.i_min[1]:g}"
+                ] = None
             elif best is None or (self.search.gap(figures.i_min), figures.gmacs) < best[:2]:
                 edits = self.edits(candidate.options, candidate.strides)
                 best = (self.search.gap(figures.i_min), figures.gmacs, Found(edits, figures))

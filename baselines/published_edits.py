@@ -134,7 +134,9 @@ def _convnext(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
 def _efficientnet(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
     """Strides at the stem and stages 2, 3 and 5, none at 4 and 6: what the paper's I_min and GMACs come out with."""
     layers = _Layers(model, graph, 5)
-    between = [c for c in layers.places if layers.steps[4].behind < c.behind < layers.steps[3].behind and len(c.rows) == 1]
+    between = [
+        c for c in layers.places if layers.steps[4].behind < c.behind < layers.steps[3].behind and len(c.rows) == 1
+    ]
     if len(between) != 1:
         raise ValueError("the edit is for an EfficientNet, whose fifth stage begins with a block without a shortcut")
     return (layers.moved(3, layers.windows(between[0])[0]), layers.removed(4))
@@ -205,7 +207,11 @@ _PUBLISHED: Mapping[str, PublishedEdit] = MappingProxyType(
             PublishedEdit("nasnet_a_mobile", "the stem's downsampling removed", 327, 165, _nth_removed(6, 0)),
             PublishedEdit("convnext", "patches of 2x2 instead of 4x4 pixels", 224, 112, _convnext),
             PublishedEdit(
-                "efficientnet", "stage 5 downsamples instead of stage 4, stage 6 no more", 299, 203, _efficientnet,
+                "efficientnet",
+                "stage 5 downsamples instead of stage 4, stage 6 no more",
+                299,
+                203,
+                _efficientnet,
                 "GMACs come out within 6 % for B1 to B5; those printed for B0 (1.78) exceed those of B1 (1.67)",
             ),
             PublishedEdit(

@@ -228,6 +228,14 @@ class ShapeAdaptor2d(LearnedResizer2d):
         h, w = (adapted_size(n, 1.0 / s, fractions=self.keeps_fractions) for n, s in zip(size, strides, strict=True))
         return h, w
 
+    def values_of(self, strides: Pair) -> Pair:
+        """The alpha with which the axis reduced most has this stride, or the end of what it can have."""
+        ratios = min(self.ratios)
+        margin = 1e-6 * (ratios[1] - ratios[0])
+        scale = 1.0 / strides[self.ratios.index(ratios)]
+        alpha = alpha_for(min(max(scale, ratios[0] + margin), ratios[1] - margin), ratios)
+        return alpha, alpha
+
     def values_for(self, size_in: Pair, size_out: Size) -> Pair:
         """The alpha whose s leads along both axes from one size to the other.
 

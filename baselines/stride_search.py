@@ -81,7 +81,9 @@ class StrideSearch:
         subsets: list[Subset] = [()]
         while subsets and (np.array(self.lowest()) < self.i_res).all():
             steps = self._open_steps()
-            grown = sorted({tuple(sorted({*s, i})) for s in subsets for i in steps if i not in s and set(s) <= set(steps)})
+            grown = sorted(
+                {tuple(sorted({*s, i})) for s in subsets for i in steps if i not in s and set(s) <= set(steps)}
+            )
             subsets = [s for s in grown if self._strides([self._removed(s)]).all()]  # cuts that share layers exclude
             bounds = self._bounds(subsets)
             order = np.argsort((bounds / self.i_res).max(axis=1), kind="stable")[:_SUBSETS]
@@ -180,7 +182,9 @@ class StrideSearch:
         places = [[o.place for o in options if o.place is not None] for options in combinations]
         once = np.array([len(set(p)) == len(p) for p in places])
         windows = self.program.windows
-        allowed = np.array([[max(k, s) if k > 1 else max(2, s) for k, s in zip(w.kernel, w.stride, strict=True)] for w in windows])
+        allowed = np.array(
+            [[max(k, s) if k > 1 else max(2, s) for k, s in zip(w.kernel, w.stride, strict=True)] for w in windows]
+        )
         return once & ((strides >= 1) & (strides <= allowed)).all(axis=(1, 2))
 
 

@@ -53,7 +53,8 @@ class LearnedResizer2d(nn.Module, ABC):
     - :meth:`forward`, :meth:`output_size`, :meth:`footprint` and :meth:`frozen`.
 
     That is all if ``alpha`` is the stride itself, input pixels per output pixel. If it is something else, say how with
-    :meth:`strides`, :meth:`learned_strides`, :meth:`values_for`, :meth:`checked` and :meth:`project`. If the sizes
+    :meth:`strides`, :meth:`values_of`, :meth:`learned_strides`, :meth:`values_for`, :meth:`checked` and
+    :meth:`project`. If the sizes
     depend on the whole network, see :attr:`looks_at_chains` and :attr:`keeps_fractions`.
 
     Args:
@@ -150,6 +151,10 @@ class LearnedResizer2d(nn.Module, ABC):
     def strides(self, values: Pair) -> Pair:
         """The (height, width) strides, input size / output size, when the parameter holds ``values``."""
         return values
+
+    def values_of(self, strides: Pair) -> Pair:
+        """Values of the parameter at which :meth:`strides` is nearest to these; before :meth:`project`."""
+        return strides
 
     def learned_strides(self, alpha: Tensor) -> Tensor:
         """:meth:`strides` as tensors, (2,) or (1,) to (2,), differentiable: for the GMACs loss (Eq. 7)."""

@@ -22,6 +22,8 @@ TOLERANCE = 0.02
 GOAL = 0.005  # the search for sizes ends this near to the budget
 MOST_TRIED = 2000  # and after so many sizes in any case
 
+STEPS = [(h, w) for h in range(-2, 3) for w in range(-2, 3) if (h, w) != (0, 0)]  # some resizers move in twos, or alike
+
 Pair = tuple[float, float]
 Values = list[Pair]
 
@@ -92,8 +94,7 @@ def _scaled(budget: Budget, values: Sequence[Pair], logarithm: float) -> Values:
     scaled = []
     for pool, value in zip(budget.tree.pools, values, strict=True):
         h, w = pool.strides(value)
-        wanted = pool.values_for((h * factor, w * factor), (1, 1))
-        scaled.append(_as_stored(pool.project(wanted, value, None)))
+        scaled.append(_as_stored(pool.project(pool.values_of((h * factor, w * factor)), value, None)))
     return scaled
 
 
@@ -113,24 +114,23 @@ def _pixel_by_pixel(budget: Budget, values: Values) -> Values:
 
 
 def _neighbours(budget: Budget, values: Values) -> Iterator[Values]:
-    """All values with one side of one map a pixel longer or shorter, where the resizer allows it."""
+    """All values with one map changed by a pixel or two along its sides, where the resizer allows it."""
     tree = budget.tree
     sizes = tree.sizes_at(budget.loss.input_size[1:], values)
     learned = [(node, size) for node, size in zip(tree.nodes, sizes, strict=True) if node.pool is not None]
     for index, (node, size) in enumerate(learned):
         if node.pool is None or node.parent is None:
             continue
-        for axis in (0, 1):
-            for step in (-1, 1):
-                wanted = (size[0] + step * (axis == 0), size[1] + step * (axis == 1))
-                if min(wanted) < 2:
-                    continue
-                try:
-                    value = node.pool.values_for(sizes[node.parent], wanted)
-                except ValueError:
-                    continue
-                if value == node.pool.project(value, values[index], None):
-                    yield [*values[:index], _as_stored(value), *values[index + 1 :]]
+        for step in STEPS:
+            wanted = (size[0] + step[0], size[1] + step[1])
+            if min(wanted) < 1:
+                continue
+            try:
+                value = node.pool.values_for(sizes[node.parent], wanted)
+            except ValueError:
+                continue
+            if value == node.pool.project(value, values[index], None):
+                yield [*values[:index], _as_stored(value), *values[index + 1 :]]
 
 
 def _as_stored(value: Pair) -> Pair:

@@ -124,7 +124,9 @@ def test_what_is_no_plan_is_refused(changed: dict[str, object], message: str) ->
 
 
 def test_pools_go_and_patches_overlap() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1)
+    )
     refined, plan = refine(model, (3, 24, 24))
     assert plan.i_min_before == (32, 32)
     assert isinstance(refined[2], nn.Identity)
@@ -177,13 +179,16 @@ def test_bad_input() -> None:
     with pytest.raises(ValueError, match="the model cannot run at input_size"):
         refine(nn.Conv2d(4, 4, 3), (3, 32, 32))
     learned = convert(chain(2, 1, 2, 1), (3, 32, 32))
-    with pytest.raises(ValueError, match="the Sequential has learned resizers; refine the original model, or freeze it"):
+    with pytest.raises(
+        ValueError, match="the Sequential has learned resizers; refine the original model, or freeze it"
+    ):
         refine(learned, (3, 32, 32))
     assert refine(freeze(learned), (3, 32, 32))[1].reached
 
 
 @pytest.mark.parametrize(
-    ("name", "i_res"), [("tv.resnet18", 64), ("timm.mobilenetv3_small_050", 96), ("timm.resnet18d", 32), ("tv.vgg11", 64)]
+    ("name", "i_res"),
+    [("tv.resnet18", 64), ("timm.mobilenetv3_small_050", 96), ("timm.resnet18d", 32), ("tv.vgg11", 64)],
 )
 def test_named_networks_reach_it(name: str, i_res: int) -> None:
     model = named(name)

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 import dynpool
+from analysis import receptive_field
+from baselines import DiffStride2d
 from dynpool.training.budget import TOLERANCE
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import METHODS, Prepared, prepare, register
@@ -105,6 +107,43 @@ def test_a_budget_pulls_and_is_met_when_the_alphas_come_to_rest(model, tiny):
             prepared.after_step(step, 10)
             cost = dynpool.count_macs(prepared.model, SIZE).gmacs
             assert (abs(cost / (factor * designed) - 1) <= TOLERANCE) == (step >= 5)
+
+
+@pytest.mark.parametrize(("method", "factor"), [("shape-adaptor", 1.2), ("diffstride", 0.8), ("dynopool", 0.8)])
+def test_learned_methods_meet_a_budget(method, factor, model, tiny):
+    size = (1, 32, 32)
+    gmacs = factor * dynpool.count_macs(prepare(model, tiny("--method", method), size).model, size).gmacs
+    options = ("--method", method, "--gmacs_budget", str(gmacs), "--alpha_until", "0.5")
+    prepared = prepare(model, tiny(*options), size)
+    assert {g["name"] for g in prepared.groups} == {"weights", "alphas"}
+    assert prepared.penalty is not None
+    prepared.penalty().backward()
+    prepared.after_step(5, 10)
+    assert abs(dynpool.count_macs(prepared.model, size).gmacs / gmacs - 1) <= TOLERANCE
+    prepared.model(torch.randn(2, *size)).sum().backward()
+
+
+def test_shape_adaptors_step_now_and_then(model, tiny):
+    assert prepare(model, tiny("--method", "shape-adaptor"), SIZE).alphas_every == 20
+    deep = narrow_vgg(10, 1, widths=[4] * 6)
+    standard = prepare(deep, tiny("--method", "shape-adaptor", "--shape_adaptor.mode", "standard"), (1, 32, 32))
+    assert len(dynpool.resolutions(standard.model)) == 4  # floor(log2(32 / 2)) of them
+
+
+def test_diffstride_takes_its_options(model, tiny):
+    prepared = prepare(model, tiny("--method", "diffstride", "--diffstride.smoothness", "2"), SIZE)
+    pools = [m for m in prepared.model.modules() if isinstance(m, DiffStride2d)]
+    assert [p.smoothness for p in pools] == [2.0, 2.0]
+
+
+def test_refine_edits_until_i_min_is_below_the_input(tiny):
+    deep = narrow_vgg(10, 1, widths=[4] * 5)
+    before = receptive_field(deep, (1, 32, 32)).i_min
+    prepared = prepare(deep, tiny("--method", "refine"), (1, 32, 32))
+    after = receptive_field(prepared.model, (1, 32, 32)).i_min
+    assert before[0] >= 32 > after[0]
+    assert [g["name"] for g in prepared.groups] == ["weights"]
+    assert prepared.summary
 
 
 def test_unknown_method_names_the_known_ones(model, tiny):
