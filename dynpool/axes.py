@@ -351,4 +351,4 @@ def input_dims(classes: AxisClasses, shape: Sequence[int], others: Sequence[int]
     spatial = tuple(
         Dim((Atom(n, classes.new(n), m),)) if n != 1 else Dim() for n, m in zip(shape[-2:], seconds, strict=True)
     )
-    return constant_dims(shape[:-2]) + spatial
+    return constant_dims(shape[:-2], shape[:-2]) + spatial

@@ -23,6 +23,7 @@ from .rules import annotate
 __all__ = [
     "Graph",
     "Node",
+    "Shape",
     "Shapes",
     "Value",
     "ValueRef",
@@ -92,6 +93,7 @@ class Graph:
     not_counted: dict[str, int] = field(default_factory=dict)
     not_understood: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unmatched: int = 0  # operations on maps that the second pass did not run likewise
     collapsed: bool = False  # whether a map has a single pixel here that has more at a larger input
     input_id: int = 0
     every_window: bool = False
@@ -136,7 +138,8 @@ def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
 
 # An operation of a pass by what does not change with sizes: module path and call, operation, its how-manieth there.
 Place = tuple[str, int, str, int]
-Shapes = Mapping[Place, tuple[tuple[int, ...], ...]]
+Shape = tuple[int, ...]
+Shapes = Mapping[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]]  # of its inputs, and of its outputs
 
 
 class _Pass(TorchDispatchMode):
@@ -147,7 +150,7 @@ class _Pass(TorchDispatchMode):
         self.calls: dict[str, int] = {}
         self.stack: list[tuple[str, int]] = [("", 0)]
         self.hidden = 0  # depth of resizers whose inside is not recorded
-        self.shapes: dict[Place, tuple[tuple[int, ...], ...]] = {}
+        self.shapes: dict[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]] = {}
         self._count: dict[tuple[str, int, str], int] = {}
 
     def __torch_dispatch__(
@@ -168,11 +171,16 @@ class _Pass(TorchDispatchMode):
 
     def begin(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What is known of an operation before it runs."""
-        return self.place(op)
+        return self.place(op), _shapes((args, kwargs))
 
     def finish(self, begun: Any, out: Any, *, pointwise: bool = False, resizer: LearnedResizer2d | None = None) -> None:
         """Note what came out of it."""
-        self.shapes[begun] = tuple(tuple(t.shape) for t in tree_flatten(out)[0] if isinstance(t, Tensor))
+        place, inputs = begun
+        self.shapes[place] = (inputs, _shapes(out))
+
+
+def _shapes(values: Any) -> tuple[Shape, ...]:
+    return tuple(tuple(t.shape) for t in tree_flatten(values)[0] if isinstance(t, Tensor))
 
 
 class _Recorder(_Pass):
@@ -218,7 +226,23 @@ class _Recorder(_Pass):
         node.index = len(self.graph.nodes)
         self.graph.nodes.append(node)
         node.outputs = tuple(self.add(t, "op", "", ()) for t in tree_flatten(out)[0] if isinstance(t, Tensor))
-        annotate(self.graph, node, self.others.get(self.place(node.op)))
+        annotate(self.graph, node, self.others_of(node))
+
+    def others_of(self, node: Node) -> tuple[Shape, ...] | None:
+        """Shapes of the node's outputs in the second pass, if that ran the same operation on what became of its inputs.
+
+        Where the model's code decides by size what to run, the passes fall out of step.
+        """
+        inputs, outputs = self.others.get(self.place(node.op), ((), None))
+        values = [self.graph.values[v] for v in node.inputs]
+        same = len(inputs) == len(values) and all(
+            len(shape) == len(v.dims) and all(d.other in (None, n) for d, n in zip(v.dims, shape, strict=True))
+            for v, shape in zip(values, inputs, strict=False)
+        )
+        if outputs is not None and same:
+            return outputs
+        self.graph.unmatched += bool(self.others) and any(d.axes for v in values for d in v.dims)
+        return None
 
 
 class _Contracted:

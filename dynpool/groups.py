@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from .axes import Resize
-from .graph import Graph, trace, trace_compared
+from .graph import Graph, trace_compared
 
 __all__ = ["Group", "Key", "groups", "source_key", "structural_trace", "target_key"]
 
@@ -24,19 +24,24 @@ class Group:
 
 
 def structural_trace(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
-    """The trace that tells sizes from numbers, at `input_size` or at its next double where no map is a single pixel.
+    """The trace that tells sizes from numbers, at `input_size` or at a double of it that shows more.
 
+    It does where no map is a single pixel any more, or where both passes run the same operations.
     A model that runs at one size alone is traced at that size; it is pinned wherever sizes meet numbers.
     """
+    best = graph = trace_compared(model, input_size)
     size = input_size
-    graph = first = None
     for _ in range(5):
-        graph = trace_compared(model, size)
-        first = first or graph
-        if not graph.collapsed:
-            return graph
+        if not graph.collapsed and (graph is not best or not graph.unmatched):
+            return best
         size = (size[0], 2 * size[1], 2 * size[2])
-    return graph if graph is not None and not graph.collapsed else first or trace(model, input_size)
+        try:
+            graph = trace_compared(model, size)
+        except ValueError:  # it cannot run at that size
+            return best
+        if (graph.collapsed, graph.unmatched) < (best.collapsed, best.unmatched):
+            best = graph
+    return best
 
 
 def groups(graph: Graph) -> Iterator[Group]:

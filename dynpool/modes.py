@@ -7,7 +7,7 @@ from collections import Counter
 from torch import nn
 
 from .axes import Resize
-from .graph import Graph, Place, Shapes, trace_compared, trace_shapes
+from .graph import Graph, Place, Shape, Shapes, trace_compared, trace_shapes
 
 __all__ = ["unite_modes"]
 
@@ -32,17 +32,18 @@ def unite_modes(model: nn.Module, graph: Graph) -> None:
 
 def _shapes_of(graph: Graph) -> Shapes:
     count: Counter[tuple[str, int, str]] = Counter()
-    shapes: dict[Place, tuple[tuple[int, ...], ...]] = {}
+    shapes: dict[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]] = {}
     for node in graph.nodes:
         at = (node.path, node.call, node.op)
-        shapes[*at, count[at]] = tuple(graph.values[v].shape for v in node.outputs)
+        inputs, outputs = (tuple(graph.values[v].shape for v in values) for values in (node.inputs, node.outputs))
+        shapes[*at, count[at]] = (inputs, outputs)
         count[at] += 1
     return shapes
 
 
 def _maps(shapes: Shapes) -> dict[object, object]:
     """The maps of the spatial operations, by where they run."""
-    return {place: [s[-2:] for s in out] for place, out in shapes.items() if place[2].startswith(_SPATIAL)}
+    return {place: [s[-2:] for s in out] for place, (_, out) in shapes.items() if place[2].startswith(_SPATIAL)}
 
 
 def _by_place(graph: Graph) -> dict[tuple[str, int, int], Resize]:
