@@ -21,14 +21,16 @@ from typing import Any
 
 from torch import nn
 
-from dynpool.graph import check_input_size, trace
+from dynpool.graph import trace
+from dynpool.inputs import InputSize
 
-from .field_program import LayerRow
 from .field_rules import compile_fields
+from .layer_row import LayerRow, per_axis
+from .seen_regions import SeenRegions
 
 __all__ = ["LayerRow", "ReceptiveFieldReport", "receptive_field"]
 
-FloatPair = tuple[float, float]
+Floats = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -36,30 +38,94 @@ class ReceptiveFieldReport:
     """What `receptive_field` found. `str()` prints a table, `to_dict()` gives plain data.
 
     Attributes:
-        input_size: (C, H, W) in pixels; (H, W) is I_res.
+        input_size: (C, H, W), (C, L) or (C, D, H, W) in pixels; what follows C is I_res.
         layers: one row a layer, in order of execution.
         i_min: max over layers of r_min (Richter and Pal, Eq. 7), per axis.
         i_min_table7: max over layers of max(r_min, k * S) with S the effective stride after the layer: the rule that
             Richter and Pal's Table 7 was made with.
         i_max: max over layers of r_max; infinite if a path runs through a global operation.
-        unproductive: names of layers whose input has r_min >= I_res along both axes already.
-        underutilized: names of layers whose own r_min >= I_res along both axes; contains the unproductive ones.
-        border_layer: the first unproductive layer, or None.
-        aligned: whether wherever paths meet they have one effective stride. (Araujo et al. ask in addition that their
-            centres agree, which is not looked at.)
-        not_understood: operations without a rule, taken as if they left the receptive field alone, and how often.
+        aligned: whether wherever paths meet they have one effective stride and one centre (Araujo et al.).
+        edges: the network as (from, to) pairs of indices of `layers`; -1 is the input. What is no layer is left out.
+        total_macs: multiply-accumulates of the whole model, linear layers and matrix products included.
+        total_parameters: of the whole model.
+        not_understood: operations without a rule and how often they ran; what follows them is not to be relied on.
+        exact: what `seen` asks.
     """
 
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     layers: tuple[LayerRow, ...]
-    i_min: FloatPair
-    i_min_table7: FloatPair
-    i_max: FloatPair
-    unproductive: tuple[str, ...]
-    underutilized: tuple[str, ...]
-    border_layer: str | None
+    i_min: Floats
+    i_min_table7: Floats
+    i_max: Floats
     aligned: bool
+    edges: tuple[tuple[int, int], ...]
+    total_macs: int
+    total_parameters: int
     not_understood: Mapping[str, int] = field(default_factory=dict)
+    exact: SeenRegions | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def unproductive(self) -> tuple[str, ...]:
+        """Names of the layers whose input has r_min >= I_res along all axes already."""
+        return self.unproductive_at(self.input_size[1:])
+
+    @property
+    def underutilized(self) -> tuple[str, ...]:
+        """Names of the layers whose own r_min >= I_res along all axes; contains the unproductive ones."""
+        return self.underutilized_at(self.input_size[1:])
+
+    @property
+    def border_layer(self) -> str | None:
+        """The first unproductive layer."""
+        return next(iter(self.unproductive), None)
+
+    @property
+    def unproductive_macs(self) -> int:
+        """Multiply-accumulates of the unproductive layers."""
+        return sum(row.macs for row in self._unproductive_rows(self.input_size[1:]))
+
+    @property
+    def unproductive_parameters(self) -> int:
+        """Parameters of the unproductive layers."""
+        return sum(row.parameters for row in self._unproductive_rows(self.input_size[1:]))
+
+    def unproductive_at(self, i_res: int | Sequence[int]) -> tuple[str, ...]:
+        """Names of the layers that would be unproductive at another I_res, with the sizes as they are.
+
+        Args:
+            i_res: input pixels per axis, or one int for all.
+        """
+        return tuple(row.name for row in self._unproductive_rows(i_res))
+
+    def underutilized_at(self, i_res: int | Sequence[int]) -> tuple[str, ...]:
+        """Names of the layers that would be underutilized at another I_res: r_min >= I_res along all axes."""
+        limits = per_axis("i_res", i_res, len(self.input_size) - 1, least=1)
+        return tuple(row.name for row in self.layers if all(r >= n for r, n in zip(row.r_min, limits, strict=True)))
+
+    def seen(self, layer: str | int, position: int | Sequence[int]) -> tuple[tuple[int, int] | None, ...]:
+        """Per axis the first and last pixel of the image that an output position of a layer really sees.
+
+        Other than `LayerRow.region` this takes the edges of the map, and strides that change along it, for what they
+        are: exactly the hull of the pixels that have a gradient if no weight is zero. Padding is no pixel; None along
+        an axis of which nothing is seen. Of a learned resizer of several operations it is the widest footprint.
+
+        Args:
+            layer: name or index of a row.
+            position: index of the output pixel per axis, or one int for all.
+
+        Raises:
+            ValueError: for a layer or position that there is not.
+        """
+        if self.exact is None:
+            raise ValueError("this report was made without its trace; call receptive_field again")
+        index = layer if isinstance(layer, int) else next((i for i, r in enumerate(self.layers) if r.name == layer), -1)
+        if not 0 <= index < len(self.layers):
+            raise ValueError(f"layer must be a name or an index below {len(self.layers)}, got {layer!r}")
+        return self.exact.region(index, per_axis("position", position, len(self.input_size) - 1))
+
+    def _unproductive_rows(self, i_res: int | Sequence[int]) -> list[LayerRow]:
+        limits = per_axis("i_res", i_res, len(self.input_size) - 1, least=1)
+        return [row for row in self.layers if all(r >= n for r, n in zip(row.r_min_in, limits, strict=True))]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as dicts, lists, strings and numbers; an infinite field is the float `inf`."""
@@ -73,6 +139,11 @@ class ReceptiveFieldReport:
             "underutilized": list(self.underutilized),
             "border_layer": self.border_layer,
             "aligned": self.aligned,
+            "unproductive_macs": self.unproductive_macs,
+            "unproductive_parameters": self.unproductive_parameters,
+            "total_macs": self.total_macs,
+            "total_parameters": self.total_parameters,
+            "edges": [list(edge) for edge in self.edges],
             "not_understood": dict(self.not_understood),
             "layers": rows,
         }
@@ -115,32 +186,38 @@ class ReceptiveFieldReport:
             + (f"; border layer {self.border_layer}" if self.border_layer is not None else "")
         )
         if not self.aligned:
-            lines.append("not aligned: paths of different effective stride meet")
+            lines.append("not aligned: paths of different effective stride or centre meet")
         if self.not_understood:
             names = ", ".join(f"{op} x{n}" for op, n in sorted(self.not_understood.items()))
             lines.append(f"operations without a rule: {names}")
         return "\n".join(lines)
 
 
-def _show(pair: Sequence[float]) -> str:
-    """One number if height and width agree, else both; rounded to 0.1."""
-    h, w = (f"{round(v, 1):g}" if math.isfinite(v) else "inf" for v in pair)
-    return h if h == w else f"{h}x{w}"
+def _show(values: Sequence[float]) -> str:
+    """One number if all axes agree, else all; rounded to 0.1."""
+    shown = [f"{round(v, 1):g}" if math.isfinite(v) else "inf" for v in values]
+    return shown[0] if len(set(shown)) == 1 else "x".join(shown)
 
 
-def receptive_field(model: nn.Module, input_size: Sequence[int]) -> ReceptiveFieldReport:
+def receptive_field(
+    model: nn.Module, input_size: InputSize | None = None, *, inputs: Any = None
+) -> ReceptiveFieldReport:
     """Receptive fields of all layers of a model, its I_min and I_max, and the layers its input is too small for.
 
     Converted models are looked at with the sizes their alphas give now. A resizer's kernel is its footprint in pixels,
     its stride the real number input / output, so that fields may be fractional.
 
     Args:
-        model: any module that takes one image batch; it is traced on meta tensors and left untouched.
-        input_size: (C, H, W) in pixels. (H, W) is I_res, which fields are compared with.
+        model: any module; it is traced on meta tensors in eval mode and left untouched.
+        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W). What follows C is I_res, that fields are compared with.
+            A list or dict of such for a model of several inputs: fields are those in the first and in all others of
+            its extents. None: of the first tensor in `inputs`.
+        inputs: what the model is called with (a tensor, a tuple or a dict), where sizes do not say it all. Values do
+            not matter.
 
     Raises:
         TypeError: if `model` is not an nn.Module.
-        ValueError: for a bad `input_size`, or when the model cannot run at it.
+        ValueError: for a bad `input_size` or `inputs`, or when the model cannot run on them.
 
     Example:
         >>> vgg = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
@@ -150,18 +227,19 @@ def receptive_field(model: nn.Module, input_size: Sequence[int]) -> ReceptiveFie
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
-    graph = trace(model, check_input_size(input_size))
+    graph = trace(model, input_size, inputs=inputs)
     program = compile_fields(graph)
     fields = program.fields()
     return ReceptiveFieldReport(
-        input_size=graph.input_size,
+        input_size=graph.size,
         layers=program.rows(),
         i_min=fields.i_min,
         i_min_table7=fields.i_min_table7,
         i_max=fields.i_max,
-        unproductive=fields.unproductive,
-        underutilized=fields.underutilized,
-        border_layer=fields.unproductive[0] if fields.unproductive else None,
         aligned=fields.aligned,
-        not_understood=dict(graph.not_understood),
+        edges=program.edges(),
+        total_macs=sum(mac.macs for mac in graph.macs),
+        total_parameters=sum(p.numel() for p in model.parameters()),
+        not_understood=program.not_understood,
+        exact=SeenRegions(graph, program.layers()),
     )

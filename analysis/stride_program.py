@@ -13,7 +13,8 @@ from dynpool.axes import Resize
 from dynpool.graph import Graph
 from dynpool.sizes import window_output_size
 
-from .field_program import FieldProgram, Join, Layer, Spread, Step, Stride
+from .field_program import FieldProgram
+from .field_steps import Join, Layer, Resized, Spread, Step, Window
 
 __all__ = ["Outcome", "StrideProgram"]
 
@@ -96,6 +97,7 @@ class StrideProgram:
             for axis, (source, target) in enumerate(zip(resize.source, resize.target, strict=True)):
                 if target is None:
                     continue
+                out: Ints
                 if row is None:
                     out = np.full(count, resize.out_size[axis])
                 else:
@@ -147,7 +149,7 @@ class StrideProgram:
             if windows_cover and isinstance(step, Layer) and step.whole:
                 state = everywhere
             states.append(state)
-            if isinstance(step, Layer):
+            if isinstance(step, Layer) and step.name:
                 i_min = np.maximum(i_min, np.where(np.isfinite(state[0]), state[0], 1.0))
         return i_min
 
@@ -161,26 +163,35 @@ class StrideProgram:
             if step.whole:
                 grown = np.where(self._covers(step, kernel, sizes)[:, None], math.inf, grown)
             return grown, s * stride
-        if isinstance(step, Stride):
-            return r, s * np.array(step.stride)
         return _spread(step, r, s)
 
-    def _window(self, layer: Layer, strides: Ints, kernels: Ints, sizes: _Sizes) -> tuple[Ints, Floats | Ints]:
+    def _window(self, layer: Layer, strides: Ints, kernels: Ints, sizes: _Sizes) -> tuple[Floats, Floats]:
         """Kernel and stride along height and width, (candidates, 2) each."""
-        row = self.row.get(layer.node)
-        if row is not None:
-            order, dilation = list(layer.order), np.array(self.windows[row].dilation)
-            kernel = (kernels[:, row] - 1) * dilation + 1
-            return kernel[:, order], strides[:, row][:, order]
-        if layer.resize is None:
-            shape = (len(strides), 2)
-            return np.broadcast_to(np.array(layer.kernel), shape), np.broadcast_to(np.array(layer.stride), shape)
-        resize, count = layer.resize, len(strides)
-        before = np.stack([self._size(resize.source[i], resize.in_size[i], sizes, count) for i in layer.order], axis=1)
-        after = np.stack([self._size(resize.target[i], resize.out_size[i], sizes, count) for i in layer.order], axis=1)
-        return np.where(before == after, 1, np.array(layer.kernel)), before / after
+        row, count = self.row.get(layer.node), len(strides)
+        pairs = []
+        for window, dim in zip(layer.windows, layer.dims or (None, None), strict=True):
+            if row is not None and dim is not None:
+                axis = dim - len(self._shape(layer))
+                span = (kernels[:, row, axis] - 1) * self.windows[row].dilation[axis] + 1
+                pairs.append((span.astype(float), strides[:, row, axis].astype(float)))
+            elif isinstance(window, Window):
+                pairs.append((np.full(count, window.shortest), np.full(count, window.stride)))
+            else:
+                pairs.append(self._resized(window, sizes, count))
+        return np.stack([k for k, _ in pairs], axis=1), np.stack([s for _, s in pairs], axis=1)
 
-    def _covers(self, layer: Layer, kernel: Ints, sizes: _Sizes) -> Flags:
+    def _shape(self, layer: Layer) -> tuple[int, ...]:
+        return self.graph.values[self.graph.nodes[layer.node].outputs[0]].shape
+
+    def _resized(self, window: Resized, sizes: _Sizes, count: int) -> tuple[Floats, Floats]:
+        """Kernel and stride of a resizer, for each candidate's sizes."""
+        resize, dim = window.resize, window.dim
+        before = self._size(resize.source[dim], resize.in_size[dim], sizes, count)
+        after = self._size(resize.target[dim], resize.out_size[dim], sizes, count)
+        now = [window.window(int(n), int(m)) for n, m in zip(before, after, strict=True)]
+        return np.array([w.shortest for w in now]), np.array([w.stride for w in now])
+
+    def _covers(self, layer: Layer, kernel: Floats, sizes: _Sizes) -> Flags:
         now = [self._size(axis, traced, sizes, len(kernel)) for axis, traced in layer.whole]
         return (np.stack(now, axis=1) == kernel).all(axis=1)
 
@@ -201,7 +212,5 @@ def _join(fields: Sequence[_Field]) -> _Field:
 
 
 def _spread(step: Spread, r: Floats, s: Floats) -> _Field:
-    if step.beside:
-        return r, s
     over = np.array(step.axes)
     return np.where(over, math.inf, r), np.where(over, 1.0, s)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from analysis.field_program import Layer
 from analysis.field_rules import compile_fields
+from analysis.field_steps import Layer
 from dynpool.graph import Graph, Node, trace
 
 from .layer_changes import LayerChange, weights_at

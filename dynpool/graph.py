@@ -14,11 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from .axes import AxisClasses, Dim, Mac, Resize, constant_dims, input_dims
+from .inputs import Inputs, InputSize, check_input_size, make_inputs
 from .meta import run_on_meta
 from .pool import DynOPool2d
 from .resizer import LearnedResizer2d, host_alphas
 from .resolution import resolution_tree
 from .rules import annotate
+from .stand_ins import recurrent_outputs
 
 __all__ = [
     "Graph",
@@ -49,9 +51,10 @@ class Value:
 
     id: int
     shape: tuple[int, ...]
-    origin: str  # "input", "parameter", "constant" or "op"
+    origin: str  # "input", "parameter", "buffer", "constant" or "op"
     name: str = ""
     dims: tuple[Dim, ...] = ()
+    data: Tensor | None = None  # of a constant that the forward pass makes
 
 
 @dataclass
@@ -80,11 +83,12 @@ class Graph:
 
     `resizes` are the operations after which a spatial axis may have another size, in order of execution; `macs` the
     operations that multiply and accumulate; `not_understood` the operations that no rule describes and that touched a
-    spatial axis; `notes` what else is worth telling. With `every_window`, layers of stride 1 count as resizes too, each
+    spatial axis; `notes` what else is worth telling. `size` is (C, extents...) of the input, `inputs` the tensors of
+    these extents and `input_id` the first of them. With `every_window`, layers of stride 1 count as resizes too, each
     opening classes of its own.
     """
 
-    input_size: tuple[int, int, int]
+    size: tuple[int, ...]
     nodes: list[Node] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
     classes: AxisClasses = field(default_factory=AxisClasses)
@@ -96,8 +100,14 @@ class Graph:
     unmatched: int = 0  # operations on maps that the second pass did not run likewise
     collapsed: bool = False  # whether a map has a single pixel here that has more at a larger input
     input_id: int = 0
+    inputs: tuple[int, ...] = ()
     every_window: bool = False
     calls: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """(C, H, W); ValueError if the model does not take images."""
+        return check_input_size(self.size)
 
     def axis_sizes(self, sizer: Callable[[Resize, Pair], Pair], input_hw: Pair | None = None) -> dict[int, int]:
         """Sizes of all axis classes when the learned resizers choose other sizes than at tracing.
@@ -129,13 +139,6 @@ class Graph:
         return sizes
 
 
-def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
-    """(C, H, W) as a tuple of positive ints, else ValueError naming what was given."""
-    if len(input_size) != 3 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in input_size):
-        raise ValueError(f"input_size must be three positive ints (channels, height, width), got {input_size!r}")
-    return (input_size[0], input_size[1], input_size[2])
-
-
 # An operation of a pass by what does not change with sizes: module path and call, operation, its how-manieth there.
 Place = tuple[str, int, str, int]
 Shape = tuple[int, ...]
@@ -149,7 +152,8 @@ class _Pass(TorchDispatchMode):
         super().__init__()
         self.calls: dict[str, int] = {}
         self.stack: list[tuple[str, int]] = [("", 0)]
-        self.hidden = 0  # depth of resizers whose inside is not recorded
+        self.hidden = 0  # depth of modules whose inside is not recorded
+        self.own: set[int] = set()  # where constants lie that the pass has made
         self.shapes: dict[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]] = {}
         self._count: dict[tuple[str, int, str], int] = {}
 
@@ -158,7 +162,7 @@ class _Pass(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         begun = None if self.hidden else self.begin(func._schema.name.replace("::", "."), args, kwargs)
-        out = run_on_meta(func, args, kwargs)
+        out = run_on_meta(func, args, kwargs, self.own)
         if begun is not None:
             self.finish(begun, out, pointwise=torch.Tag.pointwise in func.tags)
         return out
@@ -202,17 +206,28 @@ class _Recorder(_Pass):
         self.ids[id(tensor)] = value.id
         return value.id
 
-    def start(self, state: Mapping[str, Tensor], x: Tensor) -> None:
-        """Make the model's parameters, buffers and input known."""
+    def start(self, state: Mapping[str, Tensor], buffers: set[str], images: Sequence[Tensor]) -> None:
+        """Make the model's parameters, buffers and inputs known."""
         for name, t in state.items():
-            self.add(t, "parameter", name, constant_dims(t.shape, t.shape))
-        dims = input_dims(self.graph.classes, x.shape, self.larger)
-        self.graph.input_id = self.add(x, "input", "input", dims)
+            self.add(t, "buffer" if name in buffers else "parameter", name, constant_dims(t.shape, t.shape))
+        of_images = len(self.graph.size) == 3
+        for x in images:
+            dims = (
+                input_dims(self.graph.classes, x.shape, self.larger) if of_images else constant_dims(x.shape, x.shape)
+            )
+            self.graph.inputs += (self.add(x, "input", "input", dims),)
+        self.graph.input_id = self.graph.inputs[0]
 
     def known(self, tensor: Tensor) -> int:
         if id(tensor) in self.ids:
             return self.ids[id(tensor)]
-        return self.add(tensor, "constant", "", constant_dims(tensor.shape, tensor.shape))
+        return self.keep_data(tensor, self.add(tensor, "constant", "", constant_dims(tensor.shape, tensor.shape)))
+
+    def keep_data(self, tensor: Tensor, value: int) -> int:
+        """Remember what a tensor holds that is no meta tensor: a constant that the pass makes."""
+        if not tensor.is_meta:
+            self.graph.values[value].data = tensor
+        return value
 
     def begin(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
         tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
@@ -225,7 +240,8 @@ class _Recorder(_Pass):
         node.pointwise, node.resizer = pointwise, resizer
         node.index = len(self.graph.nodes)
         self.graph.nodes.append(node)
-        node.outputs = tuple(self.add(t, "op", "", ()) for t in tree_flatten(out)[0] if isinstance(t, Tensor))
+        outs = [t for t in tree_flatten(out)[0] if isinstance(t, Tensor)]
+        node.outputs = tuple(self.keep_data(t, self.add(t, "op", "", ())) for t in outs)
         annotate(self.graph, node, self.others_of(node))
 
     def others_of(self, node: Node) -> tuple[Shape, ...] | None:
@@ -323,6 +339,36 @@ def _paths(model: nn.Module, recorder: _Pass) -> Iterator[None]:
             handle.remove()
 
 
+@contextmanager
+def _recurrent(model: nn.Module, recorder: _Pass) -> Iterator[None]:
+    """Recurrent networks run as one operation each, not as a loop over time of which every step would be recorded."""
+
+    def stub(module: nn.RNNBase) -> Callable[..., Any]:
+        own = module.forward
+
+        def forward(x: Any, state: Any = None) -> Any:
+            if not isinstance(x, Tensor) or x.ndim != 3:  # a packed or unbatched sequence
+                return own(x, state)
+            out, states = recurrent_outputs(module, x)
+            if not recorder.hidden:
+                settings = {"bidirectional": module.bidirectional, "batch_first": module.batch_first}
+                tensors = [t for t in tree_flatten((x, state))[0] if isinstance(t, Tensor)]
+                begun = recorder.begin(f"aten.{module.mode.lower()}", (*tensors, *module.parameters()), settings)
+                recorder.finish(begun, (out, states))
+            return out, states
+
+        return forward
+
+    networks = [m for m in model.modules() if isinstance(m, nn.RNNBase) and "forward" not in vars(m)]
+    for network in networks:
+        vars(network)["forward"] = stub(network)
+    try:
+        yield
+    finally:
+        for network in networks:
+            del vars(network)["forward"]
+
+
 def _meta_state(model: nn.Module) -> Mapping[str, Tensor]:
     made: dict[int, Tensor] = {}
     state: dict[str, Tensor] = {}
@@ -334,34 +380,40 @@ def _meta_state(model: nn.Module) -> Mapping[str, Tensor]:
     return state
 
 
-def _run(model: nn.Module, size: tuple[int, int, int], recorder: _Pass, training: bool) -> None:
+def _run(model: nn.Module, example: Inputs, state: Mapping[str, Tensor], recorder: _Pass, training: bool) -> None:
     """One pass of `model` on meta tensors under `recorder`."""
-    state = _meta_state(model)
-    dtype = next((t.dtype for t in state.values() if t.dtype.is_floating_point), torch.float32)
-    x = torch.empty((2 if training else 1, *size), dtype=dtype, device="meta")
     tree = resolution_tree(model)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(_mode(model, training))
         if tree is not None:
-            stack.enter_context(tree.at(size[1:]))
+            stack.enter_context(tree.at(check_input_size(example.size)[1:]))
         stack.enter_context(_paths(model, recorder))
+        stack.enter_context(_recurrent(model, recorder))
         if isinstance(recorder, _Recorder):
-            recorder.start(state, x)
+            parameters = dict(model.named_parameters(remove_duplicate=False))
+            recorder.start(state, state.keys() - parameters.keys(), example.images)
         stack.enter_context(recorder)
         try:
-            functional_call(model, dict(state), (x,))
+            functional_call(model, dict(state), example.args, example.kwargs)
         except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
             where = recorder.stack[-1][0] or type(model).__name__
             raise ValueError(
-                f"the model cannot run at input_size={size}: {type(error).__name__} in {where}: {error}"
+                f"the model cannot run at input_size={example.size}: {type(error).__name__} in {where}: {error}"
             ) from error
+
+
+def _example(state: Mapping[str, Tensor], input_size: InputSize | None, inputs: Any, training: bool) -> Inputs:
+    dtype = next((t.dtype for t in state.values() if t.dtype.is_floating_point), torch.float32)
+    return make_inputs(input_size, inputs, dtype, batch=2 if training else 1)
 
 
 def trace(
     model: nn.Module,
-    input_size: Sequence[int],
+    input_size: InputSize | None,
     *,
+    inputs: Any = None,
     larger: Sequence[int] | None = None,
     training: bool = False,
     every_window: bool = False,
@@ -369,8 +421,10 @@ def trace(
     """Run `model` once on meta tensors and record what executes, at no memory and without touching the model.
 
     Args:
-        model: any module that takes one image batch; its mode is restored afterwards.
-        input_size: (C, H, W) in pixels; the pass uses a batch of one (of two in training mode).
+        model: any module; its mode is restored afterwards.
+        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W), or a list or dict of such for a model of several
+            inputs; the pass uses a batch of one (of two in training mode). None: of the first tensor in `inputs`.
+        inputs: what the model is to be called with (a tensor, a tuple or a dict), where sizes do not say it all.
         larger: another input size, for a second pass. What has the same size in both is a number, what varies follows
             from the input: this tells windows from how many there are, and tables from grids made for the map. Without
             it, what cannot be told apart is pinned.
@@ -379,21 +433,23 @@ def trace(
             another stride there would do. Classes then say which layers could change together, not which maps agree.
 
     Raises:
-        ValueError: for a bad `input_size`, or when the model cannot run at it or at `larger`.
+        ValueError: for a bad `input_size` or `inputs`, or when the model cannot run on them or at `larger`.
     """
-    size = check_input_size(input_size)
+    state = _meta_state(model)
+    example = _example(state, input_size, inputs, training)
     shapes: Shapes = {}
     if larger is not None:
         shapes = trace_shapes(model, larger, training=training)
-    graph = Graph(size, every_window=every_window)
-    _run(model, size, _Recorder(graph, shapes, None if larger is None else check_input_size(larger)), training)
+    graph = Graph(example.size, every_window=every_window)
+    recorder = _Recorder(graph, shapes, None if larger is None else check_input_size(larger))
+    _run(model, example, state, recorder, training)
     return graph
 
 
 def trace_shapes(model: nn.Module, input_size: Sequence[int], *, training: bool = False) -> Shapes:
     """The shapes that every operation of a pass gives, by where it runs; cheaper than `trace`."""
-    shallow = _Pass()
-    _run(model, check_input_size(input_size), shallow, training)
+    shallow, state = _Pass(), _meta_state(model)
+    _run(model, _example(state, check_input_size(input_size), None, training), state, shallow, training)
     return shallow.shapes
 
 

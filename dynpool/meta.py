@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from .stand_ins import STAND_INS, with_known_masks
 
 __all__ = ["run_on_meta"]
 
@@ -27,12 +29,27 @@ _LIKE_INPUT = frozenset(
 )
 
 
-def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What `func` gives on the meta device: tensors without contents, of the shapes and strides it would give."""
-    args, kwargs = tree_map_only(Tensor, _to_meta, (args, kwargs))
-    if kwargs.get("device") is not None:
+def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], own: set[int] | None = None) -> Any:
+    """What `func` gives on the meta device: tensors without contents, of the shapes and strides it would give.
+
+    What has real tensors alone runs for real, so that constants the pass makes (indices, masks) keep their values;
+    `own` collects where those lie, and only they are written to; without it nothing runs for real.
+    """
+    if kwargs.get("device") is not None and torch.device(kwargs["device"]).type != "cpu":
         kwargs = {**kwargs, "device": torch.device("meta")}
+    tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+    if own is not None and not any(t.is_meta for t in tensors) and _may_write(func, tensors, own):
+        out = func(*args, **kwargs)
+        made = [t for t in tree_leaves(out) if isinstance(t, Tensor) and not t.is_meta]
+        held = {t.untyped_storage().data_ptr() for t in tensors}
+        own.update({t.untyped_storage().data_ptr() for t in made} - held)
+        return out
+    args, kwargs = tree_map_only(Tensor, _to_meta, (args, kwargs))
     name = func._schema.name
+    if name in STAND_INS:
+        return STAND_INS[name](*args, **kwargs)
+    if name in ("aten::index", "aten::_unsafe_index"):
+        args = (args[0], with_known_masks(args[1]), *args[2:])
     if name in _NORMS:
         x = args[0]
         if x.is_contiguous():
@@ -47,6 +64,11 @@ def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     elif name.endswith("_") and name[:-1] in _LIKE_INPUT and not kwargs and _spread_over_first(args):
         return args[0]
     return func(*args, **kwargs)
+
+
+def _may_write(func: Any, tensors: list[Tensor], own: set[int]) -> bool:
+    """Whether all that the operation may write to was made by the pass."""
+    return not func._schema.is_mutable or all(t.untyped_storage().data_ptr() in own for t in tensors)
 
 
 def _to_meta(t: Tensor) -> Tensor:

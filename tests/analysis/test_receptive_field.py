@@ -62,7 +62,7 @@ def test_reproduces_the_published_table(name: str, i_res: int, i_min: int, i_min
     assert report.i_min == (i_min, i_min)
     assert report.i_min_table7 == (i_min_table7, i_min_table7)
     assert report.not_understood == {}
-    assert report.aligned
+    assert report.aligned == (name != "timm.nasnetalarge")  # its factorized reductions shift one path by a pixel
 
 
 def test_regnet_by_hand() -> None:

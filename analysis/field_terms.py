@@ -1,0 +1,107 @@
+"""What a tensor holds of the image: terms, one for each way its positions may look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .field_arrays import Array, blocks, constant, reshape, take
+from .field_steps import Resized, Window
+
+__all__ = ["Field", "Taps", "Term"]
+
+Arrays = tuple[Array, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """Where in the image the positions of a tensor look, per axis of the image, as one or more arrays.
+
+    What the arrays mean is up to the domain (`analysis.field_domains`). An axis without arrays is global.
+
+    Attributes:
+        axes: per axis of the image the arrays, all of the tensor's rank and broadcastable to it.
+        home: per axis the dimension it runs along where that has collapsed to one position; None where it varies.
+        slot: of the field program.
+    """
+
+    axes: tuple[Arrays | None, ...]
+    home: tuple[int | None, ...]
+    slot: int = 0
+
+    def map(self, move: Callable[[Array], Array], home: Callable[[int], int | None] = lambda dim: dim) -> Term:
+        """The term after its positions are moved about; `home` says where a dimension of size 1 goes."""
+        moved: dict[int, Array] = {}
+
+        def once(array: Array) -> Array:
+            if id(array) not in moved:
+                moved[id(array)] = move(array)
+            return moved[id(array)]
+
+        axes = tuple(None if arrays is None else tuple(map(once, arrays)) for arrays in self.axes)
+        return replace(self, axes=axes, home=tuple(None if h is None else home(h) for h in self.home))
+
+    def along(self, dim: int) -> bool:
+        """Whether an axis of the image varies along the dimension."""
+        return any(arrays is not None and any(a.shape[dim] > 1 for a in arrays) for arrays in self.axes)
+
+    def of_rank(self, rank: int) -> Term:
+        """The term of the tensor with leading dimensions of size 1 added."""
+        extra = rank - next((a[0].ndim for a in self.axes if a is not None), rank)
+        if not extra:
+            return self
+        return self.map(lambda a: a.reshape((1,) * extra + a.shape), lambda dim: dim + extra)
+
+    def viewed(self, old: Sequence[int], new: Sequence[int]) -> Term:
+        """The term after a view of shape `old` as shape `new`."""
+
+        def home(dim: int) -> int | None:
+            before, after = next(b for b in blocks(old, new) if dim in b[0])
+            ones_before = [i for i in before if old[i] == 1]
+            ones_after = [j for j in after if new[j] == 1]
+            at = ones_before.index(dim)
+            return ones_after[at] if at < len(ones_after) else None
+
+        return self.map(lambda a: reshape(a, old, new), home)
+
+    def permuted(self, order: Sequence[int]) -> Term:
+        return self.map(lambda a: a.transpose(order), lambda dim: list(order).index(dim))
+
+    def taken(self, dim: int, index: NDArray[np.intp]) -> Term:
+        """The term of the entries `index` along a dimension."""
+        moved = self.map(lambda a: take(a, dim, index))
+        if len(index) > 1:
+            return moved
+        home = tuple(
+            dim if old is not None and any(a.shape[dim] > 1 for a in old) and all(map(constant, new or ())) else h
+            for old, new, h in zip(self.axes, moved.axes, moved.home, strict=True)
+        )
+        return replace(moved, home=home)
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """All terms of a tensor; or, after a concatenation, the fields of its parts along a dimension (None: no field)."""
+
+    terms: tuple[Term, ...]
+    parts: tuple[int, tuple[tuple[int, Field | None], ...]] | None = None
+
+    def map(self, move: Callable[[Term], Term]) -> Field:
+        return Field(tuple(map(move, self.terms)))
+
+
+class Taps(NamedTuple):
+    """A window along one dimension: how many outputs, which window each has, and exactly which positions it reads.
+
+    `reads` gives them as (outputs, reads), -1 where the window hangs over the edge. `resize` holds the window's
+    dependence on the sizes, of a resizer.
+    """
+
+    outputs: int
+    window: Window
+    reads: Callable[[], NDArray[np.intp]]
+    resize: Resized | None = None

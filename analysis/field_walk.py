@@ -1,0 +1,137 @@
+"""Walks a traced graph and keeps, for every tensor that depends on the image, where it looks in the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynpool.graph import Graph, Node, ValueRef
+
+from .field_steps import Layer
+from .field_terms import Field, Taps, Term
+
+__all__ = ["Call", "Domain", "Rule", "Walk"]
+
+Ints = tuple[int, ...]
+
+
+class Domain(Protocol):
+    """What a walk computes of positions: `Nominal`, by the recurrence, or `Seen`, to the pixel."""
+
+    def start(self, shape: Sequence[int]) -> Field: ...
+    def spread(self, terms: Sequence[Term]) -> Field: ...
+    def window(
+        self, terms: Sequence[Term], taps: Mapping[int, Taps], layer: Callable[[], Layer] | None = None
+    ) -> Field: ...
+    def gather(self, term: Term, dim: int, index: NDArray[np.intp]) -> Term: ...
+    def mix(self, term: Term, dims: Sequence[int]) -> Term: ...
+    def settle(self, term: Term, before: Term) -> Term | None: ...
+    def pad(self, term: Term, dim: int, size: int, before: int, after: int) -> Term: ...
+    def place(self, term: Term, dim: int, index: NDArray[np.intp]) -> Term: ...
+    def repeat(self, term: Term, dim: int, before: int, after: int, index: NDArray[np.intp]) -> Term: ...
+    def accumulate(self, term: Term, dim: int) -> Term: ...
+    def join(self, terms: Sequence[Term]) -> Field: ...
+    def cat(self, fields: Sequence[Field | None], dim: int, sizes: Sequence[int]) -> Field: ...
+    def whole(self, field: Field) -> Field: ...
+
+
+class Call:
+    """One operation, as its rule sees it: its arguments, their shapes and fields, and what can be done to fields."""
+
+    def __init__(self, walk: Walk, node: Node) -> None:
+        self.walk = walk
+        self.node = node
+        self.domain = walk.domain
+
+    def arg(self, index: int, name: str = "", default: Any = None) -> Any:
+        if len(self.node.args) > index:
+            return self.node.args[index]
+        return self.node.kwargs.get(name, default)
+
+    def shape(self, ref: Any) -> Ints:
+        return self.walk.graph.values[ref.id].shape
+
+    @property
+    def out_shape(self) -> Ints:
+        return self.walk.graph.values[self.node.outputs[0]].shape
+
+    def field(self, ref: Any) -> Field | None:
+        """The field of a tensor argument, with its parts; None if it does not depend on the image."""
+        return self.walk.fields.get(ref.id) if isinstance(ref, ValueRef) else None
+
+    def terms(self, ref: Any, rank: int | None = None) -> tuple[Term, ...]:
+        """The terms of a tensor argument; of the given rank, leading dimensions of size 1 are added."""
+        field = self.field(ref)
+        if field is None:
+            return ()
+        terms = self.domain.whole(field).terms
+        return terms if rank is None else tuple(t.of_rank(rank) for t in terms)
+
+    def fields(self) -> list[Field]:
+        """Those of all tensor arguments that depend on the image."""
+        return [self.walk.fields[v] for v in self.node.inputs if v in self.walk.fields]
+
+    def each(self, ref: Any, move: Callable[[Term], Term]) -> Field:
+        return self.domain.join([move(t) for t in self.terms(ref)])
+
+    def moved(self, ref: Any, move: Callable[[Term], Term]) -> Field | None:
+        """The field after positions are moved such that the first or the distance of neighbours may change."""
+        found = [settled for t in self.terms(ref) if (settled := self.domain.settle(move(t), t)) is not None]
+        return self.domain.join(found) if found else None
+
+    def everything(self) -> Field:
+        """Every position of the output sees all that any argument saw."""
+        return self.domain.spread([t for f in self.fields() for t in self.domain.whole(f).terms])
+
+    def not_understood(self) -> Field:
+        """As `everything`, and said so in the report."""
+        missed = self.walk.not_understood
+        missed[self.node.op] = missed.get(self.node.op, 0) + 1
+        return self.everything()
+
+
+Rule = Callable[[Call], "Field | None | list[Field | None]"]
+LayerOf = Callable[[Call, Sequence[int]], Layer]
+
+
+class Walk:
+    """The fields of all tensors of a graph that depend on the image, in a domain.
+
+    Args:
+        graph: the trace.
+        domain: what is computed of positions.
+        rules: gives the rule of an operation, or None.
+        layer: names the row of a window; it is given the call and the dimensions whose size is to be kept beside.
+    """
+
+    def __init__(
+        self, graph: Graph, domain: Domain, rules: Callable[[Node], Rule | None], layer: LayerOf | None = None
+    ) -> None:
+        self.graph = graph
+        self.domain = domain
+        self.rules = rules
+        self.layer = layer
+        self.resizes = {resize.node: resize for resize in graph.resizes}
+        self.makers = {value: node for node in graph.nodes for value in node.outputs}
+        self.fields: dict[int, Field] = {}
+        self.not_understood: dict[str, int] = {}
+        for value in graph.inputs:
+            self.fields[value] = domain.start(graph.values[value].shape)
+
+    def run(self, visit: Callable[[Node, Field], None] | None = None) -> None:
+        """Apply the rules in order of execution; `visit` is shown every operation whose output has a field."""
+        for node in self.graph.nodes:
+            if not node.outputs or not any(v in self.fields for v in node.inputs):
+                continue
+            call = Call(self, node)
+            rule = self.rules(node)
+            found = call.not_understood() if rule is None else rule(call)
+            fields = found if isinstance(found, list) else [found] * len(node.outputs)
+            for value, field in zip(node.outputs, fields, strict=True):
+                if field is not None and 0 not in self.graph.values[value].shape:
+                    self.fields[value] = field
+            if visit is not None and node.outputs[0] in self.fields:
+                visit(node, self.fields[node.outputs[0]])

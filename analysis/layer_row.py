@@ -1,0 +1,77 @@
+"""One layer's receptive field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["LayerRow", "per_axis"]
+
+Floats = tuple[float, ...]
+Ints = tuple[int, ...]
+
+
+def per_axis(name: str, value: int | Sequence[int], ndim: int, *, least: int | None = None) -> Ints:
+    """One int for every axis, or one each, as one each; ValueError naming the argument for anything else."""
+    values = (value,) * ndim if isinstance(value, int) else tuple(value)
+    if len(values) != ndim or not all(isinstance(v, int) and (least is None or v >= least) for v in values):
+        wanted = "ints" if least is None else f"ints of at least {least}"
+        raise ValueError(f"{name} must be one or {ndim} {wanted} (one per axis), got {value!r}")
+    return values
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer. Tuples have one entry an axis: (height, width), (length,) or (depth, height, width).
+
+    Attributes:
+        name: the module's path, or the operation in the model's own forward; numbered when it runs again.
+        kind: the operation, such as "convolution".
+        kernel: in pixels of the layer's input, dilation included; what the narrowest path of a resizer sees.
+        stride: in pixels of the layer's input; fractional for resizers.
+        r_min_in: receptive field of the layer's input along the shortest path, in pixels of the image.
+        r_min: of its output, along the shortest path; infinite if every path is global.
+        r_max: of its output, along the longest path; infinite if a path is global.
+        effective_stride: product of all strides up to and including the layer, on the longest path.
+        effective_padding: how far the region of output position 0 reaches before the image, on the longest path.
+        centre: where in the image, in pixels, the centre of output position 0's region lies, on the longest path.
+        aligned: whether all paths to the layer's input have one effective stride and one centre (Araujo et al.).
+        shape: of the output.
+        macs: multiply-accumulates at the sizes of the trace.
+        parameters: of the layer itself; 0 where an earlier row has counted them.
+    """
+
+    name: str
+    kind: str
+    kernel: Floats
+    stride: Floats
+    r_min_in: Floats
+    r_min: Floats
+    r_max: Floats
+    effective_stride: Floats
+    effective_padding: Floats
+    centre: Floats
+    aligned: bool
+    shape: Ints
+    macs: int
+    parameters: int
+
+    def region(self, position: int | Sequence[int]) -> tuple[tuple[float, float], ...]:
+        """Per axis the first and last pixel of the image that an output position sees along the longest path.
+
+        They may lie outside the image, in the padding; infinite along an axis that is global.
+
+        Args:
+            position: index of the output pixel per axis, or one int for all.
+        """
+        at = per_axis("position", position, len(self.r_max))
+        regions = []
+        for q, r, s, centre in zip(at, self.r_max, self.effective_stride, self.centre, strict=True):
+            if math.isinf(r):
+                regions.append((-math.inf, math.inf))
+                continue
+            middle = centre + q * s
+            # a fractional end is the pixel it lies in; the margin absorbs the rounding of sums of fractions
+            regions.append((math.ceil(middle - (r - 1) / 2 - 1e-6), math.floor(middle + (r - 1) / 2 + 1e-6)))
+        return tuple(regions)

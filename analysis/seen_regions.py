@@ -1,0 +1,67 @@
+"""Which pixels of the image an output position of a layer really sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from dynpool.graph import Graph, Node
+
+from .field_arrays import Array
+from .field_rules import rule_of
+from .field_seen import Seen
+from .field_steps import Layer
+from .field_terms import Field
+from .field_walk import Walk
+
+__all__ = ["SeenRegions"]
+
+
+class SeenRegions:
+    """Regions of a trace's layers to the pixel, found for all layers when the first is asked for.
+
+    Args:
+        graph: the trace.
+        layers: the steps of the layers, which name their nodes.
+    """
+
+    def __init__(self, graph: Graph, layers: Sequence[Layer]) -> None:
+        self._graph = graph
+        self._layers = tuple(layers)
+        self._fields: dict[int, Field] | None = None  # by node
+
+    def region(self, layer: int, position: Sequence[int]) -> tuple[tuple[int, int] | None, ...]:
+        """Per axis the first and last pixel that an output position of a layer sees; None if none."""
+        step = self._layers[layer]
+        shape = self._graph.values[self._graph.nodes[step.node].outputs[0]].shape
+        places = dict(zip(step.dims, position, strict=True))
+        for dim, at in places.items():
+            if dim is not None and not 0 <= at < shape[dim]:
+                raise ValueError(f"position {tuple(position)} is outside the output of shape {shape} of {step.name}")
+        found: list[tuple[int, int] | None] = []
+        for axis in range(len(step.windows)):
+            intervals = [t.axes[axis] for t in self._all()[step.node].terms]
+            low = min(_at(arrays[0], places).min() for arrays in intervals if arrays is not None)
+            high = max(_at(arrays[1], places).max() for arrays in intervals if arrays is not None)
+            found.append((int(low), int(high)) if math.isfinite(low) else None)
+        return tuple(found)
+
+    def _all(self) -> dict[int, Field]:
+        if self._fields is None:
+            wanted = {layer.node for layer in self._layers}
+            found: dict[int, Field] = {}
+
+            def visit(node: Node, field: Field) -> None:
+                if node.index in wanted:
+                    found[node.index] = field
+
+            Walk(self._graph, Seen(len(self._graph.size) - 1), rule_of).run(visit)
+            self._fields = found
+        return self._fields
+
+
+def _at(array: Array, places: dict[int | None, int]) -> Array:
+    index = [min(places[d], n - 1) if d in places else slice(None) for d, n in enumerate(array.shape)]
+    return np.asarray(array[tuple(index)])

@@ -1,0 +1,146 @@
+"""How long `receptive_field` takes on every model of timm and torchvision, and what it does not understand.
+
+    python benchmarks/receptive_field.py [--every 20] [--only NAME ...] [--fresh] [--out FILE]
+
+One row a model goes to benchmarks/results/receptive_field.csv; models that have a row there are skipped, so that a run
+that was cut off goes on. Weights are never allocated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gc
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from analysis import receptive_field
+
+RESULTS = Path(__file__).parent / "results" / "receptive_field.csv"
+COLUMNS = ("model", "input_size", "seconds", "layers", "i_min", "i_max", "aligned", "not_understood", "error")
+
+_TWO_FRAMES = ("raft_large", "raft_small")
+_VIDEO = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b")
+_DETECTION = ("rcnn", "retinanet", "ssd", "fcos")
+
+
+def names() -> list[str]:
+    """Every model, torchvision's first."""
+    return [f"tv.{n}" for n in torchvision.models.list_models()] + [f"timm.{n}" for n in timm.list_models()]
+
+
+def build(name: str) -> nn.Module:
+    """A model by library and name, without memory for its weights."""
+    library, _, model = name.partition(".")
+    with torch.device("meta"):
+        if library == "timm":
+            return timm.create_model(model)
+        options: dict[str, Any] = {"weights": None}
+        if any(part in model for part in (*_DETECTION, "fcn", "deeplab", "lraspp")):
+            options["weights_backbone"] = None
+        if "inception" in model or "googlenet" in model:
+            options["init_weights"] = False
+        with torch.device("cpu") if "regnet" in model else torch.device("meta"):  # it copies weights while it is built
+            return torchvision.models.get_model(model, **options)
+
+
+def example(name: str, model: nn.Module) -> dict[str, Any]:
+    """The arguments of `receptive_field` for a model."""
+    library, _, short = name.partition(".")
+    if library == "timm":
+        return {"input_size": tuple(model.default_cfg["input_size"])}  # type: ignore[index]
+    if short in _TWO_FRAMES:
+        return {"input_size": [(3, 224, 224), (3, 224, 224)]}
+    if short in _VIDEO:
+        return {"input_size": (3, 16, 224, 224)}
+    if any(part in short for part in _DETECTION):
+        side = 300 if "300" in short else 320
+        return {"input_size": (3, side, side), "inputs": ([torch.empty(3, side, side, device="meta")],)}
+    return {"input_size": (3, 299, 299) if "inception_v3" in short else (3, 224, 224)}
+
+
+def row(name: str) -> dict[str, object]:
+    """What is found of one model."""
+    found: dict[str, object] = dict.fromkeys(COLUMNS, "")
+    found["model"] = name
+    try:
+        model = build(name)
+        arguments = example(name, model)
+    except (RuntimeError, ValueError, NotImplementedError, ImportError) as error:
+        return found | {"error": f"not built: {type(error).__name__}: {error}"[:200]}
+    found["input_size"] = "x".join(map(str, arguments["input_size"]))
+    start = time.perf_counter()
+    try:
+        report = receptive_field(model, **arguments)
+    except Exception as error:  # noqa: BLE001 - one model that fails must not end the sweep; it is in the results
+        return found | {"error": f"{type(error).__name__}: {error}"[:200]}
+    return found | {
+        "seconds": f"{time.perf_counter() - start:.3f}",
+        "layers": len(report.layers),
+        "i_min": "x".join(f"{v:g}" for v in report.i_min),
+        "i_max": "x".join(f"{v:g}" for v in report.i_max),
+        "aligned": report.aligned,
+        "not_understood": " ".join(f"{op}:{n}" for op, n in sorted(report.not_understood.items())),
+    }
+
+
+def done(path: Path) -> set[str]:
+    if not path.exists():
+        return set()
+    with path.open(newline="") as file:
+        return {line["model"] for line in csv.DictReader(file)}
+
+
+def sweep(wanted: list[str], path: Path) -> Iterator[dict[str, object]]:
+    """The rows of all models that have none yet, each written as soon as it is found."""
+    path.parent.mkdir(exist_ok=True)
+    before = done(path)
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if not before:
+            writer.writeheader()
+        for name in wanted:
+            if name not in before:
+                found = row(name)
+                writer.writerow(found)
+                file.flush()
+                gc.collect()
+                yield found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, default=1, help="only every n-th model")
+    parser.add_argument("--only", nargs="*", help="only these models, such as tv.resnet50")
+    parser.add_argument("--fresh", action="store_true", help="forget the rows that are there")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    if options.fresh:
+        options.out.unlink(missing_ok=True)
+    for found in sweep(options.only or names()[:: options.every], options.out):
+        if found["error"] or found["not_understood"]:
+            print(found["model"], found["error"] or found["not_understood"], flush=True)
+    with options.out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    seconds = sorted(float(r["seconds"]) for r in rows if r["seconds"])
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    print(f"{len(rows)} models, {sum(bool(r['error']) for r in rows)} with an error, ", end="")
+    print(f"{sum(bool(r['not_understood']) for r in rows)} with an operation without a rule")
+    print(f"median {statistics.median(seconds):.3f} s, slowest {seconds[-1]:.3f} s ", end="")
+    print(f"({platform.machine()}, 2 threads, torch {torch.__version__}, commit {commit})")
+
+
+if __name__ == "__main__":
+    main()
