@@ -5,17 +5,17 @@ A comparison is a run's keys plus `methods`, `seeds`, `grid` and `workers`. File
 """
 
 import dataclasses
-import difflib
 import hashlib
 import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dynpool.names import nearest
 from dynpool.training.errors import ConfigError
 
 __all__ = [
@@ -367,16 +367,6 @@ MOVABLE_KEYS = frozenset(
 def _require(key: str, value: Any, allowed: bool, what: str) -> None:
     if not allowed:
         raise ConfigError(f"{key} is {value!r}; allowed: {what}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """'; did you mean X?' for the known word closest to `word`, else the list of known words."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if not close:  # a key given without its section, or with the wrong one
-        last = word.rsplit(".", 1)[-1]
-        close = [k for k in known if k.rsplit(".", 1)[-1] == last][:1]
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

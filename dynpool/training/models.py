@@ -157,9 +157,7 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
 
 def _timm(name: str) -> Callable[..., nn.Module]:
     if not timm.is_model(name):
-        raise ConfigError(
-            f"model.name is 'timm:{name}': timm has no such model{nearest(name, timm.list_models())[:200]}"
-        )
+        raise ConfigError(f"model.name is 'timm:{name}': timm has no such model{nearest(name, timm.list_models())}")
     return lambda num_classes, in_channels, **options: timm.create_model(
         name, num_classes=num_classes, in_chans=in_channels, **options
     )
@@ -168,9 +166,7 @@ def _timm(name: str) -> Callable[..., nn.Module]:
 def _torchvision(name: str) -> Callable[..., nn.Module]:
     names = torchvision.models.list_models(torchvision.models)
     if name not in names:
-        raise ConfigError(
-            f"model.name is 'torchvision:{name}': torchvision has no such model{nearest(name, names)[:200]}"
-        )
+        raise ConfigError(f"model.name is 'torchvision:{name}': torchvision has no such model{nearest(name, names)}")
 
     def build(num_classes: int, in_channels: int, **options: Any) -> nn.Module:
         if in_channels != 3:

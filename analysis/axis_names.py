@@ -1,0 +1,22 @@
+"""What the spatial axes of an input are called."""
+
+from __future__ import annotations
+
+__all__ = ["axis_names", "one_or_all"]
+
+_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+
+
+def axis_names(count: int) -> tuple[str, ...]:
+    """The names of `count` spatial axes, in order.
+
+    Example:
+        >>> axis_names(2)
+        ('height', 'width')
+    """
+    return _NAMES.get(count) or tuple(f"axis{i}" for i in range(count))
+
+
+def one_or_all(values: tuple[str, ...]) -> str:
+    """One value if all axes agree, else all of them: '3' or '3x5'."""
+    return values[0] if len(set(values)) == 1 else "x".join(values)

@@ -1,0 +1,27 @@
+"""I_min, GMACs, alphas and sizes as TensorBoard scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from .scalars import scalars
+
+__all__ = ["ScalarWriter", "write_scalars"]
+
+
+class ScalarWriter(Protocol):
+    """What a `torch.utils.tensorboard.SummaryWriter` does; tensorboardX and others do it too."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None: ...
+
+
+def write_scalars(writer: ScalarWriter, record: Mapping[str, Any]) -> None:
+    """Write what `IMinTracker.log` returned, at its step, under the names of `analysis.integrations.scalars`.
+
+    Example:
+        >>> from torch.utils.tensorboard import SummaryWriter  # doctest: +SKIP
+        >>> write_scalars(SummaryWriter("runs"), tracker.log(step))  # doctest: +SKIP
+    """
+    for name, value in scalars(record).items():
+        writer.add_scalar(name, value, record["step"])

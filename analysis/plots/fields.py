@@ -1,0 +1,96 @@
+"""The receptive field of every layer against the input resolution."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from analysis.axis_names import axis_names
+
+from .marks import FILLS, UNDERUTILIZED, UNPRODUCTIVE, mark_of
+from .style import INK, SMALL, WIDTH, legend, plain, short, styled
+
+if TYPE_CHECKING:
+    from analysis.receptive_field import ReceptiveFieldReport
+
+__all__ = ["plot_fields"]
+
+FIELD = "#0072B2"
+MOST_NAMES = 64  # more do not fit below the axis
+
+
+def plot_fields(report: ReceptiveFieldReport) -> Figure:
+    """r_min and r_max of each layer in order of execution, the input resolution dashed, a panel per differing axis.
+
+    Columns of unproductive layers are red, of underutilized ones orange; a bar that leaves the picture is infinite.
+    Any number of spatial axes can be drawn.
+    """
+    axes_count = len(report.input_size) - 1
+    same = len(set(report.input_size[1:])) == 1 and all(
+        len(set(row.r_min)) == 1 and len(set(row.r_max)) == 1 for row in report.layers
+    )
+    shown = range(1) if same else range(axes_count)
+    figure = Figure(figsize=(WIDTH, 1.6 + 2.9 * len(shown)), layout="constrained")
+    panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    names = axis_names(axes_count)
+    for axis, panel in zip(shown, panels, strict=True):
+        word = "receptive field" if same else f"receptive field, {names[axis]}"
+        _panel(panel, report, axis, f"{word} (pixels)")
+    _names(panels[-1], report)
+    legend(figure, _handles(report))
+    return figure
+
+
+def _panel(axes: Axes, report: ReceptiveFieldReport, axis: int, label: str) -> None:
+    styled(axes, "", label)
+    axes.set_yscale("log", base=2)
+    extent = report.input_size[1 + axis]
+    finite = [value for row in report.layers for value in (row.r_min[axis], row.r_max[axis]) if math.isfinite(value)]
+    top = 1.6 * max([*finite, extent])
+    axes.set_ylim(0.85, top)
+    for index, row in enumerate(report.layers):
+        low, high = row.r_min[axis], row.r_max[axis]
+        mark = mark_of(report, row.name)
+        if mark:
+            axes.axvspan(index - 0.5, index + 0.5, color=FILLS[mark], alpha=0.3, lw=0)
+        if math.isinf(low):
+            axes.text(index, top / 1.25, "∞", ha="center", va="center", fontsize=SMALL, color=INK)
+            continue
+        reach = high if math.isfinite(high) else 2 * top
+        axes.plot([index, index], [low, reach], color=FIELD, lw=1.6, alpha=0.55, solid_capstyle="butt")
+        axes.plot(index, low, "o", ms=4.5, color=FIELD)
+        if math.isfinite(high) and high > low:
+            axes.plot(index, high, "_", ms=7, mew=1.6, color=FIELD)
+    axes.axhline(extent, color=INK, lw=1.4, ls=(0, (5, 3)), zorder=5)
+    axes.yaxis.set_major_locator(LogLocator(base=2, numticks=12))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlim(-0.7, len(report.layers) - 0.3)
+    axes.grid(visible=False, axis="x")
+
+
+def _names(axes: Axes, report: ReceptiveFieldReport) -> None:
+    """Every layer's name below the axis, or every n-th where there are too many."""
+    every = math.ceil(len(report.layers) / MOST_NAMES)
+    ticks = range(0, len(report.layers), every)
+    texts = [plain(short(report.layers[index].name, 28)) for index in ticks]
+    axes.set_xticks(list(ticks), texts, rotation=90, fontsize=SMALL if len(texts) <= 45 else 7.5)
+
+
+def _handles(report: ReceptiveFieldReport) -> list[Line2D | Patch]:
+    handles: list[Line2D | Patch] = [Line2D([], [], color=FIELD, ls="", marker="o", ms=4.5, label="r_min")]
+    if any(row.r_max != row.r_min for row in report.layers):
+        infinite = any(math.isinf(value) for row in report.layers for value in row.r_max)
+        word = "up to r_max (leaving the picture: infinite)" if infinite else "up to r_max"
+        handles.append(Line2D([], [], color=FIELD, lw=1.6, alpha=0.55, label=word))
+    handles.append(Line2D([], [], color=INK, lw=1.4, ls=(0, (5, 3)), label="input resolution"))
+    for mark, found in ((UNDERUTILIZED, report.underutilized), (UNPRODUCTIVE, report.unproductive)):
+        if found:
+            handles.append(Patch(color=FILLS[mark], alpha=0.3, lw=0, label=mark))
+    return handles

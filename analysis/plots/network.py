@@ -1,0 +1,158 @@
+"""The network as a graph of its layers, drawn without Graphviz: read it in lines from left to right, like a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyBboxPatch, Patch
+
+from analysis.layer_graph import INPUT, LayerGraph, layer_graph
+from analysis.layer_layout import Layout, Place, lay_out
+
+from .marks import FILLS, TEXTS, UNDERUTILIZED, UNPRODUCTIVE, field_words, mark_of, window_words
+from .style import INK, NORMAL, WIDTH, plain, short
+
+if TYPE_CHECKING:
+    from analysis.receptive_field import ReceptiveFieldReport
+
+__all__ = ["plot_network"]
+
+# inches
+MARGIN, HEAD = 0.15, 0.42
+BOX_HEIGHT, LANE, LINE_GAP, GAP = 0.46, 0.56, 0.14, 0.2
+POINT = 0.09
+ARROW = "#6b6b6b"
+TINY = 6.8  # points; a point is 1.4 pixels high at the 900 pixels that a figure is shown at
+LONGEST_NAME = 20
+
+
+def plot_network(report: ReceptiveFieldReport) -> Figure:
+    """Every layer as a box with its kernel, stride and receptive field, its arrows and the points where paths meet.
+
+    Unproductive layers are red, underutilized ones orange (Richter and Pal, Figure 6). Any number of spatial axes.
+    """
+    graph = layer_graph(report)
+    layout = lay_out(graph)
+    page = _page(report, graph, layout)
+    figure = Figure(figsize=(WIDTH, page.height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, WIDTH)
+    axes.set_ylim(page.height, 0)
+    for places in layout.arrows:
+        _arrow(axes, page, places)
+    for node, place in enumerate(layout.nodes):
+        _node(axes, page, report, graph.layers.get(node), place)
+    marks = [
+        mark
+        for mark, names in zip((UNDERUTILIZED, UNPRODUCTIVE), (report.underutilized, report.unproductive), strict=True)
+        if names
+    ]
+    size = "×".join(map(str, report.input_size[1:]))
+    handles = [Patch(fc=FILLS[mark], ec=ARROW, lw=0.6, label=f"{mark} at {size} pixels") for mark in marks]
+    handles = handles or [
+        Patch(fc=FILLS[""], ec=ARROW, lw=0.6, label=f"every layer sees something new at {size} pixels")
+    ]
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False, fontsize=NORMAL)
+    return figure
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Places in inches: the middle of each column and its half width, the line it stands in, the top of each line."""
+
+    columns: dict[int, tuple[float, float]]
+    line_of: dict[int, int]
+    tops: list[float]
+    height: float
+
+    def point(self, place: Place) -> tuple[float, float]:
+        column, lane = place
+        return self.columns[column][0], self.tops[self.line_of[column]] + LANE * lane + BOX_HEIGHT / 2
+
+
+def _page(report: ReceptiveFieldReport, graph: LayerGraph, layout: Layout) -> _Page:
+    longest = max([len(short(row.name, LONGEST_NAME)) for row in report.layers] + [8])
+    box = 0.08 + 0.056 * max(longest, *(len(field_words(row)) for row in report.layers), 8)
+    boxes = {layout.nodes[node][0] for node in graph.layers}
+    columns: dict[int, tuple[float, float]] = {}
+    line_of: dict[int, int] = {}
+    lanes: list[int] = [0]
+    highest: dict[int, int] = {}
+    for column, lane in (place for places in (*layout.arrows, layout.nodes) for place in places):
+        highest[column] = max(highest.get(column, 0), lane)
+    x = MARGIN
+    for column in sorted(highest):
+        width = box if column in boxes else 2 * POINT
+        if x + width > WIDTH - MARGIN and x > MARGIN:
+            x = MARGIN
+            lanes.append(0)
+        columns[column] = (x + width / 2, width / 2)
+        line_of[column] = len(lanes) - 1
+        lanes[-1] = max(lanes[-1], highest[column])
+        x += width + GAP
+    tops, y = [], HEAD
+    for count in lanes:
+        tops.append(y)
+        y += LANE * count + BOX_HEIGHT + LINE_GAP
+    return _Page(columns, line_of, tops, y + 0.05)
+
+
+def _arrow(axes: Axes, page: _Page, places: tuple[Place, ...]) -> None:
+    """A line through the places; where it leaves a line of the page it runs into the margin and comes in again."""
+    pieces: list[list[tuple[float, float]]] = [[]]
+    for index, place in enumerate(places):
+        (x, y), half = page.point(place), page.columns[place[0]][1]
+        if index and page.line_of[place[0]] != page.line_of[places[index - 1][0]]:
+            pieces[-1].append((WIDTH, pieces[-1][-1][1]))
+            pieces.append([(0.0, y)])
+        if index:
+            pieces[-1].append((x - half, y))
+        if index < len(places) - 1:
+            pieces[-1].append((x + half, y))
+    for piece in pieces[:-1]:
+        axes.plot(*zip(*piece, strict=True), color=ARROW, lw=0.9, solid_joinstyle="round", zorder=1)
+    *before, last = pieces[-1]
+    if len(before) > 1:
+        axes.plot(*zip(*before, strict=True), color=ARROW, lw=0.9, solid_joinstyle="round", zorder=1)
+    style = {"arrowstyle": "-|>", "mutation_scale": 7, "color": ARROW, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", xy=last, xytext=before[-1], arrowprops=style, zorder=1)
+
+
+def _node(axes: Axes, page: _Page, report: ReceptiveFieldReport, index: int | None, place: Place) -> None:
+    x, y = page.point(place)
+    if index is None:
+        # An arrow ends at the edge of its column, so that the point fills it.
+        axes.add_patch(Circle((x, y), POINT, fc=ARROW, ec="white", lw=0.8, zorder=3))
+        axes.text(x, y, "+", ha="center", va="center_baseline", fontsize=TINY, color="white", zorder=4)
+        return
+    half = page.columns[place[0]][1]
+    if index == INPUT:
+        size = "×".join(map(str, report.input_size))
+        axes.text(x + half, y, f"input\n{size}", ha="right", va="center", fontsize=TINY + 0.7, color=INK)
+        return
+    row = report.layers[index]
+    mark = mark_of(report, row.name)
+    corner = (x - half, y - BOX_HEIGHT / 2)
+    box = FancyBboxPatch(
+        corner, 2 * half, BOX_HEIGHT, "round,pad=0,rounding_size=0.05", fc=FILLS[mark], ec=ARROW, lw=0.6, zorder=2
+    )
+    axes.add_patch(box)
+    words = (short(row.name, LONGEST_NAME), window_words(row), field_words(row))
+    for line, text in enumerate(words):
+        weight = "bold" if line == 0 else "normal"
+        step = BOX_HEIGHT / 3.3
+        axes.text(
+            x,
+            y + (line - 1) * step,
+            plain(text),
+            ha="center",
+            va="center",
+            fontsize=TINY,
+            color=TEXTS[mark],
+            weight=weight,
+            zorder=4,
+        )
