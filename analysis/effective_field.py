@@ -179,7 +179,7 @@ def _gradient(model: nn.Module, batch: Tensor, row: LayerRow, unit: tuple[int, .
     with torch.enable_grad():
         pixels = batch.detach().requires_grad_()
         out = _output(model, pixels, row)
-        (gradient,) = torch.autograd.grad(out[(slice(None), slice(None), *unit)].sum(), pixels)
+        (gradient,) = torch.autograd.grad(out.movedim((0, 1), (-2, -1))[unit].sum(), pixels)
     return gradient
 
 

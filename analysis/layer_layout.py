@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .layer_graph import LayerGraph
@@ -38,7 +40,7 @@ def lay_out(graph: LayerGraph) -> Layout:
     def free(first: int, last: int, wished: tuple[int, ...]) -> int:
         """The first of the wished lanes, else of all lanes, that is free in the columns first to last; takes it."""
         lane = -1
-        for lane in (*wished, *range(len(depth))):
+        for lane in itertools.chain(wished, range(len(depth))):
             if not any((column, lane) in taken for column in range(first, last + 1)):
                 break
         taken.update((column, lane) for column in range(first, last + 1))
@@ -49,7 +51,7 @@ def lay_out(graph: LayerGraph) -> Layout:
         lanes[node] = free(depth[node], depth[node], (lanes[sources[0]],) if sources else ())
         for source in sources:
             start, end = (depth[source], lanes[source]), (depth[node], lanes[node])
-            between: list[Place] = []
+            between: Sequence[Place] = ()
             if depth[node] - depth[source] > 1:
                 lane = free(depth[source] + 1, depth[node] - 1, (lanes[source], lanes[node]))
                 between = [(column, lane) for column in range(depth[source] + 1, depth[node])]

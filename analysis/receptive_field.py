@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from matplotlib.figure import Figure
 from torch import nn
 
 from dynpool.graph import trace
@@ -26,6 +27,8 @@ from dynpool.inputs import InputSize
 
 from .field_rules import compile_fields
 from .layer_row import LayerRow, per_axis
+from .plots.dot import to_dot
+from .plots.kinds import plot_report
 from .seen_regions import SeenRegions
 
 __all__ = ["LayerRow", "ReceptiveFieldReport", "receptive_field"]
@@ -147,6 +150,24 @@ class ReceptiveFieldReport:
             "not_understood": dict(self.not_understood),
             "layers": rows,
         }
+
+    def plot(self, kind: str = "fields", **options: Any) -> Figure:
+        """A picture of the report.
+
+        Args:
+            kind: "fields": r_min and r_max of every layer against I_res; "network": the graph of the layers, those that
+                the input is too small for in red and orange; "image": the fields of some layers on an image, to scale,
+                for models of two spatial axes.
+            options: of "image": `layers` and `image`, see `analysis.plots.image.plot_on_image`.
+
+        Raises:
+            ValueError: for an unknown kind, or a report that it cannot draw.
+        """
+        return plot_report(self, kind, options)
+
+    def to_dot(self) -> str:
+        """The graph of the layers as text for Graphviz, unproductive layers red and underutilized ones orange."""
+        return to_dot(self)
 
     def __str__(self) -> str:
         head = ("layer", "kind", "kernel", "stride", "r_min", "r_max", "S", "output", "")

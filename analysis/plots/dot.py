@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from analysis.layer_graph import INPUT, layer_graph
 
-from .marks import FILLS, TEXTS, field_words, mark_of, window_words
+from .marks import FILLS, TEXTS, field_words, marks, window_words
 
 if TYPE_CHECKING:
     from analysis.receptive_field import ReceptiveFieldReport
@@ -20,6 +20,7 @@ def to_dot(report: ReceptiveFieldReport) -> str:
     Graphviz draws it: `dot -Tsvg network.dot -o network.svg`.
     """
     graph = layer_graph(report)
+    mark_of = marks(report)
     lines = [
         "digraph network {",
         "  rankdir=TB; nodesep=0.25; ranksep=0.3;",
@@ -35,7 +36,7 @@ def to_dot(report: ReceptiveFieldReport) -> str:
             lines.append(f'  n{node} [label="input\\n{size}", shape=plain, style=""];')
         else:
             row = report.layers[index]
-            mark = mark_of(report, row.name)
+            mark = mark_of[index]
             label = "\\n".join(_escaped(part) for part in (row.name, window_words(row), field_words(row)))
             colors = f'fillcolor="{FILLS[mark]}", fontcolor="{TEXTS[mark]}"'
             tip = f', tooltip="{mark}"' if mark else ""

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.axis_names import axis_names
 
-from .style import FAINT, INK, SMALL, WIDTH, legend, plain, short, styled
+from .style import FAINT, INK, SMALL, WIDTH, legend, path_end, plain, styled
 
 if TYPE_CHECKING:
     from analysis.effective_field import EffectiveField
@@ -49,11 +49,12 @@ def plot_effective(field: EffectiveField) -> Figure:
         panel.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
         for end in _inside(field.region[axis], len(field.projection[axis])):
             panel.axvline(end, color=OUTLINE, lw=1.6, ls=(0, (4, 2)))
-    title = f"{short(field.layer, 60)}: effective field {field.size:.1f} pixels a side"
-    figure.suptitle(plain(title), fontsize=11.5, color=INK)
     sides = "×".join("the whole axis" if not math.isfinite(b - a) else f"{b - a + 1:g}" for a, b in field.region)
+    title = Line2D(
+        [], [], ls="", label=plain(f"{path_end(field.layer, 40)}: effective field {field.size:.1f} pixels a side")
+    )
     outline = Line2D([], [], color=OUTLINE, lw=1.6, ls=(0, (4, 2)), label=f"theoretical field, {sides} pixels")
-    legend(figure, [outline])
+    legend(figure, [title, outline])
     return figure
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,8 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis.axis_names import axis_names
 
-from .marks import FILLS, UNDERUTILIZED, UNPRODUCTIVE, mark_of
-from .style import INK, SMALL, WIDTH, legend, plain, short, styled
+from .marks import FILLS, UNDERUTILIZED, UNPRODUCTIVE, headline, marks
+from .style import INK, LARGE, SMALL, WIDTH, legend, path_end, plain, styled
 
 if TYPE_CHECKING:
     from analysis.receptive_field import ReceptiveFieldReport
@@ -36,13 +37,14 @@ def plot_fields(report: ReceptiveFieldReport) -> Figure:
         len(set(row.r_min)) == 1 and len(set(row.r_max)) == 1 for row in report.layers
     )
     shown = range(1) if same else range(axes_count)
-    figure = Figure(figsize=(WIDTH, 1.6 + 2.9 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.9 + 2.9 * len(shown)), layout="constrained")
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     names = axis_names(axes_count)
     for axis, panel in zip(shown, panels, strict=True):
         word = "receptive field" if same else f"receptive field, {names[axis]}"
         _panel(panel, report, axis, f"{word} (pixels)")
     _names(panels[-1], report)
+    panels[0].set_title(headline(report), loc="left", fontsize=LARGE, color=INK, weight="bold")
     legend(figure, _handles(report))
     return figure
 
@@ -53,10 +55,9 @@ def _panel(axes: Axes, report: ReceptiveFieldReport, axis: int, label: str) -> N
     extent = report.input_size[1 + axis]
     finite = [value for row in report.layers for value in (row.r_min[axis], row.r_max[axis]) if math.isfinite(value)]
     top = 1.6 * max([*finite, extent])
-    axes.set_ylim(0.85, top)
-    for index, row in enumerate(report.layers):
+    axes.set_ylim(0.75 * min([*finite, extent]), top)
+    for index, (row, mark) in enumerate(zip(report.layers, marks(report), strict=True)):
         low, high = row.r_min[axis], row.r_max[axis]
-        mark = mark_of(report, row.name)
         if mark:
             axes.axvspan(index - 0.5, index + 0.5, color=FILLS[mark], alpha=0.3, lw=0)
         if math.isinf(low):
@@ -79,12 +80,12 @@ def _names(axes: Axes, report: ReceptiveFieldReport) -> None:
     """Every layer's name below the axis, or every n-th where there are too many."""
     every = math.ceil(len(report.layers) / MOST_NAMES)
     ticks = range(0, len(report.layers), every)
-    texts = [plain(short(report.layers[index].name, 28)) for index in ticks]
+    texts = [plain(path_end(report.layers[index].name, 26)) for index in ticks]
     axes.set_xticks(list(ticks), texts, rotation=90, fontsize=SMALL if len(texts) <= 45 else 7.5)
 
 
-def _handles(report: ReceptiveFieldReport) -> list[Line2D | Patch]:
-    handles: list[Line2D | Patch] = [Line2D([], [], color=FIELD, ls="", marker="o", ms=4.5, label="r_min")]
+def _handles(report: ReceptiveFieldReport) -> list[Artist]:
+    handles: list[Artist] = [Line2D([], [], color=FIELD, ls="", marker="o", ms=4.5, label="r_min")]
     if any(row.r_max != row.r_min for row in report.layers):
         infinite = any(math.isinf(value) for row in report.layers for value in row.r_max)
         word = "up to r_max (leaving the picture: infinite)" if infinite else "up to r_max"

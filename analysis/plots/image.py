@@ -19,7 +19,7 @@ from dynpool.names import nearest
 
 from .curves import DYNOPOOL, HUMAN, OTHERS
 from .marks import number
-from .style import INK, SMALL, WIDTH, plain, short, styled
+from .style import INK, SMALL, WIDTH, path_end, plain, styled
 
 if TYPE_CHECKING:
     from analysis.receptive_field import LayerRow, ReceptiveFieldReport
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_on_image"]
 
 COLORS = (DYNOPOOL, "#56B4E9", "#F0E442", OTHERS[0], OTHERS[1], HUMAN)
-SURROUNDINGS = 1.5  # at most so many image sizes are shown beyond each border
+SURROUNDINGS = 0.75  # at most so many image sizes are shown beyond each border
 
 ImageLike = str | Path | NDArray
 Box = tuple[float, float, float, float]  # first and last pixel along the height, then along the width
@@ -56,14 +56,14 @@ def plot_on_image(
         )
     height, width = report.input_size[1:]
     rows = _chosen(report, layers)
-    figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
+    figure = Figure(layout="compressed")  # which, unlike "constrained", keeps the labels of square pixels inside
     axes = styled(figure.add_subplot(), "width (pixels)", "height (pixels)")
     axes.grid(visible=False)
     axes.set_facecolor("#f2f2f2")
     axes.imshow(_pixels(image, height, width), extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
     handles, boxes = [], [(0.0, height - 1.0, 0.0, width - 1.0)]
     for row, color in zip(rows, COLORS, strict=False):
-        long, small = _longest(row), _shortest(row)
+        long, small = _longest(row), _shortest(row, (height, width))
         for box, style in ((long, "-"), (small, (0, (4, 2)))):
             if box is not None and not (style != "-" and long is not None and row.r_min == row.r_max):
                 y0, y1, x0, x1 = box
@@ -73,13 +73,16 @@ def plot_on_image(
                 axes.add_patch(shape)
                 boxes.append(box)
         handles.append(Line2D([], [], color=color, lw=2.2, label=plain(_words(row))))
+    shown = []
     for axis, extent in ((0, height), (1, width)):
         first = max(min(box[2 * axis] for box in boxes), -SURROUNDINGS * extent)
         last = min(max(box[2 * axis + 1] for box in boxes), (1 + SURROUNDINGS) * extent)
         room = 0.03 * (last - first) + 0.5
         limits = (first - room, last + room)
         axes.set_xlim(*limits) if axis else axes.set_ylim(*reversed(limits))
+        shown.append(limits[1] - limits[0])
     axes.set_aspect("equal")
+    figure.set_size_inches(WIDTH, min(max(6.2 * shown[0] / shown[1] + 0.6, 3.0), 9.0))
     handles.append(Line2D([], [], color=INK, lw=1.6, label="solid: longest path"))
     handles.append(Line2D([], [], color=INK, lw=1.6, ls=(0, (4, 2)), label="dashed: shortest path"))
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=SMALL)
@@ -112,21 +115,22 @@ def _longest(row: LayerRow) -> Box | None:
     return (y0, y1, x0, x1) if all(map(math.isfinite, (y0, y1, x0, x1))) else None
 
 
-def _shortest(row: LayerRow) -> Box | None:
-    if not all(map(math.isfinite, (*row.r_min, *row.centre))):
+def _shortest(row: LayerRow, size: Sequence[int]) -> Box | None:
+    if not all(map(math.isfinite, row.r_min)):
         return None
     ends = []
-    for position, start, step, extent in zip(
-        _centre_unit(row), row.centre, row.effective_stride, row.r_min, strict=True
-    ):
-        middle = start + step * position
-        ends += [middle - (extent - 1) / 2, middle + (extent - 1) / 2]
+    for axis, position in enumerate(_centre_unit(row)):
+        middle = row.centre[axis] + row.effective_stride[axis] * position
+        if math.isinf(row.r_max[axis]):  # no centre; the unit's place, in proportion
+            middle = (position + 0.5) * size[axis] / row.shape[2 + axis] - 0.5
+        reach = (row.r_min[axis] - 1) / 2
+        ends += [middle - reach, middle + reach]
     return (ends[0], ends[1], ends[2], ends[3])
 
 
 def _words(row: LayerRow) -> str:
-    low, high = ("×".join(map(number, values)) for values in (row.r_min, row.r_max))
-    return f"{short(row.name, 30)}\n{low}" + (f" to {high}" if high != low else "")
+    low, high = ("×".join(map(number, values)).replace("∞×∞", "∞") for values in (row.r_min, row.r_max))
+    return f"{path_end(row.name, 30)}\n{low}" + (f" to {high}" if high != low else "")
 
 
 def _pixels(image: ImageLike | None, height: int, width: int) -> NDArray:

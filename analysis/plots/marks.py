@@ -12,7 +12,17 @@ from analysis.axis_names import one_or_all
 if TYPE_CHECKING:
     from analysis.receptive_field import LayerRow, ReceptiveFieldReport
 
-__all__ = ["FILLS", "TEXTS", "UNDERUTILIZED", "UNPRODUCTIVE", "field_words", "mark_of", "number", "window_words"]
+__all__ = [
+    "FILLS",
+    "TEXTS",
+    "UNDERUTILIZED",
+    "UNPRODUCTIVE",
+    "field_words",
+    "headline",
+    "marks",
+    "number",
+    "window_words",
+]
 
 UNPRODUCTIVE, UNDERUTILIZED = "unproductive", "underutilized"
 # Far apart in brightness as well as in hue, so that readers with any kind of colour blindness can tell them apart.
@@ -20,11 +30,24 @@ FILLS = MappingProxyType({UNPRODUCTIVE: "#A50F15", UNDERUTILIZED: "#F5A623", "":
 TEXTS = MappingProxyType({UNPRODUCTIVE: "#ffffff", UNDERUTILIZED: "#1a1a1a", "": "#1a1a1a"})
 
 
-def mark_of(report: ReceptiveFieldReport, name: str) -> str:
-    """'unproductive', 'underutilized' or, for a layer that the input is large enough for, an empty string."""
-    if name in report.unproductive:
-        return UNPRODUCTIVE
-    return UNDERUTILIZED if name in report.underutilized else ""
+def marks(report: ReceptiveFieldReport) -> list[str]:
+    """By layer 'unproductive', 'underutilized' or, where the input is large enough for it, an empty string."""
+    mark = dict.fromkeys(report.underutilized, UNDERUTILIZED) | dict.fromkeys(report.unproductive, UNPRODUCTIVE)
+    return [mark.get(row.name, "") for row in report.layers]
+
+
+def headline(report: ReceptiveFieldReport) -> str:
+    """How many layers the input is too small for, as a title."""
+    size = "×".join(map(str, report.input_size[1:]))
+    layers, nothing_new = len(report.layers), len(report.unproductive)
+    more = len(report.underutilized) - nothing_new
+    if nothing_new:
+        others = f", {more} more {'is' if more == 1 else 'are'} underutilized" if more else ""
+        see = "sees" if nothing_new == 1 else "see"
+        return f"{nothing_new} of {layers} layers {see} nothing new at {size} pixels{others}"
+    if more:
+        return f"{more} of {layers} layers {'is' if more == 1 else 'are'} underutilized at {size} pixels"
+    return f"No layer of {layers} is wasted at {size} pixels"
 
 
 def number(value: float) -> str:

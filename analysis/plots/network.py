@@ -12,21 +12,21 @@ from matplotlib.patches import Circle, FancyBboxPatch, Patch
 from analysis.layer_graph import INPUT, LayerGraph, layer_graph
 from analysis.layer_layout import Layout, Place, lay_out
 
-from .marks import FILLS, TEXTS, UNDERUTILIZED, UNPRODUCTIVE, field_words, mark_of, window_words
-from .style import INK, NORMAL, WIDTH, plain, short
+from .marks import FILLS, TEXTS, UNDERUTILIZED, UNPRODUCTIVE, field_words, headline, marks, window_words
+from .style import INK, LARGE, NORMAL, WIDTH, path_end, plain
 
 if TYPE_CHECKING:
-    from analysis.receptive_field import ReceptiveFieldReport
+    from analysis.receptive_field import LayerRow, ReceptiveFieldReport
 
 __all__ = ["plot_network"]
 
 # inches
-MARGIN, HEAD = 0.15, 0.42
+MARGIN, HEAD = 0.15, 0.72
 BOX_HEIGHT, LANE, LINE_GAP, GAP = 0.46, 0.56, 0.14, 0.2
 POINT = 0.09
 ARROW = "#6b6b6b"
 TINY = 6.8  # points; a point is 1.4 pixels high at the 900 pixels that a figure is shown at
-LONGEST_NAME = 20
+LONGEST_NAME = 24
 
 
 def plot_network(report: ReceptiveFieldReport) -> Figure:
@@ -44,19 +44,23 @@ def plot_network(report: ReceptiveFieldReport) -> Figure:
     axes.set_ylim(page.height, 0)
     for places in layout.arrows:
         _arrow(axes, page, places)
+    mark_of = marks(report)
     for node, place in enumerate(layout.nodes):
-        _node(axes, page, report, graph.layers.get(node), place)
-    marks = [
-        mark
-        for mark, names in zip((UNDERUTILIZED, UNPRODUCTIVE), (report.underutilized, report.unproductive), strict=True)
-        if names
-    ]
-    size = "×".join(map(str, report.input_size[1:]))
-    handles = [Patch(fc=FILLS[mark], ec=ARROW, lw=0.6, label=f"{mark} at {size} pixels") for mark in marks]
-    handles = handles or [
-        Patch(fc=FILLS[""], ec=ARROW, lw=0.6, label=f"every layer sees something new at {size} pixels")
-    ]
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False, fontsize=NORMAL)
+        index = graph.layers.get(node)
+        if index is None:
+            _meeting(axes, page.point(place))
+        elif index == INPUT:
+            _input(axes, page, report, place)
+        else:
+            _layer(axes, page, report.layers[index], mark_of[index], place)
+    found = [mark for mark in (UNDERUTILIZED, UNPRODUCTIVE) if mark in mark_of]
+    axes.text(MARGIN, 0.2, headline(report), fontsize=LARGE, color=INK, va="center", weight="bold")
+    if found:
+        handles = [Patch(fc=FILLS[mark], ec=ARROW, lw=0.6, label=mark) for mark in found]
+        figure.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 0.3 / page.height), ncols=2,
+            frameon=False, fontsize=NORMAL,
+        )  # fmt: skip
     return figure
 
 
@@ -75,7 +79,7 @@ class _Page:
 
 
 def _page(report: ReceptiveFieldReport, graph: LayerGraph, layout: Layout) -> _Page:
-    longest = max([len(short(row.name, LONGEST_NAME)) for row in report.layers] + [8])
+    longest = max([len(path_end(row.name, LONGEST_NAME)) for row in report.layers] + [8])
     box = 0.08 + 0.056 * max(longest, *(len(field_words(row)) for row in report.layers), 8)
     boxes = {layout.nodes[node][0] for node in graph.layers}
     columns: dict[int, tuple[float, float]] = {}
@@ -122,37 +126,25 @@ def _arrow(axes: Axes, page: _Page, places: tuple[Place, ...]) -> None:
     axes.annotate("", xy=last, xytext=before[-1], arrowprops=style, zorder=1)
 
 
-def _node(axes: Axes, page: _Page, report: ReceptiveFieldReport, index: int | None, place: Place) -> None:
-    x, y = page.point(place)
-    if index is None:
-        # An arrow ends at the edge of its column, so that the point fills it.
-        axes.add_patch(Circle((x, y), POINT, fc=ARROW, ec="white", lw=0.8, zorder=3))
-        axes.text(x, y, "+", ha="center", va="center_baseline", fontsize=TINY, color="white", zorder=4)
-        return
-    half = page.columns[place[0]][1]
-    if index == INPUT:
-        size = "×".join(map(str, report.input_size))
-        axes.text(x + half, y, f"input\n{size}", ha="right", va="center", fontsize=TINY + 0.7, color=INK)
-        return
-    row = report.layers[index]
-    mark = mark_of(report, row.name)
+def _meeting(axes: Axes, middle: tuple[float, float]) -> None:
+    """The point where paths meet; as wide as its column, so that arrows end at its edge."""
+    axes.add_patch(Circle(middle, POINT, fc=ARROW, ec="white", lw=0.8, zorder=3))
+    axes.text(*middle, "+", ha="center", va="center_baseline", fontsize=TINY, color="white", zorder=4)
+
+
+def _input(axes: Axes, page: _Page, report: ReceptiveFieldReport, place: Place) -> None:
+    (x, y), half = page.point(place), page.columns[place[0]][1]
+    size = "×".join(map(str, report.input_size))
+    axes.text(x + half - 0.04, y, f"input\n{size}", ha="right", va="center", fontsize=TINY + 0.7, color=INK)
+
+
+def _layer(axes: Axes, page: _Page, row: LayerRow, mark: str, place: Place) -> None:
+    (x, y), half = page.point(place), page.columns[place[0]][1]
     corner = (x - half, y - BOX_HEIGHT / 2)
-    box = FancyBboxPatch(
-        corner, 2 * half, BOX_HEIGHT, "round,pad=0,rounding_size=0.05", fc=FILLS[mark], ec=ARROW, lw=0.6, zorder=2
-    )
-    axes.add_patch(box)
-    words = (short(row.name, LONGEST_NAME), window_words(row), field_words(row))
-    for line, text in enumerate(words):
-        weight = "bold" if line == 0 else "normal"
-        step = BOX_HEIGHT / 3.3
+    style = "round,pad=0,rounding_size=0.05"
+    axes.add_patch(FancyBboxPatch(corner, 2 * half, BOX_HEIGHT, style, fc=FILLS[mark], ec=ARROW, lw=0.6, zorder=2))
+    for line, text in enumerate((path_end(row.name, LONGEST_NAME), window_words(row), field_words(row))):
         axes.text(
-            x,
-            y + (line - 1) * step,
-            plain(text),
-            ha="center",
-            va="center",
-            fontsize=TINY,
-            color=TEXTS[mark],
-            weight=weight,
-            zorder=4,
-        )
+            x, y + (line - 1) * BOX_HEIGHT / 3.3, plain(text), ha="center", va="center", fontsize=TINY,
+            color=TEXTS[mark], weight="bold" if line == 0 else "normal", zorder=4,
+        )  # fmt: skip

@@ -10,12 +10,25 @@ import io
 import math
 from collections.abc import Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-__all__ = ["FAINT", "INK", "LARGE", "NORMAL", "SMALL", "WIDTH", "legend", "plain", "short", "styled", "to_png"]
+__all__ = [
+    "FAINT",
+    "INK",
+    "LARGE",
+    "NORMAL",
+    "SMALL",
+    "WIDTH",
+    "legend",
+    "path_end",
+    "plain",
+    "short",
+    "styled",
+    "to_png",
+]
 
 INK, FAINT = "#1a1a1a", "#8a8a8a"
 WIDTH = 9.0
@@ -42,7 +55,7 @@ def styled(axes: Axes, x: str, y: str, title: str = "") -> Axes:
     return axes
 
 
-def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     # One line if it fits in the width (about 0.085 inches a letter, 0.6 for each sign), else two.
     length = sum(0.085 * len(str(handle.get_label())) + 0.6 for handle in handles)
     columns = math.ceil(len(handles) / math.ceil(length / WIDTH))
@@ -63,3 +76,13 @@ def short(text: str, most: int) -> str:
         return text
     keep = most - 1
     return text[: keep // 3] + "…" + text[len(text) - (keep - keep // 3) :]
+
+
+def path_end(path: str, most: int) -> str:
+    """As many of the last parts of a module's path as fit into `most` characters."""
+    if len(path) <= most:
+        return path
+    parts = path.split(".")
+    while len(parts) > 1 and len(".".join(parts)) > most - 1:
+        parts = parts[1:]
+    return "…" + short(".".join(parts), most - 1)
