@@ -24,7 +24,8 @@ def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -
 
     Args:
         name: a name of timm or torchvision, also as "timm:NAME" or "torchvision:NAME"; or "module:callable", which is
-            called without arguments (an nn.Module found under that name is taken as it is).
+            called without arguments (an nn.Module found under that name is taken as it is). A Keras 3 model on Keras'
+            torch backend is made to take images of (N, C, H, W).
         input_size: (C, *spatial) in pixels. timm's models take their channels, and where they need it their size, from
             it.
         weights: whether the weights will be looked at; if not, those of named models take no memory.
@@ -104,4 +105,8 @@ def _imported(name: str) -> nn.Module:
             raise ValueError(f"model is {name!r}: it is called without arguments: {error}") from error
     if not isinstance(made, nn.Module):
         raise ValueError(f"model is {name!r}: it gave a {type(made).__name__}, not an nn.Module")
+    if any(kind.__module__.split(".")[0] == "keras" for kind in type(made).__mro__):
+        from .integrations.keras import from_keras
+
+        return from_keras(made)
     return made

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -14,6 +11,7 @@ from .comparison import Comparison, compare_runs
 from .comparison_rows import MethodRow, RunRow, gmacs_digits
 from .plots import method_colors, to_png
 from .spread import Spread, number, show_size
+from .whole_files import write_whole
 
 __all__ = ["Comparison", "compare_runs", "write_report"]
 
@@ -73,29 +71,11 @@ def write_report(run_folders: Sequence[Path | str], out: Path | str) -> Path:
     page = _page(comparison, pictures, _title(comparison))
     out.mkdir(parents=True, exist_ok=True)
     for name, data in pictures.items():
-        _write(out / f"{name}.png", data)
-    _write(out / "summary.csv", comparison.to_csv().encode())
+        write_whole(out / f"{name}.png", data)
+    write_whole(out / "summary.csv", comparison.to_csv().encode())
     report = out / "report.html"
-    _write(report, page.encode())
+    write_whole(report, page.encode())
     return report
-
-
-def _write(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp lets the owner alone read the file; a report is meant to be shared like any other.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
 
 
 def _title(comparison: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""The command line: dynpool train | compare | report | coverage | refine."""
+"""The command line: dynpool train | compare | report | analyze | coverage | refine."""
 
 import argparse
 import logging
@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import dynpool
 from analysis.report import compare_runs, write_report
+from dynpool.cli_analyze import analyze
 from dynpool.cli_refine import refine
 from dynpool.coverage import CoverageRow, coverage_names, run_coverage, summarize
 from dynpool.training.compare import compare
@@ -28,6 +29,8 @@ USAGE = """usage: dynpool COMMAND ...
   train CONFIG [--resume | --overwrite] [--KEY VALUE ...]    train one run
   compare CONFIG [--resume | --overwrite] [--KEY VALUE ...]  train methods x seeds, then write the report
   report RUN... [--out DIR]                                  write the report of runs or of a comparison's folder
+  analyze MODEL --input-size 32 [--checkpoint FILE]          receptive fields of a model: table, verdict, pictures
+  analyze --run FOLDER                                       the same of a run's learned model, I_min by epoch
   coverage [--models PATTERN] [--out CSV]                    try conversion on the models of timm and torchvision
   refine MODEL --input-size 32 [--out plan.json]             edits of a model that bring I_min below the input's size
 
@@ -131,7 +134,14 @@ def _say_row(row: CoverageRow) -> None:
 
 
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = MappingProxyType(
-    {"train": _train, "compare": _compare, "report": _report, "coverage": _coverage, "refine": refine}
+    {
+        "train": _train,
+        "compare": _compare,
+        "report": _report,
+        "analyze": analyze,
+        "coverage": _coverage,
+        "refine": refine,
+    }
 )
 
 

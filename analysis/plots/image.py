@@ -13,7 +13,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.datasets import load_sample_image
 
 from dynpool.names import nearest
 
@@ -24,9 +23,11 @@ from .style import INK, SMALL, WIDTH, path_end, plain, styled
 if TYPE_CHECKING:
     from analysis.receptive_field import LayerRow, ReceptiveFieldReport
 
-__all__ = ["plot_on_image"]
+__all__ = ["MOST_LAYERS", "plot_on_image"]
 
 COLORS = (DYNOPOOL, "#56B4E9", "#F0E442", OTHERS[0], OTHERS[1], HUMAN)
+MOST_LAYERS = len(COLORS)
+ROOM = (6.4, 5.9)  # inches, height and width, that the drawing may take
 SURROUNDINGS = 0.75  # at most so many image sizes are shown beyond each border
 
 ImageLike = str | Path | NDArray
@@ -56,8 +57,8 @@ def plot_on_image(
         )
     height, width = report.input_size[1:]
     rows = _chosen(report, layers)
-    figure = Figure(layout="compressed")  # which, unlike "constrained", keeps the labels of square pixels inside
-    axes = styled(figure.add_subplot(), "width (pixels)", "height (pixels)")
+    figure = Figure()
+    axes = styled(figure.add_axes((0, 0, 1, 1)), "width (pixels)", "height (pixels)")
     axes.grid(visible=False)
     axes.set_facecolor("#f2f2f2")
     axes.imshow(_pixels(image, height, width), extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
@@ -81,11 +82,15 @@ def plot_on_image(
         limits = (first - room, last + room)
         axes.set_xlim(*limits) if axis else axes.set_ylim(*reversed(limits))
         shown.append(limits[1] - limits[0])
-    axes.set_aspect("equal")
-    figure.set_size_inches(WIDTH, min(max(6.2 * shown[0] / shown[1] + 0.6, 3.0), 9.0))
+    scale = min(ROOM[0] / shown[0], ROOM[1] / shown[1])  # inches a pixel
+    tall, wide = scale * shown[0], scale * shown[1]
+    total = max(tall + 0.75, 0.5 + 0.4 * (len(handles) + 1))
+    figure.set_size_inches(WIDTH, total)
+    axes.set_position((0.75 / WIDTH, 1 - (tall + 0.15) / total, wide / WIDTH, tall / total))
     handles.append(Line2D([], [], color=INK, lw=1.6, label="solid: longest path"))
     handles.append(Line2D([], [], color=INK, lw=1.6, ls=(0, (4, 2)), label="dashed: shortest path"))
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=SMALL)
+    corner = ((0.75 + wide + 0.1) / WIDTH, 1 - 0.1 / total)
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=corner, frameon=False, fontsize=SMALL)
     return figure
 
 
@@ -95,8 +100,8 @@ def _chosen(report: ReceptiveFieldReport, layers: Sequence[str] | None) -> list[
         for name in layers:
             if name not in by_name:
                 raise ValueError(f"layers has {name!r}, which the model has not{nearest(name, by_name)}")
-        if not 0 < len(layers) <= len(COLORS):
-            raise ValueError(f"layers must name one to {len(COLORS)} layers, got {len(layers)}")
+        if not 0 < len(layers) <= MOST_LAYERS:
+            raise ValueError(f"layers must name one to {MOST_LAYERS} layers, got {len(layers)}")
         return [by_name[name] for name in layers]
     # The layers whose shortest path reaches a quarter, a half, the whole, twice the smaller side of the image.
     side = min(report.input_size[1:])
@@ -136,6 +141,8 @@ def _words(row: LayerRow) -> str:
 def _pixels(image: ImageLike | None, height: int, width: int) -> NDArray:
     """The image as (height, width, 3) bytes, its middle cut to the input's proportions and scaled."""
     if image is None:
+        from sklearn.datasets import load_sample_image  # takes a second to import, which few pictures need
+
         image = load_sample_image("china.jpg")
     if isinstance(image, (str, Path)):
         try:
