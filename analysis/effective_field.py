@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dynpool.names import nearest
 
 from .plots.effective import plot_effective
+from .plots.marks import centre_unit
 from .receptive_field import LayerRow, ReceptiveFieldReport, receptive_field
 
 __all__ = ["EffectiveField", "effective_receptive_field"]
@@ -146,7 +147,7 @@ def effective_receptive_field(
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
     if images is None:
         images = torch.randn((samples, *size), generator=torch.Generator().manual_seed(seed))
-    unit = tuple(n // 2 for n in row.shape[2:])
+    unit = centre_unit(row)
     total = torch.zeros(size[1:], dtype=torch.float64)
     with _evaluating(model):
         for start in range(0, len(images), AT_ONCE):
@@ -217,7 +218,8 @@ def _output(model: nn.Module, batch: Tensor, row: LayerRow) -> Tensor:
                 handle.remove()
     call = int(number or 1) - 1
     found = outputs[call] if call < len(outputs) else None
-    if nested or not isinstance(found, Tensor) or found.shape[1:] != row.shape[1:]:
+    axes = len(row.r_max)
+    if nested or not isinstance(found, Tensor) or found.ndim != axes + 2 or found.shape[-axes:] != row.shape[-axes:]:
         raise ValueError(f"layer is {row.name!r}, which is no module of its own: choose one that is")
     return found
 

@@ -47,8 +47,8 @@ def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -
                 raise ValueError(f"{library}:{wanted} cannot be built for {tuple(input_size)}: {error}") from error
     all_names = [f"{library}:{one}" if colon else one for library, names in known.items() for one in names]
     raise ValueError(
-        f"model is {name!r}, which {' and '.join(known)} do not have{nearest(name, dict.fromkeys(all_names), most=3)} "
-        "A model of your own is given as package.module:callable"
+        f"model is {name!r}, which is no model of {' or '.join(known)}{nearest(name, dict.fromkeys(all_names), most=3)}"
+        " (one of your own is given as package.module:callable)"
     )
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -17,9 +14,6 @@ import dynpool
 
 __all__ = ["load_weights", "read_state_dict"]
 
-UNREADABLE = (
-    SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError, KeyError,
-)  # fmt: skip
 ENTRIES = ("state_dict", "model_state_dict", "model")  # where training programs keep the weights among other things
 PREFIXES = ("module.", "_orig_mod.")  # what wrappers put before every name
 
@@ -38,9 +32,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+    except Exception as error:  # what a damaged pickle raises depends on the damage
         reason = str(error).split("\n", 1)[0]
-        raise ValueError(f"checkpoint is {path}, which cannot be read as weights: {reason}") from None
+        raise ValueError(f"checkpoint is {path}, which cannot be read as weights: {reason}") from error
     for entry in ENTRIES:
         if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
             content = content[entry]

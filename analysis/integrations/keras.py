@@ -32,10 +32,16 @@ class _Keras(nn.Module):
 
 
 class _Connected(TorchFunctionMode):
-    """Keras takes a meta tensor for a mere shape and replaces it by an empty one, which would cut the trace there."""
+    """Meta tensors stay where they are.
+
+    Keras moves every tensor to its own device, where it puts an empty one in the place of one without data: that would
+    cut the trace.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.empty_like and args[0].is_meta and set(kwargs or {}) == {"device"}:
+        settings = [*args[1:], *(kwargs or {}).values()]
+        moves = len(settings) == 1 and isinstance(settings[0], (str, torch.device))
+        if moves and func in (torch.empty_like, Tensor.to) and args[0].is_meta:
             return args[0]
         return func(*args, **(kwargs or {}))
 

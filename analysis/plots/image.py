@@ -17,7 +17,7 @@ from PIL import Image
 from dynpool.names import nearest
 
 from .curves import DYNOPOOL, HUMAN, OTHERS
-from .marks import number
+from .marks import centre_unit, number
 from .style import INK, SMALL, WIDTH, path_end, plain, styled
 
 if TYPE_CHECKING:
@@ -111,12 +111,8 @@ def _chosen(report: ReceptiveFieldReport, layers: Sequence[str] | None) -> list[
     return [by_name[name] for name in found] or finite[-1:]
 
 
-def _centre_unit(row: LayerRow) -> tuple[int, ...]:
-    return tuple(n // 2 for n in row.shape[2:])
-
-
 def _longest(row: LayerRow) -> Box | None:
-    (y0, y1), (x0, x1) = row.region(_centre_unit(row))
+    (y0, y1), (x0, x1) = row.region(centre_unit(row))
     return (y0, y1, x0, x1) if all(map(math.isfinite, (y0, y1, x0, x1))) else None
 
 
@@ -124,10 +120,10 @@ def _shortest(row: LayerRow, size: Sequence[int]) -> Box | None:
     if not all(map(math.isfinite, row.r_min)):
         return None
     ends = []
-    for axis, position in enumerate(_centre_unit(row)):
+    for axis, position in enumerate(centre_unit(row)):
         middle = row.centre[axis] + row.effective_stride[axis] * position
         if math.isinf(row.r_max[axis]):  # no centre; the unit's place, in proportion
-            middle = (position + 0.5) * size[axis] / row.shape[2 + axis] - 0.5
+            middle = (position + 0.5) * size[axis] / row.shape[axis - 2] - 0.5
         reach = (row.r_min[axis] - 1) / 2
         ends += [middle - reach, middle + reach]
     return (ends[0], ends[1], ends[2], ends[3])

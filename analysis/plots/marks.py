@@ -17,6 +17,7 @@ __all__ = [
     "TEXTS",
     "UNDERUTILIZED",
     "UNPRODUCTIVE",
+    "centre_unit",
     "field_words",
     "headline",
     "marks",
@@ -48,6 +49,11 @@ def headline(report: ReceptiveFieldReport) -> str:
     if more:
         return f"{more} of {layers} layers {'is' if more == 1 else 'are'} underutilized at {size} pixels"
     return f"No layer of {layers} is wasted at {size} pixels"
+
+
+def centre_unit(row: LayerRow) -> tuple[int, ...]:
+    """Position of the unit in the middle of the layer's output."""
+    return tuple(n // 2 for n in row.shape[-len(row.r_max) :])
 
 
 def number(value: float) -> str:
