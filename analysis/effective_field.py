@@ -218,6 +218,8 @@ def _output(model: nn.Module, batch: Tensor, row: LayerRow) -> Tensor:
                 handle.remove()
     call = int(number or 1) - 1
     found = outputs[call] if call < len(outputs) else None
+    if isinstance(found, Tensor) and getattr(modules[path], "data_format", None) == "channels_last":
+        found = found.movedim(-1, 1)  # a layer of Keras
     axes = len(row.r_max)
     if nested or not isinstance(found, Tensor) or found.ndim != axes + 2 or found.shape[-axes:] != row.shape[-axes:]:
         raise ValueError(f"layer is {row.name!r}, which is no module of its own: choose one that is")
