@@ -47,9 +47,9 @@ def lay_out(graph: LayerGraph) -> Layout:
         return lane
 
     for node in sorted(range(len(depth)), key=lambda node: (depth[node], node)):
-        sources = sorted(graph.sources[node], key=lambda source: -depth[source])
-        lanes[node] = free(depth[node], depth[node], (lanes[sources[0]],) if sources else ())
-        for source in sources:
+        deepest_first = sorted(graph.sources[node], key=lambda source: -depth[source])
+        lanes[node] = free(depth[node], depth[node], tuple(lanes[source] for source in deepest_first[:1]))
+        for source in deepest_first:
             start, end = (depth[source], lanes[source]), (depth[node], lanes[node])
             between: Sequence[Place] = ()
             if depth[node] - depth[source] > 1:

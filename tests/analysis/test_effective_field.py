@@ -160,8 +160,8 @@ def test_bad_arguments():
 
 
 def test_a_layer_without_gradient_has_no_size():
-    model = nn.Sequential(nn.Conv2d(2, 1, 3, padding=1))
-    nn.init.zeros_(model[0].weight)
-    field = effective_receptive_field(model, SIZE)
+    conv = nn.Conv2d(2, 1, 3, padding=1)
+    nn.init.zeros_(conv.weight)
+    field = effective_receptive_field(nn.Sequential(conv), SIZE)
     assert field.size == 0.0
     assert math.isclose(sum(field.max_projected_gradient), 0)

@@ -1,5 +1,6 @@
 """dynpool analyze says and writes what the report holds, of named models, checkpoints and runs."""
 
+import importlib
 import json
 import os
 import stat
@@ -63,8 +64,7 @@ def test_checkpoint_image_layers_and_effective(tmp_path, capsys, no_graphviz, mo
     )
     monkeypatch.setattr(sys, "path", list(sys.path))
     sys.path.insert(0, str(tmp_path))
-    import small_nets
-
+    small_nets = importlib.import_module("small_nets")
     learned = dynpool.convert(small_nets.net(), (1, 24, 24))
     dynpool.set_sizes(learned, {"0": (18, 9)})
     torch.save(learned.state_dict(), "learned.pt")

@@ -1,6 +1,7 @@
 """I_min tracked inside of the real Lightning, transformers, accelerate and TensorBoard."""
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,9 @@ def test_lightning(package, network, batch, tmp_path, read_log):
     pl = pytest.importorskip(package)
     module = pytest.importorskip(f"analysis.integrations.{package.split('.')[0]}")
 
-    class Classifier(pl.LightningModule):
+    base: Any = pl.LightningModule
+
+    class Classifier(base):
         def __init__(self):
             super().__init__()
             self.network = network

@@ -1,8 +1,10 @@
 """What training loops share: which steps are logged, which model is looked at, what keeps alphas in bounds."""
 
 import copy
+import importlib
 import math
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -54,7 +56,8 @@ def test_alphas_stay_in_bounds_only_if_asked(network, tmp_path):
 
 
 def test_wrapped_models_and_submodules(network, tmp_path, read_log):
-    assert unwrapped(nn.DataParallel(torch.compile(network, backend="eager"))) is network
+    compiled: Any = torch.compile(network, backend="eager")
+    assert unwrapped(nn.DataParallel(compiled)) is network
     outer = nn.ModuleDict({"backbone": network})
     LoopTracker(SIZE, tmp_path / "log", module="backbone").start(outer, 0, log=True)
     assert read_log(tmp_path / "log")[0]["i_min"] == [8.0, 8.0]
@@ -88,7 +91,7 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch):
             monkeypatch.setitem(sys.modules, loaded, None)
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(ModuleNotFoundError, match=rf"{module}.*pip install 'dynpool\[\w+\]'"):
-            __import__(name)
+            importlib.import_module(name)
 
 
 def test_another_missing_package_is_not_hidden():
@@ -96,4 +99,4 @@ def test_another_missing_package_is_not_hidden():
         pytest.raises(ModuleNotFoundError, match="No module named 'not_there'"),
         optional("lightning", extra="lightning"),
     ):
-        import not_there  # noqa: F401
+        importlib.import_module("not_there")
