@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from dynpool.training.checkpoint import Checkpoint, last_path, load, restore_model
-from dynpool.training.config import RunConfig, load_config
+from dynpool.training.config import RunConfig
+from dynpool.training.config_file import load_config
 from dynpool.training.errors import RunFolderError
 from dynpool.training.methods import prepare
 from dynpool.training.models import build_model
