@@ -3,9 +3,10 @@
 from . import sizes as _size_arithmetic  # noqa: F401 - first, so that the function of this name below wins
 from .convert import ConversionReport, conversion_report, convert, sizes
 from .fixed import FixedPool2d
-from .freeze import freeze
+from .freeze import FreezeReport, freeze, freeze_report
 from .functional import dynopool2d
 from .graph import Graph, trace
+from .kinds import Plan, Site, register_kind
 from .macs import GMACsLoss, MacsReport, count_macs
 from .pool import DynOPool, DynOPool2d
 from .resizer import Chain, LearnedResizer2d
@@ -17,18 +18,23 @@ __all__ = [
     "DynOPool",
     "DynOPool2d",
     "FixedPool2d",
+    "FreezeReport",
     "GMACsLoss",
     "Graph",
     "LearnedResizer2d",
     "MacsReport",
+    "Plan",
     "Resolution",
+    "Site",
     "constrain",
     "conversion_report",
     "convert",
     "count_macs",
     "dynopool2d",
     "freeze",
+    "freeze_report",
     "parameter_groups",
+    "register_kind",
     "resolutions",
     "set_sizes",
     "sizes",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -16,18 +17,25 @@ _ATTRIBUTE = "_dynpool_report"
 
 @dataclass(frozen=True)
 class ConversionRow:
-    """What became of one resizer: its module path, kind, resolution, status and, unless converted, why."""
+    """What became of one resizer: its module path, kind, resolution, status and, unless converted, why.
+
+    `macs` are the multiply-accumulates of the layer for one image, before and after conversion.
+    """
 
     name: str
     kind: str
     resolution: str
     status: Status
     why: str = ""
+    macs: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
 class ConversionReport:
     """One row for each resizer of the original model, in order of execution.
+
+    `macs` are the multiply-accumulates of the whole model for one image, before and after conversion: a strided layer
+    costs the more at stride 1 the larger its stride.
 
     `not_understood` names the operations that no rule describes; `notes` says where training and eval mode differ.
     """
@@ -36,6 +44,7 @@ class ConversionReport:
     rows: tuple[ConversionRow, ...]
     not_understood: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    macs: tuple[int, int] = (0, 0)
 
     def of(self, status: Status) -> tuple[ConversionRow, ...]:
         return tuple(r for r in self.rows if r.status == status)
@@ -45,14 +54,24 @@ class ConversionReport:
             "input_size": list(self.input_size),
             "rows": [vars(r) for r in self.rows],
             "not_understood": list(self.not_understood),
+            "macs": list(self.macs),
             "notes": list(self.notes),
         }
 
+    def with_macs(self, before: Mapping[str, int], after: Mapping[str, int]) -> ConversionReport:
+        """This report with the MACs of all layers of the model, by module path, before and after conversion."""
+        rows = tuple(replace(r, macs=(before.get(r.name, 0), after.get(r.name, 0))) for r in self.rows)
+        return replace(self, rows=rows, macs=(sum(before.values()), sum(after.values())))
+
     def __str__(self) -> str:
-        width = max([len(r.name) for r in self.rows] + [7])
-        lines = [f"{'resizer':<{width}}  {'kind':<28}  {'status':<10}  resolution"]
+        name, kind = (max([len(getattr(r, key)) for r in self.rows] + [8]) for key in ("name", "kind"))
+        lines = [
+            f"{'resizer':<{name}}  {'kind':<{kind}}  {'status':<10}  {'MACs before':>15}  {'after':>15}  resolution"
+        ]
         for r in self.rows:
-            lines.append(f"{r.name:<{width}}  {r.kind:<28}  {r.status:<10}  {r.resolution}{': ' * bool(r.why)}{r.why}")
+            what = f"{r.name:<{name}}  {r.kind:<{kind}}  {r.status:<10}  {r.macs[0]:>15,}  {r.macs[1]:>15,}"
+            lines.append(f"{what}  {r.resolution}{': ' * bool(r.why)}{r.why}")
+        lines.append(f"{'the model':<{name}}  {'':<{kind}}  {'':<10}  {self.macs[0]:>15,}  {self.macs[1]:>15,}")
         counts = {s: len(self.of(s)) for s in get_args(Status)}
         lines.append(", ".join(f"{n} {s}" for s, n in counts.items() if n))
         if self.not_understood:

@@ -9,14 +9,16 @@ from typing import Literal
 
 from torch import nn
 
+from . import planners  # noqa: F401 - registers the kinds of PyTorch and timm
 from .axes import Resize
 from .calls import name_calls
 from .conversion_report import ConversionReport, ConversionRow, Status, attach_report, conversion_report
 from .fixed import FollowInterpolate2d, FollowPool2d
+from .frozen import frozen_sizes
 from .graph import Graph, check_input_size, trace
 from .groups import groups, source_key, structural_trace, target_key
-from .kinds import Plan, planner_of, resize_after, resize_before, resizer_kinds, stride_one
-from .macs import Ceiling, GMACsLoss
+from .kinds import Plan, plan_for, planner_of, resizer_kinds
+from .macs import Ceiling, GMACsLoss, count_macs
 from .modes import unite_modes
 from .planning import Role, native_sizes, plan_resolutions
 from .pool import DynOPool2d
@@ -30,6 +32,8 @@ from .resolution import (
     bounds_around,
     resolution_tree,
 )
+from .rewrite import rewrite
+from .sites import site_of
 from .sizes import check_multiple
 
 __all__ = [
@@ -45,14 +49,12 @@ Pair = tuple[int, int]
 
 
 def _plan(graph: Graph, modules: dict[str, nn.Module], resize: Resize, order: str, preserve: bool) -> Plan | str:
-    module = modules[resize.path]
-    planner = planner_of(module)
-    if planner is None:
-        return f"{resize.kind} called in {type(module).__name__}, which is no known kind of resizer"
+    plan = plan_for(modules[resize.path], site_of(graph, resize, order, preserve))
     runs = [r for r in graph.resizes if r.path == resize.path]
-    if len({(source_key(graph, r), r.in_size, r.out_size, target_key(graph, r)) for r in runs}) > 1:
+    at = {(source_key(graph, r), r.in_size, r.out_size, target_key(graph, r)) for r in runs}
+    if isinstance(plan, Plan) and len(at) > 1:
         return f"the module runs {len(runs)} times in a pass, at different resolutions"
-    return planner(module, resize, order, preserve)
+    return plan
 
 
 class _Converter:
@@ -103,28 +105,14 @@ class _Converter:
         node = self.tree.nodes[here]
         module = self.modules[resize.path]
         pool = self.make_pool(resize, plan, node, status)
-        offset = plan.offset
-        if plan.place != "before":
-            ref = node.reference
-            offset = (resize.out_size[0] - ref[0], resize.out_size[1] - ref[1])
-        slot = Slot(here, offset, plan.multiple)
-        pool.register_forward_pre_hook(GiveSize(slot), with_kwargs=True)
+        beyond = zip(plan.offset, plan.multiple, resize.out_size, node.reference, strict=True)
+        h, w = (o + m * (n - r) for o, m, n, r in beyond)
         device = next((p.device for p in module.parameters()), next((p.device for p in self.model.parameters()), None))
         pool.to(device).train(module.training)
-        if plan.place == "instead":
-            owner, _, leaf = resize.path.rpartition(".")
-            self.modules[owner].register_module(leaf, pool)
-            self.modules[resize.path] = pool
-            self.tree.slots[resize.path] = slot
-        else:
-            if plan.stride_one:
-                stride_one(module)
-            module.register_module("resize", pool)
-            if plan.place == "after":
-                module.register_forward_hook(resize_after, prepend=True)  # other hooks see the resized map
-            else:
-                module.register_forward_pre_hook(resize_before)
-            self.tree.slots[f"{resize.path}.resize"] = slot
+        path, strided = rewrite(self.modules, resize, plan, pool)
+        slot = Slot(here, (h, w), plan.multiple, strided=strided)
+        pool.register_forward_pre_hook(GiveSize(slot), with_kwargs=True)
+        self.tree.slots[path] = slot
 
     def make_pool(self, resize: Resize, plan: Plan, node: ResolutionNode, status: Status) -> nn.Module:
         if status == "converted":
@@ -165,7 +153,8 @@ def convert(
         order: "after" convolves at stride 1, then resizes (the paper's networks); "before" resizes, then convolves at
             the new size, as cheap as the strided original (what HRNet's printed GMACs imply).
         preserve: resize with the reduction "sample" at the original sizes, so that a pretrained network computes the
-            same function before training where its strides divide its sizes.
+            same function before training, at `input_size` and wherever its strides divide its sizes. With
+            order="before" the layers then keep their stride and are resized before: no resize at all at first.
         multiple_of: pixels, one number or (height, width), that every learned size is a multiple of, as some hardware
             likes it: multiple_of * max(1, round(size / multiple_of)). Where the model cuts maps into windows, learned
             sizes are multiples of the window anyway.
@@ -193,6 +182,8 @@ def convert(
         raise ValueError(f"max_gmacs must be a positive number, got {max_gmacs!r}")
     if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
         raise ValueError(f"the {type(model).__name__} has learned resizers already; convert the original model")
+    if frozen_sizes(model) is not None:
+        raise ValueError(f"the {type(model).__name__} is frozen; convert the original model")
     graph = structural_trace(model, size)
     if not any(not r.fixed for r in graph.resizes):
         raise ValueError(f"the {type(model).__name__} has no pooling or strided layer: there is nothing to learn")
@@ -204,8 +195,8 @@ def convert(
     if not report.of("converted"):
         raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")
     tree.input_size = size
-    attach_report(learned, report)
     attach_tree(learned, tree)
+    attach_report(learned, report.with_macs(count_macs(model, size).by_layer, count_macs(learned, size).by_layer))
     if max_gmacs is not None:
         _limit(learned, tree, max_gmacs)
     return learned
@@ -221,7 +212,7 @@ def _limit(model: nn.Module, tree: ResolutionTree, max_gmacs: float) -> None:
 
 
 def sizes(model: nn.Module, input_size: Sequence[int]) -> dict[str, Pair]:
-    """Feature-map sizes of a plain or converted model: {name: (height, width)} in pixels, from "input" on.
+    """Feature-map sizes of a plain, converted or frozen model: {name: (height, width)} in pixels, from "input" on.
 
     Names are the module paths of the layers that open a resolution, the same before and after conversion.
 
@@ -232,6 +223,9 @@ def sizes(model: nn.Module, input_size: Sequence[int]) -> dict[str, Pair]:
     tree = resolution_tree(model)
     if tree is not None:
         return dict(zip((n.name for n in tree.nodes), tree.sizes_at((size[1], size[2])), strict=True))
+    frozen = frozen_sizes(model)
+    if frozen is not None:
+        return dict(zip((n.name for n in frozen.tree.nodes), frozen.at((size[1], size[2])), strict=True))
     graph = trace(model, size)
     found: dict[str, Pair] = {"input": (size[1], size[2])}
     for group in groups(graph):

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .functional import Reduce, dynopool2d
-from .kernels import reference
+from .sizes import sample_grid
 
-__all__ = ["FixedPool2d", "FollowInterpolate2d", "FollowPool2d"]
+__all__ = ["FixedInterpolate2d", "FixedPool2d", "FollowInterpolate2d", "FollowPool2d"]
 
 Pair = tuple[int, int]
 
@@ -58,10 +58,20 @@ class FollowInterpolate2d(FollowPool2d):
 
     def frozen(self, size: Pair) -> nn.Module:  # type: ignore[override]
         """The same at a fixed size."""
-        return nn.Upsample(size=size, mode=self.mode, align_corners=self.align_corners)
+        return FixedInterpolate2d(size, mode=self.mode, align_corners=self.align_corners)
 
     def extra_repr(self) -> str:
         return f"mode={self.mode!r}"
+
+
+class FixedInterpolate2d(nn.Upsample):
+    """`nn.Upsample` to one size, or to another size given to the call."""
+
+    def __init__(self, size: Pair, *, mode: str, align_corners: bool | None) -> None:
+        super().__init__(size, mode=mode, align_corners=align_corners)
+
+    def forward(self, input: Tensor, size: Pair | None = None) -> Tensor:
+        return F.interpolate(input, size or self.size, mode=self.mode, align_corners=self.align_corners)
 
 
 class FixedPool2d(nn.Module):
@@ -71,7 +81,7 @@ class FixedPool2d(nn.Module):
         size: (height, width) of the output in pixels.
         reduce: "max", "mean" or "sample".
 
-    Shape: (N, C, H, W) -> (N, C, *size).
+    Shape: (N, C, H, W) -> (N, C, *size), or to another size given to the call.
     """
 
     def __init__(self, size: Pair, *, reduce: Reduce = "max") -> None:
@@ -79,15 +89,26 @@ class FixedPool2d(nn.Module):
         self.size = size
         self.reduce: Reduce = reduce
 
-    def forward(self, x: Tensor) -> Tensor:
-        (h, w), here = self.size, (x.shape[-2], x.shape[-1])
+    def forward(self, x: Tensor, size: Pair | None = None) -> Tensor:
+        h, w = size or self.size
         if self.reduce == "sample":
-            if here[0] % h == 0 and here[1] % w == 0:
-                return x[..., :: here[0] // h, :: here[1] // w]
-            return reference.forward(x, self.size, "sample")[0]
-        if here != (2 * h, 2 * w):
+            return _sampled(_sampled(x, -2, h), -1, w)
+        if (x.shape[-2], x.shape[-1]) != (2 * h, 2 * w):
             x = F.interpolate(x, (2 * h, 2 * w), mode="bilinear", align_corners=False)
         return F.max_pool2d(x, 2) if self.reduce == "max" else F.avg_pool2d(x, 2)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, reduce={self.reduce!r}"
+
+
+def _sampled(x: Tensor, dim: int, size: int) -> Tensor:
+    """The value at each cell's first pixel along an axis, interpolated where that lies between two pixels."""
+    length = x.shape[dim]
+    if length % size == 0:
+        step = length // size
+        return x if step == 1 else x[..., ::step] if dim == -1 else x[..., ::step, :]
+    floors, rests, denominator = sample_grid(length, size)
+    low = x.index_select(dim, torch.tensor(floors, device=x.device))
+    high = x.index_select(dim, torch.tensor([min(f + 1, length - 1) for f in floors], device=x.device))
+    weight = torch.tensor([r / denominator for r in rests], dtype=x.dtype, device=x.device)
+    return torch.lerp(low, high, weight if dim == -1 else weight.unsqueeze(-1))

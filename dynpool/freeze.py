@@ -3,39 +3,119 @@
 from __future__ import annotations
 
 import copy
+import inspect
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from torch import nn
 
 from .conversion_report import detach_report
 from .fixed import FollowPool2d
-from .resizer import LearnedResizer2d
-from .resolution import detach_tree, resolution_tree
+from .frozen import FrozenSizes, attach_frozen, frozen_sizes
+from .resizer import LearnedResizer2d, host_alphas
+from .resolution import GiveSize, detach_tree, resolution_tree
 
-__all__ = ["freeze"]
+__all__ = ["FreezeReport", "FrozenRow", "freeze", "freeze_report"]
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class FrozenRow:
+    """One resolution of a frozen model: its size, the strides that lead to it, and the layers that resize to it.
+
+    `strided` layers have their original stride back, which computes the same; `resized` ones are resized by a fixed
+    pool instead, behind them or before them.
+    """
+
+    name: str
+    size: Pair
+    strides: tuple[float, float]
+    strided: tuple[str, ...]
+    resized: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FreezeReport:
+    """Sizes (height, width) in pixels of a frozen model for the input it was converted at, one row a resolution."""
+
+    input_size: tuple[int, int, int]
+    rows: tuple[FrozenRow, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"input_size": list(self.input_size), "rows": [asdict(row) for row in self.rows]}
+
+    def __str__(self) -> str:
+        width = max([len(row.name) for row in self.rows] + [10])
+        lines = [f"{'resolution':<{width}}  {'height':>6}  {'width':>6}  {'strides':>13}  layers"]
+        for row in self.rows:
+            strides = f"{row.strides[0]:.3f} {row.strides[1]:.3f}"
+            layers = f"{len(row.strided)} strided, {len(row.resized)} resized"
+            lines.append(f"{row.name:<{width}}  {row.size[0]:>6}  {row.size[1]:>6}  {strides:>13}  {layers}")
+        return "\n".join(lines)
 
 
 def freeze(model: nn.Module) -> nn.Module:
-    """A plain copy of a converted model with the sizes it has at its conversion's input size, and no alphas.
+    """A plain copy of a converted model with the sizes it has learned, and no alphas.
 
-    Outputs are the live model's to rounding; the state dict is the original model's.
+    It consists of PyTorch's own operations: resizers become interpolation and pooling to a fixed size. Where a model
+    converted with `preserve=True` still has a layer whose stride does what its stride-1 form and the resizer do, that
+    stride is put back. Outputs are the live model's to rounding, for inputs of other sizes too: sizes follow the tree.
+    The state dict is the original model's. It can be exported and compiled, at one input size a time; the sizes are
+    then constants. What it became is in `freeze_report(frozen)`, its sizes also in `sizes(frozen, input_size)`.
 
     Raises:
         ValueError: if the model was not made by `convert`.
     """
-    tree = resolution_tree(model)
-    if tree is None:
+    live = resolution_tree(model)
+    if live is None:
         raise ValueError(f"freeze needs a converted model, got a {type(model).__name__}")
-    hw = (tree.input_size[1], tree.input_size[2])
-    now = tree.sizes_at(hw)
-    with tree.at(hw):  # the copies know the sizes of the whole network
-        plain = copy.deepcopy(model)
+    hw = (live.input_size[1], live.input_size[2])
+    now = live.sizes_at(hw)
+    with live.at(hw):  # the copies know the sizes of the whole network
+        plain, tree = copy.deepcopy((model, live))
     detach_tree(plain)
     detach_report(plain)
+    tree.budget = None
+    frozen = FrozenSizes(tree, host_alphas(tree.pools))
     for path, slot in tree.slots.items():
         owner, _, leaf = path.rpartition(".")
-        live = plain.get_submodule(path)
-        if not isinstance(live, LearnedResizer2d | FollowPool2d):
-            raise TypeError(f"{path} is a {type(live).__name__}, not a resizer: the converted model was changed")
-        fixed = live.frozen(slot.target(now[slot.resolution])).train(live.training)
+        resizer = plain.get_submodule(path)
+        if not isinstance(resizer, LearnedResizer2d | FollowPool2d):
+            raise TypeError(f"{path} is a {type(resizer).__name__}, not a resizer: the converted model was changed")
+        fixed = resizer.frozen(slot.target(now[slot.resolution])).train(resizer.training)
+        if "size" in inspect.signature(fixed.forward).parameters:
+            fixed.register_forward_pre_hook(GiveSize(slot), with_kwargs=True)
         plain.get_submodule(owner).register_module(leaf, fixed)
+        if isinstance(resizer, LearnedResizer2d) and frozen.is_native(path, now):
+            frozen.strided[owner] = path
+    attach_frozen(plain, frozen, hw)
     return plain
+
+
+def freeze_report(model: nn.Module) -> FreezeReport:
+    """The sizes of a model made by `freeze`, and which of its layers have their stride back.
+
+    Raises:
+        ValueError: if the model was not made by `freeze`.
+    """
+    frozen = frozen_sizes(model)
+    if frozen is None:
+        raise ValueError(f"the {type(model).__name__} was not made by dynpool.freeze")
+    tree = frozen.tree
+    sizes = frozen.at((tree.input_size[1], tree.input_size[2]))
+    native = set(frozen.strided.values())
+    rows = []
+    for i, (node, size) in enumerate(zip(tree.nodes, sizes, strict=True)):
+        above = sizes[node.parent if node.parent is not None else i]
+        mine = [path for path, slot in tree.slots.items() if slot.resolution == i]
+        rows.append(
+            FrozenRow(
+                node.name,
+                size,
+                (above[0] / size[0], above[1] / size[1]),
+                tuple(p.removesuffix(".resize") for p in mine if p in native),
+                tuple(p.removesuffix(".resize") for p in mine if p not in native),
+            )
+        )
+    return FreezeReport(tree.input_size, tuple(rows))

@@ -1,117 +1,179 @@
-"""What a resizer becomes: its stride-1 form and a learned resize instead of it, behind it or before it."""
+"""Kinds of layers that resize: a registry of what each becomes, and the arithmetic its planners share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from .axes import Resize
 from .functional import Reduce
+from .sizes import same_padding
 
-__all__ = ["Plan", "Planner", "planner_of", "resize_after", "resize_before", "resizer_kinds", "stride_one"]
+__all__ = ["Plan", "Planner", "Site", "pair", "plan_for", "planner_of", "register_kind", "resizer_kinds"]
 
 Pair = tuple[int, int]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one module is rewritten: `place` the resize in its stead, behind it or before it."""
+    """How one layer is rewritten.
+
+    Args:
+        place: where the resize goes: "instead" of the layer, "after" it, or "before" it.
+        reduce: the reduction of the resize.
+        form: makes what stands in the layer's stead, such as :func:`dynpool.forms.stride_one`; it may change and return
+            the layer itself. None: the layer stays as it is.
+        multiple, offset: the resized map has `multiple` times the pixels of the layer's output plus `offset`, per axis.
+        start, end: pixels by which the map is cut at its start and continued at its end before it is resized, per axis;
+            for "after" only.
+    """
 
     place: Literal["instead", "after", "before"]
     reduce: Reduce
-    stride_one: bool = True
-    multiple: Pair = (1, 1)  # the resized map is so many times larger than the module's output
+    form: Callable[[Any], nn.Module] | None = None
+    multiple: Pair = (1, 1)
     offset: Pair = (0, 0)
+    start: Pair = (0, 0)
+    end: Pair = (0, 0)
 
 
-Planner = Callable[[Any, Resize, str, bool], Plan | str]
+@dataclass(frozen=True)
+class Site:
+    """Where a layer stands: its strided operation as traced, what is asked of it, and how it pads.
+
+    Args:
+        resize: the operation; its `in_size` has what the layer itself pads.
+        order: "after" or "before", as in :func:`dynpool.convert`.
+        preserve: whether the layer must compute the same after conversion.
+        pad: pixels (low, high) that the layer puts around its input before the operation, for height and width.
+    """
+
+    resize: Resize
+    order: str = "after"
+    preserve: bool = False
+    pad: tuple[Pair, Pair] = ((0, 0), (0, 0))
+
+    @property
+    def in_size(self) -> Pair:
+        """(height, width) of the layer's input in pixels, at tracing."""
+        return pair(n - sum(p) for n, p in zip(self.resize.in_size, self.pad, strict=True))
+
+    @property
+    def low(self) -> Pair:
+        """Pixels by which the first window reaches over the border."""
+        return pair(p + q[0] for p, q in zip(self.resize.padding, self.pad, strict=True))
+
+    @property
+    def reach(self) -> Pair:
+        """Pixels from the first to the last of a window."""
+        return pair(d * (k - 1) for d, k in zip(self.resize.dilation, self.resize.kernel, strict=True))
+
+    @property
+    def cuts_patches(self) -> bool:
+        """Whether the windows lie side by side (kernel = stride) from the map's first pixel on."""
+        return self.resize.kernel == self.resize.stride and self.low == (0, 0) and max(self.resize.kernel) > 1
+
+    @property
+    def pads_same(self) -> bool:
+        """Whether the layer pads as TensorFlow's SAME does at this size."""
+        r = self.resize
+        axes = zip(self.in_size, r.kernel, r.stride, r.dilation, strict=True)
+        return tuple(same_padding(*axis) for axis in axes) == self.pad
+
+    @property
+    def grows(self) -> Pair:
+        """Pixels by which the layer's map at stride 1 is larger than its input."""
+        return pair(a - b for a, b in zip(self.stride_one_size, self.in_size, strict=True))
+
+    @property
+    def windows(self) -> Pair:
+        """Pixels of the map whose every `stride`-th pixel is the output: stride times output, per axis."""
+        return pair(s * n for s, n in zip(self.resize.stride, self.resize.out_size, strict=True))
+
+    @property
+    def stride_one_size(self) -> Pair:
+        """Size of the layer's map at stride 1, with the padding it has now."""
+        r = self.resize
+        return pair(n + 2 * p - d for n, p, d in zip(r.in_size, r.padding, self.reach, strict=True))
+
+    def keep_stride(self, reduce: Reduce = "sample") -> Plan:
+        """The layer as it is, its input resized: no resize at all as long as the sizes are the original ones."""
+        offset = pair(n - m for n, m in zip(self.in_size, self.windows, strict=True))
+        return Plan("before", reduce, multiple=self.resize.stride, offset=offset)
+
+    def sample(self, form: Callable[[Any], nn.Module], map_size: Pair, start: Pair = (0, 0)) -> Plan:
+        """Every `stride`-th pixel of the layer's stride-1 map, from pixel `start` on: the function of the layer."""
+        left = zip(self.windows, map_size, start, strict=True)
+        return Plan("after", "sample", form, start=start, end=pair(m - (n - s) for m, n, s in left))
 
 
-def _plan_convolution(module: nn.Conv2d, resize: Resize, order: str, preserve: bool) -> Plan | str:
-    reduce: Reduce = "sample" if preserve else "max"
-    if module.transposed:
-        return "a transposed convolution"
-    if resize.kernel == resize.stride and resize.padding == (0, 0) and max(resize.kernel) > 1:
-        # patches keep their stride, so that their work does not grow by kernel**2
-        return Plan("before", reduce, stride_one=False, multiple=resize.stride)
-    if preserve and (_pads_itself(module, resize) or _stride_one_offset(module, resize) != (0, 0)):
-        return "its stride-1 form has another size or padding, so its function cannot be kept"
-    if order == "before" and not preserve:
-        shrink = _stride_one_offset(module, resize)
-        return Plan("before", reduce, offset=(-shrink[0], -shrink[1]))
-    return Plan("after", reduce)
+Planner = Callable[[Any, Site], Plan | str]
+
+_KINDS: dict[str, Planner] = {}
 
 
-def _stride_one_offset(module: nn.Conv2d, resize: Resize) -> Pair:
-    """Pixels by which the output of the convolution at stride 1 is larger than its input."""
-    if _pads_itself(module, resize):
-        return (0, 0)
-    h, w = (2 * p - d * (k - 1) for p, d, k in zip(resize.padding, resize.dilation, resize.kernel, strict=True))
-    return (h, w)
+def register_kind(*kinds: type[nn.Module] | str) -> Callable[[Planner], Planner]:
+    """A decorator that makes layers of the given types (and their subclasses) learnable by :func:`dynpool.convert`.
+
+    The function it decorates is called as `planner(module, site)` with a layer of the original model and its
+    :class:`Site`; it returns a :class:`Plan`, or the reason why this layer cannot be converted. A later registration
+    replaces an earlier one; the nearest type in the layer's method resolution order counts.
+
+    Args:
+        kinds: module types, or their dotted names ("package.module.Type") where importing them is not worth it.
+
+    Example:
+        >>> import torch, dynpool
+        >>> from torch import nn
+        >>> class Subsample(nn.Module):
+        ...     stride = 2
+        ...     def forward(self, x):
+        ...         return nn.functional.avg_pool2d(x, 1, self.stride)
+        >>> @dynpool.register_kind(Subsample)
+        ... def plan(module, site):
+        ...     return site.keep_stride() if site.preserve else dynpool.Plan("instead", "sample")
+        >>> model = dynpool.convert(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Subsample()), (3, 32, 32))
+        >>> dynpool.resolutions(model)["1"].size
+        (16, 16)
+    """
+
+    def register(planner: Planner) -> Planner:
+        _KINDS.update({kind if isinstance(kind, str) else _name(kind): planner for kind in kinds})
+        return planner
+
+    return register
 
 
-def _pads_itself(module: nn.Conv2d, resize: Resize) -> bool:
-    """Whether the module pads its input according to its size (TensorFlow's SAME), before the convolution proper."""
-    return type(module).forward is not nn.Conv2d.forward and resize.padding == (0, 0) and max(resize.kernel) > 1
-
-
-def _plan_max_pool(module: nn.MaxPool2d, resize: Resize, order: str, preserve: bool) -> Plan | str:
-    if module.return_indices:
-        return "its indices are used"
-    return _plan_pool(resize, "max", preserve)
-
-
-def _plan_avg_pool(module: nn.AvgPool2d, resize: Resize, order: str, preserve: bool) -> Plan | str:
-    return _plan_pool(resize, "mean", preserve)
-
-
-def _plan_pool(resize: Resize, reduce: Reduce, preserve: bool) -> Plan | str:
-    if not preserve or resize.kernel == resize.stride == (2, 2):
-        return Plan("instead", reduce)  # at alpha = 2 on even sizes, the resizer is the 2x2 pool
-    if any(2 * p != d * (k - 1) for p, d, k in zip(resize.padding, resize.dilation, resize.kernel, strict=True)):
-        return "its stride-1 form has another size, so its function cannot be kept"
-    return Plan("after", "sample")
-
-
-def _plan_upsampling(module: nn.Upsample, resize: Resize, order: str, preserve: bool) -> Plan | str:
-    if resize.scale is None:
-        return "its output size is given"
-    return Plan("instead", "mean")  # as a follower it interpolates in its own mode
-
-
-_KINDS: dict[type[nn.Module], Planner] = {
-    nn.Upsample: _plan_upsampling,
-    nn.Conv2d: _plan_convolution,
-    nn.MaxPool2d: _plan_max_pool,
-    nn.AvgPool2d: _plan_avg_pool,
-}
-
-
-def resizer_kinds() -> tuple[type[nn.Module], ...]:
-    """Module types (with their subclasses) that `convert` can make learnable."""
+def resizer_kinds() -> tuple[str, ...]:
+    """Dotted names of the module types that `convert` can make learnable; their subclasses count too."""
     return tuple(_KINDS)
 
 
 def planner_of(module: nn.Module) -> Planner | None:
-    return next((plan for kind, plan in _KINDS.items() if isinstance(module, kind)), None)
+    """The planner registered for the nearest type of `module`, or None."""
+    return next((_KINDS[_name(kind)] for kind in type(module).__mro__ if _name(kind) in _KINDS), None)
 
 
-def resize_after(module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
-    """Forward hook of a layer whose resize stands behind it."""
-    resized: Tensor = module.get_submodule("resize")(out)
-    return resized
+def plan_for(module: nn.Module, site: Site) -> Plan | str:
+    """How `module` is rewritten, or why it cannot be."""
+    planner = planner_of(module)
+    if planner is None:
+        return f"{site.resize.kind} called in {type(module).__name__}, which is no known kind of resizer"
+    plan = planner(module, site)
+    if site.preserve and site.order == "before" and isinstance(plan, Plan) and plan.place == "after":
+        return site.keep_stride()
+    return plan
 
 
-def resize_before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Forward pre-hook of a layer whose resize stands before it."""
-    return (module.get_submodule("resize")(args[0]), *args[1:])
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def stride_one(module: nn.Module) -> None:
-    stride = getattr(module, "stride")  # noqa: B009 - a Tensor or Module to the type checker otherwise
-    setattr(module, "stride", 1 if isinstance(stride, int) else (1, 1))  # noqa: B010
-    if getattr(module, "ceil_mode", False):
-        setattr(module, "ceil_mode", False)  # noqa: B010
+def pair(values: Iterable[T]) -> tuple[T, T]:
+    """Two values, (height, width), as a tuple."""
+    h, w = values
+    return (h, w)

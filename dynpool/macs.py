@@ -55,6 +55,11 @@ class MacsReport:
         """Total in units of 1e9 MACs."""
         return self.total / 1e9
 
+    @property
+    def by_layer(self) -> dict[str, int]:
+        """MACs by the layers' names."""
+        return {layer.name: layer.macs for layer in self.layers}
+
     def to_dict(self) -> dict[str, Any]:
         layers = [{"name": r.name, "kinds": list(r.kinds), "macs": r.macs} for r in self.layers]
         return {

@@ -144,7 +144,11 @@ class LearnedResizer2d(nn.Module, ABC):
 
     @abstractmethod
     def frozen(self, size: Size) -> nn.Module:
-        """A plain module ``x -> y`` without parameters that computes what this one does now, at one output size."""
+        """A plain module ``x -> y`` without parameters that computes what this one does now, at one output size.
+
+        If its forward takes a ``size`` as well, a frozen model hands it the size that follows from the input's;
+        otherwise it stays at the one size.
+        """
 
     # -- how the parameter relates to strides; as it stands, it is the stride --
 

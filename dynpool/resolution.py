@@ -13,12 +13,16 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from .resizer import Chain, LearnedResizer2d, constrain_pools, host_alphas, set_alpha
 from .sizes import round_to_multiple
+
+if TYPE_CHECKING:
+    from .forms import Strided
 
 __all__ = [
     "GiveSize",
@@ -49,11 +53,17 @@ class Slot:
     resolution: int
     offset: Pair = (0, 0)
     multiple: Pair = (1, 1)
-    size: Pair | None = None  # pixels, filled in before the model runs
+    height: int = 0  # of the output in pixels, filled in before the model runs, as is the width
+    width: int = 0
+    strided: Strided | None = None  # the stride of the layer in front, if this resizer does what the stride did
 
     def target(self, size: Pair) -> Pair:
         h, w = (max(n * m + o, 1) for n, m, o in zip(size, self.multiple, self.offset, strict=True))
         return (h, w)
+
+    def fill(self, size: Pair) -> None:
+        """Take note of the size that the resolution has in the next pass."""
+        self.height, self.width = self.target(size)
 
 
 @dataclass
@@ -99,7 +109,8 @@ class GiveSize:
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return args, {**kwargs, "size": self.slot.size}
+        # a tuple kept as such would be one constant to torch.compile; two numbers become symbols once they change
+        return args, {**kwargs, "size": (self.slot.height, self.slot.width)}
 
 
 @dataclass
@@ -196,6 +207,7 @@ class ResolutionTree:
 
         return size
 
+    @torch.compiler.disable  # sizes are computed on the host: a compiled model runs this beside its graphs
     def update(self, hw: Pair) -> None:
         """Bring every slot up to date; reads the alphas only if they, or the input's size, changed since."""
         if self._locked:
@@ -214,7 +226,7 @@ class ResolutionTree:
         for pool in self.pools:
             pool.scaled_by(factors.get(type(pool)))
         for slot in self.slots.values():
-            slot.size = slot.target(self._sizes[slot.resolution])
+            slot.fill(self._sizes[slot.resolution])
 
     def constrain(self, trust: float | None = None) -> None:
         """Project the alphas into bounds, trust region and budget; one read of the device, writes only what changed."""
@@ -281,7 +293,19 @@ def attach_tree(model: nn.Module, tree: ResolutionTree) -> None:
     """Make `model` compute its sizes from `tree` before each pass."""
     setattr(model, _ATTRIBUTE, tree)
     model.register_forward_pre_hook(tree, prepend=True, with_kwargs=True)
+    model.register_load_state_dict_pre_hook(_keep_alphas)
     tree.constrain(trust=math.inf)
+
+
+def _keep_alphas(model: nn.Module, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    """Before loading: a checkpoint from before the conversion, which has no alphas at all, leaves them as they are."""
+    alphas = {
+        f"{prefix}{name}.alpha": module.alpha
+        for name, module in model.named_modules()
+        if isinstance(module, LearnedResizer2d) and module.alpha is not None
+    }
+    if not any(key in state_dict for key in alphas):
+        state_dict.update({key: alpha.detach().clone() for key, alpha in alphas.items()})
 
 
 def detach_tree(model: nn.Module) -> None:
@@ -291,6 +315,9 @@ def detach_tree(model: nn.Module) -> None:
             if isinstance(hook, GiveSize | ResolutionTree):
                 del module._forward_pre_hooks[key]
                 module._forward_pre_hooks_with_kwargs.pop(key, None)
+    for key, hook in list(model._load_state_dict_pre_hooks.items()):
+        if getattr(hook, "hook", None) is _keep_alphas:
+            del model._load_state_dict_pre_hooks[key]
     if hasattr(model, _ATTRIBUTE):
         delattr(model, _ATTRIBUTE)
 

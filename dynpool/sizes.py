@@ -30,6 +30,7 @@ __all__ = [
     "queries_on_pixels",
     "query_grid",
     "round_to_multiple",
+    "same_padding",
     "sample_grid",
     "sample_kernel",
     "window_output_size",
@@ -222,6 +223,16 @@ def check_multiple(multiple_of: int | tuple[int, int]) -> tuple[int, int]:
     if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
         raise ValueError(f"multiple_of must be a positive int or (height, width), got {multiple_of!r}")
     return (pair[0], pair[1])
+
+
+def same_padding(n: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Pixels that TensorFlow's SAME padding puts in front of and behind `n` pixels: ceil(n / stride) windows fit.
+
+    >>> same_padding(224, 3, 2, 1), same_padding(225, 3, 2, 1), same_padding(7, 1, 2, 1)
+    ((0, 1), (1, 1), (0, 0))
+    """
+    total = max((-(-n // stride) - 1) * stride + dilation * (kernel - 1) + 1 - n, 0)
+    return total // 2, total - total // 2
 
 
 def check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:

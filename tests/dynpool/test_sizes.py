@@ -16,7 +16,9 @@ from dynpool.sizes import (
     output_size,
     project_alpha,
     query_grid,
+    same_padding,
     sample_grid,
+    window_output_size,
 )
 
 pixels = st.integers(1, 300)
@@ -164,3 +166,14 @@ def test_projection_refuses_nonsense() -> None:
         project_alpha(2.0, 2.0, (1 / 8, 2.0), -0.1)
     with pytest.raises(ValueError, match="trust=nan"):
         project_alpha(2.0, 2.0, (1 / 8, 2.0), math.nan)
+
+
+@given(pixels, st.integers(1, 9), st.integers(1, 5), st.integers(1, 3))
+@quick
+def test_same_padding_makes_room_for_every_window(n: int, kernel: int, stride: int, dilation: int) -> None:
+    low, high = same_padding(n, kernel, stride, dilation)
+    assert 0 <= low <= high <= low + 1
+    out = math.ceil(n / stride)
+    assert window_output_size(n + low + high, kernel, stride, 0, dilation) == out
+    if low + high:  # and for no more
+        assert (out - 1) * stride + dilation * (kernel - 1) + 1 == n + low + high

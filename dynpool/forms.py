@@ -1,0 +1,125 @@
+"""The stride-1 forms of strided layers, and the hooks that put a resize before or behind a layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["ResizeAfter", "Strided", "WindowPool2d", "align", "resize_before", "set_native", "stride_one"]
+
+Pair = tuple[int, int]
+
+
+def stride_one(module: nn.Module) -> nn.Module:
+    """The module itself with its attribute `stride` set to 1, and `ceil_mode`, if it has one, to False."""
+    stride = getattr(module, "stride")  # noqa: B009 - a Tensor or Module to the type checker otherwise
+    setattr(module, "stride", 1 if isinstance(stride, int) else (1, 1))  # noqa: B010
+    if getattr(module, "ceil_mode", False):
+        setattr(module, "ceil_mode", False)  # noqa: B010
+    return module
+
+
+class WindowPool2d(nn.Module):
+    """A max or average pool whose windows reach over the border as told: at stride 1, all windows of a strided pool.
+
+    Args:
+        reduce: "max" or "mean".
+        kernel: (height, width) of a window in pixels.
+        low: pixels (height, width) that the first window reaches over the border.
+        high: the same for the last window at stride 1.
+        dilation: of the window ("max" only).
+        counted: pixels beyond the border, (low, high) per axis, that count as zeros in a mean; those further out do
+            not count.
+        divisor: of the sum of a window instead of the number of pixels counted.
+
+    Shape: (N, C, H, W) -> (N, C, H + low + high - dilation * (kernel - 1), ...) as long as its `stride` is 1.
+    """
+
+    def __init__(
+        self,
+        reduce: Literal["max", "mean"],
+        kernel: Pair,
+        *,
+        low: Pair = (0, 0),
+        high: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        counted: tuple[Pair, Pair] = ((0, 0), (0, 0)),
+        divisor: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.reduce = reduce
+        self.kernel, self.dilation = kernel, dilation
+        self.stride = (1, 1)
+        self.low, self.high = low, high
+        self.counted = counted
+        self.divisor = divisor
+
+    def forward(self, x: Tensor) -> Tensor:
+        around = (self.low[1], self.high[1], self.low[0], self.high[0])
+        if self.reduce == "max":
+            return F.max_pool2d(F.pad(x, around, value=-float("inf")), self.kernel, self.stride, 0, self.dilation)
+        sums = F.avg_pool2d(F.pad(x, around), self.kernel, self.stride, divisor_override=1)
+        return sums / (self.divisor or self._counts(x, around))
+
+    def _counts(self, x: Tensor, around: tuple[int, ...]) -> Tensor | int:
+        (top, bottom), (left, right) = self.counted
+        inside = (left, right, top, bottom)
+        if inside == around:
+            return self.kernel[0] * self.kernel[1]
+        ones = F.pad(x.new_ones((1, 1, x.shape[-2], x.shape[-1])), inside, value=1.0)
+        rest = tuple(a - i for a, i in zip(around, inside, strict=True))
+        counts = F.avg_pool2d(F.pad(ones, rest), self.kernel, self.stride, divisor_override=1)
+        return counts if x.dim() == 4 else counts[0]
+
+    def extra_repr(self) -> str:
+        return f"{self.reduce!r}, kernel={self.kernel}, stride={self.stride}, low={self.low}, high={self.high}"
+
+
+def align(x: Tensor, start: Pair, end: Pair) -> Tensor:
+    """x without its first `start` pixels per axis, and with `end` more pixels behind its last, which repeat it."""
+    if start == end == (0, 0):
+        return x
+    return F.pad(x, (-start[1], end[1], -start[0], end[0]), mode="replicate")
+
+
+@dataclass
+class ResizeAfter:
+    """A forward hook: aligns the layer's map, then resizes it by the layer's submodule `resize`; idle if `native`."""
+
+    start: Pair = (0, 0)
+    end: Pair = (0, 0)
+    native: bool = False
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        if self.native:
+            return out
+        resized: Tensor = module.get_submodule("resize")(align(out, self.start, self.end))
+        return resized
+
+
+def resize_before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A forward pre-hook: resizes the layer's first argument by the layer's submodule `resize`."""
+    return (module.get_submodule("resize")(args[0]), *args[1:])
+
+
+@dataclass(frozen=True)
+class Strided:
+    """What makes a layer at stride 1 strided again: its stride, per axis in pixels, and the attributes changed."""
+
+    stride: Pair
+    attributes: dict[str, Any]
+
+
+def set_native(layer: nn.Module, strided: Strided, *, native: bool) -> None:
+    """Give a layer with a resizer behind it its own stride back, or take it away again."""
+    for hook in layer._forward_hooks.values():
+        if isinstance(hook, ResizeAfter):
+            hook.native = native
+    if not native:
+        stride_one(layer)
+        return
+    for name, value in strided.attributes.items():
+        setattr(layer, name, value)

@@ -1,0 +1,85 @@
+"""Sizes of a frozen model: those of the tree at the values that its resizers had, for any size of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from .forms import set_native
+from .resolution import ResolutionTree
+
+__all__ = ["FrozenSizes", "attach_frozen", "frozen_sizes"]
+
+Pair = tuple[int, int]
+
+_ATTRIBUTE = "_dynpool_frozen"
+
+
+@dataclass
+class FrozenSizes:
+    """A forward pre-hook of a frozen model: for an input of another size than the last it fills in all sizes.
+
+    At the same size it does nothing, so that an exported or compiled model holds the sizes as constants.
+
+    Args:
+        tree: the tree of the live model; its resizers are no part of the frozen one.
+        values: what their parameters held.
+        strided: paths of the layers that get their own stride back where that computes the same, and of their resizers.
+        last: (height, width) of the input in pixels that the sizes are filled in for.
+    """
+
+    tree: ResolutionTree
+    values: Sequence[tuple[float, float]]
+    strided: dict[str, str] = field(default_factory=dict)
+    last: Pair | None = None
+
+    def at(self, hw: Pair) -> list[Pair]:
+        """Size in pixels of every resolution for an input of `hw` pixels."""
+        return self.tree.sizes_at(hw, self.values)
+
+    def fill(self, model: nn.Module, hw: Pair) -> None:
+        """Bring all sizes of `model` up to date for an input of `hw` pixels."""
+        sizes = self.at(hw)
+        for slot in self.tree.slots.values():
+            slot.fill(sizes[slot.resolution])
+        for layer, resizer in self.strided.items():
+            slot = self.tree.slots[resizer]
+            if slot.strided is not None:
+                set_native(model.get_submodule(layer), slot.strided, native=self.is_native(resizer, sizes))
+        self.last = hw
+
+    def is_native(self, resizer: str, sizes: Sequence[Pair]) -> bool:
+        """Whether a strided layer computes, at these sizes, what its stride-1 form and the resizer do.
+
+        It does at the sizes of the conversion, and at all that differ from them by whole windows.
+        """
+        slot = self.tree.slots[resizer]
+        node = self.tree.nodes[slot.resolution]
+        if slot.strided is None or node.parent is None:
+            return False
+        above, before = sizes[node.parent], self.tree.nodes[node.parent].reference
+        axes = zip(above, before, sizes[slot.resolution], node.reference, slot.strided.stride, strict=True)
+        return all(a - b == s * (n - r) for a, b, n, r, s in axes)
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for x in (*args, *kwargs.values()):
+            if isinstance(x, Tensor) and x.dim() >= 3:
+                if (x.shape[-2], x.shape[-1]) != self.last:
+                    self.fill(module, (x.shape[-2], x.shape[-1]))
+                return
+
+
+def frozen_sizes(model: nn.Module) -> FrozenSizes | None:
+    """What a frozen model knows of its sizes, or None."""
+    found = getattr(model, _ATTRIBUTE, None)
+    return found if isinstance(found, FrozenSizes) else None
+
+
+def attach_frozen(model: nn.Module, frozen: FrozenSizes, hw: Pair) -> None:
+    """Make `model` take its sizes from `frozen`, filled in for an input of `hw` pixels."""
+    setattr(model, _ATTRIBUTE, frozen)
+    frozen.fill(model, hw)
+    model.register_forward_pre_hook(frozen, prepend=True, with_kwargs=True)
