@@ -11,10 +11,22 @@ import dynpool
 ROOT = Path(__file__).parents[1]
 
 
+def example(index: int) -> str:
+    code: str = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)[index]
+    return code
+
+
+def test_the_example_of_a_pretrained_network_runs(capsys: pytest.CaptureFixture) -> None:
+    exec(compile(example(1), "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "5 converted, 3 tied" in printed
+    assert "2 strided, 0 resized" in printed
+
+
 def test_example_runs_and_tracks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    code = example(0)
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), scope)
@@ -37,7 +49,7 @@ def test_public_names() -> None:
         (
             dynpool,
             "DynOPool DynOPool2d dynopool2d convert conversion_report resolutions sizes set_sizes count_macs GMACsLoss "
-            "parameter_groups constrain freeze trace",
+            "parameter_groups constrain freeze freeze_report register_kind trace",
         ),
         (analysis, "receptive_field IMinTracker compare_runs write_report"),
     ):

@@ -71,7 +71,7 @@ def test_maps_have_the_trees_sizes_and_gradients_reach_every_alpha(name: str, or
     assert all(g is not None and g.isfinite().all() and g.abs().max() > 0 for g in gradients)
 
 
-@pytest.mark.parametrize("name", [n for n in SMALL if not n.startswith("tf_")])
+@pytest.mark.parametrize("name", SMALL)
 def test_preserve_keeps_the_function(name: str) -> None:
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=4).eval()

@@ -1,0 +1,168 @@
+"""Freezing: plain operations, the live model's outputs at every input size, strides put back, export."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+import dynpool
+
+SIZE = (3, 64, 64)
+
+
+def converted(name: str, **how: object) -> nn.Module:
+    torch.manual_seed(0)
+    return dynpool.convert(timm.create_model(name, num_classes=7), SIZE, **how).eval()  # type: ignore[arg-type]
+
+
+def learn(model: nn.Module) -> nn.Module:
+    """Give every second resolution a size that training could have found."""
+    wanted = {}
+    for i, (name, found) in enumerate(dynpool.resolutions(model).items()):
+        if found.size is not None and found.size[0] >= 8 and i % 2:
+            wanted[name] = (found.size[0] + 3, found.size[1] - 2)
+    assert wanted
+    dynpool.set_sizes(model, wanted)
+    return model
+
+
+def close(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-5 * float(b.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("resnet18", {}),
+        ("resnet18", {"preserve": True}),
+        ("tf_mobilenetv3_small_minimal_100", {"preserve": True}),
+        ("regnetx_002", {"preserve": True, "order": "before"}),
+    ],
+)
+@torch.no_grad()
+def test_frozen_models_follow_the_tree_at_other_input_sizes(name: str, how: dict[str, object]) -> None:
+    model = learn(converted(name, **how))
+    frozen = dynpool.freeze(model)
+    assert not any(isinstance(m, dynpool.LearnedResizer2d) for m in frozen.modules())
+    for hw in ((64, 64), (75, 90), (64, 64), (128, 96)):
+        x = torch.randn(1, 3, *hw)
+        close(frozen(x), model(x))
+        assert dynpool.sizes(frozen, (3, *hw)) == dynpool.sizes(model, (3, *hw))
+    ops = {node.op for node in dynpool.trace(frozen, SIZE).nodes}
+    assert not any(op.startswith("dynpool") for op in ops)
+
+
+def test_strides_that_compute_the_same_are_put_back() -> None:
+    model = converted("resnet18", preserve=True)
+    original = timm.create_model("resnet18", num_classes=7)
+    untouched = dynpool.freeze(model)
+    report = dynpool.freeze_report(untouched)
+    assert sum(len(row.strided) for row in report.rows) == 8
+    assert not any(row.resized for row in report.rows)
+    assert dynpool.count_macs(untouched, SIZE).total == dynpool.count_macs(original, SIZE).total
+    dynpool.set_sizes(model, {"layer3.0.conv1": (5, 4)})
+    moved = dynpool.freeze_report(dynpool.freeze(model))
+    assert {row.name: len(row.resized) for row in moved.rows if row.resized} == {
+        "layer3.0.conv1": 2,
+        "layer4.0.conv1": 2,
+    }
+
+
+def test_a_stride_is_put_back_only_at_sizes_where_it_computes_the_same() -> None:
+    model = dynpool.convert(nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1)), (3, 16, 16), preserve=True)
+    frozen = dynpool.freeze(model)
+    for hw, stride in [((16, 16), (2, 2)), ((17, 16), (1, 1)), ((16, 16), (2, 2)), ((32, 24), (2, 2))]:
+        x = torch.randn(1, 3, *hw)
+        torch.testing.assert_close(frozen(x), model(x))
+        assert frozen.get_submodule("0").stride == stride
+
+
+def test_the_report_of_a_frozen_model() -> None:
+    frozen = dynpool.freeze(learn(converted("resnet18")))
+    report = dynpool.freeze_report(frozen)
+    assert {row.name: row.size for row in report.rows} == dynpool.sizes(frozen, SIZE)
+    assert report.to_dict()["rows"][1]["strides"] == (2.0, 2.0)
+    assert [line.split()[:3] for line in str(report).splitlines()][:2] == [
+        ["resolution", "height", "width"],
+        ["input", "64", "64"],
+    ]
+    with pytest.raises(ValueError, match=r"not made by dynpool\.freeze"):
+        dynpool.freeze_report(nn.Identity())
+    with pytest.raises(ValueError, match="frozen"):
+        dynpool.convert(frozen, SIZE)
+    with pytest.raises(ValueError, match="no learned resolution"):
+        dynpool.resolutions(frozen)
+
+
+@torch.no_grad()
+def test_frozen_models_are_copied_and_stored_whole() -> None:
+    model = learn(converted("resnet18", preserve=True))
+    frozen = dynpool.freeze(model)
+    state = timm.create_model("resnet18", num_classes=7).state_dict()
+    for other in (copy.deepcopy(frozen), pickle.loads(pickle.dumps(frozen))):
+        for hw in ((80, 64), (64, 64)):
+            x = torch.randn(1, 3, *hw)
+            assert torch.equal(other(x), frozen(x))
+        other(torch.zeros(1, 3, 96, 96))  # its sizes are its own
+        close(frozen(x), model(x))
+        assert list(other.state_dict()) == list(state)
+        other.load_state_dict(state)
+
+
+@pytest.mark.parametrize("reduce", ["max", "mean", "sample"])
+@pytest.mark.parametrize("size", [(4, 4), (8, 8), (5, 7), (3, 11)])
+def test_a_fixed_pool_has_the_values_of_the_operator(size: tuple[int, int], reduce: str) -> None:
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    expected = dynpool.dynopool2d(x, 2.0, reduce=reduce, size=size)  # type: ignore[arg-type]
+    pool = dynpool.FixedPool2d((2, 2), reduce=reduce)  # type: ignore[arg-type]
+    torch.testing.assert_close(pool(x, size), expected)
+    assert pool(x).shape == (2, 3, 2, 2)
+
+
+EXPORTED = [
+    ("resnet18", {}),
+    ("tf_mobilenetv3_small_minimal_100", {"preserve": True}),
+    ("resnet26t", {"preserve": True}),
+    ("convnext_atto", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "how"), EXPORTED)
+@torch.no_grad()
+def test_frozen_models_are_exported(name: str, how: dict[str, object], tmp_path: Path) -> None:
+    model = learn(converted(name, **how))
+    frozen = dynpool.freeze(model)
+    x = torch.randn(2, *SIZE)
+    live = model(x)
+    program = torch.export.export(frozen, (x,))
+    close(program.module()(x), live)
+    assert "dynpool" not in program.graph_module.code
+    path = str(tmp_path / "model.onnx")
+    torch.onnx.export(frozen, (x,), path, dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    close(torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]), live)
+    close(frozen(x), live)  # exporting has left nothing behind
+
+
+@torch.no_grad()
+def test_frozen_models_compile_to_one_graph_a_size() -> None:
+    model = learn(converted("resnet18", preserve=True))
+    frozen = dynpool.freeze(model)
+    graphs = []
+
+    def backend(module: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
+        graphs.append(module)
+        return module.forward
+
+    compiled = torch.compile(frozen, backend=backend, fullgraph=True, dynamic=False)
+    for hw in ((64, 64), (96, 80), (64, 64)):
+        x = torch.randn(1, 3, *hw)
+        close(compiled(x), model(x))
+    assert len(graphs) <= 3
