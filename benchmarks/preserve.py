@@ -1,0 +1,145 @@
+"""Does `convert(..., preserve=True)` keep the function of every timm model? One CSV row a model and order.
+
+    python benchmarks/preserve.py [--models 'resnet*'] [--stride 1] [--out benchmarks/results/preserve.csv]
+
+Rows are written as they finish, and models that have theirs already are passed over: stop it and start it again.
+Each model runs at the smallest of a few sizes at which every stride divides its map evenly and no learned map is a
+single pixel, else at the smallest at which it runs (column `even`). Weights are random; gains and biases that start at
+one, zero or 1e-6 are disturbed, lest a block that an initial gain of zero switches off agree with anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gc
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+import dynpool
+
+RESULTS = Path(__file__).parent / "results" / "preserve.csv"
+COLUMNS = ["model", "order", "status", "size", "even", "converted", "tied", "follows", "pinned", "left", "error", "why"]
+SIZES = (64, 128, 192, 224, 256)
+LIMIT = 1e-4  # of the largest difference of the logits to the largest logit
+
+
+def candidate_sizes(name: str) -> Iterator[tuple[int, int, int]]:
+    channels, height, width = timm.models.get_pretrained_cfg_value(name, "input_size")
+    for n in sorted({*SIZES, height}):
+        yield (channels, n, n if height == width else width * n // height)
+
+
+def choose_size(name: str) -> tuple[tuple[int, int, int], bool]:
+    """The size a model is measured at, and whether every stride divides there."""
+    with torch.device("meta"):
+        model = timm.create_model(name).eval()
+    runs: list[tuple[int, int, int]] = []
+    why = ""
+    for size in candidate_sizes(name):
+        try:
+            graph = dynpool.trace(model, size)
+        except ValueError as error:
+            why = str(error)
+            continue
+        strided = [r for r in graph.resizes if not r.fixed]
+        if any(1 in r.out_size for r in strided):
+            continue
+        runs.append(size)
+        at = dynpool.sizes(model, size)
+        levels = sorted({n for pair in at.values() for n in pair}, reverse=True)
+        if all(size[1] % n == 0 or size[2] % n == 0 for n in levels):
+            return size, True
+    if not runs:
+        raise ValueError(why or "a map is a single pixel at every size tried")
+    return runs[0], False
+
+
+@torch.no_grad()
+def disturb(model: nn.Module) -> None:
+    for p in model.parameters():
+        if p.dim() <= 1 or p.numel() == max(p.shape):
+            p.add_(torch.randn_like(p), alpha=0.1)
+        elif not p.any():
+            p.normal_(std=0.02)
+
+
+def first_tensor(out: Any) -> torch.Tensor:
+    return out if isinstance(out, torch.Tensor) else first_tensor(next(iter(out)))
+
+
+@torch.inference_mode()
+def relative_error(model: nn.Module, learned: nn.Module, size: tuple[int, int, int]) -> float:
+    x = torch.randn(1, *size)
+    expected, kept = first_tensor(model(x)), first_tensor(learned(x))
+    return float((kept - expected).abs().max() / expected.abs().max())
+
+
+def measure(name: str, orders: list[str]) -> Iterator[dict[str, Any]]:
+    row: dict[str, Any] = {"model": name}
+    try:
+        size, even = choose_size(name)
+    except (ValueError, RuntimeError, TypeError) as error:
+        yield from ({**row, "order": order, "status": "cannot be traced", "why": str(error)[:200]} for order in orders)
+        return
+    torch.manual_seed(0)
+    model = timm.create_model(name).eval()
+    disturb(model)
+    for order in orders:
+        here = {**row, "order": order, "size": "x".join(map(str, size[1:])), "even": even}
+        try:
+            learned = dynpool.convert(model, size, preserve=True, order=order)  # type: ignore[arg-type]
+        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            yield {**here, "status": "cannot be converted", "why": str(error).splitlines()[0][:200]}
+            continue
+        report = dynpool.conversion_report(learned)
+        counts = {s: len(report.of(s)) for s in ("converted", "tied", "follows", "pinned")}  # type: ignore[arg-type]
+        here.update(counts, left=len([r for r in report.of("left alone") if "is fixed" not in r.why]))
+        try:
+            change = relative_error(model, learned, size)
+        except (ValueError, RuntimeError, TypeError) as failure:
+            yield {**here, "status": "cannot run", "why": f"{type(failure).__name__}: {failure}".splitlines()[0][:200]}
+            continue
+        status = "kept" if change < LIMIT else "changed" if change >= LIMIT else "not finite"
+        yield {**here, "status": status, "error": f"{change:.2e}"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="*", default=["*"], help="patterns of names")
+    parser.add_argument("--stride", type=int, default=1, help="every so many models of the list")
+    parser.add_argument("--orders", nargs="+", default=["after", "before"])
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    names = list(dict.fromkeys(n for pattern in args.models for n in timm.list_models(pattern)))[:: args.stride]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    seen = set()
+    if args.out.exists():
+        with args.out.open() as file:
+            seen = {row["model"] for row in csv.DictReader(file)}
+    with args.out.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if file.tell() == 0:
+            writer.writeheader()
+        for name in names:
+            if name in seen:
+                continue
+            start = time.perf_counter()
+            rows = list(measure(name, args.orders))
+            writer.writerows(rows)
+            file.flush()
+            told = ", ".join(f"{r['order']}: {r['status']} {r.get('error', '')}" for r in rows)
+            print(f"{name}: {told} ({time.perf_counter() - start:.1f} s) {rows[0].get('why', '')}", flush=True)
+            gc.collect()
+
+
+if __name__ == "__main__":
+    main()
