@@ -140,8 +140,15 @@ class AxisClasses:
                 self.demand(one.base, one.ratio.denominator)
             self.unite(one.base, two.base)
         elif one and two:
-            for c in (a, one.base, two.base):
-                self.pin(c, "two resolutions must keep their ratio")
+            if self.find(one.base) in self._free:
+                one, two = two, one
+            self._scaled[a] = one
+            if self.find(two.base) in self._free:
+                self._free.remove(self.find(two.base))
+                self._follow(self.find(two.base), _Scaled(one.base, one.ratio / two.ratio))
+            else:
+                for c in (a, two.base):
+                    self.pin(c, "two resolutions must keep their ratio")
         elif (one or two) and not any(sums):
             self._follow(a, one or two)  # type: ignore[arg-type]
         if any(sums) and not opened and not any(scaled):

@@ -109,12 +109,13 @@ def _report(arguments: list[str]) -> int:
 def _coverage(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="dynpool coverage",
-        description="Convert the models of timm and torchvision and run them at random sizes; no weights are made.",
+        description="Convert the models of timm and torchvision and run them at random sizes.",
     )
     parser.add_argument("--models", default="*", metavar="PATTERN", help="such as 'resnet*' or 'torchvision:*'")
     parser.add_argument("--out", type=Path, default=Path("coverage.csv"), metavar="CSV", help="rows there are kept")
     parser.add_argument("--input-size", type=int, metavar="PIXELS", help="of all models; default: each one's own")
     parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="a model may take")
+    parser.add_argument("--real", action="store_true", help="random weights and images; what comes out must be finite")
     options = parser.parse_args(arguments)
     names = coverage_names(options.models)
     if not names:
@@ -122,7 +123,8 @@ def _coverage(arguments: list[str]) -> int:
     size = None if options.input_size is None else (3, options.input_size, options.input_size)
     with writing(options.out), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the models' own
-        rows = run_coverage(names, options.out, input_size=size, limit=options.limit, say=_say_row)
+        device = "cpu" if options.real else "meta"
+        rows = run_coverage(names, options.out, input_size=size, limit=options.limit, device=device, say=_say_row)
     print(summarize(rows))
     return 0
 

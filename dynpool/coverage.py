@@ -1,8 +1,8 @@
 """Try conversion on whole libraries of models: what is converted, tied, pinned, left alone and why, and what runs.
 
-Everything runs on meta tensors, so that no weights are allocated. Each model is converted, given random alphas that
-differ between height and width, and run forward and backward. Rows go to a CSV file as they come; a later start goes on
-where this one ended.
+By default everything runs on meta tensors, so that no weights are allocated. Each model is converted, given random
+alphas that differ between height and width, and run forward and backward. Rows go to a CSV file as they come; a later
+start goes on where this one ended.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def coverage_names(pattern: str = "*") -> list[str]:
     return [n for n in names if fnmatch.fnmatch(n, pattern) or fnmatch.fnmatch(n.partition(":")[2], pattern)]
 
 
-def _build(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
+def _build(name: str, device: str) -> tuple[nn.Module, tuple[int, int, int]]:
     library, _, model = name.partition(":")
-    with torch.device("meta"):
+    with torch.device(device):
         if library == "timm":
             net = timm.create_model(model)
             return net, tuple(net.pretrained_cfg.get("input_size", (3, 224, 224)))
@@ -205,6 +205,7 @@ def run_coverage(
     *,
     input_size: tuple[int, int, int] | None = None,
     limit: float = 120.0,
+    device: str = "meta",
     say: Callable[[CoverageRow], None] = lambda row: None,
 ) -> list[CoverageRow]:
     """Cover the named models that `out` has no row of yet; append a row to it as each is finished.
@@ -214,6 +215,7 @@ def run_coverage(
         out: a CSV file, made if it is not there.
         input_size: (C, H, W) in pixels for all; None: each model's own.
         limit: seconds a model may take.
+        device: where the models are made and run.
         say: called with every new row.
 
     Returns:
@@ -230,11 +232,11 @@ def run_coverage(
             if name in done:
                 continue
             try:
-                model, own = _build(name)
+                model, own = _build(name, device)
             except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
                 row = CoverageRow(name, "error", message=f"cannot be built: {error}"[:300].replace("\n", " "))
             else:
-                row = cover(name, model, input_size or own, limit=limit)
+                row = cover(name, model, input_size or own, device=device, limit=limit)
                 del model
             writer.writerow(asdict(row))
             file.flush()

@@ -114,7 +114,8 @@ class Context:
             return kept[0] if len(kept) == 1 else Dim((Atom(size, self.classes.sum(kept), other),))
         dim = self.single(dim)
         if dim.axis is None or size <= 1 or (other == size and dim.other != dim.size):
-            self.pin((dim,), "cut or padded to a fixed size")
+            if dim.axis is None or not self.classes.is_free(dim.axis):  # a mask's border, say, is there at every size
+                self.pin((dim,), "cut or padded to a fixed size")
             return Dim((Atom(size, None, other),)) if size != 1 else Dim()
         ratio = Fraction(size, dim.size)
         even = other is not None and dim.other is not None and ratio == Fraction(other, dim.other)

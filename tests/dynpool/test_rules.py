@@ -70,7 +70,15 @@ def coordinate_attention(x: Tensor) -> Tensor:
     return x * rows.sigmoid()[..., None] * columns.sigmoid()[:, :, None]
 
 
+def masked(x: Tensor) -> Tensor:
+    """A mask of the map's size whose border of two pixels is marked."""
+    mask = x.new_zeros(x.shape[-2:])
+    mask[-2:, :2] = 1
+    return x.masked_fill(mask != 0, 0.0)
+
+
 FREE = {
+    "mask made in the pass": masked,
     "roll": lambda x: torch.roll(x, (1, 1), (2, 3)) + x,
     "tokens": lambda x: (x.flatten(2).transpose(1, 2).softmax(1).transpose(1, 2)).view(x.shape) + x,
     "grid made in the pass": fractional_positions,
@@ -176,6 +184,15 @@ def test_a_multiple_of_what_only_the_code_knows_makes_that_a_fraction() -> None:
     assert classes.base(block) == (whole, Fraction(1, 8))
     assert classes.multiple(whole) == 8
     assert classes.size(block, {whole: 40}) == 5
+
+
+def test_parts_of_what_only_the_code_knows_tell_how_large_it_is() -> None:
+    """A sixth of the map is a third of a mask: the mask is half the map."""
+    classes = AxisClasses()
+    whole, mask = classes.new(24), classes.new(12, free=True)
+    classes.unite(classes.scaled(mask, Fraction(1, 3), 4), classes.scaled(whole, Fraction(1, 6), 4))
+    assert classes.base(mask) == (whole, Fraction(1, 2))
+    assert classes.pinned(whole) is None
 
 
 def test_sizes_of_classes_that_follow() -> None:
