@@ -23,16 +23,21 @@ from .rules.context import ints
 __all__ = ["name_calls"]
 
 
+def _argument(node: Node, index: int, default: Any) -> Any:
+    return node.args[index] if len(node.args) > index else default
+
+
 def _max_pool(node: Node) -> nn.Module:
-    kernel, *rest = node.args[1:]
-    stride, padding, dilation, ceil_mode = (*rest, *(None, 0, 1, False)[len(rest) :])
-    return nn.MaxPool2d(_pair(kernel), _pair(stride or kernel), _pair(padding), _pair(dilation), ceil_mode=ceil_mode)
+    kernel, padding, dilation = (_pair(_argument(node, i, default)) for i, default in ((1, 1), (3, 0), (4, 1)))
+    stride = _pair(_argument(node, 2, None) or kernel)
+    return nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=bool(_argument(node, 5, False)))
 
 
 def _avg_pool(node: Node) -> nn.Module:
-    kernel, *rest = node.args[1:]
-    stride, padding, ceil_mode, counts, divisor = (*rest, *(None, 0, False, True, None)[len(rest) :])
-    return nn.AvgPool2d(_pair(kernel), _pair(stride or kernel), _pair(padding), ceil_mode, counts, divisor)
+    kernel, padding = _pair(node.args[1]), _pair(_argument(node, 3, 0))
+    stride = _pair(_argument(node, 2, None) or kernel)
+    ceil_mode, counts = bool(_argument(node, 4, False)), bool(_argument(node, 5, True))
+    return nn.AvgPool2d(kernel, stride, padding, ceil_mode, counts, _argument(node, 6, None))
 
 
 def _upsampling(node: Node) -> nn.Module:
@@ -65,7 +70,7 @@ _FAMILIES: Mapping[Callable[..., Any], str] = {
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    h, w = ints(value, 2, 0)
+    h, w = ints(list(value) if isinstance(value, tuple) else value, 2, 0)
     return (h, w)
 
 

@@ -133,7 +133,7 @@ class _Planner:
         if key is None or key in self.index:
             return None if key is None else self.index[key]
         (h, rh), (w, rw) = (self.graph.classes.base(a) for a in key)
-        if (rh, rw) == (1, 1) or (h, w) not in self.index or key in self.pinned:
+        if (rh == 1 and rw == 1) or (h, w) not in self.index or key in self.pinned:
             return None
         above = self.index[h, w]
         name = f"{self.nodes[above].name} x {rh}" + ("" if rh == rw else f", {rw}")
