@@ -143,7 +143,7 @@ class Nominal:
             kernel += (window.kernel - 1) * scale
             before = smallest_step(at) or path.s
             at = _affine(at.take([0], axis=dim), dim, step * window.offset, step * window.stride, tap.outputs)
-            ratio *= window.stride if constant(at) or scale == 1 else smallest_step(at) / before
+            ratio *= window.stride if constant(at) or scale == 1 else (smallest_step(at) or before) / before
             home = dim if constant(at) else None
             offset += window.offset * step / path.s
         return _Change(Window(kernel, ratio, offset), self._shared(at), home)
