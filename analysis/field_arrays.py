@@ -20,6 +20,7 @@ __all__ = [
     "constant",
     "evened",
     "first_value",
+    "moves",
     "reshape",
     "shrunk",
     "smallest_step",
@@ -35,6 +36,11 @@ _NEAR = 1e-6  # pixels: positions are sums of a few fractions, and closer ones a
 
 def varies(array: Array, dim: int) -> bool:
     return array.shape[dim] > 1
+
+
+def moves(array: Array, dim: int) -> bool:
+    """Whether neighbours along a dimension differ, other than in that one of them holds nothing."""
+    return varies(array, dim) and bool((np.abs(np.diff(array, axis=dim)) > _NEAR).any())
 
 
 def constant(array: Array) -> bool:

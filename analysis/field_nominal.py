@@ -16,6 +16,7 @@ from .field_arrays import (
     constant,
     evened,
     first_value,
+    moves,
     shrunk,
     smallest_step,
     straightened,
@@ -105,7 +106,8 @@ class Nominal:
         arrays = term.axes[axis]
         if arrays is None:
             return None
-        return next((d for d in taps if varies(arrays[0], d) or (constant(arrays[0]) and term.home[axis] == d)), None)
+        at, home = arrays[0], term.home[axis]
+        return next((d for d in taps if moves(at, d) or (constant(at) and home == d)), None)
 
     def _window_of(self, term: Term, axis: int, taps: Mapping[int, Taps], change: _Change) -> Window | Resized:
         """The step's window: the operation's own where the axis runs along one dimension alone, as it mostly does."""
@@ -126,12 +128,13 @@ class Nominal:
         at, path = arrays[0], self.states[term.slot][axis]
         kernel, ratio, offset = 1.0, 1.0, 0.0
         for dim, tap in taps.items():
-            window = tap.window
+            window, before = tap.window, smallest_step(at) or path.s
             if varies(at, dim):
                 step = affine_step(at, dim)
                 if step is None:
                     at, span = _read(at, dim, tap.reads())
                     kernel += span / abs(path.s)
+                    ratio *= (smallest_step(at) or before) / before
                     continue
             elif constant(at) and home == dim:
                 step = path.s
@@ -141,7 +144,6 @@ class Nominal:
             if abs(scale - 1) < _NEAR:  # but for the rounding of positions
                 scale, step = 1.0, path.s
             kernel += (window.kernel - 1) * scale
-            before = smallest_step(at) or path.s
             at = _affine(at.take([0], axis=dim), dim, step * window.offset, step * window.stride, tap.outputs)
             ratio *= window.stride if constant(at) or scale == 1 else (smallest_step(at) or before) / before
             home = dim if constant(at) else None
@@ -180,7 +182,7 @@ class Nominal:
         step = smallest_step(at) or self.states[term.slot][axis].s
         span = float(np.nanmin(high - low))  # at its smallest: a window may wrap round the edge of a rolled map
         window = Window(
-            1 + span / abs(step), smallest_step(middle) / step, (first_value(middle) - first_value(at)) / step
+            1 + span / abs(step), (smallest_step(middle) or step) / step, (first_value(middle) - first_value(at)) / step
         )
         return _Change(window, middle, home)
 

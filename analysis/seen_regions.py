@@ -36,9 +36,9 @@ class SeenRegions:
         """Per axis the first and last pixel that an output position of a layer sees; None if none."""
         step = self._layers[layer]
         shape = self._graph.values[self._graph.nodes[step.node].outputs[0]].shape
-        places = dict(zip(step.dims, position, strict=True))
+        places = dict(zip(_dims(step, len(shape)), position, strict=True))
         for dim, at in places.items():
-            if dim is not None and not 0 <= at < shape[dim]:
+            if not 0 <= at < shape[dim]:
                 raise ValueError(f"position {tuple(position)} is outside the output of shape {shape} of {step.name}")
         found: list[tuple[int, int] | None] = []
         for axis in range(len(step.windows)):
@@ -62,6 +62,12 @@ class SeenRegions:
         return self._fields
 
 
-def _at(array: Array, places: dict[int | None, int]) -> Array:
+def _dims(step: Layer, rank: int) -> list[int]:
+    """The dimension of the output that runs along each axis; where nothing tells, in the order of the axes."""
+    free = [d for d in range(rank - len(step.windows), rank) if d not in step.dims]
+    return [free.pop(0) if d is None else d for d in step.dims]
+
+
+def _at(array: Array, places: dict[int, int]) -> Array:
     index = [min(places[d], n - 1) if d in places else slice(None) for d, n in enumerate(array.shape)]
     return np.asarray(array[tuple(index)])

@@ -369,18 +369,20 @@ def test_report_prints_and_exports() -> None:
     assert plain["border_layer"] is None
 
 
-def test_operations_without_a_rule_are_named() -> None:
-    class Rolled(nn.Module):
+def test_operations_without_a_rule_are_named_and_end_what_can_be_said() -> None:
+    class Inverted(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+            self.first = nn.Conv2d(3, 3, 3, padding=1)
+            self.last = nn.Conv2d(3, 3, 3, padding=1)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.conv(x.roll(1, 2))
+            return self.last(torch.linalg.inv(self.first(x)))
 
-    report = receptive_field(Rolled(), (3, 16, 16))
-    assert report.not_understood == {"aten.roll": 1}
-    assert "operations without a rule: aten.roll x1" in str(report)
+    report = receptive_field(Inverted(), (3, 16, 16))
+    assert report.not_understood == {"aten.linalg_inv_ex": 1}
+    assert "operations without a rule: aten.linalg_inv_ex x1" in str(report)
+    assert [row.name for row in report.layers] == ["first"]
     assert report.i_min == (3, 3)
 
 
