@@ -54,8 +54,7 @@ class LearnedResizer2d(nn.Module, ABC):
 
     That is all if ``alpha`` is the stride itself, input pixels per output pixel. If it is something else, say how with
     :meth:`strides`, :meth:`values_of`, :meth:`learned_strides`, :meth:`values_for`, :meth:`checked` and
-    :meth:`project`. If the sizes
-    depend on the whole network, see :attr:`looks_at_chains` and :attr:`keeps_fractions`.
+    :meth:`project`. If the sizes depend on the whole network, see :attr:`looks_at_chains` and :attr:`keeps_fractions`.
 
     Args:
         alpha: initial value, one number or (height, width); not used if ``tied_to`` is given.

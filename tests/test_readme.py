@@ -1,5 +1,6 @@
-"""The README's example runs as printed, and what its comments claim is so; names that are public stay public."""
+"""The README's examples run as printed, and what its comments claim is so; names that are public stay public."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import dynpool
 ROOT = Path(__file__).parents[1]
 
 
-def example(index: int) -> str:
-    code: str = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)[index]
-    return code
+def example(word: str) -> str:
+    """The one example in which a word occurs."""
+    examples: list[str] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (found,) = [code for code in examples if word in code]
+    return found
 
 
 def test_the_example_of_a_pretrained_network_runs(capsys: pytest.CaptureFixture) -> None:
-    exec(compile(example(1), "README.md", "exec"), {})
+    exec(compile(example("freeze_report"), "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert "5 converted, 3 tied" in printed
     assert "2 strided, 0 resized" in printed
@@ -26,7 +29,7 @@ def test_the_example_of_a_pretrained_network_runs(capsys: pytest.CaptureFixture)
 def test_example_runs_and_tracks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    code = example(0)
+    code = example("IMinTracker(")
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), scope)
@@ -34,6 +37,13 @@ def test_example_runs_and_tracks(
     assert "(139.0, 139.0)" in printed.splitlines()[0]
     assert "5 converted, 3 tied" in printed
     assert len((tmp_path / "i_min.jsonl").read_text().splitlines()) == 2
+
+
+def test_example_of_shape_adaptors_keeps_within_its_limit(capsys: pytest.CaptureFixture) -> None:
+    exec(compile(example("alpha_optimizer"), "README.md", "exec"), {})
+    sizes = list(ast.literal_eval(capsys.readouterr().out).values())
+    assert sizes[0] == (64, 64)
+    assert max(sizes[-1]) <= 6
 
 
 @pytest.mark.parametrize(

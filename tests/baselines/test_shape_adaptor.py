@@ -326,7 +326,9 @@ def test_tied_ones_share_settings_and_copies_keep_the_tie() -> None:
     assert second.reduce == "mean"
     pair = nn.ModuleList([first, second])
     for twin in (copy.deepcopy(pair), pickle.loads(pickle.dumps(pair))):
-        assert twin[1].root() is twin[0]
+        owner, tied = twin
+        assert isinstance(tied, ShapeAdaptor2d)
+        assert tied.root() is owner
     assert list(pair.state_dict()) == ["0.alpha"]
     assert "limit=4" in repr(first)
     assert "tied" in repr(second)
