@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from dynpool.graph import ValueRef
 
-from .field_moves import without
+from .field_moves import unsqueezed, without
 from .field_terms import Field, Term
 from .field_walk import Call, Rule
 
@@ -161,7 +159,7 @@ def _grid_sample(c: Call) -> Field:
     found = list(c.domain.spread(c.terms(x)).terms) if c.terms(x) else []
     for term in c.terms(grid):
         place = without(c.domain.mix(term, [n + 1]), [n + 1])
-        found.append(place.map(lambda a: np.expand_dims(a, 1), lambda d: d + (d >= 1)))
+        found.append(unsqueezed(place, 1))
     return c.domain.join(found)
 
 
@@ -170,7 +168,7 @@ def _embedding(c: Call) -> Field:
     x = c.node.args[1]
     if c.field(c.node.args[0]) is not None:
         return c.everything()
-    return c.each(x, lambda t: t.map(lambda a: a.reshape([*a.shape, 1])))
+    return c.each(x, lambda t: unsqueezed(t, len(c.shape(x))))
 
 
 def _everything(c: Call) -> Field:
@@ -204,5 +202,9 @@ MIX_RULES: dict[str, Rule] = {
     **_named("grid_sampler_2d grid_sampler_3d", _grid_sample),
     **_named("embedding", _embedding),
     **_named("lstm gru rnn_tanh rnn_relu", _recurrent),
-    **_named("nonzero masked_select unique unique2 _unique2", _everything),
+    **_named("nonzero masked_select _unique2 index_put index_fill index_copy index_add", _everything),
+    **_named("scatter scatter_add scatter_reduce masked_scatter", _everything),
+    # which pixels these read follows from the image
+    **{f"torchvision.{name}": _everything for name in ("nms", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool")},
+    "torchvision.deform_conv2d": _everything,
 }

@@ -15,7 +15,7 @@ from dynpool.graph import ValueRef
 from .field_terms import Field, Term
 from .field_walk import Call, Rule
 
-__all__ = ["MOVE_RULES", "sliced", "without"]
+__all__ = ["MOVE_RULES", "sliced", "unsqueezed", "without"]
 
 Index = NDArray[np.intp]
 
@@ -64,14 +64,14 @@ def _expand(c: Call) -> Field:
     return c.each(c.node.args[0], lambda t: t.of_rank(len(c.out_shape)))
 
 
+def unsqueezed(term: Term, at: int) -> Term:
+    """The term of a tensor that gets a dimension of size 1 at the given place."""
+    return term.map(lambda a: np.expand_dims(a, at), lambda dim: dim + (dim >= at))
+
+
 def _unsqueeze(c: Call) -> Field:
-    rank = len(c.out_shape)
-    at = c.node.args[1] % rank
-
-    def move(term: Term) -> Term:
-        return term.map(lambda a: np.expand_dims(a, at), lambda dim: dim + (dim >= at))
-
-    return c.each(c.node.args[0], move)
+    at = c.node.args[1] % len(c.out_shape)
+    return c.each(c.node.args[0], lambda t: unsqueezed(t, at))
 
 
 def without(term: Term, dims: Sequence[int]) -> Term:
@@ -98,7 +98,7 @@ def _squeeze(c: Call) -> Field:
 def _picked(c: Call, x: Any, dim: int, index: Index) -> Field | None:
     """The field of the entries `index` along a dimension: of the parts they lie in, where the field is in parts."""
     field = c.field(x)
-    if field is None:
+    if field is None or not len(index):
         return None
     if field.parts is not None and field.parts[0] == dim:
         found, start = [], 0
@@ -246,11 +246,8 @@ def _cat(c: Call) -> Field | None:
 
 def _stack(c: Call) -> Field | None:
     dim = c.arg(1, "dim", 0) % len(c.out_shape)
-
-    def move(term: Term) -> Term:
-        return term.map(lambda a: np.expand_dims(a, dim), lambda d: d + (d >= dim))
-
-    fields = [None if c.field(t) is None else c.each(t, move) for t in c.node.args[0]]
+    tensors = c.node.args[0]
+    fields = [None if c.field(t) is None else c.each(t, lambda term: unsqueezed(term, dim)) for t in tensors]
     return c.domain.cat(fields, dim, [1] * len(fields))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dynpool.graph import Graph, Node
 
 from .field_mixes import MIX_RULES, pointwise
-from .field_moves import MOVE_RULES, sliced
+from .field_moves import MOVE_RULES, sliced, unsqueezed
 from .field_nominal import Nominal
 from .field_program import FieldProgram
 from .field_steps import Layer
@@ -28,13 +28,21 @@ def _blank(c: Call) -> Field | None:
 
 
 def _copy(c: Call) -> Field | None:
-    """What is written replaces what was there; written to a slice, it takes its place in the whole tensor as well."""
-    written = c.domain.join(list(c.terms(c.node.args[1], len(c.out_shape)))) if c.field(c.node.args[1]) else None
+    """What is written replaces what was there; written to a view of a tensor, it takes its place in that as well."""
+    terms = c.terms(c.node.args[1], len(c.out_shape))
+    written = c.domain.join(terms) if terms else None
     value, field = c.node.args[0].id, written
-    while field is not None and (maker := c.walk.makers.get(value)) is not None and maker.op == "aten.slice":
+    while field is not None and (maker := c.walk.makers.get(value)) is not None:
         whole = Call(c.walk, maker)
-        value, index = maker.args[0].id, sliced(whole)
-        field = _overwritten(whole, field, *index)
+        if maker.op == "aten.slice":
+            dim, index = sliced(whole)
+        elif maker.op == "aten.select":
+            shape = whole.shape(maker.args[0])
+            dim, index = maker.args[1] % len(shape), np.asarray([maker.args[2] % shape[maker.args[1]]])
+            field = c.domain.join([unsqueezed(t, dim) for t in c.domain.whole(field).terms])
+        else:
+            break
+        value, field = maker.args[0].id, _overwritten(whole, field, dim, index)
         if field is not None:
             c.walk.fields[value] = field
     return written
