@@ -1,0 +1,42 @@
+"""Receptive fields of sixty networks beside what gradients see, layer by layer, to the pixel.
+
+    python -m benchmarks.field_exactness [NAME ...]
+
+One row a network goes to benchmarks/results/field_exactness.csv, which is written anew; the status is 1 if any differs.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.analysis.networks import NETWORKS, build, compare
+
+RESULTS = Path(__file__).parent / "results" / "field_exactness.csv"
+
+
+def main() -> int:
+    wanted = sys.argv[1:] or list(NETWORKS)
+    torch.manual_seed(0)
+    rows = []
+    for name in wanted:
+        side = NETWORKS[name]
+        found = compare(build(name), (3, side, side))
+        rows.append([name, side, found.layers, found.positions, found.regions, len(found.mismatches)])
+        print(*rows[-1], *found.mismatches[:3], sep="  ", flush=True)
+    if not sys.argv[1:]:
+        RESULTS.parent.mkdir(exist_ok=True)
+        with RESULTS.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["network", "input", "layers", "positions", "regions", "mismatches"])
+            writer.writerows(rows)
+    wrong = sum(row[-1] > 0 for row in rows)
+    print(f"{len(rows)} networks, {sum(row[3] for row in rows)} positions: {wrong} networks differ")
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
