@@ -25,9 +25,12 @@ class _Keras(nn.Module):
         for name, layer in _layers(model):
             self.add_module(name, layer)
         self._run = [model]  # in a list: registered as a module, it would take the layers' names
+        self.values = nn.ParameterList(variable.value for variable in model.variables)
 
     def forward(self, images: Tensor) -> Any:
-        with _Connected():
+        # Keras' variables keep tensors of their own: they are told to use the module's, which a trace replaces.
+        variables = self._run[0].variables
+        with _Connected(), keras.StatelessScope(state_mapping=list(zip(variables, self.values, strict=True))):
             return self._run[0](images.movedim(1, -1) if self.channels_last else images, training=False)
 
 
@@ -50,6 +53,7 @@ def from_keras(model: Any) -> nn.Module:
     """The Keras model as a module to analyse: `receptive_field(from_keras(model), (3, 224, 224))`.
 
     It shares the model's weights. Images come in as (N, C, H, W) and are turned where the model wants channels last.
+    Keras adds a bias by an operation of its own: the parameters of a layer are counted without it, the model's with it.
 
     Args:
         model: a `keras.Model` with one input, built while Keras ran on torch.

@@ -67,7 +67,7 @@ def test_a_callable_and_a_module(tmp_path, monkeypatch):
 def test_wrong_names_get_the_nearest():
     with pytest.raises(ValueError, match="no model of timm or torchvision; did you mean 'resnet50'"):
         named_model("resnet5O", (3, 32, 32))
-    with pytest.raises(ValueError, match="no model of torchvision; did you mean .*'torchvision:vgg16'"):
+    with pytest.raises(ValueError, match=r"no model of torchvision; did you mean .*'torchvision:vgg16'"):
         named_model("torchvision:vgg61", (3, 32, 32))
     with pytest.raises(ValueError, match=r"torchvision:vgg11 cannot be built for \(1, 32, 32\): .* 3 channels, not 1"):
         named_model("torchvision:vgg11", (1, 32, 32))

@@ -20,15 +20,16 @@ layers = keras.layers
 def build(data_format):
     first = data_format == "channels_first"
     kwargs = {"data_format": data_format}
+    bare = kwargs | {"use_bias": False}
     x = images = keras.Input((3, 40, 48) if first else (40, 48, 3))
-    x = layers.Conv2D(4, 5, strides=2, padding="same", name="stem", **kwargs)(x)
+    x = layers.Conv2D(4, 5, strides=2, padding="same", name="stem", **bare)(x)
     x = layers.BatchNormalization(axis=1 if first else -1, name="norm")(x)
     x = layers.ReLU(name="relu")(x)
-    y = layers.DepthwiseConv2D(3, padding="same", name="deep", **kwargs)(x)
-    y = layers.Conv2D(4, 1, name="wide", **kwargs)(y)
+    y = layers.DepthwiseConv2D(3, padding="same", name="deep", **bare)(x)
+    y = layers.Conv2D(4, 1, name="wide", **bare)(y)
     x = layers.Add(name="add")([x, y])
     x = layers.MaxPooling2D(2, name="pool", **kwargs)(x)
-    x = layers.Conv2D(8, (3, 1), name="last", **kwargs)(x)
+    x = layers.Conv2D(8, (3, 1), name="last", **bare)(x)
     x = layers.GlobalAveragePooling2D(name="mean", **kwargs)(x)
     return keras.Model(images, layers.Dense(10, name="head")(x))
 
@@ -36,12 +37,12 @@ def torch_twin():
     class Residual(nn.Module):
         def __init__(self):
             super().__init__()
-            self.deep, self.wide = nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.Conv2d(4, 4, 1)
+            self.deep, self.wide = nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False), nn.Conv2d(4, 4, 1, bias=False)
         def forward(self, x):
             return x + self.wide(self.deep(x))
     same = nn.ZeroPad2d((1, 2, 1, 2))  # SAME padding of a kernel of 5 at stride 2
-    return nn.Sequential(same, nn.Conv2d(3, 4, 5, stride=2), nn.BatchNorm2d(4), nn.ReLU(), Residual(), nn.MaxPool2d(2),
-                         nn.Conv2d(4, 8, (3, 1)), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    return nn.Sequential(same, nn.Conv2d(3, 4, 5, stride=2, bias=False), nn.BatchNorm2d(4), nn.ReLU(), Residual(), nn.MaxPool2d(2),
+                         nn.Conv2d(4, 8, (3, 1), bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
 
 def words(report):
     rows = [[r.kind, r.kernel, r.stride, r.r_min, r.r_max, r.centre, r.macs, r.parameters] for r in report.layers]
@@ -60,7 +61,7 @@ for data_format in ("channels_last", "channels_first"):
     results[data_format + " inside"] = [s / line.sum() for s, line in zip(inside, field.projection)]
     images = torch.randn(2, 3, 40, 48)
     own = model(images.movedim(1, -1) if data_format == "channels_last" else images)
-    results[data_format + " error"] = float((module(images) - own).abs().max())
+    results[data_format + " error"] = float((module(images) - own).detach().abs().max())
 
 try:
     from_keras(nn.ReLU())
