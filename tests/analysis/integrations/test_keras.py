@@ -41,7 +41,8 @@ def torch_twin():
         def forward(self, x):
             return x + self.wide(self.deep(x))
     same = nn.ZeroPad2d((1, 2, 1, 2))  # SAME padding of a kernel of 5 at stride 2
-    return nn.Sequential(same, nn.Conv2d(3, 4, 5, stride=2, bias=False), nn.BatchNorm2d(4), nn.ReLU(), Residual(), nn.MaxPool2d(2),
+    stem = nn.Conv2d(3, 4, 5, stride=2, bias=False)
+    return nn.Sequential(same, stem, nn.BatchNorm2d(4), nn.ReLU(), Residual(), nn.MaxPool2d(2),
                          nn.Conv2d(4, 8, (3, 1), bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
 
 def words(report):
