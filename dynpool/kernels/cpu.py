@@ -85,8 +85,9 @@ def _product(height: _Axis, width: _Axis, copies: int, stride: int) -> _Sums:
 
 @lru_cache(maxsize=32)
 def _values(reduce: str, height: int, width: int, out_h: int, out_w: int, copies: int) -> _Sums:
-    """From pixels to queries (max: the four of a cell one after the other) or cells, for so many samples."""
-    kind, parts = ("query", 2) if reduce == "max" else (reduce, 1)
+    """From the pixels of so many samples to queries, the four of a cell one after the other, or to sampled points."""
+    kind: Kind = "sample" if reduce == "sample" else "query"
+    parts = 1 if reduce == "sample" else 2
     with torch.inference_mode(False):
         rows = _Axis.of(map_rows(kind, height, out_h), range(0, height * width, width), parts)
         columns = _Axis.of(map_rows(kind, width, out_w), range(width), parts)
@@ -182,7 +183,7 @@ def forward(x: Tensor, size: tuple[int, int], reduce: str, *, keep_winner: bool 
     for x_block, y_block, winner_block in tables:
         values = _values(reduce, height, width, *size, len(x_block) // (height * width))(_table(x_block))
         if reduce != "max":
-            _fill(y_block, values)
+            _fill(y_block, values.view(len(y_block), -1, values.shape[1]).mean(1))
             continue
         # each cell is an image of one row of four pixels: max_pool2d settles ties and NaN, and its index is the winner
         cells = values.view(len(y_block), 1, 4, -1).permute(0, 3, 1, 2)

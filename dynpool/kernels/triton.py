@@ -33,9 +33,10 @@ from .layout import accumulator, memory_format
 
 __all__ = ["backward", "forward"]
 
-# elements of a program: enough loads in flight to hide the latency, few enough registers for many warps; contiguous
-# columns have weights of their own each, which take registers too
-_TILE, _TILE_CONTIGUOUS = 1024, 512
+_THREADS = 128  # of a program, at most
+# elements of a thread: enough loads in flight to hide the latency, few enough registers for many warps. Contiguous
+# columns have weights of their own each, which take registers too, and float64 takes twice as many.
+_MANY, _FEW = 8, 4
 _LANES = 128  # at most so many of them in the direction of memory
 _PARTIALS = 1024  # partial sums that one step of the second backward launch takes
 _INT32 = 2**31
@@ -87,7 +88,7 @@ def _quotient(numerator, denominator, ACC: tl.constexpr):
     """Of two integers, rounded correctly: ``/`` is not in float32."""
     if tl.float64 == ACC:
         return numerator.to(ACC) / denominator.to(ACC)
-    else:  # noqa: RET505 - the compiler would compile what follows a bare return
+    else:
         return tl.div_rn(numerator.to(ACC), denominator.to(ACC))
 
 
@@ -432,13 +433,13 @@ def _plan(shape: Sequence[int], layout: torch.memory_format, dtype: torch.dtype)
     n, c, height, width = shape
     channels_last = layout == torch.channels_last
     inner, outer = (c, width) if channels_last else (width, n * c)
+    each = _MANY if channels_last and dtype != torch.float64 else _FEW
     lanes = min(triton.next_power_of_2(inner), _LANES)
-    along = min(triton.next_power_of_2(outer), (_TILE if channels_last else _TILE_CONTIGUOUS) // lanes)
+    along = min(triton.next_power_of_2(outer), _THREADS * each // lanes)
     programs = height * triton.cdiv(inner, lanes) * triton.cdiv(outer, along) * (n if channels_last else 1)
-    vector = 16 // dtype.itemsize
-    align = vector if width % vector == 0 and not channels_last else 1
+    align = _FEW if width % _FEW == 0 and not channels_last else 1
     tile = {"CHANNELS_LAST": channels_last, "ALONG": along, "LANES": lanes, "ALIGN": align}
-    return tile, programs, max(1, min(4, along * lanes // (32 * vector)))
+    return tile, programs, max(1, along * lanes // (32 * each))
 
 
 def _is_wide(*shapes: Sequence[int]) -> bool:
