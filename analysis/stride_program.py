@@ -55,7 +55,7 @@ class StrideProgram:
 
     def __init__(self, graph: Graph, program: FieldProgram, input_hw: Pair) -> None:
         self.graph, self.program, self.input_hw = graph, program, input_hw
-        self.windows: tuple[Resize, ...] = tuple(r for r in graph.resizes if not r.fixed and not r.learned)
+        self.windows: tuple[Resize, ...] = tuple(r for r in graph.resizes if _slides(r))
         self.row = {w.node: i for i, w in enumerate(self.windows)}
         self.strides: Ints = np.array([w.stride for w in self.windows], dtype=np.int64).reshape(-1, 2)
         self._kernels: Ints = np.array([w.kernel for w in self.windows], dtype=np.int64).reshape(-1, 2)
@@ -93,39 +93,42 @@ class StrideProgram:
             if dim.axis is not None:
                 sizes[graph.classes.find(dim.axis)] = np.full(count, n)
         for resize in graph.resizes:
-            row = self.row.get(resize.node)
-            for axis, (source, target) in enumerate(zip(resize.source, resize.target, strict=True)):
+            if resize.given:
+                continue
+            for axis, target in enumerate(resize.target):
                 if target is None:
                     continue
-                out: Ints
-                if row is None:
-                    out = np.full(count, resize.out_size[axis])
-                else:
-                    n = self._size(source, resize.in_size[axis], sizes, count)
-                    out = window_output_size(
-                        n,
-                        kernels[:, row, axis],
-                        strides[:, row, axis],
-                        resize.padding[axis],
-                        resize.dilation[axis],
-                        ceil_mode=resize.ceil_mode,
-                    )
+                out = self._output(resize, axis, strides, kernels, sizes)
                 root = graph.classes.find(target)
                 reference = out - (resize.out_size[axis] - graph.classes.reference(target))
-                if root not in sizes:
-                    sizes[root] = np.maximum(reference, 1)
-                agrees &= (sizes[root] == reference) & (out >= 1)
+                known = graph.classes.size(root, sizes)
+                if known is None:
+                    known = sizes[root] = np.maximum(reference, 1)
+                agrees &= (known == reference) & (out >= 1)
+        for axis in graph.classes.defined():
+            graph.classes.size(axis, sizes)
         if self.input_hw == graph.input_size[1:]:
             for root, now in sizes.items():
                 if graph.classes.pinned(root) is not None:
                     agrees &= now == graph.classes.reference(root)
         return sizes, agrees
 
+    def _output(self, resize: Resize, axis: int, strides: Ints, kernels: Ints, sizes: _Sizes) -> Ints:
+        """Output pixels of a window or an upsampling along one axis."""
+        n = self._size(resize.source[axis], resize.in_size[axis], sizes, len(strides))
+        row = self.row.get(resize.node)
+        if row is not None:
+            kernel, stride = kernels[:, row, axis], strides[:, row, axis]
+            padding, dilation = resize.padding[axis], resize.dilation[axis]
+            return window_output_size(n, kernel, stride, padding, dilation, ceil_mode=resize.ceil_mode)
+        grown = 0.0 if resize.scale is None else (n - resize.in_size[axis]) * resize.scale[axis]
+        return np.full(len(strides), resize.out_size[axis]) + np.floor(grown).astype(np.int64)
+
     def _size(self, axis: int | None, traced: int, sizes: _Sizes, count: int) -> Ints:
-        root = None if axis is None else self.graph.classes.find(axis)
-        if root is None or root not in sizes:
+        known = None if axis is None else self.graph.classes.size(axis, sizes)
+        if axis is None or known is None:
             return np.full(count, traced)
-        return sizes[root] + (traced - self.graph.classes.reference(root))
+        return known + (traced - self.graph.classes.reference(axis))
 
     def _macs(self, sizes: _Sizes, count: int) -> Floats:
         total = np.zeros(count)
@@ -194,6 +197,11 @@ class StrideProgram:
     def _covers(self, layer: Layer, kernel: Floats, sizes: _Sizes) -> Flags:
         now = [self._size(axis, traced, sizes, len(kernel)) for axis, traced in layer.whole]
         return (np.stack(now, axis=1) == kernel).all(axis=1)
+
+
+def _slides(resize: Resize) -> bool:
+    """Whether a convolution or a pool resizes, whose stride could be another."""
+    return not (resize.fixed or resize.given or resize.learned) and resize.scale is None
 
 
 def is_tiling_pool(window: Resize, axis: int) -> bool:

@@ -100,30 +100,32 @@ def _cuts(program: StrideProgram, *, through_strides_of_one: bool) -> Iterator[C
     """
     graph = program.graph
     edges = [
-        (row, a, b)
-        for row, w in enumerate(program.windows)
-        if (a := _key(graph, w.source)) is not None and (b := _key(graph, w.target)) is not None
+        (program.row.get(resize.node), a, b)
+        for resize in graph.resizes
+        if (a := _key(graph, resize.source)) is not None and (b := _key(graph, resize.target)) is not None
     ]
     following: dict[Pair, set[Pair]] = {}
     for row, a, b in edges:
         following.setdefault(a, set()).add(b)
-        if not through_strides_of_one and program.windows[row].stride == (1, 1):
+        if not through_strides_of_one and row is not None and program.windows[row].stride == (1, 1):
             following.setdefault(b, set()).add(a)
     start = _key(graph, tuple(d.axis for d in graph.values[graph.input_id].dims[-2:]))
     found: set[tuple[int, ...]] = set()
     for vertex in dict.fromkeys(b for _, _, b in edges):
         behind = _reachable(vertex, following)
-        rows = tuple(row for row, a, b in edges if b in behind and a not in behind)
-        if start in behind or not rows or rows in found:
-            continue
+        crossing = [row for row, a, b in edges if b in behind and a not in behind]
+        rows = tuple(row for row in crossing if row is not None)
+        if start in behind or not rows or rows in found or len(rows) < len(crossing):
+            continue  # an upsampling that crosses would have to upsample by another factor
         found.add(rows)
         h, w = (math.gcd(*(program.windows[row].stride[axis] for row in rows)) for axis in (0, 1))
         yield Cut(rows, behind, (h, w))
 
 
 def _key(graph: Graph, axes: Sequence[int | None]) -> Pair | None:
+    """A resolution by its classes of height and width; one that is a multiple of another counts as that."""
     h, w = axes
-    return None if h is None or w is None else (graph.classes.find(h), graph.classes.find(w))
+    return None if h is None or w is None else (graph.classes.base(h)[0], graph.classes.base(w)[0])
 
 
 def _reachable(vertex: Pair, following: Mapping[Pair, set[Pair]]) -> frozenset[Pair]:
