@@ -230,7 +230,7 @@ def _methods_table(comparison: Comparison) -> str:
         body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     key = (
         "Mean ± standard deviation over the runs of a method; '-' where a single run has no spread. Final accuracy is"
-        " that of the last epoch; the best epoch, below for every run, is chosen by the test set itself and so flatters."
+        " that of the last epoch; the best epoch, in the table of every run, is chosen by the test set and so flatters."
     )
     return _table(heads.split("|"), body) + f'\n<p class="key">{key}</p>'
 

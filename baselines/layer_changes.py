@@ -10,9 +10,12 @@ from typing import Any
 
 from torch import nn
 
+from dynpool.calls import name_calls
+from dynpool.graph import Graph
+
 from .placements import stride_of
 
-__all__ = ["LayerChange", "change_layer", "weights_at", "width_of"]
+__all__ = ["LayerChange", "change_layer", "name_pools", "weights_at", "width_of"]
 
 Values = tuple[int, ...]
 
@@ -56,6 +59,16 @@ class LayerChange:
     def cells(self) -> tuple[str, str, str, str, str]:
         """Layer, attribute, before, arrow and after, for a table."""
         return (self.layer, self.attribute, _show(self.before), "->", _show(self.after))
+
+
+def name_pools(model: nn.Module, graph: Graph) -> bool:
+    """Make modules of the pools that the model calls as functions, so that they can be changed; whether there were any.
+
+    Args:
+        model: changed in place.
+        graph: its trace with every window.
+    """
+    return name_calls(model, graph, lambda module: stride_of(module) is not None)
 
 
 def change_layer(model: nn.Module, change: LayerChange) -> None:
@@ -209,7 +222,7 @@ def _put_width(module: nn.Module, width: Values) -> nn.Module:
     return module
 
 
-# --- what can change: its value now, and how to put another one --------------------------------------------------------
+# --- what can change: its value now, and how to put another one -------------------------------------------------------
 
 _Now = Callable[[nn.Module], Values]
 _Put = Callable[[nn.Module, Values], nn.Module]

@@ -52,7 +52,7 @@ def less_downsampling(model: nn.Module, graph: Graph, before: Figures) -> Found:
 
 
 def uncollapsed(model: nn.Module, graph: Graph) -> Graph:
-    """A trace with every window, as `graph` is, at the first double of its size at which no map collapses to a pixel."""
+    """A trace with every window, as `graph` is, at the first double of its size where no map collapses to a pixel."""
     for _ in range(_DOUBLINGS):
         if not any(_collapses(resize) for resize in graph.resizes):
             break

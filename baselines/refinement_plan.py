@@ -9,7 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from .layer_changes import LayerChange, change_layer
+from dynpool.graph import trace
+
+from .layer_changes import LayerChange, change_layer, name_pools
 
 __all__ = ["Edit", "RefinementPlan", "apply_edits"]
 
@@ -18,7 +20,7 @@ FloatPair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Edit:
-    """One decision and all layers that carry it out; `what` is "removed", "weakened", "moved", "narrower patches", ..."""
+    """One decision and all layers that carry it out; `what` names it: "removed", "weakened", "moved", "widened", ..."""
 
     what: str
     changes: tuple[LayerChange, ...]
@@ -67,6 +69,10 @@ class RefinementPlan:
         """
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+        known = {name for name, _ in model.named_modules()}
+        if any(change.layer not in known for edit in self.edits for change in edit.changes):
+            model = copy.deepcopy(model)
+            name_pools(model, trace(model, self.input_size, every_window=True))
         return apply_edits(model, self.edits)
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,8 +135,8 @@ class RefinementPlan:
             f"I_res {_show((h, w))}"
         )
         lines.append(
-            f"GMACs {self.gmacs_before:.4g} -> {self.gmacs_after:.4g}, parameters {self.parameters_before / 1e6:.4g} M -> "
-            f"{self.parameters_after / 1e6:.4g} M"
+            f"GMACs {self.gmacs_before:.4g} -> {self.gmacs_after:.4g}, "
+            f"parameters {self.parameters_before / 1e6:.4g} M -> {self.parameters_after / 1e6:.4g} M"
         )
         if self.why:
             lines.append(f"{'note' if self.reached else 'not reached'}: {self.why}")

@@ -33,7 +33,7 @@ class Block:
 
 
 def find_blocks(model: nn.Module, graph: Graph) -> tuple[Block, ...]:
-    """What could be taken out of a network: blocks of a kind with shortcuts, and elsewhere members of an `nn.Sequential`.
+    """What could be taken out of a network: blocks of a kind with shortcuts, elsewhere members of an `nn.Sequential`.
 
     Only what runs once, and has layers of a window larger than one pixel, counts; of nested blocks the outermost, of
     nested members the innermost. In order of execution.
@@ -113,7 +113,7 @@ def _too_wide(graph: Graph, size: Size) -> set[int]:
 
 
 def _in_the_way(model: nn.Module, graph: Graph, wide: set[int]) -> list[Block]:
-    """Blocks to remove, in the order to try: those that hold such nodes, then those in front with no way around them."""
+    """Blocks to remove, in the order to try: those that hold such nodes, then those in front without a shortcut."""
     blocks = [block for block in reversed(find_blocks(model, graph)) if block.nodes.start <= max(wide)]
     holding = [block for block in blocks if wide.intersection(block.nodes)]
     return holding + [block for block in blocks if block not in holding and not _has_shortcut(graph, block)]

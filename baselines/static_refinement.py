@@ -19,6 +19,7 @@ from dynpool.graph import Graph, check_input_size, trace
 from dynpool.resizer import LearnedResizer2d
 from dynpool.resolution import resolution_tree
 
+from .layer_changes import name_pools
 from .less_downsampling import less_downsampling
 from .published_edits import published_edits
 from .refinement_figures import Figures, Found, figures_of, make_plan, measure, without_weights
@@ -81,6 +82,8 @@ def refine(
         raise ValueError(f"edits must be one of {', '.join(published_edits())}, got {edits!r}")
     trial = without_weights(model)
     graph = trace(trial, size, every_window=True)
+    if name_pools(trial, graph):
+        graph = trace(trial, size, every_window=True)
     before = figures_of(trial, graph)
     found = Found((), before)
     if edits is not None:

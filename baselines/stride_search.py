@@ -113,7 +113,7 @@ class StrideSearch:
                 yield from (Option(index, p, number) for p in taken)
 
     def _strides(self, combinations: Sequence[Sequence[Option]]) -> Ints:
-        """The windows' strides under each combination of options, (combinations, windows, 2); 0 if there is none such."""
+        """The windows' strides under each combination of options, (combinations, windows, 2); 0 where there is none."""
         steps, places = self.placements.steps, self.placements.places
         strides = np.repeat(self.program.strides[None], len(combinations), axis=0)
         for row, options in zip(strides, combinations, strict=True):
@@ -178,7 +178,7 @@ class StrideSearch:
         return float(sum(self.i_res) - sum(i_min))
 
     def _sound(self, combinations: Sequence[Sequence[Option]], strides: Ints) -> npt.NDArray[np.bool_]:
-        """Whether edits do not overlap, no place takes over two, and no window larger than a pixel skips pixels anew."""
+        """Whether edits do not overlap, no place takes over two, and no window above one pixel skips pixels anew."""
         places = [[o.place for o in options if o.place is not None] for options in combinations]
         once = np.array([len(set(p)) == len(p) for p in places])
         windows = self.program.windows

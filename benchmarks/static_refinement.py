@@ -2,7 +2,7 @@
 
     python benchmarks/static_refinement.py [--count 100] [--sizes 32 64 224] [--out FILE]
 
-Networks are timm's that take images of any size, a few of each family. Rows already in the file are not computed
+Networks are convolutional ones of timm, a few of each family. Rows already in the file are not computed
 again, so that an interrupted run goes on where it stopped.
 """
 
@@ -21,6 +21,12 @@ import torch
 from baselines import refine
 
 RESULTS = Path(__file__).parent / "results" / "static_refinement.csv"
+FAMILIES = (
+    "byobnet convmixer convnext cspnet densenet dla dpn efficientnet fasternet ghostnet hardcorenas hgnet hrnet "
+    "inception_next inception_resnet_v2 inception_v3 inception_v4 mambaout mobilenetv3 nasnet nfnet pnasnet rdnet "
+    "regnet repghost repvit res2net resnest resnet resnetv2 rexnet selecsls senet sknet starnet tresnet vgg vovnet xception "
+    "xception_aligned"
+).split()
 COLUMNS = (
     "model size reached edits i_min_before_h i_min_before_w i_min_after_h i_min_after_w gmacs_before gmacs_after "
     "seconds what why torch timm commit"
@@ -28,17 +34,10 @@ COLUMNS = (
 
 
 def networks(count: int) -> list[str]:
-    """So many of timm's models that take images of any size, in turn from each family."""
-    families = []
-    for module in timm.list_modules():
-        names = [n for n in timm.list_models(module=module) if not _config(n).fixed_input_size]
-        families.append(sorted(names, key=len))
+    """So many of timm's convolutional networks, in turn from each family, those of short names first."""
+    families = [sorted(timm.list_models(module=module), key=len) for module in FAMILIES]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*families))
     return list(dict.fromkeys(n for n in turns if n is not None))[:count]
-
-
-def _config(name: str) -> timm.models.PretrainedCfg:
-    return timm.models.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
 
 
 def row(name: str, size: int) -> dict[str, object]:
@@ -91,7 +90,10 @@ def main() -> None:
             if file.tell() == 0:
                 writer.writeheader()
             writer.writerow(figures | made)
-        print(f"{name} {size}: {figures['reached']} {figures.get('seconds', '')} {str(figures.get('why', ''))[:150]}", flush=True)
+        print(
+            f"{name} {size}: {figures['reached']} {figures.get('seconds', '')} {str(figures.get('why', ''))[:150]}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

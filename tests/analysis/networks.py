@@ -15,7 +15,10 @@ __all__ = ["FAST", "NETWORKS", "Comparison", "build", "compare"]
 # library.name: input pixels; small, so that borders are met, and odd for some
 NETWORKS = {
     **{f"tv.{name}": 65 for name in ("vgg11", "vgg13_bn", "resnet18", "resnet34", "resnet50", "resnext50_32x4d")},
-    **{f"tv.{name}": 96 for name in ("squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5", "googlenet")},
+    **{
+        f"tv.{name}": 96
+        for name in ("squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5", "googlenet")
+    },
     **{f"tv.{name}": 97 for name in ("mobilenet_v2", "mobilenet_v3_small", "densenet121", "regnet_x_400mf", "alexnet")},
     **{f"tv.{name}": 128 for name in ("efficientnet_b0", "convnext_tiny", "regnet_y_400mf", "wide_resnet50_2")},
     "tv.inception_v3": 139,
@@ -23,13 +26,28 @@ NETWORKS = {
     "tv.fcn_resnet50": 65,
     "tv.deeplabv3_mobilenet_v3_large": 97,
     "tv.lraspp_mobilenet_v3_large": 96,
-    **{f"timm.{name}": 64 for name in ("resnet10t", "resnet26d", "resnetblur18", "seresnet18", "skresnet18", "ese_vovnet19b_dw")},
+    **{
+        f"timm.{name}": 64
+        for name in ("resnet10t", "resnet26d", "resnetblur18", "seresnet18", "skresnet18", "ese_vovnet19b_dw")
+    },
     **{f"timm.{name}": 96 for name in ("dla34", "res2net50_26w_4s", "hrnet_w18_small", "selecsls42", "cspresnet50")},
-    **{f"timm.{name}": 96 for name in ("tf_efficientnet_b0", "tf_mobilenetv3_small_minimal_100", "tf_efficientnetv2_b0")},
-    **{f"timm.{name}": 95 for name in ("tf_efficientnet_lite0", "mobilenetv1_100", "ghostnet_050", "dpn48b", "xception41")},
-    **{f"timm.{name}": 96 for name in ("repvgg_a0", "gernet_s", "regnetx_002", "hardcorenas_a", "fbnetc_100", "spnasnet_100")},
+    **{
+        f"timm.{name}": 96
+        for name in ("tf_efficientnet_b0", "tf_mobilenetv3_small_minimal_100", "tf_efficientnetv2_b0")
+    },
+    **{
+        f"timm.{name}": 95
+        for name in ("tf_efficientnet_lite0", "mobilenetv1_100", "ghostnet_050", "dpn48b", "xception41")
+    },
+    **{
+        f"timm.{name}": 96
+        for name in ("repvgg_a0", "gernet_s", "regnetx_002", "hardcorenas_a", "fbnetc_100", "spnasnet_100")
+    },
     **{f"timm.{name}": 96 for name in ("mixnet_s", "lcnet_050", "tinynet_e", "efficientnet_es", "legacy_xception")},
-    **{f"timm.{name}": 64 for name in ("vit_tiny_patch16_224", "poolformer_s12", "convnextv2_atto", "inception_next_atto")},
+    **{
+        f"timm.{name}": 64
+        for name in ("vit_tiny_patch16_224", "poolformer_s12", "convnextv2_atto", "inception_next_atto")
+    },
 }  # fmt: skip
 
 # those of which the suite runs every layer; `python -m benchmarks.field_exactness` runs all

@@ -79,7 +79,8 @@ def test_what_cannot_be_widened_says_so() -> None:
 def test_width_classes_tie_what_meets_and_pin_what_is_not_understood() -> None:
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, groups=8),
-        nn.Conv2d(8, 12, 1), nn.Conv2d(12, 12, 3, padding=1, groups=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5),
+        nn.Conv2d(8, 12, 1), nn.Conv2d(12, 12, 3, padding=1, groups=2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5),
     )  # fmt: skip
     graph = trace(model, (3, 16, 16))
     widths = Widths(model, graph)

@@ -1,4 +1,4 @@
-"""refine() keeps to its criteria, against every choice of strides; plans travel, apply again and keep weights loadable."""
+"""refine() keeps to its criteria, against every choice of strides; plans travel, apply again, keep weights loadable."""
 
 import copy
 import itertools
@@ -19,7 +19,7 @@ Strides = tuple[int, ...]
 
 
 def placed(strides: Strides) -> Iterator[tuple[int, Strides]]:
-    """Every outcome of removing or moving (to a later layer of stride 1) a chain's strides, with its number of edits."""
+    """Every outcome of removing strides of a chain or moving them to later layers, with its number of edits."""
     steps = [i for i, s in enumerate(strides) if s > 1]
     for chosen in (c for k in range(1, len(steps) + 1) for c in itertools.combinations(steps, k)):
         places = [[None, *(j for j in range(i + 1, len(strides)) if strides[j] == 1)] for i in chosen]
@@ -136,14 +136,7 @@ def test_pools_go_and_patches_overlap() -> None:
     assert plan.i_min_after == (22, 22)
 
 
-def test_what_cannot_be_reached_says_why() -> None:
-    refined, plan = refine(chain(2, 1, 1, 1), (3, 9, 9))
-    assert not plan.reached
-    assert plan.edits == ()
-    assert plan.why == "with all 1 downsamplings removed that can be, I_min is still 9x9"
-    assert plan.why in str(plan)
-    assert refined[0].stride == (2, 2)
-
+def test_pools_called_as_functions_are_edited_like_modules() -> None:
     class Functional(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -152,10 +145,44 @@ def test_what_cannot_be_reached_says_why() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.b(nn.functional.max_pool2d(self.a(x), 2))
 
-    _, plan = refine(Functional(), (3, 8, 8))
+    model = Functional()
+    refined, plan = refine(model, (3, 8, 8))
+    assert plan.i_min_before == (8, 8)
+    assert [c.layer for c in plan.edits[0].changes] == ["resize_0", "b"]
+    assert receptive_field(refined, (3, 8, 8)).i_min == plan.i_min_after == (5, 5)
+    x = torch.randn(1, 3, 8, 8)
+    assert torch.equal(refined(x), plan.apply(model)(x))
+    assert torch.equal(refined(x), nn.functional.conv2d(model.a(x), model.b.weight, model.b.bias, 2, 1))
+    assert list(refined.state_dict()) == list(model.state_dict())
+
+
+def test_what_cannot_be_reached_says_why() -> None:
+    refined, plan = refine(chain(2, 1, 1, 1), (3, 9, 9))
+    assert not plan.reached
+    assert plan.edits == ()
+    assert plan.why == "with all 1 downsamplings removed that can be, I_min is still 9x9"
+    assert plan.why in str(plan)
+    assert refined[0].stride == (2, 2)
+
+    class Sliced(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x[:, :, ::2, ::2])
+
+    _, plan = refine(Sliced(nn.Conv2d(3, 4, 5, padding=2)), (3, 8, 8))
     assert plan.why == "no stride of the model can be changed"
-    (why,) = (plan.stays or {}).values()
-    assert why == "max_pool2d_with_indices is called in Functional, not by a module with that stride"
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(self.conv(x))
+
+    _, plan = refine(Twice(), (3, 6, 6))
+    assert plan.why == "no stride of the model can be changed"
+    assert plan.stays == {"conv": "conv runs more than once in a pass"}
+    assert "stays as it is: conv: conv runs more than once in a pass" in str(plan)
 
     class Sized(nn.Sequential):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -172,7 +199,7 @@ def test_bad_input() -> None:
         refine("resnet18", (3, 32, 32))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="way must be one of 'less downsampling', 'shorter and wider', got 'wider'"):
         refine(model, (3, 32, 32), way="wider")
-    with pytest.raises(ValueError, match="edits must be one of vgg19, .*, got 'vgg'"):
+    with pytest.raises(ValueError, match=r"edits must be one of vgg19, .*, got 'vgg'"):
         refine(model, (3, 32, 32), edits="vgg")
     with pytest.raises(ValueError, match="input_size must be three positive ints"):
         refine(model, (3, 32))
