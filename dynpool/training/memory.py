@@ -31,7 +31,7 @@ class PeakMemory:
         """Bytes, or None where it is not known."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        return 1024 * (_kilobytes("VmHWM") - self.start) if CLEAR.exists() else None
+        return 1024 * max(_kilobytes("VmHWM") - self.start, 0) if CLEAR.exists() else None
 
 
 def _kilobytes(field: str) -> int:

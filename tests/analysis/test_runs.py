@@ -127,7 +127,7 @@ def test_damaged_config(tmp_path: Path, write_run: Callable[..., Path], text: st
         ("test_accuracy", "score", "lacks the columns test_accuracy"),
         ("\n1,", "\none,", "line 3: epoch is 'one', must be a number"),
         ("\n1,", "\n1.5,", "line 3: epoch is '1.5', must be a whole number"),
-        ("\n1,", "\n", "line 3 is damaged: 18 cells, expected 19"),
+        ("\n1,", "\n", "line 3 is damaged: 20 cells, expected 21"),
         ('"{""input""', '"{""input', "line 2 is damaged|sizes is"),
         ("[32, 32]", "[32]", "line 2: sizes is .*JSON object"),
         ("[32, 32]", "[32, 0]", "line 2: sizes is .*positive"),

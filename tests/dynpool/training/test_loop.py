@@ -32,7 +32,7 @@ from dynpool.training.files import locked
 from dynpool.training.loop import learning_rate_factor, prepare_model, train
 from dynpool.training.run_folder import COLUMNS
 
-TIMES = ("seconds", "images_per_second")
+TIMES = ("seconds", "images_per_second", "peak_memory")
 
 
 def rows(run: Path) -> list[dict[str, str]]:
