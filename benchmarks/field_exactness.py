@@ -22,9 +22,12 @@ def main() -> int:
     wanted = sys.argv[1:] or list(NETWORKS)
     torch.manual_seed(0)
     rows = []
+    positions = wrong = 0
     for name in wanted:
         side = NETWORKS[name]
         found = compare(build(name), (3, side, side))
+        positions += found.positions
+        wrong += bool(found.mismatches)
         rows.append([name, side, found.layers, found.positions, found.regions, len(found.mismatches)])
         print(*rows[-1], *found.mismatches[:3], sep="  ", flush=True)
     if not sys.argv[1:]:
@@ -33,8 +36,7 @@ def main() -> int:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["network", "input", "layers", "positions", "regions", "mismatches"])
             writer.writerows(rows)
-    wrong = sum(row[-1] > 0 for row in rows)
-    print(f"{len(rows)} networks, {sum(row[3] for row in rows)} positions: {wrong} networks differ")
+    print(f"{len(rows)} networks, {positions} positions: {wrong} networks differ")
     return int(wrong > 0)
 
 

@@ -53,8 +53,20 @@ def plot_tradeoff(runs: Sequence[Run]) -> Figure:
         groups.sort()
         axes.plot([g[0] for g in groups], [g[1] for g in groups], color=color, lw=1.6, zorder=4)
         for x, y, spread_x, spread_y in groups:
-            bars = {"xerr": spread_x or None, "yerr": spread_y or None, "elinewidth": 1.6, "capsize": 4}
-            axes.errorbar(x, y, **bars, fmt=marker, ms=11, color=color, mec="white", mew=1.2, zorder=5)
+            axes.errorbar(
+                x,
+                y,
+                xerr=spread_x or None,
+                yerr=spread_y or None,
+                fmt=marker,
+                ms=11,
+                color=color,
+                mec="white",
+                mew=1.2,
+                elinewidth=1.6,
+                capsize=4,
+                zorder=5,
+            )
         means += [(x, y) for x, y, _, _ in groups]
         handles.append(Line2D([], [], ls="", marker=marker, ms=10, color=color, label=plain(method)))
     front = [means[i] for i in pareto_front(means)]
