@@ -29,7 +29,7 @@ layers: $(VENV)/installed
 
 # tests run side by side, one thread each; doctests of the packages included
 unit: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --doctest-modules
+	OMP_NUM_THREADS=1 KERAS_BACKEND=torch $(BIN)/python -m pytest --numprocesses=auto --doctest-modules
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .

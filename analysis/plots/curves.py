@@ -48,7 +48,7 @@ def plot_tradeoff(runs: Sequence[Run]) -> Figure:
             continue
         for run in mine:
             fill, alpha = (color, 0.45) if run.finished else ("none", 1)
-            axes.plot(run.last.gmacs, _accuracy(run), marker, ms=6, mfc=fill, mec=color, mew=1.3, alpha=alpha)
+            axes.plot(run.last.gmacs, _accuracy(run), marker, ms=7, mfc=fill, mec=color, mew=1.3, alpha=alpha)
         groups = [_center(run for run in mine if run.group == group) for group in dict.fromkeys(r.group for r in mine)]
         groups.sort()
         axes.plot([g[0] for g in groups], [g[1] for g in groups], color=color, lw=1.6, zorder=4)
@@ -59,7 +59,7 @@ def plot_tradeoff(runs: Sequence[Run]) -> Figure:
                 xerr=spread_x or None,
                 yerr=spread_y or None,
                 fmt=marker,
-                ms=11,
+                ms=12,
                 color=color,
                 mec="white",
                 mew=1.2,
@@ -74,10 +74,10 @@ def plot_tradeoff(runs: Sequence[Run]) -> Figure:
         axes.plot([x for x, _ in front], [y for _, y in front], color=FAINT, lw=5, alpha=0.35, zorder=1)
         handles.append(Line2D([], [], color=FAINT, lw=5, alpha=0.35, label="Pareto front"))
     if _several(runs):
-        handles.append(Line2D([], [], ls="", marker="o", ms=6, color=FAINT, alpha=0.6, label="one run"))
+        handles.append(Line2D([], [], ls="", marker="o", ms=7, color=FAINT, alpha=0.6, label="one run"))
         handles.append(Line2D([], [], ls="", marker="o", ms=11, color=FAINT, label="mean ± std"))
     if not all(run.finished for run in runs):
-        handles.append(Line2D([], [], ls="", marker="o", ms=6, mfc="none", mec=FAINT, label="unfinished run"))
+        handles.append(Line2D([], [], ls="", marker="o", ms=7, mfc="none", mec=FAINT, label="unfinished run"))
     _cost_axis(axes, [x for x, _ in means])
     legend(figure, handles)
     return figure

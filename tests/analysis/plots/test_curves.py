@@ -87,9 +87,9 @@ def test_methods_keep_their_colors(tmp_path: Path, write_run: WriteRun) -> None:
 def test_tradeoff_has_a_point_a_run_and_the_mean(comparison_folder: Path) -> None:
     comparison = compare_runs([comparison_folder])
     axes = plot_tradeoff(comparison.runs).axes[0]
-    points = {(_x(line)[0], round(_y(line)[0], 6)) for line in axes.lines if line.get_markersize() == 6}
+    points = {(_x(line)[0], round(_y(line)[0], 6)) for line in axes.lines if line.get_markersize() == 7}
     assert points == {(row.gmacs, round(100 * row.accuracy, 6)) for row in comparison.rows}
-    means = [line for line in axes.lines if line.get_markersize() == 11]
+    means = [line for line in axes.lines if line.get_markersize() == 12]
     for line, row in zip(means, comparison.methods, strict=True):
         assert np.allclose(line.get_xydata(), [[row.gmacs.mean, 100 * row.accuracy.mean]])
 
@@ -97,7 +97,7 @@ def test_tradeoff_has_a_point_a_run_and_the_mean(comparison_folder: Path) -> Non
 def test_unfinished_run_is_drawn_hollow(tmp_path: Path, write_run: WriteRun) -> None:
     runs = _runs(write_run(tmp_path / "a"), write_run(tmp_path / "b", "human", epochs=3, planned=16))
     figure = plot_tradeoff(runs)
-    small = [line for line in figure.axes[0].lines if line.get_markersize() == 6]
+    small = [line for line in figure.axes[0].lines if line.get_markersize() == 7]
     assert sorted(line.get_markerfacecolor() == "none" for line in small) == [False, True]
     assert "unfinished run" in _texts(figure)
     assert "seed 0\nunfinished" in _texts(plot_sizes(runs))
