@@ -123,7 +123,7 @@ def test_graphviz_renders_where_it_is(tmp_path, monkeypatch, caplog):
         ("", "dynpool analyze needs a MODEL, or --run FOLDER"),
         ("vgg11", "dynpool analyze needs --input-size, for example --input-size 32"),
         ("resnet5O --input-size 32", "no model of timm or torchvision; did you mean"),
-        ("vgg11 --input-size 32 --checkpoint none.pt", "none.pt: there is no such file"),
+        ("resnet10t --input-size 32 --checkpoint none.pt", "none.pt: there is no such file"),
         ("vgg11 --input-size 1", "the model cannot run at input_size=(3, 1, 1)"),
         ("vgg11 --input-size 32 --layers features.1", "layers has 'features.1', which the model has not"),
         ("vgg11 --input-size 32 --image none.png", "none.png', which cannot be read"),
