@@ -1,4 +1,4 @@
-"""The command line: dynpool train | compare | report | analyze | coverage."""
+"""The command line: dynpool train | compare | report | analyze | coverage | refine."""
 
 import argparse
 import logging
@@ -12,6 +12,7 @@ from types import MappingProxyType
 import dynpool
 from analysis.report import compare_runs, write_report
 from dynpool.cli_analyze import analyze
+from dynpool.cli_refine import refine
 from dynpool.coverage import CoverageRow, coverage_names, run_coverage, summarize
 from dynpool.training.compare import compare
 from dynpool.training.config import ComparisonConfig, RunConfig, nearest
@@ -31,6 +32,7 @@ USAGE = """usage: dynpool COMMAND ...
   analyze MODEL --input-size 32 [--checkpoint FILE]          receptive fields of a model: table, verdict, pictures
   analyze --run FOLDER                                       the same of a run's learned model, I_min by epoch
   coverage [--models PATTERN] [--out CSV]                    try conversion on the models of timm and torchvision
+  refine MODEL --input-size 32 [--out plan.json]             edits of a model that bring I_min below the input's size
 
 dynpool COMMAND --help lists the options of a command, dynpool --version prints the version."""
 
@@ -140,6 +142,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = MappingProxyType(
         "report": _report,
         "analyze": analyze,
         "coverage": _coverage,
+        "refine": refine,
     }
 )
 

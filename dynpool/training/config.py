@@ -27,6 +27,7 @@ __all__ = [
     "GridPoint",
     "ModelConfig",
     "RandomConfig",
+    "RefineConfig",
     "RunConfig",
     "ShapeAdaptorConfig",
     "changed_keys",
@@ -158,6 +159,17 @@ class RandomConfig:
 
 
 @dataclass(frozen=True)
+class RefineConfig:
+    """Options of the method "refine" (Richter and Pal).
+
+    Attributes:
+        way: "less downsampling" (edit strides) or "shorter and wider" (remove unproductive blocks, widen the others).
+    """
+
+    way: Literal["less downsampling", "shorter and wider"] = "less downsampling"
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One training run.
 
@@ -172,6 +184,7 @@ class RunConfig:
         shape_adaptor: options of the method "shape-adaptor".
         diffstride: options of the method "diffstride".
         random: options of the method "random".
+        refine: options of the method "refine".
         epochs: passes over the training images.
         batch_size: images a step, over all processes.
         lr: learning rate of the weights (SGD with Nesterov momentum).
@@ -208,6 +221,7 @@ class RunConfig:
     shape_adaptor: ShapeAdaptorConfig = field(default_factory=ShapeAdaptorConfig)
     diffstride: DiffStrideConfig = field(default_factory=DiffStrideConfig)
     random: RandomConfig = field(default_factory=RandomConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
     epochs: int = 16
     batch_size: int = 64
     lr: float = 0.1

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import dynpool
-from baselines import DiffStride2d, shape_adaptor_network
+from baselines import DiffStride2d, refine, shape_adaptor_network
 from dynpool.resizer import LearnedResizer2d, host_alphas, set_alpha
 from dynpool.training.budget import TOLERANCE, Budget, settle
 from dynpool.training.config import RunConfig, nearest
@@ -119,6 +119,13 @@ def random(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]
         set_alpha(pool, pool.project((value[0] * h, value[1] * w), value, None))
     excess = settle(budget)
     return Prepared(converted, _weights(converted, config), summary=_cost_reached(cost, excess))
+
+
+@register("refine")
+def refined(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """The static refinement of Richter and Pal: the network edited until I_min is below the input's resolution."""
+    edited, plan = refine(model, input_size, way=config.refine.way)
+    return Prepared(edited, _weights(edited, config), summary=str(plan))
 
 
 # --- learned sizes --------------------------------------------------------------------------------------------------

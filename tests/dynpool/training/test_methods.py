@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import dynpool
+from analysis import receptive_field
 from baselines import DiffStride2d
 from dynpool.training.budget import TOLERANCE
 from dynpool.training.errors import ConfigError
@@ -133,6 +134,16 @@ def test_diffstride_takes_its_options(model, tiny):
     prepared = prepare(model, tiny("--method", "diffstride", "--diffstride.smoothness", "2"), SIZE)
     pools = [m for m in prepared.model.modules() if isinstance(m, DiffStride2d)]
     assert [p.smoothness for p in pools] == [2.0, 2.0]
+
+
+def test_refine_edits_until_i_min_is_below_the_input(tiny):
+    deep = narrow_vgg(10, 1, widths=[4] * 5)
+    before = receptive_field(deep, (1, 32, 32)).i_min
+    prepared = prepare(deep, tiny("--method", "refine"), (1, 32, 32))
+    after = receptive_field(prepared.model, (1, 32, 32)).i_min
+    assert before[0] >= 32 > after[0]
+    assert [g["name"] for g in prepared.groups] == ["weights"]
+    assert prepared.summary
 
 
 def test_unknown_method_names_the_known_ones(model, tiny):

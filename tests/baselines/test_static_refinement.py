@@ -1,0 +1,231 @@
+"""refine() keeps to its criteria, against every choice of strides; plans travel, apply again, keep weights loadable."""
+
+import copy
+import itertools
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from analysis import receptive_field
+from baselines import RefinementPlan, refine
+from dynpool import convert, count_macs, freeze
+from tests.baselines.nets import Residual, chain, named, resnet
+
+Strides = tuple[int, ...]
+
+
+def placed(strides: Strides) -> Iterator[tuple[int, Strides]]:
+    """Every outcome of removing strides of a chain or moving them to later layers, with its number of edits."""
+    steps = [i for i, s in enumerate(strides) if s > 1]
+    for chosen in (c for k in range(1, len(steps) + 1) for c in itertools.combinations(steps, k)):
+        places = [[None, *(j for j in range(i + 1, len(strides)) if strides[j] == 1)] for i in chosen]
+        for targets in itertools.product(*places):
+            if len({t for t in targets if t is not None}) == sum(t is not None for t in targets):
+                now = [1 if i in chosen else s for i, s in enumerate(strides)]
+                for target in targets:
+                    if target is not None:
+                        now[target] = 2
+                yield len(chosen), tuple(now)
+
+
+@pytest.mark.parametrize("i_res", [14, 19, 24, 31, 40])
+@pytest.mark.parametrize("strides", [(1, 2, 1, 2, 1, 1), (2, 1, 2, 2, 1, 1), (2, 2, 1, 1, 2, 1)])
+def test_fewest_edits_then_i_min_closest_then_fewest_macs(strides: Strides, i_res: int) -> None:
+    size = (3, i_res, i_res)
+    _, plan = refine(chain(*strides), size)
+    outcomes = []
+    for edits, now in placed(strides):
+        i_min = receptive_field(chain(*now), size).i_min[0]
+        if i_min < i_res:
+            outcomes.append((edits, i_res - i_min, count_macs(chain(*now), size).gmacs))
+    if receptive_field(chain(*strides), size).i_min[0] < i_res:
+        assert plan.edits == ()
+    else:
+        assert (len(plan.edits), i_res - plan.i_min_after[0], plan.gmacs_after) == min(outcomes)
+
+
+def test_height_and_width_are_edited_apart_where_the_image_is_not_square() -> None:
+    refined, plan = refine(chain(1, 2, 2, 1, 1), (3, 16, 64))
+    assert plan.i_min_before == (25, 25)
+    assert plan.i_min_after == (15, 25)  # the width, which fits, is left as it is
+    assert len(plan.edits) == 1
+    assert receptive_field(refined, (3, 16, 64)).i_min == (15, 25)
+
+
+def test_layers_that_meet_change_together() -> None:
+    refined, plan = refine(resnet((4, 2), (8, 2), (8, 2)), (3, 18, 18))
+    assert [c.layer for c in plan.edits[0].changes] == ["3.0.conv1", "3.0.shortcut"]
+    assert receptive_field(refined, (3, 18, 18)).i_min == plan.i_min_after
+    assert refined(torch.randn(1, 3, 18, 18)).shape == (1, 5)
+
+
+def test_weights_load_before_and_after_and_the_model_given_is_left_alone() -> None:
+    model = resnet((4, 2), (8, 2), (8, 2)).eval()
+    before = copy.deepcopy(model.state_dict())
+    refined, plan = refine(model, (3, 12, 12))
+    assert plan.reached
+    assert plan.edits
+    assert list(refined.state_dict()) == list(before)
+    assert all(torch.equal(refined.state_dict()[k], v) for k, v in before.items())
+    assert all(torch.equal(model.state_dict()[k], v) for k, v in before.items())
+    assert not refined.training
+    refined.load_state_dict(resnet((4, 2), (8, 2), (8, 2)).state_dict())
+    again, unchanged = refine(model, (3, 100, 100))
+    assert unchanged.edits == ()
+    x = torch.randn(1, 3, 100, 100)
+    assert torch.equal(again(x), model(x))
+
+
+def test_a_plan_travels_as_json_and_applies_again() -> None:
+    model = resnet((4, 2), (8, 2), (8, 2)).eval()
+    refined, plan = refine(model, (3, 12, 12))
+    read = RefinementPlan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    assert read == plan
+    x = torch.randn(1, 3, 12, 12)
+    assert torch.equal(read.apply(model)(x), refined.eval()(x))
+    layer = re.escape(plan.edits[0].changes[0].layer)
+    with pytest.raises(ValueError, match=rf"stride of {layer} is 1 in this Sequential, the plan is for 2"):
+        read.apply(refined)
+    with pytest.raises(ValueError, match=rf"Sequential has no layer '{layer}'"):
+        read.apply(chain(1, 1, 1))
+    with pytest.raises(TypeError, match=r"model must be an nn\.Module, got int"):
+        read.apply(3)  # type: ignore[arg-type]
+
+
+def test_plans_print() -> None:
+    _, plan = refine(chain(1, 2, 2, 1), (3, 16, 64))
+    assert str(plan) == (
+        "edit   layer          before      after\n"
+        "moved  2      stride  2       ->  1x2\n"
+        "       3      stride  1       ->  2x1\n"
+        "1 edit (less downsampling): I_min 17 -> 13x17, below I_res 16x64\n"
+        "GMACs 0.0001659 -> 0.0001751, parameters 0.000566 M -> 0.000566 M"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"way": None}, "it has no 'way'"),
+        ({"input_size": [3, 32]}, "not a refinement plan"),
+        ({"edits": [{"what": "x", "changes": [{"layer": "0", "attribute": "colour", "before": [1], "after": [2]}]}]},
+         "attribute must be one of stride, window"),
+        ({"i_min_before": "far"}, "not a refinement plan"),
+    ],
+)  # fmt: skip
+def test_what_is_no_plan_is_refused(changed: dict[str, object], message: str) -> None:
+    plain = refine(chain(1, 2, 1), (3, 9, 9))[1].to_dict() | changed
+    with pytest.raises(ValueError, match=message):
+        RefinementPlan.from_dict({k: v for k, v in plain.items() if v is not None})
+
+
+def test_pools_go_and_patches_overlap() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1)
+    )
+    refined, plan = refine(model, (3, 24, 24))
+    assert plan.i_min_before == (32, 32)
+    assert isinstance(refined[2], nn.Identity)
+    assert plan.i_min_after == (20, 20)
+    refined, plan = refine(nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 7, padding=3)), (3, 24, 24))
+    assert (plan.edits[0].what, refined[0].stride, refined[0].kernel_size) == ("weakened", (3, 3), (4, 4))
+    assert plan.i_min_after == (22, 22)
+
+
+def test_pools_called_as_functions_are_edited_like_modules() -> None:
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(nn.functional.max_pool2d(self.a(x), 2))
+
+    model = Functional()
+    refined, plan = refine(model, (3, 8, 8))
+    assert plan.i_min_before == (8, 8)
+    assert [c.layer for c in plan.edits[0].changes] == ["resize_0", "b"]
+    assert receptive_field(refined, (3, 8, 8)).i_min == plan.i_min_after == (5, 5)
+    x = torch.randn(1, 3, 8, 8)
+    assert torch.equal(refined(x), plan.apply(model)(x))
+    assert torch.equal(refined(x), nn.functional.conv2d(model.a(x), model.b.weight, model.b.bias, 2, 1))
+    assert list(refined.state_dict()) == list(model.state_dict())
+
+
+def test_what_cannot_be_reached_says_why() -> None:
+    refined, plan = refine(chain(2, 1, 1, 1), (3, 9, 9))
+    assert not plan.reached
+    assert plan.edits == ()
+    assert plan.why == "with all 1 downsamplings removed that can be, I_min is still 9x9"
+    assert plan.why in str(plan)
+    assert refined[0].stride == (2, 2)
+
+    class Sliced(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x[:, :, ::2, ::2])
+
+    _, plan = refine(Sliced(nn.Conv2d(3, 4, 5, padding=2)), (3, 8, 8))
+    assert plan.why == "no stride of the model can be changed"
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(self.conv(x))
+
+    _, plan = refine(Twice(), (3, 6, 6))
+    assert plan.why == "no stride of the model can be changed"
+    assert plan.stays == {"conv": "conv runs more than once in a pass"}
+    assert "stays as it is: conv: conv runs more than once in a pass" in str(plan)
+
+    class Sized(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).flatten(1) @ torch.ones(4 * 6 * 6, 2)
+
+    _, plan = refine(Sized(nn.Conv2d(3, 4, 3, 2, 1), Residual(4, 4)), (3, 11, 11))
+    assert not plan.reached
+    assert "removed 0: the model cannot run at input_size=(3, 11, 11)" in plan.why
+
+
+def test_bad_input() -> None:
+    model = chain(2, 1)
+    with pytest.raises(TypeError, match=r"model must be an nn\.Module, got str"):
+        refine("resnet18", (3, 32, 32))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="way must be one of 'less downsampling', 'shorter and wider', got 'wider'"):
+        refine(model, (3, 32, 32), way="wider")
+    with pytest.raises(ValueError, match=r"edits must be one of vgg19, .*, got 'vgg'"):
+        refine(model, (3, 32, 32), edits="vgg")
+    with pytest.raises(ValueError, match="input_size must be three positive ints"):
+        refine(model, (3, 32))
+    with pytest.raises(ValueError, match="the model cannot run at input_size"):
+        refine(nn.Conv2d(4, 4, 3), (3, 32, 32))
+    learned = convert(chain(2, 1, 2, 1), (3, 32, 32))
+    with pytest.raises(
+        ValueError, match="the Sequential has learned resizers; refine the original model, or freeze it"
+    ):
+        refine(learned, (3, 32, 32))
+    assert refine(freeze(learned), (3, 32, 32))[1].reached
+
+
+@pytest.mark.parametrize(
+    ("name", "i_res"),
+    [("tv.resnet18", 64), ("timm.mobilenetv3_small_050", 96), ("timm.resnet18d", 32), ("tv.vgg11", 64)],
+)
+def test_named_networks_reach_it(name: str, i_res: int) -> None:
+    model = named(name)
+    refined, plan = refine(model, (3, i_res, i_res))
+    assert plan.reached
+    assert receptive_field(refined, (3, i_res, i_res)).i_min == plan.i_min_after
+    assert count_macs(refined, (3, i_res, i_res)).gmacs == plan.gmacs_after
+    assert {k: v.shape for k, v in refined.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+
+
+def test_residual_block_of_the_tests_has_a_shortcut() -> None:
+    assert isinstance(Residual(4, 4).shortcut, nn.Identity)
+    assert isinstance(Residual(4, 8).shortcut, nn.Conv2d)
