@@ -14,7 +14,7 @@ from dynpool.graph import Graph
 from dynpool.sizes import window_output_size
 
 from .field_program import FieldProgram
-from .field_steps import Join, Layer, Resized, Spread, Step, Window
+from .field_steps import Join, Layer, Resized, Spread, Step
 
 __all__ = ["Outcome", "StrideProgram"]
 
@@ -173,14 +173,17 @@ class StrideProgram:
         row, count = self.row.get(layer.node), len(strides)
         pairs = []
         for window, dim in zip(layer.windows, layer.dims or (None, None), strict=True):
-            if row is not None and dim is not None:
-                axis = dim - len(self._shape(layer))
-                span = (kernels[:, row, axis] - 1) * self.windows[row].dilation[axis] + 1
-                pairs.append((span.astype(float), strides[:, row, axis].astype(float)))
-            elif isinstance(window, Window):
-                pairs.append((np.full(count, window.shortest), np.full(count, window.stride)))
-            else:
+            if isinstance(window, Resized):
                 pairs.append(self._resized(window, sizes, count))
+                continue
+            kernel, stride = np.full(count, float(window.shortest)), np.full(count, float(window.stride))
+            if row is not None and dim is not None:  # positions apart count as many times as they did at tracing
+                axis = dim - len(self._shape(layer))
+                traced = self.windows[row]
+                if traced.kernel[axis] > 1:
+                    kernel = 1 + (kernel - 1) * (kernels[:, row, axis] - 1) / (traced.kernel[axis] - 1)
+                stride *= strides[:, row, axis] / traced.stride[axis]
+            pairs.append((kernel, stride))
         return np.stack([k for k, _ in pairs], axis=1), np.stack([s for _, s in pairs], axis=1)
 
     def _shape(self, layer: Layer) -> tuple[int, ...]:

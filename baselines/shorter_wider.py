@@ -169,7 +169,7 @@ def _whole_modules(modules: Mapping[str, nn.Module], graph: Graph) -> Iterator[B
         taken = {v for i in nodes for v in graph.nodes[i].inputs if v in maker and maker[v] not in nodes}
         given = {v for i in nodes for v in graph.nodes[i].outputs if any(r not in nodes for r in readers.get(v, []))}
         if len(taken) == len(given) == 1:
-            yield Block(path, *taken, *given, nodes)
+            yield Block(path, taken.pop(), given.pop(), nodes)
 
 
 def _is_windowed(graph: Graph, node: Node) -> bool:

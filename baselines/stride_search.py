@@ -169,8 +169,8 @@ class StrideSearch:
             strides = self._strides(part)
             sound = self._sound(part, strides)
             outcome = self.program.evaluate(np.maximum(strides, 1))
-            for i in np.flatnonzero((outcome.i_min < self.i_res).all(axis=1) & sound):
-                found.append(_candidate(part[i], strides[i], outcome, int(i)))
+            for i in np.flatnonzero((outcome.i_min < self.i_res).all(axis=1) & sound).tolist():
+                found.append(_candidate(part[i], strides[i], outcome, i))
         return sorted(found, key=lambda c: (c.doubtful, self.gap(c.i_min), c.macs))
 
     def gap(self, i_min: Sequence[float]) -> float:

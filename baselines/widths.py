@@ -126,7 +126,7 @@ class Widths:
     # -- what operations do --
 
     def _follow(self, node: Node) -> None:
-        rule = _RULES.get(node.op) or (self._same.__func__ if node.op in _SAME or node.pointwise else None)
+        rule = _RULES.get(node.op) or (Widths._same if node.op in _SAME or node.pointwise else None)
         if rule is None or not rule(self, node):
             why = f"{node.op} in {node.path or 'the model'}"
             for value in node.inputs:

@@ -24,8 +24,8 @@ RESULTS = Path(__file__).parent / "results" / "static_refinement.csv"
 FAMILIES = (
     "byobnet convmixer convnext cspnet densenet dla dpn efficientnet fasternet ghostnet hardcorenas hgnet hrnet "
     "inception_next inception_resnet_v2 inception_v3 inception_v4 mambaout mobilenetv3 nasnet nfnet pnasnet rdnet "
-    "regnet repghost repvit res2net resnest resnet resnetv2 rexnet selecsls senet sknet starnet tresnet vgg vovnet xception "
-    "xception_aligned"
+    "regnet repghost repvit res2net resnest resnet resnetv2 rexnet selecsls senet sknet starnet tresnet vgg vovnet "
+    "xception xception_aligned"
 ).split()
 COLUMNS = (
     "model size reached edits i_min_before_h i_min_before_w i_min_after_h i_min_after_w gmacs_before gmacs_after "

@@ -129,10 +129,14 @@ def test_pools_go_and_patches_overlap() -> None:
     )
     refined, plan = refine(model, (3, 24, 24))
     assert plan.i_min_before == (32, 32)
-    assert isinstance(refined[2], nn.Identity)
+    assert isinstance(refined.get_submodule("2"), nn.Identity)
     assert plan.i_min_after == (20, 20)
     refined, plan = refine(nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 7, padding=3)), (3, 24, 24))
-    assert (plan.edits[0].what, refined[0].stride, refined[0].kernel_size) == ("weakened", (3, 3), (4, 4))
+    patches = refined.get_submodule("0")
+    assert isinstance(patches, nn.Conv2d)
+    assert patches.stride == (3, 3)
+    assert patches.kernel_size == (4, 4)
+    assert plan.edits[0].what == "weakened"
     assert plan.i_min_after == (22, 22)
 
 
@@ -162,7 +166,7 @@ def test_what_cannot_be_reached_says_why() -> None:
     assert plan.edits == ()
     assert plan.why == "with all 1 downsamplings removed that can be, I_min is still 9x9"
     assert plan.why in str(plan)
-    assert refined[0].stride == (2, 2)
+    assert refined.get_submodule("0").stride == (2, 2)
 
     class Sliced(nn.Sequential):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -215,12 +219,21 @@ def test_bad_input() -> None:
 
 @pytest.mark.parametrize(
     ("name", "i_res"),
-    [("tv.resnet18", 64), ("timm.mobilenetv3_small_050", 96), ("timm.resnet18d", 32), ("tv.vgg11", 64)],
+    [
+        ("tv.resnet18", 64),  # a pool and identity shortcuts
+        ("timm.mobilenetv3_small_050", 96),  # squeeze-and-excitation
+        ("timm.resnet18d", 32),  # average pools in the shortcuts
+        ("tv.vgg11", 64),  # an adaptive pool onto 7x7
+        ("timm.tf_efficientnet_lite0", 64),  # SAME padding
+        ("timm.densenet121", 32),  # concatenation
+        ("tv.googlenet", 64),  # parallel branches, pools that round up
+    ],
 )
 def test_named_networks_reach_it(name: str, i_res: int) -> None:
     model = named(name)
     refined, plan = refine(model, (3, i_res, i_res))
     assert plan.reached
+    assert receptive_field(model, (3, i_res, i_res)).i_min == plan.i_min_before
     assert receptive_field(refined, (3, i_res, i_res)).i_min == plan.i_min_after
     assert count_macs(refined, (3, i_res, i_res)).gmacs == plan.gmacs_after
     assert {k: v.shape for k, v in refined.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
