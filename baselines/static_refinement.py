@@ -68,8 +68,13 @@ def refine(
 
     Example:
         >>> vgg = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 7), nn.Conv2d(8, 8, 3))
-        >>> refined, plan = refine(vgg, (3, 16, 16))
+        >>> refined, plan = refine(vgg, (3, 20, 20))
         >>> print(plan)
+        edit   layer          before      after
+        moved  1      stride  2       ->  1
+               2      stride  1       ->  2
+        1 edit (less downsampling): I_min 20 -> 13, below I_res 20
+        GMACs 0.0001389 -> 0.0002545, parameters 0.003952 M -> 0.003952 M
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
