@@ -1,4 +1,4 @@
-"""How long `receptive_field` takes on every model of timm and torchvision, and what it does not understand.
+"""How long `receptive_field` takes on every model of timm and torchvision, its memory, and what it does not understand.
 
     python benchmarks/receptive_field.py [--every 20] [--only NAME ...] [--fresh] [--out FILE]
 
@@ -9,9 +9,12 @@ that was cut off goes on. Weights are never allocated.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import gc
+import os
 import platform
+import re
 import statistics
 import subprocess
 import time
@@ -27,7 +30,10 @@ from torch import nn
 from analysis import receptive_field
 
 RESULTS = Path(__file__).parent / "results" / "receptive_field.csv"
-COLUMNS = ("model", "input_size", "seconds", "layers", "i_min", "i_max", "aligned", "not_understood", "error")
+COLUMNS = (
+    *("model", "input_size", "seconds", "cpu_seconds", "megabytes", "layers", "i_min", "i_max", "aligned"),
+    *("not_understood", "error", "machine", "torch", "commit"),
+)
 
 _TWO_FRAMES = ("raft_large", "raft_small")
 _VIDEO = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b")
@@ -69,9 +75,30 @@ def example(name: str, model: nn.Module) -> dict[str, Any]:
     return {"input_size": (3, 299, 299) if "inception_v3" in short else (3, 224, 224)}
 
 
+def environment() -> dict[str, object]:
+    """What the figures were measured with."""
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    machine = f"{platform.machine()} {os.cpu_count()} cores"
+    return {"machine": machine, "torch": torch.__version__, "commit": commit}
+
+
+def _megabytes(key: str) -> float:
+    """Memory of this process by Linux' own books: VmRSS is resident now, VmHWM was at most."""
+    status = Path("/proc/self/status")
+    found = re.search(rf"{key}:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) / 1024 if found else float("nan")
+
+
+def _forget_peak() -> None:
+    """From now on VmHWM counts anew."""
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: the column is then the peak of the whole run
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def row(name: str) -> dict[str, object]:
     """What is found of one model."""
-    found: dict[str, object] = dict.fromkeys(COLUMNS, "")
+    found: dict[str, object] = dict.fromkeys(COLUMNS, "") | environment()
     found["model"] = name
     try:
         model = build(name)
@@ -79,13 +106,18 @@ def row(name: str) -> dict[str, object]:
     except (RuntimeError, ValueError, NotImplementedError, ImportError) as error:
         return found | {"error": f"not built: {type(error).__name__}: {error}"[:200]}
     found["input_size"] = "x".join(map(str, arguments["input_size"]))
-    start = time.perf_counter()
+    gc.collect()
+    _forget_peak()
+    before = _megabytes("VmRSS")
+    start, cpu = time.perf_counter(), time.process_time()
     try:
         report = receptive_field(model, **arguments)
     except Exception as error:  # noqa: BLE001 - one model that fails must not end the sweep; it is in the results
         return found | {"error": f"{type(error).__name__}: {error}"[:200]}
     return found | {
         "seconds": f"{time.perf_counter() - start:.3f}",
+        "cpu_seconds": f"{time.process_time() - cpu:.3f}",
+        "megabytes": f"{_megabytes('VmHWM') - before:.0f}",
         "layers": len(report.layers),
         "i_min": "x".join(f"{v:g}" for v in report.i_min),
         "i_max": "x".join(f"{v:g}" for v in report.i_max),
@@ -114,7 +146,6 @@ def sweep(wanted: list[str], path: Path) -> Iterator[dict[str, object]]:
                 found = row(name)
                 writer.writerow(found)
                 file.flush()
-                gc.collect()
                 yield found
 
 
@@ -125,7 +156,6 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="forget the rows that are there")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    torch.set_num_threads(2)
     if options.fresh:
         options.out.unlink(missing_ok=True)
     for found in sweep(options.only or names()[:: options.every], options.out):
@@ -133,13 +163,11 @@ def main() -> None:
             print(found["model"], found["error"] or found["not_understood"], flush=True)
     with options.out.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    seconds = sorted(float(r["seconds"]) for r in rows if r["seconds"])
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     print(f"{len(rows)} models, {sum(bool(r['error']) for r in rows)} with an error, ", end="")
     print(f"{sum(bool(r['not_understood']) for r in rows)} with an operation without a rule")
-    print(f"median {statistics.median(seconds):.3f} s, slowest {seconds[-1]:.3f} s ", end="")
-    print(f"({platform.machine()}, 2 threads, torch {torch.__version__}, commit {commit})")
+    for column in ("seconds", "cpu_seconds", "megabytes"):
+        values = sorted(float(r[column]) for r in rows if r[column])
+        print(f"{column}: median {statistics.median(values):g}, largest {values[-1]:g}")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 from .axes import AxisClasses, Dim, Mac, Resize, constant_dims, input_dims
 from .inputs import Inputs, InputSize, check_input_size, make_inputs
 from .meta import run_on_meta
+from .nested import map_tensors, tensors_in
 from .pool import DynOPool2d
 from .resizer import LearnedResizer2d, host_alphas
 from .resolution import resolution_tree
@@ -184,7 +185,7 @@ class _Pass(TorchDispatchMode):
 
 
 def _shapes(values: Any) -> tuple[Shape, ...]:
-    return tuple(tuple(t.shape) for t in tree_flatten(values)[0] if isinstance(t, Tensor))
+    return tuple(tuple(t.shape) for t in tensors_in(values))
 
 
 class _Recorder(_Pass):
@@ -230,18 +231,21 @@ class _Recorder(_Pass):
         return value
 
     def begin(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
-        tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
-        inputs = tuple(self.known(t) for t in tensors)
-        refs = tree_map_only(Tensor, lambda t: ValueRef(self.known(t)), (args, kwargs))
-        return Node(-1, op, refs[0], refs[1], inputs, (), *self.stack[-1], False)
+        inputs: list[int] = []
+
+        def ref(tensor: Tensor) -> ValueRef:
+            inputs.append(self.known(tensor))
+            return ValueRef(inputs[-1])
+
+        refs = map_tensors(ref, (args, kwargs))
+        return Node(-1, op, refs[0], refs[1], tuple(inputs), (), *self.stack[-1], False)
 
     def finish(self, begun: Any, out: Any, *, pointwise: bool = False, resizer: LearnedResizer2d | None = None) -> None:
         node: Node = begun
         node.pointwise, node.resizer = pointwise, resizer
         node.index = len(self.graph.nodes)
         self.graph.nodes.append(node)
-        outs = [t for t in tree_flatten(out)[0] if isinstance(t, Tensor)]
-        node.outputs = tuple(self.keep_data(t, self.add(t, "op", "", ())) for t in outs)
+        node.outputs = tuple(self.keep_data(t, self.add(t, "op", "", ())) for t in tensors_in(out))
         annotate(self.graph, node, self.others_of(node))
 
     def others_of(self, node: Node) -> tuple[Shape, ...] | None:
@@ -269,7 +273,7 @@ class _Contracted:
         self.open: list[Any] = []
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         self.open.append(self.recorder.begin("dynpool.resizer", tuple(tensors), {}))
         self.recorder.hidden += 1
 
@@ -352,7 +356,7 @@ def _recurrent(model: nn.Module, recorder: _Pass) -> Iterator[None]:
             out, states = recurrent_outputs(module, x)
             if not recorder.hidden:
                 settings = {"bidirectional": module.bidirectional, "batch_first": module.batch_first}
-                tensors = [t for t in tree_flatten((x, state))[0] if isinstance(t, Tensor)]
+                tensors = [t for t in tree_leaves((x, state)) if isinstance(t, Tensor)]
                 begun = recorder.begin(f"aten.{module.mode.lower()}", (*tensors, *module.parameters()), settings)
                 recorder.finish(begun, (out, states))
             return out, states

@@ -41,6 +41,26 @@ CALLS = {
     "relu": (aten.relu.default, (X,)),
     "gelu": (aten.gelu.default, (X,)),
     "gelu, transposed": (aten.gelu.default, (X.mT,)),
+    "gelu, channels last": (aten.gelu.default, (LAST,)),
+    "gelu, with gaps": (aten.gelu.default, (X[:, :, ::2],)),
+    "layer norm, moved": (aten.native_layer_norm.default, (X.permute(0, 2, 3, 1), [3], C, C, 1e-5)),
+    "layer norm, with gaps": (aten.native_layer_norm.default, (X[..., ::2], [3], C, C, 1e-5)),
+    "addmm": (aten.addmm.default, (empty(7), empty(4, 5), empty(5, 7))),
+    "addmm, transposed": (aten.addmm.default, (empty(7), empty(5, 4).T, empty(7, 5).T)),
+    "softmax": (aten._softmax.default, (X, -1, False)),
+    "softmax, transposed": (aten._softmax.default, (X.mT, 2, False)),
+    "softmax, integers": (aten._safe_softmax.default, (empty(2, 3, dtype=torch.int64), -1)),
+    "softmax, with gaps": (aten._softmax.default, (X[..., ::2], 1, False)),
+    "softmax, half to float": (aten._softmax.default, (empty(2, 3, dtype=torch.float16), -1, True)),
+    "safe softmax": (aten._safe_softmax.default, (X, -1)),
+    "safe softmax, with gaps": (aten._safe_softmax.default, (X[..., ::2], -1)),
+    "bilinear": (aten.upsample_bilinear2d.default, (X, [9, 7], False)),
+    "bilinear, channels last": (aten.upsample_bilinear2d.default, (LAST, [9, 7], True)),
+    "bilinear, moved": (aten.upsample_bilinear2d.default, (X.permute(0, 3, 1, 2), [9, 7], True)),
+    "bilinear, with gaps": (aten.upsample_bilinear2d.default, (LAST[..., ::2], [9, 7], True)),
+    "bilinear, by a factor": (aten.upsample_bilinear2d.vec, (X, None, False, [2.0, 3.0])),
+    "grid sample": (aten.grid_sampler_2d.default, (X, empty(2, 6, 7, 2), 0, 0, False)),
+    "grid sample, channels last": (aten.grid_sampler_2d.default, (LAST, empty(2, 6, 7, 2), 0, 0, False)),
     "in place": (aten.add_.Tensor, (empty(2, 3), empty(3))),
 }
 
@@ -48,6 +68,11 @@ CALLS = {
 @pytest.mark.parametrize(("func", "args"), CALLS.values(), ids=CALLS)
 def test_shortcuts_give_the_same_shapes_strides_and_dtypes(func: Any, args: tuple[Any, ...]) -> None:
     assert described(run_on_meta(func, args, {})) == described(func(*args))
+
+
+def test_an_option_that_changes_no_shape_is_no_hindrance() -> None:
+    out = run_on_meta(aten.gelu.default, (X,), {"approximate": "tanh"})
+    assert described(out) == described(X)
 
 
 def test_in_place_gives_the_tensor_itself() -> None:
@@ -64,3 +89,9 @@ def test_real_tensors_and_devices_become_meta() -> None:
         made = torch.zeros(3, device="cpu") + torch.ones(2, 3)
     assert made.is_meta
     assert made.shape == (2, 3)
+
+
+def test_there_is_nothing_to_move_from_meta_to_another_device() -> None:
+    moved = run_on_meta(aten._to_copy.default, (X,), {"device": torch.device("cpu")}, set())
+    assert moved.is_meta
+    assert moved.shape == X.shape
