@@ -73,7 +73,7 @@ def anchor(array: Array) -> float:
     flat = array.ravel()
     run = flat - smallest_step(array) * np.arange(flat.size)
     middle = float(np.nanmedian(run)) if not np.isnan(flat).all() else math.nan
-    return middle if (np.abs(run - middle) < _NEAR).sum() * 2 > flat.size else first_value(array)
+    return middle if (np.abs(run - middle) < _NEAR).sum() * 2 > np.isfinite(run).sum() else first_value(array)
 
 
 def evened(array: Array, dim: int) -> Array:

@@ -156,7 +156,7 @@ def _grid_sample(c: Call) -> Field:
     """Any pixel of the map may be sampled; where, is seen by the place of the output."""
     x, grid = c.node.args[:2]
     n = len(c.out_shape) - 2
-    found = list(c.domain.spread(c.terms(x)).terms) if c.terms(x) else []
+    found = list(c.domain.spread(c.terms(x), len(c.out_shape)).terms) if c.terms(x) else []
     for term in c.terms(grid):
         place = without(c.domain.mix(term, [n + 1]), [n + 1])
         found.append(unsqueezed(place, 1))
@@ -202,8 +202,7 @@ MIX_RULES: dict[str, Rule] = {
     **_named("grid_sampler_2d grid_sampler_3d", _grid_sample),
     **_named("embedding", _embedding),
     **_named("lstm gru rnn_tanh rnn_relu", _recurrent),
-    **_named("nonzero masked_select _unique2 index_put index_fill index_copy index_add", _everything),
-    **_named("scatter scatter_add scatter_reduce masked_scatter", _everything),
+    **_named("nonzero masked_select _unique2", _everything),
     # which pixels these read follows from the image
     **{f"torchvision.{name}": _everything for name in ("nms", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool")},
     "torchvision.deform_conv2d": _everything,

@@ -15,7 +15,7 @@ from dynpool.graph import ValueRef
 from .field_terms import Field, Term
 from .field_walk import Call, Rule
 
-__all__ = ["MOVE_RULES", "sliced", "unsqueezed", "without"]
+__all__ = ["MOVE_RULES", "order_of", "sliced", "unsqueezed", "without"]
 
 Index = NDArray[np.intp]
 
@@ -47,17 +47,19 @@ def _permuted(c: Call, order: Sequence[int]) -> Field | None:
     return c.each(c.node.args[0], lambda t: t.permuted(order))
 
 
-def _permute(c: Call) -> Field | None:
-    rank = len(c.out_shape)
-    return _permuted(c, [d % rank for d in c.node.args[1]])
-
-
-def _transpose(c: Call) -> Field | None:
+def order_of(c: Call) -> list[int]:
+    """Which dimension of its argument each dimension of a permutation's result is."""
     order = list(range(len(c.out_shape)))
+    if c.node.op == "aten.permute":
+        return [d % len(order) for d in c.node.args[1]]
     if len(order) > 1:
         a, b = (0, 1) if c.node.op == "aten.t" else (c.node.args[1], c.node.args[2])
         order[a], order[b] = order[b], order[a]
-    return _permuted(c, order)
+    return order
+
+
+def _permute(c: Call) -> Field | None:
+    return _permuted(c, order_of(c))
 
 
 def _expand(c: Call) -> Field:
@@ -370,8 +372,7 @@ MOVE_RULES: dict[str, Rule] = {
     **_named("clone contiguous _to_copy detach alias lift_fresh native_dropout dropout to conj resolve_conj", _same),
     **_named("view _unsafe_view reshape _reshape_alias flatten view_as_real view_as_complex", _view),
     **_named("as_strided", _as_strided),
-    **_named("permute", _permute),
-    **_named("transpose t", _transpose),
+    **_named("permute transpose t", _permute),
     **_named("expand expand_copy", _expand),
     **_named("unsqueeze", _unsqueeze),
     **_named("squeeze", _squeeze),

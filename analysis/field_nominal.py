@@ -66,7 +66,7 @@ class Nominal:
         """The field of what sees the whole image, or all that its source sees, from every position."""
         return Field((Term((None,) * self.ndim, (None,) * self.ndim, GLOBAL),))
 
-    def spread(self, terms: Sequence[Term]) -> Field:
+    def spread(self, terms: Sequence[Term], rank: int) -> Field:
         return self.nowhere()
 
     # -- windows --

@@ -5,59 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dynpool.graph import Graph, Node
 
+from .field_backs import BACK_RULES, WRITE_RULES
 from .field_mixes import MIX_RULES, pointwise
-from .field_moves import MOVE_RULES, sliced, unsqueezed
+from .field_moves import MOVE_RULES
 from .field_nominal import Nominal
 from .field_program import FieldProgram
 from .field_steps import Layer
 from .field_terms import Field
-from .field_walk import Call, Rule, Walk
+from .field_walk import Call, Domain, LayerOf, Rule, Walk
 from .field_windows import WINDOW_RULES
 
-__all__ = ["compile_fields", "rule_of"]
+__all__ = ["compile_fields", "rule_of", "walk_of"]
 
 
 def _blank(c: Call) -> Field | None:
     """Made to the measure of another tensor, without what it holds."""
     return None
-
-
-def _copy(c: Call) -> Field | None:
-    """What is written replaces what was there; written to a view of a tensor, it takes its place in that as well."""
-    terms = c.terms(c.node.args[1], len(c.out_shape))
-    written = c.domain.join(terms) if terms else None
-    value, field = c.node.args[0].id, written
-    while field is not None and (maker := c.walk.makers.get(value)) is not None:
-        whole = Call(c.walk, maker)
-        if maker.op == "aten.slice":
-            dim, index = sliced(whole)
-        elif maker.op == "aten.select":
-            shape = whole.shape(maker.args[0])
-            dim, index = maker.args[1] % len(shape), np.asarray([maker.args[2] % shape[maker.args[1]]])
-            field = c.domain.join([unsqueezed(t, dim) for t in c.domain.whole(field).terms])
-        else:
-            break
-        value, field = maker.args[0].id, _overwritten(whole, field, dim, index)
-        if field is not None:
-            c.walk.fields[value] = field
-    return written
-
-
-def _overwritten(c: Call, part: Field, dim: int, index: NDArray[np.intp]) -> Field | None:
-    """The field of a tensor after the entries `index` along a dimension are written."""
-    size = c.shape(c.node.args[0])[dim]
-    places = np.full(size, -1)
-    places[index] = np.arange(len(index))
-    others = np.where(places < 0, np.arange(size), -1)
-    old = [(t, places) for t in c.domain.whole(part).terms] + [(t, others) for t in c.terms(c.node.args[0])]
-    placed = [(c.domain.place(t, dim, index), t) for t, index in old]
-    settled = [s for t, before in placed if (s := c.domain.settle(t, before)) is not None]
-    return c.domain.join(settled) if settled else None
 
 
 def _named(names: str, rule: Rule) -> dict[str, Rule]:
@@ -71,7 +36,7 @@ _RULES: dict[str, Rule] = {
     **_named("glu_jvp where masked_fill lerp clamp native_dropout rrelu_with_noise bernoulli", pointwise),
     **_named("zeros_like ones_like empty_like full_like rand_like randn_like new_zeros new_ones new_empty", _blank),
     **_named("new_full new_empty_strided zero fill normal uniform arange _assert_async sym_size", _blank),
-    **_named("copy", _copy),
+    **WRITE_RULES,
     **WINDOW_RULES,
     **MOVE_RULES,
     **MIX_RULES,
@@ -84,10 +49,15 @@ def rule_of(node: Node) -> Rule | None:
     return found or (pointwise if node.pointwise else None)
 
 
+def walk_of(graph: Graph, domain: Domain, layer: LayerOf | None = None) -> Walk:
+    """The walk through a graph by all rules; it has not begun."""
+    return Walk(graph, domain, rule_of, BACK_RULES, layer)
+
+
 def compile_fields(graph: Graph) -> FieldProgram:
     """What a traced model does to receptive fields; operations that do nothing to them leave no step behind."""
     domain = Nominal(len(graph.size) - 1)
-    walk = Walk(graph, domain, rule_of, _Layers(graph))
+    walk = walk_of(graph, domain, _Layers(graph))
     walk.run()
     return FieldProgram(graph, domain.steps, graph.size[1:], walk.not_understood)
 

@@ -33,9 +33,10 @@ class Seen:
             axes.append((at, at))
         return Field((Term(tuple(axes), (None,) * self.ndim),))
 
-    def spread(self, terms: Sequence[Term]) -> Field:
-        """Every position sees all that any position saw."""
-        return self.join([self.mix(t, range(_rank(t))) for t in terms])
+    def spread(self, terms: Sequence[Term], rank: int) -> Field:
+        """Every position of a tensor of the given rank sees all that any position saw."""
+        mixed = [self.mix(t, range(_rank(t))) for t in terms]
+        return self.join([t.map(lambda a: a.reshape((1,) * rank), lambda dim: None) for t in mixed])
 
     def window(self, terms: Sequence[Term], taps: Mapping[int, Taps], layer: object = None) -> Field:
         """Fields after windows slide along the dimensions in `taps`."""

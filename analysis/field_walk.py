@@ -8,12 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dynpool.aliasing import PLAIN
 from dynpool.graph import Graph, Node, ValueRef
 
 from .field_steps import Layer
 from .field_terms import Field, Taps, Term
+from .field_writes import Writes
 
-__all__ = ["Call", "Domain", "Rule", "Walk"]
+__all__ = ["Back", "Call", "Domain", "LayerOf", "Rule", "Walk"]
 
 Ints = tuple[int, ...]
 
@@ -22,7 +24,7 @@ class Domain(Protocol):
     """What a walk computes of positions: `Nominal`, by the recurrence, or `Seen`, to the pixel."""
 
     def start(self, shape: Sequence[int]) -> Field: ...
-    def spread(self, terms: Sequence[Term]) -> Field: ...
+    def spread(self, terms: Sequence[Term], rank: int) -> Field: ...
     def window(
         self, terms: Sequence[Term], taps: Mapping[int, Taps], layer: Callable[[], Layer] | None = None
     ) -> Field: ...
@@ -83,8 +85,8 @@ class Call:
         return self.domain.join(found) if found else None
 
     def everything(self) -> Field:
-        """Every position of the output sees all that any argument saw."""
-        return self.domain.spread([t for f in self.fields() for t in self.domain.whole(f).terms])
+        """Every position of the first output sees all that any argument saw."""
+        return self.domain.spread([t for f in self.fields() for t in self.domain.whole(f).terms], len(self.out_shape))
 
     def not_understood(self) -> Field:
         """As `everything`, and said so in the report."""
@@ -94,6 +96,7 @@ class Call:
 
 
 Rule = Callable[[Call], "Field | None | list[Field | None]"]
+Back = Callable[[Call, "Field | None", int], "Field | None"]
 LayerOf = Callable[[Call, Sequence[int]], Layer]
 
 
@@ -104,15 +107,23 @@ class Walk:
         graph: the trace.
         domain: what is computed of positions.
         rules: gives the rule of an operation, or None.
+        backs: by operation that gives a view, the rule for what it is a view of: given the call, the field that has
+            been written to an output, and which output.
         layer: names the row of a window; it is given the call and the dimensions whose size is to be kept beside.
     """
 
     def __init__(
-        self, graph: Graph, domain: Domain, rules: Callable[[Node], Rule | None], layer: LayerOf | None = None
+        self,
+        graph: Graph,
+        domain: Domain,
+        rules: Callable[[Node], Rule | None],
+        backs: Mapping[str, Back],
+        layer: LayerOf | None = None,
     ) -> None:
         self.graph = graph
         self.domain = domain
         self.rules = rules
+        self.backs = backs
         self.layer = layer
         self.resizes = {resize.node: resize for resize in graph.resizes}
         self.makers = {value: node for node in graph.nodes for value in node.outputs}
@@ -123,15 +134,48 @@ class Walk:
 
     def run(self, visit: Callable[[Node, Field], None] | None = None) -> None:
         """Apply the rules in order of execution; `visit` is shown every operation whose output has a field."""
+        writes = Writes(self)
         for node in self.graph.nodes:
-            if not node.outputs or not any(v in self.fields for v in node.inputs):
+            if not node.outputs:
                 continue
-            call = Call(self, node)
-            rule = self.rules(node)
-            found = call.not_understood() if rule is None else rule(call)
-            fields = found if isinstance(found, list) else [found] * len(node.outputs)
-            for value, field in zip(node.outputs, fields, strict=True):
-                if field is not None and 0 not in self.graph.values[value].shape:
-                    self.fields[value] = field
+            if any(v in self.fields for v in node.inputs):
+                self.apply(node)
+            if node.aliasing != PLAIN:
+                writes.follow(node)
             if visit is not None and node.outputs[0] in self.fields:
                 visit(node, self.fields[node.outputs[0]])
+
+    def apply(self, node: Node) -> None:
+        """Give the outputs of an operation their fields."""
+        call = Call(self, node)
+        rule = self.rules(node)
+        found = call.not_understood() if rule is None else rule(call)
+        fields = (
+            found if isinstance(found, list) else [found, *(self._of_other(call, found, v) for v in node.outputs[1:])]
+        )
+        for value, field in zip(node.outputs, fields, strict=True):
+            self.keep(value, field)
+
+    def _of_other(self, call: Call, field: Field | None, value: int) -> Field | None:
+        """The field of another output than the first, to which nothing but a rule's `field` for that is known."""
+        rank = len(self.graph.values[value].shape)
+        if field is None or rank == len(call.out_shape):
+            return field
+        return self.domain.spread(self.domain.whole(field).terms, rank)
+
+    def keep(self, value: int, field: Field | None) -> None:
+        """From now on a value has the field, or does not depend on the image."""
+        if field is not None and 0 not in self.graph.values[value].shape:
+            self.fields[value] = field
+        else:
+            self.fields.pop(value, None)
+
+    def back(self, maker: Node, value: int, field: Field | None) -> Field | None:
+        """The field of what `maker` took a view of, after the view, `value`, has been given one."""
+        call = Call(self, maker)
+        rule = self.backs.get(maker.op)
+        if rule is not None:
+            return rule(call, field, maker.outputs.index(value))
+        call.not_understood()
+        terms = [t for f in (*call.fields(), field) if f is not None for t in self.domain.whole(f).terms]
+        return self.domain.spread(terms, len(call.shape(maker.args[0]))) if terms else None

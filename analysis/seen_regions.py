@@ -10,11 +10,10 @@ import numpy as np
 from dynpool.graph import Graph, Node
 
 from .field_arrays import Array
-from .field_rules import rule_of
+from .field_rules import walk_of
 from .field_seen import Seen
 from .field_steps import Layer
 from .field_terms import Field
-from .field_walk import Walk
 
 __all__ = ["SeenRegions"]
 
@@ -57,7 +56,7 @@ class SeenRegions:
                 if node.index in wanted:
                     found[node.index] = field
 
-            Walk(self._graph, Seen(len(self._graph.size) - 1), rule_of).run(visit)
+            walk_of(self._graph, Seen(len(self._graph.size) - 1)).run(visit)
             self._fields = found
         return self._fields
 

@@ -13,9 +13,10 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from .aliasing import PLAIN, Aliasing, aliasing
 from .axes import AxisClasses, Dim, Mac, Resize, constant_dims, input_dims
 from .inputs import Inputs, InputSize, check_input_size, make_inputs
-from .meta import run_on_meta
+from .meta import Constants, run_on_meta
 from .nested import map_tensors, tensors_in
 from .pool import DynOPool2d
 from .resizer import LearnedResizer2d, host_alphas
@@ -55,7 +56,7 @@ class Value:
     origin: str  # "input", "parameter", "buffer", "constant" or "op"
     name: str = ""
     dims: tuple[Dim, ...] = ()
-    data: Tensor | None = None  # of a constant that the forward pass makes
+    data: Tensor | None = None  # of integers or booleans that the forward pass makes
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Node:
     """One operation: its arguments with `ValueRef` in the place of tensors, and the module that ran it.
 
     It is an ATen operation, an operator of this library, or "dynpool.resizer": a whole `LearnedResizer2d`, then
-    `resizer` is the module.
+    `resizer` is the module. What is written in place has a new value; `aliasing` tells of which argument.
     """
 
     index: int
@@ -76,6 +77,7 @@ class Node:
     call: int  # how often the module had been called before, in this pass
     pointwise: bool
     resizer: LearnedResizer2d | None = None
+    aliasing: Aliasing = PLAIN
 
 
 @dataclass
@@ -154,7 +156,7 @@ class _Pass(TorchDispatchMode):
         self.calls: dict[str, int] = {}
         self.stack: list[tuple[str, int]] = [("", 0)]
         self.hidden = 0  # depth of modules whose inside is not recorded
-        self.own: set[int] = set()  # where constants lie that the pass has made
+        self.constants = Constants()
         self.shapes: dict[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]] = {}
         self._count: dict[tuple[str, int, str], int] = {}
 
@@ -163,9 +165,9 @@ class _Pass(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         begun = None if self.hidden else self.begin(func._schema.name.replace("::", "."), args, kwargs)
-        out = run_on_meta(func, args, kwargs, self.own)
+        out = run_on_meta(func, args, kwargs, self.constants)
         if begun is not None:
-            self.finish(begun, out, pointwise=torch.Tag.pointwise in func.tags)
+            self.finish(begun, out, func)
         return out
 
     def place(self, op: str) -> Place:
@@ -178,8 +180,8 @@ class _Pass(TorchDispatchMode):
         """What is known of an operation before it runs."""
         return self.place(op), _shapes((args, kwargs))
 
-    def finish(self, begun: Any, out: Any, *, pointwise: bool = False, resizer: LearnedResizer2d | None = None) -> None:
-        """Note what came out of it."""
+    def finish(self, begun: Any, out: Any, func: Any = None, *, resizer: LearnedResizer2d | None = None) -> None:
+        """Note what came out of it; `func` is the ATen operation, where it is one."""
         place, inputs = begun
         self.shapes[place] = (inputs, _shapes(out))
 
@@ -221,13 +223,16 @@ class _Recorder(_Pass):
 
     def known(self, tensor: Tensor) -> int:
         if id(tensor) in self.ids:
-            return self.ids[id(tensor)]
+            value = self.ids[id(tensor)]
+            if not self.constants.known(tensor):
+                self.graph.values[value].data = None
+            return value
         return self.keep_data(tensor, self.add(tensor, "constant", "", constant_dims(tensor.shape, tensor.shape)))
 
     def keep_data(self, tensor: Tensor, value: int) -> int:
-        """Remember what a tensor holds that is no meta tensor: a constant that the pass makes."""
-        if not tensor.is_meta:
-            self.graph.values[value].data = tensor
+        """Remember the positions that a constant holds which the pass makes; it may be written to later."""
+        if self.constants.known(tensor) and not tensor.is_floating_point() and not tensor.is_complex():
+            self.graph.values[value].data = tensor.clone()
         return value
 
     def begin(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
@@ -240,9 +245,11 @@ class _Recorder(_Pass):
         refs = map_tensors(ref, (args, kwargs))
         return Node(-1, op, refs[0], refs[1], tuple(inputs), (), *self.stack[-1], False)
 
-    def finish(self, begun: Any, out: Any, *, pointwise: bool = False, resizer: LearnedResizer2d | None = None) -> None:
+    def finish(self, begun: Any, out: Any, func: Any = None, *, resizer: LearnedResizer2d | None = None) -> None:
         node: Node = begun
-        node.pointwise, node.resizer = pointwise, resizer
+        node.resizer = resizer
+        if func is not None:
+            node.pointwise, node.aliasing = torch.Tag.pointwise in func.tags, aliasing(func)
         node.index = len(self.graph.nodes)
         self.graph.nodes.append(node)
         node.outputs = tuple(self.keep_data(t, self.add(t, "op", "", ())) for t in tensors_in(out))

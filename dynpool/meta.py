@@ -7,30 +7,53 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .aliasing import aliasing
 from .nested import map_tensors, tensors_in
 from .shortcuts import SHORTCUTS
 from .stand_ins import STAND_INS, with_known_masks
 
-__all__ = ["run_on_meta"]
+__all__ = ["Constants", "run_on_meta"]
 
 
-def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], own: set[int] | None = None) -> Any:
+class Constants:
+    """The real tensors that a pass has made, such as indices: known until the unknown is written to them.
+
+    `made` are the places of their memory, and `lost` those of what is no longer known.
+    """
+
+    def __init__(self) -> None:
+        self.made: set[int] = set()
+        self.lost: set[int] = set()
+
+    def known(self, t: Tensor) -> bool:
+        """Whether what the tensor holds is what it would hold in a real pass."""
+        return not t.is_meta and (not self.lost or _place(t) not in self.lost)
+
+    def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = func(*args, **kwargs)
+        new = {_place(t) for t in tensors_in(out)} - {_place(t) for t in tensors_in((args, kwargs))}
+        self.made |= new
+        self.lost -= new
+        return out
+
+
+def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], constants: Constants | None = None) -> Any:
     """What `func` gives on the meta device: tensors without contents, of the shapes and strides it would give.
 
-    What has real tensors alone runs for real, so that constants the pass makes (indices, masks) keep their values;
-    `own` collects where those lie, and only they are written to; without it nothing runs for real.
+    What has known `constants` alone runs for real, and only they are written to; without them nothing runs for real.
     """
     tensors = tensors_in((args, kwargs))
     meta = any(t.is_meta for t in tensors)
     device = kwargs.get("device")
-    if device is not None and (meta or torch.device(device).type != "cpu"):  # there is nothing to move from meta
+    if constants is not None and func._schema.name == "aten::arange":
+        kwargs = {**kwargs, "device": torch.device("cpu")}  # positions, where those of the map are asked for
+    elif device is not None and (meta or torch.device(device).type != "cpu"):  # there is nothing to move from meta
         kwargs = {**kwargs, "device": torch.device("meta")}
-    if own is not None and not meta and _may_write(func, tensors, own):
-        out = func(*args, **kwargs)
-        made = [t for t in tensors_in(out) if not t.is_meta]
-        held = {t.untyped_storage().data_ptr() for t in tensors}
-        own.update({t.untyped_storage().data_ptr() for t in made} - held)
-        return out
+    written = _written(func, args, kwargs)
+    if constants is not None:
+        if all(map(constants.known, tensors)) and all(_place(t) in constants.made for t in written):
+            return constants.run(func, args, kwargs)
+        constants.lost.update(_place(t) for t in written if not t.is_meta)
     if not all(t.is_meta for t in tensors):
         args, kwargs = map_tensors(_to_meta, (args, kwargs))
     name = func._schema.name
@@ -43,9 +66,14 @@ def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], own: s
     return func(*args, **kwargs) if known is None else known
 
 
-def _may_write(func: Any, tensors: list[Tensor], own: set[int]) -> bool:
-    """Whether all that the operation may write to was made by the pass."""
-    return not func._schema.is_mutable or all(t.untyped_storage().data_ptr() in own for t in tensors)
+def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """The arguments that the operation writes to."""
+    named = dict(enumerate(args)) | kwargs
+    return [t for place in aliasing(func).targets if isinstance(t := named.get(place), Tensor)]
+
+
+def _place(t: Tensor) -> int:
+    return t.untyped_storage().data_ptr()
 
 
 def _to_meta(t: Tensor) -> Tensor:

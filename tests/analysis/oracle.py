@@ -67,8 +67,6 @@ class Neutral(TorchFunctionMode):
         if func in (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__, Tensor.mul_, torch.div, Tensor.__truediv__):
             if all(isinstance(a, Tensor) for a in args[:2]):
                 return args[0] + args[1]
-        elif func in (Tensor.__iadd__, Tensor.add_):
-            return args[0] + args[1]
         elif func in (Tensor.softmax, torch.softmax, F.softmax):
             return _beside(args[0], [kwargs["dim"] if "dim" in kwargs else args[1]])
         elif func is F.layer_norm:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dynpool.meta import run_on_meta
+from dynpool.meta import Constants, run_on_meta
 
 aten = torch.ops.aten
 
@@ -92,6 +92,6 @@ def test_real_tensors_and_devices_become_meta() -> None:
 
 
 def test_there_is_nothing_to_move_from_meta_to_another_device() -> None:
-    moved = run_on_meta(aten._to_copy.default, (X,), {"device": torch.device("cpu")}, set())
+    moved = run_on_meta(aten._to_copy.default, (X,), {"device": torch.device("cpu")}, Constants())
     assert moved.is_meta
     assert moved.shape == X.shape
