@@ -128,6 +128,7 @@ class Walk:
         self.resizes = {resize.node: resize for resize in graph.resizes}
         self.makers = {value: node for node in graph.nodes for value in node.outputs}
         self.fields: dict[int, Field] = {}
+        self.empty: dict[int, Field] = {}  # of slices without entries, should their limits follow from the image
         self.not_understood: dict[str, int] = {}
         for value in graph.inputs:
             self.fields[value] = domain.start(graph.values[value].shape)
@@ -140,6 +141,8 @@ class Walk:
                 continue
             if any(v in self.fields for v in node.inputs):
                 self.apply(node)
+            elif any(v in self.empty for v in node.inputs):
+                self._fill(node)
             if node.aliasing != PLAIN:
                 writes.follow(node)
             if visit is not None and node.outputs[0] in self.fields:
@@ -156,6 +159,12 @@ class Walk:
         for value, field in zip(node.outputs, fields, strict=True):
             self.keep(value, field)
 
+    def _fill(self, node: Node) -> None:
+        """What an empty slice is taken to be of another size for sees all that it was cut from."""
+        terms = [t for v in node.inputs if v in self.empty for t in self.domain.whole(self.empty[v]).terms]
+        for value in node.outputs:
+            self.keep(value, self.domain.spread(terms, len(self.graph.values[value].shape)))
+
     def _of_other(self, call: Call, field: Field | None, value: int) -> Field | None:
         """The field of another output than the first, to which nothing but a rule's `field` for that is known."""
         rank = len(self.graph.values[value].shape)
@@ -165,10 +174,9 @@ class Walk:
 
     def keep(self, value: int, field: Field | None) -> None:
         """From now on a value has the field, or does not depend on the image."""
-        if field is not None and 0 not in self.graph.values[value].shape:
-            self.fields[value] = field
-        else:
-            self.fields.pop(value, None)
+        self.fields.pop(value, None)
+        if field is not None:
+            (self.empty if 0 in self.graph.values[value].shape else self.fields)[value] = field
 
     def back(self, maker: Node, value: int, field: Field | None) -> Field | None:
         """The field of what `maker` took a view of, after the view, `value`, has been given one."""

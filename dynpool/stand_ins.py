@@ -42,11 +42,17 @@ def _true(x: Tensor) -> float | bool:
     return True if x.dtype == torch.bool else 1 if not x.dtype.is_floating_point else 1.0
 
 
+def _expanded(x: Tensor, size: list[int], implicit: bool = False) -> Tensor:
+    """Where the limits of a slice are not known it may come out empty: then it would have been of the size wanted."""
+    return x.new_empty(size) if not x.numel() and 0 not in size else x.expand(size, implicit=implicit)
+
+
 STAND_INS: dict[str, Callable[..., Any]] = {
     "aten::nonzero": _nonzero,
     "aten::nonzero_numpy": _nonzero_numpy,
     "aten::masked_select": _masked_select,
     "aten::_unique2": _unique,
+    "aten::expand": _expanded,
     "torchvision::nms": _kept_boxes,
     "aten::_local_scalar_dense": _true,
     "aten::equal": lambda a, b: a.shape == b.shape,

@@ -30,7 +30,7 @@ TwoSizes = tuple[int, int | None]  # at tracing, and in the second trace
 
 def _fits(whole: TwoSizes, part: TwoSizes) -> bool:
     """Whether `part` divides `whole` in both traces, as far as known."""
-    return whole[0] % part[0] == 0 and (whole[1] is None or part[1] is None or whole[1] % part[1] == 0)
+    return part[0] > 0 and whole[0] % part[0] == 0 and (whole[1] is None or part[1] is None or whole[1] % part[1] == 0)
 
 
 def _rest(whole: TwoSizes, part: TwoSizes) -> TwoSizes:
