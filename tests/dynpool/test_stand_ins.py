@@ -17,7 +17,7 @@ class Pasted(nn.Module):
         x = self.first(x)
         box = x.flatten()[:2].long()
         out = torch.zeros(x.shape)
-        out[:, :, : max(box[0], 16)] = x[:, :, (5 - box[1]) : (16 - box[1])]
+        out[:, :, : max(box[0], 16)] = x[:, :, (5 - box[1]) : (16 - box[1])]  # type: ignore[misc]
         return self.last(out)
 
 
