@@ -1,4 +1,4 @@
-"""What learning sizes costs beside a training step: GMACs loss, I_min tracking, and the operator beside its peers.
+"""What learning sizes costs beside a training step: the GMACs loss and I_min tracking.
 
     python benchmarks/overhead.py [--threads 2] [--repeats 20]
 
@@ -79,20 +79,6 @@ def rows(repeats: int) -> list[tuple[str, str, float]]:
         log = seconds(lambda: tracker.log(0), 5 * repeats)
     trace = seconds(lambda: dynpool.trace(resnet, (3, 224, 224)), 3)
     found.append(("IMinTracker.log / trace of ResNet-50", f"{log * 1e3:.2f} ms a log", log / trace))
-    x = torch.randn(32, 64, 56, 56)
-    for layout in (torch.contiguous_format, torch.channels_last):
-        source = x.contiguous(memory_format=layout).requires_grad_()
-        alpha = torch.tensor([2.0, 2.0], requires_grad=True)
-
-        def composed(source: Tensor = source) -> None:
-            F.max_pool2d(F.interpolate(source, (56, 56), mode="bilinear", align_corners=False), 2).sum().backward()
-
-        def ours(source: Tensor = source, alpha: Tensor = alpha) -> None:
-            dynpool.dynopool2d(source, alpha, size=(28, 28)).sum().backward()
-
-        ratio = seconds(ours, repeats) / (peer := seconds(composed, repeats))
-        name = str(layout).removeprefix("torch.")
-        found.append((f"dynopool2d / interpolate + max_pool2d, {name}", f"peer {peer * 1e3:.1f} ms", ratio))
     return found
 
 

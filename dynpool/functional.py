@@ -1,19 +1,15 @@
-"""The operator as a function: validation, registration with PyTorch, gradients, vmap.
-
-``dynpool::dynopool2d`` and ``dynpool::dynopool2d_backward`` are torch.library custom operators. Their body is
-:mod:`dynpool.kernels.reference`; a faster one for a device is added with ``register_kernel`` and no caller changes.
-"""
+"""The operator as a function: validation, and sizes from alpha. What runs is registered in :mod:`dynpool.ops`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from .kernels import reference
+from .ops import pool
 from .sizes import output_size
 
 __all__ = ["Reduce", "check_alpha", "check_reduce", "dynopool2d", "sizes_from_alpha"]
@@ -62,7 +58,7 @@ def dynopool2d(x: Tensor, alpha: Alpha, *, reduce: Reduce = "max", size: tuple[i
     pair = check_alpha(alpha, x)
     height, width = sizes_from_alpha(pair, x) if size is None else _check_output_size(size, x)
     batched = x if x.dim() == 4 else x.unsqueeze(0)
-    y, _ = _dynopool2d(batched, pair, height, width, reduce)
+    y = pool(batched, pair, height, width, reduce)
     return y if x.dim() == 4 else y.squeeze(0)
 
 
@@ -169,139 +165,3 @@ def _output_sizes(alpha: Tensor, height: int, width: int, low: float, high: floa
 @_output_sizes.register_fake
 def _(alpha: Tensor, height: int, width: int, low: float, high: float) -> Tensor:
     return torch.empty(2, dtype=torch.int64, device="cpu")
-
-
-# ------------------------------------------------------------------------------------------------------ registration
-
-
-@torch.library.custom_op("dynpool::dynopool2d", mutates_args=())
-def _dynopool2d(x: Tensor, alpha: Tensor, out_h: int, out_w: int, reduce: str) -> tuple[Tensor, Tensor]:
-    """The pooled map and, for "max", the winning queries (uint8). Alpha is here for its gradient alone."""
-    y, winner = reference.forward(x, (out_h, out_w), reduce)
-    return _fresh(y, x), _laid_out(winner, x) if reduce == "max" else winner
-
-
-@_dynopool2d.register_fake
-def _(x: Tensor, alpha: Tensor, out_h: int, out_w: int, reduce: str) -> tuple[Tensor, Tensor]:
-    shape = (x.shape[0], x.shape[1], out_h, out_w)
-    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_memory_format(x))
-    return y, torch.empty_like(y, dtype=torch.uint8) if reduce == "max" else x.new_empty(0, dtype=torch.uint8)
-
-
-@torch.library.custom_op("dynpool::dynopool2d_backward", mutates_args=())
-def _dynopool2d_backward(
-    dy: Tensor, x: Tensor | None, winner: Tensor, in_h: int, in_w: int, reduce: str, need_x: bool, channels_last: bool
-) -> tuple[Tensor, Tensor]:
-    """The gradient to x (empty unless wanted) and the gradient to -1 / alpha per sample, (N, 2) (empty without x)."""
-    dx, spread = reference.backward(dy, x, winner, (in_h, in_w), reduce, need_x)
-    if spread is None:
-        slopes = dy.new_empty((0, 2), dtype=_accumulator(dy.dtype))
-    else:
-        ratio = [in_h / dy.shape[2], in_w / dy.shape[3]]
-        slopes = spread * torch.tensor([r * r / 4 for r in ratio], dtype=spread.dtype, device=spread.device)
-    if dx is None:
-        return dy.new_empty(0), slopes
-    format_ = torch.channels_last if channels_last else torch.contiguous_format
-    dx = dx.contiguous(memory_format=format_)
-    return dx.clone() if _shares(dx, dy) else dx, slopes
-
-
-@_dynopool2d_backward.register_fake
-def _(
-    dy: Tensor, x: Tensor | None, winner: Tensor, in_h: int, in_w: int, reduce: str, need_x: bool, channels_last: bool
-) -> tuple[Tensor, Tensor]:
-    format_ = torch.channels_last if channels_last else torch.contiguous_format
-    shape = (dy.shape[0], dy.shape[1], in_h, in_w)
-    dx = torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=format_) if need_x else dy.new_empty(0)
-    return dx, dy.new_empty((0 if x is None else dy.shape[0], 2), dtype=_accumulator(dy.dtype))
-
-
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, alpha, _, _, reduce = inputs
-    needs_alpha = ctx.needs_input_grad[1]
-    ctx.save_for_backward(x if needs_alpha else None, alpha if needs_alpha else None, output[1])
-    ctx.reduce = reduce
-    ctx.size = (x.shape[2], x.shape[3])
-    ctx.channels_last = _memory_format(x) == torch.channels_last
-
-
-def _backward(ctx: Any, dy: Tensor, _: Any) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-    x, alpha, winner = ctx.saved_tensors
-    need_x, need_alpha = ctx.needs_input_grad[:2]
-    dx, slopes = _dynopool2d_backward(dy, x, winner, *ctx.size, ctx.reduce, need_x, ctx.channels_last)
-    dalpha = (slopes.sum(0) / alpha.to(slopes.dtype).square()).to(alpha.dtype) if need_alpha else None
-    return dx if need_x else None, dalpha, None, None, None
-
-
-_dynopool2d.register_autograd(_backward, setup_context=_setup_context)
-
-
-@_dynopool2d.register_vmap
-def _(
-    info: Any, in_dims: tuple[Any, ...], x: Tensor, alpha: Tensor, out_h: int, out_w: int, reduce: str
-) -> tuple[tuple[Tensor, Tensor], tuple[int | None, int | None]]:
-    """Values do not depend on alpha, so only a batch of x matters: it joins the samples."""
-    if in_dims[1] is not None:
-        alpha = alpha.new_ones(2)
-    if in_dims[0] is None:
-        return _dynopool2d(x, alpha, out_h, out_w, reduce), (None, None)
-    y, winner = _dynopool2d(_fold(x, in_dims[0], info.batch_size), alpha, out_h, out_w, reduce)
-    if reduce != "max":
-        return (_unfold(y, info.batch_size), winner), (0, None)
-    return (_unfold(y, info.batch_size), _unfold(winner, info.batch_size)), (0, 0)
-
-
-@_dynopool2d_backward.register_vmap
-def _(
-    info: Any,
-    in_dims: tuple[Any, ...],
-    dy: Tensor,
-    x: Tensor | None,
-    winner: Tensor,
-    in_h: int,
-    in_w: int,
-    reduce: str,
-    need_x: bool,
-    channels_last: bool,
-) -> tuple[tuple[Tensor, Tensor], tuple[int | None, int | None]]:
-    count = info.batch_size
-    dy = _fold(dy, in_dims[0], count)
-    x = None if x is None else _fold(x, in_dims[1], count)
-    winner = _fold(winner, in_dims[2], count) if reduce == "max" else winner
-    dx, slopes = _dynopool2d_backward(dy, x, winner, in_h, in_w, reduce, need_x, channels_last)
-    outputs = _unfold(dx, count) if need_x else dx, slopes if x is None else _unfold(slopes, count)
-    return outputs, (0 if need_x else None, None if x is None else 0)
-
-
-def _fold(x: Tensor, dim: int | None, count: int) -> Tensor:
-    """Merge a vmapped dimension, or ``count`` copies where there is none, into the samples."""
-    return (x.expand(count, *x.shape) if dim is None else x.movedim(dim, 0)).flatten(0, 1)
-
-
-def _unfold(x: Tensor, count: int) -> Tensor:
-    return x.unflatten(0, (count, x.shape[0] // count if count else 0))
-
-
-def _memory_format(x: Tensor) -> torch.memory_format:
-    """channels_last for x laid out that way, also when it is a slice of such a tensor; else contiguous."""
-    if not x.is_contiguous() and x.shape[1] > 1 and x.stride(1) == 1:
-        return torch.channels_last
-    return torch.contiguous_format
-
-
-def _laid_out(y: Tensor, like: Tensor) -> Tensor:
-    return y.contiguous(memory_format=_memory_format(like))
-
-
-def _fresh(y: Tensor, x: Tensor) -> Tensor:
-    """y in the layout of x, in memory of its own: an operator must not return its input."""
-    y = _laid_out(y, x)
-    return y.clone() if _shares(y, x) else y
-
-
-def _shares(a: Tensor, b: Tensor) -> bool:
-    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr() and a.numel() > 0
-
-
-def _accumulator(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32

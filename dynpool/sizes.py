@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 __all__ = [
     "alpha_range",
     "bilinear_kernel",
+    "cells_over_a_pixel",
     "check_bounds",
     "check_multiple",
     "effective_kernel",
     "effective_stride",
     "output_size",
     "project_alpha",
+    "queries_on_pixels",
     "query_grid",
     "round_to_multiple",
     "same_padding",
@@ -92,6 +94,38 @@ def sample_grid(size_in: int, size_out: int) -> Grid:
     _check_size("size_out", size_out)
     pairs = [divmod(i * size_in, size_out) for i in range(size_out)]
     return tuple(floor for floor, _ in pairs), tuple(rest for _, rest in pairs), size_out
+
+
+def queries_on_pixels(size_in: int, size_out: int, reduce: str) -> bool:
+    """Whether every query of an axis (for "sample", every sampled point) lies exactly on a pixel.
+
+    >>> queries_on_pixels(8, 4, "max"), queries_on_pixels(8, 2, "max"), queries_on_pixels(8, 2, "sample")
+    (True, False, True)
+    """
+    if reduce == "sample":
+        return size_in % size_out == 0
+    return size_in % (2 * size_out) == 0 and size_in // (2 * size_out) % 2 == 1
+
+
+@lru_cache(maxsize=1024)
+def cells_over_a_pixel(size_in: int, size_out: int, reduce: str) -> int:
+    """Number of cells in a row that have a query at most one pixel away from the same pixel, at its largest.
+
+    These are all the cells whose value, or derivative to a position, can depend on that pixel. For "sample" the cells
+    whose sampled point does so count as well.
+
+    >>> cells_over_a_pixel(8, 4, "max"), cells_over_a_pixel(8, 8, "max"), cells_over_a_pixel(8, 16, "max")
+    (2, 3, 5)
+    """
+    most = 0
+    for pixel in range(size_in):
+        first = max(-((size_in - (4 * pixel - 2) * size_out) // (2 * size_in)), 0) // 2
+        last = ((4 * pixel + 6) * size_out - size_in) // (2 * size_in) // 2
+        if reduce == "sample":
+            first = min(first, max(((pixel - 1) * size_out + size_in) // size_in, 0))
+            last = max(last, -(-(pixel + 1) * size_out // size_in) - 1)
+        most = max(most, min(last, size_out - 1) - first + 1)
+    return most
 
 
 @lru_cache(maxsize=1024)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..sizes import Grid, query_grid, sample_grid
 
-__all__ = ["Kind", "Taps", "backward", "forward", "taps"]
+__all__ = ["Kind", "Row", "Taps", "backward", "forward", "map_rows", "taps", "transpose"]
 
 Kind = Literal["query", "mean", "sample", "slope", "mean slope"]
 Row = dict[int, float]
@@ -63,11 +63,12 @@ def taps(kind: Kind, size_in: int, size_out: int, *, transposed: bool = False) -
     - ``"slope"``: the derivative of each query's value to the distance ``delta`` of the query from the cell centre;
     - ``"mean slope"``: the same for the mean of each cell's two queries.
     """
-    rows = _rows(kind, size_in, size_out)
-    return _pack(_transpose(rows, size_in) if transposed else rows)
+    rows = map_rows(kind, size_in, size_out)
+    return _pack(transpose(rows, size_in) if transposed else rows)
 
 
-def _rows(kind: Kind, size_in: int, size_out: int) -> list[Row]:
+def map_rows(kind: Kind, size_in: int, size_out: int) -> list[Row]:
+    """The map ``kind`` of :func:`taps` as a matrix: for each output position, the pixels it depends on and weights."""
     if kind == "sample":
         return _values(sample_grid(size_in, size_out), size_in)
     grid = query_grid(size_in, size_out)
@@ -112,7 +113,8 @@ def _pair_means(rows: list[Row]) -> list[Row]:
     return means
 
 
-def _transpose(rows: list[Row], size_in: int) -> list[Row]:
+def transpose(rows: list[Row], size_in: int) -> list[Row]:
+    """The transposed matrix: for each of ``size_in`` pixels the weights of the outputs that depend on it."""
     transposed: list[Row] = [{} for _ in range(size_in)]
     for position, row in enumerate(rows):
         for index, weight in row.items():
@@ -222,8 +224,8 @@ def backward(
         need_x: whether the gradient to x is wanted.
 
     Returns:
-        the gradient to x in the dtype of dy, and for each sample the derivative along rows and columns with respect to
-        delta, the queries' distance from their cell centre in units of ``H / (4 * H_out)``: (N, 2), float32 or float64.
+        the gradient to x in the dtype of dy, and the derivative along rows and columns with respect to delta, the
+        queries' distance from their cell centre in units of ``H / (4 * H_out)``: (2,), float32 or float64.
     """
     height, width = dy.shape[2:]
     kind: Kind = {"max": "query", "mean": "mean", "sample": "sample"}[reduce]  # type: ignore[assignment]
@@ -246,7 +248,7 @@ def backward(
     # in place below: a slope is never a view of x, since its weights add up to zero
     rows = _map(pixels, 1, slope, size_in[0], height)
     columns = _map(pixels, 2, slope, size_in[1], width)
-    spread = torch.stack([rows.mul_(along_w).sum((1, 2, 3)), columns.mul_(along_h).sum((1, 2, 3))], dim=1)
+    spread = torch.stack([rows.mul_(along_w).sum(), columns.mul_(along_h).sum()])
     return dx, spread
 
 

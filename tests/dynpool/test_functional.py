@@ -136,6 +136,17 @@ def test_gradients_nobody_asked_for_are_not_computed(reduce: Reduce) -> None:
     assert not dynopool2d(x, alpha, reduce=reduce).requires_grad
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_winners_are_found_only_where_a_gradient_will_be_asked_for(dtype: torch.dtype) -> None:
+    x, alpha = random_map(1, 2, 6, 6, dtype=dtype), torch.tensor([2.0, 2.0])
+    operator = torch.ops.dynpool.dynopool2d
+    assert operator(x, alpha, 3, 3, "max")[1].numel() == 0
+    with torch.no_grad():
+        assert operator(x.requires_grad_(), alpha, 3, 3, "max")[1].numel() == 0
+    assert operator(x, alpha, 3, 3, "max")[1].shape == (1, 2, 3, 3)
+    assert operator(x, alpha, 3, 3, "mean")[1].numel() == 0
+
+
 def test_x_is_kept_for_the_backward_pass_only_if_alpha_learns() -> None:
     x = random_map(1, 2, 6, 6).requires_grad_()
     for learns in (False, True):
@@ -153,7 +164,7 @@ def test_x_is_kept_for_the_backward_pass_only_if_alpha_learns() -> None:
 def test_a_second_derivative_is_an_error_not_a_wrong_number() -> None:
     x = random_map(1, 1, 6, 6).requires_grad_()
     (dx,) = torch.autograd.grad(dynopool2d(x, 2.0).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="no autograd formula was registered"):
+    with pytest.raises(RuntimeError, match="dynopool2d has first derivatives only"):
         dx.square().sum().backward()
 
 
@@ -329,8 +340,10 @@ def test_opcheck_forward_with_gradients(reduce: Reduce, layout: str) -> None:
 @pytest.mark.parametrize(("need_x", "need_alpha"), [(True, True), (True, False), (False, True)])
 def test_opcheck_backward(reduce: Reduce, channels_last: bool, need_x: bool, need_alpha: bool) -> None:
     x = random_map(2, 3, 7, 8, dtype=torch.float32)
-    y, winner = torch.ops.dynpool.dynopool2d(x, torch.ones(2), 4, 5, reduce)
-    arguments = (torch.randn_like(y), x if need_alpha else None, winner, 7, 8, reduce, need_x, channels_last)
+    alpha = torch.tensor([1.7, 2.0])
+    y, winner = torch.ops.dynpool.dynopool2d(x, alpha, 4, 5, reduce, True)
+    given = (x, alpha) if need_alpha else (None, None)
+    arguments = (torch.randn_like(y), *given, winner, 7, 8, reduce, need_x, channels_last)
     operator = torch.ops.dynpool.dynopool2d_backward.default
     checks = ("test_schema", "test_faketensor")
     assert set(torch.library.opcheck(operator, arguments, test_utils=checks).values()) == {"SUCCESS"}
@@ -368,6 +381,26 @@ def test_batched_gradients_equal_a_loop(reduce: Reduce) -> None:
         one_x, one_alpha = torch.autograd.grad(y, (x, alpha), dy[k], retain_graph=True)
         assert torch.equal(dx[k], one_x)
         torch.testing.assert_close(dalpha[k], one_alpha)
+
+
+@every_reduction
+def test_torch_func_gives_the_gradients_of_autograd(reduce: Reduce) -> None:
+    x, alpha = random_map(2, 4, 7, 9), torch.tensor([2.3, 1.7])
+    weights = random_map(2, 4, 3, 5, seed=1)
+
+    def loss(x: Tensor, alpha: Tensor) -> Tensor:
+        return (dynopool2d(x, alpha, reduce=reduce, size=(3, 5)) * weights).sum()
+
+    _, dx, dalpha = gradients(x, alpha, reduce, (3, 5))
+    for ours, expected in zip(torch.func.grad(loss, (0, 1))(x, alpha), (dx, dalpha), strict=True):
+        torch.testing.assert_close(ours, expected)
+    # of each sample, and of each sample under a batch inside the differentiated function
+    one = torch.func.vmap(torch.func.grad(lambda x, w: (dynopool2d(x, alpha, reduce=reduce, size=(3, 5)) * w).sum()))
+    torch.testing.assert_close(one(x, weights), dx)
+    inside = torch.func.vmap(lambda x: dynopool2d(x, alpha, reduce=reduce, size=(3, 5)))
+    torch.testing.assert_close(torch.func.grad(lambda x: (inside(x) * weights).sum())(x), dx)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.func.grad(lambda x: torch.func.grad(loss, 1)(x, alpha).sum())(x)
 
 
 class Sized(nn.Module):
@@ -419,6 +452,19 @@ def test_compile_fullgraph_with_sizes_from_alpha_makes_one_graph(capture: bool) 
                 model.alpha.fill_(alpha)
             assert_same_gradients(model, compiled, random_map(2, 3, 16, 14, dtype=torch.float32), None)
     assert backend.frame_count == 1
+
+
+def test_sizes_given_as_numbers_compile_two_graphs_if_they_start_to_change_together_else_one_when_dynamic() -> None:
+    for dynamic, graphs in [(None, 2), (True, 1)]:
+        torch._dynamo.reset()
+        model = Sized("max")
+        backend = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+        compiled = torch.compile(model, fullgraph=True, dynamic=dynamic, backend=backend)
+        x = random_map(2, 3, 44, 42, dtype=torch.float32)
+        for step in range(20):
+            height = 24 - step if dynamic is None else 24 - step // 3
+            compiled(x, (height, 3 + step)).square().sum().backward()
+        assert backend.frame_count == graphs
 
 
 def test_compile_with_inductor() -> None:

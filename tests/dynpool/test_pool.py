@@ -375,6 +375,42 @@ def test_compile_fullgraph_makes_one_graph_for_all_alphas() -> None:
     assert backend.frame_count == 1
 
 
+class Pools(nn.Module):
+    """Two pools between convolutions, whose sizes follow from what they learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(c, 4, 3, padding=1) for c in (3, 4, 4))
+        self.first, self.second = DynOPool2d(1.3), DynOPool2d(1.7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv, pool in zip(self.convs, (self.first, self.second), strict=False):
+            x = pool(conv(x).relu())
+        return self.convs[-1](x)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_training_run_whose_sizes_change_twenty_times_compiles_one_graph(together: bool) -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = Pools()
+    backend = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    x = torch.randn(1, 3, 60, 54)
+    seen = set()
+    for step in range(30):
+        with torch.no_grad():  # each number starts to change at a step of its own, or all at once
+            for number, pool in enumerate((model.first, model.second)):
+                pool.shared_alpha()[0] += 0.04 * (together or step >= 2 * number)
+                pool.shared_alpha()[1] += 0.04 * (together or step >= 2 * number + 1)
+        y = compiled(x)
+        y.square().sum().backward()
+        torch.testing.assert_close(y, model(x))
+        seen.add(tuple(y.shape))
+    assert len(seen) > 20
+    assert backend.frame_count == 1
+
+
 def test_compiled_sizes_stay_in_bounds() -> None:
     torch._dynamo.reset()
     model = Stack()

@@ -1,0 +1,53 @@
+"""The operator without kernels of its own: :mod:`.cpu` where it fits, :mod:`.reference` everywhere else."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import cpu, reference
+from .layout import memory_format
+
+__all__ = ["backward", "forward"]
+
+
+def forward(x: Tensor, size: tuple[int, int], reduce: str, keep_winner: bool) -> tuple[Tensor, Tensor]:
+    """The pooled map and the winning queries (uint8; empty unless kept), laid out as x, in memory of their own."""
+    if cpu.handles(x, size):
+        y, winner = cpu.forward(x, size, reduce, keep_winner=keep_winner)
+    else:
+        y, winner = reference.forward(x, size, reduce)
+    layout = memory_format(x)
+    winner = winner.contiguous(memory_format=layout) if keep_winner and reduce == "max" else winner.new_empty(0)
+    return _own(y.contiguous(memory_format=layout), x), winner
+
+
+def backward(
+    dy: Tensor,
+    x: Tensor | None,
+    alpha: Tensor | None,
+    winner: Tensor,
+    size_in: tuple[int, int],
+    reduce: str,
+    need_x: bool,
+    channels_last: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients to x, where wanted, and to alpha, where x and alpha are given."""
+    size = (dy.shape[2], dy.shape[3])
+    if cpu.handles(dy, size_in):
+        dx, spread = cpu.backward(dy, x, winner, size_in, reduce, need_x, channels_last)
+    else:
+        dx, spread = reference.backward(dy, x, winner, size_in, reduce, need_x)
+    if dx is not None:
+        dx = _own(dx.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format), dy)
+    if spread is None or alpha is None:
+        return dx, None
+    quarters = [(pixels / cells) ** 2 / 4 for pixels, cells in zip(size_in, size, strict=True)]
+    slopes = spread * torch.tensor(quarters, dtype=spread.dtype, device=spread.device)
+    return dx, (slopes / alpha.to(spread.dtype).square()).to(alpha.dtype)
+
+
+def _own(result: Tensor, given: Tensor) -> Tensor:
+    """The result in memory of its own: an operator must not return its input."""
+    shared = result.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
+    return result.clone() if shared and result.numel() > 0 else result

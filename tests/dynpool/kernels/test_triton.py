@@ -1,0 +1,182 @@
+"""The Triton kernels without a GPU: their cases under the interpreter, and what the compiler makes of them.
+
+``triton_cases.py`` holds the cases; on a machine with a GPU it is run there as well.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dynpool.kernels.layout import accumulator
+
+triton = pytest.importorskip("triton", reason="Triton is not installed")
+
+CASES = Path(__file__).parent / "triton_cases.py"
+REGISTERS, THREADS = 65536, 128  # of a multiprocessor, and of a program
+DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+every_dtype_on_hopper_and_bf16_elsewhere = pytest.mark.parametrize(
+    ("dtype", "capability"), [*((dtype, 90) for dtype in DTYPES), ("bf16", 80), ("bf16", 100)]
+)
+
+
+def run_cases(**environment: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(CASES)]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+
+
+@pytest.mark.timeout(900)
+def test_cases_under_the_interpreter() -> None:
+    run_cases(TRITON_INTERPRET="1")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.timeout(900)
+def test_cases_on_a_gpu() -> None:
+    run_cases(TRITON_INTERPRET="0")
+
+
+# ----------------------------------------------------------------------------------------------- ahead of time
+
+
+def plan(dtype: str, channels_last: bool, wide: bool = False) -> tuple[dict[str, Any], dict[str, int]]:
+    """The constants and the compiler's options that the launcher chooses for 64 channels of 64 columns."""
+    import triton.language as tl
+
+    from dynpool.kernels import triton as kernels
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    tile, _, warps = kernels._plan((8, 64, 64, 64), layout, DTYPES[dtype], wide)
+    constants = {"REDUCE": "max", "ACC": tl.float64 if dtype == "fp64" else tl.float32, **tile}
+    return constants, {"num_warps": warps, "maxnreg": kernels._REGISTERS[accumulator(DTYPES[dtype])]}
+
+
+def compiled(
+    kernel: Any, pointers: dict[str, str], constants: dict[str, Any], options: dict[str, int], capability: int
+) -> Any:
+    """The kernel compiled for a device that need not be there."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    signature, attributes = {}, {}
+    for position, name in enumerate(kernel.arg_names):
+        if name in constants:
+            signature[name] = "constexpr"
+            continue
+        signature[name] = f"*{pointers[name]}" if name in pointers else "i32"
+        if name in pointers or name == "channels":  # the launcher specialises on multiples of 16 of these alone
+            attributes[position,] = [["tt.divisibility", 16]]
+    source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+
+
+def resources(binary: Any) -> dict[str, int]:
+    """Registers of a thread, and bytes of its stack and local memory, where spilled registers would be."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary.asm["cubin"])
+        file.flush()
+        tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+        command = [str(tool), "--dump-resource-usage", file.name]
+        report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {name: int(value) for name, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", report)}
+
+
+def assert_fits(binary: Any, programs: int = 3) -> None:
+    """Nothing is spilled, and so many programs find room on a multiprocessor beside each other."""
+    found = resources(binary)
+    assert found["STACK"] == found["LOCAL"] == 0
+    assert 0 < programs * THREADS * found["REG"] <= REGISTERS
+
+
+def assert_rounds_to_nearest(binary: Any) -> None:
+    """Whatever becomes bfloat16 or float16 is rounded to the nearest; the interpreter would cut digits off."""
+    found = set(re.findall(r"\bcvt\.(\w+)\.(?:bf16|f16)(?:x2)?\.f32", binary.asm["ptx"]))
+    assert found == {"rn"}
+
+
+def bits(binary: Any, what: str) -> set[int]:
+    """Widths in bits of a kernel's global loads ("ld") or stores ("st")."""
+    found = re.findall(rf"\b{what}\.global(?:\.\w+::\w+)*(?:\.v(\d))?\.[bfus](\d+)", binary.asm["ptx"])
+    return {int(count or 1) * int(width) for count, width in found}
+
+
+def vector_bits(dtype: str, channels_last: bool) -> int:
+    """The widest access that a thread can make: 16 bytes, or four contiguous columns."""
+    return 128 if channels_last else min(128, 4 * 8 * DTYPES[dtype].itemsize)
+
+
+@every_dtype_on_hopper_and_bf16_elsewhere
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_forward_compiles_without_spilling_and_moves_vectors(dtype: str, capability: int, channels_last: bool) -> None:
+    from dynpool.kernels import triton as kernels
+
+    pointers = {"x": dtype, "y": dtype, "winners": "u8"}
+    given, options = plan(dtype, channels_last)
+    given |= {"KEEP": True, "ON_PIXELS": False}
+    binary = compiled(kernels._forward_kernel, pointers, given, options, capability)
+    assert_fits(binary, 2 if dtype == "fp64" else 3)
+    if dtype in ("bf16", "fp16"):
+        assert_rounds_to_nearest(binary)
+    assert vector_bits(dtype, channels_last) in bits(binary, "st")  # whole vectors of y
+    assert not channels_last or bits(binary, "ld") == {128}
+
+
+@every_dtype_on_hopper_and_bf16_elsewhere
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_backward_compiles_without_spilling_and_moves_vectors(dtype: str, capability: int, channels_last: bool) -> None:
+    from dynpool.kernels import triton as kernels
+
+    pointers = dict.fromkeys(("dy", "x", "dx"), dtype) | {"winners": "u8"}
+    pointers["partials"] = "fp64" if dtype == "fp64" else "fp32"
+    given, options = plan(dtype, channels_last)
+    given |= {"PIXELS": True, "ALPHA": True, "CELLS": 3}
+    binary = compiled(kernels._backward_kernel, pointers, given, options, capability)
+    assert_fits(binary, 2 if dtype == "fp64" else 3)
+    if dtype in ("bf16", "fp16"):
+        assert_rounds_to_nearest(binary)
+    assert vector_bits(dtype, channels_last) in bits(binary, "st")  # whole vectors of the gradient to x
+    assert vector_bits(dtype, channels_last) in bits(binary, "ld")  # and of x
+
+
+@pytest.mark.parametrize(
+    "change", [{"REDUCE": "sample"}, {"REDUCE": "mean"}, {"WIDE": True}, {"ALIGN": 1}, {"CELLS": 1}, {"CELLS": 2}]
+)
+def test_variants_of_the_backward_compile_without_spilling(change: dict[str, Any]) -> None:
+    from dynpool.kernels import triton as kernels
+
+    pointers = dict.fromkeys(("dy", "x", "dx"), "bf16") | {"winners": "u8", "partials": "fp32"}
+    for channels_last in (False, True):
+        given, options = plan("bf16", channels_last, wide=change.get("WIDE", False))
+        given |= {"PIXELS": True, "ALPHA": True, "CELLS": 3, **change}
+        assert_fits(compiled(kernels._backward_kernel, pointers, given, options, 90))
+
+
+def test_the_last_launch_compiles() -> None:
+    from dynpool.kernels import triton as kernels
+
+    pointers = dict.fromkeys(("partials", "alpha", "dalpha"), "fp32")
+    assert_fits(compiled(kernels._alpha_kernel, pointers, {"BLOCK": kernels._PARTIALS}, {"num_warps": 4}, 90))
+
+
+def test_the_library_works_where_triton_is_not_installed() -> None:
+    code = (
+        "import sys; sys.modules['triton'] = None\n"
+        "import torch, dynpool\n"
+        "x, alpha = torch.randn(1, 2, 8, 8, requires_grad=True), torch.tensor([2.0, 2.0], requires_grad=True)\n"
+        "dynpool.dynopool2d(x, alpha).sum().backward()\n"
+        "assert alpha.grad is not None\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_the_library_does_not_import_the_kernels() -> None:
+    code = "import sys, dynpool; assert 'dynpool.kernels.triton' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
