@@ -11,6 +11,7 @@ pass, an interpolation to a given size): it becomes whatever it is combined with
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +69,11 @@ class Dim:
         return tuple(a.axis for a in self.atoms if a.axis is not None)
 
 
+def _same_form(p: Dim, q: Dim) -> bool:
+    """Whether two dimensions are products of numbers and axes of the same sizes in the same order."""
+    return [(a.size, a.axis is None) for a in p.atoms] == [(a.size, a.axis is None) for a in q.atoms]
+
+
 @dataclass(frozen=True)
 class _Scaled:
     """A class that is a fixed multiple of another, rounded down, or up where the model pads."""
@@ -93,6 +99,7 @@ class AxisClasses:
     _scaled: dict[int, _Scaled] = field(default_factory=dict)
     _sums: dict[int, tuple[Dim, ...]] = field(default_factory=dict)
     _below: dict[int, dict[Fraction, int]] = field(default_factory=dict)  # the scaled classes of a base
+    _ratios: list[tuple[int, int, Fraction]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self._parent)
@@ -147,8 +154,7 @@ class AxisClasses:
                 self._free.remove(self.find(two.base))
                 self._follow(self.find(two.base), _Scaled(one.base, one.ratio / two.ratio))
             else:
-                for c in (a, two.base):
-                    self.pin(c, "two resolutions must keep their ratio")
+                self._ratios.append((one.base, two.base, one.ratio / two.ratio))
         elif (one or two) and not any(sums):
             self._follow(a, one or two)  # type: ignore[arg-type]
         if any(sums) and not opened and not any(scaled):
@@ -157,15 +163,14 @@ class AxisClasses:
             for c in (a, *(axis for dims in sums for dim in dims or () for axis in dim.axes)):
                 self.pin(c, "a resolution must be the sum of others")
         if sums[0] and sums[1]:
-            same = [p.size for p in sums[0]] == [p.size for p in sums[1]] and all(
-                p.axis is not None or not p.axes for p in (*sums[0], *sums[1])
-            )
-            for p, q in zip(sums[0], sums[1], strict=False):
-                if same and p.axis is not None and q.axis is not None:
-                    self.unite(p.axis, q.axis)
-                elif p.axes or q.axes:
-                    for c in (*p.axes, *q.axes):
-                        self.pin(c, "sums of resolutions meet")
+            pairs = list(zip(sums[0], sums[1], strict=False))
+            if len(sums[0]) == len(sums[1]) and all(_same_form(p, q) for p, q in pairs):
+                for p, q in pairs:
+                    for x, y in zip(p.axes, q.axes, strict=True):
+                        self.unite(x, y)
+            else:
+                for c in (axis for p, q in pairs for axis in (*p.axes, *q.axes)):
+                    self.pin(c, "sums of resolutions meet")
 
     def _follow(self, axis: int, above: _Scaled) -> None:
         """Let a class be a multiple of another; one that is free becomes a fraction of this one instead."""
@@ -201,8 +206,17 @@ class AxisClasses:
         if len(axes) == 1 and None not in axes and len({p.size for p in parts}) == 1 and len(parts) > 1:
             return self.scaled(axes.pop() or 0, Fraction(len(parts)), sum(p.size for p in parts))
         axis = self.new(sum(p.size for p in parts))
-        self._sums[axis] = tuple(parts)
+        self._sums[axis] = tuple(self._summands(parts))
         return axis
+
+    def _summands(self, parts: Sequence[Dim]) -> Iterator[Dim]:
+        """The parts of a sum, those of parts that are sums themselves, and neighbouring numbers as one."""
+        whole = [q for p in parts for q in (p.axis is not None and self.parts(p.axis) or (p,))]
+        for varies, run in itertools.groupby(whole, key=lambda p: bool(p.axes)):
+            if varies:
+                yield from run
+            else:
+                yield from constant_dims([sum(p.size for p in run)])
 
     def parts(self, axis: int) -> tuple[Dim, ...]:
         """The dimensions that the class is the sum of, or none."""
@@ -218,6 +232,11 @@ class AxisClasses:
             if root == start:
                 break
         return root, ratio
+
+    def ratios(self) -> tuple[tuple[int, int, Fraction], ...]:
+        """Classes (a, b, ratio) of separate resizes that the model needs to be such that b = ratio * a."""
+        ends = ((self.base(a), self.base(b), ratio) for a, b, ratio in self._ratios)
+        return tuple((a, b, ratio * over / under) for (a, over), (b, under), ratio in ends)
 
     def is_free(self, axis: int) -> bool:
         """Whether only the model's code knows the size."""

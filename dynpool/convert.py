@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from torch import nn
@@ -16,7 +16,7 @@ from .conversion_report import ConversionReport, ConversionRow, Status, attach_r
 from .fixed import FollowInterpolate2d, FollowPool2d
 from .frozen import frozen_sizes
 from .graph import Graph, check_input_size, trace
-from .groups import groups, source_key, structural_trace, target_key
+from .groups import Key, groups, source_key, structural_trace, target_key
 from .kinds import Plan, plan_for, planner_of, resizer_kinds
 from .macs import Ceiling, GMACsLoss, count_macs
 from .modes import unite_modes
@@ -35,6 +35,7 @@ from .resolution import (
 from .rewrite import rewrite
 from .sites import site_of
 from .sizes import check_multiple
+from .trial import cannot_move
 
 __all__ = [
     "ConversionReport",
@@ -66,11 +67,17 @@ class _Converter:
         self.model, self.graph, self.pool, self.order, self.preserve = model, graph, pool, order, preserve
         self.modules = dict(model.named_modules())
         self.tree = ResolutionTree(graph.input_size)
+        self.keys: dict[int, Key] = {}  # of the resolutions, by their place in the tree
         self.rows: list[ConversionRow] = []
 
-    def run(self, size: tuple[int, int, int], multiple_of: Pair) -> tuple[ResolutionTree, ConversionReport]:
+    def run(
+        self, size: tuple[int, int, int], multiple_of: Pair, held: Mapping[Key, str]
+    ) -> tuple[ResolutionTree, ConversionReport]:
+        """`held`: resolutions that were found out to be unable to move, and why."""
         plans = {r.node: _plan(self.graph, self.modules, r, self.order, self.preserve) for r in self.graph.resizes}
-        nodes, roles = plan_resolutions(self.graph, plans)
+        nodes, roles = plan_resolutions(self.graph, plans, held)
+        self.keys = {i: planned.key for i, planned in enumerate(nodes) if planned.key is not None}
+        self.tree.input_size = size
         original = native_sizes(nodes, size[1:])
         for planned, now in zip(nodes, original, strict=True):
             node = ResolutionNode(planned.name, planned.parent, planned.reference)
@@ -187,15 +194,22 @@ def convert(
     graph = structural_trace(model, size)
     if not any(not r.fixed for r in graph.resizes):
         raise ValueError(f"the {type(model).__name__} has no pooling or strided layer: there is nothing to learn")
-    learned = copy.deepcopy(model)
-    if name_calls(learned, graph, known=lambda module: planner_of(module) is not None):
-        graph = structural_trace(learned, size)
-    unite_modes(learned, graph)
-    tree, report = _Converter(learned, graph, pool, order, preserve).run(size, multiples)
-    if not report.of("converted"):
-        raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")
-    tree.input_size = size
-    attach_tree(learned, tree)
+    functions, held = graph, dict[Key, str]()
+    while True:
+        learned = copy.deepcopy(model)
+        named = name_calls(learned, functions, known=lambda module: planner_of(module) is not None)
+        if not held:
+            graph = structural_trace(learned, size) if named else graph
+            unite_modes(learned, graph)
+        converter = _Converter(learned, graph, pool, order, preserve)
+        tree, report = converter.run(size, multiples, held)
+        if not report.of("converted"):
+            raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")
+        attach_tree(learned, tree)
+        stuck = cannot_move(learned, tree)
+        if not stuck:
+            break
+        held |= {converter.keys[i]: why for i, why in stuck.items()}
     attach_report(learned, report.with_macs(count_macs(model, size).by_layer, count_macs(learned, size).by_layer))
     if max_gmacs is not None:
         _limit(learned, tree, max_gmacs)

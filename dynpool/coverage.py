@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import fnmatch
+import inspect
 import random
 import signal
 import time
@@ -72,15 +73,7 @@ def _build(name: str, device: str) -> tuple[nn.Module, tuple[int, int, int]]:
             net = timm.create_model(model)
             return net, tuple(net.pretrained_cfg.get("input_size", (3, 224, 224)))
         options: dict[str, Any] = {"init_weights": False} if model in ("googlenet", "inception_v3") else {}
-        if model.partition("_")[0] in (
-            "fasterrcnn",
-            "fcos",
-            "keypointrcnn",
-            "maskrcnn",
-            "retinanet",
-            "ssd",
-            "ssdlite320",
-        ):
+        if "weights_backbone" in inspect.signature(torchvision.models.get_model_builder(model)).parameters:
             options["weights_backbone"] = None
         net = torchvision.models.get_model(model, weights=None, **options)
     return net, (3, 299, 299) if model == "inception_v3" else (3, 224, 224)

@@ -36,7 +36,7 @@ class FollowPool2d(nn.Module):
 
 
 class FollowInterpolate2d(FollowPool2d):
-    """An upsampling layer that interpolates to the size that another resolution has, instead of by a factor.
+    """Interpolates to the size that another resolution has: instead of an upsampling by a factor, or behind one.
 
     Shape: (N, C, H, W) -> (N, C, *size), with `size` handed in by the model's tree.
     """
@@ -48,10 +48,10 @@ class FollowInterpolate2d(FollowPool2d):
 
     @classmethod
     def of(cls, layer: nn.Module) -> FollowInterpolate2d:
-        """In the mode of an `nn.Upsample`."""
-        if not isinstance(layer, nn.Upsample):
-            raise TypeError(f"expected an nn.Upsample, got a {type(layer).__name__}")
-        return cls(mode=layer.mode, align_corners=layer.align_corners)
+        """In the mode of an `nn.Upsample`, to stand in its place; bilinear behind any other layer, which stays."""
+        if isinstance(layer, nn.Upsample):
+            return cls(mode=layer.mode, align_corners=layer.align_corners)
+        return cls(mode="bilinear", align_corners=False)
 
     def forward(self, x: Tensor, size: Pair) -> Tensor:
         return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)

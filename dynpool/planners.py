@@ -18,8 +18,6 @@ __all__: list[str] = []
 
 @register_kind(nn.Conv2d)
 def _plan_convolution(module: nn.Conv2d, site: Site) -> Plan | str:
-    if module.transposed:
-        return "a transposed convolution"
     pads = site.pad != ((0, 0), (0, 0)) and module.padding_mode == "zeros"
     return _planned(site, "unknown" if pads else "fixed")
 
@@ -37,6 +35,11 @@ def _plan_standardized_convolution(module: Any, site: Site) -> Plan | str:
 @register_kind("timm.layers.cond_conv2d.CondConv2d")
 def _plan_conditional_convolution(module: Any, site: Site) -> Plan | str:
     return _planned(site, "same" if module.dynamic_padding else "fixed")
+
+
+@register_kind(nn.ConvTranspose2d)
+def _plan_transposed_convolution(module: nn.ConvTranspose2d, site: Site) -> Plan | str:
+    return Plan("after", "mean")  # it keeps its stride; where it leads to a resolution that moves, its map follows
 
 
 def _planned(site: Site, padding: Literal["fixed", "same", "unknown"]) -> Plan:

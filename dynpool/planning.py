@@ -110,6 +110,28 @@ class _Planner:
                     self.pinned.setdefault(other, why)
             if why:
                 self.pinned[group.key] = why
+        for a, b, ratio in classes.ratios():
+            self.keep_ratio(all_groups, *((a, b, ratio) if ratio < 1 else (b, a, 1 / ratio)))
+
+    def keep_ratio(self, all_groups: list[Group], above: int, below: int, ratio: Fraction) -> None:
+        """Two axes keep their ratio: by layers that lead from one to the other as they are, else both are held."""
+        classes = self.graph.classes
+        between = [r for g in all_groups if below in g.key for r in g.members]
+        why = "the model needs its output to be a fixed part of its input"
+
+        def keeps(r: Resize) -> bool:
+            ends = zip(r.source, r.target, r.stride, strict=True)
+            return any(
+                s is not None and t is not None and classes.find(t) == below and classes.base(s) == (above, n * ratio)
+                for s, t, n in ends
+            )
+
+        if any(keeps(r) for r in between):
+            self.plans = {**self.plans, **{r.node: why for r in between if keeps(r)}}
+            return
+        for group in all_groups:
+            if {above, below} & {*group.key}:
+                self.pinned.setdefault(group.key, "two resolutions must keep their ratio")
 
     def plan_of(self, resize: Resize) -> Plan | None:
         plan = self.plans[resize.node]
@@ -372,14 +394,17 @@ def _unplaced(resize: Resize) -> Role:
     return Role(resize, None, "left alone", why)
 
 
-def plan_resolutions(graph: Graph, plans: Mapping[int, Plan | str]) -> tuple[list[PlannedNode], list[Role]]:
+def plan_resolutions(
+    graph: Graph, plans: Mapping[int, Plan | str], held: Mapping[Key, str]
+) -> tuple[list[PlannedNode], list[Role]]:
     """The resolutions of a model, parents before children, and the role of each resizer in order of execution.
 
     Args:
         graph: from `structural_trace`.
         plans: by node of the graph, how each resizer could be rewritten, or why it cannot be.
+        held: resolutions that cannot move for reasons that the graph does not show.
     """
-    planner = _Planner(graph, plans)
+    planner = _Planner(graph, plans, dict(held))
     planner.pin_from_start(list(groups(graph)))
     while True:
         try:

@@ -126,6 +126,7 @@ class ResolutionTree:
     _sizes: list[Pair] = field(default_factory=list)
     _accepted: list[AlphaPair] = field(default_factory=list)
     _locked: bool = False
+    _tried: Mapping[int, Pair] = field(default_factory=dict)
 
     @property
     def pools(self) -> list[LearnedResizer2d]:
@@ -158,6 +159,7 @@ class ResolutionTree:
                 above = exact if node.pool.keeps_fractions else pixels
                 h, w = node.pool.output_size(above, stride)
                 pixels = (round_to_multiple(h, node.multiple[0]), round_to_multiple(w, node.multiple[1]))
+                pixels = self._tried.get(len(sizes), pixels)
                 sizes.append((pixels, _divided(above, stride) if node.pool.keeps_fractions else pixels))
                 continue
             if node.fixed is not None:
@@ -255,6 +257,15 @@ class ResolutionTree:
         finally:
             self._locked = False
             self._key = None
+
+    @contextmanager
+    def trying(self, sizes: Mapping[int, Pair]) -> Iterator[None]:
+        """Learned resolutions, by their place in the tree, have these sizes in pixels meanwhile, whatever the alphas."""
+        self._tried = sizes
+        try:
+            yield
+        finally:
+            self._tried = {}
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """As a forward pre-hook of the model."""

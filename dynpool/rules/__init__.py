@@ -45,6 +45,7 @@ _RULES: dict[str, Rule] = {
     **_ops("_fft_c2c _fft_r2c _fft_c2r view_as_real view_as_complex real imag", compute.transform),
     **_ops("new_zeros new_ones new_empty new_full new_empty_strided affine_grid_generator", compute.factory),
     **_ops("mm addmm bmm baddbmm", compute.matmul),
+    **_ops("lstm gru rnn_tanh rnn_relu", compute.recurrent),
     **_ops("index", compute.index),
     **_ops("gather", compute.gather),
     **_ops("embedding", compute.embedding),

@@ -17,6 +17,7 @@ __all__ = [
     "normalized",
     "partly",
     "pointwise",
+    "recurrent",
     "reduce",
     "reduce_norm",
     "same",
@@ -126,6 +127,11 @@ def matmul(c: Context) -> tuple[Dim, ...]:
                 c.unify(dims[at], dim, f"combined with a {_origin(c.first.origin)} of that size")
     c.mac(math.prod(a.shape) * b.shape[-1], (*dims, inner))
     return dims
+
+
+def recurrent(c: Context) -> tuple[Dim, ...]:
+    """A recurrent network over sequences: batch and time stay."""
+    return (*c.first.dims[:2], c.unrelated(2))
 
 
 def index(c: Context) -> tuple[Dim, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from dynpool.axes import Atom, Dim
+from dynpool.axes import Atom, Dim, constant_dims
 
 from .context import Context, ints
 
@@ -146,14 +146,22 @@ def slice_(c: Context) -> tuple[Dim, ...]:
 
 def pad(c: Context) -> tuple[Dim, ...]:
     dims = list(c.first.dims)
+    around = [*c.arg(1), *[0] * (2 * len(dims) - len(c.arg(1)))]  # (low, high) from the last dimension to the first
     for i, (dim, n) in enumerate(zip(c.first.dims, c.out.shape, strict=True)):
         other = c.other(i)
         if dim.size == n and other in (None, dim.other):
             continue
         one = c.single(dim)
-        dims[i] = c.unrelated(i) if one.axis is None else Dim((Atom(n, one.axis, other),))
-        if one.axis is None and not dims[i].axes:
-            c.pin((dim,), "padded to a fixed size")
+        low, high = around[2 * (len(dims) - 1 - i) :][:2]
+        if one.axis is not None:
+            dims[i] = Dim((Atom(n, one.axis, other),))
+        elif dim.axes and min(low, high) >= 0 and other is not None and other - n == (dim.other or 0) - dim.size:
+            parts = [*constant_dims((low,) * (low > 0)), dim, *constant_dims((high,) * (high > 0))]
+            dims[i] = Dim((Atom(n, c.classes.sum(parts), other),))  # tokens of a map, and some beside it
+        else:
+            dims[i] = c.unrelated(i)
+            if not dims[i].axes:
+                c.pin((dim,), "padded to a fixed size")
     return tuple(dims)
 
 
@@ -198,5 +206,13 @@ def stack(c: Context) -> tuple[Dim, ...]:
 
 def tensor_unfold(c: Context) -> tuple[Dim, ...]:
     """Windows of a dimension: how many there are varies with its size, their pixels stand in a new last dimension."""
-    at = c.arg(1) % len(c.first.dims)
-    return (*(c.unrelated(i) if i == at else d for i, d in enumerate(c.first.dims)), c.unrelated(-1))
+    at, step = c.arg(1) % len(c.first.dims), c.arg(3)
+    dims = list(c.first.dims)
+    whole, n = c.single(dims[at]), c.out.shape[at]
+    if whole.axis is None or n == 1 or c.other(at) in (None, n):
+        dims[at] = c.unrelated(at)
+    else:
+        up = n * step > c.classes.reference(whole.axis)
+        axis = c.classes.scaled(whole.axis, Fraction(1, step), n, up=up)
+        dims[at] = Dim((Atom(n, axis, c.other(at)),))
+    return (*dims, c.unrelated(-1))

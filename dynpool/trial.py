@@ -1,0 +1,59 @@
+"""Does a converted model run when its sizes move? What the trace of the original cannot show shows here.
+
+A model's own code may read a size off a map before it is resized, or insist on the one it was made for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from .graph import trace_shapes
+from .resolution import ResolutionTree
+from .sizes import round_to_multiple
+
+__all__ = ["cannot_move"]
+
+_MOVES = (0.8, 1.2)  # height down, width up: what takes one for the other fails too
+
+
+def cannot_move(model: nn.Module, tree: ResolutionTree) -> dict[int, str]:
+    """The learned resolutions, by their place in the tree, at whose other sizes the model does not run, and why.
+
+    One pass on meta tensors if all of them can move; else one more a resolution, as each is added to those that can.
+
+    Args:
+        model: converted, at its original sizes; left as it is.
+        tree: its resolutions.
+    """
+    learned = [i for i, node in enumerate(tree.nodes) if node.pool is not None and node.parent is not None]
+    if _failure(model, tree, learned) is None:
+        return {}
+    moving: list[int] = []
+    stuck: dict[int, str] = {}
+    for i in learned:
+        why = _failure(model, tree, [*moving, i])
+        if why is None:
+            moving.append(i)
+        else:
+            stuck[i] = why
+    return stuck
+
+
+def _failure(model: nn.Module, tree: ResolutionTree, moving: Iterable[int]) -> str | None:
+    """Why the model does not run when these resolutions have other sizes; None if it does."""
+    sizes = {}
+    for i in moving:
+        node = tree.nodes[i]
+        h, w = (
+            round_to_multiple(max(round(n * by), 2), m)
+            for n, by, m in zip(node.reference, _MOVES, node.multiple, strict=True)
+        )
+        sizes[i] = (h, w)
+    try:
+        with tree.trying(sizes):
+            trace_shapes(model, tree.input_size)
+    except ValueError as error:
+        return "the model does not run at other sizes of it: " + str(error).partition(": ")[2].partition("\n")[0]
+    return None
