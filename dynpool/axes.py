@@ -153,6 +153,8 @@ class AxisClasses:
             if self.find(two.base) in self._free:
                 self._free.remove(self.find(two.base))
                 self._follow(self.find(two.base), _Scaled(one.base, one.ratio / two.ratio))
+            elif self.find(one.base) == self.find(two.base):  # a half that is a third
+                self.pin(a, "two resolutions must keep their ratio")
             else:
                 self._ratios.append((one.base, two.base, one.ratio / two.ratio))
         elif (one or two) and not any(sums):

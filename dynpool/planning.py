@@ -37,6 +37,12 @@ class Arithmetic:
     before: Pair = (0, 0)
     after: Pair = (0, 0)
 
+    @property
+    def steps(self) -> tuple[Fraction, Fraction]:
+        """Pixels of the parent to one of its own, per axis; 1 where it upsamples."""
+        h, w = self.resize.stride if self.resize.scale is None else (1, 1)
+        return (Fraction(h), Fraction(w))
+
     def __call__(self, size: Pair) -> Pair:
         h, w = self.resize.output((size[0] + self.before[0], size[1] + self.before[1]))
         return (h - self.after[0], w - self.after[1])
@@ -48,6 +54,11 @@ class Ratio:
 
     height: Fraction
     width: Fraction
+
+    @property
+    def steps(self) -> tuple[Fraction, Fraction]:
+        """Pixels of the parent to one of its own, per axis."""
+        return (1 / self.height, 1 / self.width)
 
     def __call__(self, size: Pair) -> Pair:
         return (math.ceil(size[0] * self.height), math.ceil(size[1] * self.width))
@@ -344,20 +355,27 @@ class _Planner:
                 self.roles.append(Role(r, here, "left alone", why))
 
     def ask(self, parent: int, native: Arithmetic, need: Pair, key: Key) -> None:
-        """Make the parent's sizes such that the layer gives multiples of `need`."""
-        stride = native.resize.stride if native.resize.scale is None else (1, 1)
-        asked = (need[0] * stride[0], need[1] * stride[1])
-        for k in range(1, 9):
-            h, w = native((k * asked[0], k * asked[1]))
-            if h % need[0] or w % need[1]:
-                self.pin(key, f"its size must be a multiple of {need}")
-        mover = self.mover(parent)
-        at = None if mover is None else self.nodes[mover].key
-        if mover != parent or at is None:
+        """Make the sizes of the learned resolution above such that the layer gives multiples of `need`."""
+        between: list[Arithmetic | Ratio] = [native]
+        above = parent
+        while self.nodes[above].how == "derived" and self.nodes[above].parent is not None:
+            between.append(self.nodes[above].native or Ratio(Fraction(1), Fraction(1)))
+            above = self.nodes[above].parent or 0
+        steps = [how.steps for how in between]
+        h, w = ((math.prod(s[axis] for s in steps) * need[axis]).numerator for axis in (0, 1))
+        at = self.nodes[above].key
+
+        def gives(size: Pair) -> Pair:
+            for how in reversed(between):
+                size = how(size)
+            return size
+
+        whole = all(n % m == 0 for k in range(1, 9) for n, m in zip(gives((k * h, k * w)), need, strict=True))
+        if not whole or self.nodes[above].how != "learned" or at is None:
             self.pin(key, f"its size must be a multiple of {need}")
-        elif any(n % m for n, m in zip(self.nodes[parent].multiple, asked, strict=True)):
+        elif any(n % m for n, m in zip(self.nodes[above].multiple, (h, w), strict=True)):
             before = self.multiple(at)
-            self.demands[at] = (math.lcm(before[0], asked[0]), math.lcm(before[1], asked[1]))
+            self.demands[at] = (math.lcm(before[0], h), math.lcm(before[1], w))
             raise _AgainError
 
     def learned(self, group: Group) -> None:

@@ -42,18 +42,22 @@ def cannot_move(model: nn.Module, tree: ResolutionTree) -> dict[int, str]:
 
 
 def _failure(model: nn.Module, tree: ResolutionTree, moving: Iterable[int]) -> str | None:
-    """Why the model does not run when these resolutions have other sizes; None if it does."""
-    sizes = {}
-    for i in moving:
-        node = tree.nodes[i]
-        h, w = (
-            round_to_multiple(max(round(n * by), 2), m)
-            for n, by, m in zip(node.reference, _MOVES, node.multiple, strict=True)
-        )
-        sizes[i] = (h, w)
+    """Why the model does not run when these resolutions, and no other learned ones, move; None if it does."""
+    _, height, width = tree.input_size
+    moved = set(moving)
+    sizes = {
+        i: _moved(size, node.multiple) if i in moved else size
+        for i, (node, size) in enumerate(zip(tree.nodes, tree.sizes_at((height, width)), strict=True))
+        if node.pool is not None
+    }
     try:
         with tree.trying(sizes):
             trace_shapes(model, tree.input_size)
     except ValueError as error:
         return "the model does not run at other sizes of it: " + str(error).partition(": ")[2].partition("\n")[0]
     return None
+
+
+def _moved(size: tuple[int, int], multiple: tuple[int, int]) -> tuple[int, int]:
+    h, w = (round_to_multiple(max(round(n * by), 2), m) for n, by, m in zip(size, _MOVES, multiple, strict=True))
+    return (h, w)

@@ -63,18 +63,18 @@ class Joined(nn.Module):
         super().__init__()
         self.first = nn.MaxPool2d(2)
         self.second = nn.MaxPool2d(2)
-        self.up = nn.ConvTranspose2d(3, 3, 2, stride=2)
+        self.up = nn.Parameter(torch.randn(3, 3, 2, 2))
         self.table = nn.Parameter(torch.zeros(16, 16)) if table else None
 
     def forward(self, x: Tensor) -> Tensor:
         high = self.first(x)
-        high = high + self.up(self.second(high))
+        high = high + F.conv_transpose2d(self.second(high), self.up, stride=2)
         return high if self.table is None else high + self.table
 
 
 def test_what_meets_a_layer_that_cannot_be_rewritten_is_held_as_far_as_needed() -> None:
-    """`up` doubles the deep map exactly, so neither the deep nor the high map can move."""
-    with pytest.raises(ValueError, match="ConvTranspose2d"):
+    """The function doubles the deep map exactly, so neither the deep nor the high map can move."""
+    with pytest.raises(ValueError, match="convolution called in Joined"):
         dynpool.convert(Joined(table=False), (3, 32, 32))
 
     class Beside(nn.Module):
@@ -90,6 +90,33 @@ def test_what_meets_a_layer_that_cannot_be_rewritten_is_held_as_far_as_needed() 
     assert statuses(learned)["free"] == "converted"
     dynpool.set_sizes(learned, {"free": (5, 9)})
     assert learned(torch.zeros(1, 3, 32, 32)).shape[-2:] == (5, 9)
+
+
+class Learned(nn.Module):
+    """Down by a convolution, and up again by a transposed one, as in a decoder with skips."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(2)
+        self.down = nn.Conv2d(3, 3, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(3, 3, 4, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(x)
+        return x + self.up(self.down(x))
+
+
+@pytest.mark.parametrize("preserve", [False, True])
+def test_a_transposed_convolution_keeps_its_weights_and_follows(preserve: bool) -> None:
+    model = Learned()
+    learned = dynpool.convert(model, (3, 32, 32), preserve=preserve)
+    assert statuses(learned) == {"pool": "converted", "down": "converted", "up": "follows"}
+    x = torch.randn(1, 3, 32, 32)
+    if preserve:
+        torch.testing.assert_close(learned(x), model(x))
+    dynpool.set_sizes(learned, {"pool": (13, 18), "down": (5, 11)})
+    assert learned(x).shape[-2:] == (13, 18)
+    torch.testing.assert_close(dynpool.freeze(learned)(x), learned(x))
 
 
 class Shuffled(nn.Module):

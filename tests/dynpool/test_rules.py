@@ -77,6 +77,13 @@ def masked(x: Tensor) -> Tensor:
     return x.masked_fill(mask != 0, 0.0)
 
 
+def two_sums(x: Tensor) -> Tensor:
+    """Three tokens and those of the map, joined at once or one after the other, and taken apart elsewhere."""
+    tokens, one = x.flatten(2), x.mean((2, 3))[..., None]
+    both = torch.cat([one, torch.cat([one, one, tokens], 2)], 2) + torch.cat([torch.cat([one] * 3, 2), tokens], 2)
+    return torch.cat([both[..., :3], both[..., 3:]], 2)[..., 3:].reshape(x.shape) + x
+
+
 FREE = {
     "mask made in the pass": masked,
     "roll": lambda x: torch.roll(x, (1, 1), (2, 3)) + x,
@@ -86,6 +93,8 @@ FREE = {
     "concatenation along the height, and split": coordinate_attention,
     "windows padded by the model": padded_windows,
     "class token": lambda x: torch.cat([x.mean((2, 3))[..., None], x.flatten(2)], 2)[..., 1:].reshape(x.shape) + x,
+    "tokens padded by one": lambda x: F.pad(x.flatten(2), (1, 0))[..., 1:].reshape(x.shape) + x,
+    "two class tokens and one that meet": two_sums,
     "unfold and fold": lambda x: F.fold(F.unfold(x, 3, padding=1), x.shape[-2:], 3, padding=1) + x,
     "shuffle there and back": lambda x: F.pixel_shuffle(F.pixel_unshuffle(x, 2), 2) + x,
     "strided slices": lambda x: x[..., ::2, ::2] + F.max_pool2d(x, 1, 2),
@@ -146,6 +155,27 @@ def test_what_has_a_fixed_size_pins_with_a_reason(function: Callable[[Tensor], T
     assert all(graph.classes.pinned(a) for a in pooled(graph))
 
 
+class AlongRows(nn.Module):
+    """A recurrent network over the pixels of each row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(2)
+        self.lstm = nn.LSTM(8, 8, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(x)
+        n, c, h, w = x.shape
+        out, _ = self.lstm(x.permute(0, 2, 3, 1).reshape(n * h, w, c))
+        return x + out.view(n, h, w, c).permute(0, 3, 1, 2)
+
+
+def test_a_recurrent_network_takes_sequences_of_any_length() -> None:
+    graph = structural_trace(AlongRows(), (8, 48, 48))
+    assert not graph.not_understood
+    assert [graph.classes.pinned(a) for a in pooled(graph)] == [None, None]
+
+
 def test_without_a_second_pass_windows_are_not_guessed() -> None:
     assert "split by a view" in (trace(Then(windows), (8, 48, 48)).classes.pinned(2) or "")
 
@@ -174,6 +204,14 @@ def test_classes_that_must_keep_a_ratio() -> None:
     assert classes.base(other) == (a, Fraction(1, 2))
     classes.unite(other, classes.scaled(a, Fraction(1, 3), 4))  # a half that is a third
     assert classes.pinned(a) is not None
+
+
+def test_classes_of_separate_resizes_that_must_keep_a_ratio_are_told() -> None:
+    classes = AxisClasses()
+    a, b = classes.new(16), classes.new(8)
+    classes.unite(classes.scaled(a, Fraction(1, 4), 4), classes.scaled(b, Fraction(1, 2), 4))
+    assert classes.ratios() == ((a, b, Fraction(1, 2)),)
+    assert classes.pinned(a) is None
 
 
 def test_a_multiple_of_what_only_the_code_knows_makes_that_a_fraction() -> None:
