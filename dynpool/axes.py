@@ -213,7 +213,7 @@ class AxisClasses:
 
     def _summands(self, parts: Sequence[Dim]) -> Iterator[Dim]:
         """The parts of a sum, those of parts that are sums themselves, and neighbouring numbers as one."""
-        whole = [q for p in parts for q in (p.axis is not None and self.parts(p.axis) or (p,))]
+        whole = [q for p in parts for q in ((self.parts(p.axis) if p.axis is not None else ()) or (p,))]
         for varies, run in itertools.groupby(whole, key=lambda p: bool(p.axes)):
             if varies:
                 yield from run

@@ -1,9 +1,9 @@
 """Resizers called as functions become modules, so that they are converted, tied and frozen as any other.
 
-While a module runs that calls `F.max_pool2d`, `F.avg_pool2d` or `F.interpolate` itself, a function mode sends each such
-call that resizes to a child module of the same arithmetic (`resize_0`, `resize_1`, ... in order of the calls). Calls
-that its
-children make are their own affair. Copies and pickles of the model keep this, state dicts do not know of it.
+While a module runs that calls `F.conv2d`, `F.max_pool2d`, `F.avg_pool2d` or `F.interpolate` itself, a function mode
+sends each such call that resizes to a child module of the same arithmetic (`resize_0`, `resize_1`, ... in order of the
+calls). Calls that its children make are their own affair. Copies and pickles of the model keep this, state dicts do not
+know of it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,47 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from .graph import Graph, Node
+from .kinds import register_kind
+from .planners import plan_convolution
 from .rules.context import ints
 
-__all__ = ["name_calls"]
+__all__ = ["CalledConv2d", "name_calls"]
+
+
+Pair = tuple[int, int]
+
+
+class CalledConv2d(nn.Module):
+    """A convolution without weights of its own: they come with each call, as do those of `F.conv2d`."""
+
+    def __init__(
+        self, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int], groups: int
+    ) -> None:
+        super().__init__()
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+
+    def forward(self, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
+        return F.conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}, padding={self.padding}, dilation={self.dilation}, groups={self.groups}"
+
+
+register_kind(CalledConv2d)(plan_convolution)
 
 
 def _argument(node: Node, index: int, default: Any) -> Any:
     return node.args[index] if len(node.args) > index else default
+
+
+def _convolution(node: Node) -> nn.Module:
+    stride, padding, dilation = (_pair(node.args[i]) for i in (3, 4, 5))
+    return CalledConv2d(stride, padding, dilation, node.args[8])
 
 
 def _max_pool(node: Node) -> nn.Module:
@@ -54,6 +83,7 @@ _MODES = {
 }
 # By ATen operation: the family it is counted in, and the module that does the same.
 _MAKERS: Mapping[str, tuple[str, Callable[[Node], nn.Module]]] = {
+    "aten.convolution": ("convolution", _convolution),
     "aten.max_pool2d_with_indices": ("max_pool", _max_pool),
     "aten.max_pool2d": ("max_pool", _max_pool),
     "aten.avg_pool2d": ("avg_pool", _avg_pool),
@@ -61,6 +91,7 @@ _MAKERS: Mapping[str, tuple[str, Callable[[Node], nn.Module]]] = {
 }
 # The functions of the same families, as a function mode sees them.
 _FAMILIES: Mapping[Callable[..., Any], str] = {
+    F.conv2d: "convolution",
     F.max_pool2d: "max_pool",
     torch.max_pool2d: "max_pool",
     F.max_pool2d_with_indices: "max_pool",
@@ -69,7 +100,7 @@ _FAMILIES: Mapping[Callable[..., Any], str] = {
 }
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def _pair(value: Any) -> Pair:
     h, w = ints(list(value) if isinstance(value, tuple) else value, 2, 0)
     return (h, w)
 
@@ -94,7 +125,8 @@ class _Calls(TorchFunctionMode):
         self.count[family] += 1
         if at not in self.names:
             return func(*args, **kwargs)
-        return self.owner.get_submodule(self.names[at])(args[0] if args else kwargs["input"])
+        child = self.owner.get_submodule(self.names[at])
+        return child(*args, **kwargs) if family == "convolution" else child(args[0] if args else kwargs["input"])
 
 
 class CallsOf:
@@ -134,9 +166,10 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
     wanted: dict[str, dict[tuple[str, int], nn.Module]] = {}
     for resize in graph.resizes:
         node = graph.nodes[resize.node]
-        if node.op not in _MAKERS or None in resize.target or resize.given or known(modules[resize.path]):
+        family = _family(node)
+        if family is None or None in resize.target or resize.given or known(modules[resize.path]):
             continue
-        family, make = _MAKERS[node.op]
+        make = _MAKERS[node.op][1]
         wanted.setdefault(resize.path, {}).setdefault((family, _how_manieth(graph, node, family)), make(node))
     for path, made in wanted.items():
         owner = modules[path]
@@ -154,4 +187,10 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
 def _how_manieth(graph: Graph, node: Node, family: str) -> int:
     """How many calls of the family the module made before this one, in the same call of its own."""
     same = (n for n in graph.nodes[: node.index] if (n.path, n.call) == (node.path, node.call))
-    return sum(_MAKERS[n.op][0] == family for n in same if n.op in _MAKERS)
+    return sum(_family(n) == family for n in same)
+
+
+def _family(node: Node) -> str | None:
+    if node.op == "aten.convolution" and (node.args[6] or len(node.args[3]) != 2):  # transposed, or not of images
+        return None
+    return _MAKERS[node.op][0] if node.op in _MAKERS else None

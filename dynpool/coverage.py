@@ -67,15 +67,23 @@ def coverage_names(pattern: str = "*") -> list[str]:
 
 
 def _build(name: str, device: str) -> tuple[nn.Module, tuple[int, int, int]]:
+    try:
+        with torch.device(device):
+            return _create(name)
+    except (NotImplementedError, RuntimeError):  # a constructor that reads values of tensors needs them to have some
+        net, size = _create(name)
+        return net.to(device), size
+
+
+def _create(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     library, _, model = name.partition(":")
-    with torch.device(device):
-        if library == "timm":
-            net = timm.create_model(model)
-            return net, tuple(net.pretrained_cfg.get("input_size", (3, 224, 224)))
-        options: dict[str, Any] = {"init_weights": False} if model in ("googlenet", "inception_v3") else {}
-        if "weights_backbone" in inspect.signature(torchvision.models.get_model_builder(model)).parameters:
-            options["weights_backbone"] = None
-        net = torchvision.models.get_model(model, weights=None, **options)
+    if library == "timm":
+        net = timm.create_model(model)
+        return net, tuple(net.pretrained_cfg.get("input_size", (3, 224, 224)))
+    options: dict[str, Any] = {"init_weights": False} if model in ("googlenet", "inception_v3") else {}
+    if "weights_backbone" in inspect.signature(torchvision.models.get_model_builder(model)).parameters:
+        options["weights_backbone"] = None
+    net = torchvision.models.get_model(model, weights=None, **options)
     return net, (3, 299, 299) if model == "inception_v3" else (3, 224, 224)
 
 

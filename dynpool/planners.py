@@ -11,14 +11,15 @@ from .forms import WindowPool2d, stride_one
 from .functional import Reduce
 from .kinds import Pair, Plan, Site, pair, register_kind
 
-__all__: list[str] = []
+__all__ = ["plan_convolution"]
 
 # --- convolutions -----------------------------------------------------------------------------------------------------
 
 
 @register_kind(nn.Conv2d)
-def _plan_convolution(module: nn.Conv2d, site: Site) -> Plan | str:
-    pads = site.pad != ((0, 0), (0, 0)) and module.padding_mode == "zeros"
+def plan_convolution(module: nn.Module, site: Site) -> Plan | str:
+    """How a convolution that pads by fixed numbers of pixels is rewritten."""
+    pads = site.pad != ((0, 0), (0, 0)) and getattr(module, "padding_mode", "zeros") == "zeros"
     return _planned(site, "unknown" if pads else "fixed")
 
 

@@ -260,7 +260,7 @@ class ResolutionTree:
 
     @contextmanager
     def trying(self, sizes: Mapping[int, Pair]) -> Iterator[None]:
-        """Learned resolutions, by their place in the tree, have these sizes in pixels meanwhile, whatever the alphas."""
+        """Learned resolutions, by their place in the tree, have these sizes meanwhile, whatever the alphas."""
         self._tried = sizes
         try:
             yield

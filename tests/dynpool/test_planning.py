@@ -168,6 +168,38 @@ def test_functions_are_converted_like_modules() -> None:
     assert set(dynpool.freeze(learned).state_dict()) == set(model.state_dict())
 
 
+class Convolves(nn.Module):
+    """Convolutions as functions: one that resizes, with a weight made in the pass, among some that do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 3, 3, 3))
+        self.up = nn.Parameter(torch.randn(4, 4, 2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        standardized = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        x = F.conv_transpose2d(F.conv2d(x, standardized, padding=1), self.up)
+        x = F.conv2d(input=x, weight=self.up, stride=2, dilation=2, padding=(1, 2))
+        return x + F.conv1d(x.mean(2), self.up[:, :, :1, 0])[:, :, None]
+
+
+@pytest.mark.parametrize("preserve", [False, True])
+def test_convolutions_called_as_functions_are_converted(preserve: bool) -> None:
+    torch.manual_seed(0)
+    model, x = Convolves(), torch.randn(2, 3, 31, 31)
+    learned = dynpool.convert(model, (3, 31, 31), preserve=preserve)
+    assert statuses(learned) == {"(model)": "left alone", "resize_0": "converted"}  # the transposed one stays
+    assert learned(x).shape == model(x).shape
+    if preserve:
+        torch.testing.assert_close(learned(x), model(x))
+    dynpool.set_sizes(learned, {"resize_0": (9, 20)})
+    live = learned(x)
+    assert live.shape[-2:] == (9, 20)
+    # native interpolation rounds the queries' positions: 1e-6 of the map's width times its slope
+    torch.testing.assert_close(dynpool.freeze(learned)(x), live, rtol=0, atol=1e-5 * float(live.detach().abs().max()))
+    learned.load_state_dict(model.state_dict())
+
+
 def test_a_pass_that_fails_leaves_no_function_mode_behind() -> None:
     learned = dynpool.convert(Calls(), (3, 32, 32))
     with pytest.raises(TypeError):
