@@ -13,7 +13,7 @@ import dynpool
 from analysis.report import compare_runs, write_report
 from dynpool.cli_analyze import analyze
 from dynpool.cli_refine import refine
-from dynpool.coverage import CoverageRow, coverage_names, run_coverage, summarize
+from dynpool.coverage import SPOT_CHECKS, CoverageRow, coverage_names, run_coverage, summarize
 from dynpool.training.compare import compare
 from dynpool.training.config import ComparisonConfig, RunConfig, nearest
 from dynpool.training.config_file import load_config, make_parser
@@ -111,15 +111,19 @@ def _coverage(arguments: list[str]) -> int:
         prog="dynpool coverage",
         description="Convert the models of timm and torchvision and run them at random sizes.",
     )
-    parser.add_argument("--models", default="*", metavar="PATTERN", help="such as 'resnet*' or 'torchvision:*'")
+    parser.add_argument("--models", nargs="+", metavar="PATTERN", help="such as 'resnet*' or 'torchvision:*'")
     parser.add_argument("--out", type=Path, default=Path("coverage.csv"), metavar="CSV", help="rows there are kept")
     parser.add_argument("--input-size", type=int, metavar="PIXELS", help="of all models; default: each one's own")
     parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="a model may take")
-    parser.add_argument("--real", action="store_true", help="random weights and images; what comes out must be finite")
+    parser.add_argument(
+        "--real",
+        action="store_true",
+        help="random weights and images: outputs and gradients are looked at; of forty families if no models are named",
+    )
     options = parser.parse_args(arguments)
-    names = coverage_names(options.models)
+    names = [*SPOT_CHECKS] if options.real and not options.models else coverage_names(*options.models or "*")
     if not names:
-        raise ConfigError(f"--models {options.models!r} matches no model of timm or torchvision")
+        raise ConfigError(f"--models {' '.join(options.models)} matches no model of timm or torchvision")
     size = None if options.input_size is None else (3, options.input_size, options.input_size)
     with writing(options.out), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the models' own

@@ -194,19 +194,19 @@ def convert(
     graph = structural_trace(model, size)
     if not any(not r.fixed for r in graph.resizes):
         raise ValueError(f"the {type(model).__name__} has no pooling or strided layer: there is nothing to learn")
-    functions, held = graph, dict[Key, str]()
+    functions, held, differ = graph, dict[Key, str](), False
     while True:
         learned = copy.deepcopy(model)
         named = name_calls(learned, functions, known=lambda module: planner_of(module) is not None)
         if not held:
             graph = structural_trace(learned, size) if named else graph
-            unite_modes(learned, graph)
+            differ = unite_modes(learned, graph)
         converter = _Converter(learned, graph, pool, order, preserve)
         tree, report = converter.run(size, multiples, held)
         if not report.of("converted"):
             raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")
         attach_tree(learned, tree)
-        stuck = cannot_move(learned, tree)
+        stuck = cannot_move(learned, tree, training=differ)
         if not stuck:
             break
         held |= {converter.keys[i]: why for i, why in stuck.items()}

@@ -28,10 +28,11 @@ from torch.utils._pytree import tree_leaves
 
 from .conversion_report import ConversionReport, conversion_report
 from .convert import convert
+from .freeze import freeze
 from .resizer import set_alpha
-from .resolution import resolution_tree
+from .resolution import resolution_tree, resolutions
 
-__all__ = ["CoverageRow", "cover", "coverage_names", "run_coverage", "summarize"]
+__all__ = ["SPOT_CHECKS", "CoverageRow", "cover", "coverage_names", "run_coverage", "summarize"]
 
 Make = Callable[[], nn.Module]
 
@@ -59,11 +60,28 @@ class CoverageRow:
     message: str = ""
 
 
-def coverage_names(pattern: str = "*") -> list[str]:
-    """Names of the models of timm and torchvision that match a pattern, as "timm:NAME" and "torchvision:NAME"."""
+# small models of forty families, for passes with real tensors
+SPOT_CHECKS: tuple[str, ...] = (
+    *(
+        f"timm:{name}"
+        for name in "resnet18 resnetv2_50 resnext50_32x4d seresnet33ts resnest14d res2net50_26w_4s skresnet18 dla34 "
+        "dpn48b densenet121 vgg11_bn regnety_002 efficientnet_b0 tf_efficientnetv2_b0 mobilenetv2_100 "
+        "mobilenetv3_small_100 mobilenetv4_conv_small ghostnetv2_100 fbnetv3_b mixnet_s rexnet_100 lcnet_050 "
+        "hardcorenas_a xception41 inception_v3 nasnetalarge hrnet_w18_small cspdarknet53 selecsls42 dm_nfnet_f0 "
+        "repvgg_a0 tresnet_m convnext_atto inception_next_atto mobilevit_xs maxvit_pico_rw_256 pvt_v2_b0 "
+        "halonet26t starnet_s1 lowformer_b0".split()
+    ),
+    "torchvision:googlenet",
+    "torchvision:shufflenet_v2_x0_5",
+    "torchvision:deeplabv3_mobilenet_v3_large",
+)
+
+
+def coverage_names(*patterns: str) -> list[str]:
+    """Names of the models of timm and torchvision that match any pattern, as "timm:NAME" and "torchvision:NAME"."""
     names = [f"timm:{n}" for n in timm.list_models()]
     names += [f"torchvision:{n}" for n in torchvision.models.list_models()]
-    return [n for n in names if fnmatch.fnmatch(n, pattern) or fnmatch.fnmatch(n.partition(":")[2], pattern)]
+    return [n for n in names if any(fnmatch.fnmatch(x, p) for x in (n, n.partition(":")[2]) for p in patterns or "*")]
 
 
 def _build(name: str, device: str) -> tuple[nn.Module, tuple[int, int, int]]:
@@ -140,7 +158,8 @@ def cover(
         name: what to call it.
         model: on the meta device, or on `device`.
         input_size: (C, H, W) in pixels.
-        device: where to run; on a real one, outputs and gradients must be finite too.
+        device: where to run. On a real one, outputs and gradients must be finite too, gradients must reach every alpha,
+            and the frozen model must give the same values.
         limit: seconds after which the model is given up as too slow.
     """
     start = time.perf_counter()
@@ -185,12 +204,25 @@ def cover(
 def _pass(model: nn.Module, input_size: tuple[int, int, int], device: str) -> None:
     real = device != "meta"
     x = torch.randn(2, *input_size, device=device) if real else torch.empty(2, *input_size, device=device)
-    out = [t for t in tree_leaves(model(x)) if isinstance(t, Tensor)]
+    out = _tensors(model(x))
     torch.stack([t.float().square().mean() for t in out]).sum().backward()
-    if real:
-        tensors = [*out, *(p.grad for p in model.parameters() if p.grad is not None)]
-        if not all(bool(t.isfinite().all()) for t in tensors):
-            raise FloatingPointError("an output or a gradient is not finite")
+    if not real:
+        return
+    if not all(bool(t.isfinite().all()) for t in (*out, *(p.grad for p in model.parameters() if p.grad is not None))):
+        raise FloatingPointError("an output or a gradient is not finite")
+    idle = [
+        name for name, found in resolutions(model).items() if found.alpha.grad is None or not found.alpha.grad.any()
+    ]
+    if idle:
+        raise FloatingPointError(f"no gradient reaches the alpha of {', '.join(idle)}")
+    model.eval()
+    with torch.no_grad():
+        for live, plain in zip(_tensors(model(x)), _tensors(freeze(model)(x)), strict=True):
+            torch.testing.assert_close(plain, live, rtol=0, atol=1e-4 * float(live.abs().max()))
+
+
+def _tensors(out: Any) -> list[Tensor]:
+    return [t for t in tree_leaves(out) if isinstance(t, Tensor)]
 
 
 def _done(path: Path) -> set[str]:

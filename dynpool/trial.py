@@ -18,7 +18,7 @@ __all__ = ["cannot_move"]
 _MOVES = (0.8, 1.2)  # height down, width up: what takes one for the other fails too
 
 
-def cannot_move(model: nn.Module, tree: ResolutionTree) -> dict[int, str]:
+def cannot_move(model: nn.Module, tree: ResolutionTree, *, training: bool = False) -> dict[int, str]:
     """The learned resolutions, by their place in the tree, at whose other sizes the model does not run, and why.
 
     One pass on meta tensors if all of them can move; else one more a resolution, as each is added to those that can.
@@ -26,14 +26,15 @@ def cannot_move(model: nn.Module, tree: ResolutionTree) -> dict[int, str]:
     Args:
         model: converted, at its original sizes; left as it is.
         tree: its resolutions.
+        training: run in training mode too.
     """
     learned = [i for i, node in enumerate(tree.nodes) if node.pool is not None and node.parent is not None]
-    if _failure(model, tree, learned) is None:
+    if _failure(model, tree, learned, training) is None:
         return {}
     moving: list[int] = []
     stuck: dict[int, str] = {}
     for i in learned:
-        why = _failure(model, tree, [*moving, i])
+        why = _failure(model, tree, [*moving, i], training)
         if why is None:
             moving.append(i)
         else:
@@ -41,7 +42,7 @@ def cannot_move(model: nn.Module, tree: ResolutionTree) -> dict[int, str]:
     return stuck
 
 
-def _failure(model: nn.Module, tree: ResolutionTree, moving: Iterable[int]) -> str | None:
+def _failure(model: nn.Module, tree: ResolutionTree, moving: Iterable[int], training: bool) -> str | None:
     """Why the model does not run when these resolutions, and no other learned ones, move; None if it does."""
     _, height, width = tree.input_size
     moved = set(moving)
@@ -52,7 +53,8 @@ def _failure(model: nn.Module, tree: ResolutionTree, moving: Iterable[int]) -> s
     }
     try:
         with tree.trying(sizes):
-            trace_shapes(model, tree.input_size)
+            for mode in (False, training)[: 1 + training]:
+                trace_shapes(model, tree.input_size, training=mode)
     except ValueError as error:
         return "the model does not run at other sizes of it: " + str(error).partition(": ")[2].partition("\n")[0]
     return None

@@ -156,14 +156,11 @@ def test_a_pinned_resolution_keeps_its_size_and_the_rest_learns() -> None:
 
 
 class Functional(nn.Module):
-    """A strided convolution as a function, with weights that only the module knows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(4, 3, 3, 3))
+    """A pool by the bare operator, which nothing can stand in for."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.conv2d(x, self.weight, stride=2)
+        pooled: Tensor = torch.ops.aten.avg_pool2d(x, [2, 2])
+        return pooled
 
 
 def test_what_cannot_be_converted_is_refused_with_the_reason() -> None:

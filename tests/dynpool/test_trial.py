@@ -37,6 +37,32 @@ def test_what_does_not_run_at_other_sizes_is_held_and_the_rest_learns() -> None:
     assert learned(torch.zeros(2, 3, 64, 64)).shape == (2, 4, 4, 4)
 
 
+class Head(nn.Module):
+    """A head that only trains has no room for a smaller map; `refuses` to train altogether."""
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(2)
+        self.last = nn.MaxPool2d(2)
+        self.head = nn.Conv2d(3, 2, 16)
+        self.refuses = refuses
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(x)
+        if self.training and self.refuses:
+            raise RuntimeError("for inference only")
+        return self.last(x).mean() + self.head(x).mean() if self.training else self.last(x).mean()
+
+
+def test_training_mode_is_tried_where_it_does_more() -> None:
+    learned = dynpool.convert(Head(), (3, 32, 32))
+    rows = {r.name: (r.status, r.why) for r in dynpool.conversion_report(learned).rows}
+    assert [status for status, _ in rows.values()] == ["pinned", "converted"]
+    assert "Kernel size can't be greater" in rows["pool"][1]
+    free = dynpool.convert(Head(refuses=True), (3, 32, 32))
+    assert [r.status for r in dynpool.conversion_report(free).rows] == ["converted", "converted"]
+
+
 class Blocks(nn.Module):
     """Queries are strided, keys are not: as many blocks of 4 of the ones must come out as of 8 of the others."""
 
