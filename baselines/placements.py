@@ -57,6 +57,10 @@ def find_placements(model: nn.Module, program: StrideProgram) -> Placements:
             refused[members[0].path or members[0].kind] = why
         elif cut.factor != (1, 1):
             steps.append(cut)
+    movable = {row for cut in steps for row in cut.rows}
+    for row, window in enumerate(program.windows):
+        if window.stride != (1, 1) and row not in movable:
+            refused.setdefault(window.path or window.kind, _why_it_stays(program, window))
     places = []
     for cut in _cuts(program, through_strides_of_one=True):
         members = [program.windows[row] for row in cut.rows]
@@ -92,6 +96,16 @@ def _refusal(modules: Mapping[str, nn.Module], program: StrideProgram, window: R
     return ""
 
 
+def _why_it_stays(program: StrideProgram, window: Resize) -> str:
+    """Why no cut runs through a window that strides."""
+    a, b = _key(program.graph, window.source), _key(program.graph, window.target)
+    if a is None or b is None:
+        return "its map has no height and width of its own"
+    if a in _reachable(b, _following(program, through_strides_of_one=False)):
+        return "its map is upsampled, and meets the one that it is made from"
+    return "its map meets others that come by another stride or an upsampling"
+
+
 def _cuts(program: StrideProgram, *, through_strides_of_one: bool) -> Iterator[Cut]:
     """The smallest cut in front of each axis class, in order of execution.
 
@@ -99,16 +113,8 @@ def _cuts(program: StrideProgram, *, through_strides_of_one: bool) -> Iterator[C
     on one side.
     """
     graph = program.graph
-    edges = [
-        (program.row.get(resize.node), a, b)
-        for resize in graph.resizes
-        if (a := _key(graph, resize.source)) is not None and (b := _key(graph, resize.target)) is not None
-    ]
-    following: dict[Pair, set[Pair]] = {}
-    for row, a, b in edges:
-        following.setdefault(a, set()).add(b)
-        if not through_strides_of_one and row is not None and program.windows[row].stride == (1, 1):
-            following.setdefault(b, set()).add(a)
+    edges = _edges(program)
+    following = _following(program, through_strides_of_one=through_strides_of_one)
     start = _key(graph, tuple(d.axis for d in graph.values[graph.input_id].dims[-2:]))
     found: set[tuple[int, ...]] = set()
     for vertex in dict.fromkeys(b for _, _, b in edges):
@@ -120,6 +126,26 @@ def _cuts(program: StrideProgram, *, through_strides_of_one: bool) -> Iterator[C
         found.add(rows)
         h, w = (math.gcd(*(program.windows[row].stride[axis] for row in rows)) for axis in (0, 1))
         yield Cut(rows, behind, (h, w))
+
+
+def _edges(program: StrideProgram) -> list[tuple[int | None, Pair, Pair]]:
+    """What resizes, as its row among the windows (None: an upsampling), the class before and the one behind."""
+    graph = program.graph
+    return [
+        (program.row.get(resize.node), a, b)
+        for resize in graph.resizes
+        if (a := _key(graph, resize.source)) is not None and (b := _key(graph, resize.target)) is not None
+    ]
+
+
+def _following(program: StrideProgram, *, through_strides_of_one: bool) -> Mapping[Pair, set[Pair]]:
+    """By class, the classes right behind it; for classes that a stride of one connects, both ways if so asked."""
+    following: dict[Pair, set[Pair]] = {}
+    for row, a, b in _edges(program):
+        following.setdefault(a, set()).add(b)
+        if not through_strides_of_one and row is not None and program.windows[row].stride == (1, 1):
+            following.setdefault(b, set()).add(a)
+    return following
 
 
 def _key(graph: Graph, axes: Sequence[int | None]) -> Pair | None:

@@ -17,6 +17,8 @@ __all__ = ["Edit", "RefinementPlan", "apply_edits"]
 
 FloatPair = tuple[float, float]
 
+_LISTED = 4  # layers that a line names
+
 
 @dataclass(frozen=True)
 class Edit:
@@ -141,7 +143,8 @@ class RefinementPlan:
         if self.why:
             lines.append(f"{'note' if self.reached else 'not reached'}: {self.why}")
         if not self.reached:
-            lines += [f"stays as it is: {name}: {why}" for name, why in self.stays.items()]
+            named = {why: [name for name, other in self.stays.items() if other == why] for why in self.stays.values()}
+            lines += [f"stays as it is: {_listed(names)}: {why}" for why, names in named.items()]
         return "\n".join(lines)
 
 
@@ -157,6 +160,11 @@ def apply_edits(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
 def _pair(values: Sequence[Any]) -> FloatPair:
     h, w = values
     return (float(h), float(w))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def _show(pair: Sequence[float]) -> str:

@@ -62,7 +62,7 @@ def row(name: str, size: int) -> dict[str, object]:
         "gmacs_after": f"{plan.gmacs_after:.6g}",
         "seconds": f"{time.process_time() - start:.2f}",
         "what": "; ".join(f"{e.what} {e.changes[0].layer}" for e in plan.edits),
-        "why": "; ".join([plan.why, *(f"{k}: {v}" for k, v in plan.stays.items())]) if not plan.reached else "",
+        "why": "" if plan.reached else "; ".join(dict.fromkeys([plan.why, *plan.stays.values()])),
     }
 
 

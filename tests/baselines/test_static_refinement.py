@@ -188,6 +188,21 @@ def test_what_cannot_be_reached_says_why() -> None:
     assert plan.stays == {"conv": "conv runs more than once in a pass"}
     assert "stays as it is: conv: conv runs more than once in a pass" in str(plan)
 
+    class Fused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.down = nn.ModuleList(nn.Conv2d(3, 3, 3, 2, 1) for _ in range(6))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for down in self.down:
+                x = x + nn.functional.interpolate(down(x), scale_factor=2)
+            return x
+
+    _, plan = refine(Fused(), (3, 2, 2))
+    assert plan.why == "no stride of the model can be changed"
+    assert plan.stays == {f"down.{i}": "its map is upsampled, and meets the one that it is made from" for i in range(6)}
+    assert "stays as it is: down.0, down.1, down.2, down.3 and 2 more: its map is upsampled" in str(plan)
+
     class Sized(nn.Sequential):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x).flatten(1) @ torch.ones(4 * 6 * 6, 2)

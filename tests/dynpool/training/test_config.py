@@ -2,15 +2,28 @@
 
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import torch
 import yaml
 
-from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig, changed_keys, fingerprint, to_dict
+import dynpool
+from dynpool.training.config import (
+    ComparisonConfig,
+    GridPoint,
+    RunConfig,
+    Variant,
+    changed_keys,
+    fingerprint,
+    to_dict,
+)
 from dynpool.training.config_file import load_config, options_for, run_config
 from dynpool.training.errors import ConfigError
+from dynpool.training.methods import METHODS, prepare
+from dynpool.training.models import build_model
 
-CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").rglob("*.yaml"))
 
 
 @pytest.fixture
@@ -197,14 +210,35 @@ def test_epochs_may_grow_where_the_rate_does_not_depend_on_them():
     assert changed_keys(many, few) == ["epochs: 4 -> 2"]
 
 
-@pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda f: "-".join(f.parts[f.parts.index("configs") + 1 :]))
 def test_shipped_configurations_are_valid(file):
     comparison, _ = load_config(ComparisonConfig, file)
-    assert comparison.name == file.stem
+    short = file.parent.name == "short"
+    assert comparison.name == file.stem + "-short" * short
     assert load_config(RunConfig, file)[0].epochs == comparison.epochs
+    if short:
+        full, _ = load_config(ComparisonConfig, file.parents[1] / file.name)
+        assert (comparison.model, comparison.data, comparison.methods) == (full.model, full.data, full.methods)
+        assert comparison.epochs < full.epochs
 
 
-def test_there_are_shipped_configurations():
-    assert {"digits-tile", "digits-plain", "digits-stretch", "digits-large", "digits-canvas"} <= {
-        f.stem for f in CONFIGS
-    }
+def test_there_are_shipped_configurations_of_all_methods():
+    digits = {f"digits-{variant}" for variant in get_args(Variant)}
+    cifar = {f"cifar10-{net}" for net in ("vgg16", "resnet50", "mobilenetv2")}
+    assert digits | cifar <= {f.stem for f in CONFIGS}
+    assert cifar == {f.stem for f in CONFIGS if f.parent.name == "short"}
+    for file in CONFIGS:
+        if file.stem in digits | cifar:
+            assert set(yaml.safe_load(file.read_text())["methods"]) == set(METHODS), file
+
+
+@pytest.mark.parametrize("file", [f for f in CONFIGS if f.stem.startswith("digits")], ids=lambda f: f.stem)
+def test_every_method_of_a_digits_configuration_is_ready_to_train_and_resizes(file):
+    comparison, _ = load_config(ComparisonConfig, file)
+    side = comparison.data.resolution
+    size = (1, side, side)
+    for point in comparison.points():
+        config = run_config(comparison, point, 0)
+        model = prepare(build_model(config.model, num_classes=10, in_channels=1), config, size).model
+        assert min(max(pixels) for pixels in dynpool.sizes(model, size).values()) < side / 2, point.method
+        assert model(torch.zeros(2, *size)).shape == (2, 10)
