@@ -23,7 +23,8 @@ __all__ = ["less_downsampling", "uncollapsed"]
 
 Ints = npt.NDArray[np.int64]
 
-_PASSES = 8  # passes of refined models that may go by for one number of edits
+_PASSES = 8  # passes of refined models that are compared for one number of edits
+_FAILURES = 40  # those that may fail before it is given up
 _DOUBLINGS = 5
 
 
@@ -80,23 +81,27 @@ class _Trials:
     def best(self, candidates: Sequence[Candidate]) -> Found | None:
         """The best by the figures of a pass; a doubtful one only where all others fail."""
         best: tuple[float, float, Found] | None = None
-        passes = 0
+        passes = failures = 0
         for candidate in candidates:
             if any(option not in self.search.choices[option.step] for option in candidate.options):
                 continue  # one of them broke the model by itself
             predicted = (self.search.gap(candidate.i_min), candidate.macs / 1e9)
             settled = best is not None and (candidate.doubtful or best[:2] <= predicted)
-            if settled or passes == _PASSES:
+            if settled or passes == _PASSES or failures == _FAILURES:
                 break
-            passes += 1
             figures = self.run(candidate.options, candidate.strides)
             if figures is None:
+                failures += 1
                 self.blame(candidate)
-            elif not figures.fits(self.size):
+                continue
+            if not figures.fits(self.size):
+                failures += 1
                 self.problems[
                     f"{self.named(candidate.options)}: I_min is {figures.i_min[0]:g}x{figures.i_min[1]:g}"
                 ] = None
-            elif best is None or (self.search.gap(figures.i_min), figures.gmacs) < best[:2]:
+                continue
+            passes += 1
+            if best is None or (self.search.gap(figures.i_min), figures.gmacs) < best[:2]:
                 edits = self.edits(candidate.options, candidate.strides)
                 best = (self.search.gap(figures.i_min), figures.gmacs, Found(edits, figures))
         return None if best is None else best[2]

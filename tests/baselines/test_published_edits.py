@@ -40,13 +40,21 @@ def test_rows_of_the_tables(name: str, edit: str, i_res: int, before: float, aft
     assert receptive_field(refined, (3, i_res, i_res)).i_min == plan.i_min_after
 
 
-@pytest.mark.parametrize(("name", "edit", "i_res"), [row[:3] for row in ROWS if row[0] != "tv.convnext_base"])
+# Appendix E; VGG-16's edit leaves I_min at 34 of 32 pixels
+SMALL = [
+    ("tv.resnet50", "resnet50_cifar", 32),
+    ("tv.vgg16", "vgg16_cifar", 32),
+    ("tv.mobilenet_v2", "mobilenet_v2_cifar", 32),
+]
+
+
+@pytest.mark.parametrize(("name", "edit", "i_res"), [r[:3] for r in ROWS if r[0] != "tv.convnext_base"] + SMALL)
 def test_the_search_does_at_least_as_well(name: str, edit: str, i_res: int) -> None:
     model = build(name)
     _, by_hand = refine(model, (3, i_res, i_res), edits=edit)
     _, found = refine(model, (3, i_res, i_res))
     assert found.reached
-    criteria = [(len(p.edits), i_res - p.i_min_after[0], p.gmacs_after) for p in (found, by_hand)]
+    criteria = [(not p.reached, len(p.edits), i_res - p.i_min_after[0], p.gmacs_after) for p in (found, by_hand)]
     assert criteria[0] <= criteria[1]
 
 
