@@ -113,3 +113,12 @@ def test_width_classes_tie_what_meets_and_pin_what_is_not_understood() -> None:
     assert output is not None
     with pytest.raises(ValueError, match="a width of 5 cannot change: the model's output"):
         widths.changes({output: 6})
+
+
+def test_widths_that_cannot_grow_enough_say_how_far_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("baselines.shorter_wider._WIDEST", 1.02)
+    _, plan = refine(resnet((8, 2), (16, 3), (16, 2)), (3, 12, 12), way=WAY)
+    assert plan.reached
+    part = plan.parameters_after / plan.parameters_before
+    assert plan.why == f"the widths that can change come to {part:.0%} of the weights at 1.02 times what they were"
+    assert part < 0.95
