@@ -28,13 +28,13 @@ def main() -> int:
         found = compare(build(name), (3, side, side))
         positions += found.positions
         wrong += bool(found.mismatches)
-        rows.append([name, side, found.layers, found.positions, found.regions, len(found.mismatches)])
+        rows.append([name, side, found.layers, found.positions, found.regions, found.shortest, len(found.mismatches)])
         print(*rows[-1], *found.mismatches[:3], sep="  ", flush=True)
     if not sys.argv[1:]:
         RESULTS.parent.mkdir(exist_ok=True)
         with RESULTS.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["network", "input", "layers", "positions", "regions", "mismatches"])
+            writer.writerow(["network", "input", "layers", "positions", "regions", "shortest", "mismatches"])
             writer.writerows(rows)
     print(f"{len(rows)} networks, {positions} positions: {wrong} networks differ")
     return int(wrong > 0)

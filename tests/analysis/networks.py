@@ -8,7 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from analysis.receptive_field import ReceptiveFieldReport, receptive_field
-from tests.analysis.oracle import Region, image, layer_outputs, positive, region
+from tests.analysis.oracle import Region, Shortest, image, layer_outputs, positive, region
 
 __all__ = ["FAST", "NETWORKS", "Comparison", "build", "compare"]
 
@@ -43,7 +43,7 @@ NETWORKS = {
         f"timm.{name}": 96
         for name in ("repvgg_a0", "gernet_s", "regnetx_002", "hardcorenas_a", "fbnetc_100", "spnasnet_100")
     },
-    **{f"timm.{name}": 96 for name in ("mixnet_s", "lcnet_050", "tinynet_e", "efficientnet_es", "legacy_xception")},
+    **{f"timm.{name}": 96 for name in ("mixnet_s", "lcnet_050", "tinynet_e", "efficientnet_es", "legacy_xception", "mobilenetv4_conv_small")},
     **{
         f"timm.{name}": 64
         for name in ("vit_tiny_patch16_224", "poolformer_s12", "convnextv2_atto", "inception_next_atto")
@@ -64,6 +64,7 @@ class Comparison(NamedTuple):
     layers: int
     positions: int
     regions: int
+    shortest: int
     mismatches: tuple[str, ...]
 
 
@@ -83,12 +84,14 @@ def compare(model: nn.Module, size: Sequence[int]) -> Comparison:
 
     Pixels really seen are compared at all positions. The regions by the recurrence are where they lie inside the image
     and the recurrence is about whole pixels: aligned paths, whole strides, no global path. So are r_max and padding,
-    which the regions are made of.
+    which the regions are made of. r_min is compared with what the centre of a layer sees after all longer branches
+    are cut, where that is inside the image.
     """
     report = receptive_field(model, size)
     x = image(size)
-    modules = dict(model.named_modules())
-    outputs = layer_outputs(positive(model), x, [row.name for row in report.layers if row.name in modules])
+    own = {name for name, module in model.named_modules() if not any(module.children())}  # and no more than the layer
+    names = [row.name for row in report.layers if row.name in own]
+    outputs = layer_outputs(positive(model), x, names)
     positions = regions = 0
     wrong: list[str] = []
     for row in report.layers:
@@ -104,7 +107,28 @@ def compare(model: nn.Module, size: Sequence[int]) -> Comparison:
                 regions += 1
                 if row.region(at) != truth:
                     wrong.append(f"{row.name} at {at} sees {truth}, by the recurrence {row.region(at)}")
-    return Comparison(len(outputs), positions, regions, tuple(wrong))
+    shortest, missed = _compare_shortest(report, model, names)
+    return Comparison(len(outputs), positions, regions, shortest, (*wrong, *missed))
+
+
+def _compare_shortest(report: ReceptiveFieldReport, model: nn.Module, names: Sequence[str]) -> tuple[int, list[str]]:
+    """Of how many layers r_min was compared along the height, and where it differs."""
+    height = report.input_size[1]
+    x = image(report.input_size)
+    cut = Shortest(x)
+    outputs = layer_outputs(model, x, names, cut)
+    compared, wrong = 0, []
+    for row in report.layers:
+        out = outputs.get(row.name)
+        if out is None or tuple(out.shape) != row.shape or not float(row.r_min[0]).is_integer():
+            continue
+        ends = region(out, x, tuple(n // 2 for n in out.shape[2:]))[0]
+        if ends is None or ends[0] == 0 or ends[1] == height - 1 or row.r_min[0] > height:  # cut off at the border
+            continue
+        compared += 1
+        if ends[1] - ends[0] + 1 != row.r_min[0]:
+            wrong.append(f"{row.name} sees {ends[1] - ends[0] + 1} rows on its shortest path, r_min is {row.r_min[0]}")
+    return compared, wrong
 
 
 def _positions(out: Tensor) -> list[tuple[int, ...]]:
