@@ -53,7 +53,9 @@ class FieldProgram:
         self.steps = tuple(steps)
         self.input_hw = tuple(input_hw)
         self.not_understood = dict(not_understood or {})
+        self._last: tuple[dict[int, int], Fields] | None = None
         self._fixed = [_fixed_windows(step) for step in self.steps]
+        self._joins = [slot for slot, step in enumerate(self.steps, 2) if isinstance(step, Join)]
         self._layers = [(slot, step) for slot, step in enumerate(self.steps, 2) if isinstance(step, Layer)]
 
     def fields(self, axis_sizes: Mapping[int, int] | None = None) -> Fields:
@@ -62,26 +64,33 @@ class FieldProgram:
         Args:
             axis_sizes: of `Graph.axis_sizes`; None: those at tracing.
         """
-        states, windows = self._run(axis_sizes or {})
-        axes = range(len(self.input_hw))
+        sizes = dict(axis_sizes or {})
+        if self._last is None or self._last[0] != sizes:  # from one step of training to the next they seldom change
+            self._last = (sizes, self._fields(sizes))
+        return self._last[1]
+
+    def _fields(self, sizes: Mapping[int, int]) -> Fields:
+        states, windows = self._run(sizes)
         i_min, table7, i_max = ([1.0] * len(self.input_hw) for _ in range(3))
         unproductive: list[str] = []
         underutilized: list[str] = []
         for (slot, layer), window in zip(self._layers, windows, strict=True):
             if not layer.name or is_global(states[slot]):
                 continue
-            before, after = states[layer.source], states[slot]
-            for axis in axes:
-                own = after[axis]
+            covered = covers = True
+            for axis, (before, own) in enumerate(zip(states[layer.source], states[slot], strict=True)):
                 if own.r_min < _INF:
                     i_min[axis] = max(i_min[axis], own.r_min)
                     table7[axis] = max(table7[axis], own.r_min, window[axis].shortest * own.s_min)
-                i_max[axis] = max(i_max[axis], own.r_max)
-            if all(before[axis].r_min >= self.input_hw[axis] for axis in axes):
+                if own.r_max > i_max[axis]:
+                    i_max[axis] = own.r_max
+                covered = covered and before.r_min >= self.input_hw[axis]
+                covers = covers and own.r_min >= self.input_hw[axis]
+            if covered:
                 unproductive.append(layer.name)
-            if all(after[axis].r_min >= self.input_hw[axis] for axis in axes):
+            if covers:
                 underutilized.append(layer.name)
-        aligned = all(axis.aligned for state in states for axis in state)
+        aligned = all(axis.aligned for slot in self._joins for axis in states[slot])
         return Fields(tuple(i_min), tuple(table7), tuple(i_max), tuple(unproductive), tuple(underutilized), aligned)
 
     def rows(self) -> tuple[LayerRow, ...]:

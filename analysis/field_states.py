@@ -68,9 +68,12 @@ def _per_axis(state: State, windows: Sequence[Window]) -> State:
     """Slide along every axis; what is the same for height and width is computed once."""
     first, window = state[0], windows[0]
     moved = _slide(first, window)
-    return tuple(
-        moved if axis is first and other == window else _slide(axis, other)
-        for axis, other in zip(state, windows, strict=True)
+    return (
+        moved,
+        *[
+            moved if axis is first and other == window else _slide(axis, other)
+            for axis, other in zip(state[1:], windows[1:], strict=True)
+        ],
     )
 
 

@@ -1,4 +1,4 @@
-"""The networks behind published tables of receptive fields, where timm and torchvision do not have them as they were."""
+"""The networks behind published tables of receptive fields that timm and torchvision do not have as they were."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def network(name: str) -> nn.Module:
 
 def _alexnet_v2() -> nn.Module:
     """As TF-Slim has it: no padding in front of the first convolution."""
-    model: nn.Module = torchvision.models.alexnet()
-    model.features[0].padding = (0, 0)
-    return model
+    model = torchvision.models.alexnet()
+    model.features[0] = nn.Conv2d(3, 64, 11, 4)
+    found: nn.Module = model
+    return found
 
 
 def _mobilenet_v1_same() -> nn.Module:
@@ -36,7 +37,7 @@ def _mobilenet_v1_same() -> nn.Module:
 
 
 def _slim_resnet(blocks: Sequence[int]) -> nn.Module:
-    """As TF-Slim has it: strides in the last block of a stage, not in the first, and SAME padding at the stem's pool."""
+    """As TF-Slim has it: strides in the last block of a stage, and SAME padding at the pool of the stem."""
     model = torchvision.models.resnet.ResNet(torchvision.models.resnet.Bottleneck, list(blocks))
     stages = [model.layer1, model.layer2, model.layer3, model.layer4]
     for stage in stages[1:]:

@@ -23,6 +23,7 @@ NETWORKS = {
     **{f"tv.{name}": 128 for name in ("efficientnet_b0", "convnext_tiny", "regnet_y_400mf", "wide_resnet50_2")},
     "tv.inception_v3": 139,
     "tv.swin_t": 128,
+    "timm.mobilenetv4_conv_small": 96,
     "tv.fcn_resnet50": 65,
     "tv.deeplabv3_mobilenet_v3_large": 97,
     "tv.lraspp_mobilenet_v3_large": 96,
@@ -43,7 +44,7 @@ NETWORKS = {
         f"timm.{name}": 96
         for name in ("repvgg_a0", "gernet_s", "regnetx_002", "hardcorenas_a", "fbnetc_100", "spnasnet_100")
     },
-    **{f"timm.{name}": 96 for name in ("mixnet_s", "lcnet_050", "tinynet_e", "efficientnet_es", "legacy_xception", "mobilenetv4_conv_small")},
+    **{f"timm.{name}": 96 for name in ("mixnet_s", "lcnet_050", "tinynet_e", "efficientnet_es", "legacy_xception")},
     **{
         f"timm.{name}": 64
         for name in ("vit_tiny_patch16_224", "poolformer_s12", "convnextv2_atto", "inception_next_atto")

@@ -77,22 +77,22 @@ class Neutral(TorchFunctionMode):
         if func in (*_TIMES, Tensor.mul_, *_PLUS, Tensor.add_) and all(isinstance(a, Tensor) for a in args[:2]):
             met = self.meet(*args[:2])
             return args[0].copy_(met) if func in (Tensor.mul_, Tensor.add_) else met
-        elif func in (Tensor.softmax, torch.softmax, F.softmax):
+        if func in (Tensor.softmax, torch.softmax, F.softmax):
             return self.beside(args[0], [kwargs["dim"] if "dim" in kwargs else args[1]])
-        elif func is F.layer_norm:
+        if func is F.layer_norm:
             return self.beside(args[0], range(-len(args[1]), 0))
-        elif func is F.group_norm:
+        if func is F.group_norm:
             return self.beside(args[0], range(1, args[0].ndim))
-        elif func in (torch.cat, torch.concat, torch.stack):
+        if func in (torch.cat, torch.concat, torch.stack):
             return func(self.pieces(list(args[0])), *args[1:], **kwargs)
-        elif func is F.scaled_dot_product_attention:
+        if func is F.scaled_dot_product_attention:
             q, k, v = args[:3]
             return q.mean(-1, keepdim=True) + k.mean((-2, -1), keepdim=True) + v.mean(-2, keepdim=True)
         return func(*args, **kwargs)
 
 
 class Shortest(Neutral):
-    """As `Neutral`, but wherever paths meet, all but the shortest are cut: the one of whose centre fewest rows are seen.
+    """As `Neutral`, but wherever paths meet, all are cut but the one whose centre sees the fewest rows of the image.
 
     Args:
         x: the image.
