@@ -2,7 +2,8 @@
 
     python -m benchmarks.field_exactness [NAME ...]
 
-One row a network goes to benchmarks/results/field_exactness.csv, which is written anew; the status is 1 if any differs.
+One row a network goes to benchmarks/results/field_exactness.csv; with names, only their rows are renewed. The status is
+1 if any differs.
 """
 
 from __future__ import annotations
@@ -15,29 +16,36 @@ import torch
 
 from tests.analysis.networks import NETWORKS, build, compare
 
+COLUMNS = ("network", "input", "layers", "positions", "regions", "shortest", "mismatches")
 RESULTS = Path(__file__).parent / "results" / "field_exactness.csv"
 
 
 def main() -> int:
-    wanted = sys.argv[1:] or list(NETWORKS)
     torch.manual_seed(0)
-    rows = []
-    positions = wrong = 0
+    rows = {row["network"]: row for row in _read()}
+    wanted = sys.argv[1:] or list(NETWORKS)
+    wrong = 0
     for name in wanted:
         side = NETWORKS[name]
         found = compare(build(name), (3, side, side))
-        positions += found.positions
         wrong += bool(found.mismatches)
-        rows.append([name, side, found.layers, found.positions, found.regions, found.shortest, len(found.mismatches)])
-        print(*rows[-1], *found.mismatches[:3], sep="  ", flush=True)
-    if not sys.argv[1:]:
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["network", "input", "layers", "positions", "regions", "shortest", "mismatches"])
-            writer.writerows(rows)
-    print(f"{len(rows)} networks, {positions} positions: {wrong} networks differ")
+        figures = (name, side, found.layers, found.positions, found.regions, found.shortest, len(found.mismatches))
+        rows[name] = dict(zip(COLUMNS, map(str, figures), strict=True))
+        print(*figures, *found.mismatches[:3], sep="  ", flush=True)
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows[name] for name in NETWORKS if name in rows)
+    print(f"{len(wanted)} networks: {wrong} differ")
     return int(wrong > 0)
+
+
+def _read() -> list[dict[str, str]]:
+    if not RESULTS.exists():
+        return []
+    with RESULTS.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 if __name__ == "__main__":

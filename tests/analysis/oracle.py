@@ -146,7 +146,7 @@ def layer_outputs(model: nn.Module, x: Tensor, names: Iterable[str], mode: Neutr
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, args: Any, out: Tensor) -> None:
-            found.setdefault(name, out)
+            found.setdefault(name, out.clone())  # what follows may work in place
 
         return hook
 
