@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from .field_terms import Field, Taps, Term
 __all__ = ["Nominal"]
 
 _NEAR = 1e-6  # relative
+_LARGEST = 1 << 20  # entries of an array that a mask makes larger: those of attention maps of videos are far more
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Nominal:
         self.steps: list[Step] = []
         self.states: list[State] = [(AxisField(),) * ndim, (GLOBAL_AXIS,) * ndim]
         self._arrays: dict[tuple[tuple[int, ...], bytes], Array] = {}
+        self._measures: dict[tuple[tuple[int, ...], bytes], tuple[float, float]] = {}
 
     def start(self, shape: Sequence[int]) -> Field:
         """The field of an input: every position along a spatial dimension looks at its own pixel."""
@@ -128,13 +131,13 @@ class Nominal:
         at, path = arrays[0], self.states[term.slot][axis]
         kernel, ratio, offset = 1.0, 1.0, 0.0
         for dim, tap in taps.items():
-            window, before = tap.window, smallest_step(at) or path.s
+            window, before = tap.window, self._step(at) or path.s
             if varies(at, dim):
                 step = affine_step(at, dim)
                 if step is None:
                     at, span = _read(at, dim, tap.reads())
                     kernel += span / abs(path.s)
-                    ratio *= (smallest_step(at) or before) / before
+                    ratio *= (self._step(at) or before) / before
                     continue
             elif constant(at) and home == dim:
                 step = path.s
@@ -145,7 +148,7 @@ class Nominal:
                 scale, step = 1.0, path.s
             kernel += (window.kernel - 1) * scale
             at = _affine(at.take([0], axis=dim), dim, step * window.offset, step * window.stride, tap.outputs)
-            ratio *= window.stride if constant(at) or scale == 1 else (smallest_step(at) or before) / before
+            ratio *= window.stride if constant(at) or scale == 1 else (self._step(at) or before) / before
             home = dim if constant(at) else None
             offset += window.offset * step / path.s
         return _Change(Window(kernel, ratio, offset), self._shared(at), home)
@@ -153,6 +156,18 @@ class Nominal:
     def _shared(self, at: Array) -> Array:
         """One object for all equal arrays, so that most comparisons are of identities."""
         return self._arrays.setdefault((at.shape, at.tobytes()), at)
+
+    def _step(self, at: Array) -> float:
+        return self._measured(at)[0]
+
+    def _measured(self, at: Array) -> tuple[float, float]:
+        """`smallest_step` and `anchor`, computed once for all equal arrays."""
+        if at.size == 1:
+            return smallest_step(at), anchor(at)
+        key = (at.shape, hashlib.blake2b(np.ascontiguousarray(at), digest_size=16).digest())
+        if key not in self._measures:
+            self._measures[key] = (smallest_step(at), anchor(at))
+        return self._measures[key]
 
     # -- what makes positions see each other --
 
@@ -179,10 +194,10 @@ class Nominal:
         middle = (low + high) / 2
         if constant(middle):
             return _Change(Window(), None, None)
-        step = smallest_step(at) or self.states[term.slot][axis].s
+        step = self._step(at) or self.states[term.slot][axis].s
         span = float(np.nanmin(high - low))  # at its smallest: a window may wrap round the edge of a rolled map
         window = Window(
-            1 + span / abs(step), (smallest_step(middle) or step) / step, (first_value(middle) - first_value(at)) / step
+            1 + span / abs(step), (self._step(middle) or step) / step, (first_value(middle) - first_value(at)) / step
         )
         return _Change(window, middle, home)
 
@@ -207,8 +222,11 @@ class Nominal:
 
     def _moved_window(self, old: Array, new: Array, stride: float, kernel: float = 1) -> Window:
         """The window that leads from where positions looked to where they look now."""
-        step = smallest_step(old) or stride
-        return Window(kernel, (smallest_step(new) or step) / step, (anchor(new) - anchor(old)) / step)
+        if new is old:
+            return Window(kernel)
+        (before, began), (after, begins) = self._measured(old), self._measured(new)
+        step = before or stride
+        return Window(kernel, (after or step) / step, (begins - began) / step)
 
     def pad(self, term: Term, dim: int, size: int, before: int, after: int) -> Term:
         """The term with positions added at both ends of a dimension of `size`."""
@@ -234,6 +252,8 @@ class Nominal:
         outside = index < 0
 
         def move(at: Array) -> Array:
+            if not varies(at, dim) and at.size * len(index) > _LARGEST:
+                return at  # as if it were at the other positions too: paths stay, and nothing but a slice could tell
             mask = outside.reshape([-1 if i == dim else 1 for i in range(at.ndim)])
             return np.where(mask, np.nan, at.take(np.maximum(index, 0), axis=dim) if varies(at, dim) else at)
 
@@ -259,7 +279,7 @@ class Nominal:
             stride = self.states[term.slot][axis].s
             at, span = _read(arrays[0], dim, index)
             at = straightened(at, dim)
-            kernel = 1 + span / abs(smallest_step(arrays[0]) or stride)
+            kernel = 1 + span / abs(self._step(arrays[0]) or stride)
             windows.append(self._moved_window(arrays[0], at, stride, kernel))
             axes.append((at,))
         if all(w == Window() for w in windows):
