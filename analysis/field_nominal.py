@@ -164,7 +164,7 @@ class Nominal:
         """`smallest_step` and `anchor`, computed once for all equal arrays."""
         if at.size == 1:
             return smallest_step(at), anchor(at)
-        key = (at.shape, hashlib.blake2b(np.ascontiguousarray(at), digest_size=16).digest())
+        key = (at.shape, hashlib.blake2b(np.ascontiguousarray(at).data, digest_size=16).digest())
         if key not in self._measures:
             self._measures[key] = (smallest_step(at), anchor(at))
         return self._measures[key]

@@ -10,8 +10,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.receptive_field import names
-
 __all__ = ["PAGE", "page"]
 
 HERE = Path(__file__).parent
@@ -104,7 +102,6 @@ def _speed(lines: Sequence[dict[str, str]]) -> dict[str, str]:
     largest = max(ran, key=lambda line: float(line["megabytes"]))
     return {
         "models": str(len(lines)),
-        "all_models": str(len(names())),
         "failed": str(sum(bool(line["error"]) for line in lines)),
         "not_understood": str(sum(bool(line["not_understood"]) for line in lines)),
         "median": f"{statistics.median(float(line['cpu_seconds']) for line in ran):.2f}",
