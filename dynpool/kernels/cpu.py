@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import halves
 from .layout import memory_format
 from .reference import Kind, Row, map_rows, transpose
 
@@ -208,6 +209,8 @@ def backward(
     """As :func:`.reference.backward`; ``channels_last`` is the layout of the gradient to x."""
     (n, c, *size), (height, width) = dy.shape, size_in
     blocks = _Blocks.of(n, c, size_in, channels_last)
+    if blocks.memory_format == torch.contiguous_format and halves.handles(size_in, (size[0], size[1]), reduce):
+        return _halved(dy, x, winner, size_in, blocks.width)
     dx = torch.empty(n, c, height, width, dtype=dy.dtype, memory_format=blocks.memory_format) if need_x else None
     spreads = []
     tables = zip_longest(blocks.cut(dy), blocks.cut(winner), blocks.cut(x), blocks.cut(dx))
@@ -223,7 +226,22 @@ def backward(
         if x is not None:
             pixels = _table(x_block)
             spreads.append(torch.stack([part.mul_(pixels).sum() for part in parts]))
-    return dx, torch.stack(spreads).to(torch.float64).sum(0).to(torch.float32) if x is not None else None
+    return dx, None if x is None else _added(spreads)
+
+
+def _halved(
+    dy: Tensor, x: Tensor | None, winner: Tensor, size_in: tuple[int, int], planes: int
+) -> tuple[Tensor, Tensor | None]:
+    """The gradients where both sizes are halved, so many contiguous planes at a time."""
+    dx = torch.empty((*dy.shape[:2], *size_in), dtype=dy.dtype)
+    maps = [[] if t is None else t.contiguous().flatten(0, 1).split(planes) for t in (dy, x, winner, dx)]
+    spreads = [halves.backward(*blocks) for blocks in zip_longest(*maps)]
+    return dx, None if x is None else _added(spreads)
+
+
+def _added(spreads: list[Tensor]) -> Tensor:
+    """The sum over all blocks, in float64 on the way."""
+    return torch.stack(spreads).to(torch.float64).sum(0).to(torch.float32)
 
 
 def _to_queries(grad: Tensor, winner: Tensor) -> Tensor:

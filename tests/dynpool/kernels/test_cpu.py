@@ -138,3 +138,22 @@ def test_results_are_bitwise_reproducible_and_inputs_are_kept(layout: torch.memo
 def test_what_it_leaves_to_the_reference(shape: tuple[int, ...], dtype: torch.dtype, handled: bool) -> None:
     x = torch.empty(1, dtype=dtype).expand(shape) if 0 not in shape else torch.empty(shape, dtype=dtype)
     assert cpu.handles(x, (shape[2] // 2, shape[3] // 2)) == handled
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1), (3, 6)])
+@pytest.mark.parametrize("need_alpha", [False, True])
+def test_halved_maps_equal_the_reference(size: Size, need_alpha: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 0)  # blocks of 16 planes, the last one smaller
+    x = random_map(3, 7, 2 * size[0], 2 * size[1]).mul(2).round()  # ties
+    dy = random_map(3, 7, *size, seed=1)
+    y, winner = cpu.forward(x, size, "max")
+    assert torch.equal(y, F.max_pool2d(x, 2))
+    given = x if need_alpha else None
+    dx, spread = cpu.backward(dy, given, winner, (x.shape[2], x.shape[3]), "max", True, False)
+    exact_dx, exact = reference.backward(dy.double(), x.double(), winner, (x.shape[2], x.shape[3]), "max", True)
+    assert dx is not None
+    assert exact_dx is not None
+    assert torch.equal(dx.double(), exact_dx)
+    assert (spread is not None) == need_alpha
+    if spread is not None and exact is not None:
+        torch.testing.assert_close(spread.double(), exact, rtol=1e-5, atol=1e-4)
