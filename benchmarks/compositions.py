@@ -10,7 +10,7 @@ from torch import Tensor
 
 import dynpool
 
-__all__ = ["COMPOSITIONS", "dynopool", "grid_sample", "interpolate"]
+__all__ = ["COMPOSITIONS", "Composition", "dynopool", "grid_sample", "interpolate"]
 
 Size = tuple[int, int]
 Composition = Callable[[Tensor, Tensor, Size], Tensor]

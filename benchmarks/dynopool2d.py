@@ -1,12 +1,16 @@
 """How near the operator comes to the memory's limit, beside its compositions. One command:
 
-    python benchmarks/dynopool2d.py [--device cuda] [--quick] [--repeats 50]
+    python benchmarks/dynopool2d.py [--device cuda] [--quick] [--minutes 9] [--compile some]
 
-Results are verified in float64 first; while they disagree no speed is printed. Then each row is one way to resize one
-map: 20th, 50th and 80th percentile of its time, the fraction of the measured copy bandwidth that it reaches on the
-bytes that no implementation can avoid (``floor_bytes``), and its peak memory on a GPU. Rows are appended to
-benchmarks/results/dynopool2d.csv with machine, versions and commit; dynopool2d-DEVICE.png shows them as a roofline.
-On a CPU the same rows are run on smaller maps, without torch.compile unless ``--compile`` asks for it.
+Results are verified against the float64 reference first; while they disagree no speed is printed. Then each row is one
+way to resize one map: 20th, 50th and 80th percentile of its time, the fraction of the measured copy bandwidth that it
+reaches on the bytes that no implementation can avoid (``floor_bytes``), the median over all rounds of its time over
+that of the contiguous ``interpolate + max_pool2d`` in the same round, the host's share, and its peak memory on a GPU.
+Rows are added, as they are found, to benchmarks/results/dynopool2d.csv (dynopool2d_cpu.csv on a CPU) with machine,
+versions and commit; a picture beside it shows them as a roofline. Last come the targets, and what was reached.
+
+The batch fills a map up to a number of elements; on a GPU, a small batch follows. On a CPU (``--threads``) maps are
+smaller, in float32, and only what the operator replaces is measured beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,24 +36,23 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
 
 import dynpool
-from benchmarks.compositions import COMPOSITIONS
+from benchmarks.compositions import COMPOSITIONS, Composition
+from benchmarks.timing import host_time, in_turns, peak_memory
 from dynpool.kernels import reference
 from dynpool.sizes import output_size
 
 RESULTS = Path(__file__).parent / "results"
 MAPS = ((224, 16), (112, 64), (56, 64), (56, 256), (28, 512), (14, 1024), (7, 1024))  # pixels, channels
 ALPHAS = (2.0, 1.7, 1.19, 1.0, 0.8)
-DTYPES = (torch.bfloat16, torch.float32)
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
-OURS, COPY = "dynopool2d", "copy of as many bytes"
-COMPILED = ("interpolate + max_pool2d", "grid_sample + max_pool2d")
-TARGETS = {  # of what the others take, or of the copy's bandwidth, for forward + backward on maps beyond the cache
-    COPY: 0.8,
-    "interpolate + max_pool2d": 4.0,
-    "interpolate + max_pool2d, compiled": 1.5,
-    "grid_sample + max_pool2d": 10.0,
-    "max_pool2d": 1.0,
-}
+FULL = {"cuda": 2**26, "cpu": 2**20}  # elements of a map; in bfloat16 more than twice the L2 cache of an H200
+SMALL = 8  # samples
+OURS, COPY, EAGER = "dynopool2d", "copy of as many bytes", "interpolate + max_pool2d"
+GRID, POOL = "grid_sample + max_pool2d", "max_pool2d"
+PEER = f"{EAGER}, contiguous"
+COMPILED = (EAGER, GRID)
+BOTH = "forward + backward"
+TARGETS = {COPY: 0.8, EAGER: 4.0, f"{EAGER}, compiled": 1.5, GRID: 10.0, POOL: 1.0}  # times as fast, BOTH, large maps
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,16 @@ class Case:
     dtype: torch.dtype
     layout: torch.memory_format
     backward: bool
+    small: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
         out = output_size(self.pixels, self.alpha)
         return out, out
+
+    @property
+    def halves(self) -> bool:
+        return self.pixels == 2 * self.size[0]
 
     def floor_bytes(self) -> int:
         """Bytes that must move: x, y and one byte of argmax; backward also their gradients and x for alpha's."""
@@ -80,11 +88,11 @@ class Case:
         """x, alpha and the gradient to y."""
         generator = torch.Generator(device).manual_seed(0)
         shape = (self.n, self.channels, self.pixels, self.pixels)
-        x = torch.randn(shape, generator=generator, device=device).to(self.dtype).contiguous(memory_format=self.layout)
-        dy = torch.randn(*shape[:2], *self.size, generator=generator, device=device).to(self.dtype)
+        x = torch.randn(shape, generator=generator, device=device, dtype=self.dtype)
+        dy = torch.randn((*shape[:2], *self.size), generator=generator, device=device, dtype=self.dtype)
+        x, dy = (tensor.contiguous(memory_format=self.layout) for tensor in (x, dy))
         alpha = torch.full((2,), self.alpha, device=device)
-        needs = self.backward
-        return x.requires_grad_(needs), alpha.requires_grad_(needs), dy.contiguous(memory_format=self.layout)
+        return x.requires_grad_(self.backward), alpha.requires_grad_(self.backward), dy
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,27 @@ class Row:
     p80: float
     floor_bytes: int
     fraction_of_copy: float
+    of_composition: float
+    host: float | None
     peak_memory: int | None
+
+    @property
+    def map(self) -> tuple[object, ...]:
+        return self.n, self.channels, self.height, self.out_height, self.dtype, self.layout, self.passes
+
+
+def cases(device: str, quick: bool) -> Iterator[Case]:
+    """The maps, filled up by the batch; then, on a GPU, as small batches."""
+    maps = MAPS[3:4] if quick else MAPS
+    dtypes = (torch.bfloat16, torch.float32) if device == "cuda" else (torch.float32,)
+    for small in (False, True) if device == "cuda" else (False,):
+        for pixels, channels in maps:
+            n = SMALL if small else max(1, FULL[device] // (channels * pixels**2))
+            for alpha in ALPHAS[:2] if quick else ALPHAS:
+                for dtype in dtypes[:1] if small else dtypes:
+                    for layout in LAYOUTS:
+                        for backward in (True,) if small or device == "cpu" else (True, False):
+                            yield Case(n, channels, pixels, alpha, dtype, layout, backward, small)
 
 
 # ------------------------------------------------------------------------------------------------------ verification
@@ -117,111 +145,130 @@ def verify(case: Case, device: str) -> None:
     Raises:
         SystemExit: if they are further from it than rounding explains.
     """
-    small = Case(min(case.n, 2), case.channels, case.pixels, case.alpha, case.dtype, case.layout, True)
-    x, alpha, dy = small.tensors(device)
-    y = dynpool.dynopool2d(x, alpha, size=small.size)
-    dx, dalpha = torch.autograd.grad(y, (x, alpha), dy)
+    x, alpha, dy = (tensor.detach() for tensor in case.tensors(device))
+    leaf, stride = x.clone().requires_grad_(), alpha.clone().requires_grad_()
+    y = dynpool.dynopool2d(leaf, stride, size=case.size)
+    dx, dalpha = torch.autograd.grad(y, (leaf, stride), dy)
     with torch.no_grad():
-        _, winner = torch.ops.dynpool.dynopool2d(x, alpha, *small.size, "max", True)
-        exact, _ = reference.forward(x.double(), small.size, "max")
         # at our winners: where queries are equal to rounding, another one would be as right
-        slope_x, spread = reference.backward(dy.double(), x.double(), winner, (small.pixels,) * 2, "max", True)
-        eager = COMPOSITIONS["interpolate + max_pool2d"](x, alpha, small.size)
-        eps = torch.finfo(case.dtype).eps
-        allowed = 2 * float((eager.double() - exact).abs().max()) + 4 * torch.finfo(torch.float32).eps
-        if slope_x is None or spread is None:
+        _, winner = torch.ops.dynpool.dynopool2d(x, alpha, *case.size, "max", True)
+        exact, _ = reference.forward(x.double(), case.size, "max")
+        exact_dx, spread = reference.backward(dy.double(), x.double(), winner, (case.pixels,) * 2, "max", True)
+        if exact_dx is None or spread is None:
             raise SystemExit("the reference gave no gradients")
-        slope_alpha = spread * (small.pixels / small.size[0] / case.alpha) ** 2 / 4
-        scale = float(slope_x.abs().max())
+        exact_alpha = spread * (case.pixels / case.size[0] / case.alpha) ** 2 / 4
+        rounding = torch.finfo(case.dtype).eps / 2 + 16 * torch.finfo(torch.float32).eps  # once, and that of sums
         errors = {
-            "y": (float((y.double() - exact).abs().max()), allowed),
-            "dx": (float((dx.double() - slope_x).abs().max()), 2 * eps * scale),
-            "dalpha": (float((dalpha.double() - slope_alpha).abs().max()), 1e-5 * math.sqrt(y.numel())),
+            "y": _beyond(y, exact, rounding),
+            "dx": _beyond(dx, exact_dx, rounding),
+            "dalpha": float((dalpha.double() - exact_alpha).abs().max()) - 1e-5 * math.sqrt(y.numel()),
         }
-    wrong = [
-        f"{name} is off by {error:.3g} (allowed {limit:.3g})"
-        for name, (error, limit) in errors.items()
-        if not error <= limit
-    ]
+    wrong = [f"{name} is off by {error:.3g} more than rounding" for name, error in errors.items() if not error <= 0]
     if wrong:
         raise SystemExit(f"{case}: {'; '.join(wrong)}. No speed is printed while results disagree.")
 
 
-# ------------------------------------------------------------------------------------------------------------ timing
+def _beyond(found: Tensor, exact: Tensor, rounding: float) -> float:
+    """By how much the largest error is above that of rounding the largest value."""
+    return float((found.double() - exact).abs().max()) - rounding * float(exact.abs().max())
 
 
-def percentiles(call: Callable[[], object], device: str, repeats: int) -> tuple[float, float, float]:
-    """20th, 50th and 80th percentile of a call's time in microseconds; on a GPU with a cold L2 cache, by events."""
-    if device == "cuda":
-        from triton.testing import do_bench
-
-        p20, p50, p80 = do_bench(call, warmup=25, rep=2 * repeats, quantiles=[0.2, 0.5, 0.8])
-        return 1e3 * p20, 1e3 * p50, 1e3 * p80
-    call()
-    times = []
-    for _ in range(max(repeats, 2)):
-        start = time.perf_counter()
-        call()
-        times.append(1e6 * (time.perf_counter() - start))
-    cuts = statistics.quantiles(times, n=10, method="inclusive")
-    return cuts[1], cuts[4], cuts[7]
+# ------------------------------------------------------------------------------------------------------- measurement
 
 
-def peak_memory(call: Callable[[], object], device: str) -> int | None:
-    """Bytes allocated at the same time beyond what was there before; None where PyTorch does not count."""
-    if device != "cuda":
-        return None
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    call()
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() - before
-
-
-def contenders(case: Case, compiled: bool) -> Iterator[tuple[str, Callable[[Tensor, Tensor, tuple[int, int]], Tensor]]]:
-    """The ways to resize this map."""
-    for name, call in COMPOSITIONS.items():
-        if name != "max_pool2d" or (case.alpha == 2.0 and case.pixels % 2 == 0):
-            yield name, call
-        if compiled and name in COMPILED:
+def contenders(case: Case, device: str, compiled: str) -> Iterator[tuple[str, Composition, torch.memory_format]]:
+    """The ways to resize this map, and the layout they are given it in."""
+    yield PEER, COMPOSITIONS[EAGER], torch.contiguous_format
+    for name, resize in COMPOSITIONS.items():
+        if (name == POOL and not case.halves) or (device == "cpu" and name not in (OURS, EAGER, POOL)):
+            continue
+        if name != EAGER or case.layout != torch.contiguous_format:
+            yield name, resize, case.layout
+        some = not case.small and case.backward and case.alpha in (2.0, 1.19) and case.channels in (64, 256)
+        if name in COMPILED and (compiled == "all" or (compiled == "some" and some)):
             torch._dynamo.reset()
-            yield f"{name}, compiled", torch.compile(call, dynamic=False)
+            yield f"{name}, compiled", torch.compile(resize, dynamic=False), case.layout
 
 
-def measure(case: Case, device: str, repeats: int, compiled: bool) -> list[Row]:
+def measure(case: Case, device: str, rounds: int, compiled: str) -> list[Row]:
     """One row for the copy of as many bytes and one for each way to resize the map."""
+    x, alpha, dy = case.tensors(device)
     half = torch.empty(case.floor_bytes() // 2, dtype=torch.uint8, device=device)
     target = torch.empty_like(half)
-    calls: list[tuple[str, Callable[[], object]]] = [(COPY, lambda: target.copy_(half))]
-    x, alpha, dy = case.tensors(device)
-    for name, resize in contenders(case, compiled):
-
-        def call(name: str = name, resize: Callable[..., Tensor] = resize) -> object:
-            if not case.backward:
-                return resize(x, alpha, case.size)
-            wanted = (x, alpha) if name == OURS or name.startswith("grid_sample") else (x,)
-            return torch.autograd.grad(resize(x, alpha, case.size), wanted, dy)
-
-        calls.append((name, call))
-    rows = []
-    copy = math.nan
-    for name, run in calls:
-        with torch.set_grad_enabled(case.backward):
-            times = percentiles(run, device, repeats)
-            memory = peak_memory(run, device)
-        copy = times[1] if name == COPY else copy
-        passes = "forward + backward" if case.backward else "forward"
-        about = (case.n, case.channels, case.pixels, case.size[0], case.alpha)
-        kind = (str(case.dtype).removeprefix("torch."), str(case.layout).removeprefix("torch."), passes)
-        rows.append(Row(name, *about, *kind, *times, case.floor_bytes(), copy / times[1], memory))
+    calls: dict[str, Callable[[], object]] = {COPY: lambda: target.copy_(half)}
+    for name, resize, layout in contenders(case, device, compiled):
+        needs_alpha = case.backward and (name == OURS or name.startswith(GRID))
+        calls[name] = _call(resize, case, x, alpha.detach().requires_grad_(needs_alpha), dy, layout)
+    peer = PEER
+    if case.layout == torch.contiguous_format:
+        peer = EAGER
+        calls[EAGER] = calls.pop(PEER)
+    with torch.set_grad_enabled(case.backward):
+        for name in list(calls):
+            if name != OURS and (why := _failure(calls[name])):
+                print(f"{name} is left out: {why}", flush=True)
+                del calls[name]
+        times = dict(zip(calls, in_turns(list(calls.values()), device, rounds), strict=True))
+        extra = {name: (host_time(call, device), peak_memory(call, device)) for name, call in calls.items()}
+    about = (case.n, case.channels, case.pixels, case.size[0], case.alpha, _name(case.dtype), _name(case.layout))
+    copy, rows = statistics.median(times[COPY]), []
+    for name, found in times.items():
+        cuts = statistics.quantiles(found, n=10, method="inclusive")
+        ratio = statistics.median(ours / theirs for ours, theirs in zip(found, times[peer], strict=True))
+        passes = BOTH if case.backward else "forward"
+        bounds = (case.floor_bytes(), copy / cuts[4], ratio)
+        rows.append(Row(name, *about, passes, cuts[1], cuts[4], cuts[7], *bounds, *extra[name]))
     return rows
 
 
-# ---------------------------------------------------------------------------------------------------- a training step
+def _call(
+    resize: Composition, case: Case, x: Tensor, alpha: Tensor, dy: Tensor, layout: torch.memory_format
+) -> Callable[[], object]:
+    x = x.detach().contiguous(memory_format=layout).requires_grad_(case.backward)
+    dy = dy.contiguous(memory_format=layout)
+    if not case.backward:
+        return lambda: resize(x, alpha, case.size)
+    wanted = (x, alpha) if alpha.requires_grad else (x,)
+    return lambda: torch.autograd.grad(resize(x, alpha, case.size), wanted, dy)
 
 
-def training_step(model: nn.Module, x: Tensor) -> Callable[[], None]:
+def _failure(call: Callable[[], object]) -> str | None:
+    """Why a call cannot be measured here, as without a compiler; None if it can."""
+    try:
+        call()
+    except RuntimeError as error:
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
+
+
+def _name(of: torch.dtype | torch.memory_format) -> str:
+    return str(of).removeprefix("torch.")
+
+
+def vgg_rows(device: str, rounds: int) -> Iterator[Row]:
+    """A training step of VGG-16 with nn.MaxPool2d(2) and with DynOPool at alpha = 2, in turns."""
+    dtype, batch = (torch.bfloat16, 256) if device == "cuda" else (torch.float32, 2)
+    for pixels in (32, 224) if device == "cuda" else (32,):
+        x = torch.randn(batch, 3, pixels, pixels, device=device, dtype=dtype)
+        x = x.contiguous(memory_format=torch.channels_last)
+        steps = {name: _training_step(name, x) for name in (POOL, OURS)}
+        times = dict(zip(steps, in_turns(list(steps.values()), device, rounds), strict=True))
+        for name, found in times.items():
+            cuts = statistics.quantiles(found, n=10, method="inclusive")
+            ratio = statistics.median(a / b for a, b in zip(found, times[POOL], strict=True))
+            kind = (_name(dtype), "channels_last", "training step")
+            extra = (host_time(steps[name], device, 3), peak_memory(steps[name], device))
+            shape = (batch, 3, pixels, 0, 2.0)
+            yield Row(f"VGG-16 with {name}", *shape, *kind, cuts[1], cuts[4], cuts[7], 0, math.nan, ratio, *extra)
+
+
+def _training_step(pool: str, x: Tensor) -> Callable[[], None]:
+    torch.manual_seed(0)
+    model = torchvision.models.vgg16(num_classes=10)
+    for index, module in enumerate(model.features):
+        if pool == OURS and isinstance(module, nn.MaxPool2d):
+            model.features[index] = dynpool.DynOPool2d(2.0)
+    model = model.to(device=x.device, dtype=x.dtype, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
 
@@ -229,70 +276,59 @@ def training_step(model: nn.Module, x: Tensor) -> Callable[[], None]:
         optimizer.zero_grad()
         F.cross_entropy(model(x).float(), labels).backward()
         optimizer.step()
-        if any(isinstance(module, dynpool.DynOPool2d) for module in model.modules()):
+        if pool == OURS:
             dynpool.constrain(model)
 
     return step
 
 
-def vgg_rows(device: str, repeats: int) -> list[Row]:
-    """A training step of VGG-16 with nn.MaxPool2d(2) and with DynOPool at alpha = 2."""
-    rows = []
-    dtype, batch = (torch.bfloat16, 256) if device == "cuda" else (torch.float32, 2)
-    for pixels in (32, 224) if device == "cuda" else (32,):
-        x = torch.randn(batch, 3, pixels, pixels, device=device, dtype=dtype)
-        x = x.contiguous(memory_format=torch.channels_last)
-        for name in ("max_pool2d", OURS):
-            torch.manual_seed(0)
-            model = torchvision.models.vgg16(num_classes=10)
-            for index, module in enumerate(model.features):
-                if name == OURS and isinstance(module, nn.MaxPool2d):
-                    model.features[index] = dynpool.DynOPool2d(2.0)
-            model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
-            step = training_step(model, x)
-            times = percentiles(step, device, repeats)
-            kind = (str(dtype).removeprefix("torch."), "channels_last", "training step")
-            memory = peak_memory(step, device)
-            rows.append(Row(f"VGG-16 with {name}", batch, 3, pixels, 0, 2.0, *kind, *times, 0, math.nan, memory))
-            print_row(rows[-1])
-    return rows
-
-
 # ----------------------------------------------------------------------------------------------------------- results
 
 
-def print_row(row: Row) -> None:
-    size = f"{row.n}x{row.channels}x{row.height}->{row.out_height} {row.dtype} {row.layout} {row.passes}"
-    memory = "" if row.peak_memory is None else f" {row.peak_memory / 2**20:9.1f} MiB"
-    print(f"{row.p50:11.1f} us {row.fraction_of_copy:6.1%}{memory}  {row.what}: {size}", flush=True)
+class Results:
+    """The rows so far, each printed and added to a CSV file as it comes."""
+
+    def __init__(self, device: str) -> None:
+        git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+        self.device = device
+        self.rows: list[Row] = []
+        self.path = RESULTS / ("dynopool2d.csv" if device == "cuda" else "dynopool2d_cpu.csv")
+        self.where: dict[str, Any] = {
+            "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU ({_processor()})",
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda if device == "cuda" else "",
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip(),
+            "date": time.strftime("%Y-%m-%d"),
+        }
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        size = f"{row.n}x{row.channels}x{row.height}->{row.out_height} {row.dtype} {row.layout} {row.passes}"
+        memory = "" if row.peak_memory is None else f" {row.peak_memory / 2**20:9.1f} MiB"
+        numbers = f"{row.p50:11.1f} us {row.fraction_of_copy:6.1%} of copy {row.of_composition:5.2f} of composition"
+        print(f"{numbers}{memory}  {row.what}: {size}", flush=True)
+        RESULTS.mkdir(exist_ok=True)
+        new = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(Row)] + ["threads", *self.where])
+            if new:
+                writer.writeheader()
+            writer.writerow({**_short(asdict(row)), "threads": torch.get_num_threads(), **self.where})
 
 
-def write(rows: list[Row], device: str) -> None:
-    """Append the rows, with where they come from, to the results."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
-    where: dict[str, Any] = {
-        "device": torch.cuda.get_device_name()
-        if device == "cuda"
-        else f"{platform.processor() or platform.machine()} CPU",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda if device == "cuda" else "",
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip(),
-        "date": time.strftime("%Y-%m-%d"),
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "dynopool2d.csv"
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)] + list(where))
-        if new:
-            writer.writeheader()
-        writer.writerows({**asdict(row), **where} for row in rows)
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
-def draw(rows: list[Row], device: str) -> None:
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()}
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
     """Achieved bandwidth on the floor's bytes against those bytes, for each way; the copy is the roof."""
     import matplotlib as mpl
 
@@ -311,65 +347,65 @@ def draw(rows: list[Row], device: str) -> None:
         axis.grid(True, which="major", alpha=0.3)
     axes[0][0].set_ylabel("those bytes per time (GB/s)")
     axes[0][-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, title=f"roof: {COPY}")
-    figure.savefig(RESULTS / f"dynopool2d-{device}.png", dpi=120, bbox_inches="tight")
+    figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)
 
 
-def summarise(rows: list[Row], device: str) -> None:
-    """Geometric means over the maps well beyond the cache, beside the targets set for a GPU."""
+def summarise(rows: Sequence[Row], device: str) -> None:
+    """Geometric means over the maps well beyond the cache, beside the targets set for an H200; and the small maps."""
     cache = torch.cuda.get_device_properties(0).L2_cache_size if device == "cuda" else 0
-    big = [row for row in rows if row.passes == "forward + backward" and row.floor_bytes > 4 * cache]
-    times = {(row.what, *_map_of(row)): row.p50 for row in big}
-    print(f"\nforward + backward of {OURS}, geometric mean over maps of more than {4 * cache} bytes:")
-    for name in dict.fromkeys(row.what for row in big if row.what != OURS):
-        ratios = [us / times[OURS, *key[1:]] for key, us in times.items() if key[0] == name]
-        target = f"  (target on an H200: {TARGETS[name]})" if name in TARGETS else ""
-        print(f"  {statistics.geometric_mean(ratios):6.2f} x the speed of {name}{target}")
-
-
-def _map_of(row: Row) -> tuple[Any, ...]:
-    return row.n, row.channels, row.height, row.out_height, row.dtype, row.layout
-
-
-def cases(device: str, quick: bool) -> Iterator[Case]:
-    """The maps: filled up to a number of elements by the batch, and once as a small batch."""
-    elements = 2**26 if device == "cuda" else 2**20
-    for pixels, channels in MAPS[3:4] if quick else MAPS:
-        full = max(1, elements // (channels * pixels**2))
-        for n in dict.fromkeys((full, 8) if device == "cuda" else (full,)):
-            for alpha in ALPHAS[:2] if quick else ALPHAS:
-                for dtype in DTYPES:
-                    for layout in LAYOUTS:
-                        for backward in (False, True):
-                            yield Case(n, channels, pixels, alpha, dtype, layout, backward)
+    large = [row for row in rows if row.passes == BOTH and row.floor_bytes > 4 * cache]
+    ours = {row.map: row for row in rows if row.what == OURS}
+    print(f"\n{BOTH} of {OURS}, geometric means over maps of more than {4 * cache} bytes:")
+    for name in dict.fromkeys(row.what for row in large if row.what != OURS):
+        pairs = [(row, ours[row.map]) for row in large if row.what == name]
+        speed = statistics.geometric_mean(row.p50 / own.p50 for row, own in pairs)
+        target = f"  (target: {TARGETS[name]})" if name in TARGETS and device == "cuda" else ""
+        memory = [own.peak_memory / row.peak_memory for row, own in pairs if row.peak_memory and own.peak_memory]
+        extra = f"; {statistics.geometric_mean(memory):5.2f} x its peak memory" if memory else ""
+        print(f"  {speed:6.2f} x the speed of {name}{target}{extra}")
+    worst = max((own for own in ours.values() if own.passes == BOTH), key=lambda own: own.of_composition)
+    print(f"slowest beside {PEER}: {worst.of_composition:.2f} of its time, at {worst.map}")
+    hosts = [own.host for own in ours.values() if own.host is not None]
+    if hosts:
+        print(f"the host issues a call in {statistics.median(hosts):.0f} us (median of {len(hosts)})")
+    for row in rows:
+        if row.what == f"VGG-16 with {OURS}":
+            print(f"VGG-16 step at {row.height} pixels: {row.of_composition:.3f} of that with {POOL} (target: 1.03)")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--quick", action="store_true", help="one map and two alphas only")
-    parser.add_argument("--repeats", type=int, default=50)
-    parser.add_argument("--threads", type=int, help="on a CPU")
-    parser.add_argument(
-        "--compile", action=argparse.BooleanOptionalAction, help="measure torch.compile (default: on a GPU)"
-    )
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="on a CPU: each number of them in turn")
+    parser.add_argument("--minutes", type=float, default=8.5, help="no map is started, and no network, after so long")
+    parser.add_argument("--compile", choices=("all", "some", "none"), help="default: some maps on a GPU, else none")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    compiled = options.device == "cuda" if options.compile is None else options.compile
-    todo = list(cases(options.device, options.quick))
+    device, until = options.device, time.monotonic() + 60 * options.minutes
+    compiled = options.compile or ("some" if device == "cuda" else "none")
+    todo = list(cases(device, options.quick))
     for case in todo:
         if case.backward:
-            verify(case, options.device)
-    print(f"results agree with the float64 reference on {len(todo)} maps\n")
-    rows = []
-    for case in todo:
-        for row in measure(case, options.device, options.repeats, compiled):
-            print_row(row)
-            rows.append(row)
-    summarise(rows, options.device)
-    draw(rows, options.device)
-    write(rows + vgg_rows(options.device, options.repeats), options.device)
+            verify(case, device)
+    print(f"results agree with the float64 reference on {len(todo)} maps\n", flush=True)
+    results, left = Results(device), 0
+    for threads in options.threads if device == "cpu" else [torch.get_num_threads()]:
+        torch.set_num_threads(threads)
+        for row in vgg_rows(device, options.rounds) if not options.quick else ():
+            results.add(row)
+        for case in todo:
+            if time.monotonic() > until:
+                left += 1
+                continue
+            for row in measure(case, device, options.rounds, compiled):
+                results.add(row)
+    resized = [row for row in results.rows if row.floor_bytes]
+    draw(resized, results.path.with_suffix(".png"))
+    summarise(results.rows, device)
+    if left:
+        print(f"{left} maps were left out after {options.minutes} minutes")
 
 
 if __name__ == "__main__":

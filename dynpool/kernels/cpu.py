@@ -235,8 +235,9 @@ def _halved(
     """The gradients where both sizes are halved, so many contiguous planes at a time."""
     dx = torch.empty((*dy.shape[:2], *size_in), dtype=dy.dtype)
     maps = [[] if t is None else t.contiguous().flatten(0, 1).split(planes) for t in (dy, x, winner, dx)]
-    spreads = [halves.backward(*blocks) for blocks in zip_longest(*maps)]
-    return dx, None if x is None else _added(spreads)
+    found = [halves.backward(*blocks) for blocks in zip_longest(*maps)]
+    spreads = [spread for spread in found if spread is not None]
+    return dx, _added(spreads) if spreads else None
 
 
 def _added(spreads: list[Tensor]) -> Tensor:

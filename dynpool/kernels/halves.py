@@ -2,7 +2,7 @@
 
 Each query then is a pixel, and the gradient to x is dy at the winning pixels and zero elsewhere. So the derivative to
 the queries' distance from their cell centre is the inner product of that gradient with the slope of x at each pixel,
-the mean of the two one-sided ones, which counts outwards: negative in the first pixel of a cell, positive in the second.
+the mean of the two one-sided ones, counted outwards: negative in a cell's first pixel, positive in its second.
 """
 
 from __future__ import annotations
