@@ -27,7 +27,6 @@ __all__ = [
     "effective_stride",
     "output_size",
     "project_alpha",
-    "queries_on_pixels",
     "query_grid",
     "round_to_multiple",
     "same_padding",
@@ -94,17 +93,6 @@ def sample_grid(size_in: int, size_out: int) -> Grid:
     _check_size("size_out", size_out)
     pairs = [divmod(i * size_in, size_out) for i in range(size_out)]
     return tuple(floor for floor, _ in pairs), tuple(rest for _, rest in pairs), size_out
-
-
-def queries_on_pixels(size_in: int, size_out: int, reduce: str) -> bool:
-    """Whether every query of an axis (for "sample", every sampled point) lies exactly on a pixel.
-
-    >>> queries_on_pixels(8, 4, "max"), queries_on_pixels(8, 2, "max"), queries_on_pixels(8, 2, "sample")
-    (True, False, True)
-    """
-    if reduce == "sample":
-        return size_in % size_out == 0
-    return size_in % (2 * size_out) == 0 and size_in // (2 * size_out) % 2 == 1
 
 
 @lru_cache(maxsize=1024)

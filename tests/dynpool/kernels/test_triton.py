@@ -47,16 +47,16 @@ def test_cases_on_a_gpu() -> None:
 # ----------------------------------------------------------------------------------------------- ahead of time
 
 
-def plan(dtype: str, channels_last: bool, wide: bool = False) -> tuple[dict[str, Any], dict[str, int]]:
+def plan(dtype: str, channels_last: bool, each: int, wide: bool = False) -> tuple[dict[str, Any], dict[str, int]]:
     """The constants and the compiler's options that the launcher chooses for 64 channels of 64 columns."""
     import triton.language as tl
 
     from dynpool.kernels import triton as kernels
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    tile, _, warps = kernels._plan((8, 64, 64, 64), layout, DTYPES[dtype], wide)
-    constants = {"REDUCE": "max", "ACC": tl.float64 if dtype == "fp64" else tl.float32, **tile}
-    return constants, {"num_warps": warps, "maxnreg": kernels._REGISTERS[accumulator(DTYPES[dtype])]}
+    found = kernels._plan((8, 64, 64, 64), layout, DTYPES[dtype], wide, each)
+    constants = {"REDUCE": "max", "ACC": tl.float64 if dtype == "fp64" else tl.float32, **found.tile}
+    return constants, {"num_warps": found.warps, "maxnreg": kernels._REGISTERS[accumulator(DTYPES[dtype])]}
 
 
 def compiled(
@@ -108,55 +108,85 @@ def bits(binary: Any, what: str) -> set[int]:
     return {int(count or 1) * int(width) for count, width in found}
 
 
-def vector_bits(dtype: str, channels_last: bool) -> int:
-    """The widest access that a thread can make: 16 bytes, or four contiguous columns."""
-    return 128 if channels_last else min(128, 4 * 8 * DTYPES[dtype].itemsize)
+def vector_bits(dtype: str, elements: int) -> int:
+    """The widest access to so many elements of a thread: at most 16 bytes."""
+    return min(128, elements * 8 * DTYPES[dtype].itemsize)
 
 
-@every_dtype_on_hopper_and_bf16_elsewhere
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_forward_compiles_without_spilling_and_moves_vectors(dtype: str, capability: int, channels_last: bool) -> None:
+def backward_kernel(name: str, dtype: str, channels_last: bool, capability: int, **change: Any) -> Any:
+    """The kernel for any sizes, or that for halved ones, compiled with both gradients."""
     from dynpool.kernels import triton as kernels
 
-    pointers = {"x": dtype, "y": dtype, "winners": "u8"}
-    given, options = plan(dtype, channels_last)
-    given |= {"KEEP": True, "ON_PIXELS": False}
-    binary = compiled(kernels._forward_kernel, pointers, given, options, capability)
-    assert_fits(binary, 2 if dtype == "fp64" else 3)
-    if dtype in ("bf16", "fp16"):
-        assert_rounds_to_nearest(binary)
-    assert vector_bits(dtype, channels_last) in bits(binary, "st")  # whole vectors of y
-    assert not channels_last or bits(binary, "ld") == {128}
-
-
-@every_dtype_on_hopper_and_bf16_elsewhere
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_backward_compiles_without_spilling_and_moves_vectors(dtype: str, capability: int, channels_last: bool) -> None:
-    from dynpool.kernels import triton as kernels
-
+    kernel = {"any": kernels._backward_kernel, "halves": kernels._halves_kernel}[name]
     pointers = dict.fromkeys(("dy", "x", "dx"), dtype) | {"winners": "u8"}
     pointers["partials"] = "fp64" if dtype == "fp64" else "fp32"
-    given, options = plan(dtype, channels_last)
-    given |= {"PIXELS": True, "ALPHA": True, "CELLS": 3}
-    binary = compiled(kernels._backward_kernel, pointers, given, options, capability)
-    assert_fits(binary, 2 if dtype == "fp64" else 3)
-    if dtype in ("bf16", "fp16"):
-        assert_rounds_to_nearest(binary)
-    assert vector_bits(dtype, channels_last) in bits(binary, "st")  # whole vectors of the gradient to x
-    assert vector_bits(dtype, channels_last) in bits(binary, "ld")  # and of x
+    change = {"CELLS": 3, "MORE": False, "WIDE": False} | change
+    few = not channels_last and (change["CELLS"] == 3 or change["MORE"])
+    given, options = plan(dtype, channels_last, 8 if name == "halves" else 2 if few else 4, change["WIDE"])
+    given |= {"PIXELS": True, "ALPHA": True, **change}
+    given = {key: value for key, value in given.items() if key in kernel.arg_names}
+    return compiled(kernel, pointers, given, options, capability)
 
 
-@pytest.mark.parametrize(
-    "change", [{"REDUCE": "sample"}, {"REDUCE": "mean"}, {"WIDE": True}, {"ALIGN": 1}, {"CELLS": 1}, {"CELLS": 2}]
-)
-def test_variants_of_the_backward_compile_without_spilling(change: dict[str, Any]) -> None:
+@every_dtype_on_hopper_and_bf16_elsewhere
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("halves", [False, True])
+def test_forward_compiles_without_spilling_and_moves_vectors(
+    dtype: str, capability: int, channels_last: bool, halves: bool
+) -> None:
     from dynpool.kernels import triton as kernels
 
-    pointers = dict.fromkeys(("dy", "x", "dx"), "bf16") | {"winners": "u8", "partials": "fp32"}
-    for channels_last in (False, True):
-        given, options = plan("bf16", channels_last, wide=change.get("WIDE", False))
-        given |= {"PIXELS": True, "ALPHA": True, "CELLS": 3, **change}
-        assert_fits(compiled(kernels._backward_kernel, pointers, given, options, 90))
+    given, options = plan(dtype, channels_last, 8)
+    given |= {"KEEP": True, "HALVES": halves}
+    binary = compiled(kernels._forward_kernel, {"x": dtype, "y": dtype, "winners": "u8"}, given, options, capability)
+    assert_fits(binary, 2 if dtype == "fp64" else 3)
+    if dtype in ("bf16", "fp16") and not halves:
+        assert_rounds_to_nearest(binary)
+    each = 8 if channels_last and dtype != "fp64" else 4
+    assert vector_bits(dtype, each) in bits(binary, "st")  # whole vectors of y
+    if channels_last:
+        assert bits(binary, "ld") == {128}
+    elif halves:  # two pixels a cell
+        assert bits(binary, "ld") == {vector_bits(dtype, 2 * each)}
+
+
+@every_dtype_on_hopper_and_bf16_elsewhere
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("name", ["any", "halves"])
+def test_backward_compiles_without_spilling_and_moves_vectors(
+    name: str, dtype: str, capability: int, channels_last: bool
+) -> None:
+    binary = backward_kernel(name, dtype, channels_last, capability)
+    assert_fits(binary, 2 if dtype == "fp64" else 3)
+    if dtype in ("bf16", "fp16") and name == "any":
+        assert_rounds_to_nearest(binary)
+    each = 8 if name == "halves" else 4 if channels_last else 2
+    assert vector_bits(dtype, each) in bits(binary, "st")  # whole vectors of the gradient to x
+    assert vector_bits(dtype, each) in bits(binary, "ld")  # and of x
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"REDUCE": "sample"},
+        {"REDUCE": "mean"},
+        {"ALIGN": 1},
+        {"CELLS": 1},
+        {"CELLS": 2},
+        {"CELLS": 2, "MORE": True},
+        {"CELLS": 2, "MORE": True, "REDUCE": "sample"},
+        {"WIDE": True},
+        {"WIDE": True, "CELLS": 2, "MORE": True},
+    ],
+)
+def test_variants_of_the_backward_compile_without_spilling(change: dict[str, Any], channels_last: bool) -> None:
+    assert_fits(backward_kernel("any", "bf16", channels_last, 90, **change))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_halved_maps_of_any_width_compile_without_spilling(channels_last: bool) -> None:
+    assert_fits(backward_kernel("halves", "bf16", channels_last, 90, ALIGN=1, WIDE=True))
 
 
 def test_the_last_launch_compiles() -> None:
