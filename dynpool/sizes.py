@@ -103,7 +103,7 @@ def cells_over_a_pixel(size_in: int, size_out: int, reduce: str) -> int:
     whose sampled point does so count as well.
 
     >>> cells_over_a_pixel(8, 4, "max"), cells_over_a_pixel(8, 8, "max"), cells_over_a_pixel(8, 16, "max")
-    (2, 3, 5)
+    (2, 3, 4)
     """
     most = 0
     for pixel in range(size_in):
