@@ -141,7 +141,7 @@ class _Blocks:
     @classmethod
     def of(cls, n: int, c: int, size: tuple[int, int], channels_last: bool) -> _Blocks:
         """The blocks for maps of ``size`` and for what they are resized to."""
-        planes = max(1, torch.get_num_threads() * _BLOCK_BYTES // (4 * size[0] * size[1]))
+        planes = _planes_in_cache(size)
         if channels_last and c >= _MIN_WIDTH:
             return cls(torch.channels_last, min(n, max(1, planes // c)), c)
         return cls(torch.contiguous_format, 1, min(n * c, max(planes, _MIN_WIDTH)))
@@ -155,6 +155,10 @@ class _Blocks:
         if self.memory_format == torch.channels_last:
             return [part.reshape(-1, c) for part in maps.permute(0, 2, 3, 1).split(self.copies)]
         return list(maps.view(n * c, height * width).t().split(self.width, dim=1))
+
+
+def _planes_in_cache(size: tuple[int, int]) -> int:
+    return max(1, torch.get_num_threads() * _BLOCK_BYTES // (4 * size[0] * size[1]))
 
 
 def _table(block: Tensor) -> Tensor:
@@ -210,7 +214,7 @@ def backward(
     (n, c, *size), (height, width) = dy.shape, size_in
     blocks = _Blocks.of(n, c, size_in, channels_last)
     if blocks.memory_format == torch.contiguous_format and halves.handles(size_in, (size[0], size[1]), reduce):
-        return _halved(dy, x, winner, size_in, blocks.width)
+        return _halved(dy, x, winner, size_in)
     dx = torch.empty(n, c, height, width, dtype=dy.dtype, memory_format=blocks.memory_format) if need_x else None
     spreads = []
     tables = zip_longest(blocks.cut(dy), blocks.cut(winner), blocks.cut(x), blocks.cut(dx))
@@ -229,10 +233,9 @@ def backward(
     return dx, None if x is None else _added(spreads)
 
 
-def _halved(
-    dy: Tensor, x: Tensor | None, winner: Tensor, size_in: tuple[int, int], planes: int
-) -> tuple[Tensor, Tensor | None]:
-    """The gradients where both sizes are halved, so many contiguous planes at a time."""
+def _halved(dy: Tensor, x: Tensor | None, winner: Tensor, size_in: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    """The gradients where both sizes are halved, as many contiguous planes at a time as stay in the cache."""
+    planes = _planes_in_cache(size_in)
     dx = torch.empty((*dy.shape[:2], *size_in), dtype=dy.dtype)
     maps = [[] if t is None else t.contiguous().flatten(0, 1).split(planes) for t in (dy, x, winner, dx)]
     found = [halves.backward(*blocks) for blocks in zip_longest(*maps)]

@@ -143,7 +143,7 @@ def test_what_it_leaves_to_the_reference(shape: tuple[int, ...], dtype: torch.dt
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1), (3, 6)])
 @pytest.mark.parametrize("need_alpha", [False, True])
 def test_halved_maps_equal_the_reference(size: Size, need_alpha: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 0)  # blocks of 16 planes, the last one smaller
+    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 0)  # one plane at a time
     x = random_map(3, 7, 2 * size[0], 2 * size[1]).mul(2).round()  # ties
     dy = random_map(3, 7, *size, seed=1)
     y, winner = cpu.forward(x, size, "max")
