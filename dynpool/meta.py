@@ -45,9 +45,7 @@ def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], consta
     tensors = tensors_in((args, kwargs))
     meta = any(t.is_meta for t in tensors)
     device = kwargs.get("device")
-    if constants is not None and func._schema.name == "aten::arange":
-        kwargs = {**kwargs, "device": torch.device("cpu")}  # positions, where those of the map are asked for
-    elif device is not None and (meta or torch.device(device).type != "cpu"):  # there is nothing to move from meta
+    if device is not None and (meta or torch.device(device).type != "cpu"):  # there is nothing to move from meta
         kwargs = {**kwargs, "device": torch.device("meta")}
     written = _written(func, args, kwargs)
     if constants is not None:

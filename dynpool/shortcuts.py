@@ -38,7 +38,7 @@ def _softmax(x: Tensor, dim: int, half_to_float: bool = False) -> Tensor | None:
     return None if half_to_float or not x.is_floating_point() else x.new_empty(x.shape)
 
 
-def _bilinear(x: Tensor, size: list[int] | None, *rest: Any) -> Tensor | None:
+def _interpolated(x: Tensor, size: list[int] | None, *rest: Any) -> Tensor | None:
     if size is None:
         return None
     return torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device, memory_format=suggest_memory_format(x))
@@ -94,7 +94,8 @@ SHORTCUTS: dict[str, Shortcut] = {
     "aten::addmm": _product,
     "aten::_softmax": _softmax,
     "aten::_safe_softmax": _softmax,
-    "aten::upsample_bilinear2d": _bilinear,
+    "aten::upsample_bilinear2d": _interpolated,
+    "aten::upsample_bicubic2d": _interpolated,
     "aten::grid_sampler_2d": _grid_sample,
     **{f"aten::{name}": _elementwise for name in _ELEMENTWISE},
     **{f"aten::{name}_": _in_place for name in _ELEMENTWISE},

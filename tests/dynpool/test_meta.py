@@ -58,6 +58,8 @@ CALLS = {
     "bilinear, channels last": (aten.upsample_bilinear2d.default, (LAST, [9, 7], True)),
     "bilinear, moved": (aten.upsample_bilinear2d.default, (X.permute(0, 3, 1, 2), [9, 7], True)),
     "bilinear, with gaps": (aten.upsample_bilinear2d.default, (LAST[..., ::2], [9, 7], True)),
+    "bicubic": (aten.upsample_bicubic2d.default, (X, [9, 7], False)),
+    "bicubic, moved": (aten.upsample_bicubic2d.default, (X.permute(0, 3, 1, 2), [2, 7], True)),
     "bilinear, by a factor": (aten.upsample_bilinear2d.vec, (X, None, False, [2.0, 3.0])),
     "grid sample": (aten.grid_sampler_2d.default, (X, empty(2, 6, 7, 2), 0, 0, False)),
     "grid sample, channels last": (aten.grid_sampler_2d.default, (LAST, empty(2, 6, 7, 2), 0, 0, False)),
