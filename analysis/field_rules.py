@@ -104,6 +104,6 @@ class _Layers:
             self.counted.add(value)
             if self.graph.values[value].origin == "parameter":
                 found.append(value)
-            elif value in call.walk.makers and value not in call.walk.fields:
+            elif value in call.walk.makers and value not in call.walk.of_image:
                 left += call.walk.makers[value].inputs
         return found

@@ -127,11 +127,12 @@ class Walk:
         self.layer = layer
         self.resizes = {resize.node: resize for resize in graph.resizes}
         self.makers = {value: node for node in graph.nodes for value in node.outputs}
-        self.fields: dict[int, Field] = {}
+        self.fields: dict[int, Field] = {}  # of what is still used
+        self.of_image: set[int] = set()  # all values that have had one
         self.empty: dict[int, Field] = {}  # of slices without entries, should their limits follow from the image
         self.not_understood: dict[str, int] = {}
         for value in graph.inputs:
-            self.fields[value] = domain.start(graph.values[value].shape)
+            self.keep(value, domain.start(graph.values[value].shape))
 
     def run(self, visit: Callable[[Node, Field], None] | None = None) -> None:
         """Apply the rules in order of execution; `visit` is shown every operation whose output has a field."""
@@ -147,6 +148,9 @@ class Walk:
                 writes.follow(node)
             if visit is not None and node.outputs[0] in self.fields:
                 visit(node, self.fields[node.outputs[0]])
+            for value in node.inputs:
+                if writes.used[value] <= node.index:  # and no view of it is used any more
+                    self.fields.pop(value, None)
 
     def apply(self, node: Node) -> None:
         """Give the outputs of an operation their fields."""
@@ -176,6 +180,7 @@ class Walk:
         """From now on a value has the field, or does not depend on the image."""
         self.fields.pop(value, None)
         if field is not None:
+            self.of_image.add(value)
             (self.empty if 0 in self.graph.values[value].shape else self.fields)[value] = field
 
     def back(self, maker: Node, value: int, field: Field | None) -> Field | None:
