@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from .field_terms import Field, Taps, Term
 __all__ = ["Nominal"]
 
 _NEAR = 1e-6  # relative
+_Key = tuple[tuple[int, ...], bytes]
 _LARGEST = 1 << 20  # entries of an array that a mask makes larger: those of attention maps of videos are far more
 
 
@@ -53,8 +55,8 @@ class Nominal:
         self.ndim = ndim
         self.steps: list[Step] = []
         self.states: list[State] = [(AxisField(),) * ndim, (GLOBAL_AXIS,) * ndim]
-        self._arrays: dict[tuple[tuple[int, ...], bytes], Array] = {}
-        self._measures: dict[tuple[tuple[int, ...], bytes], tuple[float, float]] = {}
+        self._arrays: WeakValueDictionary[_Key, Array] = WeakValueDictionary()
+        self._measures: dict[_Key, tuple[float, float]] = {}
 
     def start(self, shape: Sequence[int]) -> Field:
         """The field of an input: every position along a spatial dimension looks at its own pixel."""
@@ -155,7 +157,7 @@ class Nominal:
 
     def _shared(self, at: Array) -> Array:
         """One object for all equal arrays, so that most comparisons are of identities."""
-        return self._arrays.setdefault((at.shape, at.tobytes()), at)
+        return self._arrays.setdefault(_key(at), at)
 
     def _step(self, at: Array) -> float:
         return self._measured(at)[0]
@@ -164,7 +166,7 @@ class Nominal:
         """`smallest_step` and `anchor`, computed once for all equal arrays."""
         if at.size == 1:
             return smallest_step(at), anchor(at)
-        key = (at.shape, hashlib.blake2b(np.ascontiguousarray(at).data, digest_size=16).digest())
+        key = _key(at)
         if key not in self._measures:
             self._measures[key] = (smallest_step(at), anchor(at))
         return self._measures[key]
@@ -395,6 +397,11 @@ class Nominal:
         self.steps.append(step)
         self.states.append(self.states[GLOBAL] if covered else evaluate(step, self.states, windows))
         return len(self.states) - 1
+
+
+def _key(at: Array) -> _Key:
+    """The same for all equal arrays."""
+    return at.shape, hashlib.blake2b(np.ascontiguousarray(at).data, digest_size=16).digest()
 
 
 def _after(term: Term, changes: Sequence[_Change], slot: int) -> Term:
