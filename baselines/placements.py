@@ -100,7 +100,7 @@ def _why_it_stays(program: StrideProgram, window: Resize) -> str:
     """Why no cut runs through a window that strides."""
     a, b = _key(program.graph, window.source), _key(program.graph, window.target)
     if a is None or b is None:
-        return "its map has no height and width of its own"
+        return "its map is cut up or reshaped on its way, so that its size is not known to follow from the image's"
     if a in _reachable(b, _following(program, through_strides_of_one=False)):
         return "its map is upsampled, and meets the one that it is made from"
     return "its map meets others that come by another stride or an upsampling"

@@ -203,6 +203,15 @@ def test_what_cannot_be_reached_says_why() -> None:
     assert plan.stays == {f"down.{i}": "its map is upsampled, and meets the one that it is made from" for i in range(6)}
     assert "stays as it is: down.0, down.1, down.2, down.3 and 2 more: its map is upsampled" in str(plan)
 
+    class Reshaped(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            patches = x.view(1, 3, 4, 2, 4, 2).permute(0, 1, 3, 5, 2, 4).reshape(1, 12, 4, 4)
+            return super().forward(patches)
+
+    _, plan = refine(Reshaped(nn.Conv2d(12, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, padding=1)), (3, 8, 8))
+    assert plan.why == "no stride of the model can be changed"
+    assert plan.stays["0"].startswith("its map is cut up or reshaped on its way")
+
     class Sized(nn.Sequential):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x).flatten(1) @ torch.ones(4 * 6 * 6, 2)
