@@ -32,10 +32,10 @@ VARIANTS = {
 }
 HEAD = """# All methods on the digits
 
-Made by `python benchmarks/digits.py`; every run is a row of `benchmarks/results/digits.csv`. Accuracy is that of the last
-epoch on the test set, mean and standard deviation over three seeds; I_min is height x width in pixels. `fixed` is DynOPool
-whose sizes do not learn, `random` has random sizes of equal GMACs, `refine` is the static refinement of the human design.
-The networks are small and so are the budgets: the page shows what these runs show, no more.
+Made by `python benchmarks/digits.py`; every run is a row of `benchmarks/results/digits.csv`. Accuracy is that of the
+last epoch on the test set, mean and standard deviation over three seeds; I_min is height x width in pixels. `fixed` is
+DynOPool whose sizes do not learn, `random` has random sizes of equal GMACs, `refine` is the static refinement of the
+human design. The networks are small and so are the budgets: the page shows what these runs show, no more.
 
 """
 MACHINE = ("cpu", "cpu_count", "python", "torch", "timm", "dynpool", "started")
