@@ -15,7 +15,6 @@ one, zero or 1e-6 are disturbed, lest a block that an initial gain of zero switc
 from __future__ import annotations
 
 import argparse
-import copy
 import csv
 import gc
 import time
@@ -88,7 +87,7 @@ def relative_error(out: torch.Tensor, expected: torch.Tensor) -> float:
 
 @torch.inference_mode()
 def compare(model: nn.Module, learned: nn.Module, size: tuple[int, int, int]) -> dict[str, str]:
-    """The status and the errors; both models are in float64 afterwards if float32 did not tell."""
+    """The status and the errors; models are in float32, and so is `model` afterwards."""
     x = torch.randn(1, *size)
     single, kept = first_tensor(model(x)), first_tensor(learned(x))
     error = relative_error(kept, single)
@@ -97,6 +96,7 @@ def compare(model: nn.Module, learned: nn.Module, size: tuple[int, int, int]) ->
     x = x.double()
     double, kept64 = first_tensor(model.double()(x)), first_tensor(learned.double()(x))
     error64, own = relative_error(kept64, double), relative_error(single, double)
+    model.float()  # exactly what it was
     status = "rounded" if error64 < LIMIT64 else "changed" if error64 >= LIMIT64 else "not finite"
     return {"status": status, "error": f"{error:.2e}", "error64": f"{error64:.2e}", "own": f"{own:.2e}"}
 
@@ -121,9 +121,8 @@ def measure(name: str, orders: list[str]) -> Iterator[dict[str, Any]]:
         report = dynpool.conversion_report(learned)
         counts = {s: len(report.of(s)) for s in ("converted", "tied", "follows", "pinned")}  # type: ignore[arg-type]
         here.update(counts, left=len([r for r in report.of("left alone") if "is fixed" not in r.why]))
-        original = copy.deepcopy(model)
         try:
-            yield {**here, **compare(original, learned, size)}
+            yield {**here, **compare(model, learned, size)}
         except (ValueError, RuntimeError, TypeError) as failure:
             yield {**here, "status": "cannot run", "why": f"{type(failure).__name__}: {failure}".splitlines()[0][:200]}
 
