@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 import torch.distributed as dist
+import torchvision
 from timm.utils import ModelEmaV2, ModelEmaV3
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
@@ -196,3 +197,33 @@ def test_compiled_live_models_follow_the_sizes_with_few_graphs() -> None:
             dynpool.set_sizes(model, {"3": (height, 20 - height)})
             torch.testing.assert_close(compiled(x), model(x))
     assert len(graphs) == 2  # one for the first sizes, one for all others
+
+
+def test_feature_extractors_give_maps_of_the_learned_sizes() -> None:
+    with torch.device("meta"):
+        model = dynpool.convert(timm.create_model("resnet18", features_only=True), (3, 64, 64))
+    dynpool.set_sizes(model, {"conv1": (27, 33), "maxpool": (14, 15), "layer3.0.conv1": (5, 4)})
+    maps = model(torch.zeros(1, 3, 64, 64, device="meta"))
+    assert [m.shape[-2:] for m in maps] == [(27, 33), (14, 15), (7, 8), (5, 4), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("fcn_resnet50", "converted"), ("lraspp_mobilenet_v3_large", "converted"), ("fasterrcnn_resnet50_fpn", "refused")],
+)
+def test_segmentation_models_convert_and_detectors_by_their_backbone(name: str, status: str) -> None:
+    """A detector scales its images itself and cuts boxes out of them: its own code sets the sizes, and it says so."""
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
+        x = torch.zeros(1, 3, 96, 96)
+        if status == "refused":
+            with pytest.raises(ValueError, match="no resizer of the FasterRCNN can be learned"):
+                dynpool.convert(model, (3, 96, 96))
+            model = model.backbone
+        learned = dynpool.convert(model, (3, 96, 96))
+        first = next(iter(dynpool.resolutions(learned)))
+        dynpool.set_sizes(learned, {first: (41, 55)})
+        wanted = {key: value.shape for key, value in model(x).items()} if status == "converted" else {}
+        for key, value in learned(x).items():
+            assert value.shape == wanted.get(key, value.shape)
+    assert not dynpool.conversion_report(learned).of("left alone")
