@@ -55,7 +55,7 @@ def choose_size(name: str) -> tuple[tuple[int, int, int], bool]:
         except ValueError as error:
             why = str(error)
             continue
-        strided = [r for r in graph.resizes if not r.fixed]
+        strided = [r for r in graph.resizes if not r.fixed and None not in r.target]
         if any(1 in r.out_size for r in strided):
             continue
         runs.append(size)
