@@ -102,7 +102,7 @@ def _create(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     if "weights_backbone" in inspect.signature(torchvision.models.get_model_builder(model)).parameters:
         options["weights_backbone"] = None
     net = torchvision.models.get_model(model, weights=None, **options)
-    return net, (3, 299, 299) if model == "inception_v3" else (3, 224, 224)
+    return net, (3, 299, 299) if model.endswith("inception_v3") else (3, 224, 224)
 
 
 class _TooSlowError(Exception):
@@ -173,8 +173,8 @@ def cover(
                 learned = convert(model, input_size)
             except ValueError as error:
                 lines = str(error).splitlines()
-                said = [": ".join(line.split(": ")[1:]) for line in lines[2:-1]]
-                why = "; ".join(f"{k} x{v}" for k, v in Counter(s.partition(" in ")[0] for s in said).most_common(4))
+                said = [": ".join(line.split(": ")[1:]).partition(" in ")[0] for line in lines[2:-1]]
+                why = "; ".join(f"{k} x{v}" for k, v in Counter(filter(None, said)).most_common(4))
                 took = round(time.perf_counter() - start, 1)
                 return CoverageRow(name, "refused", seconds=took, why=why, message=lines[0][:300])
             report = conversion_report(learned)
