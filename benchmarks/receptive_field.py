@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import functools
 import gc
 import os
 import platform
@@ -75,8 +76,9 @@ def example(name: str, model: nn.Module) -> dict[str, Any]:
     return {"input_size": (3, 299, 299) if "inception_v3" in short else (3, 224, 224)}
 
 
+@functools.cache
 def environment() -> dict[str, object]:
-    """What the figures were measured with."""
+    """What the figures were measured with; asked at the start, when the code is loaded."""
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     machine = f"{platform.machine()} {os.cpu_count()} cores"
@@ -156,6 +158,7 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="forget the rows that are there")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
+    environment()
     if options.fresh:
         options.out.unlink(missing_ok=True)
     for found in sweep(options.only or names()[:: options.every], options.out):
