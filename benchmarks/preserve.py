@@ -7,9 +7,10 @@ Random networks of many layers can be so ill-conditioned that their own float32 
 Where the change in float32 is over the limit, both are measured again in float64 (`error64`), beside the original's own
 rounding (`own`): a row is "changed" only if float64 says so too, "rounded" otherwise.
 
-Each model runs at the smallest of a few sizes at which every stride divides its map evenly and no learned map is a
-single pixel, else at the smallest at which it runs (column `even`). Weights are random; gains and biases that start at
-one, zero or 1e-6 are disturbed, lest a block that an initial gain of zero switches off agree with anything.
+Each model runs at the smallest of a few sizes at which every stride divides its map evenly, learned maps start at the
+original sizes and none is a single pixel, else at the smallest at which it runs (column `even`). Weights are random;
+gains and biases that start at one, zero or 1e-6 are disturbed, lest a block that an initial gain of zero switches off
+agree with anything.
 """
 
 from __future__ import annotations
@@ -55,17 +56,25 @@ def choose_size(name: str) -> tuple[tuple[int, int, int], bool]:
         except ValueError as error:
             why = str(error)
             continue
-        strided = [r for r in graph.resizes if not r.fixed and None not in r.target]
-        if any(1 in r.out_size for r in strided):
+        if any(n == 1 < m for r in graph.resizes if not r.fixed for m, n in zip(r.in_size, r.out_size, strict=True)):
             continue
         runs.append(size)
         at = dynpool.sizes(model, size)
         levels = sorted({n for pair in at.values() for n in pair}, reverse=True)
-        if all(size[1] % n == 0 or size[2] % n == 0 for n in levels):
+        if all(size[1] % n == 0 or size[2] % n == 0 for n in levels) and starts_at(model, size, at):
             return size, True
     if not runs:
         raise ValueError(why or "a map is a single pixel at every size tried")
     return runs[0], False
+
+
+def starts_at(model: nn.Module, size: tuple[int, int, int], sizes: dict[str, tuple[int, int]]) -> bool:
+    """Whether the converted model starts at these sizes: multiples of a window may be others than the original's."""
+    try:
+        learned = dynpool.sizes(dynpool.convert(model, size, preserve=True), size)
+    except ValueError:  # nothing to learn at this size
+        return False
+    return all(sizes.get(name, pixels) == pixels for name, pixels in learned.items())
 
 
 @torch.no_grad()
