@@ -268,32 +268,33 @@ def _repeat(c: Call) -> Field | None:
     return c.moved(x, move)
 
 
+def _regrouped(c: Call, split: tuple[int, ...], last: tuple[int, ...]) -> Field:
+    """The first argument seen as `split`, its last dimensions in another order, and seen as the output again."""
+    x, front = c.node.args[0], len(split) - len(last)
+    order = (*range(front), *(front + i for i in last))
+    moved = tuple(split[i] for i in order)
+    return c.each(x, lambda t: t.viewed(c.shape(x), split).permuted(order).viewed(moved, c.out_shape))
+
+
 def _pixel_shuffle(c: Call) -> Field:
     x, r = c.node.args[:2]
     *batch, channels, height, width = c.shape(x)
     split = (*batch, channels // (r * r), r, r, height, width)
-    b = len(batch)
-    order = (*range(b), b, b + 3, b + 1, b + 4, b + 2)
-    moved = tuple(split[i] for i in order)
-    return c.each(x, lambda t: t.viewed(c.shape(x), split).permuted(order).viewed(moved, c.out_shape))
+    return _regrouped(c, split, (0, 3, 1, 4, 2))
 
 
 def _pixel_unshuffle(c: Call) -> Field:
     x, r = c.node.args[:2]
     *batch, channels, height, width = c.shape(x)
     split = (*batch, channels, height // r, r, width // r, r)
-    b = len(batch)
-    order = (*range(b), b, b + 2, b + 4, b + 1, b + 3)
-    moved = tuple(split[i] for i in order)
-    return c.each(x, lambda t: t.viewed(c.shape(x), split).permuted(order).viewed(moved, c.out_shape))
+    return _regrouped(c, split, (0, 2, 4, 1, 3))
 
 
 def _channel_shuffle(c: Call) -> Field:
     x, groups = c.node.args[:2]
     n, channels, *rest = c.shape(x)
-    split, moved = (n, groups, channels // groups, *rest), (n, channels // groups, groups, *rest)
-    order = (0, 2, 1, *range(3, len(split)))
-    return c.each(x, lambda t: t.viewed(c.shape(x), split).permuted(order).viewed(moved, c.out_shape))
+    split = (n, groups, channels // groups, *rest)
+    return _regrouped(c, split, (1, 0, *range(2, len(split) - 1)))
 
 
 # --- indexing by tensors ----------------------------------------------------------------------------------------------

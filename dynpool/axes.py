@@ -69,9 +69,9 @@ class Dim:
         return tuple(a.axis for a in self.atoms if a.axis is not None)
 
 
-def _same_form(p: Dim, q: Dim) -> bool:
-    """Whether two dimensions are products of numbers and axes of the same sizes in the same order."""
-    return [(a.size, a.axis is None) for a in p.atoms] == [(a.size, a.axis is None) for a in q.atoms]
+def _form(dim: Dim) -> list[tuple[int, bool]]:
+    """The sizes of a product's factors, and which of them are numbers."""
+    return [(a.size, a.axis is None) for a in dim.atoms]
 
 
 @dataclass(frozen=True)
@@ -165,13 +165,12 @@ class AxisClasses:
             for c in (a, *(axis for dims in sums for dim in dims or () for axis in dim.axes)):
                 self.pin(c, "a resolution must be the sum of others")
         if sums[0] and sums[1]:
-            pairs = list(zip(sums[0], sums[1], strict=False))
-            if len(sums[0]) == len(sums[1]) and all(_same_form(p, q) for p, q in pairs):
-                for p, q in pairs:
+            if [_form(p) for p in sums[0]] == [_form(q) for q in sums[1]]:
+                for p, q in zip(sums[0], sums[1], strict=True):
                     for x, y in zip(p.axes, q.axes, strict=True):
                         self.unite(x, y)
             else:
-                for c in (axis for p, q in pairs for axis in (*p.axes, *q.axes)):
+                for c in (axis for part in (*sums[0], *sums[1]) for axis in part.axes):
                     self.pin(c, "sums of resolutions meet")
 
     def _follow(self, axis: int, above: _Scaled) -> None:
@@ -238,7 +237,8 @@ class AxisClasses:
     def ratios(self) -> tuple[tuple[int, int, Fraction], ...]:
         """Classes (a, b, ratio) of separate resizes that the model needs to be such that b = ratio * a."""
         ends = ((self.base(a), self.base(b), ratio) for a, b, ratio in self._ratios)
-        return tuple((a, b, ratio * over / under) for (a, over), (b, under), ratio in ends)
+        found = ((a, b, ratio * over / under) for (a, over), (b, under), ratio in ends)
+        return tuple((a, b, ratio) for a, b, ratio in found if a != b or ratio != 1)  # what became one keeps it
 
     def is_free(self, axis: int) -> bool:
         """Whether only the model's code knows the size."""

@@ -24,16 +24,13 @@ from .rules.context import ints
 
 __all__ = ["CalledConv2d", "name_calls"]
 
-
 Pair = tuple[int, int]
 
 
 class CalledConv2d(nn.Module):
     """A convolution without weights of its own: they come with each call, as do those of `F.conv2d`."""
 
-    def __init__(
-        self, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int], groups: int
-    ) -> None:
+    def __init__(self, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> None:
         super().__init__()
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 

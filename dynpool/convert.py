@@ -20,7 +20,8 @@ from .groups import Key, groups, source_key, structural_trace, target_key
 from .kinds import Plan, plan_for, planner_of, resizer_kinds
 from .macs import Ceiling, GMACsLoss, count_macs
 from .modes import unite_modes
-from .planning import Role, native_sizes, plan_resolutions
+from .planned import Role, native_sizes
+from .planning import plan_resolutions
 from .pool import DynOPool2d
 from .resizer import LearnedResizer2d
 from .resolution import (

@@ -9,86 +9,19 @@ it without a resizer that could is pinned as well. Each such finding starts the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
 
 from .axes import Resize
-from .conversion_report import Status
 from .graph import Graph
 from .groups import Group, Key, groups, source_key
 from .kinds import Plan
+from .planned import Arithmetic, PlannedNode, Ratio, Role, alike
 
-__all__ = ["Arithmetic", "PlannedNode", "Ratio", "Role", "native_sizes", "plan_resolutions"]
+__all__ = ["plan_resolutions"]
 
 Pair = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """The size of a resolution from its parent's, by a layer that keeps its own arithmetic.
-
-    `before` and `after` are the pixels by which the layer's input and output differ from their resolutions (padding,
-    valid convolutions).
-    """
-
-    resize: Resize
-    before: Pair = (0, 0)
-    after: Pair = (0, 0)
-
-    @property
-    def steps(self) -> tuple[Fraction, Fraction]:
-        """Pixels of the parent to one of its own, per axis; 1 where it upsamples."""
-        h, w = self.resize.stride if self.resize.scale is None else (1, 1)
-        return (Fraction(h), Fraction(w))
-
-    def __call__(self, size: Pair) -> Pair:
-        h, w = self.resize.output((size[0] + self.before[0], size[1] + self.before[1]))
-        return (h - self.after[0], w - self.after[1])
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A fixed multiple of the parent's size: what windows, patches and pixel shuffles make of it."""
-
-    height: Fraction
-    width: Fraction
-
-    @property
-    def steps(self) -> tuple[Fraction, Fraction]:
-        """Pixels of the parent to one of its own, per axis."""
-        return (1 / self.height, 1 / self.width)
-
-    def __call__(self, size: Pair) -> Pair:
-        return (math.ceil(size[0] * self.height), math.ceil(size[1] * self.width))
-
-
-@dataclass
-class PlannedNode:
-    """A resolution: its parent, how its size comes about, and what its size must be a multiple of.
-
-    `native` is the size by the original layers, None for the input.
-    """
-
-    name: str
-    key: Key | None
-    parent: int | None
-    reference: Pair
-    how: Literal["input", "learned", "pinned", "derived"]
-    native: Arithmetic | Ratio | None = None
-    multiple: Pair = (1, 1)
-
-
-@dataclass
-class Role:
-    """What becomes of one resizer; `rewrite` says whether its layer is touched."""
-
-    resize: Resize
-    node: int | None
-    status: Status
-    why: str = ""
-    rewrite: bool = False
 
 
 class _AgainError(Exception):
@@ -248,7 +181,7 @@ class _Planner:
                 continue
             target = self.nodes[role.node]
             sets = target.parent == source and target.how == "derived" and target.key is not None
-            if sets and _alike(self.arithmetic(role.resize, source, target.key or (0, 0)), target.native):
+            if sets and alike(self.arithmetic(role.resize, source, target.key or (0, 0)), target.native):
                 continue
             why = f"{role.resize.path or role.resize.kind} ties it to another resolution: {role.why}"
             self.pin_mover(source, why)
@@ -335,7 +268,7 @@ class _Planner:
         moves = any(self.mover(p) is not None for _, p in known)
         for r, p in setters[1:]:
             other = None if p is None else self.arithmetic(r, p, group.key)
-            if moves and self.plan_of(r) is None and not (p == parent and _alike(native, other)):
+            if moves and self.plan_of(r) is None and not (p == parent and alike(native, other)):
                 self.pin(group.key, f"layers that cannot be rewritten meet in it: {refused}")
         need = self.multiple(group.key)
         if self.mover(parent) is not None and need != (1, 1):
@@ -397,14 +330,6 @@ class _Planner:
             self.roles.append(role)
 
 
-def _alike(a: Arithmetic, b: Arithmetic | Ratio | None) -> bool:
-    """Whether two layers give the same size from any size."""
-    if b is None:
-        return False
-    sizes = [(n + i, n + i) for n in a.resize.in_size for i in range(17)]
-    return all(a(s) == b(s) for s in sizes)
-
-
 def _unplaced(resize: Resize) -> Role:
     if resize.given:
         return Role(resize, None, "follows", "the model's code computes its size from the sizes it meets")
@@ -430,11 +355,3 @@ def plan_resolutions(
         except _AgainError:
             continue
         return planner.nodes, sorted(planner.roles, key=lambda role: role.resize.node)
-
-
-def native_sizes(nodes: Sequence[PlannedNode], hw: Pair) -> list[Pair]:
-    """Sizes in pixels that the original model's layers give for an input of `hw` pixels, node by node."""
-    sizes: list[Pair] = []
-    for node in nodes:
-        sizes.append(hw if node.native is None or node.parent is None else node.native(sizes[node.parent]))
-    return sizes

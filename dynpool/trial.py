@@ -53,7 +53,7 @@ def _failure(model: nn.Module, tree: ResolutionTree, moving: Iterable[int], trai
     }
     try:
         with tree.trying(sizes):
-            for mode in (False, training)[: 1 + training]:
+            for mode in {False, training}:
                 trace_shapes(model, tree.input_size, training=mode)
     except ValueError as error:
         return "the model does not run at other sizes of it: " + str(error).partition(": ")[2].partition("\n")[0]

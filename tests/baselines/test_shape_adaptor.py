@@ -18,6 +18,7 @@ from baselines import FixedShapeAdaptor2d, ShapeAdaptor2d, shape_adaptor2d
 from baselines.shape_adaptor_sizes import scale_factor
 from dynpool.functional import Reduce
 from dynpool.resizer import constrain_pools, host_alphas, set_alpha
+from tests.networks import two_resizers
 
 Size = tuple[int, int]
 
@@ -241,22 +242,8 @@ def test_bad_maps_are_named(down: Any, keep: Any, size: Any, error: type[Excepti
 # --- as a learned resizer ---------------------------------------------------------------------------------------------
 
 
-def backbone() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.MaxPool2d(2),
-        nn.Conv2d(8, 8, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 4),
-    )
-
-
 def test_converted_it_starts_as_for_transfer_and_takes_sizes() -> None:
-    model = dynpool.convert(backbone(), (3, 32, 24), pool=ShapeAdaptor2d)
+    model = dynpool.convert(two_resizers(), (3, 32, 24), pool=ShapeAdaptor2d)
     s = 0.5 + 0.5 / (1 + math.exp(2.19))
     first = (math.floor(32 * s), math.floor(24 * s))
     assert dynpool.sizes(model, (3, 32, 24)) == {
@@ -277,7 +264,7 @@ def test_converted_it_starts_as_for_transfer_and_takes_sizes() -> None:
 
 
 def test_macs_gradient_is_that_of_the_scale_factor() -> None:
-    model = dynpool.convert(backbone(), (3, 32, 32), pool=ShapeAdaptor2d)
+    model = dynpool.convert(two_resizers(), (3, 32, 32), pool=ShapeAdaptor2d)
     loss = dynpool.GMACsLoss(model, (3, 32, 32))
     assert loss().item() == pytest.approx(dynpool.count_macs(model, (3, 32, 32)).gmacs)
     loss().backward()
@@ -293,11 +280,11 @@ def test_macs_gradient_is_that_of_the_scale_factor() -> None:
 
 @pytest.mark.parametrize("limit", [None, 5])
 def test_frozen_it_computes_the_same_and_exports(limit: int | None) -> None:
-    model = dynpool.convert(backbone(), (3, 32, 32), pool=partial(ShapeAdaptor2d, limit=limit, alpha=0.5)).eval()
+    model = dynpool.convert(two_resizers(), (3, 32, 32), pool=partial(ShapeAdaptor2d, limit=limit, alpha=0.5)).eval()
     plain = dynpool.freeze(model)
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(plain(x), model(x))
-    assert set(plain.state_dict()) == set(backbone().state_dict())
+    assert set(plain.state_dict()) == set(two_resizers().state_dict())
     assert any(isinstance(m, FixedShapeAdaptor2d) for m in plain.modules())
     torch.testing.assert_close(torch.export.export(plain, (x,)).module()(x), model(x))
 
@@ -335,7 +322,7 @@ def test_tied_ones_share_settings_and_copies_keep_the_tie() -> None:
 
 
 def test_limit_holds_in_every_pass_whatever_the_alphas() -> None:
-    model = dynpool.convert(backbone(), (3, 32, 32), pool=partial(ShapeAdaptor2d, limit=6, alpha=3.0))
+    model = dynpool.convert(two_resizers(), (3, 32, 32), pool=partial(ShapeAdaptor2d, limit=6, alpha=3.0))
     pools = [m for m in model.modules() if isinstance(m, ShapeAdaptor2d)]
     shapes: list[tuple[int, ...]] = []
     model.get_submodule("4").register_forward_pre_hook(lambda _, args: shapes.append(tuple(args[0].shape[-2:])))
@@ -349,7 +336,7 @@ def test_limit_holds_in_every_pass_whatever_the_alphas() -> None:
 
 
 def test_limited_weights_follow_the_limited_scale() -> None:
-    model = dynpool.convert(backbone(), (3, 32, 32), pool=partial(ShapeAdaptor2d, limit=6, alpha=-0.4))
+    model = dynpool.convert(two_resizers(), (3, 32, 32), pool=partial(ShapeAdaptor2d, limit=6, alpha=-0.4))
     first, second = (m for m in model.modules() if isinstance(m, ShapeAdaptor2d))
     model(torch.zeros(1, 3, 32, 32))
     s = scale_factor(first.shared_alpha().item())
@@ -389,7 +376,7 @@ def test_footprint_is_what_the_branches_see(size_in: int, size_out: int, reduce:
 
 
 def test_receptive_field_and_tracker_see_both_branches(tmp_path: Path) -> None:
-    model = dynpool.convert(backbone(), (3, 32, 32), pool=ShapeAdaptor2d)
+    model = dynpool.convert(two_resizers(), (3, 32, 32), pool=ShapeAdaptor2d)
     report = receptive_field(model, (3, 32, 32))
     rows = {row.name: row for row in report.layers}
     assert (rows["1"].r_min, rows["1"].r_max) == ((4.0, 4.0), (6.0, 6.0))  # 2 pixels, or 2 windows of 2

@@ -15,6 +15,7 @@ import dynpool
 from analysis import IMinTracker, receptive_field
 from dynpool.pool import DynOPool2d
 from dynpool.resizer import Chain, LearnedResizer2d, constrain_pools, host_alphas, set_alpha
+from tests.networks import two_resizers
 
 Pair = tuple[float, float]
 Size = tuple[int, int]
@@ -74,20 +75,6 @@ class Exponential(Average):
         self.heard = factor
 
 
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.MaxPool2d(2),
-        nn.Conv2d(8, 8, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 4),
-    )
-
-
 class Branches(nn.Module):
     """Two strided branches that meet: their resizers are tied."""
 
@@ -102,13 +89,13 @@ class Branches(nn.Module):
 
 @pytest.fixture
 def model() -> nn.Sequential:
-    converted = dynpool.convert(network(), (3, 32, 32), pool=Average)
+    converted = dynpool.convert(two_resizers(), (3, 32, 32), pool=Average)
     assert isinstance(converted, nn.Sequential)
     return converted
 
 
 def test_it_is_inserted_in_the_same_places_as_dynopool(model: nn.Sequential) -> None:
-    usual = dynpool.convert(network(), (3, 32, 32))
+    usual = dynpool.convert(two_resizers(), (3, 32, 32))
     assert str(dynpool.conversion_report(model)) == str(dynpool.conversion_report(usual))
     assert [n for n, m in model.named_modules() if isinstance(m, Average)] == [
         n for n, m in usual.named_modules() if isinstance(m, DynOPool2d)
@@ -154,7 +141,7 @@ def test_a_resizer_that_sees_everything_is_global() -> None:
         def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
             return math.inf, math.inf
 
-    model = dynpool.convert(network(), (3, 32, 32), pool=Spectral)
+    model = dynpool.convert(two_resizers(), (3, 32, 32), pool=Spectral)
     report = receptive_field(model, (3, 32, 32))
     assert [row.name for row in report.layers] == ["0"]  # what follows a global operation alone is no layer
     assert report.i_min == (3.0, 3.0)
@@ -190,7 +177,7 @@ def test_training_keeps_it_in_bounds(model: nn.Sequential) -> None:
 
 
 def test_ceiling_holds_for_any_resizer() -> None:
-    model = dynpool.convert(network(), (3, 32, 32), pool=Average, max_gmacs=0.0005)
+    model = dynpool.convert(two_resizers(), (3, 32, 32), pool=Average, max_gmacs=0.0005)
     for pool in (m for m in model.modules() if isinstance(m, Average)):
         with torch.no_grad():
             pool.shared_alpha().fill_(0.6)
@@ -205,13 +192,13 @@ def test_freeze_puts_its_own_fixed_form_in_its_place(model: nn.Sequential) -> No
     torch.testing.assert_close(plain(x), model(x))
     assert isinstance(plain, nn.Sequential)
     assert isinstance(plain[1], nn.AdaptiveAvgPool2d)
-    assert set(plain.state_dict()) == set(network().state_dict())
+    assert set(plain.state_dict()) == set(two_resizers().state_dict())
 
 
 @pytest.mark.parametrize("converted", [True, False])
 def test_tracker_logs_it(tmp_path: Path, converted: bool) -> None:
     by_hand = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Average((1.5, 2.5)), nn.Conv2d(8, 8, 3, padding=1))
-    model = dynpool.convert(network(), (3, 32, 32), pool=Average) if converted else by_hand
+    model = dynpool.convert(two_resizers(), (3, 32, 32), pool=Average) if converted else by_hand
     tracker = IMinTracker(model, (3, 32, 32), tmp_path / "log.jsonl")
     set_alpha(next(m for m in model.modules() if isinstance(m, Average)), (4.0, 2.5))
     record = tracker.log(0)
@@ -229,7 +216,7 @@ def test_copies_keep_ties(duplicate) -> None:
 
 def test_sizes_that_depend_on_the_whole_chain() -> None:
     """32 pixels, two strides of 1.6 and 2.0 and a last size of at most 5, unrounded in between."""
-    model = dynpool.convert(network(), (3, 32, 32), pool=Exponential)
+    model = dynpool.convert(two_resizers(), (3, 32, 32), pool=Exponential)
     pools = [m for m in model.modules() if isinstance(m, Exponential)]
     for pool, stride in zip(pools, ((1.6, 4.0), (2.0, 2.0)), strict=True):
         set_alpha(pool, stride)
@@ -246,7 +233,7 @@ def test_sizes_that_depend_on_the_whole_chain() -> None:
 
 
 def test_gmacs_gradient_carries_the_factor_of_the_chain() -> None:
-    model = dynpool.convert(network(), (3, 32, 32), pool=Exponential)
+    model = dynpool.convert(two_resizers(), (3, 32, 32), pool=Exponential)
     loss = dynpool.GMACsLoss(model, (3, 32, 32))
     # unrounded sizes: 32 / 2 * p and 32 / 4 * p * p = 5 with p = sqrt(5 / 8)
     p = math.sqrt(5 / 8)

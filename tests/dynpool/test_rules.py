@@ -212,6 +212,17 @@ def test_classes_of_separate_resizes_that_must_keep_a_ratio_are_told() -> None:
     classes.unite(classes.scaled(a, Fraction(1, 4), 4), classes.scaled(b, Fraction(1, 2), 4))
     assert classes.ratios() == ((a, b, Fraction(1, 2)),)
     assert classes.pinned(a) is None
+    classes.unite(b, classes.scaled(a, Fraction(1, 2), 8))  # one follows from the other: nothing is left to keep
+    assert classes.ratios() == ()
+
+
+def test_sums_of_different_parts_that_meet_pin_every_part() -> None:
+    classes = AxisClasses()
+    x, y, z = classes.new(7), classes.new(3), classes.new(5)
+    two = classes.sum([Dim((Atom(3),)), Dim((Atom(7, x),))])
+    three = classes.sum([Dim((Atom(3, y),)), Dim((Atom(2),)), Dim((Atom(5, z),))])
+    classes.unite(two, three)
+    assert all("sums of resolutions meet" in (classes.pinned(axis) or "") for axis in (x, y, z))
 
 
 def test_a_multiple_of_what_only_the_code_knows_makes_that_a_fraction() -> None:
