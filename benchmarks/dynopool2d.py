@@ -19,6 +19,7 @@ import argparse
 import csv
 import math
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -269,7 +270,9 @@ def _training_step(pool: str, x: Tensor) -> Callable[[], None]:
         if pool == OURS and isinstance(module, nn.MaxPool2d):
             model.features[index] = dynpool.DynOPool2d(2.0)
     model = model.to(device=x.device, dtype=x.dtype, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    # the gradient to alpha is computed, and alpha stays: the sizes are those of the network it is compared with
+    parameters = dynpool.parameter_groups(model, lr=1e-4, alpha_lr=0.0) if pool == OURS else model.parameters()
+    optimizer = torch.optim.SGD(parameters, lr=1e-4)
     labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
 
     def step() -> None:
@@ -383,16 +386,18 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.5, help="no map is started, and no network, after so long")
     parser.add_argument("--compile", choices=("all", "some", "none"), help="default: some maps on a GPU, else none")
     options = parser.parse_args()
-    device, until = options.device, time.monotonic() + 60 * options.minutes
+    device = options.device
     compiled = options.compile or ("some" if device == "cuda" else "none")
     todo = list(cases(device, options.quick))
     for case in todo:
         if case.backward:
             verify(case, device)
     print(f"results agree with the float64 reference on {len(todo)} maps\n", flush=True)
-    results, left = Results(device), 0
+    random.Random(0).shuffle(todo)  # should time run out, maps of all sizes have been measured
+    results, left, until = Results(device), 0, time.monotonic() + 60 * options.minutes
     for threads in options.threads if device == "cpu" else [torch.get_num_threads()]:
         torch.set_num_threads(threads)
+        first = len(results.rows)
         for row in vgg_rows(device, options.rounds) if not options.quick else ():
             results.add(row)
         for case in todo:
@@ -401,9 +406,10 @@ def main() -> None:
                 continue
             for row in measure(case, device, options.rounds, compiled):
                 results.add(row)
+        print(f"\n{threads} threads:" if device == "cpu" else "")
+        summarise(results.rows[first:], device)
     resized = [row for row in results.rows if row.floor_bytes]
     draw(resized, results.path.with_suffix(".png"))
-    summarise(results.rows, device)
     if left:
         print(f"{left} maps were left out after {options.minutes} minutes")
 

@@ -33,10 +33,13 @@ _MAX_TAPS = 2**21  # of one map: tables of 16 MB
 
 
 def handles(x: Tensor, size: tuple[int, int]) -> bool:
-    """Whether this body takes x (N, C, H, W) to ``size`` (or back): not float64, nor maps with very large tables."""
+    """Whether this body takes x (N, C, H, W) to ``size`` (height, width) in pixels, or back.
+
+    It takes what lies on a CPU, but not float64, nor maps with very large tables.
+    """
     height, width = x.shape[2:]
     taps = 4 * max(4 * size[0] * size[1], height * width)
-    return x.dtype != torch.float64 and x.numel() > 0 and taps <= _MAX_TAPS
+    return x.device.type == "cpu" and x.dtype != torch.float64 and x.numel() > 0 and taps <= _MAX_TAPS
 
 
 # --------------------------------------------------------------------------------------------------- sums over rows
@@ -213,7 +216,8 @@ def backward(
     """As :func:`.reference.backward`; ``channels_last`` is the layout of the gradient to x."""
     (n, c, *size), (height, width) = dy.shape, size_in
     blocks = _Blocks.of(n, c, size_in, channels_last)
-    if blocks.memory_format == torch.contiguous_format and halves.handles(size_in, (size[0], size[1]), reduce):
+    contiguous = blocks.memory_format == torch.contiguous_format
+    if need_x and contiguous and halves.handles(size_in, (size[0], size[1]), reduce):
         return _halved(dy, x, winner, size_in)
     dx = torch.empty(n, c, height, width, dtype=dy.dtype, memory_format=blocks.memory_format) if need_x else None
     spreads = []

@@ -19,6 +19,7 @@ __all__ = ["TOLERANCE", "Budget", "scale_strides", "settle"]
 TOLERANCE = 0.02
 """By what part of a budget the final GMACs may miss it."""
 
+_FAR = 8.0  # logarithm of a factor of the strides that leads to their bounds
 GOAL = 0.005  # the search for sizes ends this near to the budget
 MOST_TRIED = 2000  # and after so many sizes in any case
 
@@ -37,7 +38,7 @@ class Budget:
         gmacs: the budget.
 
     Raises:
-        ValueError: if `model` is not converted.
+        ValueError: if `model` is not converted, or no sizes within its resizers' bounds cost the budget.
     """
 
     def __init__(self, model: nn.Module, input_size: tuple[int, int, int], gmacs: float) -> None:
@@ -47,6 +48,13 @@ class Budget:
         self.tree: ResolutionTree = tree
         self.loss = GMACsLoss(model, input_size)
         self.gmacs = gmacs
+        values = host_alphas(tree.pools)
+        least, most = (self.excess(_scaled(self, values, end)) for end in (_FAR, -_FAR))
+        if math.expm1(least) > TOLERANCE or math.expm1(most) < -TOLERANCE:
+            low, high = (f"{gmacs * math.exp(end):.6g}" for end in (least, most))
+            raise ValueError(
+                f"gmacs_budget is {gmacs!r}, out of reach: sizes within the resizers' bounds cost {low} to {high} GMACs"
+            )
 
     def pull(self) -> Tensor:
         """ln(GMACs / budget)^2 / 2: zero on the budget, differentiable as `dynpool.GMACsLoss` is.
@@ -68,7 +76,7 @@ def settle(budget: Budget) -> float:
 
     All strides are scaled alike to come near to the budget. Sizes are whole pixels, so that this alone can miss it by
     more than `TOLERANCE`: single sides of maps are then changed by a pixel. Deterministic. The result is within
-    `TOLERANCE` unless maps are so few and small that no combination is.
+    `TOLERANCE` unless maps are so few and small that no combination is, or a ceiling on GMACs is below the budget.
     """
     values = host_alphas(budget.tree.pools)
     if abs(budget.excess(values)) > GOAL:
@@ -81,7 +89,7 @@ def settle(budget: Budget) -> float:
 
 def scale_strides(budget: Budget, values: Sequence[Pair]) -> Values:
     """The values after all strides were multiplied by the one factor that comes nearest to the budget, in bounds."""
-    low, high = -8.0, 8.0  # logarithms of the factor; cost falls as strides grow
+    low, high = -_FAR, _FAR  # logarithms of the factor; cost falls as strides grow
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if budget.excess(_scaled(budget, values, middle)) > 0 else (low, middle)

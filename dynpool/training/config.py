@@ -194,7 +194,8 @@ class RunConfig:
         alpha_momentum: momentum of the alphas.
         alpha_until: part of the run in which alphas are learned: their schedule ends there, sizes stay from then on.
         gmacs_weight: weight of the GMACs term in the loss, per GMAC (Eq. 8).
-        gmacs_budget: GMACs that learned (or random) sizes are to cost, within 2 %; null leaves them free. While sizes
+        gmacs_budget: GMACs that learned (or random) sizes are to cost, within 2 %; null leaves them free, and methods
+            of given sizes ignore it. One beyond the bounds of the sizes is an error before training. While sizes
             are learned, `budget_weight` pulls them there; when `alpha_until` is reached, which must be below 1, they
             are set to the nearest sizes of that cost.
         budget_weight: weight of the pull, per (natural logarithm of GMACs over budget)^2 / 2; its gradient is that of
@@ -261,6 +262,11 @@ class RunConfig:
         _require(
             "alpha_until", self.alpha_until, budget is None or self.alpha_until < 1,
             "a number below 1 where gmacs_budget is set, so that the network trains on at its final sizes",
+        )  # fmt: skip
+        ceiling = self.conversion.max_gmacs
+        _require(
+            "gmacs_budget", budget, budget is None or ceiling is None or budget <= ceiling,
+            f"at most conversion.max_gmacs, which is {ceiling!r}",
         )  # fmt: skip
         _require("threads", self.threads, self.threads is None or self.threads >= 1, "null, or 1 or more")
         _require("checkpoint_every", self.checkpoint_every, self.checkpoint_every >= 0, "a whole number, 0 or more")

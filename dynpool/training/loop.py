@@ -42,11 +42,11 @@ def learning_rate_factor(config: RunConfig, steps_per_epoch: int, *, part: float
     warmup = round(config.warmup_epochs * steps_per_epoch)
 
     def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
         done = step / total
         if part < 1 and done >= 1:
             return 0.0
+        if step < warmup:
+            return (step + 1) / warmup
         if config.scheduler == "cosine":
             return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         if config.scheduler == "multistep":

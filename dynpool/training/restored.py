@@ -1,11 +1,12 @@
 """The network that a training run has come to, from its folder alone: no data are needed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from dynpool.training.checkpoint import Checkpoint, last_path, load, restore_model
+from dynpool.training.checkpoint import last_path, load, restore_model
 from dynpool.training.config import RunConfig
 from dynpool.training.config_file import load_config
 from dynpool.training.errors import RunFolderError
@@ -35,18 +36,19 @@ def restored_model(folder: Path) -> tuple[nn.Module, tuple[int, int, int]]:
         raise RunFolderError(f"{folder} holds no checkpoint yet: {path} is missing") from None
     with torch.random.fork_rng(devices=[]):
         probe = build_model(config.model, num_classes=PROBE, in_channels=config.input_size[0])
-        classes = _classes(probe, checkpoint)
+        classes = _classes(probe, checkpoint.model)
         model = build_model(config.model, num_classes=classes, in_channels=config.input_size[0])
         model = prepare(model, config, config.input_size).model
     restore_model(model, checkpoint, path)
     return model, config.input_size
 
 
-def _classes(probe: nn.Module, checkpoint: Checkpoint) -> int:
-    """How many classes the checkpoint's network tells apart: the one size in which the probe's weights differ."""
+def _classes(probe: nn.Module, weights: Mapping[str, Tensor]) -> int:
+    """How many classes the network of these weights tells apart: the one size in which the probe's differ."""
     sizes = {
-        checkpoint.model[name].shape[0]
+        weights[name].shape[0]
         for name, value in probe.state_dict().items()
-        if value.ndim and value.shape[0] == PROBE and name in checkpoint.model and checkpoint.model[name].ndim
+        if value.ndim and value.shape[0] == PROBE and name in weights and weights[name].ndim
     }
+    sizes.discard(PROBE)  # layers that have as many outputs anyway
     return sizes.pop() if len(sizes) == 1 else PROBE

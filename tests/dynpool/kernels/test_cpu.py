@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dynpool.kernels import cpu, reference
+from dynpool.kernels import cpu, eager, reference
 
 REDUCTIONS = ("max", "mean", "sample")
 every_reduction = pytest.mark.parametrize("reduce", REDUCTIONS)
@@ -109,9 +109,9 @@ def test_errors_are_at_most_twice_those_of_pytorch_at_the_same_dtype(
     x, dy = random_map(3, 16, 17, 21, dtype=dtype), random_map(3, 16, *size, dtype=dtype, seed=1)
     y, _, dx, _ = run(x, dy, reduce)
     exact = composed(x.double(), dy.double(), reduce)
-    for ours, eager, truth in zip((y, dx), composed(x, dy, reduce), exact, strict=True):
+    for ours, theirs, truth in zip((y, dx), composed(x, dy, reduce), exact, strict=True):
         assert ours.dtype == dtype
-        assert (ours.double() - truth).abs().max() <= 2 * (eager.double() - truth).abs().max()
+        assert (ours.double() - truth).abs().max() <= 2 * (theirs.double() - truth).abs().max()
 
 
 @every_layout
@@ -157,3 +157,18 @@ def test_halved_maps_equal_the_reference(size: Size, need_alpha: bool, monkeypat
     assert (spread is not None) == need_alpha
     if spread is not None and exact is not None:
         torch.testing.assert_close(spread.double(), exact, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (5, 3)])
+def test_only_the_gradient_asked_for_is_given(size: tuple[int, int]) -> None:
+    x = random_map(1, 2, 8, 8)
+    y, winner = cpu.forward(x, size, "max")
+    dx, spread = cpu.backward(y, x, winner, (8, 8), "max", False, False)
+    assert dx is None
+    assert spread is not None
+
+
+def test_maps_elsewhere_go_to_the_reference() -> None:
+    elsewhere = torch.empty(2, 3, 8, 8, device="meta")
+    assert not cpu.handles(elsewhere, (4, 4))
+    assert eager.forward(elsewhere, (4, 4), "mean", False)[0].device.type == "meta"

@@ -137,6 +137,10 @@ def test_a_wrong_grid_is_refused_before_anything_runs(read, grid, message):
         ("lr: [", "not valid YAML"),
         ("epochs: null", "epochs is null; allowed: a whole number"),
         ("epochs: 2.5", "epochs is '2.5'; allowed: a whole number"),
+        (
+            "{gmacs_budget: 2, alpha_until: 0.5, conversion: {max_gmacs: 1}}",
+            "gmacs_budget is 2.0; allowed: at most conversion.max_gmacs, which is 1.0",
+        ),
         ("epochs: 0", "epochs is 0; allowed: a whole number, 1 or more"),
         ("data: {variant: til}", "data.variant is 'til'; allowed: one of plain, stretch, tile, large, canvas"),
         ("lr: .nan", "lr is nan; allowed: a finite number"),

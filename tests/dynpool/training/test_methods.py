@@ -123,6 +123,17 @@ def test_learned_methods_meet_a_budget(method, factor, model, tiny):
     prepared.model(torch.randn(2, *size)).sum().backward()
 
 
+@pytest.mark.parametrize("method", ["random", "dynopool", "shape-adaptor", "diffstride"])
+@pytest.mark.parametrize("factor", [0.01, 1000.0])
+def test_a_budget_out_of_reach_is_refused(method, factor, model, tiny):
+    gmacs = factor * dynpool.count_macs(model, (1, 32, 32)).gmacs
+    options = ("--method", method, "--gmacs_budget", str(gmacs), "--alpha_until", "0.5")
+    with pytest.raises(
+        ConfigError, match=r"gmacs_budget is [\d.e-]+, out of reach: .* cost [\d.e-]+ to [\d.e-]+ GMACs"
+    ):
+        prepare(model, tiny(*options), (1, 32, 32))
+
+
 def test_shape_adaptors_step_now_and_then(model, tiny):
     assert prepare(model, tiny("--method", "shape-adaptor"), SIZE).alphas_every == 20
     deep = narrow_vgg(10, 1, widths=[4] * 6)
