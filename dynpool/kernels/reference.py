@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..sizes import Grid, query_grid, sample_grid
+from .layout import accumulator
 
 __all__ = ["Kind", "Row", "Taps", "backward", "forward", "map_rows", "taps", "transpose"]
 
@@ -274,8 +275,7 @@ def _first_queries(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def _inner(x: Tensor) -> Tensor:
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return x.permute(0, 2, 3, 1).to(dtype).contiguous()
+    return x.permute(0, 2, 3, 1).to(accumulator(x.dtype)).contiguous()
 
 
 def _outer(values: Tensor, like: Tensor) -> Tensor:

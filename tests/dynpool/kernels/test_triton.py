@@ -3,18 +3,18 @@
 ``triton_cases.py`` holds the cases; on a machine with a GPU it is run there as well.
 """
 
+import dataclasses
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-from dynpool.kernels.layout import accumulator
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -49,20 +49,17 @@ def test_cases_on_a_gpu() -> None:
 
 def plan(dtype: str, channels_last: bool, each: int, wide: bool = False) -> tuple[dict[str, Any], dict[str, int]]:
     """The constants and the compiler's options that the launcher chooses for 64 channels of 64 columns."""
-    import triton.language as tl
-
     from dynpool.kernels import triton as kernels
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
     found = kernels._plan((8, 64, 64, 64), layout, DTYPES[dtype], wide, each)
-    constants = {"REDUCE": "max", "ACC": tl.float64 if dtype == "fp64" else tl.float32, **found.tile}
-    return constants, {"num_warps": found.warps, "maxnreg": kernels._REGISTERS[accumulator(DTYPES[dtype])]}
+    return {"REDUCE": "max", **found.tile}, found.options
 
 
 def compiled(
-    kernel: Any, pointers: dict[str, str], constants: dict[str, Any], options: dict[str, int], capability: int
+    kernel: Any, pointers: dict[str, str], constants: dict[str, Any], options: dict[str, int], device: int | str
 ) -> Any:
-    """The kernel compiled for a device that need not be there."""
+    """The kernel compiled for a device that need not be there: NVIDIA's compute capability, or AMD's architecture."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
@@ -75,7 +72,8 @@ def compiled(
         if name in pointers or name == "channels":  # the launcher specialises on multiples of 16 of these alone
             attributes[position,] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    target = GPUTarget("cuda", device, 32) if isinstance(device, int) else GPUTarget("hip", device, 64)
+    return triton.compile(source, target=target, options=options)
 
 
 def resources(binary: Any) -> dict[str, int]:
@@ -113,11 +111,20 @@ def vector_bits(dtype: str, elements: int) -> int:
     return min(128, elements * 8 * DTYPES[dtype].itemsize)
 
 
-def backward_kernel(name: str, dtype: str, channels_last: bool, capability: int, **change: Any) -> Any:
-    """The kernel for any sizes, or that for halved ones, compiled with both gradients."""
-    from dynpool.kernels import triton as kernels
+def forward_kernel(dtype: str, channels_last: bool, halves: bool, device: int | str) -> Any:
+    """The kernel compiled for "max" with winners."""
+    from dynpool.kernels import triton_forward
 
-    kernel = {"any": kernels._backward_kernel, "halves": kernels._halves_kernel}[name]
+    given, options = plan(dtype, channels_last, 8)
+    given |= {"KEEP": True, "HALVES": halves}
+    return compiled(triton_forward.forward_kernel, {"x": dtype, "y": dtype, "winners": "u8"}, given, options, device)
+
+
+def backward_kernel(name: str, dtype: str, channels_last: bool, device: int | str, **change: Any) -> Any:
+    """The kernel for any sizes, or that for halved ones, compiled with both gradients."""
+    from dynpool.kernels import triton_backward, triton_halves
+
+    kernel = {"any": triton_backward.backward_kernel, "halves": triton_halves.halves_kernel}[name]
     pointers = dict.fromkeys(("dy", "x", "dx"), dtype) | {"winners": "u8"}
     pointers["partials"] = "fp64" if dtype == "fp64" else "fp32"
     change = {"CELLS": 3, "MORE": False, "WIDE": False} | change
@@ -125,7 +132,7 @@ def backward_kernel(name: str, dtype: str, channels_last: bool, capability: int,
     given, options = plan(dtype, channels_last, 8 if name == "halves" else 2 if few else 4, change["WIDE"])
     given |= {"PIXELS": True, "ALPHA": True, **change}
     given = {key: value for key, value in given.items() if key in kernel.arg_names}
-    return compiled(kernel, pointers, given, options, capability)
+    return compiled(kernel, pointers, given, options, device)
 
 
 @every_dtype_on_hopper_and_bf16_elsewhere
@@ -134,11 +141,7 @@ def backward_kernel(name: str, dtype: str, channels_last: bool, capability: int,
 def test_forward_compiles_without_spilling_and_moves_vectors(
     dtype: str, capability: int, channels_last: bool, halves: bool
 ) -> None:
-    from dynpool.kernels import triton as kernels
-
-    given, options = plan(dtype, channels_last, 8)
-    given |= {"KEEP": True, "HALVES": halves}
-    binary = compiled(kernels._forward_kernel, {"x": dtype, "y": dtype, "winners": "u8"}, given, options, capability)
+    binary = forward_kernel(dtype, channels_last, halves, capability)
     assert_fits(binary, 2 if dtype == "fp64" else 3)
     if dtype in ("bf16", "fp16") and not halves:
         assert_rounds_to_nearest(binary)
@@ -191,9 +194,40 @@ def test_halved_maps_of_any_width_compile_without_spilling(channels_last: bool) 
 
 def test_the_last_launch_compiles() -> None:
     from dynpool.kernels import triton as kernels
+    from dynpool.kernels.triton_backward import alpha_kernel
 
     pointers = dict.fromkeys(("partials", "alpha", "dalpha"), "fp32")
-    assert_fits(compiled(kernels._alpha_kernel, pointers, {"BLOCK": kernels._PARTIALS}, {"num_warps": 4}, 90))
+    assert_fits(compiled(alpha_kernel, pointers, {"BLOCK": kernels._PARTIALS}, {"num_warps": 4}, 90))
+
+
+@pytest.fixture
+def rocm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Plans are made as on an AMD GPU."""
+    from dynpool.kernels import triton as kernels
+
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    kernels._plan.cache_clear()
+    yield
+    kernels._plan.cache_clear()
+
+
+@pytest.mark.usefixtures("rocm")
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_plans_for_amd_have_options_that_its_compiler_knows_and_nothing_is_spilled(channels_last: bool) -> None:
+    from triton.backends.amd.compiler import HIPOptions
+
+    _, options = plan("bf16", channels_last, 8)
+    assert options.keys() <= {field.name for field in dataclasses.fields(HIPOptions)}
+    binaries = [forward_kernel("bf16", channels_last, halves, "gfx942") for halves in (False, True)]
+    binaries += [backward_kernel(name, "bf16", channels_last, "gfx942") for name in ("any", "halves")]
+    for binary in binaries:
+        found = re.findall(r"\.(?:[sv]gpr_spill_count|private_segment_fixed_size):\s+(\d+)", binary.asm["amdgcn"])
+        assert found == ["0"] * 3
+
+
+def test_plans_for_nvidia_limit_registers() -> None:
+    _, options = plan("bf16", True, 8)
+    assert options["maxnreg"] * 3 * THREADS <= REGISTERS
 
 
 def test_the_library_works_where_triton_is_not_installed() -> None:
