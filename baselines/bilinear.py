@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dynpool.kernels.layout import memory_format
+
 __all__ = ["bilinear_resize"]
 
 Size = tuple[int, int]
@@ -33,14 +35,14 @@ def _resized(x: Tensor, size: Size, align_corners: bool) -> Tensor:
 
 @torch.library.custom_op("dynpool::bilinear_resize", mutates_args=())
 def _compiled(x: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
-    y = _resized(x, (height, width), align_corners).contiguous(memory_format=_memory_format(x))
+    y = _resized(x, (height, width), align_corners).contiguous(memory_format=memory_format(x))
     return y.clone() if y is x else y
 
 
 @_compiled.register_fake
 def _(x: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
     shape = (x.shape[0], x.shape[1], height, width)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_memory_format(x))
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
 
 
 @torch.library.custom_op("dynpool::bilinear_resize_backward", mutates_args=())
@@ -50,13 +52,13 @@ def _compiled_backward(dy: Tensor, height: int, width: int, align_corners: bool)
     shape = [dy.shape[0], dy.shape[1], *inner]
     dx = torch.ops.aten.upsample_bilinear2d_backward(dy, dy.shape[-2:], shape, align_corners)
     dx = dx.expand(*shape[:2], height, width) / (height // inner[0] * (width // inner[1]))
-    return dx.contiguous(memory_format=_memory_format(dy))
+    return dx.contiguous(memory_format=memory_format(dy))
 
 
 @_compiled_backward.register_fake
 def _(dy: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
     shape = (dy.shape[0], dy.shape[1], height, width)
-    return torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=_memory_format(dy))
+    return torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=memory_format(dy))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -69,8 +71,3 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
 
 
 _compiled.register_autograd(_backward, setup_context=_setup_context)
-
-
-def _memory_format(x: Tensor) -> torch.memory_format:
-    last = not x.is_contiguous() and x.shape[1] > 1 and x.stride(1) == 1
-    return torch.channels_last if last else torch.contiguous_format

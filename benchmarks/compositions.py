@@ -28,7 +28,11 @@ def interpolate(x: Tensor, alpha: Tensor, size: Size) -> Tensor:
 
 
 def grid_sample(x: Tensor, alpha: Tensor, size: Size) -> Tensor:
-    """The same values and both gradients, except for alpha's where a query lies on a pixel (there, one-sided)."""
+    """The same values and both gradients, except for alpha's where a query lies on a pixel (there, one-sided).
+
+    In float16 and bfloat16 the values differ as well: grid_sample wants the positions in the dtype of x, where they are
+    rounded to a fraction of a pixel that grows with the map.
+    """
     axes = []
     for axis in (0, 1):
         pixels, cells = x.shape[2 + axis], size[axis]
