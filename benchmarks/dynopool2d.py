@@ -1,13 +1,14 @@
 """How near the operator comes to the memory's limit, beside its compositions. One command:
 
-    python benchmarks/dynopool2d.py [--device cuda] [--quick] [--minutes 9] [--compile some]
+    python benchmarks/dynopool2d.py [--device cuda] [--quick] [--minutes 9] [--compile some] [--out FOLDER]
 
 Results are verified against the float64 reference first; while they disagree no speed is printed. Then each row is one
 way to resize one map: 20th, 50th and 80th percentile of its time, the fraction of the measured copy bandwidth that it
 reaches on the bytes that no implementation can avoid (``floor_bytes``), the median over all rounds of its time over
 that of the contiguous ``interpolate + max_pool2d`` in the same round, the host's share, and its peak memory on a GPU.
 Rows are added, as they are found, to benchmarks/results/dynopool2d.csv (dynopool2d_cpu.csv on a CPU) with machine,
-versions and commit; a picture beside it shows them as a roofline. Last come the targets, and what was reached.
+versions and commit, or to the same files in another folder; a picture beside them shows the rows as a roofline. Last
+come the targets, and what was reached.
 
 The batch fills a map up to a number of elements; on a GPU, a small batch follows. On a CPU (``--threads``) maps are
 smaller, in float32, and only what the operator replaces is measured beside it.
@@ -16,18 +17,15 @@ smaller, in float32, and only what the operator replaces is measured beside it.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
-import platform
 import random
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import torchvision
@@ -38,22 +36,19 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed o
 
 import dynpool
 from benchmarks.compositions import COMPOSITIONS, Composition
+from benchmarks.dynopool2d_results import BOTH, COPY, EAGER, GRID, OURS, PEER, POOL, Results, Row, draw, summarise
 from benchmarks.timing import host_time, in_turns, peak_memory
 from dynpool.kernels import reference
 from dynpool.sizes import output_size
 
-RESULTS = Path(__file__).parent / "results"
 MAPS = ((224, 16), (112, 64), (56, 64), (56, 256), (28, 512), (14, 1024), (7, 1024))  # pixels, channels
 ALPHAS = (2.0, 1.7, 1.19, 1.0, 0.8)
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 FULL = {"cuda": 2**26, "cpu": 2**20}  # elements of a map; in bfloat16 more than twice the L2 cache of an H200
 SMALL = 8  # samples
-OURS, COPY, EAGER = "dynopool2d", "copy of as many bytes", "interpolate + max_pool2d"
-GRID, POOL = "grid_sample + max_pool2d", "max_pool2d"
-PEER = f"{EAGER}, contiguous"
+NETWORKS = {"cuda": (32, 224), "cpu": (32,)}  # pixels of the images
+RESULTS = Path(__file__).parent / "results"
 COMPILED = (EAGER, GRID)
-BOTH = "forward + backward"
-TARGETS = {COPY: 0.8, EAGER: 4.0, f"{EAGER}, compiled": 1.5, GRID: 10.0, POOL: 1.0}  # times as fast, BOTH, large maps
 
 
 @dataclass(frozen=True)
@@ -94,33 +89,6 @@ class Case:
         x, dy = (tensor.contiguous(memory_format=self.layout) for tensor in (x, dy))
         alpha = torch.full((2,), self.alpha, device=device)
         return x.requires_grad_(self.backward), alpha.requires_grad_(self.backward), dy
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is written for one way to resize one map. Times in microseconds, memory in bytes beyond the inputs."""
-
-    what: str
-    n: int
-    channels: int
-    height: int
-    out_height: int
-    alpha: float
-    dtype: str
-    layout: str
-    passes: str
-    p20: float
-    p50: float
-    p80: float
-    floor_bytes: int
-    fraction_of_copy: float
-    of_composition: float
-    host: float | None
-    peak_memory: int | None
-
-    @property
-    def map(self) -> tuple[object, ...]:
-        return self.n, self.channels, self.height, self.out_height, self.dtype, self.layout, self.passes
 
 
 def cases(device: str, quick: bool) -> Iterator[Case]:
@@ -246,21 +214,22 @@ def _name(of: torch.dtype | torch.memory_format) -> str:
     return str(of).removeprefix("torch.")
 
 
-def vgg_rows(device: str, rounds: int) -> Iterator[Row]:
+def measure_vgg(pixels: int, device: str, rounds: int) -> list[Row]:
     """A training step of VGG-16 with nn.MaxPool2d(2) and with DynOPool at alpha = 2, in turns."""
     dtype, batch = (torch.bfloat16, 256) if device == "cuda" else (torch.float32, 2)
-    for pixels in (32, 224) if device == "cuda" else (32,):
-        x = torch.randn(batch, 3, pixels, pixels, device=device, dtype=dtype)
-        x = x.contiguous(memory_format=torch.channels_last)
-        steps = {name: _training_step(name, x) for name in (POOL, OURS)}
-        times = dict(zip(steps, in_turns(list(steps.values()), device, rounds), strict=True))
-        for name, found in times.items():
-            cuts = statistics.quantiles(found, n=10, method="inclusive")
-            ratio = statistics.median(a / b for a, b in zip(found, times[POOL], strict=True))
-            kind = (_name(dtype), "channels_last", "training step")
-            extra = (host_time(steps[name], device, 3), peak_memory(steps[name], device))
-            shape = (batch, 3, pixels, 0, 2.0)
-            yield Row(f"VGG-16 with {name}", *shape, *kind, cuts[1], cuts[4], cuts[7], 0, math.nan, ratio, *extra)
+    x = torch.randn(batch, 3, pixels, pixels, device=device, dtype=dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    steps = {name: _training_step(name, x) for name in (POOL, OURS)}
+    times = dict(zip(steps, in_turns(list(steps.values()), device, rounds), strict=True))
+    rows = []
+    for name, found in times.items():
+        cuts = statistics.quantiles(found, n=10, method="inclusive")
+        ratio = statistics.median(a / b for a, b in zip(found, times[POOL], strict=True))
+        kind = (_name(dtype), "channels_last", "training step")
+        extra = (host_time(steps[name], device, 3), peak_memory(steps[name], device))
+        shape = (batch, 3, pixels, 0, 2.0)
+        rows.append(Row(f"VGG-16 with {name}", *shape, *kind, cuts[1], cuts[4], cuts[7], 0, math.nan, ratio, *extra))
+    return rows
 
 
 def _training_step(pool: str, x: Tensor) -> Callable[[], None]:
@@ -285,98 +254,6 @@ def _training_step(pool: str, x: Tensor) -> Callable[[], None]:
     return step
 
 
-# ----------------------------------------------------------------------------------------------------------- results
-
-
-class Results:
-    """The rows so far, each printed and added to a CSV file as it comes."""
-
-    def __init__(self, device: str) -> None:
-        git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
-        self.device = device
-        self.rows: list[Row] = []
-        self.path = RESULTS / ("dynopool2d.csv" if device == "cuda" else "dynopool2d_cpu.csv")
-        self.where: dict[str, Any] = {
-            "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU ({_processor()})",
-            "torch": torch.__version__,
-            "cuda": torch.version.cuda if device == "cuda" else "",
-            "python": platform.python_version(),
-            "system": platform.platform(),
-            "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip(),
-            "date": time.strftime("%Y-%m-%d"),
-        }
-
-    def add(self, row: Row) -> None:
-        self.rows.append(row)
-        size = f"{row.n}x{row.channels}x{row.height}->{row.out_height} {row.dtype} {row.layout} {row.passes}"
-        memory = "" if row.peak_memory is None else f" {row.peak_memory / 2**20:9.1f} MiB"
-        numbers = f"{row.p50:11.1f} us {row.fraction_of_copy:6.1%} of copy {row.of_composition:5.2f} of composition"
-        print(f"{numbers}{memory}  {row.what}: {size}", flush=True)
-        RESULTS.mkdir(exist_ok=True)
-        new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Row)] + ["threads", *self.where])
-            if new:
-                writer.writeheader()
-            writer.writerow({**_short(asdict(row)), "threads": torch.get_num_threads(), **self.where})
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _short(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()}
-
-
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Achieved bandwidth on the floor's bytes against those bytes, for each way; the copy is the roof."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
-
-    kinds = sorted({row.passes for row in rows})
-    figure, axes = plt.subplots(1, len(kinds), figsize=(6.4 * len(kinds), 4.8), sharey=True, squeeze=False)
-    for axis, passes in zip(axes[0], kinds, strict=True):
-        for name in dict.fromkeys(row.what for row in rows if row.passes == passes):
-            points = sorted((row.floor_bytes, row.p50) for row in rows if (row.what, row.passes) == (name, passes))
-            style = {COPY: {"color": "black", "marker": "_", "s": 60}, OURS: {"color": "tab:red", "zorder": 3}}
-            heights = [size / us / 1e3 for size, us in points]
-            axis.scatter([size for size, _ in points], heights, label=name, **{"s": 14, **style.get(name, {})})
-        axis.set(xscale="log", yscale="log", title=passes, xlabel="bytes that must move")
-        axis.grid(True, which="major", alpha=0.3)
-    axes[0][0].set_ylabel("those bytes per time (GB/s)")
-    axes[0][-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, title=f"roof: {COPY}")
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    plt.close(figure)
-
-
-def summarise(rows: Sequence[Row], device: str) -> None:
-    """Geometric means over the maps well beyond the cache, beside the targets set for an H200; and the small maps."""
-    cache = torch.cuda.get_device_properties(0).L2_cache_size if device == "cuda" else 0
-    large = [row for row in rows if row.passes == BOTH and row.floor_bytes > 4 * cache]
-    ours = {row.map: row for row in rows if row.what == OURS}
-    print(f"\n{BOTH} of {OURS}, geometric means over maps of more than {4 * cache} bytes:")
-    for name in dict.fromkeys(row.what for row in large if row.what != OURS):
-        pairs = [(row, ours[row.map]) for row in large if row.what == name]
-        speed = statistics.geometric_mean(row.p50 / own.p50 for row, own in pairs)
-        target = f"  (target: {TARGETS[name]})" if name in TARGETS and device == "cuda" else ""
-        memory = [own.peak_memory / row.peak_memory for row, own in pairs if row.peak_memory and own.peak_memory]
-        extra = f"; {statistics.geometric_mean(memory):5.2f} x its peak memory" if memory else ""
-        print(f"  {speed:6.2f} x the speed of {name}{target}{extra}")
-    worst = max((own for own in ours.values() if own.passes == BOTH), key=lambda own: own.of_composition)
-    print(f"slowest beside {PEER}: {worst.of_composition:.2f} of its time, at {worst.map}")
-    hosts = [own.host for own in ours.values() if own.host is not None]
-    if hosts:
-        print(f"the host issues a call in {statistics.median(hosts):.0f} us (median of {len(hosts)})")
-    for row in rows:
-        if row.what == f"VGG-16 with {OURS}":
-            print(f"VGG-16 step at {row.height} pixels: {row.of_composition:.3f} of that with {POOL} (target: 1.03)")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
@@ -384,6 +261,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="on a CPU: each number of them in turn")
     parser.add_argument("--minutes", type=float, default=8.5, help="no map is started, and no network, after so long")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the rows and the picture")
     parser.add_argument("--compile", choices=("all", "some", "none"), help="default: some maps on a GPU, else none")
     options = parser.parse_args()
     device = options.device
@@ -394,24 +272,23 @@ def main() -> None:
             verify(case, device)
     print(f"results agree with the float64 reference on {len(todo)} maps\n", flush=True)
     random.Random(0).shuffle(todo)  # should time run out, maps of all sizes have been measured
-    results, left, until = Results(device), 0, time.monotonic() + 60 * options.minutes
+    networks = [partial(measure_vgg, pixels, device, options.rounds) for pixels in NETWORKS[device]]
+    maps = [partial(measure, case, device, options.rounds, compiled) for case in todo]
+    results, left, until = Results(device, options.out), 0, time.monotonic() + 60 * options.minutes
     for threads in options.threads if device == "cpu" else [torch.get_num_threads()]:
         torch.set_num_threads(threads)
         first = len(results.rows)
-        for row in vgg_rows(device, options.rounds) if not options.quick else ():
-            results.add(row)
-        for case in todo:
+        for find in maps if options.quick else [*networks, *maps]:
             if time.monotonic() > until:
                 left += 1
                 continue
-            for row in measure(case, device, options.rounds, compiled):
+            for row in find():
                 results.add(row)
         print(f"\n{threads} threads:" if device == "cpu" else "")
         summarise(results.rows[first:], device)
-    resized = [row for row in results.rows if row.floor_bytes]
-    draw(resized, results.path.with_suffix(".png"))
+    draw([row for row in results.rows if row.floor_bytes], results.path.with_suffix(".png"))
     if left:
-        print(f"{left} maps were left out after {options.minutes} minutes")
+        print(f"{left} maps and networks were left out after {options.minutes} minutes")
 
 
 if __name__ == "__main__":

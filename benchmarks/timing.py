@@ -1,23 +1,26 @@
 """Times of calls taken in turns, so that whatever else the machine does meets them all; on a GPU by events.
 
-On a GPU a gigabyte is written before each call: it leaves nothing of use in the L2 cache, and takes so long that the
-host has issued the whole call before the device starts on it. What the host needs is measured apart.
+On a GPU a gigabyte is written before each call, which leaves nothing of use in the L2 cache. That keeps the device busy
+for about 0.3 ms; to issue a composition of many operators takes the host longer, and then the time between two events
+would be the host's. So it is written as often as it takes for the host to issue every call before the device starts on
+it. What the host needs is measured apart.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
-__all__ = ["host_time", "in_turns", "peak_memory"]
+__all__ = ["enough", "host_time", "in_turns", "peak_memory"]
 
 Call = Callable[[], object]
 
 _FLUSHED = 2**30  # bytes, many times any L2 cache
+_DOUBLINGS = 6  # of the flushes, at most: to some 20 ms
 _SECONDS = 0.03  # of a GPU for each call of a comparison, about
 
 
@@ -38,27 +41,50 @@ def _by_clock(calls: Sequence[Call], rounds: int) -> list[list[float]]:
 
 
 def _by_events(calls: Sequence[Call], rounds: int) -> list[list[float]]:
-    flushed = _flushed()
     for _ in range(2):  # compiles and autotunes
         for call in calls:
             call()
+    flushes = [2 * enough(partial(_overtaken, call)) for call in calls]  # twice: the host may be slower at times
     torch.cuda.synchronize()
     start = time.perf_counter()
-    for call in calls:
-        flushed.zero_()
-        call()
+    for call, count in zip(calls, flushes, strict=True):
+        _timed(call, count)
     torch.cuda.synchronize()
     each = (time.perf_counter() - start) / len(calls)
     rounds = max(10, min(rounds, int(_SECONDS / each)))
-    events = [[[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(rounds)] for _ in calls]
-    for turn in range(rounds):
-        for call, found in zip(calls, events, strict=True):
-            flushed.zero_()
-            found[turn][0].record()
-            call()
-            found[turn][1].record()
+    events = [[_timed(call, count) for call, count in zip(calls, flushes, strict=True)] for _ in range(rounds)]
     torch.cuda.synchronize()
-    return [[1e3 * begin.elapsed_time(end) for begin, end in found] for found in events]
+    return [[1e3 * begin.elapsed_time(end) for begin, end in found] for found in zip(*events, strict=True)]
+
+
+def enough(overtaken: Callable[[int], bool]) -> int:
+    """The least power of two of flushes with which the device does not overtake the host.
+
+    A call that waits for the device by itself is overtaken however long the device is kept busy: for it, 1.
+    """
+    counts = [2**power for power in range(_DOUBLINGS + 1)]
+    return next((count for count in counts if not overtaken(count)), 1)
+
+
+def _overtaken(call: Call, flushes: int) -> bool:
+    """Whether an idle device, given so many flushes, begins with a call before the host has issued all of it.
+
+    Then the time between the call's events is partly the host's.
+    """
+    torch.cuda.synchronize()
+    begin, _ = _timed(call, flushes)
+    return begin.query()
+
+
+def _timed(call: Call, flushes: int) -> tuple[torch.cuda.Event, torch.cuda.Event]:
+    """Events before and after a call that finds nothing of use in the cache."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    for _ in range(flushes):
+        _flushed().zero_()
+    begin.record()
+    call()
+    end.record()
+    return begin, end
 
 
 @lru_cache(maxsize=1)

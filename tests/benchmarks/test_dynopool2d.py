@@ -1,11 +1,19 @@
 """The benchmark of the operator: what it counts, and that it measures nothing that is wrong."""
 
+import csv
+import os
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 import dynpool
-from benchmarks.dynopool2d import COPY, EAGER, OURS, PEER, Case, cases, measure, verify
+from benchmarks import dynopool2d
+from benchmarks.dynopool2d import Case, cases, measure, verify
+from benchmarks.dynopool2d_results import BOTH, COPY, EAGER, OURS, PEER, Results, Row, summarise
+from benchmarks.timing import enough
 
 CASE = Case(2, 3, 8, 2.0, torch.float32, torch.channels_last, True)
 
@@ -42,3 +50,51 @@ def test_large_maps_on_a_gpu_are_beyond_its_cache_and_have_even_floors() -> None
     found = list(cases("cuda", quick=False))
     assert all(case.floor_bytes() > 2 * 50 * 2**20 for case in found if not case.small)
     assert {case.pixels for case in found} == {224, 112, 56, 28, 14, 7}
+
+
+def test_the_device_is_kept_busy_until_it_does_not_overtake_the_host() -> None:
+    asked = []
+
+    def overtaken(flushes: int) -> bool:
+        asked.append(flushes)
+        return flushes < 3  # the host takes as long as three of them
+
+    assert enough(overtaken) == 4
+    assert asked == [1, 2, 4]
+    assert enough(lambda flushes: False) == 1
+    assert enough(lambda flushes: True) == 1  # a call that waits for the device: more of them would not help
+
+
+def test_rows_go_to_any_folder_and_need_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = measure(CASE, "cpu", 2, "none")[0]
+    for number, path in enumerate((os.environ["PATH"], "")):  # the same but that git is not found
+        monkeypatch.setenv("PATH", path)
+        results = Results("cpu", tmp_path / "new" / str(number))
+        results.add(row)
+        results.add(row)
+        with results.path.open(newline="") as file:
+            found = list(csv.DictReader(file))
+        assert [line["what"] for line in found] == [COPY, COPY]
+        assert number == 0 or found[0]["commit"] == ""
+
+
+def test_what_comes_after_the_time_limit_is_left_out_networks_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dynopool2d, "cases", lambda device, quick: [CASE])
+    monkeypatch.setattr(
+        sys, "argv", ["", "--device", "cpu", "--threads", "1", "--minutes", "0", "--out", str(tmp_path)]
+    )
+    dynopool2d.main()
+    assert "2 maps and networks were left out" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_summary_says_how_long_the_host_takes_for_each_way(capsys: pytest.CaptureFixture[str]) -> None:
+    def row(what: str, us: float, host: float) -> Row:
+        return Row(what, 2, 3, 8, 4, 2.0, "float32", "channels_last", BOTH, us, us, us, 999, 0.5, us / 20, host, 100)
+
+    summarise([row(COPY, 10, 4), row(OURS, 10, 90), row(EAGER, 20, 60)], "cpu")
+    out = capsys.readouterr().out
+    assert f"  2.00 x the speed of {EAGER}" in out
+    assert all(f"{us} us in which the host issues {what} " in out for us, what in [(90, OURS), (60, EAGER), (4, COPY)])
