@@ -35,7 +35,8 @@ def overwritten(c: Call, part: Field | None, dim: int, index: Index, *, kept: bo
     others = np.arange(size) if kept else np.where(places < 0, np.arange(size), -1)
     written = () if part is None else c.domain.whole(part).terms
     terms = [(t, places) for t in written] + [(t, others) for t in c.terms(c.node.args[0])]
-    placed = [(c.domain.place(t, dim, at), t) for t, at in terms]
+    runs = any(t.along(dim) for t, _ in terms)
+    placed = [(c.domain.place(t, dim, at, runs=runs), t) for t, at in terms]
     settled = [s for t, before in placed if (s := c.domain.settle(t, before)) is not None]
     return c.domain.join(settled) if settled else None
 

@@ -249,13 +249,17 @@ class Nominal:
             homes.append(dim if constant(at) else None)
         return replace(term, axes=tuple(axes), home=tuple(homes))
 
-    def place(self, term: Term, dim: int, index: NDArray[np.intp]) -> Term:
-        """The term whose positions are those that `index` names; -1 is none."""
+    def place(self, term: Term, dim: int, index: NDArray[np.intp], *, runs: bool) -> Term:
+        """The term whose positions are those that `index` names; -1 is none.
+
+        What does not vary along a dimension that runs through the image, as keys along queries, counts at all of its
+        positions: in an attention map it would no longer be told from what does vary.
+        """
         outside = index < 0
 
         def move(at: Array) -> Array:
-            if not varies(at, dim) and at.size * len(index) > _LARGEST:
-                return at  # as if it were at the other positions too: paths stay, and nothing but a slice could tell
+            if not varies(at, dim) and (runs and dim not in term.home or at.size * len(index) > _LARGEST):
+                return at
             mask = outside.reshape([-1 if i == dim else 1 for i in range(at.ndim)])
             return np.where(mask, np.nan, at.take(np.maximum(index, 0), axis=dim) if varies(at, dim) else at)
 

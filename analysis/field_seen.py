@@ -77,7 +77,7 @@ class Seen:
         index = np.concatenate([np.full(before, -1), np.arange(size), np.full(after, -1)])
         return self.gather(term, dim, index[:, None])
 
-    def place(self, term: Term, dim: int, index: NDArray[np.intp]) -> Term:
+    def place(self, term: Term, dim: int, index: NDArray[np.intp], *, runs: bool) -> Term:
         """The term whose positions are those that `index` names; -1 is none."""
         return self.gather(term, dim, index[:, None])
 

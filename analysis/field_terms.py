@@ -57,16 +57,23 @@ class Term:
         return self.map(lambda a: a.reshape((1,) * extra + a.shape), lambda dim: dim + extra)
 
     def viewed(self, old: Sequence[int], new: Sequence[int]) -> Term:
-        """The term after a view of shape `old` as shape `new`."""
+        """The term after a view of shape `old` as shape `new`.
 
-        def home(dim: int) -> int | None:
-            before, after = next(b for b in blocks(old, new) if dim in b[0])
-            ones_before = [i for i in before if old[i] == 1]
-            ones_after = [j for j in after if new[j] == 1]
-            at = ones_before.index(dim)
-            return ones_after[at] if at < len(ones_after) else None
-
-        return self.map(lambda a: reshape(a, old, new), home)
+        A view may take the dimension that an axis has collapsed to away, as those around a linear layer over a map of
+        one pixel do; the one that puts such dimensions in again gives them back, the last of them: batches come first.
+        """
+        ones = [
+            ([i for i in before if old[i] == 1], [j for j in after if new[j] == 1])
+            for before, after in blocks(old, new)
+        ]
+        homes = {i: j for before, after in ones for i, j in zip(before, after, strict=False)}
+        term = self.map(lambda a: reshape(a, old, new), homes.get)
+        added = [j for before, after in ones for j in after[len(before) :]]
+        away = [i for i, arrays in enumerate(self.axes) if self.home[i] is None and arrays and constant(arrays[0])]
+        if not away or len(away) > len(added):
+            return term
+        back = dict(zip(away, added[-len(away) :], strict=True))
+        return replace(term, home=tuple(back.get(i, h) for i, h in enumerate(term.home)))
 
     def permuted(self, order: Sequence[int]) -> Term:
         return self.map(lambda a: a.transpose(order), lambda dim: list(order).index(dim))

@@ -189,6 +189,62 @@ def test_attention_is_global_beside_its_shortcut() -> None:
     assert report.layers[1].r_max == (math.inf, math.inf)
 
 
+class WeightedAttention(nn.Module):
+    """Attention among the pixels of a map and a class token; `weigh` is given the map of products and may write to it."""
+
+    def __init__(self, weigh: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, stride=4)
+        self.token = nn.Parameter(torch.zeros(1, 1, 8))
+        self.keys = nn.Linear(8, 8)
+        self.last = nn.Conv2d(8, 8, 3, padding=1)
+        self.weigh = weigh
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x)
+        tokens = torch.cat([self.token, x.flatten(2).transpose(1, 2)], 1)
+        products = tokens @ self.keys(tokens).transpose(1, 2)
+        self.weigh(products)
+        return self.last((products.softmax(-1) @ tokens)[:, 1:].transpose(1, 2).reshape(x.shape))
+
+
+@pytest.mark.parametrize(
+    "weigh",
+    [
+        lambda products: None,
+        lambda products: products[:, 1:].mul_(2),
+        lambda products: products[:, :, 1:].mul_(2),
+        lambda products: products[:, 1:, 1:].mul_(2),
+        lambda products: products[:, 1:, 1:].copy_(products[:, 1:, 1:] * 2),
+    ],
+    ids=["nothing", "rows", "columns", "both", "copied"],
+)
+def test_writes_to_an_attention_map_leave_its_queries_apart(weigh: Callable[[Tensor], object]) -> None:
+    row = receptive_field(WeightedAttention(weigh), (3, 32, 32)).layers[-1]
+    assert row.r_min == (4 + 2 * 4, 4 + 2 * 4)
+    assert row.effective_stride == (4, 4)
+    assert row.centre == (1.5, 1.5)
+    assert row.r_max == (math.inf, math.inf)
+
+
+class ChannelsLastBlock(nn.Module):
+    """A linear layer over the pixels of a map, a convolution after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 4, stride=4)
+        self.linear = nn.Linear(8, 8)
+        self.last = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.linear(self.down(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("size", [(4, 4), (4, 12), (12, 4), (16, 16)])
+def test_a_linear_layer_over_a_map_of_one_pixel_is_as_one_over_many(size: tuple[int, int]) -> None:
+    assert receptive_field(ChannelsLastBlock(), (3, *size)).layers[-1].r_min == (4 + 2 * 4, 4 + 2 * 4)
+
+
 def test_a_transposed_map_keeps_its_axes_apart() -> None:
     class Transposed(nn.Module):
         def __init__(self) -> None:
