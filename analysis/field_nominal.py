@@ -258,7 +258,7 @@ class Nominal:
         outside = index < 0
 
         def move(at: Array) -> Array:
-            if not varies(at, dim) and (runs and dim not in term.home or at.size * len(index) > _LARGEST):
+            if not varies(at, dim) and ((runs and dim not in term.home) or at.size * len(index) > _LARGEST):
                 return at
             mask = outside.reshape([-1 if i == dim else 1 for i in range(at.ndim)])
             return np.where(mask, np.nan, at.take(np.maximum(index, 0), axis=dim) if varies(at, dim) else at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -17,7 +18,7 @@ from .fixed import FollowInterpolate2d, FollowPool2d
 from .frozen import frozen_sizes
 from .graph import Graph, check_input_size, trace
 from .groups import Key, groups, source_key, structural_trace, target_key
-from .kinds import Plan, plan_for, planner_of, resizer_kinds
+from .kinds import Plan, Site, plan_for, planner_of, resizer_kinds
 from .macs import Ceiling, GMACsLoss, count_macs
 from .modes import unite_modes
 from .planned import Role, native_sizes
@@ -34,7 +35,7 @@ from .resolution import (
     resolution_tree,
 )
 from .rewrite import rewrite
-from .sites import site_of
+from .sites import sites
 from .sizes import check_multiple
 from .trial import cannot_move
 
@@ -50,8 +51,8 @@ __all__ = [
 Pair = tuple[int, int]
 
 
-def _plan(graph: Graph, modules: dict[str, nn.Module], resize: Resize, order: str, preserve: bool) -> Plan | str:
-    plan = plan_for(modules[resize.path], site_of(graph, resize, order, preserve))
+def _plan(graph: Graph, modules: dict[str, nn.Module], resize: Resize, site: Site) -> Plan | str:
+    plan = plan_for(modules[resize.path], site)
     runs = [r for r in graph.resizes if r.path == resize.path]
     at = {(source_key(graph, r), r.in_size, r.out_size, target_key(graph, r)) for r in runs}
     if isinstance(plan, Plan) and len(at) > 1:
@@ -69,18 +70,21 @@ class _Converter:
         self.modules = dict(model.named_modules())
         self.tree = ResolutionTree(graph.input_size)
         self.keys: dict[int, Key] = {}  # of the resolutions, by their place in the tree
+        self.original: list[Pair] = []  # their sizes in pixels in the given model, in the same order
         self.rows: list[ConversionRow] = []
 
     def run(
         self, size: tuple[int, int, int], multiple_of: Pair, held: Mapping[Key, str]
     ) -> tuple[ResolutionTree, ConversionReport]:
         """`held`: resolutions that were found out to be unable to move, and why."""
-        plans = {r.node: _plan(self.graph, self.modules, r, self.order, self.preserve) for r in self.graph.resizes}
+        here = self.graph if self.graph.input_size == size else trace(self.model, size)
+        at = sites(self.graph, here, self.order, self.preserve)
+        plans = {r.node: _plan(self.graph, self.modules, r, at[r.node]) for r in self.graph.resizes}
         nodes, roles = plan_resolutions(self.graph, plans, held)
         self.keys = {i: planned.key for i, planned in enumerate(nodes) if planned.key is not None}
         self.tree.input_size = size
-        original = native_sizes(nodes, size[1:])
-        for planned, now in zip(nodes, original, strict=True):
+        self.original = native_sizes(nodes, size[1:])
+        for planned, now in zip(nodes, self.original, strict=True):
             node = ResolutionNode(planned.name, planned.parent, planned.reference)
             if planned.how == "learned":
                 h, w = (math.lcm(a, b) for a, b in zip(planned.multiple, multiple_of, strict=True))
@@ -112,7 +116,7 @@ class _Converter:
     def rewrite(self, resize: Resize, plan: Plan, here: int, status: Status) -> None:
         node = self.tree.nodes[here]
         module = self.modules[resize.path]
-        pool = self.make_pool(resize, plan, node, status)
+        pool = self.make_pool(resize, plan, here, status)
         beyond = zip(plan.offset, plan.multiple, resize.out_size, node.reference, strict=True)
         h, w = (o + m * (n - r) for o, m, n, r in beyond)
         device = next((p.device for p in module.parameters()), next((p.device for p in self.model.parameters()), None))
@@ -122,10 +126,11 @@ class _Converter:
         pool.register_forward_pre_hook(GiveSize(slot), with_kwargs=True)
         self.tree.slots[path] = slot
 
-    def make_pool(self, resize: Resize, plan: Plan, node: ResolutionNode, status: Status) -> nn.Module:
+    def make_pool(self, resize: Resize, plan: Plan, here: int, status: Status) -> nn.Module:
+        node = self.tree.nodes[here]
         if status == "converted":
-            above = self.tree.nodes[node.parent or 0].reference
-            alpha = (above[0] / node.reference[0], above[1] / node.reference[1])
+            above, below = self.original[node.parent or 0], self.original[here]
+            alpha = (above[0] / below[0], above[1] / below[1])
             node.pool = self.pool(alpha, reduce=plan.reduce, bounds=bounds_around(alpha))
             return node.pool
         if status == "tied" and node.pool is not None:
@@ -162,7 +167,8 @@ def convert(
             the new size, as cheap as the strided original (what HRNet's printed GMACs imply).
         preserve: resize with the reduction "sample" at the original sizes, so that a pretrained network computes the
             same function before training, at `input_size` and wherever its strides divide its sizes. With
-            order="before" the layers then keep their stride and are resized before: no resize at all at first.
+            order="before" the layers then keep their stride and are resized before: no resize at all at first. Where a
+            learned size cannot start at the original one (a single pixel, no multiple of a window), a warning says so.
         multiple_of: pixels, one number or (height, width), that every learned size is a multiple of, as some hardware
             likes it: multiple_of * max(1, round(size / multiple_of)). Where the model cuts maps into windows, learned
             sizes are multiples of the window anyway.
@@ -211,10 +217,27 @@ def convert(
         if not stuck:
             break
         held |= {converter.keys[i]: why for i, why in stuck.items()}
+    if preserve:
+        _warn_of_changes(tree, converter.original)
     attach_report(learned, report.with_macs(count_macs(model, size).by_layer, count_macs(learned, size).by_layer))
     if max_gmacs is not None:
         _limit(learned, tree, max_gmacs)
     return learned
+
+
+def _warn_of_changes(tree: ResolutionTree, original: Sequence[Pair]) -> None:
+    first = tree.sizes_at(tree.input_size[1:])
+    moved = [
+        f"{node.name} at {now[0]}x{now[1]} instead of {was[0]}x{was[1]} pixels"
+        for node, now, was in zip(tree.nodes, first, original, strict=True)
+        if now != was
+    ]
+    if moved:
+        warnings.warn(
+            "preserve=True cannot keep the function at this input_size, as learned sizes have at least 2 pixels and are"
+            f" multiples of windows: {', '.join(moved)}",
+            stacklevel=3,
+        )
 
 
 def _limit(model: nn.Module, tree: ResolutionTree, max_gmacs: float) -> None:

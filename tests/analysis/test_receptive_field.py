@@ -190,7 +190,7 @@ def test_attention_is_global_beside_its_shortcut() -> None:
 
 
 class WeightedAttention(nn.Module):
-    """Attention among the pixels of a map and a class token; `weigh` is given the map of products and may write to it."""
+    """Attention among the pixels of a map and a class token; `weigh` may write to the map of products."""
 
     def __init__(self, weigh: Callable[[Tensor], object]) -> None:
         super().__init__()

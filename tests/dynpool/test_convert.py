@@ -82,6 +82,23 @@ def test_preserve_keeps_the_function(name: str) -> None:
         assert (kept(x) - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+@pytest.mark.parametrize("order", ["after", "before"])
+@pytest.mark.parametrize("hw", [(9, 9), (11, 13), (14, 9)])
+def test_resolutions_start_as_they_were_where_the_structure_shows_at_a_double_of_the_size(hw, order):
+    layers = [nn.Conv2d(3, 4, 3, 2, 1), *(nn.Conv2d(4, 4, 3, 2, 1) for _ in range(2)), nn.Conv2d(4, 4, 2)]
+    model = nn.Sequential(*layers)  # the last map has an axis of a single pixel
+    kept = dynpool.convert(model, (3, *hw), preserve=True, order=order)
+    assert dynpool.sizes(kept, (3, *hw)) == dynpool.sizes(model, (3, *hw))
+    x = torch.randn(2, 3, *hw)
+    torch.testing.assert_close(kept(x), model(x))
+
+
+def test_preserve_warns_where_a_size_cannot_start_as_it_was():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 2, 1))
+    with pytest.warns(UserWarning, match="1 at 2x2 instead of 1x1 pixels"):
+        dynpool.convert(model, (3, 4, 4), preserve=True)
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_freeze_gives_a_plain_model_of_equal_outputs(name: str) -> None:
     torch.manual_seed(0)

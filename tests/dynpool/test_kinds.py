@@ -16,7 +16,7 @@ from torchvision.ops import Conv2dNormActivation
 
 import dynpool
 from dynpool.kinds import Plan, plan_for, planner_of
-from dynpool.sites import site_of
+from dynpool.sites import sites
 
 KINDS: dict[str, nn.Module] = {
     "3x3": nn.Conv2d(4, 6, 3, stride=2, padding=1),
@@ -212,7 +212,7 @@ def test_a_convolution_that_pads_by_a_rule_of_its_own_keeps_its_stride(order: st
 def test_sites_know_the_size_of_the_layers_own_input() -> None:
     model = nn.Sequential(Conv2dSame(3, 4, 3, stride=2), BlurPool2d(4))
     graph = dynpool.trace(model, (3, 16, 18))
-    same, blur = (site_of(graph, r, "after", True) for r in graph.resizes)
+    same, blur = sites(graph, graph, "after", True).values()
     assert (same.in_size, same.pad, same.pads_same) == ((16, 18), ((0, 1), (0, 1)), True)
     assert (blur.in_size, blur.pad, blur.pads_same) == ((8, 9), ((1, 1), (1, 1)), False)
     assert blur.windows == (8, 10)
@@ -220,6 +220,6 @@ def test_sites_know_the_size_of_the_layers_own_input() -> None:
 
 def test_a_pool_whose_indices_are_used_is_refused() -> None:
     graph = dynpool.trace(nn.MaxPool2d(2), (3, 16, 16))
-    site = site_of(graph, graph.resizes[0], "after", False)
+    (site,) = sites(graph, graph, "after", False).values()
     assert isinstance(plan_for(nn.MaxPool2d(2), site), Plan)
     assert plan_for(nn.MaxPool2d(2, return_indices=True), site) == "its indices are used"
