@@ -73,5 +73,5 @@ def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
         methods=tuple(methods),
         headline=headline(methods, rows),
         findings=tuple(findings(methods, rows)),
-        notes=tuple(notes(runs, methods)),
+        notes=tuple(notes(runs, methods, rows)),
     )

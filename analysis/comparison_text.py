@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .comparison_rows import gmacs_digits
+from .comparison_rows import footnote, gmacs_digits
 from .spread import Spread, number, show_size
 
 if TYPE_CHECKING:
@@ -22,8 +22,11 @@ Pair = tuple[float, float]
 
 def tables(comparison: Comparison) -> str:
     digits = gmacs_digits(comparison.methods)
-    head = "method|runs|accuracy %|best %|GMACs|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
-    methods = [head.split("|")]
+    budgets = any(row.gmacs_budget is not None for row in comparison.methods)
+    head = "method|runs|accuracy %|best %|GMACs|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB".split(
+        "|"
+    )
+    methods = [[*head[:5], *["budget"] * budgets, *head[5:]]]
     for row in comparison.methods:
         methods.append(
             [
@@ -32,17 +35,19 @@ def tables(comparison: Comparison) -> str:
                 row.accuracy.show(1, 100),
                 row.best_accuracy.show(1, 100),
                 row.gmacs.show(digits),
+                *["-" if row.gmacs_budget is None else f"{row.gmacs_budget:g}"] * budgets,
                 "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
-                row.i_min_h.show(),
-                row.i_min_w.show(),
+                row.starred(row.i_min_h.show()),
+                row.starred(row.i_min_w.show()),
                 "-" if row.i_res is None else show_size(row.i_res),
-                "-" if row.unproductive is None else row.unproductive.show(),
+                "-" if row.unproductive is None else row.starred(row.unproductive.show()),
                 "-" if row.seconds_per_epoch is None else row.seconds_per_epoch.show(),
                 "-" if row.peak_memory is None else row.peak_memory.show(0, 1e-6),
             ]
         )
     runs = [["method", "seed", "epochs", "accuracy %", "best % (epoch)", "GMACs", "I_min", "unproductive", "sizes"]]
     for run in comparison.rows:
+        star = " *" if run.behind_global else ""
         runs.append(
             [
                 run.group,
@@ -51,8 +56,8 @@ def tables(comparison: Comparison) -> str:
                 number(100 * run.accuracy),
                 f"{number(100 * run.best_accuracy)} ({run.best_epoch})",
                 number(run.gmacs, digits),
-                show_size(run.i_min, 1),
-                "-" if run.unproductive is None else str(run.unproductive),
+                show_size(run.i_min, 1) + star,
+                "-" if run.unproductive is None else str(run.unproductive) + star,
                 " ".join(show_size(size) for size in run.sizes.values()),
             ]
         )
@@ -66,6 +71,7 @@ def tables(comparison: Comparison) -> str:
         "",
         "accuracy: test accuracy of the final epoch; ±: standard deviation over runs; I_min and sizes: height x width",
     ]
+    parts += [note] if (note := footnote(comparison.methods)) else []
     parts += [f"note: {note}" for note in comparison.notes]
     return "\n".join(parts)
 
@@ -90,13 +96,16 @@ FIGURES = (
 
 def summary(comparison: Comparison) -> str:
     head = ["kind", "method", "grid_point", "seed", "runs", "epochs", "epochs_planned", "finished"]
-    columns = [*head, *(name for figure in FIGURES for name in (figure, f"{figure}_std")), "sizes", "folder"]
+    columns = [*head, *(name for figure in FIGURES for name in (figure, f"{figure}_std"))]
+    columns += ["gmacs_budget", "behind_global", "sizes", "folder"]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for row in comparison.methods:
         cells: dict[str, object] = {"kind": "method", "method": row.method, "runs": row.accuracy.n}
-        cells["grid_point"] = row.group.removeprefix(row.method).strip()
+        cells["grid_point"] = row.grid_point
+        cells["gmacs_budget"] = _cell(row.gmacs_budget)
+        cells["behind_global"] = row.behind_global
         cells["finished"] = str(row.unfinished == 0).lower()
         for figure in FIGURES:
             spread: Spread | None = getattr(row, figure)
@@ -119,6 +128,8 @@ def summary(comparison: Comparison) -> str:
                 "epochs": run.epochs,
                 "epochs_planned": run.epochs_planned,
                 "finished": str(run.finished).lower(),
+                "gmacs_budget": _cell(run.gmacs_budget),
+                "behind_global": run.behind_global,
                 **{figure: _cell(value) for figure, value in zip(FIGURES, values, strict=True)},
                 "sizes": _json(run.sizes),
                 "folder": Path(run.folder).name,

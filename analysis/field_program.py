@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from dynpool.graph import Graph
 
@@ -125,6 +126,19 @@ class FieldProgram:
         """The steps of the rows, in order of execution."""
         states, _ = self._run({})
         return tuple(layer for slot, layer in self._layers if layer.name and not is_global(states[slot]))
+
+    @cached_property
+    def behind_global(self) -> tuple[str, ...]:
+        """Names of the convolutions over a map of the image that are no rows: each of their paths is global before."""
+        rows = {layer.node for layer in self.layers()}
+        values = self.graph.values
+        return tuple(
+            node.path or node.op
+            for node in self.graph.nodes
+            if node.op.startswith("aten.convolution")
+            and node.index not in rows
+            and any(dim.axis is not None for dim in values[node.outputs[0]].dims[2:])
+        )
 
     def edges(self) -> tuple[tuple[int, int], ...]:
         """From which layer to which, as indices of `rows()`; -1 is the input. What is no layer is passed through."""

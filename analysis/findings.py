@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import scipy.stats
 
@@ -21,6 +22,7 @@ from .spread import number, pareto_front, percent, plural
 __all__ = ["Difference", "difference", "findings", "headline", "holm", "notes"]
 
 LEVEL = 0.05
+BUDGET_TOLERANCE = 0.02  # the part of a budget of GMACs that training promises not to miss it by
 
 # The keys of config.yaml in which compared runs may differ: what is compared, and where and how it ran.
 MAY_DIFFER = frozenset(
@@ -114,14 +116,15 @@ def findings(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> list[str]:
     """What the figures show, and what they do not, sentence by sentence; the first group is what others are held to."""
     if len(methods) < 2:
         return []
-    base = methods[0].group
-    found = [difference(rows, row.group, base) for row in methods[1:]]
+    first = _base(methods)
+    base, others = first.group, [row for row in methods if row is not first]
+    found = [difference(rows, row.group, base) for row in others]
     known = [d.p for d in found if d is not None and d.p is not None]
     corrected = iter(holm(known))
     told = []
     significant = []
-    for row, d in zip(methods[1:], found, strict=True):
-        ratio = row.gmacs.mean / methods[0].gmacs.mean if methods[0].gmacs.mean > 0 else math.nan
+    for row, d in zip(others, found, strict=True):
+        ratio = row.gmacs.mean / first.gmacs.mean if first.gmacs.mean > 0 else math.nan
         cost = f"at {number(ratio, 2)} times its GMACs" if math.isfinite(ratio) else "at GMACs that cannot be compared"
         if d is None:
             told.append(f"{row.group} and {base} have no seed in common, so they are not compared seed by seed.")
@@ -145,11 +148,35 @@ def findings(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> list[str]:
         )
     best = pareto_front([(row.gmacs.mean, row.accuracy.mean) for row in methods])
     told.append(f"On the Pareto front of mean accuracy against GMACs: {', '.join(methods[i].group for i in best)}.")
+    told += _budgets(rows)
     told.append(
         "Not shown: other networks, data, budgets or learning rates than these; and where settings were chosen by"
         " looking at these test images, the figures flatter."
     )
     return told
+
+
+def _base(methods: Sequence[MethodRow]) -> MethodRow:
+    """What the others are held to: of the first method the group at the resolution that most groups have."""
+    resolutions = [row.i_res for row in methods]
+    usual = max(dict.fromkeys(resolutions), key=resolutions.count)
+    return next((row for row in methods if row.method == methods[0].method and row.i_res == usual), methods[0])
+
+
+def _missed(rows: Sequence[RunRow]) -> list[RunRow]:
+    return [row for row in rows if row.off_budget is not None and not abs(row.off_budget) <= BUDGET_TOLERANCE]
+
+
+def _budgets(rows: Sequence[RunRow]) -> list[str]:
+    """Whether runs that were given a budget of GMACs keep it."""
+    given = [row for row in rows if row.gmacs_budget is not None]
+    if not given:
+        return []
+    missed = _missed(given)
+    who = f"these do not: {', '.join(f'{row.group}, seed {row.seed}' for row in missed)}" if missed else "all do"
+    return [
+        f"To cost within {BUDGET_TOLERANCE:.0%} of its gmacs_budget was asked of {plural(len(given), 'run')}: {who}."
+    ]
 
 
 def _signed(value: float) -> str:
@@ -177,17 +204,25 @@ def _cost(first: MethodRow, second: MethodRow, digits: int) -> str:
     return f"{first.group} needs {ratio:.2f} times the GMACs of {second.group} ({figures})."
 
 
-def notes(runs: Sequence[Run], methods: Sequence[MethodRow]) -> list[str]:
+def notes(runs: Sequence[Run], methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> list[str]:
+    """What a reader must know before comparing the figures."""
     notes = [f"{run.folder.name}: {note}" for run in runs for note in run.notes]
     notes += [
         f"{run.folder.name}: unfinished, epoch {run.last.epoch} of {run.epochs_planned}; its figures are of that epoch"
         for run in runs
         if not run.finished
     ]
+    notes += [
+        f"{Path(row.folder).name}: costs {row.gmacs:.4g} GMACs, which misses its gmacs_budget of {row.gmacs_budget:g}"
+        f" by {row.off_budget:+.1%}"
+        for row in _missed(rows)
+    ]
     settings = [_flat(run.config) for run in runs]
+    varied = {part.partition("=")[0] for run in runs for part in run.grid_point.split()}
+    varied |= {"input_size"} if "data.resolution" in varied else set()
     for key in dict.fromkeys(key for setting in settings for key in setting):
         values = dict.fromkeys(str(setting.get(key)) for setting in settings)
-        if len(values) > 1 and key not in MAY_DIFFER and not any(f"{key}=" in run.grid_point for run in runs):
+        if len(values) > 1 and key not in MAY_DIFFER | varied:
             notes.append(f"the runs differ in {key} ({' / '.join(values)}): not like with like")
     for row in methods:
         twice = sorted({seed for seed in row.seeds if row.seeds.count(seed) > 1})

@@ -47,6 +47,8 @@ class ReceptiveFieldReport:
         i_min_table7: max over layers of max(r_min, k * S) with S the effective stride after the layer: the rule that
             Richter and Pal's Table 7 was made with.
         i_max: max over layers of r_max; infinite if a path runs through a global operation.
+        behind_global: names of the convolutions over a map that is global already, such as those behind a spectral
+            pooling: each sees the whole image, and neither `layers` nor any figure of fields counts it.
         aligned: whether wherever paths meet they have one effective stride and one centre (Araujo et al.).
         edges: the network as (from, to) pairs of indices of `layers`; -1 is the input. What is no layer is left out.
         total_macs: multiply-accumulates of the whole model, linear layers and matrix products included.
@@ -64,6 +66,7 @@ class ReceptiveFieldReport:
     edges: tuple[tuple[int, int], ...]
     total_macs: int
     total_parameters: int
+    behind_global: tuple[str, ...] = ()
     not_understood: Mapping[str, int] = field(default_factory=dict)
     exact: SeenRegions | None = field(default=None, repr=False, compare=False)
 
@@ -140,6 +143,7 @@ class ReceptiveFieldReport:
             "i_max": list(self.i_max),
             "unproductive": list(self.unproductive),
             "underutilized": list(self.underutilized),
+            "behind_global": list(self.behind_global),
             "border_layer": self.border_layer,
             "aligned": self.aligned,
             "unproductive_macs": self.unproductive_macs,
@@ -206,6 +210,8 @@ class ReceptiveFieldReport:
             f"{len(self.underutilized)} underutilized"
             + (f"; border layer {self.border_layer}" if self.border_layer is not None else "")
         )
+        if self.behind_global:
+            lines.append(f"behind a global operation, not counted: {len(self.behind_global)} that see the whole image")
         if not self.aligned:
             lines.append("not aligned: paths of different effective stride or centre meet")
         if self.not_understood:
@@ -261,6 +267,7 @@ def receptive_field(
         edges=program.edges(),
         total_macs=sum(mac.macs for mac in graph.macs),
         total_parameters=sum(p.numel() for p in model.parameters()),
+        behind_global=program.behind_global,
         not_understood=program.not_understood,
         exact=SeenRegions(graph, program.layers()),
     )

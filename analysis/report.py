@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from .comparison import Comparison, compare_runs
-from .comparison_rows import MethodRow, RunRow, gmacs_digits
+from .comparison_rows import MethodRow, RunRow, footnote, gmacs_digits
 from .plots import method_colors, to_png
 from .spread import Spread, number, show_size
 from .whole_files import write_whole
@@ -47,7 +47,7 @@ TITLES = {
     "accuracy_vs_gmacs": "Accuracy against cost",
     "sizes": "Feature-map sizes",
     "i_min": "I<sub>min</sub> against the input resolution",
-    "alphas": "Learned strides over time",
+    "alphas": "Strides over time",
     "accuracy": "Accuracy over time",
 }
 
@@ -95,7 +95,9 @@ def _setup(comparison: Comparison) -> str:
     parts.append(f"input {' / '.join(inputs)} (channels × height × width)")
     epochs = dict.fromkeys(run.epochs_planned for run in comparison.runs)
     parts.append(f"{' / '.join(map(str, epochs))} epochs")
-    parts.append("; ".join(f"{row.group} seeds {', '.join(map(str, row.seeds))}" for row in comparison.methods))
+    seeds = {row.group: f"seeds {', '.join(map(str, row.seeds))}" for row in comparison.methods}
+    same = len(set(seeds.values())) == 1
+    parts.append(next(iter(seeds.values())) if same else "; ".join(f"{group} {text}" for group, text in seeds.items()))
     return " · ".join(parts)
 
 
@@ -173,13 +175,16 @@ def _words(name: str, comparison: Comparison) -> tuple[str, str]:
             f"Means at the last epoch: {finals}; input {inputs} (height × width). Where I_min exceeds the input"
             " resolution, the receptive field of some layers is larger than the whole image."
         )
+        if note := footnote(methods):
+            caption += f" {note}"
         return caption, f"I_min per epoch: {finals}; input resolution {inputs}"
     if name == "alphas":
         caption = (
-            "alpha is the stride of a resizer, input size over output size: 2 halves the feature map, below 1 it grows."
-            " One panel per resolution, named after its module, in network order."
+            "A stride is input size over output size: 2 halves the feature map, below 1 it grows; that of a Shape Adaptor"
+            " is 1 / s, with s its scale factor. Flat lines are strides that do not learn. One panel per resolution, named"
+            " after its module, in network order."
         )
-        return caption, "alpha of each resolution per epoch, height and width"
+        return caption, "stride of each resolution per epoch, height and width"
     finals = "; ".join(f"{row.group} {row.accuracy.show(1, 100)} %" for row in methods)
     return (
         "Test accuracy after every epoch; epoch 0 is before training.",
@@ -188,7 +193,7 @@ def _words(name: str, comparison: Comparison) -> tuple[str, str]:
 
 
 def _mean_pair(row: MethodRow) -> str:
-    return f"{number(row.i_min_h.mean)}×{number(row.i_min_w.mean)}"
+    return row.starred(f"{number(row.i_min_h.mean)}×{number(row.i_min_w.mean)}")
 
 
 def _chain(sizes: Mapping[str, tuple[int, int]]) -> str:
@@ -199,40 +204,45 @@ def _swatch(group: str, color: str) -> str:
     return f'<span class="swatch" style="background:{color}"></span>{escape(group)}'
 
 
+def _below(text: str) -> str:
+    """A second line of a cell."""
+    return f'<br><span class="spread">{escape(text)}</span>' if text else ""
+
+
 def _spread(spread: Spread | None, digits: int = 1, scale: float = 1.0) -> str:
     if spread is None:
         return "-"
     mean, deviation = spread.show(digits, scale).split(" ± ")
-    return f'{mean}<span class="spread"> ± {deviation}</span>'
+    return mean if spread.std is None else f'{mean}<span class="spread"> ± {deviation}</span>'
 
 
 def _methods_table(comparison: Comparison) -> str:
     colors = method_colors(comparison.runs)
     digits = gmacs_digits(comparison.methods)
-    heads = "Method|Runs|Final accuracy, %|GMACs|Parameters|I<sub>min</sub> height|I<sub>min</sub> width|"
-    heads += "I<sub>res</sub>|Unproductive layers|Seconds per epoch|Peak memory, MB"
+    heads = "Method|Runs|Final accuracy, %|GMACs|Parameters|I<sub>min</sub><br>height, width|I<sub>res</sub>|"
+    heads += "Unproductive layers|Seconds per epoch|Peak memory, MB"
     body = []
     for row in comparison.methods:
         runs = str(row.accuracy.n) + (f"<br>{row.unfinished} unfinished" if row.unfinished else "")
         cells = [
-            _swatch(row.group, colors[row.method]),
+            _swatch(row.method, colors[row.method]) + _below(row.grid_point),
             runs,
             f"<strong>{_spread(row.accuracy, 1, 100)}</strong>",
-            _spread(row.gmacs, digits),
+            _spread(row.gmacs, digits) + _below("" if row.gmacs_budget is None else f"budget {row.gmacs_budget:g}"),
             "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
-            _spread(row.i_min_h),
-            _spread(row.i_min_w),
+            row.starred(_spread(row.i_min_h)) + "<br>" + row.starred(_spread(row.i_min_w)),
             "-" if row.i_res is None else show_size(row.i_res).replace("x", "×"),
-            _spread(row.unproductive),
+            row.starred(_spread(row.unproductive)),
             _spread(row.seconds_per_epoch),
             _spread(row.peak_memory, 0, 1e-6),
         ]
         body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     key = (
-        "Mean ± standard deviation over the runs of a method; '-' where a single run has no spread. Final accuracy is"
+        "Mean ± standard deviation over the runs of a method; a single run has no spread. Final accuracy is"
         " that of the last epoch; the best epoch, in the table of every run, is chosen by the test set and so flatters."
     )
-    return _table(heads.split("|"), body) + f'\n<p class="key">{key}</p>'
+    keys = [key, *filter(None, [footnote(comparison.methods)])]
+    return _table(heads.split("|"), body) + "".join(f'\n<p class="key">{_html(key)}</p>' for key in keys)
 
 
 def _runs_table(comparison: Comparison) -> str:
@@ -254,13 +264,14 @@ def _runs_table(comparison: Comparison) -> str:
 
 
 def _run_cells(row: RunRow, digits: int) -> list[str]:
+    star = " *" if row.behind_global else ""
     return [
         f"{row.epochs}/{row.epochs_planned}" + ("" if row.finished else "<br>unfinished"),
         number(100 * row.accuracy),
         f"{number(100 * row.best_accuracy)} ({row.best_epoch})",
         number(row.gmacs, digits),
-        show_size(row.i_min, 1).replace("x", "×"),
-        "-" if row.unproductive is None else str(row.unproductive),
+        show_size(row.i_min, 1).replace("x", "×") + star,
+        "-" if row.unproductive is None else str(row.unproductive) + star,
         number(row.seconds_per_epoch),
     ]
 
@@ -289,7 +300,10 @@ def _glossary() -> str:
         "I_min": "the largest r_min over the layers, r_min being a layer's receptive field along the path on which it"
         " grows least. On an input smaller than that, some layers see more than there is. Height × width in pixels.",
         "Unproductive layer": "its input already has a receptive field of at least the whole image.",
-        "alpha": "the learned stride, 1 / scale factor, one for the height and one for the width of each resolution.",
+        "Stride": "1 / scale factor, input size over output size, one for the height and one for the width of each"
+        " resolution.",
+        "Budget": "the GMACs that learned or random sizes were to cost (gmacs_budget). The notes name every run that"
+        " misses its budget by more than 2 %, and by how much.",
     }
     items = "".join(f"<dt>{_html(term)}</dt><dd>{_html(text)}</dd>" for term, text in terms.items())
     return f"<h2>Words</h2><dl>{items}</dl>"

@@ -22,7 +22,8 @@ REQUIRED_KEYS = ("method", "seed", "input_size", "epochs")
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
     """One row of a run's metrics.csv. Accuracies are fractions, sizes and receptive fields (height, width) in pixels,
-    `peak_memory` bytes.
+    `peak_memory` bytes. `strides` are what the alphas stand for, in input pixels per output pixel; `behind_global` is
+    how many convolutions see the whole image, so that neither `i_min` nor `unproductive` counts them.
 
     Row 0 is the state before training. A figure that the run did not write is None.
     """
@@ -35,9 +36,11 @@ class Epoch:
     gmacs: float
     sizes: Mapping[str, tuple[int, int]]
     alphas: Mapping[str, Pair]
+    strides: Mapping[str, Pair]
     i_min: Pair
     i_max: Pair | None
     unproductive: int | None
+    behind_global: int | None
     parameters: int | None
     seconds: float | None
     peak_memory: int | None
@@ -47,7 +50,8 @@ class Epoch:
 class Run:
     """One run folder. `history` holds its epochs in order, at least one of them after training began.
 
-    `grid_point` tells it from others of its method in a comparison that trains a method several times a seed.
+    `grid_point` tells it from others of its method in a comparison that trains a method several times a seed;
+    `gmacs_budget` is the GMACs that its sizes were to cost, None if they were free.
     """
 
     folder: Path
@@ -57,6 +61,7 @@ class Run:
     seed: int
     input_size: tuple[int, int, int]
     epochs_planned: int
+    gmacs_budget: float | None
     config: Mapping[str, object]
     history: tuple[Epoch, ...]
     notes: tuple[str, ...]
@@ -147,6 +152,7 @@ def read_run(folder: Path) -> Run:
         seed=seed,
         input_size=_input_size(folder, config["input_size"]),
         epochs_planned=epochs,
+        gmacs_budget=_budget(folder, config.get("gmacs_budget")),
         config=config,
         history=tuple(history),
         notes=tuple(notes),
@@ -184,6 +190,12 @@ def _whole(folder: Path, key: str, value: object, *, lowest: int | None) -> int:
         allowed = "a whole number" if lowest is None else f"a whole number of at least {lowest}"
         raise ValueError(f"{folder}: config.yaml: {key} is {value!r}, must be {allowed}")
     return value
+
+
+def _budget(folder: Path, value: object) -> float | None:
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf):
+        return value
+    raise ValueError(f"{folder}: config.yaml: gmacs_budget is {value!r}, must be null or a number above 0")
 
 
 def _input_size(folder: Path, value: object) -> tuple[int, int, int]:
@@ -307,9 +319,11 @@ class _Row:
             gmacs=self.number("gmacs"),
             sizes=self.sizes(),
             alphas=self.pairs("alphas"),
+            strides=self.pairs("strides"),
             i_min=(self.number("i_min_h"), self.number("i_min_w")),
             i_max=None if i_max_h is None or i_max_w is None else (i_max_h, i_max_w),
             unproductive=self.count("unproductive"),
+            behind_global=self.count("behind_global"),
             parameters=self.count("parameters"),
             seconds=self.optional("seconds"),
             peak_memory=self.count("peak_memory"),

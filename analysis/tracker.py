@@ -76,8 +76,10 @@ class IMinTracker:
 
         Returns:
             "step"; "sizes": {name: [h, w]} in pixels, "input" first; "alphas": {name: [h, w]}, empty for a plain model;
-            "gmacs"; "i_min" and "i_max": [h, w] in pixels of the input; "unproductive": the number of such layers. An
-            infinite i_max is the float `inf` here and the string "inf" in the file.
+            "strides": {name: [h, w]}, the strides that the alphas stand for, in input pixels per output pixel; "gmacs";
+            "i_min" and "i_max": [h, w] in pixels of the input; "unproductive": the number of such layers;
+            "behind_global": how many convolutions see the whole image, as they lie behind a global operation, so that
+            they are no layers. An infinite i_max is the float `inf` here and the string "inf" in the file.
 
         Raises:
             TypeError: if `step` is not an integer.
@@ -97,16 +99,19 @@ class IMinTracker:
                 raise ValueError(
                     f"alpha of {name} is {pair}, no finite and positive stride: call dynpool.constrain(model) first"
                 )
+        learned = {name: pair for name, pair in alphas.items() if self._pools[name].alpha is not None}
         named, axes = self._sizes_at(alphas)
         fields = self._program.fields(axes)
         record: dict[str, Any] = {
             "step": number,
             "sizes": {name: list(size) for name, size in named.items()},
-            "alphas": {name: list(pair) for name, pair in alphas.items() if self._pools[name].alpha is not None},
+            "alphas": {name: list(pair) for name, pair in learned.items()},
+            "strides": {name: list(self._pools[name].strides(pair)) for name, pair in learned.items()},
             "gmacs": macs_at(self._graph, axes) / 1e9,
             "i_min": list(fields.i_min),
             "i_max": list(fields.i_max),
             "unproductive": len(fields.unproductive),
+            "behind_global": len(self._program.behind_global),
         }
         i_max = [v if math.isfinite(v) else "inf" for v in fields.i_max]  # JSON has no infinity
         self._append(json.dumps({**record, "i_max": i_max}, allow_nan=False).encode() + b"\n")

@@ -32,7 +32,8 @@ def verdict(report: ReceptiveFieldReport) -> str:
         said = "no layer is a convolution with a local receptive field"
     elif not wasted:
         i_min = one_or_all(tuple(map(number, report.i_min)))
-        said = f"all {convolutions} see something new at {size} pixels (I_min {i_min})"
+        every = "the one convolution sees" if len(marked) == 1 else f"all {convolutions} see"
+        said = f"{every} something new at {size} pixels (I_min {i_min})"
     else:
         parts = [
             f"{100 * spent / total:.0f} % of {word}"
@@ -44,6 +45,9 @@ def verdict(report: ReceptiveFieldReport) -> str:
         ]
         said = f"{wasted} of {convolutions} {'sees' if wasted == 1 else 'see'} nothing new at {size} pixels: "
         said += ", ".join(parts)
+    if report.behind_global:
+        more = len(report.behind_global)
+        said += f"; {more} more {'sees' if more == 1 else 'see'} the whole image, behind a global operation"
     if report.not_understood:
         said += f"; not to be relied on: no rule for {', '.join(sorted(report.not_understood))}"
     return said[0].upper() + said[1:]

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from analysis import Comparison, compare_runs
+from analysis.comparison_rows import footnote
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "digits.csv"
@@ -62,11 +63,13 @@ def section(variant: str, comparison: Comparison) -> list[str]:
             row.accuracy.show(1, 100),
             row.gmacs.show(6),
             "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
-            f"{row.i_min_h.show()} x {row.i_min_w.show()}",
-            "-" if row.unproductive is None else row.unproductive.show(),
+            row.starred(f"{row.i_min_h.show()} x {row.i_min_w.show()}").replace("*", "\\*"),
+            "-" if row.unproductive is None else row.starred(row.unproductive.show()).replace("*", "\\*"),
             "-" if row.seconds_per_epoch is None else row.seconds_per_epoch.show(),
         )
         lines.append(f"| {' | '.join(cells)} |")
+    note = footnote(comparison.methods).replace("*", "\\*")
+    lines += ["", note] if note else []
     return [*lines, "", comparison.headline, "", *(f"- {found}" for found in comparison.findings), ""]
 
 

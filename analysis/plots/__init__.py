@@ -27,7 +27,7 @@ __all__ = [
 def draw(runs: Sequence[Run]) -> dict[str, Figure]:
     """All figures of the comparison by name, in a report's order; no 'alphas' if no run learns its sizes."""
     figures = {"accuracy_vs_gmacs": plot_tradeoff(runs), "sizes": plot_sizes(runs), "i_min": plot_i_min(runs)}
-    if any(run.last.alphas for run in runs):
+    if any(run.last.strides for run in runs):
         figures["alphas"] = plot_alphas(runs)
     figures["accuracy"] = plot_accuracy(runs)
     return figures

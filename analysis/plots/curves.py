@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from analysis.runs import Epoch, Run
 from analysis.spread import pareto_front
@@ -104,6 +104,9 @@ def _cost_axis(axes: Axes, costs: Sequence[float]) -> None:
     axes.margins(0.12)
     if costs and min(costs) > 0 and max(costs) > 8 * min(costs):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{cost:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         return
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.ticklabel_format(axis="x", style="plain", useOffset=False)
@@ -122,7 +125,10 @@ def plot_accuracy(runs: Sequence[Run]) -> Figure:
 
 
 def plot_i_min(runs: Sequence[Run]) -> Figure:
-    """I_min per epoch, height and width apart, with the input resolution as a dashed line."""
+    """I_min per epoch, height and width apart, with the input resolution as a dashed line.
+
+    Dotted, and starred in the legend, is that of networks of which it leaves out layers that see the whole image.
+    """
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     colors = method_colors(runs)
@@ -131,7 +137,7 @@ def plot_i_min(runs: Sequence[Run]) -> Figure:
         styled(panel, "epoch", r"$I_\mathrm{min}$ (pixels)" if axis == 0 else "", title)
         for method, color in colors.items():
             for mine in _groups(run for run in runs if run.method == method):
-                _curves(panel, mine, _i_min_along(axis), color)
+                _curves(panel, mine, _i_min_along(axis), color, (0, (1, 1)) if _starred(mine) else "-")
         for extent in sorted({run.input_size[1 + axis] for run in runs}):
             panel.axhline(extent, color=INK, lw=1.4, ls=(0, (5, 3)), zorder=5)
         panel.xaxis.set_major_locator(MaxNLocator(7, integer=True))
@@ -143,20 +149,28 @@ def plot_i_min(runs: Sequence[Run]) -> Figure:
     low, high = panels[0].get_ylim()
     panels[0].set_ylim(max(0.0, low - 0.04 * (high - low)), high + 0.04 * (high - low))
     resolution = Line2D([], [], color=INK, lw=1.4, ls=(0, (5, 3)), label="input resolution")
-    legend(figure, [*_method_handles(runs), *_thin_handle(runs), resolution])
+    methods = _method_handles(runs)
+    for handle, method in zip(methods, colors, strict=True):
+        if _starred([run for run in runs if run.method == method]):
+            handle.set(linestyle=(0, (1, 1)), label=f"{handle.get_label()} *")
+    legend(figure, [*methods, *_thin_handle(runs), resolution])
     return figure
 
 
+def _starred(runs: Sequence[Run]) -> bool:
+    return any(run.last.behind_global for run in runs)
+
+
 def plot_alphas(runs: Sequence[Run]) -> Figure:
-    """The learned strides alpha per epoch, a panel per resolution: height solid, width dashed.
+    """The learned strides per epoch, a panel per resolution: height solid, width dashed.
 
     Raises:
-        ValueError: if no run has alphas.
+        ValueError: if no run has learned strides.
     """
-    learned = [run for run in runs if any(row.alphas for row in run.history)]
-    names = list(dict.fromkeys(name for run in learned for name in run.last.alphas))
+    learned = [run for run in runs if any(row.strides for row in run.history)]
+    names = list(dict.fromkeys(name for run in learned for name in run.last.strides))
     if not names:
-        raise ValueError("no run has alphas: there is nothing to draw")
+        raise ValueError("no run has learned strides: there is nothing to draw")
     colors = method_colors(runs)
     columns = min(len(names), 3 if len(names) in (5, 6, 9) else 4)
     titles = distinct(names)
@@ -172,14 +186,14 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
         styled(
             panel,
             "epoch" if below else "",
-            "alpha" if index % columns == 0 else "",
+            "stride" if index % columns == 0 else "",
             short(titles[index], 84 // columns),
         )
         panel.tick_params(labelbottom=below)
         for method, color in colors.items():
-            for mine in _groups(run for run in learned if run.method == method and name in run.last.alphas):
+            for mine in _groups(run for run in learned if run.method == method and name in run.last.strides):
                 for axis, style in ((0, "-"), (1, (0, (4, 2)))):
-                    _curves(panel, mine, _alpha_along(name, axis), color, style)
+                    _curves(panel, mine, _stride_along(name, axis), color, style)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.yaxis.set_major_locator(MaxNLocator(5))
     # One method needs no colour key, but height and width always do.
@@ -210,8 +224,8 @@ def _i_min_along(axis: int) -> Callable[[Epoch], float | None]:
     return lambda row: row.i_min[axis]
 
 
-def _alpha_along(name: str, axis: int) -> Callable[[Epoch], float | None]:
-    return lambda row: row.alphas[name][axis] if name in row.alphas else None
+def _stride_along(name: str, axis: int) -> Callable[[Epoch], float | None]:
+    return lambda row: row.strides[name][axis] if name in row.strides else None
 
 
 def _curves(

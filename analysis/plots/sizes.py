@@ -15,21 +15,27 @@ from .style import INK, LARGE, NORMAL, SMALL, WIDTH, plain, short
 
 __all__ = ["plot_sizes"]
 
-MOST_ROWS = 4  # networks of different sizes drawn for one method
+MOST_ROWS = 4  # networks of different sizes drawn for one method; one for each of its points, if it has several
 
 
 def plot_sizes(runs: Sequence[Run]) -> Figure:
     """The feature maps of each network as rectangles to one scale, in network order from the input on.
 
-    Runs that ended at the same sizes share a row; the sizes of the first human-designed run are outlined in every row.
+    Runs that ended at the same sizes share a row; the sizes of the human design at the same input are outlined.
     """
     rows = _size_rows(runs)
     colors = method_colors(runs)
-    human = next((list(run.last.sizes.values()) for run in runs if run.method == "human"), [])
-    networks = [*(sizes for _, sizes, _ in rows), human]
+    designed: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by the size of the input
+    for run in runs:
+        if run.method == "human":
+            sizes = list(run.last.sizes.values())
+            designed.setdefault(sizes[0], sizes)
+    networks = [sizes for _, sizes, _ in rows]
     longest = max(map(len, networks))
     # In inches: the words to the left, the least width of a column (its label must fit), the space between columns.
-    left = min(2.3, 0.35 + 0.115 * max(len("unfinished"), *(len(method) for _, _, method in rows)))
+    letters = [len("unfinished"), *(len(method) for _, _, method in rows)]
+    letters += [round(0.75 * len(line)) for words, _, _ in rows for line in words.split("\n")]  # in smaller type
+    left = min(2.3, 0.35 + 0.115 * max(letters))
     label = 0.1 * max(len(f"{height}×{width}") for sizes in networks for height, width in sizes)
     gap, space = 0.16, WIDTH - left - 0.15
     names, label = _column_names(runs, longest, label, (space + gap) / longest - gap)
@@ -46,7 +52,11 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
     gap += max(0.0, min(0.5, (space - needed(scale)) / max(1, per_block - 1)))
     tallest = {
         (row, block.start): max(
-            (size[0] * scale for network in (sizes, human) for size in network[block.start : block.stop]),
+            (
+                size[0] * scale
+                for network in (sizes, designed.get(sizes[0], []))
+                for size in network[block.start : block.stop]
+            ),
             default=0.0,
         )
         for row, (_, sizes, _) in enumerate(rows)
@@ -76,13 +86,14 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
                     0.1, middle - 0.06, plain(short(method, 18)), fontsize=LARGE, weight="bold", color=colors[method]
                 )
                 axes.text(0.1, middle + 0.02, words, fontsize=SMALL, color=INK, va="top", parse_math=False)
+            human = designed.get(sizes[0], [])
             for column in block:
                 if column < len(sizes):
                     # The input is the same for all, so it needs no outline.
                     outline = human[column] if method != "human" and 0 < column < len(human) else None
                     _feature_map(axes, centers[column], middle, sizes[column], scale, colors[method], outline)
             y += heights[row, block.start]
-    if human and any(method != "human" for _, _, method in rows):
+    if any(method != "human" and sizes[0] in designed for _, sizes, method in rows):
         axes.add_patch(Rectangle((left, y + 0.03), 0.22, 0.16, fill=False, ec=INK, lw=1.1, ls=(0, (3, 2))))
         note = "dashed: the human-designed size"
         axes.text(left + 0.3, y + 0.11, note, fontsize=SMALL, color=INK, va="center")
@@ -121,23 +132,25 @@ def _feature_map(
 
 
 def _size_rows(runs: Sequence[Run]) -> list[tuple[str, list[tuple[int, int]], str]]:
-    """(words, sizes, method) of each row of the drawing: runs of a method with the same sizes share one."""
-    groups: dict[tuple[str, tuple[tuple[int, int], ...]], list[Run]] = {}
+    """(words, sizes, method) of each row of the drawing: runs of a group with the same sizes share one."""
+    groups: dict[tuple[str, str], dict[tuple[tuple[int, int], ...], list[Run]]] = {}
     for run in runs:
-        groups.setdefault((run.method, tuple(run.last.sizes.values())), []).append(run)
+        alike = groups.setdefault((run.method, run.grid_point), {})
+        alike.setdefault(tuple(run.last.sizes.values()), []).append(run)
     rows: list[tuple[str, list[tuple[int, int]], str]] = []
-    for method in method_colors(runs):
-        mine = [(sizes, same) for (name, sizes), same in groups.items() if name == method]
-        for index, (sizes, same) in enumerate(mine[:MOST_ROWS]):
+    for (method, point), found in groups.items():
+        mine = list(found.items())
+        most = 1 if any(name == method and other != point for name, other in groups) else MOST_ROWS
+        for index, (sizes, same) in enumerate(mine[:most]):
             seeds = list(dict.fromkeys(str(run.seed) for run in same))
             shown = ", ".join(seeds[:3]) + (" …" if len(seeds) > 3 else "")
             words = f"seed {shown}" if len(seeds) == 1 else f"seeds {shown}"
             unfinished = sum(not run.finished for run in same)
             if unfinished:
                 words += "\nunfinished" if unfinished == len(same) else f"\n{unfinished} unfinished"
-            if index == MOST_ROWS - 1 and len(mine) > MOST_ROWS:
-                words += f"\n({len(mine) - MOST_ROWS} more not drawn)"
-            rows.append((words, list(sizes), method))
+            if index == most - 1 and len(mine) > most:
+                words += f"\n({len(mine) - most} more not drawn)"
+            rows.append((f"{point}\n{words}" if point else words, list(sizes), method))
     return rows
 
 

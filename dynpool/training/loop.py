@@ -246,7 +246,9 @@ class _Run:
             line = self.tracker.log(epoch)
         (i_min_h, i_min_w), (i_max_h, i_max_w) = line["i_min"], line["i_max"]
         columns = {"i_min_h": i_min_h, "i_min_w": i_min_w, "i_max_h": i_max_h, "i_max_w": i_max_w}
-        return {key: line[key] for key in ("gmacs", "sizes", "alphas", "unproductive")} | columns
+        return {
+            key: line[key] for key in ("gmacs", "sizes", "alphas", "strides", "unproductive", "behind_global")
+        } | columns
 
     def _pass(self, epoch: int, reporter: Reporter) -> tuple[tuple[float, float, float], list[float]]:
         config, accelerator = self.config, self.accelerator

@@ -1,5 +1,7 @@
 """The most memory that a training run has held at a time."""
 
+import ctypes
+import gc
 import re
 from pathlib import Path
 
@@ -14,8 +16,8 @@ CLEAR = Path("/proc/self/clear_refs")
 class PeakMemory:
     """Bytes allocated at most since construction: of the GPU by PyTorch, else of main memory by the process.
 
-    On a CPU it is the growth of the process's resident memory, so that libraries loaded before do not count. Known on
-    Linux only; elsewhere `peak` gives None.
+    On a CPU it is the growth of the process's resident memory, so that libraries loaded before do not count; what an
+    earlier run of the process left unused is given back first. Known on Linux only; elsewhere `peak` gives None.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -24,6 +26,10 @@ class PeakMemory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         elif CLEAR.exists():
+            gc.collect()
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
+            if trim is not None:
+                trim(0)
             CLEAR.write_text("5")  # resets the high-water mark, proc(5)
             self.start = _kilobytes("VmRSS")
 

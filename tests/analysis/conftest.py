@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 COLUMNS = (
-    "epoch train_loss task_loss gmacs_loss train_accuracy test_loss test_accuracy gmacs sizes alphas i_min_h i_min_w "
-    "i_max_h i_max_w unproductive lr alpha_lr parameters seconds images_per_second peak_memory"
+    "epoch train_loss task_loss gmacs_loss train_accuracy test_loss test_accuracy gmacs sizes alphas strides i_min_h "
+    "i_min_w i_max_h i_max_w unproductive behind_global lr alpha_lr parameters seconds images_per_second peak_memory"
 ).split()
 NAMES = ("features.2", "features.5", "features.8")
 # The strides (height, width) of the three resolutions that the runs of each seed end at.
@@ -34,6 +34,7 @@ def _write_run(
     learns: bool | None = None,
     final: float | None = None,
     i_min: float | None = None,
+    behind_global: int = 0,
     input_size: tuple[int, int, int] = (1, 32, 32),
     **config: object,
 ) -> Path:
@@ -71,11 +72,13 @@ def _write_run(
                 "gmacs": sum(height * width for height, width in sizes) * 1e-6,
                 "sizes": json.dumps(dict(zip(("input", *NAMES), sizes, strict=True))),
                 "alphas": json.dumps(dict(zip(NAMES, alphas, strict=True)) if learns else {}),
+                "strides": json.dumps(dict(zip(NAMES, alphas, strict=True)) if learns else {}),
                 "i_min_h": reach[0],
                 "i_min_w": reach[1],
                 "i_max_h": "inf",
                 "i_max_w": "inf",
                 "unproductive": 1 if learns else 2,
+                "behind_global": behind_global,
                 "lr": 0.1,
                 "alpha_lr": 0.3,
                 "parameters": 12346 if learns else 12340,

@@ -222,6 +222,63 @@ def test_points_of_a_grid_are_rows_of_their_own(tmp_path: Path, write_run: Write
     assert points[:3] == [("human", ""), ("dynopool", "gmacs_weight=0.0"), ("dynopool", "gmacs_weight=0.1")]
 
 
+def test_a_missed_budget_is_told_in_words_and_kept_ones_too(tmp_path: Path, write_run: WriteRun) -> None:
+    cost = compare_runs([write_run(tmp_path / "any")]).rows[0].gmacs
+    budgets = {"over": cost / 1.021, "under": cost / 0.979, "just": cost / 1.019, "free": None}
+    folders = [write_run(tmp_path / name, name, gmacs_budget=budget) for name, budget in budgets.items()]
+    comparison = compare_runs(folders)
+    found = {row.method: row for row in comparison.rows}
+    assert found["over"].off_budget == pytest.approx(0.021)
+    assert found["free"].off_budget is None
+    notes = [note for note in comparison.notes if "misses its gmacs_budget" in note]
+    assert notes == [
+        f"over: costs {cost:.4g} GMACs, which misses its gmacs_budget of {budgets['over']:g} by +2.1%",
+        f"under: costs {cost:.4g} GMACs, which misses its gmacs_budget of {budgets['under']:g} by -2.1%",
+    ]
+    asked = "To cost within 2% of its gmacs_budget was asked of"
+    assert f"{asked} 3 runs: these do not: over, seed 0, under, seed 0." in comparison.findings
+    kept = compare_runs([folders[2], folders[3]])
+    assert f"{asked} 1 run: all do." in kept.findings
+    assert not any("misses" in note for note in kept.notes)
+    assert not any("gmacs_budget" in finding for finding in compare_runs([tmp_path / "any", folders[3]]).findings)
+    head, over = (next(line for line in str(comparison).splitlines() if line.startswith(w)) for w in ("method", "over"))
+    assert f"{budgets['over']:g}" in over.split()
+    assert "budget" in head.split()
+    assert "budget" not in str(compare_runs([tmp_path / "any"])).split()
+    rows = {row["method"]: row["gmacs_budget"] for row in csv.DictReader(io.StringIO(comparison.to_csv()))}
+    assert float(rows["over"]) == pytest.approx(cost / 1.021, rel=1e-5)
+    assert rows["free"] == ""
+
+
+def test_others_are_held_to_the_human_design_at_their_own_resolution(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = []
+    for side in (16, 32, 48):
+        point, data = f"data.resolution={side}", {"name": "digits", "resolution": side}
+        folders += [write_run(tmp_path / str(side), "human", grid_point=point, data=data, input_size=(1, side, side))]
+    folders += [write_run(tmp_path / f"d{i}", grid_point=f"gmacs_budget={i}", gmacs_budget=i) for i in (1, 2)]
+    comparison = compare_runs(folders)
+    held = [finding for finding in comparison.findings if " points against " in finding]
+    assert len(held) == 4
+    assert all("points against human data.resolution=32" in finding for finding in held)
+    assert not any("input_size" in note or "resolution" in note for note in comparison.notes)
+
+
+def test_figures_that_leave_layers_out_have_a_star_and_a_footnote(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path / "h", "human"), write_run(tmp_path / "d", "diffstride", i_min=3, behind_global=4)]
+    comparison = compare_runs(folders)
+    assert [row.behind_global for row in comparison.methods] == [0, 4]
+    text = str(comparison)
+    of_method, of_run = [line for line in text.splitlines() if line.startswith("diffstride")][-2:]
+    assert of_method.count("3.0 ± - *") == 2
+    assert "3.0x3.0 *" in of_run
+    assert not any("*" in line for line in text.splitlines() if line.startswith("human"))
+    assert "of these there are: diffstride 4." in text
+    assert "sees the whole image" in text
+    assert "*" not in str(compare_runs(folders[:1]))
+    rows = [(row["method"], row["behind_global"]) for row in csv.DictReader(io.StringIO(comparison.to_csv()))]
+    assert rows[:2] == [("human", "0"), ("diffstride", "4")]
+
+
 @pytest.mark.parametrize(
     ("points", "front"),
     [

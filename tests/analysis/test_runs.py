@@ -9,6 +9,8 @@ import pytest
 
 from analysis.runs import find_runs, read_run
 
+RUN = "{{method: human, seed: 1, epochs: 3, input_size: [1, 8, 8], gmacs_budget: {}}}"
+
 
 def test_reads_figures_as_written(tmp_path: Path, write_run: Callable[..., Path]) -> None:
     run = read_run(write_run(tmp_path / "a", "dynopool", 2, epochs=3, planned=5))
@@ -26,7 +28,9 @@ def test_reads_figures_as_written(tmp_path: Path, write_run: Callable[..., Path]
     assert run.history[0].i_min == (1 + 4 * 15, 1 + 4 * 15)
     assert run.last.i_max == (math.inf, math.inf)
     assert run.last.test_accuracy == pytest.approx(0.91)
-    assert list(run.last.alphas) == ["features.2", "features.5", "features.8"]
+    assert list(run.last.alphas) == list(run.last.strides) == ["features.2", "features.5", "features.8"]
+    assert (run.gmacs_budget, run.last.behind_global) == (None, 0)
+    assert read_run(write_run(tmp_path / "b", gmacs_budget=0.5)).gmacs_budget == 0.5
     assert run.notes == ()
 
 
@@ -109,6 +113,9 @@ def test_missing_folder(tmp_path: Path) -> None:
         ("{method: human, seed: 1, epochs: 0, input_size: [1, 8, 8]}", "epochs is 0, must be a whole number of at"),
         ("{method: human, seed: 1, epochs: 3, input_size: [8, 8]}", "input_size is .*must be .C, H, W."),
         ("{method: human, seed: 1, epochs: 3, input_size: [1, 8, x]}", "input_size is .*must be .C, H, W."),
+        (RUN.format("0"), "gmacs_budget is 0, must be null or a number above 0"),
+        (RUN.format("much"), "gmacs_budget is 'much', must be null"),
+        (RUN.format("true"), "gmacs_budget is True, must be null"),
     ],
 )
 def test_damaged_config(tmp_path: Path, write_run: Callable[..., Path], text: str, message: str) -> None:
@@ -127,7 +134,7 @@ def test_damaged_config(tmp_path: Path, write_run: Callable[..., Path], text: st
         ("test_accuracy", "score", "lacks the columns test_accuracy"),
         ("\n1,", "\none,", "line 3: epoch is 'one', must be a number"),
         ("\n1,", "\n1.5,", "line 3: epoch is '1.5', must be a whole number"),
-        ("\n1,", "\n", "line 3 is damaged: 20 cells, expected 21"),
+        ("\n1,", "\n", "line 3 is damaged: 22 cells, expected 23"),
         ('"{""input""', '"{""input', "line 2 is damaged|sizes is"),
         ("[32, 32]", "[32]", "line 2: sizes is .*JSON object"),
         ("[32, 32]", "[32, 0]", "line 2: sizes is .*positive"),

@@ -18,7 +18,7 @@ from analysis.receptive_field import receptive_field
 from analysis.tracker import IMinTracker
 
 SIZE = (3, 64, 48)
-KEYS = ["step", "sizes", "alphas", "gmacs", "i_min", "i_max", "unproductive"]
+KEYS = ["step", "sizes", "alphas", "strides", "gmacs", "i_min", "i_max", "unproductive", "behind_global"]
 
 
 def converted() -> nn.Module:
@@ -64,6 +64,8 @@ def test_every_line_is_what_a_fresh_analysis_finds(make: Callable[[], nn.Module]
         assert tuple(record["i_min"]) == report.i_min
         assert tuple(record["i_max"]) == report.i_max
         assert record["unproductive"] == len(report.unproductive)
+        assert record["behind_global"] == len(report.behind_global) == 0
+        assert record["strides"] == record["alphas"]  # as DynOPool's are
         assert record["sizes"] == {name: list(size) for name, size in dynpool.sizes(model, SIZE).items()}
         assert next(iter(record["sizes"])) == "input"
         assert record["gmacs"] == dynpool.count_macs(model, SIZE).gmacs

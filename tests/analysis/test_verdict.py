@@ -14,6 +14,7 @@ from torch import nn
 
 from analysis import receptive_field
 from analysis.verdict import strict_json, table, to_csv, verdict
+from baselines import FixedSpectralPooling2d
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,11 @@ def test_other_sentences():
     assert verdict(receptive_field(one, (3, 9, 8))).startswith("1 of 2 convolutions sees nothing new at 9x8 pixels: ")
     assert verdict(receptive_field(one, (3, 40, 40))) == (
         "All 2 convolutions see something new at 40 pixels (I_min 11)"
+    )
+    spectral = nn.Sequential(one[0], FixedSpectralPooling2d(2), one[1])
+    assert verdict(receptive_field(spectral, (3, 40, 40))) == (
+        "The one convolution sees something new at 40 pixels (I_min 9); "
+        "1 more sees the whole image, behind a global operation"
     )
     none = nn.Sequential(nn.MaxPool2d(2))
     assert verdict(receptive_field(none, (3, 8, 8))) == "No layer is a convolution with a local receptive field"

@@ -278,8 +278,12 @@ def test_its_receptive_field_is_the_whole_axis(tmp_path: Path) -> None:
     model = dynpool.convert(network(), INPUT, pool=DiffStride2d)
     report = receptive_field(model, INPUT)
     assert report.i_min == (3.0, 3.0)  # the convolution before it; what lies behind sees everything
+    behind = [row.name for row in receptive_field(network(), INPUT).layers if row.kind == "convolution"][1:]
+    assert behind
+    assert list(report.behind_global) == behind == report.to_dict()["behind_global"]
+    assert f"behind a global operation, not counted: {len(behind)}" in str(report)
     row = IMinTracker(model, INPUT, tmp_path / "i_min.jsonl").log(0)
-    assert row["i_min"] == [3.0, 3.0]
+    assert (row["i_min"], row["behind_global"]) == ([3.0, 3.0], len(behind))
     assert row["sizes"]["1"] == [24, 24]
     assert row["alphas"] == {"1": [2.0, 2.0], "2": [2.0, 2.0]}
 

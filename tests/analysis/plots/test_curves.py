@@ -60,7 +60,7 @@ def test_all_figures_in_order(comparison_folder: Path) -> None:
 def test_human_alone_has_no_alphas(tmp_path: Path, write_run: WriteRun) -> None:
     runs = _runs(write_run(tmp_path / "a", "human"))
     assert "alphas" not in draw(runs)
-    with pytest.raises(ValueError, match="no run has alphas"):
+    with pytest.raises(ValueError, match="no run has learned strides"):
         plot_alphas(runs)
 
 
@@ -144,7 +144,7 @@ def test_alphas_panel_per_resolution_height_solid_width_dashed(comparison_folder
         assert (height.get_linestyle(), width.get_linestyle()) == ("-", "--")
         for axis, line in enumerate((height, width)):
             last = _y(line)[-1]
-            assert last == pytest.approx(np.mean([run.last.alphas[name][axis] for run in learned]))
+            assert last == pytest.approx(np.mean([run.last.strides[name][axis] for run in learned]))
 
 
 def _rectangles(figure: Figure, *, filled: bool) -> list[tuple[float, float]]:
@@ -182,7 +182,7 @@ def test_sizes_stay_inside_the_picture(tmp_path: Path, write_run: WriteRun, coun
     text = metrics.read_text().splitlines()
     cells = text[-1].split('"{')
     start, end = text[-1].index('"{'), text[-1].index('}"') + 2
-    assert len(cells) == 3
+    assert len(cells) == 4
     quoted = "{" + ", ".join(f'""{name}"": [{size[0]}, {size[1]}]' for name, size in sizes.items()) + "}"
     text[-1] = f'{text[-1][:start]}"{quoted}"{text[-1][end:]}'
     metrics.write_text("\n".join(text) + "\n")
@@ -207,3 +207,47 @@ def test_odd_method_names_are_drawn_literally(tmp_path: Path, write_run: WriteRu
     labels = _texts(plot_accuracy(runs))
     assert r"\$x_\$y" in labels
     assert any(label.endswith("_hidden") for label in labels)
+
+
+def test_i_min_that_leaves_layers_out_is_dotted_and_starred(tmp_path: Path, write_run: WriteRun) -> None:
+    human = write_run(tmp_path / "h", "human")
+    figure = plot_i_min(_runs(human, write_run(tmp_path / "d", "diffstride", i_min=3, behind_global=4)))
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["human", "diffstride *"]
+    solid, dotted = (line.get_linestyle() for line in figure.axes[0].lines[:2])
+    assert (solid, dotted) == ("-", "--")  # how matplotlib calls any pattern of dashes
+    assert not any("*" in text for text in _texts(plot_i_min(_runs(human))))
+
+
+def test_sizes_outline_the_design_at_the_same_input_and_name_points(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = []
+    for side in (16, 32):
+        point = f"data.resolution={side}"
+        folders += [write_run(tmp_path / f"h{side}", "human", input_size=(1, side, side), grid_point=point)]
+    for seed in (0, 1):
+        for budget in (1, 2):
+            point = f"gmacs_budget={budget}"
+            folders += [write_run(tmp_path / f"d{budget}{seed}", "dynopool", seed, grid_point=point)]
+    axes = plot_sizes(_runs(*folders)).axes[0]
+    words = [text.get_text() for text in axes.texts]
+    expected = ["data.resolution=16\nseed 0", "data.resolution=32\nseed 0"]
+    expected += [f"gmacs_budget={budget}\nseed 0\n(1 more not drawn)" for budget in (1, 2)]
+    assert [text for text in words if "seed" in text] == expected
+    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    filled = [patch for patch in patches if patch.get_fill()]
+    outlines = [patch.get_width() for patch in patches if not patch.get_fill()]
+    of_32 = [patch.get_width() for patch in filled[5:8]]  # behind the input of the second row
+    assert outlines[:3] == pytest.approx(of_32)
+    assert outlines[3:6] == pytest.approx(of_32)
+
+
+def test_costs_far_apart_are_told_on_a_logarithmic_axis_in_plain_numbers(tmp_path: Path, write_run: WriteRun) -> None:
+    small = write_run(tmp_path / "s", "human", input_size=(1, 8, 8))
+    axes = plot_tradeoff(_runs(small, write_run(tmp_path / "l", input_size=(1, 96, 96)))).axes[0]
+    assert axes.get_xscale() == "log"
+    low, high = axes.get_xlim()
+    shown = [
+        label.get_text() for x, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True) if low < x < high
+    ]
+    assert "0.001" in shown
+    assert all(float(text) > 0 for text in shown)
+    assert len(shown) >= 4

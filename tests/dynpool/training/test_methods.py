@@ -8,6 +8,7 @@ from torch import nn
 
 import dynpool
 from analysis import receptive_field
+from analysis.findings import BUDGET_TOLERANCE
 from baselines import DiffStride2d
 from dynpool.training.budget import TOLERANCE
 from dynpool.training.errors import ConfigError
@@ -90,6 +91,10 @@ def test_random_sizes_cost_what_the_designed_ones_do_and_differ_by_seed(model, t
     assert len(set(found)) >= 5
     again = prepare(model, tiny("--method", "random", "--seed", "0"), SIZE).model
     assert tuple(r.size for r in dynpool.resolutions(again).values()) == found[0]
+
+
+def test_the_report_holds_runs_to_the_tolerance_that_training_promises():
+    assert BUDGET_TOLERANCE == TOLERANCE
 
 
 def test_a_budget_pulls_and_is_met_when_the_alphas_come_to_rest(model, tiny):
