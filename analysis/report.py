@@ -180,9 +180,9 @@ def _words(name: str, comparison: Comparison) -> tuple[str, str]:
         return caption, f"I_min per epoch: {finals}; input resolution {inputs}"
     if name == "alphas":
         caption = (
-            "A stride is input size over output size: 2 halves the feature map, below 1 it grows; that of a Shape Adaptor"
-            " is 1 / s, with s its scale factor. Flat lines are strides that do not learn. One panel per resolution, named"
-            " after its module, in network order."
+            "A stride is input size over output size: 2 halves the feature map, below 1 it grows; that of a Shape"
+            " Adaptor is 1 / s, with s its scale factor. Flat lines are strides that do not learn. One panel per"
+            " resolution, named after its module, in network order."
         )
         return caption, "stride of each resolution per epoch, height and width"
     finals = "; ".join(f"{row.group} {row.accuracy.show(1, 100)} %" for row in methods)
