@@ -83,7 +83,7 @@ def test_checkpoint_image_layers_and_effective(tmp_path, capsys, no_graphviz, mo
     sys.modules.pop("small_nets")
 
 
-def test_run(tmp_path, capsys, no_graphviz):
+def test_run(tmp_path, capsys, no_graphviz, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(CONFIG)
     run = tmp_path / "run"
     assert main(["train", str(tmp_path / "tiny.yaml"), "--out", str(run)]) == 0
@@ -94,6 +94,15 @@ def test_run(tmp_path, capsys, no_graphviz):
     written = json.loads((out / "report.json").read_text())
     assert written["i_min"] == pytest.approx(last["i_min"]), "that of the learned model"
     assert written["model"] == "dynopool, seed 0"
+
+    (tmp_path / "ran.py").write_text(
+        "from dynpool.training.models import narrow_vgg\ndef net():\n    return narrow_vgg(10, 1, widths=[4, 6, 8])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    checkpoint = ["--checkpoint", str(run / "checkpoints" / "last.pt"), "--out", str(tmp_path / "again")]
+    assert main(["analyze", "ran:net", "--input-size", "1,16,16", *checkpoint]) == 0
+    again = json.loads((tmp_path / "again" / "report.json").read_text())
+    assert [again["i_min"], again["layers"]] == [written["i_min"], written["layers"]], "the sizes that were learned"
 
     (run / "checkpoints" / "last.pt").write_bytes(b"PK\x03\x04")
     assert main(["analyze", "--run", str(run)]) == 2
