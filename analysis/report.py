@@ -204,6 +204,12 @@ def _swatch(group: str, color: str) -> str:
     return f'<span class="swatch" style="background:{color}"></span>{escape(group)}'
 
 
+def _budget(row: MethodRow) -> str:
+    """The budget, unless the row's name tells it."""
+    named = row.gmacs_budget is None or "gmacs_budget=" in row.grid_point
+    return "" if named else f"budget {row.gmacs_budget:g}"
+
+
 def _below(text: str) -> str:
     """A second line of a cell."""
     return f'<br><span class="spread">{escape(text)}</span>' if text else ""
@@ -228,7 +234,7 @@ def _methods_table(comparison: Comparison) -> str:
             _swatch(row.method, colors[row.method]) + _below(row.grid_point),
             runs,
             f"<strong>{_spread(row.accuracy, 1, 100)}</strong>",
-            _spread(row.gmacs, digits) + _below("" if row.gmacs_budget is None else f"budget {row.gmacs_budget:g}"),
+            _spread(row.gmacs, digits) + _below(_budget(row)),
             "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
             row.starred(_spread(row.i_min_h)) + "<br>" + row.starred(_spread(row.i_min_w)),
             "-" if row.i_res is None else show_size(row.i_res).replace("x", "×"),

@@ -22,7 +22,10 @@ Values = tuple[int, ...]
 
 @dataclass(frozen=True)
 class LayerChange:
-    """A layer by its module path, what of it changes, and the values before and after.
+    """A layer by its module path, what of it changes, and the values before and after: whole numbers.
+
+    Nothing is checked on construction: `from_dict` refuses an attribute that there is none of, `change_layer` a layer
+    that is not as `before` says.
 
     `attribute` is one of
         "stride": (height, width); a pool whose window is its stride and has no padding shrinks with it and is gone
@@ -33,6 +36,11 @@ class LayerChange:
         "kept": 1 -> 0, the layer or block becomes `nn.Identity`.
         "width": (taken, given) channels of a convolution or linear layer, (channels,) of a batch norm or depthwise
             convolution; the layer starts with new weights.
+
+    Attributes:
+        layer: path of the module, as in `named_modules()`.
+        attribute: what changes, see above.
+        before, after: its values, of the shape that the attribute has.
     """
 
     layer: str
@@ -41,6 +49,7 @@ class LayerChange:
     after: Values
 
     def to_dict(self) -> dict[str, Any]:
+        """The change as strings and lists of numbers, ready for JSON."""
         return {
             "layer": self.layer,
             "attribute": self.attribute,
@@ -50,6 +59,13 @@ class LayerChange:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> LayerChange:
+        """The change that `to_dict` gave `plain` of.
+
+        Raises:
+            KeyError: if a part is missing.
+            TypeError: if `before` or `after` are no lists of numbers.
+            ValueError: if there is no such attribute, or a value is no number.
+        """
         before, after = (tuple(int(n) for n in plain[key]) for key in ("before", "after"))
         change = cls(str(plain["layer"]), str(plain["attribute"]), before, after)
         if change.attribute not in _CHANGES:
@@ -149,6 +165,7 @@ def convolution_like(module: nn.Conv2d, **changed: Any) -> nn.Conv2d:
         "padding": module.padding,
         "dilation": module.dilation,
         "groups": module.groups,
+        "padding_mode": module.padding_mode,
         "bias": module.bias is not None,
         "device": module.weight.device,
         "dtype": module.weight.dtype,

@@ -33,13 +33,14 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class PublishedEdit:
-    """An edit of the paper: I_min before and after as printed, in pixels, and how to find its layers in a model.
+    """An edit of the paper: I_min before and after as printed, and how to find its layers in a model.
 
     Attributes:
         name: what `refine(..., edits=name)` takes.
         what: the edit in words.
-        i_min_before, i_min_after: the printed numbers.
-        make: gives the edits for a model of that architecture and its trace; ValueError if it is another.
+        i_min_before, i_min_after: the printed numbers, in pixels, the same along height and width.
+        make: (model, its trace with every window) -> the edits of that model, without changing it. Raises ValueError if
+            the model has another architecture.
         remark: where the printed number follows another rule than I_min, or cannot be derived.
     """
 

@@ -22,7 +22,13 @@ _LISTED = 4  # layers that a line names
 
 @dataclass(frozen=True)
 class Edit:
-    """One decision and all layers that carry it out; `what` names it: "removed", "weakened", "moved", "widened", ..."""
+    """One decision and all layers that carry it out.
+
+    Attributes:
+        what: the decision in words: "removed", "weakened", "moved", "widened", ...
+        changes: of single layers, in the order in which they are made; `RefinementPlan.apply` raises ValueError where a
+            layer of the model is not as they say.
+    """
 
     what: str
     changes: tuple[LayerChange, ...]

@@ -100,6 +100,12 @@ def _check_map(name: str, x: Tensor) -> None:
         raise ValueError(f"{name} has shape {tuple(x.shape)}: expected (N, C, H, W), at least 1 pixel along H and W")
 
 
+def _check_form(residual: bool, down: Tensor | None) -> None:
+    if (down is not None) != residual:
+        given = "none was given" if down is None else "one was given"
+        raise ValueError(f"down: a second branch goes with residual=True alone, this is {residual}; {given}")
+
+
 def _pool(x: Tensor, kernel: Size, reduce: Reduce) -> Tensor:
     """The branch of lower resolution: windows as large as their stride, within maps that may be smaller."""
     h, w = min(kernel[0], x.shape[-2]), min(kernel[1], x.shape[-1])
@@ -195,9 +201,7 @@ class ShapeAdaptor2d(LearnedResizer2d):
             down: (N, C, H1, W1), in the residual form alone: the output of its strided shortcut.
         """
         _check_map("x", x)
-        if (down is not None) != self.residual:
-            given = "none was given" if down is None else "one was given"
-            raise ValueError(f"down: a second branch goes with residual=True alone, this is {self.residual}; {given}")
+        _check_form(self.residual, down)
         low = _pool(x, self.kernel, self.reduce) if down is None else down
         if size is None:
             size = self._compiled_size(x) if torch.compiler.is_compiling() else self.own_size(x)
@@ -329,15 +333,24 @@ class ShapeAdaptor2d(LearnedResizer2d):
 class FixedShapeAdaptor2d(nn.Module):
     """A Shape Adaptor frozen at one output size and weight: native operations only, no parameters.
 
+    What :func:`dynpool.freeze` leaves of a :class:`ShapeAdaptor2d`; also fixed resizing by the paper's mixture.
+
+    Shape: (N, C, H, W) to (N, C, *size), dtype and memory format of the input. A window larger than the map is cut to
+    the map.
+
     Args:
         size: (height, width) of the output in pixels.
         weight: of the branch that keeps the resolution, from 0 to 1.
-        kernel: (height, width) of the pooling branch in pixels.
-        reduce: of the pooling branch.
+        kernel: (height, width) of the pooling branch in pixels; not used in the residual form.
+        reduce: of the pooling branch: "max", "mean" or "sample" (a strided slice).
         residual: whether both branches are handed over, and their mixture is doubled.
         align_corners: of the bilinear interpolation.
 
-    Shape: (N, C, H, W) -> (N, C, *size).
+    Raises:
+        ValueError: if an argument is out of range.
+
+    >>> FixedShapeAdaptor2d((5, 4), 0.25)(torch.zeros(1, 8, 9, 7)).shape
+    torch.Size([1, 8, 5, 4])
     """
 
     def __init__(
@@ -351,11 +364,29 @@ class FixedShapeAdaptor2d(nn.Module):
         align_corners: bool = True,
     ) -> None:
         super().__init__()
+        check_reduce(reduce)
+        for name, pair in (("size", size), ("kernel", kernel)):
+            if len(pair) != 2 or not all(isinstance(n, int) and n >= 1 for n in pair):
+                raise ValueError(f"{name}={pair!r}: expected (height, width), two integers of at least 1")
+        if not 0 <= weight <= 1:
+            raise ValueError(f"weight={weight!r}: expected a number from 0 to 1")
         self.size, self.weight, self.kernel = size, weight, kernel
         self.reduce: Reduce = reduce
         self.residual, self.align_corners = residual, align_corners
 
     def forward(self, x: Tensor, *, down: Tensor | None = None) -> Tensor:
+        """The mixture at the fixed size.
+
+        Args:
+            x: (N, C, H, W); in the residual form the output of the block's weight branch.
+            down: (N, C, H1, W1), in the residual form alone: the output of its strided shortcut.
+
+        Raises:
+            TypeError: if x is not a floating-point tensor, or the dtypes differ.
+            ValueError: if a shape is out of range, or ``down`` does not go with the form.
+        """
+        _check_map("x", x)
+        _check_form(self.residual, down)
         low = _pool(x, self.kernel, self.reduce) if down is None else down
         return shape_adaptor2d(low, x, self.weight, self.size, residual=self.residual, align_corners=self.align_corners)
 

@@ -6,6 +6,7 @@ Reference: Liu et al., "Shape Adaptor: A Learnable Resizing Module", ECCV 2020, 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -174,10 +175,12 @@ class _Builder:
         adaptor.register_forward_pre_hook(GiveSize(slot), with_kwargs=True)
         like = next(host.parameters(), None)
         adaptor.to(None if like is None else like.device).train(host.training)
-        host.register_module("adaptor", adaptor)
-        host.register_forward_pre_hook(_adapt_first)
-        self.tree.slots[f"{layer.next}.adaptor"] = slot
-        self.rows.append(ConversionRow(f"{layer.next}.adaptor", "shape adaptor", layer.path, "converted"))
+        names = itertools.chain(["adaptor"], (f"adaptor_{number}" for number in itertools.count(1)))
+        name = next(name for name in names if not hasattr(host, name))  # the layer may have an attribute of that name
+        host.register_module(name, adaptor)
+        host.register_forward_pre_hook(partial(_adapt_first, name=name))
+        self.tree.slots[f"{layer.next}.{name}"] = slot
+        self.rows.append(ConversionRow(f"{layer.next}.{name}", "shape adaptor", layer.path, "converted"))
 
     def finish(self) -> nn.Module:
         attach_report(self.model, ConversionReport(self.size, tuple(self.rows), tuple(self.graph.not_understood)))
@@ -198,9 +201,9 @@ class _Builder:
                 )
 
 
-def _adapt_first(module: nn.Module, args: tuple[object, ...]) -> tuple[object, ...]:
-    """Forward pre-hook of the layer behind an adaptor."""
-    return (module.get_submodule("adaptor")(args[0]), *args[1:])
+def _adapt_first(module: nn.Module, args: tuple[object, ...], *, name: str) -> tuple[object, ...]:
+    """Forward pre-hook of the layer behind an adaptor, which is the layer's child of that name."""
+    return (module.get_submodule(name)(args[0]), *args[1:])
 
 
 def _remove(model: nn.Module, resize: Resize) -> None:

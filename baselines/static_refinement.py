@@ -53,7 +53,8 @@ def refine(
 
     `edits` names an edit published by Richter and Pal (`published_edits()`), made as printed whatever I_min is.
 
-    If I_min < I_res cannot be reached, the copy is unchanged, `plan.reached` is False and `plan.why` says why.
+    `plan.reached` tells whether I_min < I_res. Where it is False, `plan.why` says why; a search then leaves the copy
+    unchanged, a published edit is made all the same.
 
     Args:
         model: any module that takes one image batch; weights, mode, dtype and device are kept.
@@ -94,7 +95,10 @@ def refine(
     if edits is not None:
         way = f"published: {edits}"
         made = published_edits()[edits].make(trial, graph)
-        found = Found(made, measure(apply_edits(trial, made), size))
+        after = measure(apply_edits(trial, made), size)
+        found = Found(
+            made, after, "" if after.fits(size) else "a published edit is made as printed, whatever I_min it gives"
+        )
     elif not before.fits(size):
         found = _WAYS[way](trial, graph, before)
     plan = make_plan(size, way, before, found)

@@ -70,6 +70,17 @@ def test_networks_for_cifar(name: str, edit: str, i_min: int, printed: int) -> N
     assert published_edits()[edit].i_min_after == printed
 
 
+def test_an_edit_is_made_as_printed_where_i_min_stays_above_the_image() -> None:
+    model = named("tv.vgg16")
+    refined, plan = refine(model, (3, 32, 32), edits="vgg16_cifar")
+    assert not plan.reached  # 34 at 32 pixels
+    assert plan.why == "a published edit is made as printed, whatever I_min it gives"
+    assert sum(isinstance(m, nn.MaxPool2d) for m in refined.modules()) == 1
+    assert sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) == 5
+    _, larger = refine(model, (3, 64, 64), edits="vgg16_cifar")
+    assert (larger.reached, larger.why) == (True, "")
+
+
 def test_mobilenet_v2_for_cifar_keeps_one_stride() -> None:
     refined, plan = refine(named("tv.mobilenet_v2"), (3, 32, 32), edits="mobilenet_v2_cifar")
     strides = [m.stride for m in refined.modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]

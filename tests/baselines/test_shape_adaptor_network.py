@@ -1,5 +1,7 @@
 """Networks with Shape Adaptors: positions and initial sizes as published, and what else their users can do."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -210,6 +212,34 @@ def test_it_trains_tracks_and_freezes(tmp_path: Path) -> None:
     frozen = dynpool.freeze(network)
     assert torch.equal(frozen(images), network(images))
     assert "removed" in str(dynpool.conversion_report(network))
+
+
+class Named(nn.Module):
+    """A block with an attribute called as the adaptor in front of it would be."""
+
+    def __init__(self, adaptor: nn.Module | None) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+        self.adaptor = adaptor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.conv(x).relu()
+        return y if self.adaptor is None else self.adaptor(y)
+
+
+@pytest.mark.parametrize("make", [lambda: None, lambda: nn.BatchNorm2d(8)])
+def test_an_attribute_called_adaptor_keeps_its_name(make: Callable[[], nn.Module | None]) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *(Named(make()) for _ in range(4))).eval()
+    network = shape_adaptor_network(model, (3, 32, 32), adaptors=2, last_size=12)
+    placed = [name for name, m in network.named_modules() if isinstance(m, ShapeAdaptor2d)]
+    assert placed == ["1.adaptor_1", "3.adaptor_1"]
+    assert all(type(block.adaptor) is type(make()) for block in network.children() if isinstance(block, Named))
+    images = torch.randn(1, 3, 32, 32)
+    assert network(images).shape == (1, 8, 11, 11)  # rounded down twice
+    assert not network.load_state_dict(model.state_dict(), strict=False).unexpected_keys
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(network)))
+    assert torch.equal(copied(images), network(images))
+    assert torch.equal(dynpool.freeze(network)(images), network(images))
 
 
 class Parallel(nn.Module):
