@@ -261,6 +261,8 @@ class AxisClasses:
 
     def demand(self, axis: int, multiple: int) -> None:
         """The size of `axis` must be a multiple of so many pixels."""
+        if multiple == 1:  # any size is, rounded up from its base's as it may be
+            return
         root, ratio = self.base(axis)
         need = (Fraction(multiple) / ratio).numerator
         self._multiple[root] = math.lcm(self._multiple.get(root, 1), need)

@@ -132,6 +132,16 @@ def test_windows_make_sizes_multiples(function: Callable[[Tensor], Tensor]) -> N
         dynpool.set_sizes(model, {"pool": (22, 20)})
 
 
+@pytest.mark.parametrize("kind", [padded_windows, lambda x: padded_windows(padded_windows(x))], ids=["once", "twice"])
+def test_where_the_model_pads_its_windows_any_size_will_do(kind: Callable[[Tensor], Tensor]) -> None:
+    graph = structural_trace(Then(kind), (8, 42, 44))  # 21 x 22 pixels, padded to 24 x 24
+    assert [(graph.classes.pinned(a), graph.classes.multiple(a)) for a in pooled(graph)] == [(None, 1), (None, 1)]
+    model = dynpool.convert(Then(kind), (8, 42, 44), preserve=True)
+    assert dynpool.sizes(model, (8, 42, 44))["pool"] == (21, 22)
+    dynpool.set_sizes(model, {"pool": (27, 13)})
+    assert model(torch.randn(1, 8, 42, 44)).shape[-2:] == (27, 13)
+
+
 def test_a_whole_map_as_one_window_is_told_apart_from_a_number() -> None:
     """At 8 x 8 the pooled map is one window of 4 x 4: only a larger input shows the rest."""
     graph = structural_trace(Then(windows), (8, 8, 8))
