@@ -217,6 +217,18 @@ def test_frozen_resizer_exports() -> None:
     assert torch.equal(torch.export.export(fixed, (x,)).module()(x), pool(x, (14, 16)))
 
 
+def test_frozen_resizer_compiles_and_takes_bfloat16() -> None:
+    fixed = FixedDiffStride2d((2.0, 1.5), (24, 28))
+    x = random_map(2, 3, 32, 32)
+    assert torch.autograd.gradcheck(fixed, random_map(1, 7, 9).double().requires_grad_())
+    torch.testing.assert_close(torch.compile(fixed, backend="aot_eager", fullgraph=True)(x), fixed(x))
+    torch._dynamo.reset()
+    assert torch.equal(fixed(x.bfloat16()), fixed(x.bfloat16().float()).bfloat16())
+    for options, message in (({"smoothness": 0.0}, "smoothness=0.0"), ({"norm": "unit"}, "norm='unit'")):
+        with pytest.raises(ValueError, match=message):
+            FixedDiffStride2d((2.0, 2.0), (4, 4), **options)
+
+
 def test_tied_branches_share_a_stride_and_copies_do_not() -> None:
     model = dynpool.convert(Branches(), INPUT, pool=partial(DiffStride2d, smoothness=1.0))
     pools = [m for m in model.modules() if isinstance(m, DiffStride2d)]

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch._dynamo
 from torch import Tensor
 
 from baselines import FixedSpectralPooling2d
@@ -59,6 +60,16 @@ def test_gradient_dtype_layout_and_export() -> None:
     assert torch.equal(torch.export.export(pool, (x,)).module()(x), pool(x))
     assert not pool.state_dict()
     assert repr(pool) == "FixedSpectralPooling2d(stride=(2, 1.5), norm='backward')"
+
+
+def test_compiled_it_is_the_same() -> None:
+    pool = FixedSpectralPooling2d((2, 1.5))
+    x = torch.randn(2, 3, 16, 15, requires_grad=True)
+    compiled = torch.compile(pool, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), pool(x))
+    slopes = [torch.autograd.grad(run(x).square().sum(), x)[0] for run in (compiled, pool)]
+    torch.testing.assert_close(*slopes)
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize(
