@@ -1,10 +1,11 @@
-"""All methods on five variants of the digits, three seeds each: rows in results/, a page of tables and findings.
+"""All methods on five variants of the digits, and their trade-off of accuracy against GMACs, three seeds each.
 
     python benchmarks/digits.py [--variants tile large ...] [--runs runs]
 
-Runs `dynpool compare configs/digits-VARIANT.yaml` one after the other, at most ten minutes each on two cores; what is
-finished is kept, so that an interrupted benchmark goes on where it stopped. Then writes benchmarks/results/digits.csv
-and docs/digits.md from all variants that have been run. Seconds and memory are those of the machine it ran on.
+Runs `dynpool compare configs/digits-VARIANT.yaml` one after the other, at most ten minutes each on two cores that do
+nothing else; what is finished is kept, so that an interrupted benchmark goes on where it stopped. Then writes
+benchmarks/results/digits.csv and docs/digits.md, with a picture of the trade-off, from all variants that have been run.
+Seconds and memory are those of the machine it ran on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from analysis import Comparison, compare_runs
 from analysis.comparison_rows import footnote
+from analysis.plots import to_png
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "digits.csv"
@@ -30,7 +32,10 @@ VARIANTS = {
     "tile": "halved to 4 x 4 pixels and repeated 4 x 4: fine detail, nothing to see from afar",
     "large": "halved in detail, doubled in size: many pixels, little in them",
     "canvas": "at half the size, at a random place on a black canvas",
+    "tradeoff": "the stretched digits once more: the human design at four resolutions, learned sizes at three budgets "
+    "of GMACs, 0.0025 among them for all three methods",
 }
+PICTURE = ROOT / "docs" / "digits-tradeoff.png"
 HEAD = """# All methods on the digits
 
 Made by `python benchmarks/digits.py`; every run is a row of `benchmarks/results/digits.csv`. Accuracy is that of the
@@ -68,6 +73,8 @@ def section(variant: str, comparison: Comparison) -> list[str]:
             "-" if row.seconds_per_epoch is None else row.seconds_per_epoch.show(),
         )
         lines.append(f"| {' | '.join(cells)} |")
+    if variant == "tradeoff":
+        lines += ["", f"![Accuracy against GMACs, the points of a method joined by a line]({PICTURE.name})"]
     note = footnote(comparison.methods).replace("*", "\\*")
     lines += ["", note] if note else []
     return [*lines, "", comparison.headline, "", *(f"- {found}" for found in comparison.findings), ""]
@@ -89,6 +96,8 @@ def main() -> None:
         writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(found)
+    if "tradeoff" in done:
+        PICTURE.write_bytes(to_png(done["tradeoff"].plot()["accuracy_vs_gmacs"], dpi=100))
     PAGE.write_text(HEAD + "\n".join(line for v, c in done.items() for line in section(v, c)), encoding="utf-8")
     print(f"{len(found)} rows in {RESULTS}, {PAGE}")
 
