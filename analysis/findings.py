@@ -113,7 +113,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def findings(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> list[str]:
-    """What the figures show, and what they do not, sentence by sentence; the first group is what others are held to."""
+    """What the figures show, and what they do not, sentence by sentence, beside the first method."""
     if len(methods) < 2:
         return []
     first = _base(methods)

@@ -29,10 +29,11 @@ p { margin: 8px 0; }
 .notes ul { margin: 4px 0; padding-left: 20px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px; text-align: right; vertical-align: top; }
+th, td { padding: 6px 3px; text-align: right; vertical-align: top; }
 th { font-weight: 600; border-bottom: 2px solid #1a1a1a; vertical-align: bottom; }
 td { border-bottom: 1px solid #e2e2e2; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
+th:last-child, td:last-child { padding-right: 0; }
 tr.above td { border-bottom: none; padding-bottom: 0; }
 tr.sizes td { white-space: normal; color: #555; padding: 0 0 8px 19px; text-align: left; }
 .swatch { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 8px; }
@@ -234,7 +235,7 @@ def _methods_table(comparison: Comparison) -> str:
             _swatch(row.method, colors[row.method]) + _below(row.grid_point),
             runs,
             f"<strong>{_spread(row.accuracy, 1, 100)}</strong>",
-            _spread(row.gmacs, digits) + _below(_budget(row)),
+            _spread(row.gmacs, digits).replace("<span", "<br><span") + _below(_budget(row)),
             "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
             row.starred(_spread(row.i_min_h)) + "<br>" + row.starred(_spread(row.i_min_w)),
             "-" if row.i_res is None else show_size(row.i_res).replace("x", "×"),
