@@ -163,8 +163,10 @@ def _base(methods: Sequence[MethodRow]) -> MethodRow:
     return next((row for row in methods if row.method == methods[0].method and row.i_res == usual), methods[0])
 
 
-def _missed(rows: Sequence[RunRow]) -> list[RunRow]:
-    return [row for row in rows if row.off_budget is not None and not abs(row.off_budget) <= BUDGET_TOLERANCE]
+def _missed(rows: Sequence[RunRow]) -> list[tuple[RunRow, float]]:
+    """The runs that miss their budget of GMACs, each with the part that they miss it by."""
+    found = [(row, row.off_budget) for row in rows if row.off_budget is not None]
+    return [(row, off) for row, off in found if not abs(off) <= BUDGET_TOLERANCE]
 
 
 def _budgets(rows: Sequence[RunRow]) -> list[str]:
@@ -172,11 +174,10 @@ def _budgets(rows: Sequence[RunRow]) -> list[str]:
     given = [row for row in rows if row.gmacs_budget is not None]
     if not given:
         return []
-    missed = _missed(given)
-    who = f"these do not: {', '.join(f'{row.group}, seed {row.seed}' for row in missed)}" if missed else "all do"
-    return [
-        f"To cost within {BUDGET_TOLERANCE:.0%} of its gmacs_budget was asked of {plural(len(given), 'run')}: {who}."
-    ]
+    missed = ", ".join(f"{row.group}, seed {row.seed}" for row, _ in _missed(given))
+    who = f"these do not: {missed}" if missed else "all do"
+    asked = f"To cost within {100 * BUDGET_TOLERANCE:g} % of its gmacs_budget was asked of"
+    return [f"{asked} {plural(len(given), 'run')}: {who}."]
 
 
 def _signed(value: float) -> str:
@@ -214,8 +215,8 @@ def notes(runs: Sequence[Run], methods: Sequence[MethodRow], rows: Sequence[RunR
     ]
     notes += [
         f"{Path(row.folder).name}: costs {row.gmacs:.4g} GMACs, which misses its gmacs_budget of {row.gmacs_budget:g}"
-        f" by {row.off_budget:+.1%}"
-        for row in _missed(rows)
+        f" by {_signed(100 * off)} %"
+        for row, off in _missed(rows)
     ]
     settings = [_flat(run.config) for run in runs]
     varied = {part.partition("=")[0] for run in runs for part in run.grid_point.split()}

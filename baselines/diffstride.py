@@ -225,6 +225,9 @@ class FixedDiffStride2d(nn.Module):
         stride: input pixels per output pixel, (height, width).
         size: (height, width) of the output in pixels.
         smoothness, symmetric, norm: as in :func:`diffstride2d`.
+
+    Raises:
+        ValueError: if smoothness is not finite and positive, or norm is unknown.
     """
 
     def __init__(

@@ -232,10 +232,10 @@ def test_a_missed_budget_is_told_in_words_and_kept_ones_too(tmp_path: Path, writ
     assert found["free"].off_budget is None
     notes = [note for note in comparison.notes if "misses its gmacs_budget" in note]
     assert notes == [
-        f"over: costs {cost:.4g} GMACs, which misses its gmacs_budget of {budgets['over']:g} by +2.1%",
-        f"under: costs {cost:.4g} GMACs, which misses its gmacs_budget of {budgets['under']:g} by -2.1%",
+        f"over: costs {cost:.4g} GMACs, which misses its gmacs_budget of {budgets['over']:g} by +2.1 %",
+        f"under: costs {cost:.4g} GMACs, which misses its gmacs_budget of {budgets['under']:g} by \u22122.1 %",
     ]
-    asked = "To cost within 2% of its gmacs_budget was asked of"
+    asked = "To cost within 2 % of its gmacs_budget was asked of"
     assert f"{asked} 3 runs: these do not: over, seed 0, under, seed 0." in comparison.findings
     kept = compare_runs([folders[2], folders[3]])
     assert f"{asked} 1 run: all do." in kept.findings
