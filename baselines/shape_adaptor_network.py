@@ -58,6 +58,10 @@ def shape_adaptor_network(
     - "autotl": each of the backbone's resizers becomes an adaptor, from s near 0.55 on; same as
       ``dynpool.convert(model, input_size, pool=ShapeAdaptor2d)``.
 
+    Behind residual blocks, too, an adaptor mixes the map with its 2x2 max-pool ("autotl": with what the layer replaced
+    makes of it). The paper's residual form, which mixes a block's strided shortcut with its weight branch, is
+    ``ShapeAdaptor2d(residual=True)`` in blocks of your own.
+
     Args:
         model: a sequence of convolutions or blocks (VGG, ResNet, MobileNetV2 and the like); it is left untouched, and
             weights, mode, dtype and device are kept.
