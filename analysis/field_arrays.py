@@ -20,6 +20,7 @@ __all__ = [
     "constant",
     "evened",
     "first_value",
+    "most_common",
     "moves",
     "reshape",
     "shrunk",
@@ -100,9 +101,20 @@ def straightened(array: Array, dim: int) -> Array:
     n = array.shape[dim]
     if array.size != n or n < 4:
         return array
-    grid = np.arange(n, dtype=np.float64).reshape([-1 if i == dim else 1 for i in range(array.ndim)])
-    line = grid * smallest_step(array) + anchor(array)
+    steps = np.diff(array.ravel())
+    if np.isnan(steps).all():
+        return array
+    grid, step = np.arange(n, dtype=np.float64), float(np.nanmedian(steps))
+    begin = float(np.nanmedian(array.ravel() - step * grid))
+    line = (begin + step * grid).reshape(array.shape)
     return line if (np.abs(array - line) < _NEAR).sum() * 2 > n else array
+
+
+def most_common(array: Array) -> float:
+    """The value that most positions have, of several the smallest; what is NaN does not count."""
+    held = array[~np.isnan(array)]
+    values, counts = np.unique(held.round(6), return_counts=True)
+    return float(values[counts.argmax()])
 
 
 def affine_step(array: Array, dim: int) -> float | None:
@@ -124,6 +136,11 @@ def smallest_step(array: Array) -> float:
     first = float(steps[0])
     if abs(first) > _NEAR and bool((np.abs(steps - first) < _NEAR).all()):
         return first
+    if array.size in array.shape and np.isnan(flat).any():  # every n-th position of one dimension may hold something
+        held = np.flatnonzero(~np.isnan(flat))
+        slopes = np.diff(flat[held]) / np.diff(held)
+        if slopes.size and abs(slopes[0]) > _NEAR and bool((np.abs(slopes - slopes[0]) < _NEAR).all()):
+            return float(slopes[0])
     steps = np.diff(np.unique(flat))
     steps = steps[steps > _NEAR]  # drops NaN as well
     return float(steps.min()) if steps.size else 0.0

@@ -36,8 +36,10 @@ def overwritten(c: Call, part: Field | None, dim: int, index: Index, *, kept: bo
     written = () if part is None else c.domain.whole(part).terms
     terms = [(t, places) for t in written] + [(t, others) for t in c.terms(c.node.args[0])]
     runs = any(t.along(dim) for t, _ in terms)
-    placed = [(c.domain.place(t, dim, at, runs=runs), t) for t, at in terms]
-    settled = [s for t, before in placed if (s := c.domain.settle(t, before)) is not None]
+    placed = [c.domain.place(t, dim, at, runs=runs) for t, at in terms]
+    if not kept:
+        placed = c.domain.beside(placed, dim)
+    settled = [s for t, (before, _) in zip(placed, terms, strict=True) if (s := c.domain.settle(t, before)) is not None]
     return c.domain.join(settled) if settled else None
 
 

@@ -18,6 +18,7 @@ from .field_arrays import (
     constant,
     evened,
     first_value,
+    most_common,
     moves,
     shrunk,
     smallest_step,
@@ -138,6 +139,7 @@ class Nominal:
                 step = affine_step(at, dim)
                 if step is None:
                     at, span = _read(at, dim, tap.reads())
+                    at = straightened(at, dim)
                     kernel += span / abs(path.s)
                     ratio *= (self._step(at) or before) / before
                     continue
@@ -196,8 +198,9 @@ class Nominal:
         middle = (low + high) / 2
         if constant(middle):
             return _Change(Window(), None, None)
+        middle = straightened(middle, int(np.argmax(middle.shape)))
         step = self._step(at) or self.states[term.slot][axis].s
-        span = float(np.nanmin(high - low))  # at its smallest: a window may wrap round the edge of a rolled map
+        span = most_common(high - low)  # a window may wrap round the edge of a rolled map
         window = Window(
             1 + span / abs(step), (self._step(middle) or step) / step, (first_value(middle) - first_value(at)) / step
         )
@@ -264,6 +267,22 @@ class Nominal:
             return np.where(mask, np.nan, at.take(np.maximum(index, 0), axis=dim) if varies(at, dim) else at)
 
         return term.map(move, lambda home: None if home == dim else home)
+
+    def beside(self, terms: Sequence[Term], dim: int) -> list[Term]:
+        """Terms that hold other positions each, every one as part of the whole that they make together along `dim`.
+
+        What repeats the map's other edge counts as if the map ran on, as in a map with circular padding.
+        """
+        found = []
+        for term in terms:
+            others = [t for t in terms if t is not term and _comparable(term, t)]
+            axes = list(term.axes)
+            for axis, own in enumerate(axes):
+                if own is not None and varies(own[0], dim):
+                    whole = _filled(own, [t.axes[axis] for t in others])
+                    axes[axis] = tuple(np.where(np.isnan(a), a, straightened(a, dim)) for a in whole or ())
+            found.append(replace(term, axes=tuple(axes)))
+        return found
 
     def repeat(self, term: Term, dim: int, before: int, after: int, index: NDArray[np.intp]) -> Term:
         """As `pad`: what mirrors or repeats the map's edge counts as if the map ran on."""
@@ -364,18 +383,20 @@ class Nominal:
                 for arrays, size in zip(held, sizes, strict=True)
             ]
             axes.append((shrunk(_concatenated(pieces, dim)),))
-        slot = self.join_slots([self._moved_to(t, first, dim) for t in terms])
+        slot = self.join_slots([self._moved_to(t, axes, dim) for t in terms])
         homes = zip(axes, first.home, strict=True)
         home = tuple(None if a is not None and not constant(a[0]) else h for a, h in homes)
         return Field((Term(tuple(axes), home, slot),))
 
-    def _moved_to(self, term: Term, first: Term, dim: int) -> int:
-        """The slot of a term with its centre where that of the first is: they lie beside each other, not on top."""
+    def _moved_to(self, term: Term, whole: Sequence[tuple[Array, ...] | None], dim: int) -> int:
+        """The slot of a term with its centre where that of the whole is: they lie beside each other, not on top."""
         windows = []
-        for axis, arrays in enumerate(term.axes):
-            here, there = self.states[term.slot][axis], self.states[first.slot][axis]
-            apart = arrays is not None and first.axes[axis] is not None and varies(arrays[0], dim)
-            windows.append(Window(1, 1.0, (there.centre - here.centre) / here.s if apart else 0.0))
+        for here, arrays, all_of_it in zip(self.states[term.slot], term.axes, whole, strict=True):
+            if arrays is None or all_of_it is None or not varies(arrays[0], dim):
+                windows.append(Window())
+            else:
+                begins = self._measured(all_of_it[0])[1]
+                windows.append(Window(1, 1.0, (begins - here.centre) / here.s))
         return term.slot if all(w == Window() for w in windows) else self.emit(Layer(term.slot, tuple(windows)))
 
     def whole(self, field: Field) -> Field:

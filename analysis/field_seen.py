@@ -81,6 +81,10 @@ class Seen:
         """The term whose positions are those that `index` names; -1 is none."""
         return self.gather(term, dim, index[:, None])
 
+    def beside(self, terms: Sequence[Term], dim: int) -> list[Term]:
+        """The terms as they are: each sees what it sees."""
+        return list(terms)
+
     def repeat(self, term: Term, dim: int, before: int, after: int, index: NDArray[np.intp]) -> Term:
         """The term padded with positions of its own, which `index` names."""
         return self.gather(term, dim, index[:, None])
