@@ -77,6 +77,7 @@ def freeze(model: nn.Module) -> nn.Module:
     detach_tree(plain)
     detach_report(plain)
     tree.budget = None
+    tree.open_sizes(open=False)
     frozen = FrozenSizes(tree, host_alphas(tree.pools))
     for path, slot in tree.slots.items():
         owner, _, leaf = path.rpartition(".")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from .open_sizes import OpenSizes, open_size
 from .resizer import Chain, LearnedResizer2d, constrain_pools, host_alphas, set_alpha
 from .sizes import round_to_multiple
 
@@ -56,6 +57,7 @@ class Slot:
     height: int = 0  # of the output in pixels, filled in before the model runs, as is the width
     width: int = 0
     strided: Strided | None = None  # the stride of the layer in front, if this resizer does what the stride did
+    key: int | None = None  # under which compiled code finds the resolution's size; None: it takes it as a constant
 
     def target(self, size: Pair) -> Pair:
         h, w = (max(n * m + o, 1) for n, m, o in zip(size, self.multiple, self.offset, strict=True))
@@ -109,8 +111,10 @@ class GiveSize:
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        # a tuple kept as such would be one constant to torch.compile; two numbers become symbols once they change
-        return args, {**kwargs, "size": (self.slot.height, self.slot.width)}
+        slot = self.slot
+        if torch.compiler.is_dynamo_compiling() and slot.key is not None and not torch.compiler.is_exporting():
+            return args, {**kwargs, "size": slot.target(open_size(slot.key))}
+        return args, {**kwargs, "size": (slot.height, slot.width)}
 
 
 @dataclass
@@ -127,6 +131,21 @@ class ResolutionTree:
     _accepted: list[AlphaPair] = field(default_factory=list)
     _locked: bool = False
     _tried: Mapping[int, Pair] = field(default_factory=dict)
+    _open: OpenSizes | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy has open sizes of its own, under keys of their own."""
+        self.__dict__.update(state)
+        self._set_keys()
+
+    def open_sizes(self, *, open: bool = True) -> None:
+        """Let compiled code serve whatever sizes are learned; or else take those of its first pass as constants."""
+        self._open = OpenSizes([node.reference for node in self.nodes]) if open else None
+        self._set_keys()
+
+    def _set_keys(self) -> None:
+        for slot in self.slots.values():
+            slot.key = None if self._open is None else self._open.keys[slot.resolution]
 
     @property
     def pools(self) -> list[LearnedResizer2d]:
@@ -209,7 +228,6 @@ class ResolutionTree:
 
         return size
 
-    @torch.compiler.disable  # sizes are computed on the host: a compiled model runs this beside its graphs
     def update(self, hw: Pair) -> None:
         """Bring every slot up to date; reads the alphas only if they, or the input's size, changed since."""
         if self._locked:
@@ -229,6 +247,8 @@ class ResolutionTree:
             pool.scaled_by(factors.get(type(pool)))
         for slot in self.slots.values():
             slot.fill(self._sizes[slot.resolution])
+        if self._open is not None:
+            self._open.fill(self._sizes)
 
     def constrain(self, trust: float | None = None) -> None:
         """Project the alphas into bounds, trust region and budget; one read of the device, writes only what changed."""
@@ -267,6 +287,7 @@ class ResolutionTree:
         finally:
             self._tried = {}
 
+    @torch.compiler.disable  # sizes are computed on the host: a compiled model does so before its graph runs
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """As a forward pre-hook of the model."""
         for x in (*args, *kwargs.values()):
@@ -305,6 +326,7 @@ def attach_tree(model: nn.Module, tree: ResolutionTree) -> None:
     setattr(model, _ATTRIBUTE, tree)
     model.register_forward_pre_hook(tree, prepend=True, with_kwargs=True)
     model.register_load_state_dict_pre_hook(_keep_alphas)
+    tree.open_sizes()
     tree.constrain(trust=math.inf)
 
 

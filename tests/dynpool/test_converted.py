@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch.distributed as dist
 import torchvision
 from timm.utils import ModelEmaV2, ModelEmaV3
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
@@ -181,22 +183,91 @@ def test_checkpointing_by_hand_keeps_the_sizes_of_the_pass() -> None:
     assert isinstance(given, dynpool.DynOPool2d)
 
 
-def test_compiled_live_models_follow_the_sizes_with_few_graphs() -> None:
+class Wrapped(nn.Module):
+    """A model of one's own, as a residual network is: PyTorch's own containers are compiled along with their hooks."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.model(x)
+        return y
+
+
+def counter() -> CompileCounterWithBackend:
     torch._dynamo.reset()
-    model = learned(preserve=True).eval()
-    graphs = []
+    return CompileCounterWithBackend("aot_eager")
 
-    def backend(module: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
-        graphs.append(module)
-        return module.forward
 
-    compiled = torch.compile(model, backend=backend)
-    x = torch.randn(2, *SIZE)
-    with torch.no_grad(), torch._dynamo.config.patch(allow_unspec_int_on_nn_module=True):
-        for height in range(6, 14):
-            dynpool.set_sizes(model, {"3": (height, 20 - height)})
-            torch.testing.assert_close(compiled(x), model(x))
-    assert len(graphs) == 2  # one for the first sizes, one for all others
+def assert_a_training_run_is_the_same(model: nn.Module, compiled: Callable[[Tensor], Tensor], x: Tensor) -> set[object]:
+    """Twenty sizes and more, each number beginning to change at a step of its own; which sizes there were."""
+    eager = copy.deepcopy(model)
+    seen: set[object] = set()
+    for step in range(24):
+        with torch.no_grad():
+            for one in (model, eager):
+                for number, resolution in enumerate(dynpool.resolutions(one).values()):
+                    resolution.alpha[0] *= 1.02 if step > number else 1
+                    resolution.alpha[1] *= 1.02 if step > number + 3 else 1
+        found = []
+        for one, run in ((model, compiled), (eager, eager)):
+            one.zero_grad()
+            y = run(x)
+            y.square().mean().backward()
+            found.append((y, {name: parameter.grad for name, parameter in one.named_parameters()}))
+            dynpool.constrain(one)
+        torch.testing.assert_close(*found)
+        seen.add(tuple(resolution.size for resolution in dynpool.resolutions(model).values()))
+    return seen
+
+
+@pytest.mark.parametrize("how", [{}, {"preserve": True}, {"order": "before"}])
+def test_a_training_run_whose_sizes_change_twenty_times_is_one_compiled_graph(how: dict[str, object]) -> None:
+    count = counter()
+    model = dynpool.convert(Wrapped(plain()), (3, 80, 72), **how)  # type: ignore[arg-type]
+    compiled = torch.compile(model, fullgraph=True, backend=count)
+    assert len(assert_a_training_run_is_the_same(model, compiled, torch.randn(2, 3, 80, 72))) >= 20
+    assert count.frame_count == 1
+
+
+def test_so_it_is_of_a_residual_network() -> None:
+    count = counter()
+    torch.manual_seed(0)
+    model = dynpool.convert(timm.create_model("test_resnet", num_classes=5), (3, 80, 72))
+    compiled = torch.compile(model, fullgraph=True, backend=count)
+    assert len(assert_a_training_run_is_the_same(model, compiled, torch.randn(2, 3, 80, 72))) >= 20
+    assert count.frame_count == 1
+
+
+def test_compiled_with_its_hooks_a_model_breaks_its_graph_once_before_its_first_layer() -> None:
+    for wrapped in (False, True):  # as one of PyTorch's containers, and as part of a compiled function
+        count = counter()
+        model = dynpool.convert(plain(), (3, 80, 72))
+        target = (lambda x, model=model: model(x) * 2) if wrapped else model
+        compiled = torch.compile(target, backend=count)
+        x = torch.randn(2, 3, 80, 72)
+        for height in range(9, 30):
+            dynpool.set_sizes(model, {"3": (height, 18)})
+            torch.testing.assert_close(compiled(x), target(x))
+        assert count.frame_count == (2 if wrapped else 1)
+
+
+def test_other_models_and_copies_cause_no_recompilation_and_have_sizes_of_their_own() -> None:
+    count = counter()
+    model = dynpool.convert(Wrapped(plain()), SIZE).eval()
+    compiled = torch.compile(model, fullgraph=True, backend=count)
+    x, name = torch.randn(2, *SIZE), "model.3"
+    torch.testing.assert_close(compiled(x), model(x))
+    copied, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    for one, size in ((copied, (5, 11)), (pickled, (7, 6)), (model, (9, 10))):
+        dynpool.set_sizes(one, {name: size})
+    for one in (copied, pickled, model):
+        one(x)
+    torch.testing.assert_close(compiled(x), model(x))
+    assert count.frame_count == 1
+    for one in (copied, pickled):
+        torch.testing.assert_close(torch.compile(one, fullgraph=True, backend=count)(x), one(x))
 
 
 def test_feature_extractors_give_maps_of_the_learned_sizes() -> None:
