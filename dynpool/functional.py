@@ -40,7 +40,8 @@ def dynopool2d(x: Tensor, alpha: Alpha, *, reduce: Reduce = "max", size: tuple[i
         reduce: "max", "mean" or "sample".
         size: (H_out, W_out). Default: ``round(max(H / alpha, 1.5))`` per axis, half to even, for which alpha is read on
             the host; with a given size it is not (and its values are not checked). An axis of one pixel becomes two
-            for every alpha from 2/5 upwards.
+            for every alpha from 2/5 upwards. Compiled, the default serves every size with one graph; so do given
+            numbers with ``dynamic=True``, without which each makes another graph when it first changes.
 
     Returns:
         (N, C, H_out, W_out) or (C, H_out, W_out), dtype of x.

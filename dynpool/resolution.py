@@ -287,7 +287,10 @@ class ResolutionTree:
         finally:
             self._tried = {}
 
-    @torch.compiler.disable  # sizes are computed on the host: a compiled model does so before its graph runs
+    @torch.compiler.disable(
+        reason="the sizes of a converted model are computed before its graph: compile the model by itself, and put a "
+        "container of PyTorch's into a module of your own before you convert it"
+    )
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """As a forward pre-hook of the model."""
         for x in (*args, *kwargs.values()):

@@ -14,6 +14,7 @@ import torch.distributed as dist
 import torchvision
 from timm.utils import ModelEmaV2, ModelEmaV3
 from torch import Tensor, nn
+from torch._dynamo.exc import Unsupported
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
@@ -251,6 +252,8 @@ def test_compiled_with_its_hooks_a_model_breaks_its_graph_once_before_its_first_
             dynpool.set_sizes(model, {"3": (height, 18)})
             torch.testing.assert_close(compiled(x), target(x))
         assert count.frame_count == (2 if wrapped else 1)
+        with pytest.raises(Unsupported, match="compile the model by itself, and put a container of PyTorch's into"):
+            torch.compile(target, fullgraph=True, backend="eager")(x)
 
 
 def test_other_models_and_copies_cause_no_recompilation_and_have_sizes_of_their_own() -> None:
