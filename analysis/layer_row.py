@@ -14,7 +14,7 @@ Ints = tuple[int, ...]
 
 def per_axis(name: str, value: int | Sequence[int], ndim: int, *, least: int | None = None) -> Ints:
     """One int for every axis, or one each, as one each; ValueError naming the argument for anything else."""
-    values = (value,) * ndim if isinstance(value, int) else tuple(value)
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * ndim
     if len(values) != ndim or not all(isinstance(v, int) and (least is None or v >= least) for v in values):
         wanted = "ints" if least is None else f"ints of at least {least}"
         raise ValueError(f"{name} must be one or {ndim} {wanted} (one per axis), got {value!r}")

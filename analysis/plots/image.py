@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -69,8 +70,9 @@ def plot_on_image(
             if box is not None and not (style != "-" and long is not None and row.r_min == row.r_max):
                 y0, y1, x0, x1 = box
                 shape = Rectangle(
-                    (x0 - 0.5, y0 - 0.5), x1 - x0 + 1, y1 - y0 + 1, fill=False, ec=color, lw=2.2, ls=style
-                )
+                    (x0 - 0.5, y0 - 0.5), x1 - x0 + 1, y1 - y0 + 1, fill=False, ec=color, lw=2.2, ls=style,
+                    path_effects=[Stroke(linewidth=3.6, foreground=INK), Normal()],
+                )  # fmt: skip
                 axes.add_patch(shape)
                 boxes.append(box)
         handles.append(Line2D([], [], color=color, lw=2.2, label=plain(_words(row))))

@@ -48,7 +48,8 @@ def headline(report: ReceptiveFieldReport) -> str:
         return f"{nothing_new} of {layers} layers {see} nothing new at {size} pixels{others}"
     if more:
         return f"{more} of {layers} layers {'is' if more == 1 else 'are'} underutilized at {size} pixels"
-    return f"No layer of {layers} is wasted at {size} pixels"
+    every = "The one layer sees" if layers == 1 else f"All {layers} layers see" if layers else "No layer sees"
+    return f"{every} something new at {size} pixels"
 
 
 def centre_unit(row: LayerRow) -> tuple[int, ...]:
@@ -63,7 +64,7 @@ def number(value: float) -> str:
 
 def window_words(row: LayerRow) -> str:
     """Kernel and stride: '3x3 / 2'."""
-    kernel = "x".join(map(str, row.kernel))
+    kernel = "x".join(map(number, row.kernel))
     stride = one_or_all(tuple(map(number, row.stride)))
     return kernel if stride == "1" else f"{kernel} / {stride}"
 

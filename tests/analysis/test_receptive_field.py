@@ -449,3 +449,7 @@ def test_bad_input() -> None:
         receptive_field(nn.Conv2d(3, 3, 3), (3, 0, 32))
     with pytest.raises(ValueError, match="cannot run at input_size"):
         receptive_field(nn.Conv2d(3, 3, 9), (3, 4, 4))
+    report = receptive_field(nn.Conv2d(3, 3, 3), (3, 32, 32))
+    for wrong in (32.5, 0, (32,), None):
+        with pytest.raises(ValueError, match=r"i_res must be one or 2 ints of at least 1 \(one per axis\), got"):
+            report.unproductive_at(wrong)  # type: ignore[arg-type]

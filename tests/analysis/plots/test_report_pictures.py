@@ -62,6 +62,20 @@ def test_fields_draws_r_min_r_max_and_the_resolution(learned):
     assert figure.axes[0].get_title("left") == "2 of 28 layers are underutilized at 64×64 pixels"
 
 
+@pytest.mark.parametrize(
+    ("layers", "size", "said"),
+    [
+        (1, 32, "The one layer sees something new at 32×32 pixels"),
+        (2, 32, "All 2 layers see something new at 32×32 pixels"),
+        (2, 4, "1 of 2 layers is underutilized at 4×4 pixels"),
+    ],
+)
+def test_titles_say_how_many_layers_the_input_is_too_small_for(layers, size, said):
+    model = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(layers)))
+    figure = receptive_field(model, (3, size, size)).plot("network")
+    assert said in [text.get_text() for text in figure.axes[0].texts]
+
+
 def test_fields_marks_the_unproductive_zone(vgg):
     (panel,) = vgg.plot("fields").axes
     title = "10 of 18 layers see nothing new at 32×32 pixels, 1 more is underutilized"
@@ -98,7 +112,14 @@ def test_network_has_a_box_a_layer_in_its_colour(vgg):
         assert f"r {row.r_min[0]:g}" in texts
 
 
-@pytest.mark.parametrize("report", ["vgg", "learned", "one_axis"])
+@pytest.fixture(scope="module")
+def bottlenecks():
+    """With names of wide letters, such as layer1.0.downsample.0."""
+    with torch.device("meta"):
+        return receptive_field(torchvision.models.resnet50(), (3, 64, 64))
+
+
+@pytest.mark.parametrize("report", ["vgg", "learned", "one_axis", "bottlenecks"])
 def test_network_keeps_boxes_apart_and_words_inside(report, request):
     report = request.getfixturevalue(report)
     figure = report.plot("network")
