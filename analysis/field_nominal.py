@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .field_arrays import (
-    Array,
-    affine_step,
-    anchor,
-    constant,
-    evened,
-    first_value,
-    most_common,
-    moves,
-    shrunk,
-    smallest_step,
-    straightened,
-    varies,
-)
+from .field_arrays import Array, concatenated, constant, expanded, moves, shrunk, varies
+from .field_measures import Measures, affine, affine_step, evened, first_value, most_common, read, straightened
 from .field_states import GLOBAL_AXIS, AxisField, State, evaluate, is_global
 from .field_steps import GLOBAL, INPUT, Join, Layer, Resized, Spread, Step, Window
-from .field_terms import Field, Taps, Term
+from .field_terms import Field, Taps, Term, comparable, extent, shared_dim
 
 __all__ = ["Nominal"]
 
 _NEAR = 1e-6  # relative
-_Key = tuple[tuple[int, ...], bytes]
 _LARGEST = 1 << 20  # entries of an array that a mask makes larger: those of attention maps of videos are far more
 
 
@@ -56,8 +41,7 @@ class Nominal:
         self.ndim = ndim
         self.steps: list[Step] = []
         self.states: list[State] = [(AxisField(),) * ndim, (GLOBAL_AXIS,) * ndim]
-        self._arrays: WeakValueDictionary[_Key, Array] = WeakValueDictionary()
-        self._measures: dict[_Key, tuple[float, float]] = {}
+        self.measures = Measures()
 
     def start(self, shape: Sequence[int]) -> Field:
         """The field of an input: every position along a spatial dimension looks at its own pixel."""
@@ -134,14 +118,14 @@ class Nominal:
         at, path = arrays[0], self.states[term.slot][axis]
         kernel, ratio, offset = 1.0, 1.0, 0.0
         for dim, tap in taps.items():
-            window, before = tap.window, self._step(at) or path.s
+            window, before = tap.window, self.measures.step(at) or path.s
             if varies(at, dim):
                 step = affine_step(at, dim)
                 if step is None:
-                    at, span = _read(at, dim, tap.reads())
+                    at, span = read(at, dim, tap.reads())
                     at = straightened(at, dim)
                     kernel += span / abs(path.s)
-                    ratio *= (self._step(at) or before) / before
+                    ratio *= (self.measures.step(at) or before) / before
                     continue
             elif constant(at) and home == dim:
                 step = path.s
@@ -151,27 +135,11 @@ class Nominal:
             if abs(scale - 1) < _NEAR:  # but for the rounding of positions
                 scale, step = 1.0, path.s
             kernel += (window.kernel - 1) * scale
-            at = _affine(at.take([0], axis=dim), dim, step * window.offset, step * window.stride, tap.outputs)
-            ratio *= window.stride if constant(at) or scale == 1 else (self._step(at) or before) / before
+            at = affine(at.take([0], axis=dim), dim, step * window.offset, step * window.stride, tap.outputs)
+            ratio *= window.stride if constant(at) or scale == 1 else (self.measures.step(at) or before) / before
             home = dim if constant(at) else None
             offset += window.offset * step / path.s
-        return _Change(Window(kernel, ratio, offset), self._shared(at), home)
-
-    def _shared(self, at: Array) -> Array:
-        """One object for all equal arrays, so that most comparisons are of identities."""
-        return self._arrays.setdefault(_key(at), at)
-
-    def _step(self, at: Array) -> float:
-        return self._measured(at)[0]
-
-    def _measured(self, at: Array) -> tuple[float, float]:
-        """`smallest_step` and `anchor`, computed once for all equal arrays."""
-        if at.size == 1:
-            return smallest_step(at), anchor(at)
-        key = _key(at)
-        if key not in self._measures:
-            self._measures[key] = (smallest_step(at), anchor(at))
-        return self._measures[key]
+        return _Change(Window(kernel, ratio, offset), self.measures.shared(at), home)
 
     # -- what makes positions see each other --
 
@@ -199,10 +167,12 @@ class Nominal:
         if constant(middle):
             return _Change(Window(), None, None)
         middle = straightened(middle, int(np.argmax(middle.shape)))
-        step = self._step(at) or self.states[term.slot][axis].s
+        step = self.measures.step(at) or self.states[term.slot][axis].s
         span = most_common(high - low)  # a window may wrap round the edge of a rolled map
         window = Window(
-            1 + span / abs(step), (self._step(middle) or step) / step, (first_value(middle) - first_value(at)) / step
+            1 + span / abs(step),
+            (self.measures.step(middle) or step) / step,
+            (first_value(middle) - first_value(at)) / step,
         )
         return _Change(window, middle, home)
 
@@ -214,7 +184,7 @@ class Nominal:
             if arrays is None or old is None:
                 windows.append(Window())
                 continue
-            alone = [d for d in range(arrays[0].ndim) if varies(arrays[0], d) and not _shared_dim(term, axis, d)]
+            alone = [d for d in range(arrays[0].ndim) if varies(arrays[0], d) and not shared_dim(term, axis, d)]
             at = evened(arrays[0], alone[0]) if len(alone) == 1 else arrays[0]
             if np.isnan(first_value(at)):
                 return None
@@ -229,7 +199,7 @@ class Nominal:
         """The window that leads from where positions looked to where they look now."""
         if new is old:
             return Window(kernel)
-        (before, began), (after, begins) = self._measured(old), self._measured(new)
+        (before, began), (after, begins) = self.measures.of(old), self.measures.of(new)
         step = before or stride
         return Window(kernel, (after or step) / step, (begins - began) / step)
 
@@ -247,7 +217,7 @@ class Nominal:
                 blank = [at.take([0], axis=dim) * np.nan] * 1
                 at = np.concatenate([*blank * before, at, *blank * after], axis=dim)
             else:
-                at = _affine(at.take([0], axis=dim), dim, -before * step, step, at.shape[dim] + before + after)
+                at = affine(at.take([0], axis=dim), dim, -before * step, step, at.shape[dim] + before + after)
             axes.append((at,))
             homes.append(dim if constant(at) else None)
         return replace(term, axes=tuple(axes), home=tuple(homes))
@@ -275,7 +245,7 @@ class Nominal:
         """
         found = []
         for term in terms:
-            others = [t for t in terms if t is not term and _comparable(term, t)]
+            others = [t for t in terms if t is not term and comparable(term, t)]
             axes = list(term.axes)
             for axis, own in enumerate(axes):
                 if own is not None and varies(own[0], dim):
@@ -302,9 +272,9 @@ class Nominal:
                 windows.append(Window())
                 continue
             stride = self.states[term.slot][axis].s
-            at, span = _read(arrays[0], dim, index)
+            at, span = read(arrays[0], dim, index)
             at = straightened(at, dim)
-            kernel = 1 + span / abs(self._step(arrays[0]) or stride)
+            kernel = 1 + span / abs(self.measures.step(arrays[0]) or stride)
             windows.append(self._moved_window(arrays[0], at, stride, kernel))
             axes.append((at,))
         if all(w == Window() for w in windows):
@@ -317,12 +287,12 @@ class Nominal:
         """One field of several; terms that vary along the same dimensions become one."""
         groups: list[list[Term]] = []
         for term in dict.fromkeys(terms):
-            group = next((g for g in groups if _comparable(term, g[0])), None)
+            group = next((g for g in groups if comparable(term, g[0])), None)
             if group is None:
                 groups.append([term])
             else:
                 group.append(term)
-                if _extent(term) > _extent(group[0]):  # what varies most comes first, to be compared with
+                if extent(term) > extent(group[0]):  # what varies most comes first, to be compared with
                     group[0], group[-1] = group[-1], group[0]
         return Field(tuple(self._merged(group) for group in groups))
 
@@ -367,7 +337,7 @@ class Nominal:
         terms = [t for w in wholes if w is not None for t in w.terms]
         if not any(t.along(dim) for t in terms):
             return Field((), (dim, tuple(zip(sizes, fields, strict=True))))
-        leads = [None if w is None else max(w.terms, key=_extent) for w in wholes]
+        leads = [None if w is None else max(w.terms, key=extent) for w in wholes]
         first = next(t for t in leads if t is not None)
         axes: list[tuple[Array, ...] | None] = []
         for axis in range(self.ndim):
@@ -379,10 +349,10 @@ class Nominal:
             pieces = [
                 np.full([size if i == dim else 1 for i in range(rank)], np.nan)
                 if arrays is None
-                else _expanded(arrays[0], dim, size)
+                else expanded(arrays[0], dim, size)
                 for arrays, size in zip(held, sizes, strict=True)
             ]
-            axes.append((shrunk(_concatenated(pieces, dim)),))
+            axes.append((shrunk(concatenated(pieces, dim)),))
         slot = self.join_slots([self._moved_to(t, axes, dim) for t in terms])
         homes = zip(axes, first.home, strict=True)
         home = tuple(None if a is not None and not constant(a[0]) else h for a, h in homes)
@@ -395,7 +365,7 @@ class Nominal:
             if arrays is None or all_of_it is None or not varies(arrays[0], dim):
                 windows.append(Window())
             else:
-                begins = self._measured(all_of_it[0])[1]
+                begins = self.measures.of(all_of_it[0])[1]
                 windows.append(Window(1, 1.0, (begins - here.centre) / here.s))
         return term.slot if all(w == Window() for w in windows) else self.emit(Layer(term.slot, tuple(windows)))
 
@@ -424,51 +394,9 @@ class Nominal:
         return len(self.states) - 1
 
 
-def _key(at: Array) -> _Key:
-    """The same for all equal arrays."""
-    return at.shape, hashlib.blake2b(np.ascontiguousarray(at).data, digest_size=16).digest()
-
-
 def _after(term: Term, changes: Sequence[_Change], slot: int) -> Term:
     axes = tuple(None if c.array is None else (c.array,) for c in changes)
     return Term(axes, tuple(c.home for c in changes), slot)
-
-
-def _shared_dim(term: Term, axis: int, dim: int) -> bool:
-    """Whether another axis of the image varies along the dimension as well, as in a row of tokens."""
-    others = (arrays for i, arrays in enumerate(term.axes) if i != axis and arrays is not None)
-    return any(varies(arrays[0], dim) for arrays in others)
-
-
-def _affine(first: Array, dim: int, offset: float, step: float, n: int) -> Array:
-    grid = offset + step * np.arange(n, dtype=np.float64)
-    return first + grid.reshape([-1 if i == dim else 1 for i in range(first.ndim)])
-
-
-def _read(at: Array, dim: int, index: NDArray[np.intp]) -> tuple[Array, float]:
-    """The middle of what each row of `index` reads along a dimension, and how far most reach."""
-    low = high = np.full_like(at.take([0] * len(index), axis=dim), np.nan)
-    for column in index.T:
-        read = at.take(np.maximum(column, 0), axis=dim)
-        outside = (column < 0).reshape([-1 if i == dim else 1 for i in range(at.ndim)])
-        read = np.where(outside, np.nan, read)
-        low, high = np.fmin(low, read), np.fmax(high, read)
-    return (low + high) / 2, float(np.nanmedian(high - low))  # a read across the edge of a rolled map is no measure
-
-
-def _comparable(a: Term, b: Term) -> bool:
-    """Whether along every axis one of the terms varies along all dimensions the other varies along."""
-    for mine, theirs in zip(a.axes, b.axes, strict=True):
-        if mine is None or theirs is None:
-            continue
-        pairs = list(zip(mine[0].shape, theirs[0].shape, strict=True))
-        if not (all(m == n or n == 1 for m, n in pairs) or all(m == n or m == 1 for m, n in pairs)):
-            return False
-    return True
-
-
-def _extent(term: Term) -> int:
-    return sum(arrays[0].size for arrays in term.axes if arrays is not None)
 
 
 def _filled(arrays: tuple[Array, ...] | None, others: Sequence[tuple[Array, ...] | None]) -> tuple[Array, ...] | None:
@@ -480,15 +408,3 @@ def _filled(arrays: tuple[Array, ...] | None, others: Sequence[tuple[Array, ...]
         if other is not None and other[0] is not at and bool(np.isnan(at).any()):
             at = shrunk(np.where(np.isnan(at), other[0], at))
     return (at,)
-
-
-def _expanded(at: Array, dim: int, size: int) -> Array:
-    shape = list(at.shape)
-    shape[dim] = size
-    return np.broadcast_to(at, shape)
-
-
-def _concatenated(pieces: Sequence[Array], dim: int) -> Array:
-    shape = [max(p.shape[i] for p in pieces) for i in range(pieces[0].ndim)]
-    full = [np.broadcast_to(p, [p.shape[dim] if i == dim else n for i, n in enumerate(shape)]) for p in pieces]
-    return np.concatenate(full, axis=dim)

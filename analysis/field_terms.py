@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .field_arrays import Array, blocks, constant, reshape, take
+from .field_arrays import Array, blocks, constant, reshape, take, varies
 from .field_steps import Resized, Window
 
-__all__ = ["Field", "Taps", "Term"]
+__all__ = ["Field", "Taps", "Term", "comparable", "extent", "shared_dim"]
 
 Arrays = tuple[Array, ...]
 
@@ -21,7 +21,7 @@ Arrays = tuple[Array, ...]
 class Term:
     """Where in the image the positions of a tensor look, per axis of the image, as one or more arrays.
 
-    What the arrays mean is up to the domain (`analysis.field_domains`). An axis without arrays is global.
+    What the arrays mean is up to the domain (`analysis.field_walk.Domain`). An axis without arrays is global.
 
     Attributes:
         axes: per axis of the image the arrays, all of the tensor's rank and broadcastable to it.
@@ -88,6 +88,28 @@ class Term:
             for old, new, h in zip(self.axes, moved.axes, moved.home, strict=True)
         )
         return replace(moved, home=home)
+
+
+def comparable(a: Term, b: Term) -> bool:
+    """Whether along every axis one of the terms varies along all dimensions the other varies along."""
+    for mine, theirs in zip(a.axes, b.axes, strict=True):
+        if mine is None or theirs is None:
+            continue
+        pairs = list(zip(mine[0].shape, theirs[0].shape, strict=True))
+        if not (all(m == n or n == 1 for m, n in pairs) or all(m == n or m == 1 for m, n in pairs)):
+            return False
+    return True
+
+
+def extent(term: Term) -> int:
+    """How many entries its arrays have: how much it varies."""
+    return sum(arrays[0].size for arrays in term.axes if arrays is not None)
+
+
+def shared_dim(term: Term, axis: int, dim: int) -> bool:
+    """Whether another axis of the image varies along the dimension as well, as in a row of tokens."""
+    others = (arrays for i, arrays in enumerate(term.axes) if i != axis and arrays is not None)
+    return any(varies(arrays[0], dim) for arrays in others)
 
 
 @dataclass(frozen=True, eq=False)
