@@ -60,10 +60,15 @@ class LayerRow:
     def region(self, position: int | Sequence[int]) -> tuple[tuple[float, float], ...]:
         """Per axis the first and last pixel of the image that an output position sees along the longest path.
 
-        They may lie outside the image, in the padding; infinite along an axis that is global.
+        They may lie outside the image, in the padding; infinite along an axis that is global. By the recurrence, every
+        position is as the first: where they differ, as behind a transposed convolution, an interpolation or attention
+        in windows, `ReceptiveFieldReport.seen` tells what each really sees.
 
         Args:
             position: index of the output pixel per axis, or one int for all.
+
+        Raises:
+            ValueError: for a `position` that is not one or one each of ints.
         """
         at = per_axis("position", position, len(self.r_max))
         regions = []

@@ -100,11 +100,21 @@ class ReceptiveFieldReport:
 
         Args:
             i_res: input pixels per axis, or one int for all.
+
+        Raises:
+            ValueError: for an `i_res` that is not one or one each of ints of at least 1.
         """
         return tuple(row.name for row in self._unproductive_rows(i_res))
 
     def underutilized_at(self, i_res: int | Sequence[int]) -> tuple[str, ...]:
-        """Names of the layers that would be underutilized at another I_res: r_min >= I_res along all axes."""
+        """Names of the layers that would be underutilized at another I_res: r_min >= I_res along all axes.
+
+        Args:
+            i_res: input pixels per axis, or one int for all.
+
+        Raises:
+            ValueError: for an `i_res` that is not one or one each of ints of at least 1.
+        """
         limits = per_axis("i_res", i_res, len(self.input_size) - 1, least=1)
         return tuple(row.name for row in self.layers if all(r >= n for r, n in zip(row.r_min, limits, strict=True)))
 
@@ -113,7 +123,8 @@ class ReceptiveFieldReport:
 
         Other than `LayerRow.region` this takes the edges of the map, and strides that change along it, for what they
         are: exactly the hull of the pixels that have a gradient if no weight is zero. Padding is no pixel; None along
-        an axis of which nothing is seen. Of a learned resizer of several operations it is the widest footprint.
+        an axis of which nothing is seen. Of a learned resizer of several operations it is a window as wide as its
+        widest footprint, around the position's centre, which may miss a pixel or two at its ends.
 
         Args:
             layer: name or index of a row.
