@@ -108,6 +108,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
     mpl.use("agg")
     from matplotlib import pyplot as plt
+    from matplotlib import ticker
 
     if not rows:
         return
@@ -115,11 +116,16 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     figure, axes = plt.subplots(1, len(kinds), figsize=(6.4 * len(kinds), 4.8), sharey=True, squeeze=False)
     for axis, passes in zip(axes[0], kinds, strict=True):
         for name in dict.fromkeys(row.what for row in rows if row.passes == passes):
-            points = sorted((row.floor_bytes, row.p50) for row in rows if (row.what, row.passes) == (name, passes))
+            points = sorted(
+                (row.floor_bytes / 1e6, row.p50) for row in rows if (row.what, row.passes) == (name, passes)
+            )
             style = {COPY: {"color": "black", "marker": "_", "s": 60}, OURS: {"color": "tab:red", "zorder": 3}}
-            heights = [size / us / 1e3 for size, us in points]
+            heights = [size / us * 1e3 for size, us in points]
             axis.scatter([size for size, _ in points], heights, label=name, **{"s": 14, **style.get(name, {})})
-        axis.set(xscale="log", yscale="log", title=passes, xlabel="bytes that must move")
+        axis.set(xscale="log", yscale="log", title=passes, xlabel="bytes that must move (MB)")
+        axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))  # CPUs' maps span less than a decade
+        axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        axis.xaxis.set_minor_formatter(ticker.NullFormatter())
         axis.grid(True, which="major", alpha=0.3)
     axes[0][0].set_ylabel("those bytes per time (GB/s)")
     axes[0][-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, title=f"roof: {COPY}")
