@@ -4,7 +4,8 @@ from .diffstride import DiffStride2d, FixedDiffStride2d, diffstride2d
 from .every import EveryFewSteps, alpha_optimizer
 from .published_edits import PublishedEdit, published_edits
 from .refinement_plan import Edit, RefinementPlan
-from .shape_adaptor import FixedShapeAdaptor2d, ShapeAdaptor2d, shape_adaptor2d
+from .shape_adaptor import ShapeAdaptor2d
+from .shape_adaptor_mixture import FixedShapeAdaptor2d, shape_adaptor2d
 from .shape_adaptor_network import shape_adaptor_network
 from .shape_adaptor_sizes import initial_alpha
 from .spectral_pool import FixedSpectralPooling2d

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import platform
-import shutil
 import statistics
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -14,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from benchmarks.checkout import commit
 
 __all__ = ["BOTH", "COPY", "EAGER", "GRID", "OURS", "PEER", "POOL", "Results", "Row", "draw", "summarise"]
 
@@ -63,7 +63,7 @@ class Results:
             "cuda": torch.version.cuda if device == "cuda" else "",
             "python": platform.python_version(),
             "system": platform.platform(),
-            "commit": _commit(),
+            "commit": commit(),
             "date": time.strftime("%Y-%m-%d"),
         }
 
@@ -80,15 +80,6 @@ class Results:
             if new:
                 writer.writeheader()
             writer.writerow({**_short(asdict(row)), "threads": torch.get_num_threads(), **self.where})
-
-
-def _commit() -> str:
-    """What is checked out, with a mark if it was changed since; empty where there is no git, or no checkout."""
-    git = shutil.which("git")
-    if git is None:
-        return ""
-    command = [git, "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _processor() -> str:

@@ -11,7 +11,7 @@ import argparse
 import csv
 import platform
 import statistics
-import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,8 +22,11 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
+
 import dynpool
 from analysis import IMinTracker
+from benchmarks.checkout import commit
 from dynpool.training.models import MODELS
 
 RESULTS = Path(__file__).parent / "results" / "overhead.csv"
@@ -89,8 +92,6 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     found = rows(options.repeats)
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     RESULTS.parent.mkdir(exist_ok=True)
     new = not RESULTS.exists()
     with RESULTS.open("a", newline="") as file:
@@ -100,7 +101,7 @@ def main() -> None:
         for what, detail, ratio in found:
             print(f"{ratio:8.4f}  {what} ({detail})")
             machine = f"{platform.machine()} {platform.system()}"
-            writer.writerow([what, detail, f"{ratio:.5f}", machine, options.threads, torch.__version__, commit])
+            writer.writerow([what, detail, f"{ratio:.5f}", machine, options.threads, torch.__version__, commit()])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import os
 import platform
 import re
 import statistics
-import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,10 @@ import torch
 import torchvision
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
+
 from analysis import receptive_field
+from benchmarks.checkout import commit
 
 RESULTS = Path(__file__).parent / "results" / "receptive_field.csv"
 COLUMNS = (
@@ -79,10 +82,8 @@ def example(name: str, model: nn.Module) -> dict[str, Any]:
 @functools.cache
 def environment() -> dict[str, object]:
     """What the figures were measured with; asked at the start, when the code is loaded."""
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     machine = f"{platform.machine()} {os.cpu_count()} cores"
-    return {"machine": machine, "torch": torch.__version__, "commit": commit}
+    return {"machine": machine, "torch": torch.__version__, "commit": commit()}
 
 
 def _megabytes(key: str) -> float:

@@ -12,15 +12,18 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import subprocess
+import sys
 import time
 from pathlib import Path
 
 import timm
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
+
 from analysis import receptive_field
 from baselines import refine
+from benchmarks.checkout import commit
 
 RESULTS = Path(__file__).parent / "results" / "static_refinement.csv"
 FAMILIES = (
@@ -79,9 +82,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    made = {"torch": torch.__version__, "timm": timm.__version__, "commit": commit}
+    made = {"torch": torch.__version__, "timm": timm.__version__, "commit": commit()}
     options.out.parent.mkdir(exist_ok=True)
     done = set()
     if options.out.exists():

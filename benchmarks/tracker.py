@@ -14,7 +14,7 @@ import csv
 import os
 import platform
 import statistics
-import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,8 +22,11 @@ from pathlib import Path
 import torch
 import torchvision
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
+
 import dynpool
 from analysis import IMinTracker
+from benchmarks.checkout import commit
 
 RESULTS = Path(__file__).parent / "results" / "tracker.csv"
 NETWORKS = ("resnet50", "vgg16", "mobilenet_v2", "densenet121", "efficientnet_b0")
@@ -59,9 +62,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=500)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    made = {"machine": f"{platform.machine()} {os.cpu_count()} cores", "torch": torch.__version__, "commit": commit}
+    made = {"machine": f"{platform.machine()} {os.cpu_count()} cores", "torch": torch.__version__, "commit": commit()}
     rows = []
     for name in NETWORKS:
         for factor in (1.001, 1.1):

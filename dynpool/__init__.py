@@ -7,10 +7,10 @@ from .freeze import FreezeReport, freeze, freeze_report
 from .functional import dynopool2d
 from .graph import Graph, trace
 from .kinds import Plan, Site, register_kind
+from .learned import Resolution, constrain, parameter_groups, resolutions, set_sizes
 from .macs import GMACsLoss, MacsReport, count_macs
 from .pool import DynOPool, DynOPool2d
 from .resizer import Chain, LearnedResizer2d
-from .resolution import Resolution, constrain, parameter_groups, resolutions, set_sizes
 
 __all__ = [
     "Chain",

@@ -235,7 +235,7 @@ def _warn_of_changes(tree: ResolutionTree, original: Sequence[Pair]) -> None:
     if moved:
         warnings.warn(
             "preserve=True cannot keep the function at this input_size, as learned sizes have at least 2 pixels and are"
-            f" multiples of windows: {', '.join(moved)}",
+            f" multiples of windows and of multiple_of: {', '.join(moved)}",
             stacklevel=3,
         )
 

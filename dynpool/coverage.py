@@ -29,8 +29,9 @@ from torch.utils._pytree import tree_leaves
 from .conversion_report import ConversionReport, conversion_report
 from .convert import convert
 from .freeze import freeze
+from .learned import resolutions
 from .resizer import set_alpha
-from .resolution import resolution_tree, resolutions
+from .resolution import resolution_tree
 
 __all__ = ["SPOT_CHECKS", "CoverageRow", "cover", "coverage_names", "run_coverage", "summarize"]
 

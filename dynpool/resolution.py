@@ -8,7 +8,6 @@ The sizes are computed once, before the model runs, from the input's size down t
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,18 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GiveSize",
-    "Resolution",
     "ResolutionNode",
     "ResolutionTree",
     "Slot",
     "attach_tree",
     "bounds_around",
-    "constrain",
     "detach_tree",
-    "parameter_groups",
     "resolution_tree",
-    "resolutions",
-    "set_sizes",
 ]
 
 Pair = tuple[int, int]
@@ -80,20 +74,6 @@ class ResolutionNode:
     derive: Callable[[Pair], Pair] | None = None  # follows from the parent by the arithmetic of a layer left alone
     multiple: Pair = (1, 1)  # a learned size is rounded to multiples of so many pixels
     strides: AlphaPair | None = None  # of that layer, if what is counted in fractions of pixels is to pass it unrounded
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """One learned resolution: `alpha` (the learned strides, float32, shape (2,): height, width), `parent`, `size`.
-
-    `parent` names the resolution it is resized from ("input": the model's input); `size` is (height, width) in pixels
-    of the last pass, or at the conversion's input size if there was none; None for a hand-placed pool.
-    """
-
-    name: str
-    alpha: nn.Parameter
-    parent: str | None
-    size: Pair | None
 
 
 class Budget(Protocol):
@@ -250,6 +230,10 @@ class ResolutionTree:
         if self._open is not None:
             self._open.fill(self._sizes)
 
+    def accept(self) -> None:
+        """Take the alphas as they are for those that the next step is held to."""
+        self._accepted = host_alphas(self.pools)
+
     def constrain(self, trust: float | None = None) -> None:
         """Project the alphas into bounds, trust region and budget; one read of the device, writes only what changed."""
         pools = self.pools
@@ -356,120 +340,3 @@ def detach_tree(model: nn.Module) -> None:
             del model._load_state_dict_pre_hooks[key]
     if hasattr(model, _ATTRIBUTE):
         delattr(model, _ATTRIBUTE)
-
-
-def resolutions(model: nn.Module) -> dict[str, Resolution]:
-    """The learned resolutions of a model by name (the module path of the layer that opens each), input to output.
-
-    Raises:
-        ValueError: if the model has no learned resolution.
-    """
-    tree = resolution_tree(model)
-    if tree is not None:
-        found = {}
-        for node, size in zip(tree.nodes, tree.sizes, strict=True):
-            if node.pool is not None and node.parent is not None:
-                found[node.name] = Resolution(node.name, node.pool.shared_alpha(), tree.nodes[node.parent].name, size)
-        return found
-    by_hand = {
-        name: Resolution(name, m.alpha, None, None)
-        for name, m in model.named_modules()
-        if isinstance(m, LearnedResizer2d) and m.alpha is not None
-    }
-    if not by_hand:
-        raise ValueError(f"{type(model).__name__} has no learned resolution: convert it, or place a resizer in it")
-    return by_hand
-
-
-def constrain(model: nn.Module, *, trust: float | None = None) -> None:
-    """Bring every alpha of `model` back in bounds; call it after each optimiser step.
-
-    Reads all alphas in one copy, and only if one changed; writes back only those that must move: NaN and infinity
-    return to the last accepted value, a step beyond the trust region is cut to it (relative change of a size, default
-    0.1), and the ceiling on GMACs of `convert(..., max_gmacs=...)` holds. Gradients are left alone. Before its next
-    pass a converted model applies all of it by itself but the trust region, so that a loaded or hand-written alpha is
-    taken as it is.
-
-    Args:
-        model: a converted model, or one with hand-placed resizers; others are left as they are.
-        trust: largest relative change of an alpha since the last call; None keeps the model's.
-
-    Raises:
-        ValueError: if `trust` is not positive.
-    """
-    if trust is not None and not trust > 0:
-        raise ValueError(f"trust must be a positive number, got {trust!r}")
-    tree = resolution_tree(model)
-    if tree is not None:
-        tree.trust = tree.trust if trust is None else trust
-        tree.constrain()
-        return
-    pools = [m for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
-    constrain_pools(pools, trust=0.1 if trust is None else trust)
-
-
-def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
-    """Set the alphas of a converted model so that its resolutions have the given sizes at its input size.
-
-    Args:
-        model: a converted model.
-        sizes: {name: (height, width)} in pixels, for an input of the conversion's `input_size`; names as in
-            `resolutions(model)`. Those not named keep their alpha. A size outside a pool's bounds widens the bounds.
-
-    Raises:
-        ValueError: for a model that is not converted, an unknown name, a size below 2 pixels, or one that the resizer
-            cannot have.
-    """
-    tree = resolution_tree(model)
-    if tree is None:
-        raise ValueError(f"set_sizes needs a converted model, got a {type(model).__name__}: call dynpool.convert first")
-    names = [n.name for n in tree.nodes if n.pool is not None]
-    for name, size in sizes.items():
-        if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"sizes names an unknown resolution {name!r}{hint} (known: {', '.join(names)})")
-        if len(size) != 2 or not all(isinstance(n, int) and n >= 2 for n in size):
-            raise ValueError(f"sizes[{name!r}] must be (height, width), ints of at least 2 pixels, got {size!r}")
-        multiple = next(n.multiple for n in tree.nodes if n.name == name)
-        if size[0] % multiple[0] or size[1] % multiple[1]:
-            raise ValueError(f"sizes[{name!r}] must be a multiple of {multiple} pixels, got {size!r}")
-    values = host_alphas(tree.pools)
-    learned = [i for i, n in enumerate(tree.nodes) if n.pool is not None]
-    hw = (tree.input_size[1], tree.input_size[2])
-    for k, i in enumerate(learned):  # parents first, so that each parent already has its wanted size
-        node = tree.nodes[i]
-        if node.name not in sizes or node.pool is None or node.parent is None:
-            continue
-        want = sizes[node.name]
-        values[k] = node.pool.values_for(tree.above(i, hw, values), want)
-        node.pool.make_room(node.pool.strides(values[k]))
-        values[k] = node.pool.checked(values[k])
-        found = tree.sizes_at(hw, values)[i]
-        if found != tuple(want):
-            raise ValueError(f"sizes[{node.name!r}]={want!r} cannot be had: the nearest alpha gives {found}")
-    for pool, alpha in zip(tree.pools, values, strict=True):
-        set_alpha(pool, alpha)
-    tree._accepted = host_alphas(tree.pools)
-
-
-def parameter_groups(
-    model: nn.Module, *, lr: float = 0.1, alpha_lr: float = 0.01, weight_decay: float = 5e-4
-) -> list[dict[str, Any]]:
-    """Optimiser groups of a model: its weights, and its alphas with a learning rate of their own and no weight decay.
-
-    Alphas are found by module type, so hand-placed pools count too; without any there is one group only.
-
-    Raises:
-        ValueError: for a negative or non-finite `lr`, `alpha_lr` or `weight_decay`.
-    """
-    for name, value in (("lr", lr), ("alpha_lr", alpha_lr), ("weight_decay", weight_decay)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
-    alphas = [m.alpha for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
-    mine = {id(a) for a in alphas}
-    weights = [p for p in model.parameters() if id(p) not in mine]
-    groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}]
-    if alphas:
-        groups.append({"params": alphas, "lr": alpha_lr, "weight_decay": 0.0, "name": "alphas"})
-    return groups
