@@ -240,7 +240,8 @@ def _training_step(pool: str, x: Tensor) -> Callable[[], None]:
             model.features[index] = dynpool.DynOPool2d(2.0)
     model = model.to(device=x.device, dtype=x.dtype, memory_format=torch.channels_last)
     # the gradient to alpha is computed, and alpha stays: the sizes are those of the network it is compared with
-    parameters = dynpool.parameter_groups(model, lr=1e-4, alpha_lr=0.0) if pool == OURS else model.parameters()
+    groups = dynpool.parameter_groups(model, lr=1e-4, alpha_lr=0.0, weight_decay=0.0)
+    parameters = groups if pool == OURS else model.parameters()
     optimizer = torch.optim.SGD(parameters, lr=1e-4)
     labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
 

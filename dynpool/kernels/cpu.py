@@ -22,12 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import halves
-from .layout import memory_format
+from .layout import memory_format, planes_in_cache
 from .reference import Kind, Row, map_rows, transpose
 
 __all__ = ["backward", "forward", "handles"]
 
-_BLOCK_BYTES = 2**20  # of x in float32, for each thread: with its queries and gradients it stays in the L2 cache
 _MIN_WIDTH = 16  # narrower rows of channels cost more to address than to add: there, samples are put side by side
 _MAX_TAPS = 2**21  # of one map: tables of 16 MB
 
@@ -144,7 +143,7 @@ class _Blocks:
     @classmethod
     def of(cls, n: int, c: int, size: tuple[int, int], channels_last: bool) -> _Blocks:
         """The blocks for maps of ``size`` and for what they are resized to."""
-        planes = _planes_in_cache(size)
+        planes = planes_in_cache(size)
         if channels_last and c >= _MIN_WIDTH:
             return cls(torch.channels_last, min(n, max(1, planes // c)), c)
         return cls(torch.contiguous_format, 1, min(n * c, max(planes, _MIN_WIDTH)))
@@ -158,10 +157,6 @@ class _Blocks:
         if self.memory_format == torch.channels_last:
             return [part.reshape(-1, c) for part in maps.permute(0, 2, 3, 1).split(self.copies)]
         return list(maps.view(n * c, height * width).t().split(self.width, dim=1))
-
-
-def _planes_in_cache(size: tuple[int, int]) -> int:
-    return max(1, torch.get_num_threads() * _BLOCK_BYTES // (4 * size[0] * size[1]))
 
 
 def _table(block: Tensor) -> Tensor:
@@ -187,6 +182,10 @@ def forward(x: Tensor, size: tuple[int, int], reduce: str, *, keep_winner: bool 
     y = torch.empty(n, c, *size, dtype=x.dtype, memory_format=blocks.memory_format)
     keep_winner = keep_winner and reduce == "max"
     winner = torch.empty_like(y, dtype=torch.uint8) if keep_winner else y.new_empty(0, dtype=torch.uint8)
+    if halves.handles((height, width), size, reduce):
+        halves.forward(x, y, winner if keep_winner else None, blocks.memory_format)
+        if not y.sum().isnan():
+            return y, winner
     tables = zip_longest(blocks.cut(x), blocks.cut(y), blocks.cut(winner))
     for x_block, y_block, winner_block in tables:
         values = _values(reduce, height, width, *size, len(x_block) // (height * width))(_table(x_block))
@@ -216,10 +215,10 @@ def backward(
     """As :func:`.reference.backward`; ``channels_last`` is the layout of the gradient to x."""
     (n, c, *size), (height, width) = dy.shape, size_in
     blocks = _Blocks.of(n, c, size_in, channels_last)
-    contiguous = blocks.memory_format == torch.contiguous_format
-    if need_x and contiguous and halves.handles(size_in, (size[0], size[1]), reduce):
-        return _halved(dy, x, winner, size_in)
     dx = torch.empty(n, c, height, width, dtype=dy.dtype, memory_format=blocks.memory_format) if need_x else None
+    if dx is not None and halves.handles(size_in, (size[0], size[1]), reduce):
+        spreads = halves.backward(dy, x, winner, dx, blocks.memory_format)
+        return dx, None if x is None else _added(spreads)
     spreads = []
     tables = zip_longest(blocks.cut(dy), blocks.cut(winner), blocks.cut(x), blocks.cut(dx))
     for dy_block, winner_block, x_block, dx_block in tables:
@@ -235,16 +234,6 @@ def backward(
             pixels = _table(x_block)
             spreads.append(torch.stack([part.mul_(pixels).sum() for part in parts]))
     return dx, None if x is None else _added(spreads)
-
-
-def _halved(dy: Tensor, x: Tensor | None, winner: Tensor, size_in: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-    """The gradients where both sizes are halved, as many contiguous planes at a time as stay in the cache."""
-    planes = _planes_in_cache(size_in)
-    dx = torch.empty((*dy.shape[:2], *size_in), dtype=dy.dtype)
-    maps = [[] if t is None else t.contiguous().flatten(0, 1).split(planes) for t in (dy, x, winner, dx)]
-    found = [halves.backward(*blocks) for blocks in zip_longest(*maps)]
-    spreads = [spread for spread in found if spread is not None]
-    return dx, _added(spreads) if spreads else None
 
 
 def _added(spreads: list[Tensor]) -> Tensor:

@@ -1,16 +1,30 @@
-"""The backward pass of "max" on a CPU where both sizes are halved, so that it is that of ``max_pool2d(x, 2)``.
+"""The operator's "max" on a CPU where both sizes are halved: ``max_pool2d(x, 2)``, in float16, bfloat16 or float32.
 
-Each query then is a pixel, and the gradient to x is dy at the winning pixels and zero elsewhere. So the derivative to
-the queries' distance from their cell centre is the inner product of that gradient with the slope of x at each pixel,
-the mean of the two one-sided ones, counted outwards: negative in a cell's first pixel, positive in its second.
+Each query then is a pixel. PyTorch's own forward kernel for contiguous maps is many times slower than memory, and so
+are comparisons to booleans and ``where``: here the four pixels of all cells are set apart and compared as vectors.
+
+The gradient to x is dy at the winning pixels and zero elsewhere. So the derivative to the queries' distance from their
+cell centre is the inner product of that gradient with the slope of x at each pixel, the mean of the two one-sided
+ones, counted outwards: negative in a cell's first pixel, positive in its second.
+
+Maps are taken in blocks that stay in the cache, and whatever is in between lies in the same scratch memory for all of
+them: to have fresh pages from the system costs more than the arithmetic.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import Any
+
 import torch
 from torch import Tensor
 
-__all__ = ["backward", "handles"]
+from .layout import planes_in_cache
+
+__all__ = ["backward", "forward", "handles"]
+
+_WINDOW = ([2, 2], [2, 2], [0, 0], [1, 1], False)  # kernel, stride, padding, dilation, ceil_mode
 
 
 def handles(size_in: tuple[int, int], size: tuple[int, int], reduce: str) -> bool:
@@ -18,32 +32,87 @@ def handles(size_in: tuple[int, int], size: tuple[int, int], reduce: str) -> boo
     return reduce == "max" and size_in == (2 * size[0], 2 * size[1])
 
 
-def backward(dy: Tensor, x: Tensor | None, winner: Tensor, dx: Tensor) -> Tensor | None:
-    """Write the gradient to x into dx; return the derivative along rows and columns to the distance: (2,), float32.
+def forward(x: Tensor, y: Tensor, winner: Tensor | None, layout: torch.memory_format) -> None:
+    """Write the largest of each cell's pixels and, where asked for, which it is: the first of equals.
+
+    Where a pixel is NaN so is the largest, but another one may be told.
 
     Args:
-        dy: gradient of planes (P, H_out, W_out), contiguous.
-        x: the planes (P, 2 * H_out, 2 * W_out) they were pooled from; None: no derivative is wanted.
-        winner: query 2 * a + b, row a and column b of its cell, that won each cell; uint8, as dy.
-        dx: contiguous planes of the shape of x, in the dtype of dy.
+        x: (N, C, 2 * H_out, 2 * W_out).
+        y: (N, C, H_out, W_out) in the dtype of x.
+        winner: as y, uint8: query 2 * a + b, row a and column b of its cell.
+        layout: of x, y and winner.
     """
-    _, height, width = dx.shape
-    corner = torch.arange(0, height, 2)[:, None] * width + torch.arange(0, width, 2)
-    query = winner.to(torch.int64)
-    index = (query + corner).add_(query >> 1, alpha=width - 2)
-    window = ([2, 2], [2, 2], [0, 0], [1, 1], False)
-    torch.ops.aten.max_pool2d_with_indices_backward.grad_input(dy, dx, *window, index, grad_input=dx)
-    if x is None:
-        return None
-    x, grad = x.to(torch.float32), dx.to(torch.float32)
-    return torch.stack([_outwards(x, grad, 1), _outwards(x, grad, 2)])
+    scratch = None
+    for pixels, best, won in _blocks(x.shape[2:], layout, x, y, winner):
+        n, height, width, channels = best.shape
+        apart = pixels.view(n, height, 2, width, 2, channels).permute(2, 4, 0, 1, 3, 5)
+        scratch = torch.empty(apart.shape, dtype=x.dtype) if scratch is None else scratch
+        (a, b), (c, d) = scratch[:, :, :n].copy_(apart)
+        torch.maximum(a, b, out=best)
+        b.gt_(a)  # whether the right one is larger: in the upper row
+        torch.maximum(c, d, out=a)
+        d.gt_(c)  # and in the lower
+        torch.gt(a, best, out=c)  # whether the lower row has the larger one
+        torch.maximum(best, a, out=best)
+        if won is not None:
+            won.copy_(d.sub_(b).add_(2).mul_(c).add_(b))
 
 
-def _outwards(x: Tensor, grad: Tensor, axis: int) -> Tensor:
+def backward(dy: Tensor, x: Tensor | None, winner: Tensor, dx: Tensor, layout: torch.memory_format) -> list[Tensor]:
+    """Write the gradient to x; return the derivative along rows and columns to the distance, (2,), of each block.
+
+    Args:
+        dy: (N, C, H_out, W_out).
+        x: (N, C, 2 * H_out, 2 * W_out) as it was pooled; None: no derivative is wanted.
+        winner: as :func:`forward` wrote it.
+        dx: as x, in the dtype of dy.
+        layout: of all of them.
+    """
+    height, width = dx.shape[2:]
+    corner = (torch.arange(0, height, 2)[:, None] * width + torch.arange(0, width, 2))[..., None]
+    scratch, spreads = None, []
+    for grad, won, pixels, grad_x in _blocks((height, width), layout, dy, winner, x, dx):
+        scratch = torch.empty(2, *won.shape, dtype=torch.int64) if scratch is None else scratch
+        index, query = scratch[:, : len(won)]
+        torch.add(query.copy_(won), corner, out=index)
+        index.add_(query.bitwise_right_shift_(1), alpha=width - 2)
+        images = _image(grad_x)
+        torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
+            _image(grad), images, *_WINDOW, _image(index), grad_input=images
+        )
+        if pixels is not None:
+            values, grad_x = pixels.to(torch.float32), grad_x.to(torch.float32)
+            slope = scratch.view(-1).view(torch.float32)[: values.numel()].view(values.shape)
+            spreads.append(torch.stack([_outwards(values, grad_x, slope, axis) for axis in (1, 2)]))
+    return spreads
+
+
+def _blocks(size_in: Sequence[int], layout: torch.memory_format, *maps: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Blocks (samples, H, W, C) of all maps side by side, (planes, H, W, 1) of contiguous ones; None of None."""
+    planes = planes_in_cache((size_in[0], size_in[1]))
+    flat: list[Sequence[Tensor]] = []
+    for given in maps:
+        if given is None:
+            flat.append(())
+        elif layout == torch.channels_last:
+            dense = given.contiguous(memory_format=layout).permute(0, 2, 3, 1)
+            flat.append(dense.split(max(1, planes // dense.shape[3])))
+        else:
+            flat.append(given.contiguous().flatten(0, 1).unsqueeze(-1).split(planes))
+    return zip_longest(*flat)
+
+
+def _image(block: Tensor) -> Tensor:
+    """A block as PyTorch's pooling takes it."""
+    return block.permute(0, 3, 1, 2) if block.shape[-1] > 1 else block.squeeze(-1)
+
+
+def _outwards(x: Tensor, grad: Tensor, slope: Tensor, axis: int) -> Tensor:
     """Inner product of grad with the slope of x along an axis, outwards from the centre of each pair of pixels."""
     last = x.shape[axis] - 1
-    others = (0, 3 - axis)
-    inner = ((x.narrow(axis, 2, last - 1) - x.narrow(axis, 0, last - 1)) * grad.narrow(axis, 1, last - 1)).sum(others)
-    first = ((x.select(axis, 1) - x.select(axis, 0)) * grad.select(axis, 0)).sum()
-    final = ((x.select(axis, last) - x.select(axis, last - 1)) * grad.select(axis, last)).sum()
-    return (inner[::2].sum() - inner[1::2].sum() - first + final) / 2
+    torch.sub(x.narrow(axis, 2, last - 1), x.narrow(axis, 0, last - 1), out=slope.narrow(axis, 1, last - 1))
+    for edge, inside, outside in ((0, 0, 1), (last, last - 1, last)):
+        torch.sub(x.select(axis, outside), x.select(axis, inside), out=slope.select(axis, edge))
+    second = slope.mul_(grad).unflatten(axis, (-1, 2)).select(axis + 1, 1)
+    return second.sum() - slope.sum() / 2

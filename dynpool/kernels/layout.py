@@ -1,11 +1,13 @@
-"""What the bodies of the operator agree on: memory formats and the precision of sums."""
+"""What the bodies of the operator agree on: memory formats, the precision of sums, what a CPU's cache holds."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["accumulator", "memory_format"]
+__all__ = ["accumulator", "memory_format", "planes_in_cache"]
+
+_CACHE_BYTES = 2**20  # of a map in float32, for each thread: with what is computed from it, it stays in the L2 cache
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
@@ -18,3 +20,8 @@ def memory_format(x: Tensor) -> torch.memory_format:
 def accumulator(dtype: torch.dtype) -> torch.dtype:
     """The dtype that values of ``dtype`` are added up in: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def planes_in_cache(size: tuple[int, int]) -> int:
+    """How many planes of (height, width) pixels to take at a time on a CPU, at least one."""
+    return max(1, torch.get_num_threads() * _CACHE_BYTES // (4 * size[0] * size[1]))

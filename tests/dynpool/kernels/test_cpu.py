@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dynpool.kernels import cpu, eager, reference
+from dynpool.kernels import layout as layouts
 
 REDUCTIONS = ("max", "mean", "sample")
 every_reduction = pytest.mark.parametrize("reduce", REDUCTIONS)
@@ -64,7 +65,7 @@ def test_many_blocks_give_what_one_gives(layout: torch.memory_format, monkeypatc
     x = random_map(5, 24, 9, 7).contiguous(memory_format=layout)
     dy = random_map(5, 24, 4, 5, seed=1)
     whole = run(x, dy, "max")
-    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 2 * 24 * 9 * 7 * 4)  # two samples, or 48 planes: the last block is smaller
+    monkeypatch.setattr(layouts, "_CACHE_BYTES", 2 * 24 * 9 * 7 * 4)  # two samples, or 48 planes; the last block: less
     cut = run(x, dy, "max")
     for one, many in zip(whole[:3], cut[:3], strict=True):
         assert torch.equal(one, many)
@@ -142,21 +143,48 @@ def test_what_it_leaves_to_the_reference(shape: tuple[int, ...], dtype: torch.dt
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1), (3, 6)])
 @pytest.mark.parametrize("need_alpha", [False, True])
-def test_halved_maps_equal_the_reference(size: Size, need_alpha: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "_BLOCK_BYTES", 0)  # one plane at a time
-    x = random_map(3, 7, 2 * size[0], 2 * size[1]).mul(2).round()  # ties
-    dy = random_map(3, 7, *size, seed=1)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("cache", [0, 2**20])  # one plane, or one sample, at a time, or all
+@every_layout
+def test_halved_maps_equal_the_reference(
+    layout: torch.memory_format,
+    cache: int,
+    dtype: torch.dtype,
+    need_alpha: bool,
+    size: Size,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(layouts, "_CACHE_BYTES", cache)
+    size_in = (2 * size[0], 2 * size[1])
+    x = random_map(3, 17, *size_in).mul(2).round().to(dtype).contiguous(memory_format=layout)  # ties
+    dy = random_map(3, 17, *size, dtype=dtype, seed=1)
     y, winner = cpu.forward(x, size, "max")
-    assert torch.equal(y, F.max_pool2d(x, 2))
+    exact_y, exact_winner = reference.forward(x.double(), size, "max")
+    assert torch.equal(y, exact_y.to(dtype))
+    assert torch.equal(winner, exact_winner)
     given = x if need_alpha else None
-    dx, spread = cpu.backward(dy, given, winner, (x.shape[2], x.shape[3]), "max", True, False)
-    exact_dx, exact = reference.backward(dy.double(), x.double(), winner, (x.shape[2], x.shape[3]), "max", True)
+    dx, spread = cpu.backward(dy, given, winner, size_in, "max", True, layout == torch.channels_last)
+    exact_dx, exact = reference.backward(dy.double(), x.double(), winner, size_in, "max", True)
     assert dx is not None
     assert exact_dx is not None
     assert torch.equal(dx.double(), exact_dx)
     assert (spread is not None) == need_alpha
     if spread is not None and exact is not None:
         torch.testing.assert_close(spread.double(), exact, rtol=1e-5, atol=1e-4)
+
+
+@every_layout
+def test_halved_maps_with_nan_and_infinities_win_as_in_max_pooling(layout: torch.memory_format) -> None:
+    x = random_map(2, 16, 8, 8)
+    x.view(-1)[::7] = math.inf
+    x.view(-1)[::11] = -math.inf
+    x[:, 1, ::3, 1::2] = math.nan
+    x[:, 2] = math.nan
+    x = x.contiguous(memory_format=layout)
+    y, winner = cpu.forward(x, (4, 4), "max")
+    exact, index = F.max_pool2d(x, 2, return_indices=True)
+    torch.testing.assert_close(y, exact, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(winner, 2 * (index // 8 % 2) + index % 2)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 3)])
