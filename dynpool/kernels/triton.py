@@ -39,22 +39,24 @@ from ..sizes import cells_over_a_pixel
 from .layout import accumulator, memory_format
 from .triton_backward import alpha_kernel, backward_kernel
 from .triton_forward import forward_kernel
-from .triton_halves import halves_kernel
+from .triton_halves import halves_backward_kernel, halves_forward_kernel
 
 __all__ = ["backward", "forward"]
 
 _THREADS = 128  # of a program, at most
-# elements of a thread: enough loads in flight to hide the latency, few enough registers for many warps. Contiguous
-# columns have weights of their own each, which take registers too; float64 and offsets of 64 bits take twice as many.
-_MANY, _FEW = 8, 4
+# bytes that a thread takes at once where channels are lanes: a whole vector. Contiguous columns have offsets, and in the
+# backward pass weights, of their own each, which take registers: there are fewer of them, or one beside other planes'.
+_VECTOR, _FEW = 16, 4
 _LANES = 128  # at most so many of them in the direction of memory
-_CELLS = 3  # in a row, whose weights a thread keeps: as many as lie over a pixel while the map does not grow
+_CELLS = 4  # across a pixel, whose weights a thread keeps: as many as there are while a map grows by less than half
+_CONTIGUOUS = {1: (4, 2), 2: (4, 2), 3: (4, 1), 4: (2, 2)}  # by these: elements, and columns, of a thread
 # of a thread, at most, by what it adds up in: room for three programs on a multiprocessor, or two. Said to the
 # compiler, which would else keep below rounder numbers by moving values to local memory.
 _REGISTERS = {torch.float32: 168, torch.float64: 240}
-# weights of rows and columns are found once for several groups of planes: for as many as leave enough programs to fill
-# every multiprocessor several times over
-_PROGRAMS, _STEPS = 4096, 16
+# enough programs to fill every multiprocessor several times over. What is left of a map is shared out: lines to walk
+# over, though a walk begins with two that belong to others, or several groups of planes, for which positions are the same
+_WALKS, _LINES = 2048, 8
+_TILES, _STEPS = 4096, 16
 _PARTIALS = 1024  # partial sums that one step of the second backward launch takes
 _INT32 = 2**31
 _ACCUMULATORS = {torch.float32: tl.float32, torch.float64: tl.float64}
@@ -86,13 +88,21 @@ def forward(x: Tensor, size: tuple[int, int], reduce: str, keep_winner: bool) ->
     winner = torch.empty_like(y, dtype=torch.uint8) if keep else x.new_empty(0, dtype=torch.uint8)
     if y.numel() == 0:
         return y, winner
-    plan = _plan(y.shape, layout, y.dtype, _is_wide(x.shape, y.shape), _MANY)
-    halves = _halves((height, width), size, reduce)
+    wide = _is_wide(x.shape, y.shape)
     with _on(x):
-        forward_kernel[(plan.programs,)](
-            x, y, winner, n * c, c, height, width, *size, plan.groups, plan.steps,
-            REDUCE=reduce, KEEP=keep, HALVES=halves, **plan.tile, **plan.options,
-        )  # fmt: skip
+        if _halves((height, width), size, reduce):
+            plan = _tiles(y.shape, layout, y.dtype, wide)
+            halves_forward_kernel[(plan.programs,)](
+                x, y, winner, n * c, c, *size, plan.groups, plan.each,
+                REDUCE=reduce, KEEP=keep, **plan.tile, **plan.options,
+            )  # fmt: skip
+        else:
+            each = _FEW if layout == torch.contiguous_format else _VECTOR // y.itemsize
+            plan = _lines(y.shape, layout, y.dtype, wide, each, _FEW)
+            forward_kernel[(plan.programs,)](
+                x, y, winner, n, c, height, width, *size, plan.groups, plan.each,
+                REDUCE=reduce, KEEP=keep, **plan.tile, **plan.options,
+            )  # fmt: skip
     return y, winner
 
 
@@ -133,11 +143,12 @@ def backward(
     if dy.numel() == 0:
         return dx, None if dalpha is None else dalpha.zero_()
     wide, halves = _is_wide(dy.shape, shape), reduce == "max" and _halves(size_in, size, reduce)
-    cells = cells_over_a_pixel(size_in[1], size[1], reduce)
+    across = 0 if channels_last else 1
+    cells = cells_over_a_pixel(size_in[across], size[across], reduce)
     if halves:
-        plan = _plan(dy.shape, layout, dy.dtype, wide, _MANY)
+        plan = _tiles(dy.shape, layout, dy.dtype, wide)
     else:
-        plan = _plan(shape, layout, dy.dtype, wide, _FEW if channels_last or cells < _CELLS else _FEW // 2)
+        plan = _lines(shape, layout, dy.dtype, wide, *_elements(cells, channels_last, dy.dtype, wide))
     partials = torch.empty(0 if dalpha is None else 2 * plan.programs, dtype=accumulator(dy.dtype), device=dy.device)
     maps = (
         dy,
@@ -148,11 +159,12 @@ def backward(
     wanted = {"PIXELS": need_x, "ALPHA": dalpha is not None, **plan.tile, **plan.options}
     with _on(dy):
         if halves:
-            halves_kernel[(plan.programs,)](*maps, partials, n * c, c, *size, plan.groups, plan.steps, **wanted)
+            halves_backward_kernel[(plan.programs,)](*maps, partials, n * c, c, *size, plan.groups, plan.each, **wanted)
         else:
             backward_kernel[(plan.programs,)](
-                *maps, partials, n * c, c, *size_in, *size, cells, plan.groups, plan.steps,
-                REDUCE=reduce, CELLS=cells if cells <= _CELLS else _CELLS - 1, MORE=cells > _CELLS, **wanted,
+                *maps, partials, n, c, *size_in, *size, cells, plan.groups, plan.each,
+                REDUCE=reduce, CELLS=min(cells, _CELLS), MORE=cells > _CELLS,
+                WHOLE=plan.each == size_in[1 if channels_last else 0], **wanted,
             )  # fmt: skip
         if alpha is not None and dalpha is not None:
             sizes = (*size_in, *size)
@@ -162,39 +174,74 @@ def backward(
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a map is cut: a program owns a tile of a row, and so many steps of it over groups of planes."""
+    """How a map is cut: tiles in groups of planes, and how many groups, or lines, a program takes."""
 
     tile: dict[str, Any]
     options: dict[str, int]
     groups: int
-    steps: int
+    each: int
     programs: int
 
 
+def _elements(cells: int, channels_last: bool, dtype: torch.dtype, wide: bool) -> tuple[int, int]:
+    """How many elements a thread of the backward kernel has, and of how many columns if the map is contiguous."""
+    if channels_last:
+        return _VECTOR // dtype.itemsize // (2 if wide and cells > _CELLS else 1), 1
+    each, columns = _CONTIGUOUS[min(cells, _CELLS)]
+    return each // (2 if dtype == torch.float64 else 1), columns
+
+
 @lru_cache(maxsize=1024)
-def _plan(shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype, wide: bool, each: int) -> _Plan:
-    """The plan for a map of this shape, with so many elements a thread, or fewer where more would not fit.
+def _lines(
+    shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype, wide: bool, each: int, columns: int
+) -> _Plan:
+    """The plan to walk over a map of this shape, with ``each`` elements a thread, of so many columns if contiguous.
 
     It follows from the shape alone, so that sums have the same order in every run. Powers of two keep the number of
     compiled kernels small while learned sizes change.
     """
     n, c, height, width = shape
     channels_last = layout == torch.channels_last
+    lines, across, inner, outer = (width, height, c, n) if channels_last else (height, width, width, n * c)
+    each = max(1, each // 2) if wide else each
+    lanes = min(triton.next_power_of_2(inner), _LANES)
+    planes = min(triton.next_power_of_2(outer), _THREADS * each // lanes)
+    groups = triton.cdiv(c, lanes) * triton.cdiv(n, planes) if channels_last else triton.cdiv(n * c, planes)
+    places = groups * (across if channels_last else triton.cdiv(width, lanes))
+    lines_each = triton.cdiv(lines, max(1, min(triton.cdiv(_WALKS, places), lines // _LINES)))
+    tile = {"CHANNELS_LAST": channels_last, "PLANES": planes, "LANES": lanes, **_common(layout, width, columns, dtype, wide)}
+    options = _options(planes * lanes // each, dtype)
+    return _Plan(tile, options, groups, lines_each, places * triton.cdiv(lines, lines_each))
+
+
+@lru_cache(maxsize=1024)
+def _tiles(shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype, wide: bool) -> _Plan:
+    """The plan to cut a map of this shape into tiles of a row: some columns, of some planes; it, too, of shape alone."""
+    n, c, height, width = shape
+    channels_last = layout == torch.channels_last
     inner, outer = (c, width) if channels_last else (width, n * c)
-    each = each if channels_last and dtype != torch.float64 else min(each, _FEW)
+    each = 2 * _FEW if channels_last and dtype != torch.float64 else _FEW
     each = each // 2 if wide else each
     lanes = min(triton.next_power_of_2(inner), _LANES)
     along = min(triton.next_power_of_2(outer), _THREADS * each // lanes)
-    align = _FEW if width % _FEW == 0 and not channels_last else 1
     groups = n * triton.cdiv(c, lanes) if channels_last else triton.cdiv(n * c, along)
     places = height * triton.cdiv(width, along if channels_last else lanes)
-    steps = min(max(places * groups // _PROGRAMS, 1), _STEPS)
-    sums = accumulator(dtype)
-    tile = {"CHANNELS_LAST": channels_last, "ALONG": along, "LANES": lanes, "ALIGN": align, "WIDE": wide}
-    options = {"num_warps": max(1, along * lanes // (32 * each))}
+    steps = min(max(places * groups // _TILES, 1), _STEPS)
+    tile = {"CHANNELS_LAST": channels_last, "ALONG": along, "LANES": lanes, **_common(layout, width, _FEW, dtype, wide)}
+    options = _options(along * lanes // each, dtype)
+    return _Plan(tile, options, groups, steps, places * triton.cdiv(groups, steps))
+
+
+def _common(layout: torch.memory_format, width: int, columns: int, dtype: torch.dtype, wide: bool) -> dict[str, Any]:
+    align = columns if width % columns == 0 and layout != torch.channels_last else 1
+    return {"ALIGN": align, "WIDE": wide, "ACC": _ACCUMULATORS[accumulator(dtype)]}
+
+
+def _options(threads: int, dtype: torch.dtype) -> dict[str, int]:
+    options = {"num_warps": max(1, threads // 32)}
     if torch.version.hip is None:  # the compiler for AMD does not know it
-        options["maxnreg"] = _REGISTERS[sums]
-    return _Plan({**tile, "ACC": _ACCUMULATORS[sums]}, options, groups, steps, places * triton.cdiv(groups, steps))
+        options["maxnreg"] = _REGISTERS[accumulator(dtype)]
+    return options
 
 
 def _halves(size_in: Sequence[int], size: Sequence[int], reduce: str) -> bool:

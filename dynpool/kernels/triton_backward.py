@@ -1,11 +1,17 @@
-"""The backward kernels: a gather by pixels for any sizes, and the sum of its partial sums that alpha's gradient is."""
+"""The backward kernels: one that walks over pixels and cells together, and the sum of its partial sums.
+
+A program owns some lines of pixels, and walks over the lines of cells whose queries touch them. Of each line of cells
+it first finds what falls to its pixels across (a gather, over the few cells that cover a pixel), for the queries on
+either side of the line apart. A query then lies between two lines of pixels: there it leaves its gradient, weighed, and
+meets the values of x, whose difference is its slope along the walk. A line that no further query touches is written.
+"""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from .triton_tiles import columns_from, offset, place, planes_of, quotient
+from .triton_lines import first_query, next_query, offset, pace, place, planes_of, quotient
 
 __all__ = ["alpha_kernel", "backward_kernel"]
 
@@ -13,26 +19,21 @@ __all__ = ["alpha_kernel", "backward_kernel"]
 @triton.jit
 def _first_cell(pixel, size_in, size_out, SAMPLE: tl.constexpr):
     """First cell with a query at most one pixel away, or with a sampled point less than that."""
-    query = tl.maximum((4 * pixel - 2) * size_out + size_in - 1, 0) // (2 * size_in)  # ceil of a quotient
-    first = query // 2
     if SAMPLE:
-        first = tl.minimum(first, tl.maximum((pixel - 1) * size_out + size_in, 0) // size_in)
-    return first
+        return tl.maximum((pixel - 1) * size_out + size_in, 0) // size_in
+    else:
+        query = tl.maximum((4 * pixel - 2) * size_out + size_in - 1, 0) // (2 * size_in)  # ceil of a quotient
+        return query // 2
 
 
 @triton.jit
 def _end_of_cells(pixel, size_in, size_out, SAMPLE: tl.constexpr):
     """One past the last such cell."""
-    end = ((4 * pixel + 6) * size_out - size_in) // (2 * size_in) // 2 + 1
     if SAMPLE:
-        end = tl.maximum(end, ((pixel + 1) * size_out + size_in - 1) // size_in)
+        end = ((pixel + 1) * size_out + size_in - 1) // size_in
+    else:
+        end = ((4 * pixel + 6) * size_out - size_in) // (2 * size_in) // 2 + 1
     return tl.minimum(end, size_out)
-
-
-@triton.jit
-def _distance(index, pixel, size_in, size_out):
-    """From the pixel to query ``index``, in units of 1 / (4 * size_out) pixels."""
-    return (2 * index + 1) * size_in - 2 * size_out - 4 * size_out * pixel
 
 
 @triton.jit
@@ -55,105 +56,244 @@ def _slope(distance, unit, pixel, size_in, ACC: tl.constexpr):
 
 
 @triton.jit
-def _weights(cell, pixel, size_in, size_out, REDUCE: tl.constexpr, ALPHA: tl.constexpr, ACC: tl.constexpr):
-    """Weights of a pixel in a cell: for its gradient and for alpha's value and slope, each of query 0 and query 1."""
-    unit = 4 * size_out
-    near, far = _distance(2 * cell, pixel, size_in, size_out), _distance(2 * cell + 1, pixel, size_in, size_out)
-    value_0, value_1 = _hat(near, unit, pixel, size_in, ACC), _hat(far, unit, pixel, size_in, ACC)
-    slope_0, slope_1 = value_0, value_1
-    if ALPHA:  # the queries move away from the cell's centre
-        slope_0, slope_1 = -_slope(near, unit, pixel, size_in, ACC), _slope(far, unit, pixel, size_in, ACC)
-    if REDUCE != "max":
-        value_0, slope_0 = 0.5 * (value_0 + value_1), 0.5 * (slope_0 + slope_1)
-        value_1, slope_1 = value_0, slope_0
-    own_0, own_1 = value_0, value_1
-    if REDUCE == "sample":
-        own_0 = _hat(cell * size_in - size_out * pixel, size_out, pixel, size_in, ACC)
-        own_1 = own_0
-    return own_0, own_1, value_0, value_1, slope_0, slope_1
+def _weights(cell, pixel, size_in, size_out, POINTS: tl.constexpr, ALPHA: tl.constexpr, ACC: tl.constexpr):
+    """Weights of a pixel in a cell: of the value and of the slope, each of query 0 and query 1."""
+    if POINTS == "sample":
+        value_0 = _hat(cell * size_in - size_out * pixel, size_out, pixel, size_in, ACC)
+        return value_0, value_0, value_0, value_0
+    else:
+        unit = 4 * size_out
+        near = (4 * cell + 1) * size_in - 2 * size_out - 4 * size_out * pixel
+        far = near + 2 * size_in
+        value_0, value_1 = _hat(near, unit, pixel, size_in, ACC), _hat(far, unit, pixel, size_in, ACC)
+        slope_0, slope_1 = value_0, value_1
+        if ALPHA:  # the queries move away from the cell's centre
+            slope_0, slope_1 = -_slope(near, unit, pixel, size_in, ACC), _slope(far, unit, pixel, size_in, ACC)
+        if POINTS == "mean":  # a quarter of the gradient to each query
+            value_0, slope_0 = 0.25 * (value_0 + value_1), 0.25 * (slope_0 + slope_1)
+            value_1, slope_1 = value_0, slope_0
+        return value_0, value_1, slope_0, slope_1
+
+
+@triton.jit
+def _add_if(
+    covers, sums, at, mask, weights,
+    POINTS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """:func:`_add_cell` where the cell covers the pixel: the whole tile in channels_last, some lanes if contiguous."""
+    if CHANNELS_LAST:
+        if covers:
+            sums = _add_cell(sums, at, mask, weights, POINTS, ALPHA, CHANNELS_LAST, ACC)
+    else:
+        sums = _add_cell(sums, at, mask & covers, weights, POINTS, ALPHA, CHANNELS_LAST, ACC)
+    return sums
 
 
 @triton.jit
 def _add_cell(
-    sums, cell, exists, row, column, dy, winners,
-    REDUCE: tl.constexpr, PIXELS: tl.constexpr, ALPHA: tl.constexpr, ACC: tl.constexpr,
+    sums, at, mask, weights,
+    POINTS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """The gradient to a pixel and the two sums for alpha, with a cell's share added."""
-    grad, along_h, along_w = sums
-    own_h0, own_h1, value_h0, value_h1, slope_h0, slope_h1 = row
-    own_w0, own_w1, value_w0, value_w1, slope_w0, slope_w1 = column
-    part = tl.load(dy + cell, exists, 0).to(ACC)
-    lower, right = exists, exists
-    if REDUCE == "max":
-        winner = tl.load(winners + cell, exists, 0)
+    """What falls to a pixel across from its queries before and behind, value and slope, with a cell's share added."""
+    value_0, value_1, slope_0, slope_1 = sums
+    weight, weight_1, slope, other_slope = weights
+    part = tl.load(at[0], mask, 0).to(ACC)
+    if POINTS == "max":
+        winner = tl.load(at[1], mask, 0)
         lower, right = winner >= 2, (winner & 1) != 0
-    if PIXELS:
-        weight = tl.where(lower, own_h1, own_h0) * tl.where(right, own_w1, own_w0)
-        grad += tl.where(weight != 0, weight * part, 0)  # an infinite gradient stays in its footprint
-    if ALPHA:
-        along_h += tl.where(lower, slope_h1, slope_h0) * (tl.where(right, value_w1, value_w0) * part)
-        along_w += tl.where(lower, value_h1, value_h0) * (tl.where(right, slope_w1, slope_w0) * part)
-    return grad, along_h, along_w
+        side, behind = (lower, right) if CHANNELS_LAST else (right, lower)
+        weight = tl.where(side, weight_1, weight)
+        here = tl.where(weight != 0, part, 0)  # an infinite gradient stays in its footprint
+        value_0 += weight * tl.where(behind, 0, here)
+        value_1 += weight * tl.where(behind, here, 0)
+        if ALPHA:
+            slope = tl.where(side, other_slope, slope)
+            slope_0 += slope * tl.where(behind, 0, part)
+            slope_1 += slope * tl.where(behind, part, 0)
+    else:
+        value_0 += weight * tl.where(weight != 0, part, 0)
+        value_1 = value_0
+        if ALPHA:
+            slope_0 += slope * part
+            slope_1 = slope_0
+    return value_0, value_1, slope_0, slope_1
 
 
-@triton.jit(do_not_specialize=["planes", "height", "width", "out_h", "out_w", "cells_in_a_row", "groups", "steps"])
-def backward_kernel(
-    dy, x, winners, dx, partials, planes, channels, height, width, out_h, out_w, cells_in_a_row, groups, steps,
-    REDUCE: tl.constexpr, PIXELS: tl.constexpr, ALPHA: tl.constexpr, CELLS: tl.constexpr, MORE: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr, ALONG: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr,
-    ACC: tl.constexpr,
+@triton.jit
+def _line(line, pixels, x, map, CHANNELS_LAST: tl.constexpr):
+    """A line of x; in front of the first one that, behind the last one that."""
+    _, _, lines, position, width, channels, mask = map
+    line = tl.minimum(tl.maximum(line, 0), lines - 1)
+    return tl.load(x + (pixels + offset(line, position, width, channels, CHANNELS_LAST)), mask, 0)
+
+
+@triton.jit
+def _leave(
+    line, walk, pixels, x, dx, map,
+    PIXELS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    """Of a row of pixels, some columns, some planes: the gradient to x and two partial sums of the one to alpha.
+    """Write a line that no further query touches, if it is the program's, and go on to the next."""
+    gradient, next_gradient, here, behind, coming = walk
+    start, end, lines, position, width, channels, mask = map
+    if PIXELS:
+        if WHOLE or ((line >= start) & (line < end)):
+            at = pixels + offset(line, position, width, channels, CHANNELS_LAST)
+            tl.store(dx + at, gradient.to(dx.dtype.element_ty), mask)
+        gradient = next_gradient
+        next_gradient = tl.zeros_like(gradient)
+    if ALPHA:
+        here, behind = behind, coming.to(behind.dtype)
+        coming = _line(line + 3, pixels, x, map, CHANNELS_LAST)  # early, so that nothing waits for it
+    return gradient, next_gradient, here, behind, coming
 
-    Weights of the first CELLS (at most 3) cells over each column are found once for all planes; those of MORE cells
-    each time.
+
+@triton.jit
+def _leave_query(
+    query, floor, rest, walk, totals, value, slope, cells, pixels, x, map,
+    PIXELS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr, WHOLE: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Add what a query between the present line and the next one gives to them, and to alpha, if it is the program's.
+
+    Args:
+        query: 0 or 1, which moves to the lines before, or to those behind, as alpha grows.
+        totals: of the gradient to alpha along the walk, and across it.
+        value: the query's gradient where the weights across are those of the value.
+        slope: the same, where they are the slope's.
     """
-    SAMPLE: tl.constexpr = REDUCE == "sample"
-    ACROSS: tl.constexpr = ALONG if CHANNELS_LAST else LANES
+    gradient, next_gradient, here, behind, coming = walk
+    start, end, lines, _, _, _, _ = map
+    along, across = totals
+    between = (rest > 0) & (floor >= 0) & (floor < lines - 1)
+    weight = quotient(rest, 4 * cells, ACC)
+    if PIXELS:
+        if between:
+            gradient += (1 - weight) * value
+            next_gradient += weight * value
+        else:
+            gradient += value
+    if ALPHA:
+        if WHOLE or (((floor >= start) & (floor < end)) | ((floor < 0) & (start == 0))):
+            if between:
+                across += slope * ((1 - weight) * here + weight * behind)
+                move = behind - here
+                along = along + value * move if query == 1 else along - value * move
+            else:
+                across += slope * here
+                if (rest == 0) & (floor >= 0):  # on a pixel: the mean of both sides
+                    move = 0.5 * (behind - _line(floor - 1, pixels, x, map, CHANNELS_LAST).to(ACC))
+                    along = along + value * move if query == 1 else along - value * move
+    return (gradient, next_gradient, here, behind, coming), (along, across)
+
+
+@triton.jit
+def _walk(
+    dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, map, out_lines, across, out_across, out_w,
+    POINTS: tl.constexpr, PIXELS: tl.constexpr, ALPHA: tl.constexpr, CELLS: tl.constexpr, MORE: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr, WHOLE: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """From the first line of cells that touches the program's pixels to the last; the totals for alpha, added to."""
+    SAMPLE: tl.constexpr = POINTS == "sample"
+    QUERIES: tl.constexpr = 1 if SAMPLE else 2
+    start, end, lines, position, width, channels, mask = map
+    first_k = _first_cell(position, across, out_across, SAMPLE)
+    end_k = _end_of_cells(position, across, out_across, SAMPLE)
+    sides = (
+        _weights(first_k, position, across, out_across, POINTS, ALPHA, ACC),
+        _weights(first_k + 1, position, across, out_across, POINTS, ALPHA, ACC),
+        _weights(first_k + 2, position, across, out_across, POINTS, ALPHA, ACC),
+        _weights(first_k + 3, position, across, out_across, POINTS, ALPHA, ACC),
+    )
+    cells += offset(0, first_k, out_w, channels, CHANNELS_LAST)
+    dy_0, winner_0 = dy + cells, winners + cells  # pointers, so that the next cells take no arithmetic
+    next_k = out_w * channels if CHANNELS_LAST else 1
+    first = _first_cell(start, lines, out_lines, SAMPLE)
+    floor, rest = first_query(QUERIES * first, lines, out_lines, SAMPLE)
+    step = pace(lines, out_lines, SAMPLE)
+    line = tl.minimum(tl.maximum(floor, 0), start)
+    nothing = tl.zeros((PLANES, LANES), ACC)
+    here, behind, coming = nothing, nothing, nothing
+    if ALPHA:
+        here = _line(line, pixels, x, map, CHANNELS_LAST).to(ACC)
+        behind = _line(line + 1, pixels, x, map, CHANNELS_LAST).to(ACC)
+        coming = _line(line + 2, pixels, x, map, CHANNELS_LAST)
+    walk = nothing, nothing, here, behind, coming
+    for cell in range(first, _end_of_cells(end - 1, lines, out_lines, SAMPLE)):
+        sums = nothing, nothing, nothing, nothing
+        ahead = cell * (channels if CHANNELS_LAST else out_w)
+        for k in tl.static_range(CELLS):
+            covers = first_k + k < end_k
+            pair = dy_0 + ahead + k * next_k, winner_0 + ahead + k * next_k
+            sums = _add_if(covers, sums, pair, mask, sides[k], POINTS, ALPHA, CHANNELS_LAST, ACC)
+        if MORE:
+            for k in range(CELLS, cells_in_a_row):
+                covers = first_k + k < end_k
+                side = _weights(first_k + k, position, across, out_across, POINTS, ALPHA, ACC)
+                pair = dy_0 + ahead + k * next_k, winner_0 + ahead + k * next_k
+                sums = _add_if(covers, sums, pair, mask, side, POINTS, ALPHA, CHANNELS_LAST, ACC)
+        value_0, value_1, slope_0, slope_1 = sums
+        for query in tl.static_range(QUERIES):
+            low = tl.minimum(tl.maximum(floor, 0), lines - 1)
+            while line < low:
+                walk = _leave(line, walk, pixels, x, dx, map, PIXELS, ALPHA, CHANNELS_LAST, WHOLE)
+                line += 1
+            walk, totals = _leave_query(
+                query, floor, rest, walk, totals,
+                value_0 if query == 0 else value_1, slope_0 if query == 0 else slope_1,
+                out_lines, pixels, x, map, PIXELS, ALPHA, CHANNELS_LAST, WHOLE, ACC,
+            )  # fmt: skip
+            floor, rest = next_query(floor, rest, step, 4 * out_lines)
+    if PIXELS:
+        while line < end:
+            walk = _leave(line, walk, pixels, x, dx, map, PIXELS, False, CHANNELS_LAST, WHOLE)
+            line += 1
+    return totals
+
+
+@triton.jit(do_not_specialize=["samples", "height", "width", "out_h", "out_w", "cells_in_a_row", "groups", "each"])
+def backward_kernel(
+    dy, x, winners, dx, partials, samples, channels, height, width, out_h, out_w, cells_in_a_row, groups, each,
+    REDUCE: tl.constexpr, PIXELS: tl.constexpr, ALPHA: tl.constexpr, CELLS: tl.constexpr, MORE: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr,
+    WHOLE: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """The gradient to ``each`` lines of pixels and their two partial sums of the one to alpha, rows before columns.
+
+    WHOLE: a program owns all lines. Weights of the first CELLS (at most 4) cells across a pixel are found once; those of MORE cells each time.
+    """
     if WIDE:  # then all that is derived from these is
         height, width, out_h, out_w = height.to(tl.int64), width.to(tl.int64), out_h.to(tl.int64), out_w.to(tl.int64)
     width = width // ALIGN * ALIGN  # tells the compiler of a width that allows vectors
-    h, first, start, end = place(height, width, groups, steps, WIDE, ACROSS)
-    w = columns_from(first, ACROSS, CHANNELS_LAST)
-    first_k = _first_cell(w, width, out_w, SAMPLE)
-    first_i, end_i = _first_cell(h, height, out_h, SAMPLE), _end_of_cells(h, height, out_h, SAMPLE)
-    column_0 = _weights(first_k, w, width, out_w, REDUCE, ALPHA, ACC)
-    column_1 = _weights(first_k + 1, w, width, out_w, REDUCE, ALPHA, ACC)
-    column_2 = _weights(first_k + 2, w, width, out_w, REDUCE, ALPHA, ACC)
-    columns = column_0, column_1, column_2
-    nothing = tl.zeros((ALONG, LANES), ACC)
-    total_h, total_w = nothing, nothing
-    for group in range(start, end):
-        there, pixels, cells = planes_of(
-            group, planes, channels, height * width, out_h * out_w, CHANNELS_LAST, ALONG, LANES
-        )
-        mask = there & (w < width)
-        pixels += offset(h, w, width, channels, CHANNELS_LAST)
-        sums = nothing, nothing, nothing
-        for i in range(first_i, end_i):
-            row = _weights(i, h, height, out_h, REDUCE, ALPHA, ACC)
-            cell = cells + offset(i, first_k, out_w, channels, CHANNELS_LAST)
-            next_cell = channels if CHANNELS_LAST else 1
-            for k in tl.static_range(CELLS):
-                exists = mask & (first_k + k < out_w)
-                sums = _add_cell(sums, cell, exists, row, columns[k], dy, winners, REDUCE, PIXELS, ALPHA, ACC)
-                cell += next_cell
-            if MORE:
-                for k in range(CELLS, cells_in_a_row):
-                    column = _weights(first_k + k, w, width, out_w, REDUCE, ALPHA, ACC)
-                    exists = mask & (first_k + k < out_w)
-                    sums = _add_cell(sums, cell, exists, row, column, dy, winners, REDUCE, PIXELS, ALPHA, ACC)
-                    cell += next_cell
-        grad, along_h, along_w = sums
+    if CHANNELS_LAST:
+        lines, across, out_lines, out_across = width, height, out_w, out_h
+    else:
+        lines, across, out_lines, out_across = height, width, out_h, out_w
+    start, end, position, group = place(lines, across, groups, each, WIDE, LANES, CHANNELS_LAST)
+    mask, pixels, cells = planes_of(
+        group, samples, channels, height * width, out_h * out_w, CHANNELS_LAST, PLANES, LANES
+    )
+    mask = mask if CHANNELS_LAST else mask & (position < across)
+    map = start, end, lines, position, width, channels, mask
+    totals = tl.zeros((PLANES, LANES), ACC), tl.zeros((PLANES, LANES), ACC)
+    if REDUCE == "sample":  # its gradient to alpha is that of "mean"
         if PIXELS:
-            tl.store(dx + pixels, grad.to(dx.dtype.element_ty), mask)
+            totals = _walk(
+                dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, map, out_lines, across, out_across, out_w,
+                "sample", True, False, CELLS, MORE, CHANNELS_LAST, PLANES, LANES, WHOLE, ACC,
+            )  # fmt: skip
         if ALPHA:
-            value = tl.load(x + pixels, mask, 0).to(ACC)
-            total_h += value * along_h
-            total_w += value * along_w
+            totals = _walk(
+                dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, map, out_lines, across, out_across, out_w,
+                "mean", False, True, CELLS, MORE, CHANNELS_LAST, PLANES, LANES, WHOLE, ACC,
+            )  # fmt: skip
+    else:
+        totals = _walk(
+            dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, map, out_lines, across, out_across, out_w,
+            REDUCE, PIXELS, ALPHA, CELLS, MORE, CHANNELS_LAST, PLANES, LANES, WHOLE, ACC,
+        )  # fmt: skip
     if ALPHA:
-        tl.store(partials + 2 * tl.program_id(0), tl.sum(total_h))
-        tl.store(partials + 2 * tl.program_id(0) + 1, tl.sum(total_w))
+        rows, columns = (totals[1], totals[0]) if CHANNELS_LAST else totals
+        tl.store(partials + 2 * tl.program_id(0), tl.sum(rows))
+        tl.store(partials + 2 * tl.program_id(0) + 1, tl.sum(columns))
 
 
 @triton.jit(do_not_specialize=["count", "height", "width", "out_h", "out_w"])

@@ -1,13 +1,51 @@
-"""The backward kernel of "max" where both sizes are halved, as at alpha = 2: the queries are the pixels themselves."""
+"""The kernels where both sizes are halved, as at alpha = 2: the queries are the pixels themselves."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from .triton_tiles import columns_from, load_pair, offset, place, planes_of, store_pair
+from .triton_tiles import columns_from, larger, load_pair, offset, place, planes_of, store_pair
 
-__all__ = ["halves_kernel"]
+__all__ = ["halves_backward_kernel", "halves_forward_kernel"]
+
+
+@triton.jit(do_not_specialize=["planes", "out_h", "out_w", "groups", "steps"])
+def halves_forward_kernel(
+    x, y, winners, planes, channels, out_h, out_w, groups, steps,
+    REDUCE: tl.constexpr, KEEP: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    ALONG: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """y ("max" or "mean") and, if kept, the winner 2 * a + b of each cell's pixels (row a, column b).
+
+    A row of cells, some columns, some planes.
+    """
+    ACROSS: tl.constexpr = ALONG if CHANNELS_LAST else LANES
+    if WIDE:
+        out_h, out_w = out_h.to(tl.int64), out_w.to(tl.int64)
+    out_w = out_w // ALIGN * ALIGN  # tells the compiler of a width that allows vectors
+    width = 2 * out_w
+    i, first, start, end = place(out_h, out_w, groups, steps, WIDE, ACROSS)
+    k = columns_from(first, ACROSS, CHANNELS_LAST)
+    for group in range(start, end):
+        there, source, target = planes_of(
+            group, planes, channels, 2 * out_h * width, out_h * out_w, CHANNELS_LAST, ALONG, LANES
+        )
+        mask = there & (k < out_w)
+        target += offset(i, k, out_w, channels, CHANNELS_LAST)
+        tile = first, mask, there, width, channels
+        query_0, query_1 = load_pair(x + source, 2 * i, tile, CHANNELS_LAST, ALONG, LANES, ACC)
+        query_2, query_3 = load_pair(x + source, 2 * i + 1, tile, CHANNELS_LAST, ALONG, LANES, ACC)
+        if REDUCE == "mean":
+            best = 0.25 * query_0 + 0.25 * query_1 + 0.25 * query_2 + 0.25 * query_3
+        else:
+            best, winner = query_0, tl.zeros((ALONG, LANES), tl.int32)
+            best, winner = larger(best, winner, query_1, 1)
+            best, winner = larger(best, winner, query_2, 2)
+            best, winner = larger(best, winner, query_3, 3)
+            if KEEP:
+                tl.store(winners + target, winner.to(tl.uint8), mask)
+        tl.store(y + target, best.to(y.dtype.element_ty), mask)
 
 
 @triton.jit
@@ -17,7 +55,7 @@ def _chosen(lower, right, top_l, top_r, bottom_l, bottom_r):
 
 
 @triton.jit(do_not_specialize=["planes", "out_h", "out_w", "groups", "steps"])
-def halves_kernel(
+def halves_backward_kernel(
     dy, x, winners, dx, partials, planes, channels, out_h, out_w, groups, steps,
     PIXELS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     ALONG: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr,

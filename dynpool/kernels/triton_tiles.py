@@ -8,7 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["columns_from", "load_pair", "offset", "place", "planes_of", "quotient", "store_pair"]
+__all__ = ["columns_from", "larger", "load_pair", "offset", "place", "planes_of", "store_pair"]
 
 
 @triton.jit
@@ -87,9 +87,7 @@ def store_pair(x, row, tile, left, right, CHANNELS_LAST: tl.constexpr, LANES: tl
 
 
 @triton.jit
-def quotient(numerator, denominator, ACC: tl.constexpr):
-    """Of two integers, rounded correctly: ``/`` is not in float32."""
-    if tl.float64 == ACC:
-        return numerator.to(ACC) / denominator.to(ACC)
-    else:
-        return tl.div_rn(numerator.to(ACC), denominator.to(ACC))
+def larger(best, winner, value, query: tl.constexpr):
+    """The first of equal queries wins, and NaN wins over all."""
+    better = (value > best) | (value != value)
+    return tl.where(better, value, best), tl.where(better, query, winner)

@@ -47,13 +47,26 @@ def test_cases_on_a_gpu() -> None:
 # ----------------------------------------------------------------------------------------------- ahead of time
 
 
-def plan(dtype: str, channels_last: bool, each: int, wide: bool = False) -> tuple[dict[str, Any], dict[str, int]]:
-    """The constants and the compiler's options that the launcher chooses for 64 channels of 64 columns."""
+Plan = tuple[dict[str, Any], dict[str, int]]  # the constants and the compiler's options that the launcher chooses
+SHAPE = (8, 64, 64, 64)
+
+
+def lines(dtype: str, channels_last: bool, each: int, columns: int, wide: bool = False) -> Plan:
     from dynpool.kernels import triton as kernels
 
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    found = kernels._plan((8, 64, 64, 64), layout, DTYPES[dtype], wide, each)
+    found = kernels._lines(SHAPE, layout(channels_last), DTYPES[dtype], wide, each, columns)
     return {"REDUCE": "max", **found.tile}, found.options
+
+
+def tiles(dtype: str, channels_last: bool, wide: bool = False) -> Plan:
+    from dynpool.kernels import triton as kernels
+
+    found = kernels._tiles(SHAPE, layout(channels_last), DTYPES[dtype], wide)
+    return {"REDUCE": "max", **found.tile}, found.options
+
+
+def layout(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def compiled(
@@ -112,24 +125,30 @@ def vector_bits(dtype: str, elements: int) -> int:
 
 
 def forward_kernel(dtype: str, channels_last: bool, halves: bool, device: int | str) -> Any:
-    """The kernel compiled for "max" with winners."""
-    from dynpool.kernels import triton_forward
+    """The kernel for any sizes, or that for halved ones, compiled for "max" with winners."""
+    from dynpool.kernels import triton_forward, triton_halves
 
-    given, options = plan(dtype, channels_last, 8)
-    given |= {"KEEP": True, "HALVES": halves}
-    return compiled(triton_forward.forward_kernel, {"x": dtype, "y": dtype, "winners": "u8"}, given, options, device)
+    kernel = triton_halves.halves_forward_kernel if halves else triton_forward.forward_kernel
+    each = 16 // DTYPES[dtype].itemsize if channels_last else 4
+    given, options = tiles(dtype, channels_last) if halves else lines(dtype, channels_last, each, 4)
+    return compiled(kernel, {"x": dtype, "y": dtype, "winners": "u8"}, given | {"KEEP": True}, options, device)
 
 
 def backward_kernel(name: str, dtype: str, channels_last: bool, device: int | str, **change: Any) -> Any:
     """The kernel for any sizes, or that for halved ones, compiled with both gradients."""
+    from dynpool.kernels import triton as kernels
     from dynpool.kernels import triton_backward, triton_halves
 
-    kernel = {"any": triton_backward.backward_kernel, "halves": triton_halves.halves_kernel}[name]
+    kernel = {"any": triton_backward.backward_kernel, "halves": triton_halves.halves_backward_kernel}[name]
     pointers = dict.fromkeys(("dy", "x", "dx"), dtype) | {"winners": "u8"}
     pointers["partials"] = "fp64" if dtype == "fp64" else "fp32"
-    change = {"CELLS": 3, "MORE": False, "WIDE": False} | change
-    few = not channels_last and (change["CELLS"] == 3 or change["MORE"])
-    given, options = plan(dtype, channels_last, 8 if name == "halves" else 2 if few else 4, change["WIDE"])
+    change = {"CELLS": 3, "MORE": False, "WIDE": False, "WHOLE": True} | change
+    if name == "halves":
+        given, options = tiles(dtype, channels_last, change["WIDE"])
+    else:
+        cells, wide = change["CELLS"] + change["MORE"], change["WIDE"]
+        elements = kernels._elements(cells, channels_last, DTYPES[dtype], wide)
+        given, options = lines(dtype, channels_last, *elements, wide)
     given |= {"PIXELS": True, "ALPHA": True, **change}
     given = {key: value for key, value in given.items() if key in kernel.arg_names}
     return compiled(kernel, pointers, given, options, device)
@@ -145,7 +164,7 @@ def test_forward_compiles_without_spilling_and_moves_vectors(
     assert_fits(binary, 2 if dtype == "fp64" else 3)
     if dtype in ("bf16", "fp16") and not halves:
         assert_rounds_to_nearest(binary)
-    each = 8 if channels_last and dtype != "fp64" else 4
+    each = 8 if channels_last else 4
     assert vector_bits(dtype, each) in bits(binary, "st")  # whole vectors of y
     if channels_last:
         assert bits(binary, "ld") == {128}
@@ -159,11 +178,11 @@ def test_forward_compiles_without_spilling_and_moves_vectors(
 def test_backward_compiles_without_spilling_and_moves_vectors(
     name: str, dtype: str, capability: int, channels_last: bool
 ) -> None:
-    binary = backward_kernel(name, dtype, channels_last, capability)
+    binary = backward_kernel(name, dtype, channels_last, capability, CELLS=2)
     assert_fits(binary, 2 if dtype == "fp64" else 3)
     if dtype in ("bf16", "fp16") and name == "any":
         assert_rounds_to_nearest(binary)
-    each = 8 if name == "halves" else 4 if channels_last else 2
+    each = 8 if channels_last or name == "halves" else 2
     assert vector_bits(dtype, each) in bits(binary, "st")  # whole vectors of the gradient to x
     assert vector_bits(dtype, each) in bits(binary, "ld")  # and of x
 
@@ -177,10 +196,12 @@ def test_backward_compiles_without_spilling_and_moves_vectors(
         {"ALIGN": 1},
         {"CELLS": 1},
         {"CELLS": 2},
-        {"CELLS": 2, "MORE": True},
-        {"CELLS": 2, "MORE": True, "REDUCE": "sample"},
+        {"CELLS": 4},
+        {"CELLS": 4, "MORE": True},
+        {"CELLS": 4, "MORE": True, "REDUCE": "sample"},
+        {"WHOLE": False},
         {"WIDE": True},
-        {"WIDE": True, "CELLS": 2, "MORE": True},
+        {"WIDE": True, "WHOLE": False, "CELLS": 4, "MORE": True},
     ],
 )
 def test_variants_of_the_backward_compile_without_spilling(change: dict[str, Any], channels_last: bool) -> None:
@@ -206,9 +227,11 @@ def rocm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from dynpool.kernels import triton as kernels
 
     monkeypatch.setattr(torch.version, "hip", "6.4")
-    kernels._plan.cache_clear()
+    kernels._lines.cache_clear()
+    kernels._tiles.cache_clear()
     yield
-    kernels._plan.cache_clear()
+    kernels._lines.cache_clear()
+    kernels._tiles.cache_clear()
 
 
 @pytest.mark.usefixtures("rocm")
@@ -216,7 +239,7 @@ def rocm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_plans_for_amd_have_options_that_its_compiler_knows_and_nothing_is_spilled(channels_last: bool) -> None:
     from triton.backends.amd.compiler import HIPOptions
 
-    _, options = plan("bf16", channels_last, 8)
+    _, options = tiles("bf16", channels_last)
     assert options.keys() <= {field.name for field in dataclasses.fields(HIPOptions)}
     binaries = [forward_kernel("bf16", channels_last, halves, "gfx942") for halves in (False, True)]
     binaries += [backward_kernel(name, "bf16", channels_last, "gfx942") for name in ("any", "halves")]
@@ -226,7 +249,7 @@ def test_plans_for_amd_have_options_that_its_compiler_knows_and_nothing_is_spill
 
 
 def test_plans_for_nvidia_limit_registers() -> None:
-    _, options = plan("bf16", True, 8)
+    _, options = tiles("bf16", True)
     assert options["maxnreg"] * 3 * THREADS <= REGISTERS
 
 

@@ -1,0 +1,87 @@
+"""Walking over a map line by line, in either layout: what the forward and the backward kernel share.
+
+Contiguous maps are walked row by row, channels_last maps column by column, so that what memory runs along (columns, or
+channels) lies along a tile's lanes. A line has positions across it: the columns of a row, one for each lane, or the
+rows of a column, one for the whole tile. Its other dimension are planes beside each other: the tile has (PLANES, LANES).
+Contiguous planes are n * C + c; channels_last ones are samples, as channels are lanes already.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+__all__ = ["first_query", "next_query", "offset", "pace", "place", "planes_of", "quotient"]
+
+
+@triton.jit
+def place(lines, across, groups, each, WIDE: tl.constexpr, LANES: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """This program's first line, one past its last, its positions across and its group of planes."""
+    program = tl.program_id(0)
+    if WIDE:
+        program = program.to(tl.int64)
+    if CHANNELS_LAST:
+        position = program % across
+        program //= across
+    else:
+        blocks = tl.cdiv(across, LANES)
+        position = program % blocks * LANES + tl.arange(0, LANES)[None, :]
+        program //= blocks
+    start = program // groups * each
+    return start, tl.minimum(start + each, lines), position, program % groups
+
+
+@triton.jit
+def planes_of(
+    group, samples, channels, pixels, cells, CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr
+):
+    """The planes of a group: the mask of existence, and the offsets of the first pixel and of the first cell of each."""
+    if CHANNELS_LAST:
+        blocks = tl.cdiv(channels, LANES)
+        channel = group % blocks * LANES + tl.arange(0, LANES)[None, :]
+        sample = group // blocks * PLANES + tl.arange(0, PLANES)[:, None]
+        there = (channel < channels) & (sample < samples)
+        return there, sample * (pixels * channels) + channel, sample * (cells * channels) + channel
+    else:
+        plane = group * PLANES + tl.arange(0, PLANES)[:, None]
+        return plane < samples * channels, plane * pixels, plane * cells
+
+
+@triton.jit
+def offset(line, position, width, channels, CHANNELS_LAST: tl.constexpr):
+    """Of a pixel in its plane, ``width`` being that of a row."""
+    return (position * width + line) * channels if CHANNELS_LAST else line * width + position
+
+
+@triton.jit
+def first_query(index, size_in, size_out, SAMPLE: tl.constexpr):
+    """Where query (or sampled point) ``index`` lies: the pixel before it, and how far behind it in 1 / (4 * size_out)."""
+    unit = 4 * size_out
+    numerator = 4 * index * size_in if SAMPLE else (2 * index + 1) * size_in - 2 * size_out
+    floor = (numerator + unit) // unit - 1  # the numerator is above -unit
+    return floor, numerator - floor * unit
+
+
+@triton.jit
+def pace(size_in, size_out, SAMPLE: tl.constexpr):
+    """From one query (or sampled point) to the next: whole pixels, and the rest in 1 / (4 * size_out)."""
+    step = (4 if SAMPLE else 2) * size_in
+    whole = step // (4 * size_out)
+    return whole, step - whole * (4 * size_out)
+
+
+@triton.jit
+def next_query(floor, rest, pace, unit):
+    """Where the query after this one lies; without a division, which would be repeated for every line."""
+    rest += pace[1]
+    over = rest >= unit
+    return floor + pace[0] + over.to(floor.dtype), tl.where(over, rest - unit, rest)
+
+
+@triton.jit
+def quotient(numerator, denominator, ACC: tl.constexpr):
+    """Of two integers, rounded correctly: ``/`` is not in float32."""
+    if tl.float64 == ACC:
+        return numerator.to(ACC) / denominator.to(ACC)
+    else:
+        return tl.div_rn(numerator.to(ACC), denominator.to(ACC))
