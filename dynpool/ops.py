@@ -127,8 +127,9 @@ class _Recorded(torch.autograd.Function):
         return y, winner
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-        return *_gradients(ctx, _backward, dy), None, None, None
+    def backward(ctx: Any, dy: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        run = _backward if torch.is_grad_enabled() else _backward_untracked
+        return *_gradients(ctx, run, dy), None, None, None
 
 
 class _Transformable(torch.autograd.Function):
@@ -146,7 +147,7 @@ class _Transformable(torch.autograd.Function):
         _save(ctx, x, alpha, output[1], reduce)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         return *_gradients(ctx, _Once.apply, dy), None, None, None
 
 
@@ -169,16 +170,25 @@ class _Once(torch.autograd.Function):
         raise RuntimeError("dynopool2d has first derivatives only: its gradients cannot be differentiated")
 
 
+def _backward_untracked(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """The backward pass where no one will differentiate it: past the tape, which costs a third of the call."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return _backward(*arguments)
+
+
 def _save(ctx: Any, x: Tensor, alpha: Tensor, winner: Tensor, reduce: str) -> None:
     needs_alpha = ctx.needs_input_grad[1]
     ctx.mark_non_differentiable(winner)
+    ctx.set_materialize_grads(False)  # else zeros would be made for the winners in each backward pass
     ctx.save_for_backward(x if needs_alpha else None, alpha if needs_alpha else None, winner)
     ctx.reduce = reduce
     ctx.size = (x.shape[2], x.shape[3])
     ctx.channels_last = memory_format(x) == torch.channels_last
 
 
-def _gradients(ctx: Any, run: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def _gradients(ctx: Any, run: Any, dy: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    if dy is None:  # what follows had no gradient
+        return None, None
     x, alpha, winner = ctx.saved_tensors
     need_x, need_alpha = ctx.needs_input_grad[:2]
     dx, dalpha = run(dy, x, alpha, winner, *ctx.size, ctx.reduce, need_x, ctx.channels_last)

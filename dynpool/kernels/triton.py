@@ -1,24 +1,24 @@
 """DynOPool as Triton kernels: one launch forward, two backward, none of them waiting for the host.
 
 The aim is that each byte of x, y, winners and their gradients crosses the DRAM bus once, and that the arithmetic stays
-hidden behind that. A program owns a tile of one row: columns by planes, with the direction in which memory runs
-(columns if contiguous, channels if channels_last) along the lanes, so that both layouts are read and written as they
-are. All that depends on the row is then uniform in a program, and what depends on the column is found once for several
-groups of planes, which it walks through. The up to four rows of pixels under a row of cells overlap with those of the
-next program, which runs beside it: they come from the L2 cache.
+hidden behind that, which in bfloat16 is the harder part: at alpha 1.19 a multiprocessor can issue about 70 instructions
+for each pixel in the time that its bytes take. So nothing is computed twice that can be kept. A program walks over a
+map line by line (rows if contiguous, columns if channels_last), with the direction in which memory runs along the
+lanes, so that both layouts are read and written as they are. A query lies between two lines of pixels. The forward pass
+keeps these two, interpolated across already. The backward pass adds a query's gradient to the two, and writes a line
+when no further query touches it. Positions along the walk are the same for a whole tile, those across are found once.
 
-The backward pass is a gather: a program owns pixels, and adds up the cells that cover each of them, in a fixed order.
-The gradient to alpha is the inner product of x with two more such sums, whose weights are the derivatives of the
-bilinear ones. In pixels, not in cells, x is read in whole vectors although winners differ from channel to channel,
-and nothing but x is read that the gradient to x does not need anyway: the bytes are those of the floor. Each program
-leaves two partial sums, which the second launch adds up in float64, in a fixed order. There are no atomics, and no
-autotuning either: it would let timings decide the order of sums. Where both sizes are halved, as at alpha = 2, the
-queries are the pixels themselves: then cells own them, and little arithmetic is left.
+In the backward pass a program owns lines of pixels, and each of its pixels gathers from the few cells across that cover
+it, in a fixed order. The gradient to alpha meets x in the same place: nothing but x is read that the gradient to x does
+not need anyway, in whole vectors although winners differ from channel to channel, so the bytes are those of the floor.
+Each program leaves two partial sums, which the second launch adds up in float64, in a fixed order. There are no
+atomics, and no autotuning either: it would let timings decide the order of sums. Where both sizes are halved, as at
+alpha = 2, the queries are the pixels themselves: then cells own them, and little arithmetic is left.
 
 Positions are rational and stay so: floor and fraction come from integer division, exact at every size.
 
-Here are the launchers and how maps are cut. The kernels are in ``triton_forward``, ``triton_backward`` and
-``triton_halves``, their common parts in ``triton_tiles``.
+Here are the launchers and how maps are cut. The kernels are in ``triton_forward`` and ``triton_backward``, which share
+``triton_lines``, and in ``triton_halves`` with ``triton_tiles``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -44,8 +44,8 @@ from .triton_halves import halves_backward_kernel, halves_forward_kernel
 __all__ = ["backward", "forward"]
 
 _THREADS = 128  # of a program, at most
-# bytes that a thread takes at once where channels are lanes: a whole vector. Contiguous columns have offsets, and in the
-# backward pass weights, of their own each, which take registers: there are fewer of them, or one beside other planes'.
+# bytes that a thread takes at once where channels are lanes: a whole vector. Contiguous columns have offsets of their
+# own each, and weights in the backward pass, which take registers: there are fewer, or one beside those of other planes
 _VECTOR, _FEW = 16, 4
 _LANES = 128  # at most so many of them in the direction of memory
 _CELLS = 4  # across a pixel, whose weights a thread keeps: as many as there are while a map grows by less than half
@@ -53,8 +53,8 @@ _CONTIGUOUS = {1: (4, 2), 2: (4, 2), 3: (4, 1), 4: (2, 2)}  # by these: elements
 # of a thread, at most, by what it adds up in: room for three programs on a multiprocessor, or two. Said to the
 # compiler, which would else keep below rounder numbers by moving values to local memory.
 _REGISTERS = {torch.float32: 168, torch.float64: 240}
-# enough programs to fill every multiprocessor several times over. What is left of a map is shared out: lines to walk
-# over, though a walk begins with two that belong to others, or several groups of planes, for which positions are the same
+# enough programs to fill every multiprocessor several times over: so many walk over a map's lines, of which each has a
+# few at least, as a walk begins with two that belong to others; of tiles, a program takes several groups of planes
 _WALKS, _LINES = 2048, 8
 _TILES, _STEPS = 4096, 16
 _PARTIALS = 1024  # partial sums that one step of the second backward launch takes
@@ -88,19 +88,16 @@ def forward(x: Tensor, size: tuple[int, int], reduce: str, keep_winner: bool) ->
     winner = torch.empty_like(y, dtype=torch.uint8) if keep else x.new_empty(0, dtype=torch.uint8)
     if y.numel() == 0:
         return y, winner
-    wide = _is_wide(x.shape, y.shape)
+    plan = _forward_plan(tuple(x.shape), size, layout, x.dtype, reduce)
     with _on(x):
-        if _halves((height, width), size, reduce):
-            plan = _tiles(y.shape, layout, y.dtype, wide)
+        if plan.halves:
             halves_forward_kernel[(plan.programs,)](
                 x, y, winner, n * c, c, *size, plan.groups, plan.each,
                 REDUCE=reduce, KEEP=keep, **plan.tile, **plan.options,
             )  # fmt: skip
         else:
-            each = _FEW if layout == torch.contiguous_format else _VECTOR // y.itemsize
-            plan = _lines(y.shape, layout, y.dtype, wide, each, _FEW)
             forward_kernel[(plan.programs,)](
-                x, y, winner, n, c, height, width, *size, plan.groups, plan.each,
+                x, y, winner, n, c, height, width, *size, plan.each,
                 REDUCE=reduce, KEEP=keep, **plan.tile, **plan.options,
             )  # fmt: skip
     return y, winner
@@ -142,13 +139,7 @@ def backward(
     dalpha = None if x is None or alpha is None else torch.empty(2, dtype=alpha.dtype, device=alpha.device)
     if dy.numel() == 0:
         return dx, None if dalpha is None else dalpha.zero_()
-    wide, halves = _is_wide(dy.shape, shape), reduce == "max" and _halves(size_in, size, reduce)
-    across = 0 if channels_last else 1
-    cells = cells_over_a_pixel(size_in[across], size[across], reduce)
-    if halves:
-        plan = _tiles(dy.shape, layout, dy.dtype, wide)
-    else:
-        plan = _lines(shape, layout, dy.dtype, wide, *_elements(cells, channels_last, dy.dtype, wide))
+    plan = _backward_plan(shape, (size[0], size[1]), layout, dy.dtype, reduce)
     partials = torch.empty(0 if dalpha is None else 2 * plan.programs, dtype=accumulator(dy.dtype), device=dy.device)
     maps = (
         dy,
@@ -158,13 +149,12 @@ def backward(
     )
     wanted = {"PIXELS": need_x, "ALPHA": dalpha is not None, **plan.tile, **plan.options}
     with _on(dy):
-        if halves:
+        if plan.halves:
             halves_backward_kernel[(plan.programs,)](*maps, partials, n * c, c, *size, plan.groups, plan.each, **wanted)
         else:
             backward_kernel[(plan.programs,)](
-                *maps, partials, n, c, *size_in, *size, cells, plan.groups, plan.each,
-                REDUCE=reduce, CELLS=min(cells, _CELLS), MORE=cells > _CELLS,
-                WHOLE=plan.each == size_in[1 if channels_last else 0], **wanted,
+                *maps, partials, n, c, *size_in, *size, plan.cells, plan.each, REDUCE=reduce,
+                CELLS=min(plan.cells, _CELLS), MORE=plan.cells > _CELLS, WHOLE=plan.whole, **wanted,
             )  # fmt: skip
         if alpha is not None and dalpha is not None:
             sizes = (*size_in, *size)
@@ -181,6 +171,41 @@ class _Plan:
     groups: int
     each: int
     programs: int
+    whole: bool = True  # whether a program takes all lines
+    halves: bool = False  # whether it is for the kernels of halved maps
+    cells: int = 0  # across a pixel, in the backward pass
+
+
+@lru_cache(maxsize=1024)
+def _forward_plan(
+    shape: tuple[int, ...], size: tuple[int, int], layout: torch.memory_format, dtype: torch.dtype, reduce: str
+) -> _Plan:
+    """The plan for maps of this shape (N, C, H, W) pooled to this size.
+
+    It follows from shapes alone, so that sums have the same order in every run. Powers of two keep the number of
+    compiled kernels small while learned sizes change.
+    """
+    out = (*shape[:2], *size)
+    wide = _is_wide(shape, out)
+    if reduce != "sample" and _halved(shape, size):
+        return _tiles(out, layout, dtype, wide)
+    each = _FEW if layout == torch.contiguous_format else _VECTOR // dtype.itemsize
+    return _lines(out, layout, dtype, wide, each, _FEW)
+
+
+@lru_cache(maxsize=1024)
+def _backward_plan(
+    shape: tuple[int, ...], size: tuple[int, int], layout: torch.memory_format, dtype: torch.dtype, reduce: str
+) -> _Plan:
+    """The plan for the gradients of maps of this shape that were pooled to this size; as for the forward pass."""
+    out = (*shape[:2], *size)
+    wide = _is_wide(shape, out)
+    if reduce == "max" and _halved(shape, size):
+        return _tiles(out, layout, dtype, wide)
+    axis = 0 if layout == torch.channels_last else 1
+    cells = cells_over_a_pixel(shape[2 + axis], size[axis], reduce)
+    plan = _lines(shape, layout, dtype, wide, *_elements(cells, axis == 0, dtype, wide))
+    return replace(plan, cells=cells)
 
 
 def _elements(cells: int, channels_last: bool, dtype: torch.dtype, wide: bool) -> tuple[int, int]:
@@ -191,15 +216,10 @@ def _elements(cells: int, channels_last: bool, dtype: torch.dtype, wide: bool) -
     return each // (2 if dtype == torch.float64 else 1), columns
 
 
-@lru_cache(maxsize=1024)
 def _lines(
     shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype, wide: bool, each: int, columns: int
 ) -> _Plan:
-    """The plan to walk over a map of this shape, with ``each`` elements a thread, of so many columns if contiguous.
-
-    It follows from the shape alone, so that sums have the same order in every run. Powers of two keep the number of
-    compiled kernels small while learned sizes change.
-    """
+    """The plan to walk over a map, with ``each`` elements a thread, of so many columns if the map is contiguous."""
     n, c, height, width = shape
     channels_last = layout == torch.channels_last
     lines, across, inner, outer = (width, height, c, n) if channels_last else (height, width, width, n * c)
@@ -209,14 +229,14 @@ def _lines(
     groups = triton.cdiv(c, lanes) * triton.cdiv(n, planes) if channels_last else triton.cdiv(n * c, planes)
     places = groups * (across if channels_last else triton.cdiv(width, lanes))
     lines_each = triton.cdiv(lines, max(1, min(triton.cdiv(_WALKS, places), lines // _LINES)))
-    tile = {"CHANNELS_LAST": channels_last, "PLANES": planes, "LANES": lanes, **_common(layout, width, columns, dtype, wide)}
+    tile = {"PLANES": planes, "LANES": lanes, **_common(layout, width, columns, dtype, wide)}
     options = _options(planes * lanes // each, dtype)
-    return _Plan(tile, options, groups, lines_each, places * triton.cdiv(lines, lines_each))
+    programs = places * triton.cdiv(lines, lines_each)
+    return _Plan(tile, options, groups, lines_each, programs, whole=lines_each == lines)
 
 
-@lru_cache(maxsize=1024)
 def _tiles(shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype, wide: bool) -> _Plan:
-    """The plan to cut a map of this shape into tiles of a row: some columns, of some planes; it, too, of shape alone."""
+    """The plan to cut a halved map into tiles of a row: some columns, of some planes."""
     n, c, height, width = shape
     channels_last = layout == torch.channels_last
     inner, outer = (c, width) if channels_last else (width, n * c)
@@ -227,14 +247,15 @@ def _tiles(shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dty
     groups = n * triton.cdiv(c, lanes) if channels_last else triton.cdiv(n * c, along)
     places = height * triton.cdiv(width, along if channels_last else lanes)
     steps = min(max(places * groups // _TILES, 1), _STEPS)
-    tile = {"CHANNELS_LAST": channels_last, "ALONG": along, "LANES": lanes, **_common(layout, width, _FEW, dtype, wide)}
+    tile = {"ALONG": along, "LANES": lanes, **_common(layout, width, _FEW, dtype, wide)}
     options = _options(along * lanes // each, dtype)
-    return _Plan(tile, options, groups, steps, places * triton.cdiv(groups, steps))
+    return _Plan(tile, options, groups, steps, places * triton.cdiv(groups, steps), halves=True)
 
 
 def _common(layout: torch.memory_format, width: int, columns: int, dtype: torch.dtype, wide: bool) -> dict[str, Any]:
-    align = columns if width % columns == 0 and layout != torch.channels_last else 1
-    return {"ALIGN": align, "WIDE": wide, "ACC": _ACCUMULATORS[accumulator(dtype)]}
+    channels_last = layout == torch.channels_last
+    align = columns if width % columns == 0 and not channels_last else 1
+    return {"CHANNELS_LAST": channels_last, "ALIGN": align, "WIDE": wide, "ACC": _ACCUMULATORS[accumulator(dtype)]}
 
 
 def _options(threads: int, dtype: torch.dtype) -> dict[str, int]:
@@ -244,9 +265,9 @@ def _options(threads: int, dtype: torch.dtype) -> dict[str, int]:
     return options
 
 
-def _halves(size_in: Sequence[int], size: Sequence[int], reduce: str) -> bool:
+def _halved(shape: Sequence[int], size: Sequence[int]) -> bool:
     """Whether the queries of a cell are the pixels of a window of 2 x 2."""
-    return reduce != "sample" and all(pixels == 2 * cells for pixels, cells in zip(size_in, size, strict=True))
+    return shape[2] == 2 * size[0] and shape[3] == 2 * size[1]
 
 
 def _is_wide(*shapes: Sequence[int]) -> bool:

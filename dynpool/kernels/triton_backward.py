@@ -38,7 +38,7 @@ def _end_of_cells(pixel, size_in, size_out, SAMPLE: tl.constexpr):
 
 @triton.jit
 def _hat(distance, unit, pixel, size_in, ACC: tl.constexpr):
-    """Weight of the pixel in a query so far away; queries outside the map belong to the border."""
+    """Weight of the pixel in a query so far away; queries outside the tile belong to the border."""
     outside = ((pixel == 0) & (distance < 0)) | ((pixel == size_in - 1) & (distance > 0))
     near = tl.where(outside, unit, tl.maximum(unit - tl.abs(distance), 0))
     return quotient(near, unit, ACC)
@@ -120,21 +120,21 @@ def _add_cell(
 
 
 @triton.jit
-def _line(line, pixels, x, map, CHANNELS_LAST: tl.constexpr):
+def _line(line, pixels, x, tile, CHANNELS_LAST: tl.constexpr):
     """A line of x; in front of the first one that, behind the last one that."""
-    _, _, lines, position, width, channels, mask = map
+    _, _, lines, position, width, channels, mask = tile
     line = tl.minimum(tl.maximum(line, 0), lines - 1)
     return tl.load(x + (pixels + offset(line, position, width, channels, CHANNELS_LAST)), mask, 0)
 
 
 @triton.jit
 def _leave(
-    line, walk, pixels, x, dx, map,
+    line, walk, pixels, x, dx, tile,
     PIXELS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
     """Write a line that no further query touches, if it is the program's, and go on to the next."""
     gradient, next_gradient, here, behind, coming = walk
-    start, end, lines, position, width, channels, mask = map
+    start, end, _, position, width, channels, mask = tile
     if PIXELS:
         if WHOLE or ((line >= start) & (line < end)):
             at = pixels + offset(line, position, width, channels, CHANNELS_LAST)
@@ -143,13 +143,13 @@ def _leave(
         next_gradient = tl.zeros_like(gradient)
     if ALPHA:
         here, behind = behind, coming.to(behind.dtype)
-        coming = _line(line + 3, pixels, x, map, CHANNELS_LAST)  # early, so that nothing waits for it
+        coming = _line(line + 3, pixels, x, tile, CHANNELS_LAST)  # early, so that nothing waits for it
     return gradient, next_gradient, here, behind, coming
 
 
 @triton.jit
 def _leave_query(
-    query, floor, rest, walk, totals, value, slope, cells, pixels, x, map,
+    query, floor, rest, walk, totals, value, slope, cells, pixels, x, tile,
     PIXELS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr, WHOLE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Add what a query between the present line and the next one gives to them, and to alpha, if it is the program's.
@@ -161,7 +161,7 @@ def _leave_query(
         slope: the same, where they are the slope's.
     """
     gradient, next_gradient, here, behind, coming = walk
-    start, end, lines, _, _, _, _ = map
+    start, end, lines, _, _, _, _ = tile
     along, across = totals
     between = (rest > 0) & (floor >= 0) & (floor < lines - 1)
     weight = quotient(rest, 4 * cells, ACC)
@@ -180,21 +180,21 @@ def _leave_query(
             else:
                 across += slope * here
                 if (rest == 0) & (floor >= 0):  # on a pixel: the mean of both sides
-                    move = 0.5 * (behind - _line(floor - 1, pixels, x, map, CHANNELS_LAST).to(ACC))
+                    move = 0.5 * (behind - _line(floor - 1, pixels, x, tile, CHANNELS_LAST).to(ACC))
                     along = along + value * move if query == 1 else along - value * move
     return (gradient, next_gradient, here, behind, coming), (along, across)
 
 
 @triton.jit
 def _walk(
-    dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, map, out_lines, across, out_across, out_w,
+    dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, tile, out_lines, across, out_across, out_w,
     POINTS: tl.constexpr, PIXELS: tl.constexpr, ALPHA: tl.constexpr, CELLS: tl.constexpr, MORE: tl.constexpr,
     CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr, WHOLE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """From the first line of cells that touches the program's pixels to the last; the totals for alpha, added to."""
     SAMPLE: tl.constexpr = POINTS == "sample"
     QUERIES: tl.constexpr = 1 if SAMPLE else 2
-    start, end, lines, position, width, channels, mask = map
+    start, end, lines, position, _, channels, mask = tile
     first_k = _first_cell(position, across, out_across, SAMPLE)
     end_k = _end_of_cells(position, across, out_across, SAMPLE)
     sides = (
@@ -213,9 +213,9 @@ def _walk(
     nothing = tl.zeros((PLANES, LANES), ACC)
     here, behind, coming = nothing, nothing, nothing
     if ALPHA:
-        here = _line(line, pixels, x, map, CHANNELS_LAST).to(ACC)
-        behind = _line(line + 1, pixels, x, map, CHANNELS_LAST).to(ACC)
-        coming = _line(line + 2, pixels, x, map, CHANNELS_LAST)
+        here = _line(line, pixels, x, tile, CHANNELS_LAST).to(ACC)
+        behind = _line(line + 1, pixels, x, tile, CHANNELS_LAST).to(ACC)
+        coming = _line(line + 2, pixels, x, tile, CHANNELS_LAST)
     walk = nothing, nothing, here, behind, coming
     for cell in range(first, _end_of_cells(end - 1, lines, out_lines, SAMPLE)):
         sums = nothing, nothing, nothing, nothing
@@ -234,31 +234,32 @@ def _walk(
         for query in tl.static_range(QUERIES):
             low = tl.minimum(tl.maximum(floor, 0), lines - 1)
             while line < low:
-                walk = _leave(line, walk, pixels, x, dx, map, PIXELS, ALPHA, CHANNELS_LAST, WHOLE)
+                walk = _leave(line, walk, pixels, x, dx, tile, PIXELS, ALPHA, CHANNELS_LAST, WHOLE)
                 line += 1
             walk, totals = _leave_query(
                 query, floor, rest, walk, totals,
                 value_0 if query == 0 else value_1, slope_0 if query == 0 else slope_1,
-                out_lines, pixels, x, map, PIXELS, ALPHA, CHANNELS_LAST, WHOLE, ACC,
+                out_lines, pixels, x, tile, PIXELS, ALPHA, CHANNELS_LAST, WHOLE, ACC,
             )  # fmt: skip
             floor, rest = next_query(floor, rest, step, 4 * out_lines)
     if PIXELS:
         while line < end:
-            walk = _leave(line, walk, pixels, x, dx, map, PIXELS, False, CHANNELS_LAST, WHOLE)
+            walk = _leave(line, walk, pixels, x, dx, tile, PIXELS, False, CHANNELS_LAST, WHOLE)
             line += 1
     return totals
 
 
-@triton.jit(do_not_specialize=["samples", "height", "width", "out_h", "out_w", "cells_in_a_row", "groups", "each"])
+@triton.jit(do_not_specialize=["samples", "height", "width", "out_h", "out_w", "cells_in_a_row", "each"])
 def backward_kernel(
-    dy, x, winners, dx, partials, samples, channels, height, width, out_h, out_w, cells_in_a_row, groups, each,
+    dy, x, winners, dx, partials, samples, channels, height, width, out_h, out_w, cells_in_a_row, each,
     REDUCE: tl.constexpr, PIXELS: tl.constexpr, ALPHA: tl.constexpr, CELLS: tl.constexpr, MORE: tl.constexpr,
     CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr,
     WHOLE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """The gradient to ``each`` lines of pixels and their two partial sums of the one to alpha, rows before columns.
 
-    WHOLE: a program owns all lines. Weights of the first CELLS (at most 4) cells across a pixel are found once; those of MORE cells each time.
+    Where WHOLE, a program has all lines. Weights of the first CELLS (at most 4) cells across a pixel are found once;
+    those of MORE cells each time.
     """
     if WIDE:  # then all that is derived from these is
         height, width, out_h, out_w = height.to(tl.int64), width.to(tl.int64), out_h.to(tl.int64), out_w.to(tl.int64)
@@ -267,27 +268,27 @@ def backward_kernel(
         lines, across, out_lines, out_across = width, height, out_w, out_h
     else:
         lines, across, out_lines, out_across = height, width, out_h, out_w
-    start, end, position, group = place(lines, across, groups, each, WIDE, LANES, CHANNELS_LAST)
+    start, end, position, group = place(lines, across, each, WIDE, LANES, CHANNELS_LAST)
     mask, pixels, cells = planes_of(
         group, samples, channels, height * width, out_h * out_w, CHANNELS_LAST, PLANES, LANES
     )
     mask = mask if CHANNELS_LAST else mask & (position < across)
-    map = start, end, lines, position, width, channels, mask
+    tile = start, end, lines, position, width, channels, mask
     totals = tl.zeros((PLANES, LANES), ACC), tl.zeros((PLANES, LANES), ACC)
     if REDUCE == "sample":  # its gradient to alpha is that of "mean"
         if PIXELS:
             totals = _walk(
-                dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, map, out_lines, across, out_across, out_w,
+                dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, tile, out_lines, across, out_across, out_w,
                 "sample", True, False, CELLS, MORE, CHANNELS_LAST, PLANES, LANES, WHOLE, ACC,
             )  # fmt: skip
         if ALPHA:
             totals = _walk(
-                dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, map, out_lines, across, out_across, out_w,
+                dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, tile, out_lines, across, out_across, out_w,
                 "mean", False, True, CELLS, MORE, CHANNELS_LAST, PLANES, LANES, WHOLE, ACC,
             )  # fmt: skip
     else:
         totals = _walk(
-            dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, map, out_lines, across, out_across, out_w,
+            dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, tile, out_lines, across, out_across, out_w,
             REDUCE, PIXELS, ALPHA, CELLS, MORE, CHANNELS_LAST, PLANES, LANES, WHOLE, ACC,
         )  # fmt: skip
     if ALPHA:

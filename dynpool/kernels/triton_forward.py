@@ -19,7 +19,7 @@ __all__ = ["forward_kernel"]
 def _neighbours(index, size_in, size_out, SAMPLE: tl.constexpr, ACC: tl.constexpr):
     """The two pixels that query (or sampled point) ``index`` lies between, and the weight of the second.
 
-    A query on a pixel, or outside the map, has that pixel twice with half the weight each: a neighbour of weight zero
+    A query on a pixel, or outside the tile, has that pixel twice with half the weight each: a neighbour of weight zero
     would turn into NaN if it is infinite.
     """
     floor, rest = first_query(index, size_in, size_out, SAMPLE)
@@ -29,25 +29,25 @@ def _neighbours(index, size_in, size_out, SAMPLE: tl.constexpr, ACC: tl.constexp
 
 
 @triton.jit
-def _across(x, line, neighbours, map, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr):
+def _across(x, line, neighbours, tile, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr):
     """A line of pixels, interpolated at a position across it."""
     low, high, weight = neighbours
-    width, channels, mask = map
+    width, channels, mask = tile
     a = tl.load(x + offset(line, low, width, channels, CHANNELS_LAST), mask).to(ACC)
     b = tl.load(x + offset(line, high, width, channels, CHANNELS_LAST), mask).to(ACC)
     return (1 - weight) * a + weight * b
 
 
 @triton.jit
-def _pair(x, line, sides, map, SAMPLE: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr):
+def _pair(x, line, sides, tile, SAMPLE: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr):
     """The same at both positions of a cell, or twice at its one."""
-    first = _across(x, line, sides[0], map, CHANNELS_LAST, ACC)
-    return first, first if SAMPLE else _across(x, line, sides[1], map, CHANNELS_LAST, ACC)
+    first = _across(x, line, sides[0], tile, CHANNELS_LAST, ACC)
+    return first, first if SAMPLE else _across(x, line, sides[1], tile, CHANNELS_LAST, ACC)
 
 
 @triton.jit
 def _query(
-    x, floor, rest, walk, sides, lines, cells, map,
+    x, floor, rest, walk, sides, lines, cells, tile,
     SAMPLE: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """The two values of a query between lines, once the lines are those around it.
@@ -60,8 +60,8 @@ def _query(
     if low > line:
         near_0, near_1 = far_0, far_1
         if low > line + 1:
-            near_0, near_1 = _pair(x, low, sides, map, SAMPLE, CHANNELS_LAST, ACC)
-        far_0, far_1 = _pair(x, tl.minimum(low + 1, lines - 1), sides, map, SAMPLE, CHANNELS_LAST, ACC)
+            near_0, near_1 = _pair(x, low, sides, tile, SAMPLE, CHANNELS_LAST, ACC)
+        far_0, far_1 = _pair(x, tl.minimum(low + 1, lines - 1), sides, tile, SAMPLE, CHANNELS_LAST, ACC)
     value_0, value_1 = near_0, near_1
     if (rest > 0) & (floor >= 0) & (floor < lines - 1):
         weight = quotient(rest, 4 * cells, ACC)
@@ -70,13 +70,13 @@ def _query(
     return value_0, value_1, (low, near_0, near_1, far_0, far_1)
 
 
-@triton.jit(do_not_specialize=["samples", "height", "width", "out_h", "out_w", "groups", "each"])
+@triton.jit(do_not_specialize=["samples", "height", "width", "out_h", "out_w", "each"])
 def forward_kernel(
-    x, y, winners, samples, channels, height, width, out_h, out_w, groups, each,
+    x, y, winners, samples, channels, height, width, out_h, out_w, each,
     REDUCE: tl.constexpr, KEEP: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """y and, if kept, the winner 2 * a + b of each cell's queries (row a, column b), ``each`` lines of cells a program."""
+    """y and, if kept, the winner 2 * a + b of each cell's queries (row a, column b): ``each`` lines a program."""
     SAMPLE: tl.constexpr = REDUCE == "sample"
     if WIDE:  # then all that is derived from these is
         height, width, out_h, out_w = height.to(tl.int64), width.to(tl.int64), out_h.to(tl.int64), out_w.to(tl.int64)
@@ -85,12 +85,12 @@ def forward_kernel(
         lines, across, out_lines, out_across = width, height, out_w, out_h
     else:
         lines, across, out_lines, out_across = height, width, out_h, out_w
-    start, end, k, group = place(out_lines, out_across, groups, each, WIDE, LANES, CHANNELS_LAST)
+    start, end, k, group = place(out_lines, out_across, each, WIDE, LANES, CHANNELS_LAST)
     mask, source, target = planes_of(
         group, samples, channels, height * width, out_h * out_w, CHANNELS_LAST, PLANES, LANES
     )
     mask = mask if CHANNELS_LAST else mask & (k < out_across)
-    map = width, channels, mask
+    tile = width, channels, mask
     QUERIES: tl.constexpr = 1 if SAMPLE else 2
     sides = (
         _neighbours(QUERIES * k, across, out_across, SAMPLE, ACC),
@@ -99,18 +99,18 @@ def forward_kernel(
     floor, rest = first_query(QUERIES * start, lines, out_lines, SAMPLE)
     step = pace(lines, out_lines, SAMPLE)
     line = tl.minimum(tl.maximum(floor, 0), lines - 1)
-    near_0, near_1 = _pair(x + source, line, sides, map, SAMPLE, CHANNELS_LAST, ACC)
-    far_0, far_1 = _pair(x + source, tl.minimum(line + 1, lines - 1), sides, map, SAMPLE, CHANNELS_LAST, ACC)
+    near_0, near_1 = _pair(x + source, line, sides, tile, SAMPLE, CHANNELS_LAST, ACC)
+    far_0, far_1 = _pair(x + source, tl.minimum(line + 1, lines - 1), sides, tile, SAMPLE, CHANNELS_LAST, ACC)
     walk = line, near_0, near_1, far_0, far_1
     for cell in range(start, end):
         best, query_1, walk = _query(
-            x + source, floor, rest, walk, sides, lines, out_lines, map, SAMPLE, CHANNELS_LAST, ACC
+            x + source, floor, rest, walk, sides, lines, out_lines, tile, SAMPLE, CHANNELS_LAST, ACC
         )
         floor, rest = next_query(floor, rest, step, 4 * out_lines)
         at = target + offset(cell, k, out_w, channels, CHANNELS_LAST)
         if not SAMPLE:
             query_2, query_3, walk = _query(
-                x + source, floor, rest, walk, sides, lines, out_lines, map, SAMPLE, CHANNELS_LAST, ACC
+                x + source, floor, rest, walk, sides, lines, out_lines, tile, SAMPLE, CHANNELS_LAST, ACC
             )
             floor, rest = next_query(floor, rest, step, 4 * out_lines)
             if REDUCE == "mean":

@@ -2,8 +2,8 @@
 
 Contiguous maps are walked row by row, channels_last maps column by column, so that what memory runs along (columns, or
 channels) lies along a tile's lanes. A line has positions across it: the columns of a row, one for each lane, or the
-rows of a column, one for the whole tile. Its other dimension are planes beside each other: the tile has (PLANES, LANES).
-Contiguous planes are n * C + c; channels_last ones are samples, as channels are lanes already.
+rows of a column, one for the whole tile. A tile is (PLANES, LANES): contiguous planes are n * C + c, channels_last ones
+are samples, as channels are lanes already.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ __all__ = ["first_query", "next_query", "offset", "pace", "place", "planes_of", 
 
 
 @triton.jit
-def place(lines, across, groups, each, WIDE: tl.constexpr, LANES: tl.constexpr, CHANNELS_LAST: tl.constexpr):
-    """This program's first line, one past its last, its positions across and its group of planes."""
+def place(lines, across, each, WIDE: tl.constexpr, LANES: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """This program's first line, one past its last, its positions across and its group of planes.
+
+    Neighbours across come first, then the walks over the same planes: what they both read is in the L2 cache.
+    """
     program = tl.program_id(0)
     if WIDE:
         program = program.to(tl.int64)
@@ -27,15 +30,16 @@ def place(lines, across, groups, each, WIDE: tl.constexpr, LANES: tl.constexpr, 
         blocks = tl.cdiv(across, LANES)
         position = program % blocks * LANES + tl.arange(0, LANES)[None, :]
         program //= blocks
-    start = program // groups * each
-    return start, tl.minimum(start + each, lines), position, program % groups
+    walks = tl.cdiv(lines, each)
+    start = program % walks * each
+    return start, tl.minimum(start + each, lines), position, program // walks
 
 
 @triton.jit
 def planes_of(
     group, samples, channels, pixels, cells, CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr
 ):
-    """The planes of a group: the mask of existence, and the offsets of the first pixel and of the first cell of each."""
+    """A group of planes: the mask of existence, and the offsets of the first pixel and of the first cell of each."""
     if CHANNELS_LAST:
         blocks = tl.cdiv(channels, LANES)
         channel = group % blocks * LANES + tl.arange(0, LANES)[None, :]
@@ -55,7 +59,7 @@ def offset(line, position, width, channels, CHANNELS_LAST: tl.constexpr):
 
 @triton.jit
 def first_query(index, size_in, size_out, SAMPLE: tl.constexpr):
-    """Where query (or sampled point) ``index`` lies: the pixel before it, and how far behind it in 1 / (4 * size_out)."""
+    """Where query (or sampled point) ``index`` is: the pixel before, and how far behind, in 1 / (4 * size_out)."""
     unit = 4 * size_out
     numerator = 4 * index * size_in if SAMPLE else (2 * index + 1) * size_in - 2 * size_out
     floor = (numerator + unit) // unit - 1  # the numerator is above -unit

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -222,16 +221,9 @@ def test_the_last_launch_compiles() -> None:
 
 
 @pytest.fixture
-def rocm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def rocm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans are made as on an AMD GPU."""
-    from dynpool.kernels import triton as kernels
-
     monkeypatch.setattr(torch.version, "hip", "6.4")
-    kernels._lines.cache_clear()
-    kernels._tiles.cache_clear()
-    yield
-    kernels._lines.cache_clear()
-    kernels._tiles.cache_clear()
 
 
 @pytest.mark.usefixtures("rocm")
