@@ -33,6 +33,13 @@ every_layout = pytest.mark.parametrize("layout", [torch.contiguous_format, torch
 
 
 @pytest.fixture(autouse=True)
+def short_walks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few lines are shared out among several programs, as otherwise only longer maps are."""
+    if INTERPRETED:
+        monkeypatch.setattr(kernels, "_LINES", 2)
+
+
+@pytest.fixture(autouse=True)
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fresh memory holds NaN (255 in winners), so that an element left unwritten shows."""
     empty, empty_like = torch.empty, torch.empty_like

@@ -1,0 +1,48 @@
+"""What autograd makes of the operator besides its values."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dynpool import dynopool2d
+
+
+class Dispatched(TorchDispatchMode):
+    """The names of all operators that are run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_backward_pass_is_one_operator_and_fills_no_memory_for_winners() -> None:
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    alpha = torch.tensor([1.7, 1.3], requires_grad=True)
+    y = dynopool2d(x, alpha)
+    dy = torch.ones_like(y)
+    with Dispatched() as seen:
+        torch.autograd.grad(y, (x, alpha), dy)
+    assert [name for name in seen.names if "detach" not in name] == ["dynpool.dynopool2d_backward.default"]
+
+
+def test_nothing_flows_back_from_what_has_no_gradient() -> None:
+    class Stop(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, y: Tensor) -> Tensor:
+            return y.clone()
+
+        @staticmethod
+        def backward(ctx: Any, dy: Tensor) -> None:
+            return None
+
+    x = torch.randn(1, 2, 6, 6, requires_grad=True)
+    alpha = torch.tensor([1.5, 1.5], requires_grad=True)
+    Stop.apply(dynopool2d(x, alpha)).sum().backward()
+    assert x.grad is None
+    assert alpha.grad is None
