@@ -45,11 +45,10 @@ __all__ = ["backward", "forward"]
 
 _THREADS = 128  # of a program, at most
 # bytes that a thread takes at once where channels are lanes: a whole vector. Contiguous columns have offsets of their
-# own each, and weights in the backward pass, which take registers: there are fewer, or one beside those of other planes
+# own each, and weights in the backward pass, which take registers: there are fewer, half of them of another plane
 _VECTOR, _FEW = 16, 4
 _LANES = 128  # at most so many of them in the direction of memory
 _CELLS = 4  # across a pixel, whose weights a thread keeps: as many as there are while a map grows by less than half
-_CONTIGUOUS = {1: (4, 2), 2: (4, 2), 3: (4, 1), 4: (2, 2)}  # by these: elements, and columns, of a thread
 # of a thread, at most, by what it adds up in: room for three programs on a multiprocessor, or two. Said to the
 # compiler, which would else keep below rounder numbers by moving values to local memory.
 _REGISTERS = {torch.float32: 168, torch.float64: 240}
@@ -212,8 +211,8 @@ def _elements(cells: int, channels_last: bool, dtype: torch.dtype, wide: bool) -
     """How many elements a thread of the backward kernel has, and of how many columns if the map is contiguous."""
     if channels_last:
         return _VECTOR // dtype.itemsize // (2 if wide and cells > _CELLS else 1), 1
-    each, columns = _CONTIGUOUS[min(cells, _CELLS)]
-    return each // (2 if dtype == torch.float64 else 1), columns
+    many = cells > _CELLS or (cells == _CELLS and dtype.itemsize > 2)  # too many weights, or too few registers left
+    return _FEW // (2 if many or dtype == torch.float64 else 1), _FEW // 2
 
 
 def _lines(

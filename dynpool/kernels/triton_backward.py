@@ -103,13 +103,13 @@ def _add_cell(
         lower, right = winner >= 2, (winner & 1) != 0
         side, behind = (lower, right) if CHANNELS_LAST else (right, lower)
         weight = tl.where(side, weight_1, weight)
-        here = tl.where(weight != 0, part, 0)  # an infinite gradient stays in its footprint
-        value_0 += weight * tl.where(behind, 0, here)
-        value_1 += weight * tl.where(behind, here, 0)
+        reaches = weight != 0  # an infinite gradient stays in its footprint
+        value_0 = tl.where(reaches & ~behind, value_0 + weight * part, value_0)
+        value_1 = tl.where(reaches & behind, value_1 + weight * part, value_1)
         if ALPHA:
             slope = tl.where(side, other_slope, slope)
-            slope_0 += slope * tl.where(behind, 0, part)
-            slope_1 += slope * tl.where(behind, part, 0)
+            slope_0 = tl.where(behind, slope_0, slope_0 + slope * part)
+            slope_1 = tl.where(behind, slope_1 + slope * part, slope_1)
     else:
         value_0 += weight * tl.where(weight != 0, part, 0)
         value_1 = value_0
