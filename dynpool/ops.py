@@ -117,7 +117,7 @@ def _(
 
 
 class _Recorded(torch.autograd.Function):
-    """The operator on the tape. The winners are kept only here, where a gradient will be asked for."""
+    """The operator on the tape. The winners are kept where a gradient will be asked for, not otherwise."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, alpha: Tensor, out_h: int, out_w: int, reduce: str) -> tuple[Tensor, Tensor]:
@@ -128,7 +128,8 @@ class _Recorded(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        run = _backward if torch.is_grad_enabled() else _backward_untracked
+        tracked = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        run = _backward if tracked else _backward_untracked
         return *_gradients(ctx, run, dy), None, None, None
 
 

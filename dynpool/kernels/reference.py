@@ -7,8 +7,9 @@ rows and columns are mapped one after the other, and the gradient to the input a
 transposed map gathers too (each input pixel sums over the few queries that cover it, in a fixed order), so results
 are bitwise reproducible.
 
-float16 and bfloat16 are computed in float32, float64 in float64. A pixel of zero weight has no influence, whatever
-its value: an infinite or NaN pixel stays within the footprint it belongs to.
+float16 and bfloat16 are computed in float32, float64 in float64. A pixel of zero weight has no influence on a map or
+its gradient, whatever its value: an infinite or NaN pixel stays within the footprint it belongs to. (The gradient to
+alpha, a sum over all of them, may become NaN.)
 """
 
 from __future__ import annotations

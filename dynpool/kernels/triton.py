@@ -188,8 +188,8 @@ def _forward_plan(
     wide = _is_wide(shape, out)
     if reduce != "sample" and _halved(shape, size):
         return _tiles(out, layout, dtype, wide)
-    each = _FEW if layout == torch.contiguous_format else _VECTOR // dtype.itemsize
-    return _lines(out, layout, dtype, wide, each, _FEW)
+    each = _FEW if layout == torch.contiguous_format else _vector(shape[1], dtype)
+    return _lines(out, layout, dtype, wide, each, each)
 
 
 @lru_cache(maxsize=1024)
@@ -203,22 +203,32 @@ def _backward_plan(
         return _tiles(out, layout, dtype, wide)
     axis = 0 if layout == torch.channels_last else 1
     cells = cells_over_a_pixel(shape[2 + axis], size[axis], reduce)
-    plan = _lines(shape, layout, dtype, wide, *_elements(cells, axis == 0, dtype, wide))
-    return replace(plan, cells=cells)
+    if layout == torch.channels_last:
+        half = shape[1] % 16 != 0 or (wide and cells > _CELLS)  # what the compiler does not know takes registers
+        each = columns = _vector(shape[1], dtype, 2 if half else 1)
+    else:
+        each, columns = _columns(cells, dtype)
+    return replace(_lines(shape, layout, dtype, wide, each, columns), cells=cells)
 
 
-def _elements(cells: int, channels_last: bool, dtype: torch.dtype, wide: bool) -> tuple[int, int]:
-    """How many elements a thread of the backward kernel has, and of how many columns if the map is contiguous."""
-    if channels_last:
-        return _VECTOR // dtype.itemsize // (2 if wide and cells > _CELLS else 1), 1
+def _vector(channels: int, dtype: torch.dtype, parts: int = 1) -> int:
+    """How many channels of one pixel a thread takes: a whole vector, a part of it, or what divides their number."""
+    each = _VECTOR // dtype.itemsize // parts
+    while each > 2 and channels % each:
+        each //= 2
+    return each
+
+
+def _columns(cells: int, dtype: torch.dtype) -> tuple[int, int]:
+    """How many elements of a contiguous map a thread of the backward kernel has, and of how many columns."""
     many = cells > _CELLS or (cells == _CELLS and dtype.itemsize > 2)  # too many weights, or too few registers left
     return _FEW // (2 if many or dtype == torch.float64 else 1), _FEW // 2
 
 
 def _lines(
-    shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype, wide: bool, each: int, columns: int
+    shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype, wide: bool, each: int, vector: int
 ) -> _Plan:
-    """The plan to walk over a map, with ``each`` elements a thread, of so many columns if the map is contiguous."""
+    """The plan to walk over a map, with ``each`` elements a thread, ``vector`` of them beside each other in memory."""
     n, c, height, width = shape
     channels_last = layout == torch.channels_last
     lines, across, inner, outer = (width, height, c, n) if channels_last else (height, width, width, n * c)
@@ -228,7 +238,7 @@ def _lines(
     groups = triton.cdiv(c, lanes) * triton.cdiv(n, planes) if channels_last else triton.cdiv(n * c, planes)
     places = groups * (across if channels_last else triton.cdiv(width, lanes))
     lines_each = triton.cdiv(lines, max(1, min(triton.cdiv(_WALKS, places), lines // _LINES)))
-    tile = {"PLANES": planes, "LANES": lanes, **_common(layout, width, columns, dtype, wide)}
+    tile = {"PLANES": planes, "LANES": lanes, **_common(layout, inner, vector, dtype, wide)}
     options = _options(planes * lanes // each, dtype)
     programs = places * triton.cdiv(lines, lines_each)
     return _Plan(tile, options, groups, lines_each, programs, whole=lines_each == lines)
@@ -239,22 +249,25 @@ def _tiles(shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dty
     n, c, height, width = shape
     channels_last = layout == torch.channels_last
     inner, outer = (c, width) if channels_last else (width, n * c)
-    each = 2 * _FEW if channels_last and dtype != torch.float64 else _FEW
+    vector = _vector(c, dtype) if channels_last else _FEW
+    each = 2 * _FEW if channels_last and vector >= _FEW else vector
     each = each // 2 if wide else each
     lanes = min(triton.next_power_of_2(inner), _LANES)
     along = min(triton.next_power_of_2(outer), _THREADS * each // lanes)
     groups = n * triton.cdiv(c, lanes) if channels_last else triton.cdiv(n * c, along)
     places = height * triton.cdiv(width, along if channels_last else lanes)
     steps = min(max(places * groups // _TILES, 1), _STEPS)
-    tile = {"ALONG": along, "LANES": lanes, **_common(layout, width, _FEW, dtype, wide)}
+    tile = {"ALONG": along, "LANES": lanes, **_common(layout, inner, vector, dtype, wide)}
     options = _options(along * lanes // each, dtype)
     return _Plan(tile, options, groups, steps, places * triton.cdiv(groups, steps), halves=True)
 
 
-def _common(layout: torch.memory_format, width: int, columns: int, dtype: torch.dtype, wide: bool) -> dict[str, Any]:
+def _common(layout: torch.memory_format, inner: int, vector: int, dtype: torch.dtype, wide: bool) -> dict[str, Any]:
     channels_last = layout == torch.channels_last
-    align = columns if width % columns == 0 and not channels_last else 1
-    return {"CHANNELS_LAST": channels_last, "ALIGN": align, "WIDE": wide, "ACC": _ACCUMULATORS[accumulator(dtype)]}
+    told = channels_last and inner % 16 == 0  # the compiler is told of such numbers of channels anyway
+    align = vector if inner % vector == 0 and not told else 1
+    sums = _ACCUMULATORS[accumulator(dtype)]
+    return {"CHANNELS_LAST": channels_last, "ALIGN": align, "WIDE": wide, "ACC": sums}
 
 
 def _options(threads: int, dtype: torch.dtype) -> dict[str, int]:

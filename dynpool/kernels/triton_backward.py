@@ -28,7 +28,7 @@ def _first_cell(pixel, size_in, size_out, SAMPLE: tl.constexpr):
 
 @triton.jit
 def _end_of_cells(pixel, size_in, size_out, SAMPLE: tl.constexpr):
-    """One past the last such cell."""
+    """One past the last such cell, or one more."""
     if SAMPLE:
         end = ((pixel + 1) * size_out + size_in - 1) // size_in
     else:
@@ -38,7 +38,7 @@ def _end_of_cells(pixel, size_in, size_out, SAMPLE: tl.constexpr):
 
 @triton.jit
 def _hat(distance, unit, pixel, size_in, ACC: tl.constexpr):
-    """Weight of the pixel in a query so far away; queries outside the tile belong to the border."""
+    """Weight of the pixel in a query so far away; queries outside the map belong to the border."""
     outside = ((pixel == 0) & (distance < 0)) | ((pixel == size_in - 1) & (distance > 0))
     near = tl.where(outside, unit, tl.maximum(unit - tl.abs(distance), 0))
     return quotient(near, unit, ACC)
@@ -263,7 +263,11 @@ def backward_kernel(
     """
     if WIDE:  # then all that is derived from these is
         height, width, out_h, out_w = height.to(tl.int64), width.to(tl.int64), out_h.to(tl.int64), out_w.to(tl.int64)
-    width = width // ALIGN * ALIGN  # tells the compiler of a width that allows vectors
+        samples = samples.to(tl.int64)
+    if CHANNELS_LAST:  # tells the compiler of a number that allows vectors
+        channels = channels // ALIGN * ALIGN
+    else:
+        width = width // ALIGN * ALIGN
     if CHANNELS_LAST:
         lines, across, out_lines, out_across = width, height, out_w, out_h
     else:

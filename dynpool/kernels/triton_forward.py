@@ -19,7 +19,7 @@ __all__ = ["forward_kernel"]
 def _neighbours(index, size_in, size_out, SAMPLE: tl.constexpr, ACC: tl.constexpr):
     """The two pixels that query (or sampled point) ``index`` lies between, and the weight of the second.
 
-    A query on a pixel, or outside the tile, has that pixel twice with half the weight each: a neighbour of weight zero
+    A query on a pixel, or outside the map, has that pixel twice with half the weight each: a neighbour of weight zero
     would turn into NaN if it is infinite.
     """
     floor, rest = first_query(index, size_in, size_out, SAMPLE)
@@ -80,7 +80,11 @@ def forward_kernel(
     SAMPLE: tl.constexpr = REDUCE == "sample"
     if WIDE:  # then all that is derived from these is
         height, width, out_h, out_w = height.to(tl.int64), width.to(tl.int64), out_h.to(tl.int64), out_w.to(tl.int64)
-    out_w = out_w // ALIGN * ALIGN  # tells the compiler of a width that allows vectors
+        samples = samples.to(tl.int64)
+    if CHANNELS_LAST:  # tells the compiler of a number that allows vectors
+        channels = channels // ALIGN * ALIGN
+    else:
+        out_w = out_w // ALIGN * ALIGN
     if CHANNELS_LAST:
         lines, across, out_lines, out_across = width, height, out_w, out_h
     else:

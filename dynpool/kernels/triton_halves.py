@@ -23,7 +23,10 @@ def halves_forward_kernel(
     ACROSS: tl.constexpr = ALONG if CHANNELS_LAST else LANES
     if WIDE:
         out_h, out_w = out_h.to(tl.int64), out_w.to(tl.int64)
-    out_w = out_w // ALIGN * ALIGN  # tells the compiler of a width that allows vectors
+    if CHANNELS_LAST:  # tells the compiler of a number that allows vectors
+        channels = channels // ALIGN * ALIGN
+    else:
+        out_w = out_w // ALIGN * ALIGN
     width = 2 * out_w
     i, first, start, end = place(out_h, out_w, groups, steps, WIDE, ACROSS)
     k = columns_from(first, ACROSS, CHANNELS_LAST)
@@ -68,7 +71,10 @@ def halves_backward_kernel(
     ACROSS: tl.constexpr = ALONG if CHANNELS_LAST else LANES
     if WIDE:
         out_h, out_w = out_h.to(tl.int64), out_w.to(tl.int64)
-    out_w = out_w // ALIGN * ALIGN
+    if CHANNELS_LAST:  # tells the compiler of a number that allows vectors
+        channels = channels // ALIGN * ALIGN
+    else:
+        out_w = out_w // ALIGN * ALIGN
     height, width = 2 * out_h, 2 * out_w
     i, first, start, end = place(out_h, out_w, groups, steps, WIDE, ACROSS)
     k = columns_from(first, ACROSS, CHANNELS_LAST)

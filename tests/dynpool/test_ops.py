@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dynamo import compiled_autograd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dynpool import dynopool2d
@@ -46,3 +47,18 @@ def test_nothing_flows_back_from_what_has_no_gradient() -> None:
     Stop.apply(dynopool2d(x, alpha)).sum().backward()
     assert x.grad is None
     assert alpha.grad is None
+
+
+def test_compiled_autograd_takes_the_backward_pass_into_its_one_graph() -> None:
+    gradients = []
+    for compiled in (False, True):
+        x = torch.randn(1, 2, 6, 7, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        alpha = torch.tensor([1.5, 1.2], requires_grad=True)
+        loss = dynopool2d(x, alpha, size=(4, 5)).square().sum()
+        if compiled:
+            with compiled_autograd._enable(torch.compile(backend="aot_eager", fullgraph=True)):
+                loss.backward()
+        else:
+            loss.backward()
+        gradients.append((x.grad, alpha.grad))
+    torch.testing.assert_close(*gradients)

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,22 +47,9 @@ def test_cases_on_a_gpu() -> None:
 # ----------------------------------------------------------------------------------------------- ahead of time
 
 
-Plan = tuple[dict[str, Any], dict[str, int]]  # the constants and the compiler's options that the launcher chooses
-SHAPE = (8, 64, 64, 64)
-
-
-def lines(dtype: str, channels_last: bool, each: int, columns: int, wide: bool = False) -> Plan:
-    from dynpool.kernels import triton as kernels
-
-    found = kernels._lines(SHAPE, layout(channels_last), DTYPES[dtype], wide, each, columns)
-    return {"REDUCE": "max", **found.tile}, found.options
-
-
-def tiles(dtype: str, channels_last: bool, wide: bool = False) -> Plan:
-    from dynpool.kernels import triton as kernels
-
-    found = kernels._tiles(SHAPE, layout(channels_last), DTYPES[dtype], wide)
-    return {"REDUCE": "max", **found.tile}, found.options
+def shape_of(channels: int, wide: bool) -> tuple[int, int, int, int]:
+    """A map of 64 x 64 pixels, wide: one whose offsets need 64 bits."""
+    return 2**17 if wide else 8, channels, 64, 64
 
 
 def layout(channels_last: bool) -> torch.memory_format:
@@ -69,7 +57,12 @@ def layout(channels_last: bool) -> torch.memory_format:
 
 
 def compiled(
-    kernel: Any, pointers: dict[str, str], constants: dict[str, Any], options: dict[str, int], device: int | str
+    kernel: Any,
+    pointers: dict[str, str],
+    constants: dict[str, Any],
+    options: dict[str, int],
+    device: int | str,
+    channels: int = 64,
 ) -> Any:
     """The kernel compiled for a device that need not be there: NVIDIA's compute capability, or AMD's architecture."""
     from triton.backends.compiler import GPUTarget
@@ -81,7 +74,7 @@ def compiled(
             signature[name] = "constexpr"
             continue
         signature[name] = f"*{pointers[name]}" if name in pointers else "i32"
-        if name in pointers or name == "channels":  # the launcher specialises on multiples of 16 of these alone
+        if name in pointers or (name == "channels" and channels % 16 == 0):  # Triton specialises on these multiples
             attributes[position,] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
     target = GPUTarget("cuda", device, 32) if isinstance(device, int) else GPUTarget("hip", device, 64)
@@ -123,34 +116,39 @@ def vector_bits(dtype: str, elements: int) -> int:
     return min(128, elements * 8 * DTYPES[dtype].itemsize)
 
 
-def forward_kernel(dtype: str, channels_last: bool, halves: bool, device: int | str) -> Any:
+def forward_kernel(dtype: str, channels_last: bool, halves: bool, device: int | str, channels: int = 64) -> Any:
     """The kernel for any sizes, or that for halved ones, compiled for "max" with winners."""
+    from dynpool.kernels import triton as kernels
     from dynpool.kernels import triton_forward, triton_halves
 
     kernel = triton_halves.halves_forward_kernel if halves else triton_forward.forward_kernel
-    each = 16 // DTYPES[dtype].itemsize if channels_last else 4
-    given, options = tiles(dtype, channels_last) if halves else lines(dtype, channels_last, each, 4)
-    return compiled(kernel, {"x": dtype, "y": dtype, "winners": "u8"}, given | {"KEEP": True}, options, device)
+    size = (32, 32) if halves else (56, 56)
+    plan = kernels._forward_plan(shape_of(channels, False), size, layout(channels_last), DTYPES[dtype], "max")
+    given = {**plan.tile, "REDUCE": "max", "KEEP": True}
+    return compiled(kernel, {"x": dtype, "y": dtype, "winners": "u8"}, given, plan.options, device, channels)
 
 
-def backward_kernel(name: str, dtype: str, channels_last: bool, device: int | str, **change: Any) -> Any:
-    """The kernel for any sizes, or that for halved ones, compiled with both gradients."""
+def backward_kernel(
+    dtype: str, channels_last: bool, device: int | str, cells: int = 3, channels: int = 64, wide: bool = False,
+    **change: Any,
+) -> Any:  # fmt: skip
+    """The kernel with so many cells across a pixel, or that for halved maps (0), compiled with both gradients."""
     from dynpool.kernels import triton as kernels
     from dynpool.kernels import triton_backward, triton_halves
+    from dynpool.sizes import cells_over_a_pixel
 
-    kernel = {"any": triton_backward.backward_kernel, "halves": triton_halves.halves_backward_kernel}[name]
+    kernel = triton_backward.backward_kernel if cells else triton_halves.halves_backward_kernel
+    sizes = (k for k in range(8, 129) if k != 32 and cells_over_a_pixel(64, k, "max") == cells)
+    size = next(sizes) if cells else 32
     pointers = dict.fromkeys(("dy", "x", "dx"), dtype) | {"winners": "u8"}
     pointers["partials"] = "fp64" if dtype == "fp64" else "fp32"
-    change = {"CELLS": 3, "MORE": False, "WIDE": False, "WHOLE": True} | change
-    if name == "halves":
-        given, options = tiles(dtype, channels_last, change["WIDE"])
-    else:
-        cells, wide = change["CELLS"] + change["MORE"], change["WIDE"]
-        elements = kernels._elements(cells, channels_last, DTYPES[dtype], wide)
-        given, options = lines(dtype, channels_last, *elements, wide)
-    given |= {"PIXELS": True, "ALPHA": True, **change}
+    plan = kernels._backward_plan(shape_of(channels, wide), (size, size), layout(channels_last), DTYPES[dtype], "max")
+    assert plan.cells == cells
+    assert plan.tile["WIDE"] == wide
+    given = {"REDUCE": "max", "PIXELS": True, "ALPHA": True, "WHOLE": True}
+    given |= {"CELLS": min(cells, kernels._CELLS), "MORE": cells > kernels._CELLS, **plan.tile, **change}
     given = {key: value for key, value in given.items() if key in kernel.arg_names}
-    return compiled(kernel, pointers, given, options, device)
+    return compiled(kernel, pointers, given, plan.options, device, channels)
 
 
 @every_dtype_on_hopper_and_bf16_elsewhere
@@ -173,15 +171,15 @@ def test_forward_compiles_without_spilling_and_moves_vectors(
 
 @every_dtype_on_hopper_and_bf16_elsewhere
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("name", ["any", "halves"])
+@pytest.mark.parametrize("cells", [0, 2])
 def test_backward_compiles_without_spilling_and_moves_vectors(
-    name: str, dtype: str, capability: int, channels_last: bool
+    cells: int, dtype: str, capability: int, channels_last: bool
 ) -> None:
-    binary = backward_kernel(name, dtype, channels_last, capability, CELLS=2)
+    binary = backward_kernel(dtype, channels_last, capability, cells)
     assert_fits(binary, 2 if dtype == "fp64" else 3)
-    if dtype in ("bf16", "fp16") and name == "any":
+    if dtype in ("bf16", "fp16") and cells:
         assert_rounds_to_nearest(binary)
-    each = 8 if channels_last or name == "halves" else 2
+    each = 8 if channels_last or not cells else 2
     assert vector_bits(dtype, each) in bits(binary, "st")  # whole vectors of the gradient to x
     assert vector_bits(dtype, each) in bits(binary, "ld")  # and of x
 
@@ -190,26 +188,35 @@ def test_backward_compiles_without_spilling_and_moves_vectors(
 @pytest.mark.parametrize(
     "change",
     [
+        {"cells": 1},
+        {"cells": 3},
+        {"cells": 4},
+        {"cells": 5},
+        {"cells": 5, "REDUCE": "sample"},
         {"REDUCE": "sample"},
         {"REDUCE": "mean"},
         {"ALIGN": 1},
-        {"CELLS": 1},
-        {"CELLS": 2},
-        {"CELLS": 4},
-        {"CELLS": 4, "MORE": True},
-        {"CELLS": 4, "MORE": True, "REDUCE": "sample"},
         {"WHOLE": False},
-        {"WIDE": True},
-        {"WIDE": True, "WHOLE": False, "CELLS": 4, "MORE": True},
+        {"wide": True},
+        {"wide": True, "WHOLE": False, "cells": 5},
+        {"wide": True, "cells": 0},
     ],
 )
 def test_variants_of_the_backward_compile_without_spilling(change: dict[str, Any], channels_last: bool) -> None:
-    assert_fits(backward_kernel("any", "bf16", channels_last, 90, **change))
+    if not (channels_last and "ALIGN" in change):  # there, the plan has fewer elements, see below
+        assert_fits(backward_kernel("bf16", channels_last, 90, **change))
 
 
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_halved_maps_of_any_width_compile_without_spilling(channels_last: bool) -> None:
-    assert_fits(backward_kernel("halves", "bf16", channels_last, 90, ALIGN=1, WIDE=True))
+@pytest.mark.parametrize("channels", [24, 20, 18, 3])
+def test_vectors_are_as_wide_as_the_number_of_channels_allows_and_nothing_is_spilled(channels: int) -> None:
+    widest = 16 * max(k for k in (8, 4, 2, 1) if channels % k == 0)
+    for halves in (False, True):
+        forward = forward_kernel("bf16", True, halves, 90, channels)
+        backward = backward_kernel("bf16", True, 90, 0 if halves else 3, channels)
+        assert_fits(forward)
+        assert_fits(backward)
+        assert max(bits(forward, "ld")) == widest
+        assert max(bits(backward, "ld")) == (widest if halves else min(widest, 64))
 
 
 def test_the_last_launch_compiles() -> None:
@@ -221,9 +228,17 @@ def test_the_last_launch_compiles() -> None:
 
 
 @pytest.fixture
-def rocm(monkeypatch: pytest.MonkeyPatch) -> None:
+def rocm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Plans are made as on an AMD GPU."""
+    from dynpool.kernels import triton as kernels
+
     monkeypatch.setattr(torch.version, "hip", "6.4")
+    plans = kernels._forward_plan, kernels._backward_plan
+    for cached in plans:
+        cached.cache_clear()
+    yield
+    for cached in plans:
+        cached.cache_clear()
 
 
 @pytest.mark.usefixtures("rocm")
@@ -231,17 +246,21 @@ def rocm(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plans_for_amd_have_options_that_its_compiler_knows_and_nothing_is_spilled(channels_last: bool) -> None:
     from triton.backends.amd.compiler import HIPOptions
 
-    _, options = tiles("bf16", channels_last)
+    from dynpool.kernels import triton as kernels
+
+    options = kernels._options(128, torch.bfloat16)
     assert options.keys() <= {field.name for field in dataclasses.fields(HIPOptions)}
     binaries = [forward_kernel("bf16", channels_last, halves, "gfx942") for halves in (False, True)]
-    binaries += [backward_kernel(name, "bf16", channels_last, "gfx942") for name in ("any", "halves")]
+    binaries += [backward_kernel("bf16", channels_last, "gfx942", cells) for cells in (3, 0)]
     for binary in binaries:
         found = re.findall(r"\.(?:[sv]gpr_spill_count|private_segment_fixed_size):\s+(\d+)", binary.asm["amdgcn"])
         assert found == ["0"] * 3
 
 
 def test_plans_for_nvidia_limit_registers() -> None:
-    _, options = tiles("bf16", True)
+    from dynpool.kernels import triton as kernels
+
+    options = kernels._options(128, torch.bfloat16)
     assert options["maxnreg"] * 3 * THREADS <= REGISTERS
 
 

@@ -24,7 +24,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 pytestmark = pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="needs a GPU")
 
-# interpreted, a program takes some 30 ms whatever its width, and a row of pixels or cells is a program
+# interpreted, a line takes some 30 ms whatever its width
 rows = st.integers(1, 8) if INTERPRETED else st.integers(1, 70)
 columns = st.integers(1, 40) if INTERPRETED else st.integers(1, 300)
 examples = settings(deadline=None, max_examples=10 if INTERPRETED else 500, derandomize=True)
