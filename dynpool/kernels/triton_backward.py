@@ -11,7 +11,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .triton_lines import first_query, next_query, offset, pace, place, planes_of, quotient
+from .triton_lines import first_query, next_query, offset, pace, place, quotient, turned
+from .triton_tiles import aligned, planes_of
 
 __all__ = ["alpha_kernel", "backward_kernel"]
 
@@ -264,14 +265,9 @@ def backward_kernel(
     if WIDE:  # then all that is derived from these is
         height, width, out_h, out_w = height.to(tl.int64), width.to(tl.int64), out_h.to(tl.int64), out_w.to(tl.int64)
         samples = samples.to(tl.int64)
-    if CHANNELS_LAST:  # tells the compiler of a number that allows vectors
-        channels = channels // ALIGN * ALIGN
-    else:
-        width = width // ALIGN * ALIGN
-    if CHANNELS_LAST:
-        lines, across, out_lines, out_across = width, height, out_w, out_h
-    else:
-        lines, across, out_lines, out_across = height, width, out_h, out_w
+    channels, width = aligned(channels, width, ALIGN, CHANNELS_LAST)
+    lines, across = turned(height, width, CHANNELS_LAST)
+    out_lines, out_across = turned(out_h, out_w, CHANNELS_LAST)
     start, end, position, group = place(lines, across, each, WIDE, LANES, CHANNELS_LAST)
     mask, pixels, cells = planes_of(
         group, samples, channels, height * width, out_h * out_w, CHANNELS_LAST, PLANES, LANES
@@ -296,7 +292,7 @@ def backward_kernel(
             REDUCE, PIXELS, ALPHA, CELLS, MORE, CHANNELS_LAST, PLANES, LANES, WHOLE, ACC,
         )  # fmt: skip
     if ALPHA:
-        rows, columns = (totals[1], totals[0]) if CHANNELS_LAST else totals
+        rows, columns = turned(totals[0], totals[1], CHANNELS_LAST)
         tl.store(partials + 2 * tl.program_id(0), tl.sum(rows))
         tl.store(partials + 2 * tl.program_id(0) + 1, tl.sum(columns))
 

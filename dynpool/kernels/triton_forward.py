@@ -9,8 +9,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .triton_lines import first_query, next_query, offset, pace, place, planes_of, quotient
-from .triton_tiles import larger
+from .triton_lines import first_query, next_query, offset, pace, place, quotient, turned
+from .triton_tiles import aligned, larger, planes_of
 
 __all__ = ["forward_kernel"]
 
@@ -81,14 +81,9 @@ def forward_kernel(
     if WIDE:  # then all that is derived from these is
         height, width, out_h, out_w = height.to(tl.int64), width.to(tl.int64), out_h.to(tl.int64), out_w.to(tl.int64)
         samples = samples.to(tl.int64)
-    if CHANNELS_LAST:  # tells the compiler of a number that allows vectors
-        channels = channels // ALIGN * ALIGN
-    else:
-        out_w = out_w // ALIGN * ALIGN
-    if CHANNELS_LAST:
-        lines, across, out_lines, out_across = width, height, out_w, out_h
-    else:
-        lines, across, out_lines, out_across = height, width, out_h, out_w
+    channels, out_w = aligned(channels, out_w, ALIGN, CHANNELS_LAST)
+    lines, across = turned(height, width, CHANNELS_LAST)
+    out_lines, out_across = turned(out_h, out_w, CHANNELS_LAST)
     start, end, k, group = place(out_lines, out_across, each, WIDE, LANES, CHANNELS_LAST)
     mask, source, target = planes_of(
         group, samples, channels, height * width, out_h * out_w, CHANNELS_LAST, PLANES, LANES

@@ -5,14 +5,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .triton_tiles import columns_from, larger, load_pair, offset, place, planes_of, store_pair
+from .triton_tiles import aligned, columns_from, larger, load_pair, offset, place, planes_of, store_pair
 
 __all__ = ["halves_backward_kernel", "halves_forward_kernel"]
 
 
-@triton.jit(do_not_specialize=["planes", "out_h", "out_w", "groups", "steps"])
+@triton.jit(do_not_specialize=["samples", "out_h", "out_w", "groups", "steps"])
 def halves_forward_kernel(
-    x, y, winners, planes, channels, out_h, out_w, groups, steps,
+    x, y, winners, samples, channels, out_h, out_w, groups, steps,
     REDUCE: tl.constexpr, KEEP: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     ALONG: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
@@ -21,18 +21,16 @@ def halves_forward_kernel(
     A row of cells, some columns, some planes.
     """
     ACROSS: tl.constexpr = ALONG if CHANNELS_LAST else LANES
+    PLANES: tl.constexpr = 1 if CHANNELS_LAST else ALONG
     if WIDE:
-        out_h, out_w = out_h.to(tl.int64), out_w.to(tl.int64)
-    if CHANNELS_LAST:  # tells the compiler of a number that allows vectors
-        channels = channels // ALIGN * ALIGN
-    else:
-        out_w = out_w // ALIGN * ALIGN
+        out_h, out_w, samples = out_h.to(tl.int64), out_w.to(tl.int64), samples.to(tl.int64)
+    channels, out_w = aligned(channels, out_w, ALIGN, CHANNELS_LAST)
     width = 2 * out_w
     i, first, start, end = place(out_h, out_w, groups, steps, WIDE, ACROSS)
     k = columns_from(first, ACROSS, CHANNELS_LAST)
     for group in range(start, end):
         there, source, target = planes_of(
-            group, planes, channels, 2 * out_h * width, out_h * out_w, CHANNELS_LAST, ALONG, LANES
+            group, samples, channels, 2 * out_h * width, out_h * out_w, CHANNELS_LAST, PLANES, LANES
         )
         mask = there & (k < out_w)
         target += offset(i, k, out_w, channels, CHANNELS_LAST)
@@ -57,9 +55,9 @@ def _chosen(lower, right, top_l, top_r, bottom_l, bottom_r):
     return tl.where(lower, tl.where(right, bottom_r, bottom_l), tl.where(right, top_r, top_l))
 
 
-@triton.jit(do_not_specialize=["planes", "out_h", "out_w", "groups", "steps"])
+@triton.jit(do_not_specialize=["samples", "out_h", "out_w", "groups", "steps"])
 def halves_backward_kernel(
-    dy, x, winners, dx, partials, planes, channels, out_h, out_w, groups, steps,
+    dy, x, winners, dx, partials, samples, channels, out_h, out_w, groups, steps,
     PIXELS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr,
     ALONG: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
@@ -69,12 +67,10 @@ def halves_backward_kernel(
     the mean of both one-sided ones, outwards.
     """
     ACROSS: tl.constexpr = ALONG if CHANNELS_LAST else LANES
+    PLANES: tl.constexpr = 1 if CHANNELS_LAST else ALONG
     if WIDE:
-        out_h, out_w = out_h.to(tl.int64), out_w.to(tl.int64)
-    if CHANNELS_LAST:  # tells the compiler of a number that allows vectors
-        channels = channels // ALIGN * ALIGN
-    else:
-        out_w = out_w // ALIGN * ALIGN
+        out_h, out_w, samples = out_h.to(tl.int64), out_w.to(tl.int64), samples.to(tl.int64)
+    channels, out_w = aligned(channels, out_w, ALIGN, CHANNELS_LAST)
     height, width = 2 * out_h, 2 * out_w
     i, first, start, end = place(out_h, out_w, groups, steps, WIDE, ACROSS)
     k = columns_from(first, ACROSS, CHANNELS_LAST)
@@ -85,7 +81,7 @@ def halves_backward_kernel(
     total_h, total_w = nothing, nothing
     for group in range(start, end):
         there, pixels, cells = planes_of(
-            group, planes, channels, height * width, out_h * out_w, CHANNELS_LAST, ALONG, LANES
+            group, samples, channels, height * width, out_h * out_w, CHANNELS_LAST, PLANES, LANES
         )
         mask = there & (k < out_w)
         tile = first, mask, there, width, channels

@@ -11,7 +11,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["first_query", "next_query", "offset", "pace", "place", "planes_of", "quotient"]
+from .triton_tiles import offset as pixel_offset
+
+__all__ = ["first_query", "next_query", "offset", "pace", "place", "quotient", "turned"]
 
 
 @triton.jit
@@ -36,25 +38,16 @@ def place(lines, across, each, WIDE: tl.constexpr, LANES: tl.constexpr, CHANNELS
 
 
 @triton.jit
-def planes_of(
-    group, samples, channels, pixels, cells, CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr
-):
-    """A group of planes: the mask of existence, and the offsets of the first pixel and of the first cell of each."""
-    if CHANNELS_LAST:
-        blocks = tl.cdiv(channels, LANES)
-        channel = group % blocks * LANES + tl.arange(0, LANES)[None, :]
-        sample = group // blocks * PLANES + tl.arange(0, PLANES)[:, None]
-        there = (channel < channels) & (sample < samples)
-        return there, sample * (pixels * channels) + channel, sample * (cells * channels) + channel
-    else:
-        plane = group * PLANES + tl.arange(0, PLANES)[:, None]
-        return plane < samples * channels, plane * pixels, plane * cells
+def turned(rows, columns, CHANNELS_LAST: tl.constexpr):
+    """Rows and columns as lines and positions across them, and the other way round."""
+    return (columns, rows) if CHANNELS_LAST else (rows, columns)
 
 
 @triton.jit
 def offset(line, position, width, channels, CHANNELS_LAST: tl.constexpr):
     """Of a pixel in its plane, ``width`` being that of a row."""
-    return (position * width + line) * channels if CHANNELS_LAST else line * width + position
+    row, column = turned(line, position, CHANNELS_LAST)
+    return pixel_offset(row, column, width, channels, CHANNELS_LAST)
 
 
 @triton.jit

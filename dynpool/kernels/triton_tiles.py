@@ -8,7 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["columns_from", "larger", "load_pair", "offset", "place", "planes_of", "store_pair"]
+__all__ = ["aligned", "columns_from", "larger", "load_pair", "offset", "place", "planes_of", "store_pair"]
 
 
 @triton.jit
@@ -32,17 +32,27 @@ def columns_from(first, COUNT: tl.constexpr, CHANNELS_LAST: tl.constexpr):
 
 @triton.jit
 def planes_of(
-    group, planes, channels, pixels, cells, CHANNELS_LAST: tl.constexpr, ALONG: tl.constexpr, LANES: tl.constexpr
+    group, samples, channels, pixels, cells, CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr
 ):
     """A group of planes: the mask of existence, and the offsets of the first pixel and of the first cell of each."""
     if CHANNELS_LAST:
         blocks = tl.cdiv(channels, LANES)
         channel = group % blocks * LANES + tl.arange(0, LANES)[None, :]
-        sample = group // blocks
-        return channel < channels, sample * pixels * channels + channel, sample * cells * channels + channel
+        sample = group // blocks * PLANES + tl.arange(0, PLANES)[:, None]
+        there = (channel < channels) & (sample < samples)
+        return there, sample * (pixels * channels) + channel, sample * (cells * channels) + channel
     else:
-        plane = group * ALONG + tl.arange(0, ALONG)[:, None]
-        return plane < planes, plane * pixels, plane * cells
+        plane = group * PLANES + tl.arange(0, PLANES)[:, None]
+        return plane < samples * channels, plane * pixels, plane * cells
+
+
+@triton.jit
+def aligned(channels, width, ALIGN: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """The same two numbers; the compiler is told by which vectors what memory runs along can be divided."""
+    if CHANNELS_LAST:
+        return channels // ALIGN * ALIGN, width
+    else:
+        return channels, width // ALIGN * ALIGN
 
 
 @triton.jit
