@@ -172,7 +172,7 @@ class _Once(torch.autograd.Function):
 
 
 def _backward_untracked(*arguments: Any) -> tuple[Tensor, Tensor]:
-    """The backward pass where no one will differentiate it: past the tape, which costs a third of the call."""
+    """The backward pass where no one will differentiate it: past the tape, which costs a quarter of the call."""
     with torch._C._AutoDispatchBelowAutograd():
         return _backward(*arguments)
 
