@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from .functional import Reduce, dynopool2d
-from .sizes import sample_grid
 
 __all__ = ["FixedInterpolate2d", "FixedPool2d", "FollowInterpolate2d", "FollowPool2d"]
 
@@ -70,35 +71,82 @@ class FixedInterpolate2d(nn.Upsample):
     def __init__(self, size: Pair, *, mode: str, align_corners: bool | None) -> None:
         super().__init__(size, mode=mode, align_corners=align_corners)
 
-    def forward(self, input: Tensor, size: Pair | None = None) -> Tensor:
-        return F.interpolate(input, size or self.size, mode=self.mode, align_corners=self.align_corners)
+    def forward(self, input: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        return F.interpolate(input, self.size if size is None else size, None, self.mode, self.align_corners)
 
 
 class FixedPool2d(nn.Module):
     """A resizer frozen at one output size: native operations only, the values of `DynOPool2d` at that size to rounding.
 
+    An infinite or NaN pixel stays within the cells whose queries give it a weight, as there.
+
     Args:
         size: (height, width) of the output in pixels.
         reduce: "max", "mean" or "sample".
 
-    Shape: (N, C, H, W) -> (N, C, *size), or to another size given to the call.
+    Shape: (N, C, H, W) or (C, H, W) -> the same with `size`, or with another size given to the call.
     """
 
     def __init__(self, size: Pair, *, reduce: Reduce = "max") -> None:
         super().__init__()
-        self.size = size
-        self.reduce: Reduce = reduce
+        self.size: Pair = size
+        self.reduce: str = reduce
 
-    def forward(self, x: Tensor, size: Pair | None = None) -> Tensor:
-        h, w = size or self.size
-        if self.reduce == "sample":
-            return _sampled(_sampled(x, -2, h), -1, w)
-        if (x.shape[-2], x.shape[-1]) != (2 * h, 2 * w):
-            x = F.interpolate(x, (2 * h, 2 * w), mode="bilinear", align_corners=False)
-        return F.max_pool2d(x, 2) if self.reduce == "max" else F.avg_pool2d(x, 2)
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        h, w = self.size if size is None else size
+        return fixed_pool(x, h, w, self.reduce)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, reduce={self.reduce!r}"
+
+
+@torch.fx.wrap  # one node of a symbolic trace, as the sizes of its input are no numbers there
+def fixed_pool(x: Tensor, height: int, width: int, reduce: str) -> Tensor:
+    """:func:`dynpool.functional.dynopool2d` at a given size, by native operations; TorchScript compiles it as well."""
+    maps = x if x.dim() == 4 else x.unsqueeze(0)
+    if reduce == "sample":
+        pooled = _sampled(_sampled(maps, -2, height), -1, width)
+    else:
+        if maps.shape[-2] != 2 * height or maps.shape[-1] != 2 * width:
+            if _all_finite(maps):
+                maps = F.interpolate(maps, (2 * height, 2 * width), mode="bilinear", align_corners=False)
+            else:
+                maps = _queried(_queried(maps, -2, 2 * height), -1, 2 * width)
+        pooled = F.max_pool2d(maps, 2) if reduce == "max" else F.avg_pool2d(maps, 2)
+    pooled = pooled.to(x.dtype)
+    return pooled if x.dim() == 4 else pooled.squeeze(0)
+
+
+def _all_finite(x: Tensor) -> bool:
+    """Whether all pixels are known to be finite, so that one of weight zero does no harm.
+
+    It is looked up where that costs about a hundredth of the interpolation and nothing records what runs: on the CPU.
+    """
+    if x.device.type != "cpu":
+        return False
+    if not torch.jit.is_scripting():  # noqa: SIM102 - the compiler skips what is below this condition alone
+        if _is_recorded(x):
+            return False
+    return bool(torch.isfinite(x.detach().sum(dtype=torch.float32)))
+
+
+def _is_recorded(x: Tensor) -> bool:
+    """Whether somebody records or transforms what is done with x, so that it may not depend on values."""
+    return (
+        type(x) not in (Tensor, nn.Parameter)
+        or torch.jit.is_tracing()
+        or torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or _get_current_dispatch_mode() is not None
+    )
+
+
+def _queried(x: Tensor, dim: int, count: int) -> Tensor:
+    """Bilinear values at `count` positions spread evenly along an axis, two for each cell."""
+    if x.shape[dim] == count:
+        return x
+    odd = 2 * torch.arange(count, device=x.device) + 1
+    return _interpolated(x, dim, odd * x.shape[dim] - count, 2 * count)
 
 
 def _sampled(x: Tensor, dim: int, size: int) -> Tensor:
@@ -106,9 +154,24 @@ def _sampled(x: Tensor, dim: int, size: int) -> Tensor:
     length = x.shape[dim]
     if length % size == 0:
         step = length // size
-        return x if step == 1 else x[..., ::step] if dim == -1 else x[..., ::step, :]
-    floors, rests, denominator = sample_grid(length, size)
-    low = x.index_select(dim, torch.tensor(floors, device=x.device))
-    high = x.index_select(dim, torch.tensor([min(f + 1, length - 1) for f in floors], device=x.device))
-    weight = torch.tensor([r / denominator for r in rests], dtype=x.dtype, device=x.device)
-    return torch.lerp(low, high, weight if dim == -1 else weight.unsqueeze(-1))
+        if step == 1:
+            return x
+        return x[..., ::step] if dim == -1 else x[..., ::step, :]
+    return _interpolated(x, dim, torch.arange(size, device=x.device) * length, size)
+
+
+def _interpolated(x: Tensor, dim: int, numerators: Tensor, denominator: int) -> Tensor:
+    """Linear interpolation at the positions `numerators / denominator`, in pixels, clamped to the border.
+
+    On a pixel it takes the mean of that pixel with itself: a neighbour of weight zero would make NaN if it is infinite.
+    Half precision becomes float32.
+    """
+    last = x.shape[dim] - 1
+    floors = torch.div(numerators, denominator, rounding_mode="floor")
+    rests = numerators - floors * denominator
+    low, high = floors.clamp(0, last), (floors + (rests > 0).to(floors.dtype)).clamp(0, last)
+    exact = torch.float64 if x.dtype == torch.float64 else torch.float32
+    weight = torch.where(low == high, 0.5, rests.to(exact) / denominator).to(exact)
+    if dim == -2:
+        weight = weight.unsqueeze(-1)
+    return x.index_select(dim, low) * (1 - weight) + x.index_select(dim, high) * weight
