@@ -1,16 +1,20 @@
 """Learned feature-map sizes for convolutional networks: DynOPool, its cost, its receptive fields."""
 
-from . import sizes as _size_arithmetic  # noqa: F401 - first, so that the function of this name below wins
-from .convert import ConversionReport, conversion_report, convert, sizes
-from .fixed import FixedPool2d
-from .freeze import FreezeReport, freeze, freeze_report
-from .functional import dynopool2d
-from .graph import Graph, trace
-from .kinds import Plan, Site, register_kind
-from .learned import Resolution, constrain, parameter_groups, resolutions, set_sizes
-from .macs import GMACsLoss, MacsReport, count_macs
-from .pool import DynOPool, DynOPool2d
-from .resizer import Chain, LearnedResizer2d
+from typing import TYPE_CHECKING
+
+from .lazy import lazy_package
+
+if TYPE_CHECKING:
+    from .convert import ConversionReport, conversion_report, convert, sizes
+    from .fixed import FixedPool2d
+    from .freeze import FreezeReport, freeze, freeze_report
+    from .functional import dynopool2d
+    from .graph import Graph, trace
+    from .kinds import Plan, Site, register_kind
+    from .learned import Resolution, constrain, parameter_groups, resolutions, set_sizes
+    from .macs import GMACsLoss, MacsReport, count_macs
+    from .pool import DynOPool, DynOPool2d
+    from .resizer import Chain, LearnedResizer2d
 
 __all__ = [
     "Chain",
@@ -42,3 +46,19 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+lazy_package(
+    __name__,
+    {
+        "convert": "ConversionReport conversion_report convert sizes",
+        "fixed": "FixedPool2d",
+        "freeze": "FreezeReport freeze freeze_report",
+        "functional": "dynopool2d",
+        "graph": "Graph trace",
+        "kinds": "Plan Site register_kind",
+        "learned": "Resolution constrain parameter_groups resolutions set_sizes",
+        "macs": "GMACsLoss MacsReport count_macs",
+        "pool": "DynOPool DynOPool2d",
+        "resizer": "Chain LearnedResizer2d",
+    },
+)

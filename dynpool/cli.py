@@ -1,26 +1,20 @@
 """The command line: dynpool train | compare | report | analyze | coverage | refine."""
 
-import argparse
-import logging
+import os
 import shlex
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import dynpool
-from analysis.report import compare_runs, write_report
-from dynpool.cli_analyze import analyze
-from dynpool.cli_refine import refine
-from dynpool.coverage import SPOT_CHECKS, CoverageRow, coverage_names, run_coverage, summarize
-from dynpool.training.compare import compare
-from dynpool.training.config import ComparisonConfig, RunConfig, nearest
-from dynpool.training.config_file import load_config, make_parser
+from dynpool.interrupts import INTERRUPTED, interruptible, leave_at_once
+from dynpool.names import nearest
 from dynpool.training.errors import ConfigError, TrainingError, writing
-from dynpool.training.loop import train
-from dynpool.training.progress import reporting
-from dynpool.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from dynpool.coverage import CoverageRow
 
 __all__ = ["main"]
 
@@ -36,8 +30,9 @@ USAGE = """usage: dynpool COMMAND ...
 
 dynpool COMMAND --help lists the options of a command, dynpool --version prints the version."""
 
-INTERRUPTED = 130  # what a shell expects of a program ended by Ctrl-C
 USER_ERROR = 2
+
+# Commands import what they need after their arguments are read, so that help and errors take no time.
 
 
 def _config_path(arguments: list[str], command: str) -> Path:
@@ -52,13 +47,20 @@ def _resume_hint(command: str, config_file: Path, folder: Path) -> str:
 
 
 def _train(arguments: list[str]) -> int:
+    from dynpool.training.config import RunConfig
+    from dynpool.training.config_file import load_config, make_parser
+
     if {"-h", "--help"} & set(arguments):
         make_parser(RunConfig, "train").print_help()
         return 0
     config, flags = load_config(RunConfig, _config_path(arguments, "train"), arguments, command="train")
+    from dynpool.training.loop import train
+    from dynpool.training.progress import reporting
+    from dynpool.training.run_folder import RunFolder
+
     folder = RunFolder(config.folder)
     try:
-        with reporting() as reporter:
+        with interruptible(), reporting() as reporter:
             figures = train(config, resume=flags["resume"], overwrite=flags["overwrite"], reporter=reporter)
     except KeyboardInterrupt:
         saved = "the finished epochs are saved" if folder.started else "nothing had been trained yet"
@@ -72,12 +74,18 @@ def _train(arguments: list[str]) -> int:
 
 
 def _compare(arguments: list[str]) -> int:
+    from dynpool.training.config import ComparisonConfig
+    from dynpool.training.config_file import load_config, make_parser
+
     if {"-h", "--help"} & set(arguments):
         make_parser(ComparisonConfig, "compare").print_help()
         return 0
     config, flags = load_config(ComparisonConfig, _config_path(arguments, "compare"), arguments, command="compare")
+    from dynpool.training.compare import compare
+
     try:
-        compare(config, resume=flags["resume"], overwrite=flags["overwrite"])
+        with interruptible():
+            compare(config, resume=flags["resume"], overwrite=flags["overwrite"])
     except KeyboardInterrupt:
         hint = _resume_hint("compare", config.folder / "comparison.yaml", config.folder)
         print(f"dynpool: interrupted; the finished epochs of all runs are saved; {hint}", file=sys.stderr)
@@ -86,6 +94,8 @@ def _compare(arguments: list[str]) -> int:
 
 
 def _report(arguments: list[str]) -> int:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="dynpool report", description="Write report.html, summary.csv and the pictures."
     )
@@ -95,9 +105,11 @@ def _report(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     out = options.out or (options.runs[0] if len(options.runs) == 1 else Path("report"))
+    from analysis.report import compare_runs, write_report
+
     try:
-        comparison = compare_runs(options.runs)
-        with writing(out):
+        with interruptible(), writing(out):
+            comparison = compare_runs(options.runs)
             path = write_report(options.runs, out)
     except (FileNotFoundError, ValueError) as error:
         raise ConfigError(str(error)) from error
@@ -107,6 +119,9 @@ def _report(arguments: list[str]) -> int:
 
 
 def _coverage(arguments: list[str]) -> int:
+    import argparse
+    import warnings
+
     parser = argparse.ArgumentParser(
         prog="dynpool coverage",
         description="Convert the models of timm and torchvision and run them at random sizes.",
@@ -121,11 +136,13 @@ def _coverage(arguments: list[str]) -> int:
         help="random weights and images: outputs and gradients are looked at; of forty families if no models are named",
     )
     options = parser.parse_args(arguments)
+    from dynpool.coverage import SPOT_CHECKS, coverage_names, run_coverage, summarize
+
     names = [*SPOT_CHECKS] if options.real and not options.models else coverage_names(*options.models or "*")
     if not names:
         raise ConfigError(f"--models {' '.join(options.models)} matches no model of timm or torchvision")
     size = None if options.input_size is None else (3, options.input_size, options.input_size)
-    with writing(options.out), warnings.catch_warnings():
+    with interruptible(), writing(options.out), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the models' own
         device = "cpu" if options.real else "meta"
         rows = run_coverage(names, options.out, input_size=size, limit=options.limit, device=device, say=_say_row)
@@ -133,10 +150,22 @@ def _coverage(arguments: list[str]) -> int:
     return 0
 
 
-def _say_row(row: CoverageRow) -> None:
+def _say_row(row: "CoverageRow") -> None:
     counts = f"{row.converted} converted, {row.tied} tied, {row.follows} follow, {row.pinned} pinned"
     said = row.message or (counts if row.status == "runs" else row.why)
     print(f"{row.model}  {row.status}  {said}", flush=True)
+
+
+def _analyze(arguments: list[str]) -> int:
+    from dynpool.cli_analyze import analyze
+
+    return analyze(arguments)
+
+
+def _refine(arguments: list[str]) -> int:
+    from dynpool.cli_refine import refine
+
+    return refine(arguments)
 
 
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = MappingProxyType(
@@ -144,9 +173,9 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = MappingProxyType(
         "train": _train,
         "compare": _compare,
         "report": _report,
-        "analyze": analyze,
+        "analyze": _analyze,
         "coverage": _coverage,
-        "refine": refine,
+        "refine": _refine,
     }
 )
 
@@ -154,30 +183,54 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = MappingProxyType(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code.
 
-    0: done. 2: something the user can correct, said in one line on stderr. 130: interrupted by Ctrl-C.
+    0: done. 1: `refine` did not reach I_min < I_res. 2: something the user can correct, said in one line on stderr.
+    130: interrupted by Ctrl-C.
+
+    Args:
+        argv: the command and its arguments. Default: those of the program, which Ctrl-C then ends at once while modules
+            are still being imported.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.WARNING, format="dynpool: %(message)s")
-    command = arguments.pop(0) if arguments else "--help"
+    if argv is None:
+        leave_at_once()
     try:
-        if command in ("-h", "--help"):
-            print(USAGE)
-        elif command == "--version":
-            print(f"dynpool {dynpool.__version__}")
-        elif command in COMMANDS:
-            return COMMANDS[command](arguments)
-        else:
-            raise ConfigError(f"unknown command {command!r}{nearest(command, COMMANDS)}")
-    except TrainingError as error:
-        print(f"dynpool: error: {error}", file=sys.stderr)
-        return USER_ERROR
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output is gone; what was trained is saved
-        sys.stderr.close()
+        _discard_output()
+        return USER_ERROR
+    except (TrainingError, OSError) as error:
+        if isinstance(error, OSError):
+            _discard_output()  # it may be the output that cannot be written
+        print(f"dynpool: error: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("dynpool: interrupted", file=sys.stderr)
         return INTERRUPTED
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    command = arguments.pop(0) if arguments else "--help"
+    if command in ("-h", "--help"):
+        print(USAGE)
+    elif command == "--version":
+        print(f"dynpool {dynpool.__version__}")
+    elif command in COMMANDS:
+        import logging
+
+        logging.basicConfig(level=logging.WARNING, format="dynpool: %(message)s")
+        return COMMANDS[command](arguments)
+    else:
+        raise ConfigError(f"unknown command {command!r}{nearest(command, COMMANDS)}")
     return 0
+
+
+def _discard_output() -> None:
+    """Drop what is still to be written to stdout: Python would try again at its end, and print a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -5,19 +5,15 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from torch import nn
-
-from analysis import receptive_field
-from analysis.analyze import write_analysis
-from analysis.named_models import named_model
-from analysis.plots.image import MOST_LAYERS
-from analysis.runs import Run, read_run
-from analysis.state_dicts import load_weights
-from analysis.verdict import table, verdict
+from dynpool.interrupts import interruptible
 from dynpool.training.errors import ConfigError, writing
-from dynpool.training.restored import restored_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from analysis.runs import Run
 
 __all__ = ["analyze"]
 
@@ -42,8 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--run", type=Path, metavar="FOLDER", help="a training run: its learned model, I_min by epoch")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to; default: analyze-NAME, or RUN/analyze")
     parser.add_argument(
-        "--layers", nargs="+", metavar="LAYER", help=f"those to draw on the image (at most {MOST_LAYERS}); "
-        "the first is that of --effective",
+        "--layers", nargs="+", metavar="LAYER", help="those to draw on the image; the first is that of --effective",
     )  # fmt: skip
     parser.add_argument("--image", type=Path, metavar="FILE", help="a picture to draw receptive fields on")
     parser.add_argument(
@@ -76,37 +71,50 @@ def analyze(arguments: Sequence[str]) -> int:
         ConfigError: for what the user can correct.
     """
     options = _parser().parse_args(arguments)
+    if options.run is None and (options.model is None or options.input_size is None):
+        missing = "a MODEL, or --run FOLDER" if options.model is None else "--input-size, for example --input-size 32"
+        raise ConfigError(f"dynpool analyze needs {missing}")
+    if options.run is not None and options.model is not None:
+        raise ConfigError(f"MODEL is {options.model!r}: leave it out, the run knows its model")
+    from rich.console import Console
+
+    from analysis import receptive_field
+    from analysis.analyze import write_analysis
+    from analysis.verdict import table, verdict
+
     try:
-        name, model, input_size, run = _load(options)
-        report = receptive_field(model, input_size)
-        console = Console() if sys.stdout.isatty() else Console(width=PAGE)
-        console.print(table(report))
-        console.print(f"\n{verdict(report)}", highlight=False, style="bold")
-        out = options.out or (
-            options.run / "analyze" if options.run else Path(f"analyze-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}")
-        )
-        with writing(out):
-            files = write_analysis(
-                model, report, out, name=name, layers=options.layers, image=options.image, effective=options.effective,
-                run=run,
-            )  # fmt: skip
+        with interruptible():
+            name, model, input_size, run = _load(options)
+            report = receptive_field(model, input_size)
+            console = Console() if sys.stdout.isatty() else Console(width=PAGE)
+            console.print(table(report))
+            console.print(f"\n{verdict(report)}", highlight=False, style="bold")
+            out = options.out or (
+                options.run / "analyze" if options.run else Path(f"analyze-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}")
+            )
+            with writing(out):
+                files = write_analysis(
+                    model, report, out, name=name, layers=options.layers, image=options.image,
+                    effective=options.effective, run=run,
+                )  # fmt: skip
     except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
         raise ConfigError(str(error)) from error
     console.print(f"written to {out}: {', '.join(file.name for file in files)}", highlight=False, soft_wrap=True)
     return 0
 
 
-def _load(options: argparse.Namespace) -> tuple[str, nn.Module, tuple[int, ...], Run | None]:
+def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...], Run | None]":
     """Name, model, input size, and the run it comes from."""
     if options.run is not None:
-        if options.model is not None:
-            raise ConfigError(f"MODEL is {options.model!r}: leave it out, the run knows its model")
+        from analysis.runs import read_run
+        from dynpool.training.restored import restored_model
+
         run = read_run(options.run)
         model, trained_at = restored_model(options.run)
         return run.label, model, options.input_size or trained_at, run
-    if options.model is None or options.input_size is None:
-        missing = "a MODEL, or --run FOLDER" if options.model is None else "--input-size, for example --input-size 32"
-        raise ConfigError(f"dynpool analyze needs {missing}")
+    from analysis.named_models import named_model
+    from analysis.state_dicts import load_weights
+
     if "" not in sys.path:  # an installed program does not look for modules where it is called
         sys.path.insert(0, "")
     weights = options.checkpoint is not None or options.effective

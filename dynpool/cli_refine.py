@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import baselines
-from analysis.named_models import named_model
+from dynpool.interrupts import interruptible
 from dynpool.training.errors import ConfigError, writing
 
 __all__ = ["refine"]
@@ -28,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--way", choices=("less downsampling", "shorter and wider"), default="less downsampling")
-    kind.add_argument("--edits", metavar="NAME", help=f"a published edit: {', '.join(baselines.published_edits())}")
+    kind.add_argument("--edits", metavar="NAME", help="a published edit, such as vgg19; an unknown name lists all")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the plan as JSON")
     return parser
 
@@ -49,9 +48,13 @@ def refine(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if "" not in sys.path:  # an installed program does not look for modules where it is called
         sys.path.insert(0, "")
+    import baselines
+    from analysis.named_models import named_model
+
     try:
-        _, model = named_model(options.model, options.input_size, weights=False)
-        _, plan = baselines.refine(model, options.input_size, way=options.way, edits=options.edits)
+        with interruptible():
+            _, model = named_model(options.model, options.input_size, weights=False)
+            _, plan = baselines.refine(model, options.input_size, way=options.way, edits=options.edits)
     except (ValueError, TypeError, ModuleNotFoundError) as error:
         raise ConfigError(str(error)) from error
     print(plan)
