@@ -16,8 +16,8 @@ from torch import nn
 
 from dynpool.axes import Resize
 from dynpool.convert import sizes
+from dynpool.cost_model import CostModel
 from dynpool.graph import check_input_size, trace_compared
-from dynpool.macs import macs_at
 from dynpool.resizer import LearnedResizer2d, host_alphas
 from dynpool.resolution import resolution_tree
 
@@ -57,6 +57,7 @@ class IMinTracker:
         self.path = Path(path)
         self._graph = trace_compared(model, self.input_size)
         self._program = compile_fields(self._graph)
+        self._cost = CostModel(model, self.input_size)
         self._tree = resolution_tree(model)
         self._traced_sizes = sizes(model, self.input_size)
         self._openers: dict[str, Resize] = {}  # the first layer that resizes to each named size
@@ -107,7 +108,7 @@ class IMinTracker:
             "sizes": {name: list(size) for name, size in named.items()},
             "alphas": {name: list(pair) for name, pair in learned.items()},
             "strides": {name: list(self._pools[name].strides(pair)) for name, pair in learned.items()},
-            "gmacs": macs_at(self._graph, axes) / 1e9,
+            "gmacs": self._cost.macs(list(learned.values())) / 1e9,
             "i_min": list(fields.i_min),
             "i_max": list(fields.i_max),
             "unproductive": len(fields.unproductive),

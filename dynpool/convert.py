@@ -6,6 +6,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from torch import nn
@@ -18,10 +19,10 @@ from .fixed import FollowInterpolate2d, FollowPool2d
 from .frozen import frozen_sizes
 from .graph import Graph, check_input_size, trace
 from .groups import Key, groups, source_key, structural_trace, target_key
-from .kinds import Plan, Site, plan_for, planner_of, resizer_kinds
+from .kinds import Plan, Site, pair, plan_for, planner_of, resizer_kinds
 from .macs import Ceiling, GMACsLoss, count_macs
 from .modes import unite_modes
-from .planned import Role, native_sizes
+from .planned import Role, place_at
 from .planning import plan_resolutions
 from .pool import DynOPool2d
 from .resizer import LearnedResizer2d
@@ -35,9 +36,9 @@ from .resolution import (
     resolution_tree,
 )
 from .rewrite import rewrite
-from .sites import sites
+from .sites import matched, sites
 from .sizes import check_multiple
-from .trial import cannot_move
+from .trial import Limits, find_limits
 
 __all__ = [
     "ConversionReport",
@@ -83,14 +84,21 @@ class _Converter:
         nodes, roles = plan_resolutions(self.graph, plans, held)
         self.keys = {i: planned.key for i, planned in enumerate(nodes) if planned.key is not None}
         self.tree.input_size = size
-        self.original = native_sizes(nodes, size[1:])
-        for planned, now in zip(nodes, self.original, strict=True):
+        traced = [planned.reference for planned in nodes]
+        self.here = matched(self.graph, here)
+        place_at(nodes, self.here, size[1:])
+        self.original = [planned.reference for planned in nodes]
+        self.moved = [
+            pair(b - a for a, b in zip(*sizes, strict=True)) for sizes in zip(traced, self.original, strict=True)
+        ]
+        for planned in nodes:
             node = ResolutionNode(planned.name, planned.parent, planned.reference)
             if planned.how == "learned":
-                h, w = (math.lcm(a, b) for a, b in zip(planned.multiple, multiple_of, strict=True))
-                node.multiple = (h, w)
+                steps = zip(planned.reference, planned.multiple, multiple_of, strict=True)
+                # a size that is no multiple of a window here is padded by the model itself
+                node.multiple = pair(math.lcm(m if n % m == 0 else 1, asked) for n, m, asked in steps)
             elif planned.how == "pinned":
-                node.fixed = now
+                node.fixed = planned.reference
             elif planned.how == "derived":
                 node.derive = planned.native
             self.tree.nodes.append(node)
@@ -117,8 +125,9 @@ class _Converter:
         node = self.tree.nodes[here]
         module = self.modules[resize.path]
         pool = self.make_pool(resize, plan, here, status)
-        beyond = zip(plan.offset, plan.multiple, resize.out_size, node.reference, strict=True)
-        h, w = (o + m * (n - r) for o, m, n, r in beyond)
+        now = self.here.get(resize.node)
+        out = now.out_size if now else pair(map(sum, zip(resize.out_size, self.moved[here], strict=True)))
+        h, w = (o + m * (n - r) for o, m, n, r in zip(plan.offset, plan.multiple, out, node.reference, strict=True))
         device = next((p.device for p in module.parameters()), next((p.device for p in self.model.parameters()), None))
         pool.to(device).train(module.training)
         path, strided = rewrite(self.modules, resize, plan, pool)
@@ -213,16 +222,31 @@ def convert(
         if not report.of("converted"):
             raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")
         attach_tree(learned, tree)
-        stuck = cannot_move(learned, tree, training=differ)
+        limits = find_limits(learned, tree, training=differ)
+        stuck = {converter.keys[i]: found.why for i, found in limits.items() if found.stuck}
         if not stuck:
             break
-        held |= {converter.keys[i]: why for i, why in stuck.items()}
+        held |= stuck
+    report = _limited(tree, report, limits)
     if preserve:
         _warn_of_changes(tree, converter.original)
     attach_report(learned, report.with_macs(count_macs(model, size).by_layer, count_macs(learned, size).by_layer))
     if max_gmacs is not None:
         _limit(learned, tree, max_gmacs)
     return learned
+
+
+def _limited(tree: ResolutionTree, report: ConversionReport, limits: Mapping[int, Limits]) -> ConversionReport:
+    """Tell the tree, and the report of the conversion, between which sizes the model runs."""
+    said: dict[str, str] = {}
+    for i, found in limits.items():
+        node = tree.nodes[i]
+        node.lowest = pair(n or 1 for n in found.lowest)
+        node.highest = pair(math.inf if n is None else n for n in found.highest)
+        node.limited_by = found.why
+        said[node.name] = f"its size is {node.admitted()}"
+    rows = (replace(r, why=said.get(r.resolution, r.why)) if r.status == "converted" else r for r in report.rows)
+    return replace(report, rows=tuple(rows))
 
 
 def _warn_of_changes(tree: ResolutionTree, original: Sequence[Pair]) -> None:
@@ -242,7 +266,7 @@ def _warn_of_changes(tree: ResolutionTree, original: Sequence[Pair]) -> None:
 
 def _limit(model: nn.Module, tree: ResolutionTree, max_gmacs: float) -> None:
     loss = GMACsLoss(model, tree.input_size)
-    ceiling = Ceiling(loss.graph, tree, max_gmacs * 1e9)
+    ceiling = Ceiling(loss.cost, max_gmacs * 1e9)
     start = loss.value()
     if start > max_gmacs:
         raise ValueError(f"max_gmacs={max_gmacs!r} is below the {start:.6g} GMACs that the converted model starts with")

@@ -25,6 +25,7 @@ from .rules import annotate
 from .stand_ins import recurrent_outputs
 
 __all__ = [
+    "RETURNS",
     "Graph",
     "Node",
     "Shape",
@@ -144,8 +145,10 @@ class Graph:
 
 # An operation of a pass by what does not change with sizes: module path and call, operation, its how-manieth there.
 Place = tuple[str, int, str, int]
+RETURNS = "returns"  # in the place of an operation: what a call of a module returns
 Shape = tuple[int, ...]
 Shapes = Mapping[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]]  # of its inputs, and of its outputs
+Choose = Callable[[LearnedResizer2d, Pair], Pair]  # the output size of a hand-placed resizer for that of its input
 
 
 class _Pass(TorchDispatchMode):
@@ -175,6 +178,14 @@ class _Pass(TorchDispatchMode):
         path, call = self.stack[-1]
         k = self._count[path, call, op] = self._count.get((path, call, op), -1) + 1
         return (path, call, op, k)
+
+    def note_output(self, path: str, out: Any) -> None:
+        """Note the shapes that a module returns, resizes hooked to it included, under the operation `RETURNS`."""
+        k = self._count[path, 0, RETURNS] = self._count.get((path, 0, RETURNS), -1) + 1
+        self.shapes[path, k, RETURNS, 0] = (
+            (),
+            tuple(tuple(t.shape) for t in tree_leaves(out) if isinstance(t, Tensor)),
+        )
 
     def begin(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What is known of an operation before it runs."""
@@ -291,14 +302,17 @@ class _Contracted:
         return out
 
 
-def _standalone_size(pool: LearnedResizer2d) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]:
+def _standalone_size(
+    pool: LearnedResizer2d, choose: Choose | None
+) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]:
     """A hook that gives a hand-placed pool its size from the real alpha, which tracing replaces by a meta tensor."""
     alphas = host_alphas([pool])[0]
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if kwargs.get("size") is None and len(args) < 2:
             h, w = args[0].shape[-2:]
-            kwargs = {**kwargs, "size": pool.output_size((h, w), pool.strides(alphas))}
+            size = pool.output_size((h, w), pool.strides(alphas)) if choose is None else choose(pool, (h, w))
+            kwargs = {**kwargs, "size": size}
         return args, kwargs
 
     return hook
@@ -318,7 +332,7 @@ def _mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _paths(model: nn.Module, recorder: _Pass) -> Iterator[None]:
+def _paths(model: nn.Module, recorder: _Pass, choose: Choose | None) -> Iterator[None]:
     calls = recorder.calls
 
     def enter(path: str) -> Callable[..., None]:
@@ -331,6 +345,13 @@ def _paths(model: nn.Module, recorder: _Pass) -> Iterator[None]:
     def leave(module: nn.Module, args: Any, out: Any) -> None:
         recorder.stack.pop()
 
+    def note(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, out: Any) -> None:
+            if not recorder.hidden:
+                recorder.note_output(path, out)
+
+        return hook
+
     handles = []
     for path, module in model.named_modules():
         if path:
@@ -338,11 +359,12 @@ def _paths(model: nn.Module, recorder: _Pass) -> Iterator[None]:
             # before the module's own forward hooks, so that a resize hooked behind it is not counted as part of it
             handles.append(module.register_forward_hook(leave, prepend=True))
         if isinstance(module, LearnedResizer2d):
-            handles.append(module.register_forward_pre_hook(_standalone_size(module), with_kwargs=True))
+            handles.append(module.register_forward_pre_hook(_standalone_size(module, choose), with_kwargs=True))
             if not isinstance(module, DynOPool2d):  # which is one operation anyway
                 contracted = _Contracted(recorder)
                 handles.append(module.register_forward_pre_hook(contracted.enter, with_kwargs=True))
                 handles.append(module.register_forward_hook(contracted.leave, prepend=True))
+        handles.append(module.register_forward_hook(note(path)))  # last: behind a resize that is hooked to the module
     try:
         yield
     finally:
@@ -391,7 +413,14 @@ def _meta_state(model: nn.Module) -> Mapping[str, Tensor]:
     return state
 
 
-def _run(model: nn.Module, example: Inputs, state: Mapping[str, Tensor], recorder: _Pass, training: bool) -> None:
+def _run(
+    model: nn.Module,
+    example: Inputs,
+    state: Mapping[str, Tensor],
+    recorder: _Pass,
+    training: bool,
+    choose: Choose | None = None,
+) -> None:
     """One pass of `model` on meta tensors under `recorder`."""
     tree = resolution_tree(model)
     with ExitStack() as stack:
@@ -400,7 +429,7 @@ def _run(model: nn.Module, example: Inputs, state: Mapping[str, Tensor], recorde
         stack.enter_context(_mode(model, training))
         if tree is not None:
             stack.enter_context(tree.at(check_input_size(example.size)[1:]))
-        stack.enter_context(_paths(model, recorder))
+        stack.enter_context(_paths(model, recorder, choose))
         stack.enter_context(_recurrent(model, recorder))
         if isinstance(recorder, _Recorder):
             parameters = dict(model.named_parameters(remove_duplicate=False))
@@ -415,9 +444,11 @@ def _run(model: nn.Module, example: Inputs, state: Mapping[str, Tensor], recorde
             ) from error
 
 
-def _example(state: Mapping[str, Tensor], input_size: InputSize | None, inputs: Any, training: bool) -> Inputs:
+def _example(
+    state: Mapping[str, Tensor], input_size: InputSize | None, inputs: Any, training: bool, batch: int | None = None
+) -> Inputs:
     dtype = next((t.dtype for t in state.values() if t.dtype.is_floating_point), torch.float32)
-    return make_inputs(input_size, inputs, dtype, batch=2 if training else 1)
+    return make_inputs(input_size, inputs, dtype, batch=batch or (2 if training else 1))
 
 
 def trace(
@@ -426,6 +457,8 @@ def trace(
     *,
     inputs: Any = None,
     larger: Sequence[int] | None = None,
+    others: Shapes | None = None,
+    choose: Choose | None = None,
     training: bool = False,
     every_window: bool = False,
 ) -> Graph:
@@ -439,6 +472,9 @@ def trace(
         larger: another input size, for a second pass. What has the same size in both is a number, what varies follows
             from the input: this tells windows from how many there are, and tables from grids made for the map. Without
             it, what cannot be told apart is pinned.
+        others: the shapes of such a second pass, by `trace_shapes`, over an input of the same size but with other
+            learned sizes; instead of `larger`.
+        choose: gives the output sizes of hand-placed resizers, instead of what their alphas say.
         training: run in training mode rather than in eval mode.
         every_window: let layers of stride 1 open axis classes and stand in `Graph.resizes` as well, for asking what
             another stride there would do. Classes then say which layers could change together, not which maps agree.
@@ -448,19 +484,28 @@ def trace(
     """
     state = _meta_state(model)
     example = _example(state, input_size, inputs, training)
-    shapes: Shapes = {}
+    shapes: Shapes = others or {}
+    second = None if others is None else check_input_size(example.size)
     if larger is not None:
-        shapes = trace_shapes(model, larger, training=training)
+        shapes, second = trace_shapes(model, larger, training=training), check_input_size(larger)
     graph = Graph(example.size, every_window=every_window)
-    recorder = _Recorder(graph, shapes, None if larger is None else check_input_size(larger))
-    _run(model, example, state, recorder, training)
+    recorder = _Recorder(graph, shapes, second)
+    _run(model, example, state, recorder, training, choose)
     return graph
 
 
-def trace_shapes(model: nn.Module, input_size: Sequence[int], *, training: bool = False) -> Shapes:
-    """The shapes that every operation of a pass gives, by where it runs; cheaper than `trace`."""
+def trace_shapes(
+    model: nn.Module,
+    input_size: Sequence[int],
+    *,
+    choose: Choose | None = None,
+    training: bool = False,
+    batch: int | None = None,
+) -> Shapes:
+    """The shapes that every operation and every module of a pass gives, by where it runs; cheaper than `trace`."""
     shallow, state = _Pass(), _meta_state(model)
-    _run(model, _example(state, check_input_size(input_size), None, training), state, shallow, training)
+    example = _example(state, check_input_size(input_size), None, training, batch)
+    _run(model, example, state, shallow, training, choose)
     return shallow.shapes
 
 

@@ -105,9 +105,9 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
             raise ValueError(f"sizes names an unknown resolution {name!r}{hint} (known: {', '.join(names)})")
         if len(size) != 2 or not all(isinstance(n, int) and n >= 2 for n in size):
             raise ValueError(f"sizes[{name!r}] must be (height, width), ints of at least 2 pixels, got {size!r}")
-        multiple = next(n.multiple for n in tree.nodes if n.name == name)
-        if size[0] % multiple[0] or size[1] % multiple[1]:
-            raise ValueError(f"sizes[{name!r}] must be a multiple of {multiple} pixels, got {size!r}")
+        node = next(n for n in tree.nodes if n.name == name)
+        if node.admit((size[0], size[1])) != tuple(size):
+            raise ValueError(f"sizes[{name!r}] must be {node.admitted()}, got {size!r}")
     values = host_alphas(tree.pools)
     learned = [i for i, n in enumerate(tree.nodes) if n.pool is not None]
     hw = (tree.input_size[1], tree.input_size[2])

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .graph import Graph, check_input_size, trace, trace_compared
-from .resizer import LearnedResizer2d, host_alphas
-from .resolution import ResolutionTree, resolution_tree
+from .cost_model import CostModel
+from .graph import check_input_size, trace
+from .resizer import LearnedResizer2d
+from .resolution import AlphaPair
 
-__all__ = ["GMACsLoss", "LayerMacs", "MacsReport", "count_macs", "macs_at"]
-
-AlphaPair = tuple[float, float]
+__all__ = ["Ceiling", "GMACsLoss", "LayerMacs", "MacsReport", "count_macs"]
 
 # Operations that move or rename data: nothing to count, nothing to report.
 _LAYOUT = frozenset(
@@ -107,35 +106,15 @@ def count_macs(model: nn.Module, input_size: Sequence[int]) -> MacsReport:
     return MacsReport(graph.input_size, sum(r.macs for r in layers), layers, rest)
 
 
-def macs_at(graph: Graph, sizes: Mapping[int, int]) -> int:
-    """MACs at other sizes of the axis classes than at tracing (`Graph.axis_sizes`): Eq. 7 with each layer's own map.
-
-    The map of a layer is its resolution plus the pixels that padding or a valid convolution adds to it.
-    """
-    classes = graph.classes
-    total = 0
-    for mac in graph.macs:
-        now, then = mac.macs, 1
-        for axis, traced in mac.axes:
-            root = classes.find(axis)
-            if root in sizes:
-                now *= sizes[root] + traced - classes.reference(axis)
-                then *= traced
-        total += now // then
-    return total
-
-
 @dataclass
 class Ceiling:
     """A hard limit on MACs at one input size, as the resolution tree asks for it."""
 
-    graph: Graph
-    tree: ResolutionTree
+    cost: CostModel
     limit: float  # MACs
 
     def allows(self, alphas: Sequence[AlphaPair]) -> bool:
-        sizes = self.graph.axis_sizes(self.tree.sizer(self.graph.input_size[1:], alphas))
-        return macs_at(self.graph, sizes) <= self.limit
+        return self.cost.macs(alphas) <= self.limit
 
 
 class GMACsLoss:
@@ -145,7 +124,7 @@ class GMACsLoss:
     exact for the rounded sizes in use; the gradient is that of the continuous surrogate, in which a resolution's size
     is its parent's divided by the learned stride without rounding or floor (`surrogate()`).
 
-    The model is traced once, at construction; a call costs a few operations on vectors of one entry per resolution.
+    The model is traced at construction; a call costs a few operations on vectors of one entry per resolution.
 
     Args:
         model: a converted model, or one with hand-placed resizers.
@@ -165,17 +144,10 @@ class GMACsLoss:
 
     def __init__(self, model: nn.Module, input_size: Sequence[int]) -> None:
         self.input_size = check_input_size(input_size)
-        self.tree = resolution_tree(model)
-        modules = dict(model.named_modules())
-        if self.tree is not None:
-            self.pools = self.tree.pools
-        else:
-            self.pools = [m for m in modules.values() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
+        self.cost = CostModel(model, self.input_size)
+        self.tree, self.pools, self.graph = self.cost.tree, self.cost.pools, self.cost.graph
         if not self.pools:
             raise ValueError(f"GMACsLoss: {type(model).__name__} has no learned resolution")
-        self.graph = trace_compared(model, self.input_size)
-        self._modules = modules
-        self._value: tuple[Any, float] | None = None
         self._build()
 
     def _build(self) -> None:
@@ -200,7 +172,7 @@ class GMACsLoss:
 
         for last in (False, True):  # what sets a size comes before what follows it, in whatever order they run
             for resize in graph.resizes:
-                pool = self._modules.get(resize.path)
+                pool = self.cost.modules.get(resize.path)
                 follows = resize.learned and not isinstance(pool, LearnedResizer2d)
                 for axis in (0, 1):
                     source, target = known(resize.source[axis]), resize.target[axis]
@@ -258,23 +230,8 @@ class GMACsLoss:
         return (self._coefficients * (sizes[self._rows] + self._offsets).prod(dim=1)).sum()
 
     def value(self) -> float:
-        """GMACs at the rounded sizes in use, on the host; recomputed only if an alpha changed."""
-        key = tuple((p.shared_alpha().data_ptr(), p.shared_alpha()._version) for p in self.pools)
-        if self._value is None or self._value[0] != key:
-            hw = self.input_size[1:]
-            if self.tree is not None:
-                sizer = self.tree.sizer(hw)
-            else:
-                host = dict(zip((id(p.shared_alpha()) for p in self.pools), host_alphas(self.pools), strict=True))
-
-                def sizer(resize: Any, size: tuple[int, int]) -> tuple[int, int]:
-                    pool = self._modules[resize.path]
-                    if not isinstance(pool, LearnedResizer2d):
-                        raise TypeError(f"{resize.path} is a {type(pool).__name__}, not a resizer")
-                    return pool.output_size(size, pool.strides(host[id(pool.shared_alpha())]))
-
-            self._value = (key, macs_at(self.graph, self.graph.axis_sizes(sizer)) / 1e9)
-        return self._value[1]
+        """GMACs at the rounded sizes in use, on the host."""
+        return self.cost.macs() / 1e9
 
     def __call__(self) -> Tensor:
         """GMACs as a float32 scalar tensor on the alphas' device."""

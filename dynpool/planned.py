@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -12,7 +12,7 @@ from .axes import Resize
 from .conversion_report import Status
 from .groups import Key
 
-__all__ = ["Arithmetic", "PlannedNode", "Ratio", "Role", "alike", "native_sizes"]
+__all__ = ["Arithmetic", "PlannedNode", "Ratio", "Role", "alike", "place_at"]
 
 Pair = tuple[int, int]
 
@@ -91,9 +91,30 @@ def alike(a: Arithmetic, b: Arithmetic | Ratio | None) -> bool:
     return all(a(s) == b(s) for s in sizes)
 
 
-def native_sizes(nodes: Sequence[PlannedNode], hw: Pair) -> list[Pair]:
-    """Sizes in pixels that the original model's layers give for an input of `hw` pixels, node by node."""
-    sizes: list[Pair] = []
+def place_at(nodes: Sequence[PlannedNode], here: Mapping[int, Resize], hw: Pair) -> None:
+    """Give planned nodes the sizes that the original model's layers give for an input of `hw` pixels.
+
+    A structure read off at another input size knows which sizes must agree, but not how many pixels the model's code
+    pads or crops at this one.
+
+    Args:
+        nodes: parents before children; `reference` and `native` are replaced.
+        here: the same resizes in a trace at `hw`, by their nodes in the graph that was planned on; without those that
+            do not run at that size.
+        hw: (height, width) of the input in pixels.
+    """
     for node in nodes:
-        sizes.append(hw if node.native is None or node.parent is None else node.native(sizes[node.parent]))
-    return sizes
+        if node.native is None or node.parent is None:
+            node.reference = hw
+            continue
+        above = nodes[node.parent].reference
+        now = here.get(node.native.resize.node) if isinstance(node.native, Arithmetic) else None
+        if not isinstance(node.native, Arithmetic) or now is None:
+            node.reference = node.native(above)
+            continue
+        node.reference = _minus(now.out_size, node.native.after)
+        node.native = Arithmetic(now, _minus(now.in_size, above), node.native.after)
+
+
+def _minus(a: Pair, b: Pair) -> Pair:
+    return (a[0] - b[0], a[1] - b[1])

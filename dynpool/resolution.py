@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .open_sizes import OpenSizes, open_size
-from .resizer import Chain, LearnedResizer2d, constrain_pools, host_alphas, set_alpha
+from .resizer import Chain, LearnedResizer2d, as_pair, constrain_pools, host_alphas, set_alpha
 from .sizes import round_to_multiple
 
 if TYPE_CHECKING:
@@ -74,6 +74,29 @@ class ResolutionNode:
     derive: Callable[[Pair], Pair] | None = None  # follows from the parent by the arithmetic of a layer left alone
     multiple: Pair = (1, 1)  # a learned size is rounded to multiples of so many pixels
     strides: AlphaPair | None = None  # of that layer, if what is counted in fractions of pixels is to pass it unrounded
+    lowest: Pair = (1, 1)  # learned sizes in pixels at which the model runs, from here ...
+    highest: tuple[float, float] = (math.inf, math.inf)  # ... to here
+    limited_by: str = ""  # what happens beyond them; empty: nothing
+
+    def admit(self, size: Pair) -> Pair:
+        """The size nearest to the given one, in pixels, that the model can have here."""
+        h, w = (
+            int(min(max(round_to_multiple(n, m), low), high))
+            for n, m, low, high in zip(size, self.multiple, self.lowest, self.highest, strict=True)
+        )
+        return (h, w)
+
+    def admitted(self) -> str:
+        """The sizes that :meth:`admit` leaves as they are, in words."""
+        said = [f"(height, width) in multiples of {self.multiple} pixels"]
+        for axis, low, high in zip(("height", "width"), self.lowest, self.highest, strict=True):
+            if low == high:
+                said.append(f"{axis} {low}")
+            elif (low, high) != (1, math.inf):
+                said.append(
+                    f"{axis} {f'at least {low}' if low > 1 else ''}{f'at most {high}' if high < math.inf else ''}"
+                )
+        return ", ".join(said) + (f" ({self.limited_by})" if self.limited_by else "")
 
 
 class Budget(Protocol):
@@ -156,9 +179,7 @@ class ResolutionTree:
             if node.pool is not None:
                 stride = next(strides)
                 above = exact if node.pool.keeps_fractions else pixels
-                h, w = node.pool.output_size(above, stride)
-                pixels = (round_to_multiple(h, node.multiple[0]), round_to_multiple(w, node.multiple[1]))
-                pixels = self._tried.get(len(sizes), pixels)
+                pixels = self._tried.get(len(sizes)) or node.admit(node.pool.output_size(above, stride))
                 sizes.append((pixels, _divided(above, stride) if node.pool.keeps_fractions else pixels))
                 continue
             if node.fixed is not None:
@@ -235,10 +256,11 @@ class ResolutionTree:
         self._accepted = host_alphas(self.pools)
 
     def constrain(self, trust: float | None = None) -> None:
-        """Project the alphas into bounds, trust region and budget; one read of the device, writes only what changed."""
+        """Project the alphas into bounds, trust region, limits and budget: one read, writes only what changed."""
         pools = self.pools
         constrain_pools(pools, trust=self.trust if trust is None else trust)
-        wanted = host_alphas(pools)
+        held = host_alphas(pools)
+        wanted = self._within_limits(held)
         if self.budget is not None and self._accepted and not self.budget.allows(wanted):
             low, high = 0.0, 1.0  # share of the step that the budget still allows
             for _ in range(20):
@@ -246,10 +268,29 @@ class ResolutionTree:
                 allowed = self.budget.allows(_between(self._accepted, wanted, middle))
                 low, high = (middle, high) if allowed else (low, middle)
             wanted = _between(self._accepted, wanted, low) if low else self._accepted
-            for pool, values in zip(pools, wanted, strict=True):
+        for pool, before, values in zip(pools, held, wanted, strict=True):
+            if values != before:
                 set_alpha(pool, values)
-            wanted = host_alphas(pools)
-        self._accepted = wanted
+        self._accepted = host_alphas(pools)
+
+    def _within_limits(self, alphas: Sequence[AlphaPair]) -> list[AlphaPair]:
+        """The alphas, those changed that lead beyond the sizes that the model can have, at its own input size."""
+        values, learned = list(alphas), [i for i, node in enumerate(self.nodes) if node.pool is not None]
+        for k, i in enumerate(learned):
+            node = self.nodes[i]
+            pool = node.pool
+            if pool is None or not node.limited_by or pool.looks_at_chains or pool.shared_alpha().numel() == 1:
+                continue  # what cannot be set axis by axis is held by its sizes alone
+            above = self.above(i, self.input_size[1:], values)
+            size = pool.output_size(above, pool.strides(values[k]))
+            h, w = (round_to_multiple(n, m) for n, m in zip(size, node.multiple, strict=True))
+            nearest = node.admit((h, w))
+            if nearest != (h, w):
+                at_limit = pool.project(pool.values_for(above, nearest), values[k], None)
+                changed = zip((h, w), nearest, values[k], at_limit, strict=True)
+                new = tuple(old if n == m else limit for n, m, old, limit in changed)
+                values[k] = as_pair(new, f"alpha={new} is not finite")
+        return values
 
     @contextmanager
     def at(self, hw: Pair) -> Iterator[None]:
@@ -299,7 +340,9 @@ def bounds_around(alpha: AlphaPair) -> tuple[float, float]:
 
 
 def _between(a: Sequence[AlphaPair], b: Sequence[AlphaPair], share: float) -> list[AlphaPair]:
-    return [(p[0] + (q[0] - p[0]) * share, p[1] + (q[1] - p[1]) * share) for p, q in zip(a, b, strict=True)]
+    """Values on the way from `a` to `b`, as float32 holds them: a size can depend on the difference."""
+    ways = (tuple(x + (y - x) * share for x, y in zip(p, q, strict=True)) for p, q in zip(a, b, strict=True))
+    return [as_pair(pair, f"alpha={pair} is not finite") for pair in ways]
 
 
 def resolution_tree(model: nn.Module) -> ResolutionTree | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+
 from .axes import Resize
 from .graph import Graph, Node
 from .kinds import Site
 
-__all__ = ["sites"]
+__all__ = ["matched", "sites"]
 
 _PADS = frozenset({"aten.constant_pad_nd", "aten.reflection_pad2d", "aten.replication_pad2d"})
 
@@ -17,8 +20,24 @@ def sites(graph: Graph, here: Graph, order: str, preserve: bool) -> dict[int, Si
     `here` traces the same model at the size that it is converted at, where strides may leave other rests. An operation
     that is none there, on a map of one pixel, has its site in `graph`.
     """
-    found = {(r.path, r.call): (here, r) for r in here.resizes}
-    return {r.node: _site(*found.get((r.path, r.call), (graph, r)), order, preserve) for r in graph.resizes}
+    found = matched(graph, here)
+    at = {r.node: (here, found[r.node]) if r.node in found else (graph, r) for r in graph.resizes}
+    return {node: _site(*where, order, preserve) for node, where in at.items()}
+
+
+def matched(graph: Graph, here: Graph) -> dict[int, Resize]:
+    """The resizes of `here` by the nodes of the same ones in `graph`; those that run in both."""
+    found = dict(_places(here))
+    return {r.node: found[place] for place, r in _places(graph) if place in found}
+
+
+def _places(graph: Graph) -> Iterator[tuple[tuple[str, int, str, int], Resize]]:
+    """Every resize with the call of the module that runs it, its kind, and how many of that kind came before it."""
+    count: Counter[tuple[str, int, str]] = Counter()
+    for r in graph.resizes:
+        at = (r.path, r.call, r.kind)
+        yield (*at, count[at]), r
+        count[at] += 1
 
 
 def _site(graph: Graph, resize: Resize, order: str, preserve: bool) -> Site:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from dynpool.macs import GMACsLoss, macs_at
+from dynpool.macs import GMACsLoss
 from dynpool.resizer import as_pair, host_alphas, set_alpha
 from dynpool.resolution import ResolutionTree, resolution_tree
 
@@ -66,9 +66,7 @@ class Budget:
 
     def excess(self, values: Sequence[Pair] | None = None) -> float:
         """ln(GMACs / budget) at the rounded sizes that the alphas, or the given values of them, lead to."""
-        hw = self.loss.input_size[1:]
-        sizes = self.loss.graph.axis_sizes(self.tree.sizer(hw, values))
-        return math.log(macs_at(self.loss.graph, sizes) / (1e9 * self.gmacs))
+        return math.log(self.loss.cost.macs(values) / (1e9 * self.gmacs))
 
 
 def settle(budget: Budget) -> float:

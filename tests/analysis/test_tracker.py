@@ -120,19 +120,6 @@ def test_leaves_the_model_as_it_is(tmp_path: Path) -> None:
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
 
 
-def test_a_call_costs_under_two_milliseconds(tmp_path: Path) -> None:
-    model = dynpool.convert(torchvision.models.resnet50(), (3, 224, 224))
-    tracker = IMinTracker(model, (3, 224, 224), tmp_path / "log")
-    tracker.log(0)
-    seconds = []
-    for step in range(20):
-        move(model, step)
-        start = time.perf_counter()
-        tracker.log(step)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 2e-3  # other processes on the machine only add to it
-
-
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
