@@ -345,8 +345,8 @@ class Resize:
         if self.fixed or self.given or size == self.in_size:
             return self.out_size
         if self.scale is not None:
-            moved = (math.floor((n - i) * s) for n, i, s in zip(size, self.in_size, self.scale, strict=True))
-            h, w = (o + m for o, m in zip(self.out_size, moved, strict=True))
+            axes = zip(size, self.in_size, self.out_size, self.scale, strict=True)
+            h, w = (o + math.floor(n * s) - math.floor(i * s) for n, i, o, s in axes)  # a transposed layer adds pixels
             return (h, w)
         h, w = (
             window_output_size(n, k, s, p, d, ceil_mode=self.ceil_mode)

@@ -17,7 +17,7 @@ from .calls import name_calls
 from .conversion_report import ConversionReport, ConversionRow, Status, attach_report, conversion_report
 from .fixed import FollowInterpolate2d, FollowPool2d
 from .frozen import frozen_sizes
-from .graph import Graph, check_input_size, trace
+from .graph import RETURNS, Graph, check_input_size, trace, trace_shapes
 from .groups import Key, groups, source_key, structural_trace, target_key
 from .kinds import Plan, Site, pair, plan_for, planner_of, resizer_kinds
 from .macs import Ceiling, GMACsLoss, count_macs
@@ -228,8 +228,7 @@ def convert(
             break
         held |= stuck
     report = _limited(tree, report, limits)
-    if preserve:
-        _warn_of_changes(tree, converter.original)
+    _warn_of_changes(model, learned, tree, converter.original, preserve=preserve)
     attach_report(learned, report.with_macs(count_macs(model, size).by_layer, count_macs(learned, size).by_layer))
     if max_gmacs is not None:
         _limit(learned, tree, max_gmacs)
@@ -249,17 +248,33 @@ def _limited(tree: ResolutionTree, report: ConversionReport, limits: Mapping[int
     return replace(report, rows=tuple(rows))
 
 
-def _warn_of_changes(tree: ResolutionTree, original: Sequence[Pair]) -> None:
-    first = tree.sizes_at(tree.input_size[1:])
+def _warn_of_changes(
+    model: nn.Module, learned: nn.Module, tree: ResolutionTree, original: Sequence[Pair], *, preserve: bool
+) -> None:
+    """Warn where the maps of the converted model do not start at the sizes that they have in the given one."""
     moved = [
         f"{node.name} at {now[0]}x{now[1]} instead of {was[0]}x{was[1]} pixels"
-        for node, now, was in zip(tree.nodes, first, original, strict=True)
+        for node, now, was in zip(tree.nodes, tree.sizes_at(tree.input_size[1:]), original, strict=True)
         if now != was
     ]
     if moved:
+        if preserve:
+            warnings.warn(
+                "preserve=True cannot keep the function at this input_size, as learned sizes have at least 2 pixels"
+                f" and are multiples of windows and of multiple_of: {', '.join(moved)}",
+                stacklevel=3,
+            )
+        return
+    after = trace_shapes(learned, tree.input_size)
+    changed = [
+        f"{at[0] or 'the model'} returns {after[at][1]} instead of {shapes}"
+        for at, (_, shapes) in trace_shapes(model, tree.input_size).items()
+        if at[2] == RETURNS and at in after and after[at][1] != shapes
+    ]
+    if changed:
         warnings.warn(
-            "preserve=True cannot keep the function at this input_size, as learned sizes have at least 2 pixels and are"
-            f" multiples of windows and of multiple_of: {', '.join(moved)}",
+            f"{len(changed)} maps of the converted {type(model).__name__} differ in size from those of the given one"
+            f"{', so that preserve=True cannot keep its function' * preserve}: {'; '.join(changed[:3])}",
             stacklevel=3,
         )
 
