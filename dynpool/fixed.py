@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.fx
 from torch import Tensor, nn
+from torch._jit_internal import is_scripting
+from torch.jit._trace import is_tracing
 from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
@@ -124,7 +126,7 @@ def _all_finite(x: Tensor) -> bool:
     """
     if x.device.type != "cpu":
         return False
-    if not torch.jit.is_scripting():  # noqa: SIM102 - the compiler skips what is below this condition alone
+    if not is_scripting():  # noqa: SIM102 - the compiler skips what is below this condition alone
         if _is_recorded(x):
             return False
     return bool(torch.isfinite(x.detach().sum(dtype=torch.float32)))
@@ -134,7 +136,7 @@ def _is_recorded(x: Tensor) -> bool:
     """Whether somebody records or transforms what is done with x, so that it may not depend on values."""
     return (
         type(x) not in (Tensor, nn.Parameter)
-        or torch.jit.is_tracing()
+        or is_tracing()
         or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or _get_current_dispatch_mode() is not None

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ResizeAfter", "Strided", "WindowPool2d", "align", "resize_before", "set_native", "stride_one"]
+__all__ = ["ResizeAfter", "Strided", "WindowPool2d", "align", "open_to_fx", "resize_before", "set_native", "stride_one"]
 
 Pair = tuple[int, int]
 
@@ -62,15 +62,17 @@ class WindowPool2d(nn.Module):
         if self.reduce == "max":
             return F.max_pool2d(F.pad(x, around, value=-float("inf")), self.kernel, self.stride, 0, self.dilation)
         sums = F.avg_pool2d(F.pad(x, around), self.kernel, self.stride, divisor_override=1)
-        return sums / (self.divisor or self._counts(x, around))
-
-    def _counts(self, x: Tensor, around: tuple[int, ...]) -> Tensor | int:
+        if self.divisor is not None:
+            return sums / self.divisor
         (top, bottom), (left, right) = self.counted
         inside = (left, right, top, bottom)
         if inside == around:
-            return self.kernel[0] * self.kernel[1]
+            return sums / (self.kernel[0] * self.kernel[1])
+        return sums / self._counts(x, inside, around)
+
+    def _counts(self, x: Tensor, inside: tuple[int, int, int, int], around: tuple[int, int, int, int]) -> Tensor:
         ones = F.pad(x.new_ones((1, 1, x.shape[-2], x.shape[-1])), inside, value=1.0)
-        rest = tuple(a - i for a, i in zip(around, inside, strict=True))
+        rest = (around[0] - inside[0], around[1] - inside[1], around[2] - inside[2], around[3] - inside[3])
         counts = F.avg_pool2d(F.pad(ones, rest), self.kernel, self.stride, divisor_override=1)
         return counts if x.dim() == 4 else counts[0]
 
@@ -123,3 +125,25 @@ def set_native(layer: nn.Module, strided: Strided, *, native: bool) -> None:
         return
     for name, value in strided.attributes.items():
         setattr(layer, name, value)
+
+
+class ResizedConv2d(nn.Conv2d):
+    """An `nn.Conv2d` whose hooks torch.fx records; PyTorch's own layers are single nodes to it, hooks and all."""
+
+
+class ResizedMaxPool2d(nn.MaxPool2d):
+    """An `nn.MaxPool2d` whose hooks torch.fx records."""
+
+
+class ResizedAvgPool2d(nn.AvgPool2d):
+    """An `nn.AvgPool2d` whose hooks torch.fx records."""
+
+
+class ResizedLPPool2d(nn.LPPool2d):
+    """An `nn.LPPool2d` whose hooks torch.fx records."""
+
+
+def open_to_fx(layer: nn.Module) -> None:
+    """Let torch.fx record the resize in front of a layer or behind it, so that no pass fuses over it."""
+    kinds = (ResizedConv2d, ResizedMaxPool2d, ResizedAvgPool2d, ResizedLPPool2d)
+    layer.__class__ = {kind.__base__: kind for kind in kinds}.get(type(layer), type(layer))

@@ -11,9 +11,11 @@ from torch import nn
 
 from .conversion_report import detach_report
 from .fixed import FollowPool2d
+from .forms import open_to_fx
 from .frozen import FrozenSizes, attach_frozen, frozen_sizes
 from .resizer import LearnedResizer2d, host_alphas
 from .resolution import GiveSize, detach_tree, resolution_tree
+from .scripted import let_script
 
 __all__ = ["FreezeReport", "FrozenRow", "freeze", "freeze_report"]
 
@@ -61,8 +63,13 @@ def freeze(model: nn.Module) -> nn.Module:
     It consists of PyTorch's own operations: resizers become interpolation and pooling to a fixed size. Where a model
     converted with `preserve=True` still has a layer whose stride does what its stride-1 form and the resizer do, that
     stride is put back. Outputs are the live model's to rounding, for inputs of other sizes too: sizes follow the tree.
-    The state dict is the original model's. It can be exported and compiled, at one input size a time; the sizes are
-    then constants. What it became is in `freeze_report(frozen)`, its sizes also in `sizes(frozen, input_size)`.
+    The state dict is the original model's. What it became is in `freeze_report(frozen)`, its sizes also in
+    `sizes(frozen, input_size)`.
+
+    It can be exported, compiled, traced (torch.jit.trace, torch.fx) and scripted, at one input size a time; the sizes
+    are then constants: torch.fx and torch.jit.script, which see no input, take those of the conversion. torch.fx does
+    not see what is attached to the outermost module: a model whose own forward calls pools as functions is traced as
+    `nn.Sequential(frozen)`.
 
     Raises:
         ValueError: if the model was not made by `convert`.
@@ -87,10 +94,13 @@ def freeze(model: nn.Module) -> nn.Module:
         fixed = resizer.frozen(slot.target(now[slot.resolution])).train(resizer.training)
         if "size" in inspect.signature(fixed.forward).parameters:
             fixed.register_forward_pre_hook(GiveSize(slot), with_kwargs=True)
-        plain.get_submodule(owner).register_module(leaf, fixed)
+        layer = plain.get_submodule(owner)
+        layer.register_module(leaf, fixed)
+        open_to_fx(layer)
         if isinstance(resizer, LearnedResizer2d) and frozen.is_native(path, now):
             frozen.strided[owner] = path
-    attach_frozen(plain, frozen, hw)
+    attach_frozen(plain, frozen)
+    let_script(plain)
     return plain
 
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .forms import set_native
 from .resolution import ResolutionTree
 
-__all__ = ["FrozenSizes", "attach_frozen", "frozen_sizes"]
+__all__ = ["FrozenSizes", "attach_frozen", "detach_frozen", "frozen_sizes"]
 
 Pair = tuple[int, int]
 
@@ -22,7 +23,8 @@ _ATTRIBUTE = "_dynpool_frozen"
 class FrozenSizes:
     """A forward pre-hook of a frozen model: for an input of another size than the last it fills in all sizes.
 
-    At the same size it does nothing, so that an exported or compiled model holds the sizes as constants.
+    At the same size it does nothing, so that an exported or compiled model holds the sizes as constants. After a pass
+    without gradients (which nobody repeats in part) they are those of the conversion again, as torch.fx finds them.
 
     Args:
         tree: the tree of the live model; its resizers are no part of the frozen one.
@@ -35,6 +37,11 @@ class FrozenSizes:
     values: Sequence[tuple[float, float]]
     strided: dict[str, str] = field(default_factory=dict)
     last: Pair | None = None
+
+    @property
+    def home(self) -> Pair:
+        """(height, width) in pixels of the input that the model was converted for."""
+        return (self.tree.input_size[1], self.tree.input_size[2])
 
     def at(self, hw: Pair) -> list[Pair]:
         """Size in pixels of every resolution for an input of `hw` pixels."""
@@ -71,6 +78,11 @@ class FrozenSizes:
                     self.fill(module, (x.shape[-2], x.shape[-1]))
                 return
 
+    def back(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+        """As a forward hook."""
+        if self.last != self.home and not torch.is_grad_enabled():
+            self.fill(module, self.home)
+
 
 def frozen_sizes(model: nn.Module) -> FrozenSizes | None:
     """What a frozen model knows of its sizes, or None."""
@@ -78,8 +90,20 @@ def frozen_sizes(model: nn.Module) -> FrozenSizes | None:
     return found if isinstance(found, FrozenSizes) else None
 
 
-def attach_frozen(model: nn.Module, frozen: FrozenSizes, hw: Pair) -> None:
-    """Make `model` take its sizes from `frozen`, filled in for an input of `hw` pixels."""
+def attach_frozen(model: nn.Module, frozen: FrozenSizes) -> None:
+    """Make `model` take its sizes from `frozen`, filled in for the input that it was converted for."""
     setattr(model, _ATTRIBUTE, frozen)
-    frozen.fill(model, hw)
+    frozen.fill(model, frozen.home)
     model.register_forward_pre_hook(frozen, prepend=True, with_kwargs=True)
+    model.register_forward_hook(frozen.back)
+
+
+def detach_frozen(model: nn.Module) -> None:
+    """Undo `attach_frozen`; the sizes stay as they are."""
+    frozen = frozen_sizes(model)
+    for hooks in (model._forward_pre_hooks, model._forward_hooks):
+        for key, hook in list(hooks.items()):
+            if frozen is not None and hook in (frozen, frozen.back):
+                del hooks[key]
+                model._forward_pre_hooks_with_kwargs.pop(key, None)
+    delattr(model, _ATTRIBUTE)

@@ -12,9 +12,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from .open_sizes import OpenSizes, open_size
@@ -39,6 +40,7 @@ Pair = tuple[int, int]
 AlphaPair = tuple[float, float]
 
 _ATTRIBUTE = "_dynpool_tree"
+_OUTSIDE = "its sizes are computed before each pass by code that is not recorded; freeze it first (dynpool.freeze)"
 
 
 @dataclass
@@ -117,6 +119,8 @@ class GiveSize:
         slot = self.slot
         if torch.compiler.is_dynamo_compiling() and slot.key is not None and not torch.compiler.is_exporting():
             return args, {**kwargs, "size": slot.target(open_size(slot.key))}
+        if slot.key is not None and any(isinstance(x, torch.fx.Proxy) for x in args):
+            raise TypeError(f"torch.fx cannot trace a converted model: {_OUTSIDE}")
         return args, {**kwargs, "size": (slot.height, slot.width)}
 
 
@@ -356,8 +360,13 @@ def attach_tree(model: nn.Module, tree: ResolutionTree) -> None:
     setattr(model, _ATTRIBUTE, tree)
     model.register_forward_pre_hook(tree, prepend=True, with_kwargs=True)
     model.register_load_state_dict_pre_hook(_keep_alphas)
+    setattr(model, "__prepare_scriptable__", _refuse_script)  # noqa: B010 - that name is mangled otherwise
     tree.open_sizes()
     tree.constrain(trust=math.inf)
+
+
+def _refuse_script() -> NoReturn:
+    raise TypeError(f"torch.jit.script cannot compile a converted model: {_OUTSIDE}")
 
 
 def _keep_alphas(model: nn.Module, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -381,5 +390,6 @@ def detach_tree(model: nn.Module) -> None:
     for key, hook in list(model._load_state_dict_pre_hooks.items()):
         if getattr(hook, "hook", None) is _keep_alphas:
             del model._load_state_dict_pre_hooks[key]
-    if hasattr(model, _ATTRIBUTE):
-        delattr(model, _ATTRIBUTE)
+    for name in (_ATTRIBUTE, "__prepare_scriptable__"):
+        if hasattr(model, name):
+            delattr(model, name)

@@ -12,6 +12,8 @@ import pytest
 import timm
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+from torchvision.models.feature_extraction import create_feature_extractor
 
 import dynpool
 from dynpool import fixed
@@ -195,3 +197,65 @@ def test_frozen_models_compile_to_one_graph_a_size() -> None:
         x = torch.randn(1, 3, *hw)
         close(compiled(x), model(x))
     assert len(graphs) <= 3
+
+
+class Branches(nn.Module):
+    """Two strided layers that meet, and an upsampling that follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.right = nn.AvgPool2d(3, 2, 1)
+        self.project = nn.Conv2d(3, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.deep = nn.Sequential(nn.Conv2d(4, 4, 3, stride=2, padding=1), nn.MaxPool2d(3, 2, 1))
+        self.up = nn.Upsample(scale_factor=4, mode="bilinear")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.left(x)) + self.project(self.right(x))
+        return self.up(self.deep(y)) + y
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("how", [{}, {"preserve": True}, {"order": "before"}, {"order": "before", "preserve": True}])
+@torch.no_grad()
+def test_frozen_models_are_scripted_and_traced(how: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    net = Branches().eval()
+    net.norm.weight.copy_(torch.tensor([1.0, -1.0, 0.5, -2.0]))  # folded over a max pool, negative ones change outputs
+    model = learn(dynpool.convert(net, SIZE, **how)).eval()  # type: ignore[arg-type]
+    frozen = dynpool.freeze(model)
+    x, larger = torch.randn(2, *SIZE), torch.randn(1, 3, 80, 96)
+    frozen(larger)  # sizes of another input are not what is recorded
+    scripted = torch.jit.script(frozen)
+    assert list(scripted.state_dict()) == list(frozen.state_dict())
+    symbolic = torch.fx.symbolic_trace(frozen)
+    features = create_feature_extractor(frozen, {"add_1": "sum"})
+    for _ in range(2):
+        expected = model(x)
+        close(scripted(x), expected)
+        close(torch.jit.trace(frozen, x)(x), expected)
+        close(symbolic(x), expected)
+        close(fuse(symbolic)(x), expected)
+        close(features(x)["sum"], expected)
+        close(frozen(larger), model(larger))  # nor does it change what was recorded
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_cannot_be_scripted_or_traced_says_so() -> None:
+    class Calling(nn.Sequential):
+        def forward(self, input: Tensor) -> Tensor:
+            return nn.functional.max_pool2d(super().forward(input), 2)
+
+    net = nn.Sequential(Calling(nn.Conv2d(3, 4, 3)), nn.Conv2d(4, 4, 1))
+    live = dynpool.convert(net, SIZE)
+    dynpool.set_sizes(live, {next(iter(dynpool.resolutions(live))): (20, 30)})
+    frozen = dynpool.freeze(live)
+    with pytest.raises(TypeError, match=r"cannot compile 0 \(Calling\) of a frozen model.* use torch\.jit\.trace"):
+        torch.jit.script(frozen)
+    x = torch.randn(1, *SIZE)
+    close(torch.fx.symbolic_trace(frozen)(x), live(x))
+    with pytest.raises(TypeError, match=r"a converted model.*dynpool\.freeze"):
+        torch.jit.script(live)
+    with pytest.raises(TypeError, match=r"a converted model.*dynpool\.freeze"):
+        torch.fx.symbolic_trace(live)
