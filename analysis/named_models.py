@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -14,7 +16,7 @@ from torch import nn
 
 from dynpool.names import nearest
 
-__all__ = ["named_model"]
+__all__ = ["found_object", "named_model", "why"]
 
 
 def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -> tuple[str, nn.Module]:
@@ -83,26 +85,51 @@ _LIBRARIES: dict[str, tuple[Callable[[], list[str]], Callable[[str, Sequence[int
 }
 
 
-def _imported(name: str) -> nn.Module:
+def found_object(name: str) -> Any:
+    """What "module:attribute" stands for, imported from Python's path.
+
+    Raises:
+        ValueError: there is no such module or attribute, or the module cannot be imported, whatever it raises.
+    """
     path, _, attribute = name.partition(":")
+    if not path.strip(".") or path.startswith(".") or not attribute:
+        raise ValueError(f"model is {name!r}: one of your own is given as package.module:callable")
     try:
-        found = importlib.import_module(path)
+        found: Any = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{path}.".startswith(f"{error.name}."):
+            raise ValueError(f"model is {name!r}: there is no module {error.name!r}") from None
+        raise ValueError(f"model is {name!r}: {path} cannot be imported: {why(error)}") from error
+    except (Exception, SystemExit) as error:  # what a user's module raises is up to it
+        raise ValueError(f"model is {name!r}: {path} cannot be imported: {why(error)}") from error
+    try:
         for part in attribute.split("."):
             found = getattr(found, part)
-    except ModuleNotFoundError as error:
-        if error.name is None or not path.startswith(error.name):
-            raise
-        raise ValueError(f"model is {name!r}: there is no module {error.name!r}") from None
-    except (AttributeError, ValueError) as error:
+    except AttributeError as error:
         raise ValueError(f"model is {name!r}: {error}") from None
-    made: object = found
+    return found
+
+
+def why(error: BaseException) -> str:
+    """An error of code that is not ours in one line: its type, what it says, and the line of that code."""
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+    ours = tuple(str(Path(__file__).parents[1] / name) for name in ("analysis", "dynpool"))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    own = [f for f in frames if not f.filename.startswith(ours) and "site-packages" not in f.filename]
+    if isinstance(error, SyntaxError) or not own:  # a SyntaxError says the line itself
+        return said
+    return f"{said} ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+
+
+def _imported(name: str) -> nn.Module:
+    made = found = found_object(name)
     if not isinstance(found, nn.Module):
         if not callable(found):
-            raise ValueError(f"model is {name!r}: {attribute} is a {type(found).__name__}, not a callable")
+            raise ValueError(f"model is {name!r}, which is of type {type(found).__name__}, not a callable")
         try:
             made = found()
-        except TypeError as error:
-            raise ValueError(f"model is {name!r}: it is called without arguments: {error}") from error
+        except Exception as error:  # what a user's callable raises is up to it
+            raise ValueError(f"model is {name!r}: called without arguments, it raised {why(error)}") from error
     if not isinstance(made, nn.Module):
         raise ValueError(f"model is {name!r}: it gave a {type(made).__name__}, not an nn.Module")
     if any(kind.__module__.split(".")[0] == "keras" for kind in type(made).__mro__):

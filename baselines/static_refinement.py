@@ -94,8 +94,12 @@ def refine(
     found = Found((), before)
     if edits is not None:
         way = f"published: {edits}"
-        made = published_edits()[edits].make(trial, graph)
-        after = measure(apply_edits(trial, made), size)
+        try:
+            made = published_edits()[edits].make(trial, graph)
+            after = measure(apply_edits(trial, made), size)
+        except (IndexError, ValueError) as error:
+            said = "a layer that it changes is missing" if isinstance(error, IndexError) else error
+            raise ValueError(f"edits is {edits!r}, which does not fit this {type(model).__name__}: {said}") from error
         found = Found(
             made, after, "" if after.fits(size) else "a published edit is made as printed, whatever I_min it gives"
         )

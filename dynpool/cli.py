@@ -108,9 +108,10 @@ def _report(arguments: list[str]) -> int:
     from analysis.report import compare_runs, write_report
 
     try:
-        with interruptible(), writing(out):
+        with interruptible():
             comparison = compare_runs(options.runs)
-            path = write_report(options.runs, out)
+            with writing(out):
+                path = write_report(options.runs, out)
     except (FileNotFoundError, ValueError) as error:
         raise ConfigError(str(error)) from error
     print(comparison)
@@ -129,7 +130,7 @@ def _coverage(arguments: list[str]) -> int:
     parser.add_argument("--models", nargs="+", metavar="PATTERN", help="such as 'resnet*' or 'torchvision:*'")
     parser.add_argument("--out", type=Path, default=Path("coverage.csv"), metavar="CSV", help="rows there are kept")
     parser.add_argument("--input-size", type=int, metavar="PIXELS", help="of all models; default: each one's own")
-    parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="a model may take")
+    parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="that a model may take")
     parser.add_argument(
         "--real",
         action="store_true",
@@ -138,14 +139,19 @@ def _coverage(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     from dynpool.coverage import SPOT_CHECKS, coverage_names, run_coverage, summarize
 
+    for pattern in options.models or ():
+        if not coverage_names(pattern):
+            known = (name if ":" in pattern else name.partition(":")[2] for name in coverage_names())
+            raise ConfigError(f"--models {pattern!r} matches no model of timm or torchvision{nearest(pattern, known)}")
     names = [*SPOT_CHECKS] if options.real and not options.models else coverage_names(*options.models or "*")
-    if not names:
-        raise ConfigError(f"--models {' '.join(options.models)} matches no model of timm or torchvision")
     size = None if options.input_size is None else (3, options.input_size, options.input_size)
-    with interruptible(), writing(options.out), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the models' own
-        device = "cpu" if options.real else "meta"
-        rows = run_coverage(names, options.out, input_size=size, limit=options.limit, device=device, say=_say_row)
+    device = "cpu" if options.real else "meta"
+    try:
+        with interruptible(), writing(options.out), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the models' own
+            rows = run_coverage(names, options.out, input_size=size, limit=options.limit, device=device, say=_say_row)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     print(summarize(rows))
     return 0
 

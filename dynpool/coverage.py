@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import fnmatch
 import inspect
+import math
 import random
 import signal
 import time
@@ -29,11 +30,12 @@ from torch.utils._pytree import tree_leaves
 from .conversion_report import ConversionReport, conversion_report
 from .convert import convert
 from .freeze import freeze
+from .inputs import check_input_size
 from .learned import resolutions
 from .resizer import set_alpha
 from .resolution import resolution_tree
 
-__all__ = ["SPOT_CHECKS", "CoverageRow", "cover", "coverage_names", "run_coverage", "summarize"]
+__all__ = ["COLUMNS", "SPOT_CHECKS", "CoverageRow", "cover", "coverage_names", "run_coverage", "summarize"]
 
 Make = Callable[[], nn.Module]
 
@@ -60,6 +62,8 @@ class CoverageRow:
     why: str = ""
     message: str = ""
 
+
+COLUMNS = tuple(f.name for f in fields(CoverageRow))
 
 # small models of forty families, for passes with real tensors
 SPOT_CHECKS: tuple[str, ...] = (
@@ -106,8 +110,8 @@ def _create(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     return net, (3, 299, 299) if model.endswith("inception_v3") else (3, 224, 224)
 
 
-class _TooSlowError(Exception):
-    pass
+class _TooSlowError(BaseException):
+    """No `Exception`, as what catches those on the way would catch it."""
 
 
 @contextmanager
@@ -226,13 +230,6 @@ def _tensors(out: Any) -> list[Tensor]:
     return [t for t in tree_leaves(out) if isinstance(t, Tensor)]
 
 
-def _done(path: Path) -> set[str]:
-    if not path.exists():
-        return set()
-    with path.open(newline="") as file:
-        return {row["model"] for row in csv.DictReader(file)}
-
-
 def run_coverage(
     names: Sequence[str],
     out: Path,
@@ -254,13 +251,19 @@ def run_coverage(
 
     Returns:
         all rows of the file.
+
+    Raises:
+        ValueError: for a bad `input_size` or `limit`, or if `out` is another file than one of these.
     """
-    done = _done(out)
+    if input_size is not None:
+        input_size = check_input_size(input_size)
+    if not 0 < limit < math.inf:
+        raise ValueError(f"limit must be a finite number of seconds above 0, got {limit}")
+    done = {row.model for row in read_rows(out)} if out.exists() else set()
     out.parent.mkdir(parents=True, exist_ok=True)
-    columns = [f.name for f in fields(CoverageRow)]
-    with out.open("a", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        if not done and file.tell() == 0:
+    with out.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if file.tell() == 0:
             writer.writeheader()
         for name in names:
             if name in done:
@@ -279,13 +282,24 @@ def run_coverage(
 
 
 def read_rows(path: Path) -> list[CoverageRow]:
-    """The rows of a coverage file."""
-    kinds = {f.name: f.type for f in fields(CoverageRow)}
-    convert_to: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
-    with path.open(newline="") as file:
-        return [
-            CoverageRow(**{k: convert_to[str(kinds[k])](v) for k, v in row.items()}) for row in csv.DictReader(file)
-        ]
+    """The rows of a coverage file. Raises ValueError if it is another file, or a row is damaged."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns, rows = reader.fieldnames, list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"out is {path}, which is no CSV file: {error}") from None
+    if columns is not None and tuple(columns) != COLUMNS:
+        raise ValueError(f"out is {path}, which is no file of coverage rows: its columns are {', '.join(columns)}")
+    kinds: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
+    to_value = {f.name: kinds[str(f.type)] for f in fields(CoverageRow)}
+    found = []
+    for number, row in enumerate(rows, 1):
+        try:
+            found.append(CoverageRow(**{name: to_value[name](value) for name, value in row.items()}))
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"out is {path}, whose row {number} ({row['model']}) is damaged: remove it") from None
+    return found
 
 
 def summarize(rows: Iterable[CoverageRow]) -> str:

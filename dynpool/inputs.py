@@ -44,7 +44,10 @@ def make_inputs(input_size: InputSize | None, inputs: Any, dtype: torch.dtype, *
     """
     if inputs is None:
         sizes = _named_sizes(input_size)
-        made = {name: torch.empty((batch, *size), dtype=dtype, device="meta") for name, size in sizes.items()}
+        try:
+            made = {name: torch.empty((batch, *size), dtype=dtype, device="meta") for name, size in sizes.items()}
+        except RuntimeError as error:
+            raise ValueError(f"input_size is {input_size!r}, which no tensor can have: {error}") from None
         args = tuple(t for name, t in made.items() if isinstance(name, int))
         kwargs = {name: t for name, t in made.items() if isinstance(name, str)}
         return _with_images(next(iter(sizes.values())), args, kwargs)

@@ -46,7 +46,7 @@ class DataConfig:
     Attributes:
         name: "digits" (scikit-learn's handwritten digits, embedded), "cifar10", "cifar100" or "folder" (any image
             tree).
-        variant: the papers' controlled variant (see `dynpool.training.variants`).
+        variant: the papers' controlled variant: "plain", "stretch" (enlarged), "tile", "large" or "canvas".
         resolution: side of the square input image in pixels.
         channels: 1 or 3; null keeps what the dataset has.
         root: folder of the images: for CIFAR the one torchvision uses, for "folder" the one with train/ and test/.
@@ -85,7 +85,8 @@ class ModelConfig:
     """Which network.
 
     Attributes:
-        name: a name of `dynpool.training.models.MODELS`, "timm:NAME", "torchvision:NAME" or "package.module:callable".
+        name: "narrow-vgg", "cifar-vgg16", "cifar-resnet", "cifar-mobilenetv2", "hrnet-segmentation", a name of timm or
+            torchvision ("torchvision:NAME" where both have it), or your own as "package.module:callable".
         options: keyword arguments of its factory.
     """
 
@@ -106,6 +107,11 @@ class ConversionConfig:
     order: Literal["after", "before"] = "after"
     preserve: bool = False
     max_gmacs: float | None = None
+
+    def __post_init__(self) -> None:
+        ceiling = self.max_gmacs
+        allowed = ceiling is None or 0 < ceiling < math.inf
+        _require("conversion.max_gmacs", ceiling, allowed, "null, or a finite number above 0")
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ class DiffStrideConfig:
     symmetric: bool = False
 
     def __post_init__(self) -> None:
-        _require("diffstride.smoothness", self.smoothness, self.smoothness > 0, "a number above 0")
+        _require("diffstride.smoothness", self.smoothness, 0 < self.smoothness < math.inf, "a finite number above 0")
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ class RandomConfig:
     spread: float = 2.0
 
     def __post_init__(self) -> None:
-        _require("random.spread", self.spread, self.spread > 1, "a number above 1")
+        _require("random.spread", self.spread, 1 < self.spread < math.inf, "a finite number above 1")
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,8 @@ class RunConfig:
 
     Attributes:
         name: what the run is called in reports.
-        method: how resolutions are chosen: a name of `dynpool.training.methods.METHODS`.
+        method: how resolutions are chosen: "human", "fixed", "random", "refine", "dynopool", "shape-adaptor" or
+            "diffstride" (see the README).
         seed: initial weights, order of the data and augmentation follow from it, alike for every method.
         model: the network.
         data: the images.

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -67,16 +67,21 @@ def _allowed(hint: Any) -> str:
         return "null or " + " or ".join(_allowed(a) for a in args if a is not type(None))
     if origin is tuple:
         count = "" if args[-1] is Ellipsis else f"{len(args)} "
-        return f"a list of {count}{_allowed(args[0]).removeprefix('a ')}s"
+        such = {int: ", such as [0, 1]", str: ", such as [a, b]"}.get(args[0], "") if args[-1] is Ellipsis else ""
+        return f"a list of {count}{_allowed(args[0]).removeprefix('a ')}s{such}"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     return words.get(hint, "a mapping of keys to values")
 
 
 def _plain(message: str, kind: type) -> str:
     """A message of the parser as 'KEY is VALUE; allowed: TYPE', where it is about a value."""
+    section = re.search(r'Parser key "([\w.]+)":\s+Unable to load config \W(.*?)\W\s+-', message, re.DOTALL)
     found = re.search(r'Parser key "([\w.]+)":.*(?:Got value|Given value): (.*?)$', message, re.DOTALL)
+    if section:
+        keys = [key for key in _known_keys(kind) if key.startswith(f"{section[1]}.")]
+        return f"{section[1]} is {section[2]!r}; allowed: a section with the keys {', '.join(keys)}"
     if not found:
-        return " ".join(message.split())
+        return " ".join(message.split()).removeprefix("argument ")
     hint: Any = kind
     for part in found[1].split("."):
         hint = get_type_hints(hint).get(part) if dataclasses.is_dataclass(hint) else None
@@ -84,7 +89,7 @@ def _plain(message: str, kind: type) -> str:
 
 
 def _check_options(overrides: Sequence[str], kind: type) -> None:
-    known = [*_known_keys(kind), "resume", "overwrite", "help", "config", "print_config"]
+    known = [*_known_keys(kind), "resume", "overwrite", "help"]
     for word in overrides:
         if word == "--":
             break
@@ -104,6 +109,8 @@ class _UniqueLoader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=deep)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is no key", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
@@ -114,15 +121,17 @@ def read_yaml(path: Path) -> Any:
     """The content of a YAML file. Raises `ConfigError` naming the file when it is missing or no YAML."""
     try:
         with path.open(encoding="utf-8") as file:
-            return yaml.load(file, _UniqueLoader)
+            content = yaml.load(file, _UniqueLoader)
+        json.dumps(content, default=str, skipkeys=True)  # refuses an alias inside what it stands for
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such configuration file") from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder, not a configuration file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no such date
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return content
 
 
 def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
@@ -135,7 +144,6 @@ def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
         allow_abbrev=False,
         default_env=False,
     )
-    parser.add_argument("--config", action="config", help="the YAML file, same as CONFIG")
     parser.add_argument(
         "--resume", action="store_true", help="continue after the last checkpoint; starts if there is none"
     )
@@ -169,19 +177,33 @@ def load_config(
         if kind is RunConfig:
             values = {k: v for k, v in values.items() if k not in COMPARISON_KEYS}
     _check_options(overrides, kind)
-    where = f"{path}: " if path is not None else ""
-    result, flags = _parsed(kind, values, overrides, where, command)
+    try:
+        result, flags = _parsed(kind, values, overrides, command)
+    except ConfigError as error:
+        raise ConfigError(_blamed(str(error), kind, values, overrides, path)) from None
     if flags["resume"] and flags["overwrite"]:
         raise ConfigError("--resume and --overwrite exclude each other")
-    if isinstance(result, ComparisonConfig):
-        for point in result.points():
-            run_config(result, point, result.seeds[0])
     return result, flags
 
 
-def _parsed(
-    kind: type[C], values: dict[str, Any], overrides: Sequence[str], where: str, command: str
-) -> tuple[C, dict[str, bool]]:
+def _blamed(message: str, kind: type[C], values: dict[str, Any], overrides: Sequence[str], path: Path | None) -> str:
+    """The message with what it is about in front: the file, an option, or the file with the options."""
+    where = f"{path}: " if path is not None else ""
+    try:
+        _parsed(kind, values, (), "")
+    except ConfigError as error:
+        if str(error) == message:
+            return f"{where}{message}"
+    about = re.match(r"([\w.]+)(?: is |: )", message)
+    if about is None:  # how an option is written
+        return message
+    given = [word[2:].split("=", 1)[0] for word in overrides if word.startswith("--") and word != "--"]
+    if any(f"{about[1]}.".startswith(f"{key}.") for key in given):
+        return f"--{message}"
+    return f"{where.removesuffix(': ')} with {' '.join(f'--{key}' for key in given)}: {message}".lstrip()
+
+
+def _parsed(kind: type[C], values: dict[str, Any], overrides: Sequence[str], command: str) -> tuple[C, dict[str, bool]]:
     parser = make_parser(kind, command)
     try:
         with warnings.catch_warnings():
@@ -189,13 +211,16 @@ def _parsed(
             base = parser.parse_object(values)
             parsed = parser.parse_args(list(overrides), namespace=base)
             flags = {key: bool(parsed.pop(key)) for key in ("resume", "overwrite")}
-            parsed.pop("config", None)
             config = parser.instantiate(parsed)
-            return kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)}), flags
-    except ConfigError as error:
-        raise ConfigError(f"{where}{error}") from None
+            result = kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
+    except ConfigError:
+        raise
     except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(f"{where}{_plain(str(error), kind)}") from None
+        raise ConfigError(_plain(str(error), kind)) from None
+    if isinstance(result, ComparisonConfig):
+        for point in result.points():
+            run_config(result, point, result.seeds[0])
+    return result, flags
 
 
 def run_config(comparison: ComparisonConfig, point: GridPoint, seed: int) -> RunConfig:
@@ -217,7 +242,10 @@ def run_config(comparison: ComparisonConfig, point: GridPoint, seed: int) -> Run
         section[last] = value
     name = point.name(seed)
     own_values = {"name": name, "method": point.method, "seed": seed, "out": str(comparison.folder / name)}
-    return _parsed(RunConfig, values | own_values | {"grid_point": point.label}, (), where, "train")[0]
+    try:
+        return _parsed(RunConfig, values | own_values | {"grid_point": point.label}, (), "train")[0]
+    except ConfigError as error:
+        raise ConfigError(f"{where}{error}") from None
 
 
 def options_for(run: RunConfig, point: GridPoint) -> list[str]:

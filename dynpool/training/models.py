@@ -1,6 +1,5 @@
 """Networks by name: small-image forms used by the papers, and anything of timm, torchvision or the user's own."""
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +10,9 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynpool.training.config import ModelConfig, nearest
+from analysis.named_models import found_object, why
+from dynpool.names import nearest
+from dynpool.training.config import ModelConfig
 from dynpool.training.errors import ConfigError
 
 __all__ = [
@@ -179,41 +180,53 @@ def _torchvision(name: str) -> Callable[..., nn.Module]:
 
 
 def _imported(name: str) -> Callable[..., nn.Module]:
-    module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"model.name is {name!r}: {error}") from error
-    if not callable(found):
-        raise ConfigError(f"model.name is {name!r}: {attribute} is a {type(found).__name__}, not a callable")
-    factory: Callable[..., nn.Module] = found
+        factory: Callable[..., nn.Module] = found_object(name)
+    except ValueError as error:
+        raise ConfigError(str(error).replace("model is", "model.name is", 1)) from error
+    if not callable(factory):
+        raise ConfigError(f"model.name is {name!r}, which is of type {type(factory).__name__}, not a callable")
     return factory
+
+
+def _bare(name: str) -> Callable[..., nn.Module]:
+    """What a name without a library stands for: a network of this file, else timm's, else torchvision's."""
+    if name in MODELS:
+        return MODELS[name]
+    if timm.is_model(name):
+        return _timm(name)
+    others = torchvision.models.list_models(torchvision.models)
+    if name in others:
+        return _torchvision(name)
+    known = dict.fromkeys([*MODELS, *timm.list_models(), *others])
+    raise ConfigError(
+        f"model.name is {name!r}, which is no known model{nearest(name, known, most=3)}"
+        " (one of your own is given as package.module:callable)"
+    )
 
 
 def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> nn.Module:
     """The network that `config` names, with fresh weights drawn from PyTorch's global generator.
 
-    A factory is called as factory(num_classes=..., in_channels=..., **options).
+    A factory is called as factory(num_classes=..., in_channels=..., **options). A name that both libraries know is
+    timm's, as in `analysis.named_models`.
 
     Raises:
         ConfigError: for an unknown name (naming the nearest), or options that its factory refuses.
     """
     prefix, colon, rest = config.name.partition(":")
     if not colon:
-        if config.name not in MODELS:
-            known = [*MODELS, "timm:NAME", "torchvision:NAME", "package.module:callable"]
-            raise ConfigError(f"model.name is {config.name!r}, which is no known model{nearest(config.name, known)}")
-        factory = MODELS[config.name]
+        factory = _bare(config.name)
     elif prefix in ("timm", "torchvision"):
         factory = (_timm if prefix == "timm" else _torchvision)(rest)
     else:
         factory = _imported(config.name)
     try:
         model = factory(num_classes=num_classes, in_channels=in_channels, **config.options)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"model {config.name!r} with options {config.options}: {error}") from error
+    except ConfigError:
+        raise
+    except Exception as error:  # what a factory raises is up to it
+        raise ConfigError(f"model {config.name!r} with options {config.options}: {why(error)}") from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model.name is {config.name!r}: it gave a {type(model).__name__}, not an nn.Module")
     return model

@@ -43,24 +43,30 @@ def test_a_model_of_fixed_size_is_built_for_the_input():
 def test_a_callable_and_a_module(tmp_path, monkeypatch):
     source = "from torch import nn\nnet = nn.Conv2d(3, 1, 3)\nclass A:\n    make = staticmethod(lambda: nn.ReLU())\n"
     (tmp_path / "own_nets.py").write_text(
-        source + "number = 3\ndef wrong(): return 3\ndef needs(x): return nn.ReLU()\n"
+        source + "number = 3\ndef wrong(): return 3\ndef needs(x): return nn.ReLU()\ndef fails():\n    {}['gone']\n"
     )
+    (tmp_path / "broken_nets.py").write_text("import not_there_at_all\n")
+    (tmp_path / "unfinished_nets.py").write_text("def net(:\n")
+    (tmp_path / "leaving_nets.py").write_text("import sys\nsys.exit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert isinstance(named_model("own_nets:net", (3, 8, 8))[1], nn.Conv2d)
     assert isinstance(named_model("own_nets:A.make", (3, 8, 8))[1], nn.ReLU)
     for name, said in (
         ("own_nets:nett", "has no attribute 'nett'"),
-        ("own_nets:number", "number is a int, not a callable"),
+        ("own_nets:number", "'own_nets:number', which is of type int, not a callable"),
         ("own_nets:wrong", "it gave a int, not an nn.Module"),
-        ("own_nets:needs", "it is called without arguments: .*'x'"),
+        ("own_nets:needs", "called without arguments, it raised TypeError: .*'x'"),
+        ("own_nets:fails", r"called without arguments, it raised KeyError: 'gone' \(own_nets.py, line 9\)"),
+        ("broken_nets:net", r"cannot be imported: .*No module named 'not_there_at_all' \(broken_nets.py, line 1\)"),
+        ("unfinished_nets:net", r"cannot be imported: SyntaxError: .*\(unfinished_nets.py, line 1\)"),
+        ("leaving_nets:net", r"cannot be imported: SystemExit: 3 \(leaving_nets.py, line 2\)"),
+        ("own_nets:", "one of your own is given as package.module:callable"),
+        (".own_nets:net", "one of your own is given as package.module:callable"),
         ("own_netz:net", "there is no module 'own_netz'"),
         (":net", "model is ':net'"),
     ):
         with pytest.raises(ValueError, match=said):
             named_model(name, (3, 8, 8))
-    (tmp_path / "broken_nets.py").write_text("import not_there_at_all\n")
-    with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
-        named_model("broken_nets:net", (3, 8, 8))
     sys.modules.pop("own_nets")
 
 

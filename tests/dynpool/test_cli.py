@@ -101,14 +101,16 @@ def test_failed_runs_are_named_and_the_others_finished(config, tmp_path, capsys)
         (["train"], "needs a configuration file"),
         (["train", "none.yaml"], "none.yaml: there is no such configuration file"),
         (["train", "CONFIG", "--epoch", "3"], "did you mean '--epochs'"),
-        (["train", "CONFIG", "--epochs", "x"], "epochs is 'x'; allowed: a whole number"),
+        (["train", "CONFIG", "--epochs", "x"], "error: --epochs is 'x'; allowed: a whole number"),
         (["train", "CONFIG", "--method", "dynapool"], "method is 'dynapool', which is no known method; did you mean"),
         (["train", "CONFIG", "--model.name", "vgg"], "which is no known model"),
         (["train", "CONFIG", "--data.name", "folder", "--data.root", "nowhere"], "there is no such folder"),
         (["train", "CONFIG", "--device", "cpu", "--model.options.widths", "[4]"], "nothing to learn"),
         (["train", "CONFIG", "--data.resolution", "4", "--model.options.widths", "[4,4,4,4,4]"], "input"),
         (["compare", "CONFIG", "--methods", "[humn]"], "methods has 'humn', which is no known method; did you mean"),
-        (["report", "nowhere"], "there is no such run folder"),
+        (["report", "nowhere"], "error: nowhere: there is no such run folder"),
+        (["report", "CONFIG"], "this is a file, not a run folder"),
+        (["train", "CONFIG", "--model.name", "nowhere:net"], "there is no module 'nowhere'"),
     ],
 )
 def test_user_errors_are_one_line(config, tmp_path, capsys, arguments, message):
@@ -129,6 +131,33 @@ def test_help_and_version(capsys):
     for command in ("train", "compare"):
         assert main([command, "--help"]) == 0
         assert "--data.variant {plain,stretch,tile,large,canvas}" in capsys.readouterr().out
+
+
+def test_ctrl_c_during_imports_is_one_line(config, tmp_path):
+    """Ctrl-C while torch is imported, which a program of its own waits for: by then a tenth of all modules are."""
+    code = (
+        "import os, signal, sys, threading\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def press():\n"
+        "    while 'torch.nn' not in sys.modules: pass\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=press, daemon=True).start()\n"
+        "from dynpool.cli import main\n"
+        f"sys.argv[1:] = ['train', {config!r}, '--out', {str(tmp_path / 'run')!r}]\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "dynpool: interrupted\n")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "dynpool.cli", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "dynpool: error: [Errno 28] No space left on device\n")
 
 
 def interrupt(command: list[str], ready: Path) -> "subprocess.CompletedProcess[str]":

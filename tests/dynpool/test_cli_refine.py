@@ -48,6 +48,9 @@ def test_not_reached_is_another_exit_code(model, capsys):
     ("arguments", "message"),
     [
         (["MODEL", "--input-size", "15", "--edits", "vgg"], "edits must be one of vgg19"),
+        (["MODEL", "--input-size", "15", "--edits", "vgg19"], "edits is 'vgg19', which does not fit this Sequential: "),
+        (["torchvision:resnet18", "--input-size", "64", "--edits", "vgg19"], "which does not fit this ResNet: "),
+        (["torchvision:resnet18", "--input-size", "64", "--edits", "mobilenet_v1"], "which does not fit this ResNet: "),
         (["resnt18", "--input-size", "64"], "did you mean 'resnet18'"),
         (["no_such_module:make", "--input-size", "64"], "there is no module 'no_such_module'"),
         (["MODEL", "--input-size", "1,15,15"], "the model cannot run at input_size=(1, 15, 15)"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dynpool import cli
-from dynpool.coverage import CoverageRow, cover, coverage_names, read_rows, run_coverage, summarize
+from dynpool.coverage import COLUMNS, CoverageRow, cover, coverage_names, read_rows, run_coverage, summarize
 
 
 def test_names_match_with_and_without_the_library() -> None:
@@ -63,6 +63,38 @@ def test_goes_on_where_it_ended(tmp_path: Path) -> None:
     assert both == read_rows(out)
     assert [r.status for r in both] == ["runs", "error"]
     assert "cannot be built" in both[1].message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name,size\nresnet18,3\n", "its columns are name, size"),
+        ("model,status\n", "its columns are model, status"),
+        ("\udcff", "which is no CSV file"),
+        (",".join(COLUMNS) + "\ntimm:resnet18,runs,8\n", r"whose row 1 \(timm:resnet18\) is damaged"),
+    ],
+)
+def test_another_file_is_left_as_it_is(tmp_path: Path, text: str, said: str) -> None:
+    out = tmp_path / "coverage.csv"
+    out.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=said):
+        run_coverage(["timm:resnet10t"], out)
+    assert out.read_bytes() == text.encode(errors="surrogateescape")
+
+
+def test_bad_arguments_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "coverage.csv"
+    for words, said in (
+        (["--input-size", "-3"], "input_size must be three positive ints"),
+        (["--limit", "nan"], "limit must be a finite number of seconds above 0, got nan"),
+        (
+            ["--models", "resnet10t", "resnt18"],
+            "--models 'resnt18' matches no model of timm or torchvision; did you mean",
+        ),
+    ):
+        assert cli.main(["coverage", "--models", "timm:resnet10t", "--out", str(out), *words]) == 2
+        assert capsys.readouterr().err.startswith(f"dynpool: error: {said}")
+        assert not out.exists()
 
 
 def test_summary_separates_models_with_pins() -> None:

@@ -18,10 +18,10 @@ from dynpool.training.config import (
     fingerprint,
     to_dict,
 )
-from dynpool.training.config_file import load_config, options_for, run_config
+from dynpool.training.config_file import load_config, make_parser, options_for, run_config
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import METHODS, prepare
-from dynpool.training.models import build_model
+from dynpool.training.models import MODELS, build_model
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").rglob("*.yaml"))
 
@@ -135,6 +135,12 @@ def test_a_wrong_grid_is_refused_before_anything_runs(read, grid, message):
         ("- a", "the file holds no configuration"),
         ("epochs: 3\nepochs: 4", "'epochs' is given twice"),
         ("lr: [", "not valid YAML"),
+        ("? [a]\n: 1", "not valid YAML"),
+        ("name: 2020-13-45", "not valid YAML"),
+        ("model: &m {options: {a: *m}}", "not valid YAML: Circular reference"),
+        ("conversion: {max_gmacs: .inf}", "conversion.max_gmacs is inf; allowed: null, or a finite number above 0"),
+        ("diffstride: {smoothness: .inf}", "diffstride.smoothness is inf; allowed: a finite number above 0"),
+        ("random: {spread: .inf}", "random.spread is inf; allowed: a finite number above 1"),
         ("epochs: null", "epochs is null; allowed: a whole number"),
         ("epochs: 2.5", "epochs is '2.5'; allowed: a whole number"),
         (
@@ -165,7 +171,10 @@ def test_bad_files(read, tmp_path, text, message):
         (["--epoch", "3"], "unknown option '--epoch'; did you mean '--epochs'"),
         (["--data.varian", "tile"], "did you mean '--data.variant'"),
         (["--variant", "tile"], "did you mean '--data.variant'"),
-        (["--epochs", "x"], "epochs is 'x'; allowed: a whole number"),
+        (["--epochs", "x"], "--epochs is 'x'; allowed: a whole number"),
+        (["--epochs=0"], "--epochs is 0; allowed: a whole number, 1 or more"),
+        (["--model", "vgg"], "--model is 'vgg'; allowed: a section with the keys model.name, model.options"),
+        (["--gmacs_budget", "1"], "c.yaml with --gmacs_budget: alpha_until is 1.0; allowed: a number below 1 where"),
         (["--epochs"], "--epochs: expected one argument"),
         (["--seeds", "[1]"], "unknown option '--seeds'"),
         (["--resume", "--overwrite"], "exclude each other"),
@@ -176,6 +185,18 @@ def test_bad_options(read, options, message):
     with pytest.raises(ConfigError) as error:
         read("epochs: 3", *options)
     assert message in str(error.value)
+    assert ("c.yaml" in str(error.value)) == ("c.yaml" in message), "the file is not to blame"
+
+
+@pytest.mark.parametrize("kind", [RunConfig, ComparisonConfig])
+def test_help_has_a_sentence_for_every_key(kind):
+    parser = make_parser(kind, "train")
+    options = {action.dest: action.help for action in parser._actions}
+    keys = {action.dest for action in parser._actions} - {"help", "resume", "overwrite"}
+    assert keys >= {"epochs", "data.variant", "model.options", "conversion.max_gmacs"}
+    assert [key for key in sorted(keys) if len((options[key] or "").split()) < 3] == []
+    for key, names in (("method", METHODS), ("model.name", MODELS), ("data.variant", get_args(Variant))):
+        assert all(name in (options[key] or "") for name in names)
 
 
 @pytest.mark.parametrize(

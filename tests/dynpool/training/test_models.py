@@ -52,7 +52,10 @@ def test_timm_torchvision_and_imports():
         ("narow-vgg", {}, "did you mean 'narrow-vgg'"),
         ("timm:resnet5O", {}, "timm has no such model; did you mean"),
         ("torchvision:resnet_18", {}, "torchvision has no such model; did you mean"),
-        ("nowhere.at:all", {}, "No module named 'nowhere'"),
+        ("nowhere.at:all", {}, "model.name is 'nowhere.at:all': there is no module 'nowhere'"),
+        ("resnet81", {}, "no known model; did you mean 'resnet18'"),
+        ("narow-vgg", {}, "no known model; did you mean 'narrow-vgg'"),
+        ("timm:resnet18", {"width": 3}, "model 'timm:resnet18' with options {'width': 3}: TypeError: "),
         ("math:pi", {}, "not a callable"),
         ("dynpool.training.models:nothing", {}, "no attribute"),
         ("builtins:dict", {}, "gave a dict, not an nn.Module"),
@@ -65,6 +68,11 @@ def test_bad_models(name, options, message):
     with pytest.raises(ConfigError) as error:
         build(name, **options)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "library"), [("resnet10t", "timm"), ("shufflenet_v2_x0_5", "torchvision")])
+def test_a_bare_name_is_that_of_a_library(name, library):
+    assert type(build(name)) is type(build(f"{library}:{name}"))
 
 
 def test_torchvision_models_take_colour():
