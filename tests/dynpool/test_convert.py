@@ -1,12 +1,14 @@
 """Conversion: what becomes of each resizer, that names and functions are kept, and that freezing undoes it."""
 
 import copy
+from typing import Any
 
 import pytest
 import timm
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import dynpool
 from dynpool.training.models import MODELS
@@ -233,3 +235,51 @@ def test_resolution_trees_of_the_small_image_forms() -> None:
     for name, sizes in expected.items():
         model = dynpool.convert(MODELS[name](num_classes=10), (3, 32, 32))
         assert [r.size for r in dynpool.resolutions(model).values()] == sizes
+
+
+# --- the sizes are those of the input converted for -------------------------------------------------------------------
+
+
+class PadCrop(nn.Module):
+    """Pads its input to a multiple of 4 and crops its output to the input's size, as restoration networks do."""
+
+    def __init__(self, *, skip: bool) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(3, 8, 2, 2), nn.ConvTranspose2d(8, 3, 2, 2)
+        self.skip = skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[-2:]
+        y = self.up(self.down(F.pad(x, (0, -w % 4, 0, -h % 4))))[..., :h, :w]
+        return x + y if self.skip else y
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("order", ["after", "before"])
+@pytest.mark.parametrize("hw", [(32, 32), (30, 30), (29, 31), (34, 34), (7, 50)])
+def test_what_the_model_pads_at_this_size_is_kept(hw: tuple[int, int], order: Any, skip: bool) -> None:
+    torch.manual_seed(0)
+    model, size = PadCrop(skip=skip).eval(), (3, *hw)
+    learned = dynpool.convert(model, size, order=order, preserve=True)
+    assert dynpool.sizes(learned, size)["down"] == dynpool.sizes(model, size)["down"]
+    x = torch.randn(2, *size)
+    torch.testing.assert_close(learned(x), model(x))
+    torch.testing.assert_close(dynpool.freeze(learned)(x), model(x))
+
+
+class Fraction(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.pool, self.up = nn.MaxPool2d(2), nn.Upsample(scale_factor=scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up(self.pool(x))
+
+
+@pytest.mark.parametrize("scale", [1.5, 1.7, 0.3, 2.0])
+def test_a_fractional_scale_factor_is_floored_at_every_size(scale: float) -> None:
+    learned = dynpool.convert(Fraction(scale), (3, 30, 40))
+    for size in ((15, 20), (14, 19), (16, 33), (7, 9)):
+        dynpool.set_sizes(learned, {"pool": size})
+        out = learned(torch.zeros(1, 3, 30, 40))
+        assert dynpool.sizes(learned, (3, 30, 40))["up"] == tuple(out.shape[-2:])

@@ -158,6 +158,27 @@ def test_a_value_written_by_hand_is_taken_whole_but_in_bounds(model: nn.Module) 
     assert dynpool.resolutions(model)["2"].size == (8, 4)
 
 
+def test_no_step_is_written_at_a_size_beyond_the_ceiling() -> None:
+    """Alphas are held as float32: what is judged must be what is written, or a size rounds up by a pixel."""
+    layers = [nn.Conv2d(3, 8, 3, 1, 1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, 1, 1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3)]
+    net, size = nn.Sequential(*layers), (3, 53, 47)
+    base = dynpool.count_macs(net, size).gmacs
+    for seed in range(8):
+        draw = torch.Generator().manual_seed(seed)
+        ceiling = base * (1.02 + 0.2 * torch.rand(1, generator=draw).item())
+        model = dynpool.convert(net, size, max_gmacs=ceiling)
+        alphas = [r.alpha for r in dynpool.resolutions(model).values()]
+        for _ in range(40):
+            with torch.no_grad():
+                for alpha in alphas:  # a task that wants larger maps
+                    alpha -= 0.05 * (0.3 + torch.randn(2, generator=draw))
+            dynpool.constrain(model)
+            budget = resolution_tree(model).budget  # type: ignore[union-attr]
+            assert budget is not None
+            assert budget.allows([(a[0], a[1]) for a in (alpha.tolist() for alpha in alphas)])
+        assert dynpool.count_macs(model, size).gmacs <= ceiling
+
+
 def test_gmacs_ceiling_is_hard() -> None:
     model = dynpool.convert(network(), (3, 32, 32), max_gmacs=0.0005)
     alphas = [r.alpha for r in dynpool.resolutions(model).values()]
