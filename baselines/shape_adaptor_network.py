@@ -17,6 +17,7 @@ from torch import nn
 from dynpool.axes import Resize
 from dynpool.conversion_report import ConversionReport, ConversionRow, attach_report
 from dynpool.convert import convert
+from dynpool.description import attach_description
 from dynpool.graph import Graph, check_input_size, trace
 from dynpool.resizer import LearnedResizer2d
 from dynpool.resolution import GiveSize, ResolutionNode, ResolutionTree, Slot, attach_tree, resolution_tree
@@ -105,8 +106,13 @@ def shape_adaptor_network(
     builder = _Builder(model, size, partial(ShapeAdaptor2d, limit=limit, align_corners=align_corners))
     usual = int(math.log2(max(min(size[1:]), 4) / 2))
     if mode == "standard":
-        return builder.standard(usual if adaptors is None else adaptors, last_size)
-    return builder.compressing(max(usual - 2, 1) if adaptors is None else adaptors, parity)
+        network = builder.standard(usual if adaptors is None else adaptors, last_size)
+    else:
+        network = builder.compressing(max(usual - 2, 1) if adaptors is None else adaptors, parity)
+    given = {"mode": mode, "adaptors": adaptors, "last_size": last_size, "limit": limit, "parity": parity}
+    by = "baselines.shape_adaptor_network"
+    attach_description(network, builder.tree, by, {**given, "align_corners": align_corners})
+    return network
 
 
 class _Builder:

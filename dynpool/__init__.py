@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from .lazy import lazy_package
 
 if TYPE_CHECKING:
+    from .checkpoints import load, save
     from .convert import ConversionReport, conversion_report, convert, sizes
     from .fixed import FixedPool2d
     from .freeze import FreezeReport, freeze, freeze_report
@@ -37,9 +38,11 @@ __all__ = [
     "dynopool2d",
     "freeze",
     "freeze_report",
+    "load",
     "parameter_groups",
     "register_kind",
     "resolutions",
+    "save",
     "set_sizes",
     "sizes",
     "trace",
@@ -50,6 +53,7 @@ __version__ = "0.1.0"
 lazy_package(
     __name__,
     {
+        "checkpoints": "load save",
         "convert": "ConversionReport conversion_report convert sizes",
         "fixed": "FixedPool2d",
         "freeze": "FreezeReport freeze freeze_report",

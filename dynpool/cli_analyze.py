@@ -35,6 +35,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights, and learned sizes if it has them")
+    parser.add_argument(
+        "--prefix", default="", metavar="PREFIX",
+        help='what stands before all names in the checkpoint, such as "model." in those of Lightning',
+    )  # fmt: skip
     source.add_argument("--run", type=Path, metavar="FOLDER", help="a training run: its learned model, I_min by epoch")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to; default: analyze-NAME, or RUN/analyze")
     parser.add_argument(
@@ -113,12 +117,12 @@ def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...]
         model, trained_at = restored_model(options.run)
         return run.label, model, options.input_size or trained_at, run
     from analysis.named_models import named_model
-    from analysis.state_dicts import load_weights
+    from dynpool.checkpoints import load
 
     if "" not in sys.path:  # an installed program does not look for modules where it is called
         sys.path.insert(0, "")
     weights = options.checkpoint is not None or options.effective
     name, model = named_model(options.model, options.input_size, weights=weights)
     if options.checkpoint is not None:
-        model = load_weights(model, options.checkpoint, options.input_size)
+        model = load(model, options.checkpoint, prefix=options.prefix)
     return name, model, options.input_size, None

@@ -15,6 +15,7 @@ from . import planners  # noqa: F401 - registers the kinds of PyTorch and timm
 from .axes import Resize
 from .calls import name_calls
 from .conversion_report import ConversionReport, ConversionRow, Status, attach_report, conversion_report
+from .description import attach_description
 from .fixed import FollowInterpolate2d, FollowPool2d
 from .frozen import frozen_sizes
 from .graph import RETURNS, Graph, check_input_size, trace, trace_shapes
@@ -232,6 +233,8 @@ def convert(
     attach_report(learned, report.with_macs(count_macs(model, size).by_layer, count_macs(learned, size).by_layer))
     if max_gmacs is not None:
         _limit(learned, tree, max_gmacs)
+    given = {"order": order, "preserve": preserve, "multiple_of": multiple_of, "max_gmacs": max_gmacs}
+    attach_description(learned, tree, "dynpool.convert", given)
     return learned
 
 

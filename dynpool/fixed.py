@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from .functional import Reduce, dynopool2d
 
-__all__ = ["FixedInterpolate2d", "FixedPool2d", "FollowInterpolate2d", "FollowPool2d"]
+__all__ = ["FixedInterpolate2d", "FixedPool2d", "FollowInterpolate2d", "FollowPool2d", "is_recorded"]
 
 Pair = tuple[int, int]
 
@@ -127,12 +127,12 @@ def _all_finite(x: Tensor) -> bool:
     if x.device.type != "cpu":
         return False
     if not is_scripting():  # noqa: SIM102 - the compiler skips what is below this condition alone
-        if _is_recorded(x):
+        if is_recorded(x):
             return False
     return bool(torch.isfinite(x.detach().sum(dtype=torch.float32)))
 
 
-def _is_recorded(x: Tensor) -> bool:
+def is_recorded(x: Tensor) -> bool:
     """Whether somebody records or transforms what is done with x, so that it may not depend on values."""
     return (
         type(x) not in (Tensor, nn.Parameter)

@@ -63,8 +63,10 @@ def freeze(model: nn.Module) -> nn.Module:
     It consists of PyTorch's own operations: resizers become interpolation and pooling to a fixed size. Where a model
     converted with `preserve=True` still has a layer whose stride does what its stride-1 form and the resizer do, that
     stride is put back. Outputs are the live model's to rounding, for inputs of other sizes too: sizes follow the tree.
-    The state dict is the original model's. What it became is in `freeze_report(frozen)`, its sizes also in
-    `sizes(frozen, input_size)`.
+    The state dict has the entries of the original model's, and the sizes in its metadata; as part of a larger module's,
+    it has them as an entry `dynpool_sizes` too, for formats that keep tensors alone. Where it is loaded into a model
+    frozen or converted in the same way, the sizes come along. What the model became is in `freeze_report(frozen)`, its
+    sizes also in `sizes(frozen, input_size)`.
 
     It can be exported, compiled, traced (torch.jit.trace, torch.fx) and scripted, at one input size a time; the sizes
     are then constants: torch.fx and torch.jit.script, which see no input, take those of the conversion. torch.fx does
@@ -85,7 +87,8 @@ def freeze(model: nn.Module) -> nn.Module:
     detach_report(plain)
     tree.budget = None
     tree.open_sizes(open=False)
-    frozen = FrozenSizes(tree, host_alphas(tree.pools))
+    names = {id(module): f"{name}.alpha" for name, module in plain.named_modules()}
+    frozen = FrozenSizes(tree, host_alphas(tree.pools), [names[id(pool)] for pool in tree.pools])
     for path, slot in tree.slots.items():
         owner, _, leaf = path.rpartition(".")
         resizer = plain.get_submodule(path)
@@ -115,7 +118,7 @@ def freeze_report(model: nn.Module) -> FreezeReport:
         raise ValueError(f"the {type(model).__name__} was not made by dynpool.freeze")
     tree = frozen.tree
     sizes = frozen.at((tree.input_size[1], tree.input_size[2]))
-    native = set(frozen.strided.values())
+    native = {path for path in frozen.strided.values() if frozen.is_native(path, sizes)}
     rows = []
     for i, (node, size) in enumerate(zip(tree.nodes, sizes, strict=True)):
         above = sizes[node.parent if node.parent is not None else i]

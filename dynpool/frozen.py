@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .fixed import FixedInterpolate2d, FixedPool2d, is_recorded
 from .forms import set_native
-from .resolution import ResolutionTree
+from .resolution import FROZEN_ALPHAS, ResolutionTree, from_bits, frozen_bits, to_bits
 
 __all__ = ["FrozenSizes", "attach_frozen", "detach_frozen", "frozen_sizes"]
 
@@ -28,15 +29,18 @@ class FrozenSizes:
 
     Args:
         tree: the tree of the live model; its resizers are no part of the frozen one.
-        values: what their parameters held.
+        values: what their parameters held. The model has them in a buffer, whose contents count if they are changed.
+        names: of these parameters in the live model.
         strided: paths of the layers that get their own stride back where that computes the same, and of their resizers.
         last: (height, width) of the input in pixels that the sizes are filled in for.
     """
 
     tree: ResolutionTree
     values: Sequence[tuple[float, float]]
+    names: Sequence[str] = ()
     strided: dict[str, str] = field(default_factory=dict)
     last: Pair | None = None
+    _read: tuple[int, int] | None = None  # the buffer's contents that the values are
 
     @property
     def home(self) -> Pair:
@@ -58,6 +62,34 @@ class FrozenSizes:
                 set_native(model.get_submodule(layer), slot.strided, native=self.is_native(resizer, sizes))
         self.last = hw
 
+    def sync(self, model: nn.Module) -> None:
+        """Take the values from the model's buffer, if those have been loaded since."""
+        buffer = model.get_buffer(FROZEN_ALPHAS)
+        if buffer.is_meta or buffer.is_inference() or is_recorded(buffer):
+            return
+        contents = (id(buffer), buffer._version)
+        if contents != self._read:
+            self.take(model, from_bits(buffer))
+            self._read = contents
+
+    def take(self, model: nn.Module, alphas: Tensor) -> None:
+        """Have other values (n, 2) from now on.
+
+        Raises:
+            RuntimeError: if there are resizers of which more than the size follows from them.
+        """
+        values = [(h, w) for h, w in alphas.tolist()]
+        if values == list(self.values):
+            return
+        for path in self.tree.slots:
+            resizer = model.get_submodule(path)
+            if not isinstance(resizer, FixedPool2d | FixedInterpolate2d):
+                raise RuntimeError(
+                    f"the state dict is of a model frozen at other sizes, and {path} ({type(resizer).__name__}) cannot "
+                    "change: load it into the converted model and freeze that, or use dynpool.load"
+                )
+        self.values, self.last = values, None
+
     def is_native(self, resizer: str, sizes: Sequence[Pair]) -> bool:
         """Whether a strided layer computes, at these sizes, what its stride-1 form and the resizer do.
 
@@ -72,6 +104,7 @@ class FrozenSizes:
         return all(a - b == s * (n - r) for a, b, n, r, s in axes)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.sync(module)
         for x in (*args, *kwargs.values()):
             if isinstance(x, Tensor) and x.dim() >= 3:
                 if (x.shape[-2], x.shape[-1]) != self.last:
@@ -87,15 +120,39 @@ class FrozenSizes:
 def frozen_sizes(model: nn.Module) -> FrozenSizes | None:
     """What a frozen model knows of its sizes, or None."""
     found = getattr(model, _ATTRIBUTE, None)
-    return found if isinstance(found, FrozenSizes) else None
+    if not isinstance(found, FrozenSizes):
+        return None
+    found.sync(model)
+    return found
 
 
 def attach_frozen(model: nn.Module, frozen: FrozenSizes) -> None:
     """Make `model` take its sizes from `frozen`, filled in for the input that it was converted for."""
     setattr(model, _ATTRIBUTE, frozen)
+    device = next((p.device for p in model.parameters()), None)
+    model.register_buffer(FROZEN_ALPHAS, to_bits(frozen.values).to(device))
     frozen.fill(model, frozen.home)
     model.register_forward_pre_hook(frozen, prepend=True, with_kwargs=True)
     model.register_forward_hook(frozen.back)
+    model.register_load_state_dict_pre_hook(_keep_sizes)
+
+
+def _keep_sizes(
+    model: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: dict[str, Any], *args: Any
+) -> None:
+    """Before loading: a state dict that knows of no sizes leaves them as they are; those of a live model are taken."""
+    frozen = frozen_sizes(model)
+    if frozen is None:
+        return
+    bits = frozen_bits(state_dict, prefix, metadata)
+    alphas = [state_dict.get(prefix + name) for name in frozen.names]
+    if all(isinstance(alpha, Tensor) for alpha in alphas):
+        bits = to_bits([tuple(state_dict.pop(prefix + name).expand(2).tolist()) for name in frozen.names])
+    if bits is None:
+        bits = model.get_buffer(FROZEN_ALPHAS)
+    if bits.shape == (len(frozen.values), 2) and not bits.is_meta:
+        frozen.take(model, from_bits(bits))
+    state_dict[prefix + FROZEN_ALPHAS] = bits
 
 
 def detach_frozen(model: nn.Module) -> None:
@@ -106,4 +163,5 @@ def detach_frozen(model: nn.Module) -> None:
             if frozen is not None and hook in (frozen, frozen.back):
                 del hooks[key]
                 model._forward_pre_hooks_with_kwargs.pop(key, None)
+    del model._buffers[FROZEN_ALPHAS]
     delattr(model, _ATTRIBUTE)

@@ -113,10 +113,12 @@ class LearnedResizer2d(nn.Module, ABC):
         self._accepted: Pair = self.checked(alpha) if tied_to is None else tied_to.root()._accepted
         self._seen: Pair = self._accepted  # what the parameter held when it was read or written last ...
         self._stamp: Stamp | None = None  # ... and the mark of those contents
+        self._parameter: int | None = None  # which parameter that was
         self._jump = False  # whether the next value is taken whole: it was loaded, not learned
         if tied_to is None:
             numbers = self._accepted[:1] if shared else self._accepted
             self.alpha = nn.Parameter(torch.tensor(numbers, dtype=torch.float32))
+            self._parameter = id(self.alpha)
         else:
             self.register_parameter("alpha", None)
 
@@ -256,12 +258,49 @@ class LearnedResizer2d(nn.Module, ABC):
         super()._apply(keep_dtype, recurse)
         return self
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        self._jump |= prefix + "alpha" in state_dict
+    def admit(self, values: Pair) -> None:
+        """Widen the bounds, if values of the parameter that were loaded lie outside of them."""
+        strides = self.strides(values)
+        if all(0 < stride < math.inf for stride in strides):
+            wanted = tuple(map(_float32, self.values_of(strides)))
+            if tuple(map(_float32, self.project((wanted[0], wanted[1]), (wanted[0], wanted[1]), None))) != wanted:
+                self.make_room(strides)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        metadata = getattr(destination, "_metadata", {}).get(prefix[:-1])
+        if metadata is not None and self.alpha is not None:
+            metadata["bounds"] = self._bounds
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        name = prefix + "alpha"
+        loaded = state_dict.get(name) if self.alpha is not None else None
+        values = None
+        if isinstance(loaded, Tensor) and not loaded.is_meta and loaded.shape == self.shared_alpha().shape:
+            (values,) = _read([loaded])
+            if not all(math.isfinite(v) for v in values) or not all(0 < s < math.inf for s in self.strides(values)):
+                error_msgs.append(f"{name} is {loaded.tolist()}: expected finite numbers that are strides above 0")
+                return
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        if loaded is not None:
+            self._jump = True
+            self.bounds = local_metadata.get("bounds", self.bounds)
+        if values is not None:
+            self.admit(values)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_stamp": None}  # a copy has contents of its own
+        return {**self.__dict__, "_stamp": None, "_parameter": None}  # a copy has contents of its own
 
 
 # ----------------------------------------------------------------------------------- between the device and the host
@@ -344,7 +383,11 @@ def _host_values(roots: Sequence[LearnedResizer2d]) -> list[Pair]:
     """What the roots' parameters hold: in one copy for those that may have changed, from memory for the others."""
     changed = [root for root in roots if _may_have_changed(root)]
     for root, values in zip(changed, _read([root.shared_alpha() for root in changed]), strict=True):
-        root._seen, root._stamp = values, _stamp(root.shared_alpha())
+        alpha = root.shared_alpha()
+        if type(alpha) is nn.Parameter and root._parameter not in (None, id(alpha)):  # some libraries load so
+            root._jump = True
+            root.admit(values)
+        root._seen, root._stamp, root._parameter = values, _stamp(alpha), id(alpha)
     return [root._seen for root in roots]
 
 

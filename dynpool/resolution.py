@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .forms import Strided
 
 __all__ = [
+    "ENTRY",
+    "FROZEN_ALPHAS",
     "GiveSize",
     "ResolutionNode",
     "ResolutionTree",
@@ -33,11 +35,17 @@ __all__ = [
     "attach_tree",
     "bounds_around",
     "detach_tree",
+    "from_bits",
+    "frozen_bits",
     "resolution_tree",
+    "to_bits",
 ]
 
 Pair = tuple[int, int]
 AlphaPair = tuple[float, float]
+
+ENTRY = "dynpool"  # of the metadata of a converted or frozen module in a state dict
+FROZEN_ALPHAS = "dynpool_sizes"  # buffer of a frozen model
 
 _ATTRIBUTE = "_dynpool_tree"
 _OUTSIDE = "its sizes are computed before each pass by code that is not recorded; freeze it first (dynpool.freeze)"
@@ -133,6 +141,7 @@ class ResolutionTree:
     slots: dict[str, Slot] = field(default_factory=dict)  # by the resizer's module path
     trust: float = 0.1
     budget: Budget | None = None
+    description: dict[str, Any] | None = None  # how the model came by it (dynpool.description)
     _key: Any = None
     _sizes: list[Pair] = field(default_factory=list)
     _accepted: list[AlphaPair] = field(default_factory=list)
@@ -369,15 +378,42 @@ def _refuse_script() -> NoReturn:
     raise TypeError(f"torch.jit.script cannot compile a converted model: {_OUTSIDE}")
 
 
-def _keep_alphas(model: nn.Module, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-    """Before loading: a checkpoint from before the conversion, which has no alphas at all, leaves them as they are."""
-    alphas = {
-        f"{prefix}{name}.alpha": module.alpha
-        for name, module in model.named_modules()
-        if isinstance(module, LearnedResizer2d) and module.alpha is not None
-    }
+def _keep_alphas(
+    model: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: dict[str, Any], *args: Any
+) -> None:
+    """Before loading: a state dict from before the conversion, which has no alphas at all, leaves them as they are.
+
+    That of a frozen model has them under another name.
+    """
+    tree = resolution_tree(model)
+    names = {id(module): f"{prefix}{name}.alpha" for name, module in model.named_modules()}
+    alphas = {names[id(pool)]: pool.shared_alpha() for pool in tree.pools} if tree is not None else {}
+    frozen = frozen_bits(state_dict, prefix, metadata)
+    state_dict.pop(prefix + FROZEN_ALPHAS, None)
     if not any(key in state_dict for key in alphas):
-        state_dict.update({key: alpha.detach().clone() for key, alpha in alphas.items()})
+        values = (alpha.detach().clone() for alpha in alphas.values())
+        if frozen is not None:
+            values = (pair[: a.numel()] for pair, a in zip(from_bits(frozen), alphas.values(), strict=True))
+        state_dict.update(zip(alphas, values, strict=True))
+
+
+def frozen_bits(state_dict: Mapping[str, Any], prefix: str, metadata: Mapping[str, Any]) -> Tensor | None:
+    """The alphas in a frozen model's part of a state dict, or None."""
+    if prefix + FROZEN_ALPHAS in state_dict:
+        bits: Tensor = state_dict[prefix + FROZEN_ALPHAS]
+        return bits
+    alphas = metadata.get(ENTRY, {}).get("alphas")
+    return None if alphas is None else to_bits(alphas)
+
+
+def to_bits(values: Sequence[AlphaPair]) -> Tensor:
+    """Alphas (height, width) as an int32 tensor (n, 2) of their float32 bits, which casting a model leaves alone."""
+    return torch.tensor(values, dtype=torch.float32).reshape(-1, 2).view(torch.int32)
+
+
+def from_bits(bits: Tensor) -> Tensor:
+    """The alphas of :func:`to_bits`, (n, 2), float32."""
+    return bits.detach().cpu().contiguous().view(torch.float32)
 
 
 def detach_tree(model: nn.Module) -> None:

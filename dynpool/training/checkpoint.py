@@ -8,6 +8,7 @@ CRC-32. It is written atomically and its checksums are verified before it is rea
 import io
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,8 @@ def save(checkpoint: Checkpoint, *paths: Path) -> None:
         DiskFullError, UnwritableError: an older checkpoint at the path is left untouched.
     """
     content = {"format": FORMAT, "version": VERSION} | {
-        key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(checkpoint).items()
+        key: value if isinstance(value, OrderedDict) or not isinstance(value, Mapping) else dict(value)
+        for key, value in vars(checkpoint).items()  # the metadata of a state dict, an OrderedDict, says the conversion
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -150,4 +152,4 @@ def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
         parts = [f"missing: {', '.join(missing[:3])}"] * bool(missing)
         parts += [f"unknown: {', '.join(unknown[:3])}"] * bool(unknown) + shapes[:3]
         raise ForeignCheckpointError(f"{path}: the checkpoint of another model ({'; '.join(parts)})")
-    model.load_state_dict(dict(checkpoint.model))
+    model.load_state_dict(checkpoint.model)
