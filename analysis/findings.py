@@ -208,6 +208,10 @@ def _cost(first: MethodRow, second: MethodRow, digits: int) -> str:
 def notes(runs: Sequence[Run], methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> list[str]:
     """What a reader must know before comparing the figures."""
     notes = [f"{run.folder.name}: {note}" for run in runs for note in run.notes]
+    unverified = [run.folder.name for run in runs if not run.verified]
+    if unverified:
+        named = "all runs" if len(unverified) == len(runs) else ", ".join(unverified)
+        notes.append(f"not verified, as an earlier version wrote them without checksums: {named}")
     notes += [
         f"{run.folder.name}: unfinished, epoch {run.last.epoch} of {run.epochs_planned}; its figures are of that epoch"
         for run in runs

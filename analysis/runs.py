@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-__all__ = ["Epoch", "Run", "find_runs", "read_run"]
+from .checksums import CHECKSUM, file_digest, is_intact, text_is_intact
+
+__all__ = ["Epoch", "Run", "find_runs", "read_rows", "read_run"]
 
 Pair = tuple[float, float]
 
@@ -51,7 +53,8 @@ class Run:
     """One run folder. `history` holds its epochs in order, at least one of them after training began.
 
     `grid_point` tells it from others of its method in a comparison that trains a method several times a seed;
-    `gmacs_budget` is the GMACs that its sizes were to cost, None if they were free.
+    `gmacs_budget` is the GMACs that its sizes were to cost, None if they were free. `verified` is False if an earlier
+    version wrote the rows, without checksums.
     """
 
     folder: Path
@@ -65,6 +68,7 @@ class Run:
     config: Mapping[str, object]
     history: tuple[Epoch, ...]
     notes: tuple[str, ...]
+    verified: bool
 
     @property
     def last(self) -> Epoch:
@@ -128,7 +132,8 @@ def read_run(folder: Path) -> Run:
     """The run in `folder`, from its config.yaml and metrics.csv.
 
     A last line without a line end, or with too few cells, may be half-written: it is left out and noted. Of several
-    rows for one epoch (a run that was resumed) the last counts, which is noted too.
+    rows for one epoch (a run that was resumed) the last counts, which is noted too. What the files say is compared with
+    their checksums, and those of a finished run with the SHA-256 in its done.json.
 
     Raises:
         FileNotFoundError: if the folder or one of the two files is missing.
@@ -138,7 +143,8 @@ def read_run(folder: Path) -> Run:
         raise FileNotFoundError(f"{folder}: there is no such run folder")
     config = _read_config(folder)
     notes: list[str] = []
-    history = _read_metrics(folder, notes)
+    history, verified = _read_metrics(folder, notes)
+    _compare_with_done(folder, notes)
     if not history or history[-1].epoch < 1:
         raise ValueError(f"{folder}: metrics.csv has no finished epoch yet")
     method = str(config["method"])
@@ -156,6 +162,7 @@ def read_run(folder: Path) -> Run:
         config=config,
         history=tuple(history),
         notes=tuple(notes),
+        verified=verified,
     )
 
 
@@ -169,11 +176,16 @@ def _text(folder: Path, name: str) -> str:
             return file.read()
     except UnicodeDecodeError:
         raise ValueError(f"{folder}: {name} is damaged: it is not UTF-8 text") from None
+    except OSError as error:
+        raise ValueError(f"{folder}: {name} cannot be read: {error.strerror or error}") from None
 
 
 def _read_config(folder: Path) -> dict[str, object]:
+    text = _text(folder, "config.yaml")
+    if text_is_intact(text) is False:
+        raise ValueError(f"{folder}: config.yaml is damaged or was changed: not what its first line's checksum is of")
     try:
-        config = yaml.safe_load(_text(folder, "config.yaml"))
+        config = yaml.safe_load(text)
     except yaml.YAMLError as error:
         where = str(error).replace("\n", " ")
         raise ValueError(f"{folder}: config.yaml is damaged: {where}") from None
@@ -206,7 +218,46 @@ def _input_size(folder: Path, value: object) -> tuple[int, int, int]:
     raise ValueError(f"{folder}: config.yaml: input_size is {value!r}, must be [C, H, W], whole and positive")
 
 
-def _read_metrics(folder: Path, notes: list[str]) -> list[Epoch]:
+def _compare_with_done(folder: Path, notes: list[str]) -> None:
+    """Whether the files of a finished run are still those that it ended with."""
+    try:
+        done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        done = None
+    if not isinstance(done, dict) or is_intact(done) is False:
+        notes.append("done.json is damaged: whether the other files are as the run left them is not known")
+        return
+    files = done.get("files")
+    digests = files if isinstance(files, dict) else {}
+    if digests.get("metrics.csv") not in (None, file_digest(folder / "metrics.csv")):
+        raise ValueError(
+            f"{folder}: metrics.csv is damaged: not the file that the run ended with (SHA-256 in done.json); "
+            "train the run with --resume, which restores it from its checkpoint"
+        )
+    if digests.get("config.yaml") not in (None, file_digest(folder / "config.yaml")):
+        notes.append("config.yaml was changed after the run had ended")
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of a run's metrics.csv as they stand there, each checked. Raises as `read_run`."""
+    return [row.cells for row, _ in _checked_rows(folder, [])]
+
+
+def _read_metrics(folder: Path, notes: list[str]) -> tuple[list[Epoch], bool]:
+    """The rows, and whether they have checksums."""
+    rows: dict[int, Epoch] = {}
+    verified = True
+    for row, epoch in _checked_rows(folder, notes):
+        if epoch.epoch in rows:
+            notes.append(f"metrics.csv has several rows for epoch {epoch.epoch}: the last counts")
+        rows[epoch.epoch] = epoch
+        verified &= CHECKSUM in row.cells
+    return [rows[epoch] for epoch in sorted(rows)], verified
+
+
+def _checked_rows(folder: Path, notes: list[str]) -> Iterator[tuple[_Row, Epoch]]:
     text = _text(folder, "metrics.csv")
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith(("\n", "\r")):
@@ -219,7 +270,6 @@ def _read_metrics(folder: Path, notes: list[str]) -> list[Epoch]:
     missing = [column for column in REQUIRED_COLUMNS if column not in header]
     if missing:
         raise ValueError(f"{folder}: metrics.csv is not that of a run: it lacks the columns {', '.join(missing)}")
-    rows: dict[int, Epoch] = {}
     for number, line in enumerate(lines[1:], start=2):
         cells = _cells(line)
         if cells is None or len(cells) != len(header):
@@ -228,11 +278,14 @@ def _read_metrics(folder: Path, notes: list[str]) -> list[Epoch]:
                 break
             count = "an unclosed quote" if cells is None else f"{len(cells)} cells"
             raise ValueError(f"{folder}: metrics.csv line {number} is damaged: {count}, expected {len(header)} cells")
-        row = _Row(folder, number, dict(zip(header, cells, strict=True))).epoch()
-        if row.epoch in rows:
-            notes.append(f"metrics.csv has several rows for epoch {row.epoch}: the last counts")
-        rows[row.epoch] = row
-    return [rows[epoch] for epoch in sorted(rows)]
+        named = dict(zip(header, cells, strict=True))
+        if is_intact(named) is False:
+            raise ValueError(
+                f"{folder}: metrics.csv line {number} is damaged: its figures do not agree with their checksum; "
+                "train the run with --resume, which restores them from its checkpoint"
+            )
+        row = _Row(folder, number, named)
+        yield row, row.epoch()
 
 
 def _cells(line: str) -> list[str] | None:
@@ -248,7 +301,7 @@ class _Row:
 
     folder: Path
     line: int
-    cells: Mapping[str, str]
+    cells: dict[str, str]
 
     def fail(self, column: str, wanted: str) -> ValueError:
         value = self.cells[column]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dynpool
 from dynpool.interrupts import INTERRUPTED, interruptible, leave_at_once
 from dynpool.names import nearest
-from dynpool.training.errors import ConfigError, TrainingError, writing
+from dynpool.training.errors import ConfigError, StoppedError, TrainingError, writing
 
 if TYPE_CHECKING:
     from dynpool.coverage import CoverageRow
@@ -30,6 +30,7 @@ USAGE = """usage: dynpool COMMAND ...
 
 dynpool COMMAND --help lists the options of a command, dynpool --version prints the version."""
 
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
 USER_ERROR = 2
 
 # Commands import what they need after their arguments are read, so that help and errors take no time.
@@ -41,9 +42,14 @@ def _config_path(arguments: list[str], command: str) -> Path:
     return Path(arguments.pop(0))
 
 
-def _resume_hint(command: str, config_file: Path, folder: Path) -> str:
+def _ended(error: KeyboardInterrupt | StoppedError, saved: str, command: str, config_file: Path, folder: Path) -> int:
+    """Say what is saved of a run or a comparison that a signal ended, and how to continue it; gives the exit code."""
+    interrupted = isinstance(error, KeyboardInterrupt)
     words = ["dynpool", command, str(config_file), "--out", str(folder), "--resume"]
-    return f"continue with: {shlex.join(words)}"
+    hint = f"; continue with: {shlex.join(words)}" if config_file.exists() else ""
+    said = f"interrupted; {error or saved}" if interrupted else str(error)
+    print(f"dynpool: {said}{hint}", file=sys.stderr)
+    return INTERRUPTED if interrupted else STOPPED
 
 
 def _train(arguments: list[str]) -> int:
@@ -62,11 +68,9 @@ def _train(arguments: list[str]) -> int:
     try:
         with interruptible(), reporting() as reporter:
             figures = train(config, resume=flags["resume"], overwrite=flags["overwrite"], reporter=reporter)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StoppedError) as error:
         saved = "the finished epochs are saved" if folder.started else "nothing had been trained yet"
-        hint = "; " + _resume_hint("train", folder.config, folder.path) if folder.started else ""
-        print(f"dynpool: interrupted; {saved}{hint}", file=sys.stderr)
-        return INTERRUPTED
+        return _ended(error, saved, "train", folder.config, folder.path)
     if figures:
         said = f"test accuracy {figures['test_accuracy']:.4f}  {figures['gmacs']:.4g} GMACs"
         print(f"{figures['name']}  {said}  {folder.path}")
@@ -86,10 +90,9 @@ def _compare(arguments: list[str]) -> int:
     try:
         with interruptible():
             compare(config, resume=flags["resume"], overwrite=flags["overwrite"])
-    except KeyboardInterrupt:
-        hint = _resume_hint("compare", config.folder / "comparison.yaml", config.folder)
-        print(f"dynpool: interrupted; the finished epochs of all runs are saved; {hint}", file=sys.stderr)
-        return INTERRUPTED
+    except (KeyboardInterrupt, StoppedError) as error:
+        saved = "the finished epochs of all runs are saved"
+        return _ended(error, saved, "compare", config.folder / "comparison.yaml", config.folder)
     return 0
 
 
@@ -110,7 +113,7 @@ def _report(arguments: list[str]) -> int:
     try:
         with interruptible():
             comparison = compare_runs(options.runs)
-            with writing(out):
+            with writing(out, when_full="free some space"):
                 path = write_report(options.runs, out)
     except (FileNotFoundError, ValueError) as error:
         raise ConfigError(str(error)) from error
@@ -147,7 +150,7 @@ def _coverage(arguments: list[str]) -> int:
     size = None if options.input_size is None else (3, options.input_size, options.input_size)
     device = "cpu" if options.real else "meta"
     try:
-        with interruptible(), writing(options.out), warnings.catch_warnings():
+        with interruptible(), writing(options.out, when_full="free some space"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the models' own
             rows = run_coverage(names, options.out, input_size=size, limit=options.limit, device=device, say=_say_row)
     except ValueError as error:
@@ -190,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code.
 
     0: done. 1: `refine` did not reach I_min < I_res. 2: something the user can correct, said in one line on stderr.
-    130: interrupted by Ctrl-C.
+    75: stopped by SIGTERM or SIGHUP, to be continued with --resume. 130: interrupted by Ctrl-C.
 
     Args:
         argv: the command and its arguments. Default: those of the program, which Ctrl-C then ends at once while modules

@@ -96,7 +96,7 @@ def analyze(arguments: Sequence[str]) -> int:
             out = options.out or (
                 options.run / "analyze" if options.run else Path(f"analyze-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}")
             )
-            with writing(out):
+            with writing(out, when_full="free some space"):
                 files = write_analysis(
                     model, report, out, name=name, layers=options.layers, image=options.image,
                     effective=options.effective, run=run,

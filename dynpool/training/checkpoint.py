@@ -6,29 +6,64 @@ CRC-32. It is written atomically and its checksums are verified before it is rea
 """
 
 import io
+import math
+import re
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
+from dynpool.resizer import LearnedResizer2d
 from dynpool.training.errors import DamagedCheckpointError, ForeignCheckpointError
 from dynpool.training.files import make_folder, write_atomically
 
-__all__ = ["Checkpoint", "epoch_path", "last_path", "load", "restore_model", "rng_state", "save", "set_rng_state"]
+__all__ = [
+    "Checkpoint",
+    "Partial",
+    "epoch_path",
+    "last_path",
+    "load",
+    "restore_model",
+    "restore_optimizer",
+    "restore_rng",
+    "restore_scheduler",
+    "rng_state",
+    "save",
+    "stopped_path",
+]
 
 FORMAT = "dynpool-checkpoint"
 VERSION = 1
 
 
 @dataclass(frozen=True)
+class Partial:
+    """How far a run had come in the epoch after its last finished one, when a signal asked it to end.
+
+    Attributes:
+        step: optimiser steps of the epoch that are done.
+        sums: what the epoch's means are made of, (processes, sums) in float64.
+        rates: learning rates of the last step.
+        seconds: spent on the epoch.
+    """
+
+    step: int
+    sums: Tensor
+    rates: Sequence[float]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """The state of a run after an epoch.
+    """The state of a run after an epoch, or in the middle of the next.
 
     Attributes:
         epoch: epochs finished.
@@ -39,6 +74,9 @@ class Checkpoint:
         scheduler: state dict.
         scaler: state dict of the fp16 gradient scaler, empty without one.
         rng: states of PyTorch's generators, by device.
+        rows: the rows of metrics.csv up to `epoch`; None from a version that did not keep them.
+        lines: the lines of i_min.jsonl up to `epoch`; None likewise.
+        partial: what is done of the next epoch; None at the end of an epoch.
     """
 
     epoch: int
@@ -49,6 +87,80 @@ class Checkpoint:
     scheduler: Mapping[str, Any]
     scaler: Mapping[str, Any]
     rng: Mapping[str, Tensor]
+    rows: Sequence[Mapping[str, str]] | None = None
+    lines: Sequence[str] | None = None
+    partial: Partial | None = None
+
+
+Check = Callable[[Any], bool]
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _mapping(value: Any, inner: type = object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, inner) for k, v in value.items())
+
+
+def _generators(value: Any) -> bool:
+    return (
+        _mapping(value, Tensor)
+        and "cpu" in value
+        and all(re.fullmatch(r"cpu|cuda:\d+", name) for name in value)
+        and all(state.dtype == torch.uint8 and state.ndim == 1 for state in value.values())
+    )
+
+
+def _optimizer(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("state"), Mapping)
+        and all(_whole(index) and _mapping(entry) for index, entry in value["state"].items())
+        and isinstance(value.get("param_groups"), list)
+        and all(_mapping(group) and isinstance(group.get("params"), list) for group in value["param_groups"])
+    )
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
+
+
+def _partial(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and value.keys() == {f.name for f in fields(Partial)}
+        and _whole(value["step"])
+        and isinstance(value["sums"], Tensor)
+        and (value["sums"].dtype, value["sums"].ndim) == (torch.float64, 2)
+        and isinstance(value["rates"], list)
+        and all(isinstance(rate, float) for rate in value["rates"])
+        and isinstance(value["seconds"], float)
+    )
+
+
+ENTRIES: Mapping[str, tuple[Check, str]] = MappingProxyType(
+    {
+        "epoch": (_whole, "a whole number"),
+        "config": (_mapping, "a configuration"),
+        "fingerprint": (lambda value: isinstance(value, str), "a string"),
+        "model": (_mapping, "a state dict"),
+        "optimizer": (_optimizer, "an optimiser's state"),
+        "scheduler": (_mapping, "a scheduler's state"),
+        "scaler": (_mapping, "a scaler's state"),
+        "rng": (_generators, "states of generators, by device"),
+    }
+)
+"""What every checkpoint holds."""
+
+LATER_ENTRIES: Mapping[str, tuple[Check, str]] = MappingProxyType(
+    {
+        "rows": (lambda value: isinstance(value, list) and all(_mapping(row, str) for row in value), "rows of strings"),
+        "lines": (_strings, "lines of text"),
+        "partial": (_partial, "the state of an epoch"),
+    }
+)
+"""What only checkpoints of later versions hold; absent or None in others."""
 
 
 def last_path(run: Path) -> Path:
@@ -61,21 +173,17 @@ def epoch_path(run: Path, epoch: int) -> Path:
     return run / "checkpoints" / f"epoch-{epoch:04d}.pt"
 
 
+def stopped_path(run: Path) -> Path:
+    """The checkpoint of a run that a signal ended in the middle of an epoch; gone when that epoch is finished."""
+    return run / "checkpoints" / "stopped.pt"
+
+
 def rng_state() -> dict[str, Tensor]:
     """States of PyTorch's global generators: "cpu" and, where in use, "cuda:0", ..."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states |= {f"cuda:{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
     return states
-
-
-def set_rng_state(states: Mapping[str, Tensor]) -> None:
-    """Put back what `rng_state` gave; devices that are not there are passed over."""
-    for device, state in states.items():
-        if device == "cpu":
-            torch.set_rng_state(state.cpu())
-        elif torch.cuda.is_available() and int(device.split(":")[1]) < torch.cuda.device_count():
-            torch.cuda.set_rng_state(state.cpu(), device)
 
 
 def save(checkpoint: Checkpoint, *paths: Path) -> None:
@@ -88,6 +196,8 @@ def save(checkpoint: Checkpoint, *paths: Path) -> None:
         key: value if isinstance(value, OrderedDict) or not isinstance(value, Mapping) else dict(value)
         for key, value in vars(checkpoint).items()  # the metadata of a state dict, an OrderedDict, says the conversion
     }
+    if checkpoint.partial is not None:
+        content["partial"] = vars(checkpoint.partial)
     buffer = io.BytesIO()
     torch.save(content, buffer)
     for path in paths:
@@ -105,6 +215,8 @@ def load(path: Path) -> Checkpoint:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such checkpoint")
+    if path.is_dir():
+        raise DamagedCheckpointError(f"{path}: a folder is in the place of the checkpoint")
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -117,10 +229,9 @@ def load(path: Path) -> Checkpoint:
         raise ForeignCheckpointError(f"{path}: a zip file, but not written by PyTorch")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).split("\n", 1)[0]
+    except Exception as error:  # whatever a foreign pickle leads to; PyTorch's advice is to run its code
         raise ForeignCheckpointError(
-            f"{path}: not a checkpoint of dynpool: it holds more than tensors: {reason}"
+            f"{path}: not a checkpoint of dynpool: it holds more than tensors and plain values"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ForeignCheckpointError(f"{path}: not a checkpoint of dynpool (it says no format {FORMAT!r})")
@@ -128,10 +239,21 @@ def load(path: Path) -> Checkpoint:
         raise ForeignCheckpointError(
             f"{path}: checkpoint version {content.get('version')!r}; this program reads {VERSION}"
         )
-    try:
-        return Checkpoint(**{key: content[key] for key in Checkpoint.__dataclass_fields__})
-    except KeyError as error:
-        raise ForeignCheckpointError(f"{path}: not a checkpoint of dynpool: no entry {error}") from None
+    for key, (fits, what) in {**ENTRIES, **LATER_ENTRIES}.items():
+        if key in ENTRIES and key not in content:
+            raise ForeignCheckpointError(f"{path}: not a checkpoint of dynpool: no entry {key!r}")
+        if (key in ENTRIES or content.get(key) is not None) and not fits(content[key]):
+            raise ForeignCheckpointError(f"{path}: not a checkpoint of dynpool: its entry {key!r} is not {what}")
+    entries = {f.name: content[f.name] for f in fields(Checkpoint) if f.name in content}
+    if entries.get("partial") is not None:
+        entries["partial"] = Partial(**entries["partial"])
+    checkpoint = Checkpoint(**entries)
+    epochs = [str(epoch) for epoch in range(checkpoint.epoch + 1)]
+    if checkpoint.rows is not None and [row.get("epoch") for row in checkpoint.rows] != epochs:
+        raise ForeignCheckpointError(f"{path}: not a checkpoint of dynpool: its rows are not those of its epochs")
+    if checkpoint.lines is not None and len(checkpoint.lines) != len(epochs):
+        raise ForeignCheckpointError(f"{path}: not a checkpoint of dynpool: its lines are not those of its epochs")
+    return checkpoint
 
 
 def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
@@ -143,13 +265,87 @@ def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
     own = model.state_dict()
     missing = sorted(own.keys() - checkpoint.model.keys())
     unknown = sorted(checkpoint.model.keys() - own.keys())
-    shapes = [
-        f"{k} is {tuple(v.shape)}, not {tuple(own[k].shape)}"
-        for k, v in checkpoint.model.items()
-        if k in own and v.shape != own[k].shape
+    differing = [
+        f"{key} is {_described(value)}, not {_described(own[key])}"
+        for key, value in checkpoint.model.items()
+        if key in own and _described(value) != _described(own[key])
     ]
-    if missing or unknown or shapes:
+    if missing or unknown or differing:
         parts = [f"missing: {', '.join(missing[:3])}"] * bool(missing)
-        parts += [f"unknown: {', '.join(unknown[:3])}"] * bool(unknown) + shapes[:3]
+        parts += [f"unknown: {', '.join(unknown[:3])}"] * bool(unknown) + differing[:3]
         raise ForeignCheckpointError(f"{path}: the checkpoint of another model ({'; '.join(parts)})")
+    for name, pool in model.named_modules():
+        if isinstance(pool, LearnedResizer2d) and pool.alpha is not None:
+            _check_alpha(pool, name, checkpoint.model[f"{name}.alpha" if name else "alpha"], path)
     model.load_state_dict(checkpoint.model)
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+
+
+def _check_alpha(pool: LearnedResizer2d, name: str, alpha: Tensor, path: Path) -> None:
+    h, w = alpha.expand(2).tolist()
+    if not all(math.isfinite(value) for value in (h, w)) or not min(pool.strides((h, w))) > 0:
+        raise ForeignCheckpointError(f"{path}: the alpha of {name} is ({h}, {w}), which no stride is")
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint, path: Path) -> None:
+    """Load an optimiser's state, after a look at whether it is one of these parameters.
+
+    Raises:
+        ForeignCheckpointError: groups, their options or shapes differ; the optimiser is then unchanged.
+    """
+    own, saved = optimizer.state_dict(), checkpoint.optimizer
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    groups, found = own["param_groups"], saved["param_groups"]
+    wrong = ""
+    if [group["params"] for group in found] != [group["params"] for group in groups]:
+        wrong = f"it has {len(found)} groups of parameters, not those of this run's {len(groups)}"
+    elif any(group.keys() != other.keys() for group, other in zip(groups, found, strict=True)):
+        wrong = "its groups have other options"
+    for index, entry in saved["state"].items():
+        if not wrong and index >= len(parameters):
+            wrong = f"it has a state of parameter {index} of {len(parameters)}"
+        for key, value in entry.items() if not wrong else ():
+            if isinstance(value, Tensor) and value.ndim and value.shape != parameters[index].shape:
+                wrong = f"{key} of parameter {index} is {tuple(value.shape)}, not {tuple(parameters[index].shape)}"
+    if wrong:
+        raise ForeignCheckpointError(f"{path}: the optimiser's state is not of this run: {wrong}")
+    optimizer.load_state_dict(dict(saved))
+
+
+def restore_scheduler(scheduler: LRScheduler, checkpoint: Checkpoint, steps: int, path: Path) -> None:
+    """Load a scheduler's state, which must be that after so many steps.
+
+    Raises:
+        ForeignCheckpointError: it is that of another scheduler, or of another step.
+    """
+    own, saved = scheduler.state_dict(), checkpoint.scheduler
+    missing = sorted(own.keys() - saved.keys())
+    if missing:
+        raise ForeignCheckpointError(f"{path}: the scheduler's state is not of this run: it lacks {missing[0]}")
+    if saved["last_epoch"] != steps or len(saved["base_lrs"]) != len(own["base_lrs"]):
+        raise ForeignCheckpointError(
+            f"{path}: the scheduler's state is not of this run: it is of step {saved['last_epoch']!r}, not {steps}, or "
+            "of other groups of parameters"
+        )
+    scheduler.load_state_dict({key: saved[key] for key in own})
+
+
+def restore_rng(checkpoint: Checkpoint, path: Path) -> None:
+    """Put back what `rng_state` gave; devices that are not there are passed over.
+
+    Raises:
+        ForeignCheckpointError: a state is not one of such a generator.
+    """
+    for device, state in checkpoint.rng.items():
+        try:
+            if device == "cpu":
+                torch.set_rng_state(state.cpu())
+            elif torch.cuda.is_available() and int(device.split(":")[1]) < torch.cuda.device_count():
+                torch.cuda.set_rng_state(state.cpu(), device)
+        except RuntimeError as error:
+            raise ForeignCheckpointError(f"{path}: no state of a generator of {device}: {error}") from None

@@ -1,5 +1,7 @@
 """A comparison: one configuration trained with every method and seed, ending in a report."""
 
+import contextlib
+import logging
 import os
 import queue
 import re
@@ -7,27 +9,32 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from rich.console import Console
 
+from analysis.checksums import text_is_intact
 from analysis.report import compare_runs, write_report
 from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig, changed_keys, nearest, to_dict
 from dynpool.training.config_file import options_for, read_yaml, run_config
 from dynpool.training.errors import ConfigError, RunFolderError, TrainingError, writing
-from dynpool.training.files import locked, make_folder, write_text
+from dynpool.training.files import locked, make_folder, read_bytes, write_yaml
 from dynpool.training.loop import train
 from dynpool.training.methods import METHODS
 from dynpool.training.progress import bars, reporting
 from dynpool.training.run_folder import RunFolder
+from dynpool.training.stop import stopping
 
 __all__ = ["compare", "default_workers"]
 
+log = logging.getLogger(__name__)
+
+GRACE = 20.0  # seconds that runs have to end their step and save it; clusters often give 30
 EPOCH = re.compile(r"  epoch (\d+)/\d+")
 # Keys of a comparison that do not belong to its runs, or that a run sets for itself.
 OWN_KEYS = ("methods", "seeds", "grid", "workers", "method", "seed")
@@ -57,7 +64,8 @@ def compare(
         RunFolderError: the folder holds a comparison and neither `resume` nor `overwrite` is set, or it had another
             configuration.
         TrainingError: runs failed; names them. The others are finished first.
-        KeyboardInterrupt: Ctrl-C; all finished epochs of all runs are saved.
+        StoppedError: SIGTERM or SIGHUP; all runs are saved, at the end of a step if that does not take long.
+        KeyboardInterrupt: Ctrl-C, likewise; a second time at once.
     """
     console = console or Console()
     for method in config.methods:
@@ -71,12 +79,15 @@ def compare(
         runs = [(run_config(config, point, seed), point) for point, seed in points]
         workers = min(default_workers(config), len(runs))
         if workers == 1:
-            with reporting(console) as reporter:
+            with reporting(console) as reporter, stopping() as stop:
                 for run, _ in runs:
-                    train(run, resume=resume, overwrite=overwrite, reporter=reporter)
+                    train(run, resume=resume, overwrite=overwrite, reporter=reporter, stop=stop)
+                    if stop.asked():
+                        raise stop.error("")
         else:
             flags = ["--resume"] * resume + ["--overwrite"] * overwrite
-            _Pool(config, runs, workers, flags, console).work()
+            with stopping():
+                _Pool(config, runs, workers, flags, console).work()
         folders = [run.folder for run, _ in runs]
         with writing(folder):
             report = write_report(folders, folder)
@@ -104,7 +115,9 @@ def _open(config: ComparisonConfig, *, resume: bool, overwrite: bool) -> None:
                 f"{config.folder} holds a comparison of another configuration ({'; '.join(changed)}): resume it with "
                 "its own, discard it with --overwrite, or choose another folder with --out"
             )
-    write_text(path, yaml.safe_dump(to_dict(config), sort_keys=False))
+        if text_is_intact((read_bytes(path) or b"").decode(errors="replace")) is False:
+            log.warning("%s was damaged or changed; it is written anew", path)
+    write_yaml(path, to_dict(config))
 
 
 @dataclass
@@ -163,6 +176,7 @@ class _Pool:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,  # a terminal's Ctrl-C reaches the comparison alone, which passes it on once
         )  # fmt: skip
         worker = _Worker(run, process, [])
         threading.Thread(target=self._read, args=(worker,), daemon=True).start()
@@ -181,8 +195,11 @@ class _Pool:
     def _end(self, worker: _Worker) -> None:
         self.running.remove(worker)
         code = worker.process.wait()
-        if code:
-            said = [line for line in worker.errors if line]
+        said = [line for line in worker.errors if line]
+        if not code:
+            for line in said:
+                log.warning("%s: %s", worker.run.name, line.removeprefix("dynpool: "))
+        else:
             reason = said[-1].removeprefix("dynpool: error: ") if said else f"exit code {code}"
             self.failed[worker.run.name] = reason
 
@@ -190,11 +207,14 @@ class _Pool:
         """End what still runs: asked first, then made to."""
         for worker in self.running:
             if worker.process.poll() is None:
-                worker.process.send_signal(signal.SIGINT)
-        for worker in self.running:
-            try:
-                worker.process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
+                worker.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + GRACE
+        try:
+            for worker in self.running:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    worker.process.wait(timeout=max(until - time.monotonic(), 0))
+        finally:
+            for worker in self.running:
                 worker.process.kill()
                 worker.process.wait()
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import jsonargparse
 import yaml
 
+from analysis.checksums import text_is_intact
 from dynpool.training.config import COMPARISON_KEYS, ComparisonConfig, GridPoint, RunConfig, nearest, to_dict
 from dynpool.training.errors import ConfigError
 
@@ -181,6 +182,10 @@ def load_config(
         result, flags = _parsed(kind, values, overrides, command)
     except ConfigError as error:
         raise ConfigError(_blamed(str(error), kind, values, overrides, path)) from None
+    if path is not None and flags["resume"] and text_is_intact(path.read_text(encoding="utf-8")) is False:
+        raise ConfigError(
+            f"{path} is damaged or was changed: not what its first line's checksum is of; if you changed it, remove that line"
+        )
     if flags["resume"] and flags["overwrite"]:
         raise ConfigError("--resume and --overwrite exclude each other")
     return result, flags

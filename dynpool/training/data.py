@@ -46,19 +46,25 @@ def augment(images: Tensor, *, shift: int, flip: bool, generator: torch.Generato
         flip: mirror each image left to right with probability 1/2.
         generator: CPU generator, so that the draws do not depend on the device.
     """
+    mirrored, moves = _draw(len(images), shift=shift, flip=flip, generator=generator)
     n, c, h, w = images.shape
     device = images.device
-    if flip:
-        mirrored = (torch.rand(n, generator=generator) < 0.5).to(device)
-        images = torch.where(mirrored.view(n, 1, 1, 1), images.flip(-1), images)
-    if shift:
-        moves = torch.randint(0, 2 * shift + 1, (n, 2), generator=generator).to(device)
+    if mirrored is not None:
+        images = torch.where(mirrored.to(device).view(n, 1, 1, 1), images.flip(-1), images)
+    if moves is not None:
+        moves = moves.to(device)
         padded = F.pad(images, (shift,) * 4)
         rows = (moves[:, :1] + torch.arange(h, device=device)).view(n, 1, h, 1)
         columns = (moves[:, 1:] + torch.arange(w, device=device)).view(n, 1, 1, w)
         batch = torch.arange(n, device=device).view(n, 1, 1, 1)
         images = padded[batch, torch.arange(c, device=device).view(1, c, 1, 1), rows, columns]
     return images
+
+
+def _draw(n: int, *, shift: int, flip: bool, generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
+    """For n images: which are mirrored (N,), and by how many pixels they are moved (N, 2), from 0 to 2 * shift."""
+    mirrored = torch.rand(n, generator=generator) < 0.5 if flip else None
+    return mirrored, torch.randint(0, 2 * shift + 1, (n, 2), generator=generator) if shift else None
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class Images:
         shift: int = 0,
         flip: bool = False,
         share: tuple[int, int] = (0, 1),
+        skip: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised float32 images (B, C, H, W) and labels (B,), batch by batch.
 
@@ -102,6 +109,7 @@ class Images:
             flip: see `augment`.
             share: (rank, processes): every process draws the same batches and takes its part of each. Only the parts
                 that exist are given: a last batch smaller than the number of processes is left out by all of them.
+            skip: so many batches are left out, and the others are what they are without.
         """
         rank, processes = share
         if seed is None:
@@ -109,9 +117,13 @@ class Images:
         else:
             order = torch.randperm(len(self), generator=generator_for(seed, epoch, "order"))
             draws = generator_for(seed, epoch, "augmentation")
-        for chosen in order.split(batch_size):
+        for number, chosen in enumerate(order.split(batch_size)):
             if processes > 1 and draws is not None and len(chosen) < processes:
                 return
+            if number < skip:
+                if draws is not None:
+                    _draw(len(chosen), shift=shift, flip=flip, generator=draws)
+                continue
             images = self.images[chosen.to(self.images.device)].to(self.labels.device)
             if draws is not None:
                 images = augment(images, shift=shift, flip=flip, generator=draws)

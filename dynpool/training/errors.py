@@ -16,7 +16,9 @@ __all__ = [
     "DiskFullError",
     "DivergedError",
     "ForeignCheckpointError",
+    "PeerError",
     "RunFolderError",
+    "StoppedError",
     "TrainingError",
     "UnwritableError",
     "writing",
@@ -63,9 +65,23 @@ class DivergedError(TrainingError, RuntimeError):
     """The training loss is no longer finite."""
 
 
+class PeerError(TrainingError, RuntimeError):
+    """Another process of a run on several devices has ended."""
+
+
+class StoppedError(TrainingError, RuntimeError):
+    """A signal such as SIGTERM asked the run to end: what it had done is saved, and it can be resumed."""
+
+
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(
+    path: Path, *, when_full: str = "free some space, then continue with --resume (nothing saved is lost)"
+) -> Iterator[None]:
     """Turn an `OSError` raised while `path` is written into an error that says what to do.
+
+    Args:
+        path: what is written.
+        when_full: what to do about a full disk.
 
     Raises:
         DiskFullError: no space left on the device, or quota exceeded.
@@ -76,7 +92,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"cannot write {path}: {reason}; free some space, then continue with --resume (nothing saved is lost)"
-            ) from error
+            raise DiskFullError(f"cannot write {path}: {reason}; {when_full}") from error
+        if path.is_dir() and isinstance(error, IsADirectoryError):
+            raise UnwritableError(f"cannot write {path}: a folder is in the place of the file; remove it") from error
         raise UnwritableError(f"cannot write {path}: {reason}; choose a writable folder with --out") from error

@@ -1,21 +1,22 @@
-"""Files that are either whole or absent: atomic writing, and a lock on a run folder."""
+"""The files of a run: written whole or not at all, read with errors that name them, and the lock on their folder."""
 
-import contextlib
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
+from analysis.checksums import with_heading
+from analysis.whole_files import remove_leftovers, write_whole
 from dynpool.training.errors import RunFolderError, writing
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["locked", "make_folder", "write_atomically", "write_json", "write_text"]
+__all__ = ["locked", "make_folder", "read_bytes", "write_atomically", "write_json", "write_text", "write_yaml"]
 
 
 def make_folder(path: Path) -> None:
@@ -39,29 +40,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         DiskFullError, UnwritableError: the old file, if there was one, is left untouched.
     """
     with writing(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system allows opening a folder."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        write_whole(path, write)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -74,9 +53,32 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def write_yaml(path: Path, value: Any) -> None:
+    """Write a YAML file atomically, its checksum in the first line. Raises as `write_atomically`."""
+    write_text(path, with_heading(yaml.safe_dump(value, sort_keys=False)))
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """The content of a file of a run, or None if there is no such file.
+
+    Raises:
+        RunFolderError: it cannot be read, or a folder is in its place.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError:
+        raise RunFolderError(f"{path}: a folder is in the place of the file; remove it") from None
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder for this process; the lock ends with the process, however it ends.
+
+    What a process that was killed had been writing is removed.
 
     Raises:
         RunFolderError: another process is writing to the folder.
@@ -93,4 +95,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunFolderError(f"{folder} is being written by another process; wait for it or stop it") from None
+        with writing(folder):
+            for held in (folder, folder / "checkpoints"):
+                remove_leftovers(held)
         yield

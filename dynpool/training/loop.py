@@ -8,27 +8,34 @@ all methods start from the same weights and see the same images.
 
 import dataclasses
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
+from analysis.checksums import CHECKSUM
 from analysis.tracker import IMinTracker
 from dynpool.training import checkpoint as checkpoints
 from dynpool.training.config import RunConfig, fingerprint, to_dict
 from dynpool.training.data import Dataset, Images, generator_for, load_data
-from dynpool.training.errors import ConfigError, DivergedError, RunFolderError, writing
+from dynpool.training.errors import ConfigError, DivergedError, PeerError, TrainingError, writing
 from dynpool.training.files import locked, make_folder
 from dynpool.training.memory import PeakMemory
 from dynpool.training.methods import Prepared, prepare
 from dynpool.training.models import build_model
 from dynpool.training.progress import Reporter, Silent
+from dynpool.training.restarts import continues, join_attempt
 from dynpool.training.run_folder import RunFolder
+from dynpool.training.stop import FINISHED, Stop, stopping
 
 __all__ = ["learning_rate_factor", "prepare_model", "train"]
 
@@ -70,43 +77,63 @@ def prepare_model(config: RunConfig, dataset: Dataset) -> Prepared:
 
 
 def train(
-    config: RunConfig, *, resume: bool = False, overwrite: bool = False, reporter: Reporter | None = None
+    config: RunConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+    stop: Stop | None = None,
 ) -> Mapping[str, Any]:
     """Train one run and return its final figures (the content of done.json).
 
     Args:
         config: the run.
-        resume: continue after the last checkpoint, if there is one; a finished run is returned as it is.
+        resume: continue after the last checkpoint, if there is one; a finished run whose files are as it left them is
+            returned as it is. A run that torchrun has started again continues by itself.
         overwrite: discard the run in the folder.
         reporter: receives the progress.
+        stop: signals that the caller notes; None notes them while the run lasts, where the caller has no handlers.
 
     Raises:
         TrainingError: see `dynpool.training.errors`; every subclass says what to do.
-        KeyboardInterrupt: Ctrl-C; all finished epochs are saved.
+        StoppedError: SIGTERM or SIGHUP, at the end of the step, which is saved.
+        KeyboardInterrupt: Ctrl-C, at the end of the step, which is saved; a second time at once.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    accelerator = _accelerator(config)
-    folder = RunFolder(config.folder)
-    if not accelerator.is_main_process:
-        return _train(config, folder, accelerator, resume=resume, overwrite=overwrite, reporter=Silent())
-    make_folder(folder.path)
-    folder.check_writable()
-    with locked(folder.path):
-        return _train(config, folder, accelerator, resume=resume, overwrite=overwrite, reporter=reporter or Silent())
+    with nullcontext(stop) if stop is not None else stopping() as noted:
+        accelerator = _accelerator(config)
+        folder = RunFolder(config.folder)
+        if not accelerator.is_main_process:
+            return _train(config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=Silent())
+        make_folder(folder.path)
+        folder.check_writable()
+        with locked(folder.path):
+            return _train(
+                config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=reporter or Silent()
+            )
 
 
 def _accelerator(config: RunConfig) -> Accelerator:
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device is 'cuda', but PyTorch finds no GPU; allowed here: auto, cpu")
+    cpu = config.device == "cpu" or ("LOCAL_RANK" in os.environ and not torch.cuda.is_available())
+    join_attempt("gloo" if cpu else "nccl")
     try:
-        return Accelerator(cpu=config.device == "cpu", mixed_precision=config.precision)
+        return Accelerator(cpu=cpu, mixed_precision=config.precision)
     except (ValueError, ImportError) as error:
         raise ConfigError(f"device {config.device!r} with precision {config.precision!r}: {error}") from error
 
 
 def _train(
-    config: RunConfig, folder: RunFolder, accelerator: Accelerator, *, resume: bool, overwrite: bool, reporter: Reporter
+    config: RunConfig,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    stop: Stop,
+    *,
+    resume: bool,
+    overwrite: bool,
+    reporter: Reporter,
 ) -> Mapping[str, Any]:
     with accelerator.main_process_first():
         dataset = load_data(config.data)
@@ -115,28 +142,47 @@ def _train(
     config = dataclasses.replace(config, input_size=dataset.input_size, out=str(folder.path))
     prepared = prepare_model(config, dataset)  # a configuration that cannot run leaves the folder as it is
     main = accelerator.is_main_process
-    restored = None
+    begin = _Begin()
     if main:
-        finished = _finished(folder, config) if resume else None
-        if finished is not None:
-            return finished
-        restored = folder.open(config, resume=resume, overwrite=overwrite)
-        folder.write_config(config)
-        folder.write_method(prepared.summary)
-    accelerator.wait_for_everyone()
-    if not main and resume and checkpoints.last_path(folder.path).exists():
-        restored = checkpoints.load(checkpoints.last_path(folder.path))
-    run = _Run(config, folder, accelerator, dataset, prepared)
-    if main:
-        folder.write_environment(accelerator.device, accelerator.num_processes, restored.epoch if restored else None)
-    first = run.restore(restored) + 1 if restored is not None else 0
+        try:
+            begin = _begin(config, folder, prepared, accelerator, resume=resume, overwrite=overwrite)
+        except TrainingError as error:
+            begin.error = str(error)
+            _shared(begin, accelerator)
+            raise
+    begin = _shared(begin, accelerator)
+    if begin.error is not None:
+        raise TrainingError(begin.error)
+    if begin.figures is not None:
+        return begin.figures
+    run = _Run(config, folder, accelerator, dataset, prepared, stop)
+    first, partial = 0, None
+    if begin.path is not None:
+        saved = checkpoints.load(begin.path)
+        run.restore(saved, begin.path)
+        first, partial = saved.epoch + 1, saved.partial
     reporter.start(config.name, config.epochs, max(first - 1, 0), len(dataset.train))
-    for epoch in range(first, config.epochs + 1):
-        row = run.epoch(epoch, reporter)
-        if main:
-            run.save(epoch, row)
-        accelerator.wait_for_everyone()
-        reporter.epoch(row)
+    stop.join(accelerator.num_processes)
+    stop.at_steps = True
+    try:
+        for epoch in range(first, config.epochs + 1):
+            row = run.epoch(epoch, reporter, partial)
+            partial = None
+            if main:
+                run.save(epoch, row)
+            accelerator.wait_for_everyone()
+            reporter.epoch(row)
+    except RuntimeError as error:
+        if accelerator.num_processes == 1 or not (
+            isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+        ):
+            raise
+        raise PeerError(
+            f"{config.name}: another process of the run has ended ({str(error).strip()[:120]}); {FINISHED}: "
+            "continue with --resume"
+        ) from error
+    finally:
+        stop.at_steps = False
     figures = run.figures()
     if main:
         folder.finish(figures)
@@ -144,15 +190,48 @@ def _train(
     return figures
 
 
+@dataclass
+class _Begin:
+    """What the main process found in the run's folder: an error, the figures of a finished run, or a checkpoint."""
+
+    error: str | None = None
+    figures: Mapping[str, Any] | None = None
+    path: Path | None = None
+
+
+def _begin(
+    config: RunConfig, folder: RunFolder, prepared: Prepared, accelerator: Accelerator, *, resume: bool, overwrite: bool
+) -> _Begin:
+    if continues(folder.sessions):
+        resume, overwrite = True, False
+    finished = _finished(folder, config) if resume else None
+    if finished is not None:
+        return _Begin(figures=finished)
+    restored = folder.open(config, resume=resume, overwrite=overwrite)
+    after = restored.epoch if restored is not None else None
+    folder.write_environment(accelerator.device, accelerator.num_processes, after)
+    folder.write_config(config)
+    folder.write_method(prepared.summary)
+    return _Begin(path=folder.checkpoints()[-1] if restored is not None else None)
+
+
+def _shared(begin: _Begin, accelerator: Accelerator) -> _Begin:
+    """The main process's, in all processes."""
+    held = [begin]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(held)
+    return held[0]
+
+
 def _finished(folder: RunFolder, config: RunConfig) -> Mapping[str, Any] | None:
-    """The figures of a run that is finished as `config` asks for, after its checkpoint has been compared with it."""
-    figures = folder.finished()
-    if figures is None or figures.get("epochs", 0) < config.epochs:
+    """The figures of a run that is finished as `config` asks for, and whose files are as it left them."""
+    done = folder.finished()
+    if done is None or done.get("fingerprint") != fingerprint(to_dict(config)):
+        return None  # what differs is named when the checkpoint is looked at
+    epochs = done.get("epochs")
+    if not isinstance(epochs, int) or epochs < config.epochs or not folder.check_finished(done):
         return None
-    if figures.get("fingerprint") == fingerprint(to_dict(config)):
-        return figures
-    folder.open(config, resume=True, overwrite=False)  # names the keys that differ
-    raise RunFolderError(f"{folder.path} holds a finished run of another configuration; discard it with --overwrite")
+    return {key: value for key, value in done.items() if key not in ("files", CHECKSUM)}
 
 
 @dataclass
@@ -175,13 +254,31 @@ class _Totals:
         return task / images, penalty / images, correct / images
 
 
+@dataclass
+class _Course:
+    """How far an epoch has come: when it began, the sums of its `_Totals`, the rates of its last step, its steps."""
+
+    epoch: int
+    begin: float
+    sums: Tensor
+    rates: list[float]
+    step: int = 0
+
+
 class _Run:
     """A run in progress."""
 
     def __init__(
-        self, config: RunConfig, folder: RunFolder, accelerator: Accelerator, dataset: Dataset, prepared: Prepared
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        accelerator: Accelerator,
+        dataset: Dataset,
+        prepared: Prepared,
+        stop: Stop,
     ) -> None:
         self.config, self.folder, self.accelerator, self.prepared = config, folder, accelerator, prepared
+        self.stop = stop
         self.model = prepared.model
         self.memory = PeakMemory(accelerator.device)
         self.steps = _steps(len(dataset.train), config.batch_size, accelerator.num_processes)
@@ -202,24 +299,32 @@ class _Run:
         self.wrapped, self.optimizer = accelerator.prepare(self.model, self.base)
         self.dataset = dataset.to(accelerator.device)
 
-    def restore(self, saved: checkpoints.Checkpoint) -> int:
-        """Put back a checkpoint's state; gives its epoch."""
-        checkpoints.restore_model(self.model, saved, checkpoints.last_path(self.folder.path))
-        self.base.load_state_dict(dict(saved.optimizer))
-        self.scheduler.load_state_dict(dict(saved.scheduler))
+    def restore(self, saved: checkpoints.Checkpoint, path: Path) -> None:
+        """Put back a checkpoint's state."""
+        checkpoints.restore_model(self.model, saved, path)
+        checkpoints.restore_optimizer(self.base, saved, path)
+        steps = saved.epoch * self.steps + (saved.partial.step if saved.partial is not None else 0)
+        checkpoints.restore_scheduler(self.scheduler, saved, steps, path)
         if self.accelerator.scaler is not None and saved.scaler:
             self.accelerator.scaler.load_state_dict(dict(saved.scaler))
-        checkpoints.set_rng_state(saved.rng)
-        return saved.epoch
+        checkpoints.restore_rng(saved, path)
 
-    def epoch(self, epoch: int, reporter: Reporter) -> dict[str, Any]:
-        """Train one epoch (none for epoch 0), test, and give the row of metrics.csv."""
-        begin = time.perf_counter()
-        train_means, rates, images_per_second = None, [g["lr"] for g in self.base.param_groups], None
+    def epoch(self, epoch: int, reporter: Reporter, partial: checkpoints.Partial | None) -> dict[str, Any]:
+        """Train one epoch (none for epoch 0) or the rest of one, test, and give the row of metrics.csv."""
+        course = _Course(epoch, time.perf_counter(), torch.zeros(4, dtype=torch.float64), [])
+        course.rates = [g["lr"] for g in self.base.param_groups]
+        if partial is not None:
+            course.begin -= partial.seconds
+            course.step, course.rates = partial.step, list(partial.rates)
+            if self.accelerator.process_index < len(partial.sums):
+                course.sums = partial.sums[self.accelerator.process_index]
+        course.sums = course.sums.to(self.accelerator.device)
+        train_means, images_per_second = None, None
         if epoch > 0:
-            train_means, rates = self._pass(epoch, reporter)
-            images_per_second = len(self.dataset.train) / (time.perf_counter() - begin)
-        test_loss, _, test_accuracy = self._test(self.dataset.test)
+            train_means = self._pass(course, reporter)
+            images_per_second = len(self.dataset.train) / (time.perf_counter() - course.begin)
+        test_loss, _, test_accuracy = self._test(self.dataset.test, course)
+        begin, rates = course.begin, course.rates
         named = {g.get("name"): rate for g, rate in zip(self.base.param_groups, rates, strict=True)}
         row: dict[str, Any] = {
             "epoch": epoch,
@@ -250,22 +355,22 @@ class _Run:
             key: line[key] for key in ("gmacs", "sizes", "alphas", "strides", "unproductive", "behind_global")
         } | columns
 
-    def _pass(self, epoch: int, reporter: Reporter) -> tuple[tuple[float, float, float], list[float]]:
+    def _pass(self, course: "_Course", reporter: Reporter) -> tuple[float, float, float]:
         config, accelerator = self.config, self.accelerator
         self.wrapped.train()
-        totals = _Totals(torch.zeros(4, dtype=torch.float64, device=accelerator.device))
-        rates: list[float] = []
+        totals = _Totals(course.sums)
         batches = self.dataset.train.batches(
-            config.batch_size, seed=config.seed, epoch=epoch, shift=config.data.shift, flip=config.data.flip,
-            share=(accelerator.process_index, accelerator.num_processes),
+            config.batch_size, seed=config.seed, epoch=course.epoch, shift=config.data.shift, flip=config.data.flip,
+            share=(accelerator.process_index, accelerator.num_processes), skip=course.step,
         )  # fmt: skip
+        reporter.advance(min(course.step * config.batch_size, len(self.dataset.train)))
         for images, labels in batches:
             logits = self.wrapped(self._laid_out(images))
             task = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
             penalty = self.prepared.penalty() if self.prepared.penalty is not None else None
             self.optimizer.zero_grad()
             accelerator.backward(task if penalty is None else task + penalty)
-            rates = [g["lr"] for g in self.base.param_groups]
+            course.rates = [g["lr"] for g in self.base.param_groups]
             step = self.scheduler.last_epoch + 1
             if step % self.prepared.alphas_every:
                 self._leave_alphas()
@@ -273,14 +378,34 @@ class _Run:
             self.prepared.after_step(step, self.steps * config.epochs)
             self.scheduler.step()
             totals.add(task, penalty, (logits.argmax(1) == labels).sum(), len(labels))
+            course.step += 1
             reporter.advance(len(labels) * accelerator.num_processes)
+            self._stop_if_asked(course)
         means = totals.means(accelerator)
         if not math.isfinite(means[0] + means[1]):
             raise DivergedError(
-                f"{config.name}: the training loss of epoch {epoch} is {means[0] + means[1]}; "
+                f"{config.name}: the training loss of epoch {course.epoch} is {means[0] + means[1]}; "
                 f"lower lr ({config.lr}) or alpha_lr ({config.alpha_lr})"
             )
-        return means, rates
+        return means
+
+    def _stop_if_asked(self, course: "_Course") -> None:
+        """End the run here if a signal asked for it, after what is done of the epoch has been saved."""
+        if not self.stop.asked():
+            return
+        saved = FINISHED
+        if course.epoch == 0:
+            saved = "nothing had been trained yet"
+        elif course.step:
+            saved += f", and step {course.step} of epoch {course.epoch}"
+            sums = self.accelerator.gather(course.sums[None]).cpu()
+            seconds = time.perf_counter() - course.begin
+            if self.accelerator.is_main_process:
+                partial = checkpoints.Partial(course.step, sums, course.rates, seconds)
+                state = self._state(course.epoch - 1, partial)
+                checkpoints.save(state, checkpoints.stopped_path(self.folder.path))
+            self.accelerator.wait_for_everyone()
+        raise self.stop.error(saved)
 
     def _leave_alphas(self) -> None:
         """Without a gradient the optimiser passes them over, their momentum too."""
@@ -290,12 +415,13 @@ class _Run:
                     alpha.grad = None
 
     @torch.no_grad()
-    def _test(self, images: Images) -> tuple[float, float, float]:
+    def _test(self, images: Images, course: "_Course") -> tuple[float, float, float]:
         model = self.accelerator.unwrap_model(self.wrapped)
         model.eval()
         totals = _Totals(torch.zeros(4, dtype=torch.float64, device=self.accelerator.device))
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         for batch, labels in images.batches(max(self.config.batch_size, 128), share=share):
+            self._stop_if_asked(course)
             if not len(labels):
                 continue
             logits = model(self._laid_out(batch))
@@ -308,9 +434,18 @@ class _Run:
     def save(self, epoch: int, row: Mapping[str, Any]) -> None:
         """Write the row, then the checkpoint: a row without its checkpoint is dropped when the run continues."""
         self.folder.append(row)
+        every = self.config.checkpoint_every
+        kept = [checkpoints.epoch_path(self.folder.path, epoch)] if every and epoch % every == 0 else []
+        state = self._state(epoch, None)
+        stopped = checkpoints.stopped_path(self.folder.path)
+        with writing(stopped):
+            stopped.unlink(missing_ok=True)
+        checkpoints.save(state, *kept, checkpoints.last_path(self.folder.path))
+
+    def _state(self, epoch: int, partial: checkpoints.Partial | None) -> checkpoints.Checkpoint:
         config = to_dict(self.config)
         scaler = self.accelerator.scaler
-        state = checkpoints.Checkpoint(
+        return checkpoints.Checkpoint(
             epoch=epoch,
             config=config,
             fingerprint=fingerprint(config),
@@ -319,10 +454,10 @@ class _Run:
             scheduler=self.scheduler.state_dict(),
             scaler=scaler.state_dict() if scaler is not None else {},
             rng=checkpoints.rng_state(),
+            rows=self.folder.rows,
+            lines=self.folder.lines,
+            partial=partial,
         )
-        every = self.config.checkpoint_every
-        kept = [checkpoints.epoch_path(self.folder.path, epoch)] if every and epoch % every == 0 else []
-        checkpoints.save(state, *kept, checkpoints.last_path(self.folder.path))
 
     def figures(self) -> dict[str, Any]:
         """The final figures: those of the last epoch, and the best test accuracy on the way."""

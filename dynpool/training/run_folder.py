@@ -1,17 +1,21 @@
 """A run's folder: its configuration, environment, one row an epoch, checkpoints, and the file that says it is finished.
 
 config.yaml  environment.json  method.txt  metrics.csv  i_min.jsonl  checkpoints/last.pt [checkpoints/epoch-0004.pt ...]
-done.json
+[checkpoints/stopped.pt] done.json
+
+A run continues from what its checkpoint holds, rows and lines included: metrics.csv and i_min.jsonl are written anew
+from it. All files carry checksums (one a row of metrics.csv), and done.json the SHA-256 of every other file.
 """
 
 import csv
 import io
 import json
+import logging
 import math
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,15 +25,19 @@ import numpy
 import timm
 import torch
 import torchvision
-import yaml
 
 import dynpool
-from dynpool.training.checkpoint import Checkpoint, last_path, load
+from analysis.checksums import CHECKSUM, file_digest, is_intact, text_is_intact, with_checksum
+from analysis.runs import read_rows
+from dynpool.training.checkpoint import Checkpoint, last_path, load, stopped_path
 from dynpool.training.config import RunConfig, changed_keys, to_dict
-from dynpool.training.errors import CheckpointError, RunFolderError, UnwritableError, writing
-from dynpool.training.files import make_folder, write_json, write_text
+from dynpool.training.errors import CheckpointError, DamagedCheckpointError, RunFolderError, UnwritableError, writing
+from dynpool.training.files import make_folder, read_bytes, write_json, write_text, write_yaml
+from dynpool.training.restarts import launch
 
 __all__ = ["COLUMNS", "RunFolder"]
+
+log = logging.getLogger(__name__)
 
 COLUMNS = (
     "epoch", "train_loss", "task_loss", "gmacs_loss", "train_accuracy", "test_loss", "test_accuracy", "gmacs", "sizes",
@@ -56,25 +64,73 @@ class RunFolder:
         self.i_min = path / "i_min.jsonl"
         self.done = path / "done.json"
         self.rows: list[dict[str, str]] = []
+        self.lines: list[str] = []
 
     @property
     def started(self) -> bool:
         """Whether the folder holds a run, finished or not."""
-        return any(f.exists() for f in (self.config, self.metrics, self.done)) or bool(self._checkpoints())
+        return any(f.exists() for f in (self.config, self.metrics, self.done)) or bool(self.checkpoints())
 
-    def _checkpoints(self) -> list[Path]:
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints that are there, the one to continue after last."""
         folder = self.path / "checkpoints"
-        return sorted(folder.glob("epoch-*.pt")) + [p for p in [last_path(self.path)] if p.exists()]
+        latest = [last_path(self.path), stopped_path(self.path)]
+        return sorted(folder.glob("epoch-*.pt")) + [path for path in latest if path.exists()]
 
-    def finished(self) -> Mapping[str, Any] | None:
-        """The final figures, or None while the run is not finished."""
+    def finished(self) -> dict[str, Any] | None:
+        """The content of done.json, or None while the run is not finished.
+
+        A damaged one counts as none, which is said: it is written anew from the run's checkpoint.
+
+        Raises:
+            RunFolderError: it cannot be read, or a folder is in its place.
+        """
         try:
-            figures: dict[str, Any] = json.loads(self.done.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            return self._object(self.done)
+        except _DamagedError as error:
+            log.warning("%s; it is written anew from the run's checkpoint", error)
             return None
+
+    def _object(self, path: Path) -> dict[str, Any] | None:
+        """The JSON object in a file, None if there is no such file."""
+        try:
+            text = read_bytes(path)
+            content = None if text is None else json.loads(text)
         except ValueError as error:
-            raise RunFolderError(f"{self.done}: damaged ({error}); remove it and continue with --resume") from None
-        return figures
+            raise _DamagedError(f"{path} is damaged ({error})") from None
+        if content is not None and (not isinstance(content, dict) or is_intact(content) is False):
+            raise _DamagedError(f"{path} is damaged (its checksum does not match)")
+        return content
+
+    def check_finished(self, done: Mapping[str, Any]) -> bool:
+        """Whether the files of a finished run are those that it ended with, so that nothing need be done.
+
+        Checkpoints that were removed since are missed but not needed; the other files are put back from the last one.
+
+        Raises:
+            DamagedCheckpointError: a checkpoint is not the one that was written.
+            RunFolderError: other files are damaged or missing, and there is no checkpoint to put them back from.
+        """
+        digests = done.get("files")
+        if not isinstance(digests, dict):
+            log.warning("%s: not verified: an earlier version finished this run, without checksums", self.path)
+            return True
+        found = {name: _digest(self.path / name) for name in digests}
+        removed = [name for name in digests if name.endswith(".pt") and not (self.path / name).exists()]
+        changed = [name for name in digests if found[name] != digests[name] and name not in removed]
+        for name in changed:
+            if name.endswith(".pt") and name != _LAST:
+                raise DamagedCheckpointError(f"{self.path / name}: damaged: not the file that the run wrote; remove it")
+        if removed:
+            log.warning("%s: removed since the run ended: %s", self.path, ", ".join(removed))
+        if changed and _LAST in removed:
+            raise RunFolderError(
+                f"{self.path}: damaged or missing since the run ended: {', '.join(changed)}; there is no {_LAST} to "
+                "restore from: start again with --overwrite"
+            )
+        if changed:
+            log.warning("%s: damaged or missing since the run ended: %s", self.path, ", ".join(changed))
+        return not changed
 
     def open(self, config: RunConfig, *, resume: bool, overwrite: bool) -> Checkpoint | None:
         """Prepare the folder for `config`: empty for a new run, trimmed to the last checkpoint for a resumed one.
@@ -102,9 +158,11 @@ class RunFolder:
         return checkpoint
 
     def _resume(self, config: RunConfig) -> Checkpoint | None:
-        available = self._checkpoints()
+        available = self.checkpoints()
         if not available:
-            return None
+            if self.done.exists() or (self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") > 2):
+                raise RunFolderError(f"{self.path} holds a run without a checkpoint: start again with --overwrite")
+            return None  # ended before its first checkpoint
         newest = available[-1]
         try:
             checkpoint = load(newest)
@@ -117,49 +175,67 @@ class RunFolder:
                 f"{self.path} holds a run of another configuration ({'; '.join(changed)}): resume it with its own, "
                 "discard it with --overwrite, or choose another folder with --out"
             )
-        self._trim(checkpoint.epoch)
+        with writing(self.done):
+            self.done.unlink(missing_ok=True)
+        self._put_back(checkpoint)
         return checkpoint
 
     def _discard(self) -> None:
         """Remove a run's files, and nothing else that may lie in the folder."""
         files = [self.metrics, self.i_min, self.method, self.environment, self.config]
-        own = [self.done, *self._checkpoints(), *files]
+        own = [self.done, *self.checkpoints(), *files]
         for file in own:
             with writing(file):
                 file.unlink(missing_ok=True)
-        self.rows = []
+        self.rows, self.lines = [], []
 
-    def _trim(self, epoch: int) -> None:
-        """Drop rows and lines later than `epoch`: they were written before their checkpoint could be."""
+    def _put_back(self, checkpoint: Checkpoint) -> None:
+        """Make metrics.csv and i_min.jsonl those of the checkpoint: later rows were written before theirs could be."""
+        rows, lines = checkpoint.rows, checkpoint.lines
+        if rows is None or lines is None:
+            rows, lines = self._rows_until(checkpoint.epoch), self._lines_until(checkpoint.epoch)
+        else:
+            _say_if_damaged(self.metrics, _table(rows))
+            _say_if_damaged(self.i_min, "".join(lines))
+        self.rows = [{column: row.get(column, "") for column in COLUMNS} for row in rows]
+        self.lines = list(lines)
+        write_text(self.metrics, _table(self.rows))
+        write_text(self.i_min, "".join(self.lines))
+
+    def _rows_until(self, epoch: int) -> list[dict[str, str]]:
+        """The rows of a run whose checkpoints do not hold them, checked as far as that goes."""
         try:
-            with self.metrics.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            kept = [{k: row[k] for k in COLUMNS} for row in rows if int(row["epoch"]) <= epoch]
-            found = [int(row["epoch"]) for row in kept]
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise RunFolderError(
-                f"{self.metrics}: missing or damaged ({error}); start again with --overwrite"
-            ) from None
+            rows = [row for row in read_rows(self.path) if int(row["epoch"]) <= epoch]
+        except (FileNotFoundError, ValueError) as error:
+            raise RunFolderError(f"{error}; start again with --overwrite") from None
+        found = [int(row["epoch"]) for row in rows]
         if found != list(range(epoch + 1)):
             raise RunFolderError(
                 f"{self.metrics} holds epochs {found}, its checkpoint is of epoch {epoch}; start again with --overwrite"
             )
-        lines = []
-        if self.i_min.exists():
-            for line in self.i_min.read_text(encoding="utf-8").splitlines():
-                try:
-                    step = json.loads(line)["step"]
-                except (ValueError, KeyError, TypeError):
-                    continue  # cut off by the end of the process
-                if step <= epoch:
-                    lines.append(line + "\n")
-        self.rows = kept
-        self._write_rows()
-        write_text(self.i_min, "".join(lines))
+        log.warning("%s: not verified: an earlier version wrote this run, without checksums", self.path)
+        return rows
+
+    def _lines_until(self, epoch: int) -> list[str]:
+        """The lines of a run whose checkpoints do not hold them."""
+        lines: dict[int, str] = {}
+        for line in (read_bytes(self.i_min) or b"").splitlines():
+            try:
+                lines[int(json.loads(line)["step"])] = line.decode() + "\n"
+            except (ValueError, KeyError, TypeError):
+                continue  # damaged, or cut off by the end of the process
+        missing = [step for step in range(epoch + 1) if step not in lines]
+        if missing:
+            raise RunFolderError(
+                f"{self.i_min}: missing or damaged: no line of epoch {missing[0]}; start again with --overwrite"
+            )
+        return [lines[step] for step in range(epoch + 1)]
 
     def write_config(self, config: RunConfig) -> None:
         """Write config.yaml, which `dynpool train` reads back."""
-        write_text(self.config, yaml.safe_dump(to_dict(config), sort_keys=False))
+        if text_is_intact((read_bytes(self.config) or b"").decode(errors="replace")) is False:
+            log.warning("%s was damaged or changed; it is written anew", self.config)
+        write_yaml(self.config, to_dict(config))
 
     def write_method(self, summary: str) -> None:
         """Write method.txt: what the method did to the network, in words; nothing if it says nothing."""
@@ -168,18 +244,14 @@ class RunFolder:
 
     def write_environment(self, device: torch.device, processes: int, resumed_after: int | None) -> None:
         """Write what the run runs on; a resumed run adds to what is there."""
-        sessions: list[Any] = []
-        if resumed_after is not None and self.environment.exists():
-            try:
-                sessions = json.loads(self.environment.read_text(encoding="utf-8"))["sessions"]
-            except (ValueError, KeyError, TypeError):
-                sessions = []
+        sessions = self.sessions() if resumed_after is not None else []
         cuda = device.type == "cuda"
         sessions.append(
             {
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
                 "resumed_after_epoch": resumed_after,
                 "command": sys.argv,
+                "launch": launch(),
                 "host": platform.node(),
                 "system": platform.platform(),
                 "cpu": platform.processor() or platform.machine(),
@@ -197,23 +269,36 @@ class RunFolder:
                 "numpy": numpy.__version__,
             }
         )
-        write_json(self.environment, {"sessions": sessions})
+        write_json(self.environment, with_checksum({"sessions": sessions}))
+
+    def sessions(self) -> list[Any]:
+        """What the run ran on until now, a session for every time that it was started or resumed.
+
+        Raises:
+            RunFolderError: environment.json cannot be read, or a folder is in its place.
+        """
+        try:
+            content = self._object(self.environment) or {}
+        except _DamagedError as error:
+            log.warning("%s; what it said of earlier sessions is lost", error)
+            return []
+        sessions = content.get("sessions")
+        return sessions if isinstance(sessions, list) else []
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add an epoch's row to metrics.csv, which is replaced as a whole so that a reader never meets half a row."""
-        self.rows.append({column: _cell(row[column]) for column in COLUMNS})
-        self._write_rows()
+        """Add an epoch's row to metrics.csv, which is replaced as a whole so that a reader never meets half a row.
 
-    def _write_rows(self) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.metrics, text.getvalue())
+        The line that the I_min tracker added to i_min.jsonl for the epoch is kept for the checkpoint.
+        """
+        self.rows.append({column: _cell(row[column]) for column in COLUMNS})
+        self.lines.append(self.i_min.read_text(encoding="utf-8").splitlines(keepends=True)[-1])
+        write_text(self.metrics, _table(self.rows))
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write done.json: from then on the run counts as finished."""
-        write_json(self.done, dict(figures))
+        files = [self.config, self.environment, self.method, self.metrics, self.i_min, *self.checkpoints()]
+        digests = {f.relative_to(self.path).as_posix(): file_digest(f) for f in files if f.exists()}
+        write_json(self.done, with_checksum({**figures, "files": digests}))
 
     def check_writable(self) -> None:
         """Fail before hours of training, not after.
@@ -223,6 +308,33 @@ class RunFolder:
         """
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise UnwritableError(f"cannot write {self.path}: permission denied; choose a writable folder with --out")
+
+
+class _DamagedError(Exception):
+    """A file that the run can do without is damaged."""
+
+
+_LAST = last_path(Path()).as_posix()
+
+
+def _digest(path: Path) -> str | None:
+    """The SHA-256 of a file, None if there is none."""
+    return file_digest(path) if path.is_file() else None
+
+
+def _say_if_damaged(path: Path, text: str) -> None:
+    """Warn if a file does not begin with what it should: what is written there next puts it right."""
+    if not path.is_file() or not path.read_bytes().startswith(text.encode()):
+        log.warning("%s was missing or damaged; it is restored from the checkpoint", path)
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    """The rows as CSV, each with its checksum."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [*rows[0], CHECKSUM], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(with_checksum, rows))
+    return text.getvalue()
 
 
 def _cell(value: Any) -> str:

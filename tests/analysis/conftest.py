@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from analysis.checksums import CHECKSUM, with_checksum
+
 COLUMNS = (
     "epoch train_loss task_loss gmacs_loss train_accuracy test_loss test_accuracy gmacs sizes alphas strides i_min_h "
     "i_min_w i_max_h i_max_w unproductive behind_global lr alpha_lr parameters seconds images_per_second peak_memory"
@@ -36,9 +38,13 @@ def _write_run(
     i_min: float | None = None,
     behind_global: int = 0,
     input_size: tuple[int, int, int] = (1, 32, 32),
+    checksums: bool = True,
     **config: object,
 ) -> Path:
-    """A run folder of `epochs` finished epochs, its accuracy rising to `final` and its alphas moving to `LEARNED`."""
+    """A run folder of `epochs` finished epochs, its accuracy rising to `final` and its alphas moving to `LEARNED`.
+
+    Without `checksums` its rows are as an earlier version wrote them.
+    """
     learns = method != "human" if learns is None else learns
     top = final if final is not None else (0.90 if learns else 0.83) + 0.01 * (seed - 1)
     folder.mkdir(parents=True)
@@ -53,7 +59,7 @@ def _write_run(
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(settings | config, sort_keys=False))
     with (folder / "metrics.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, [*COLUMNS, CHECKSUM] if checksums else COLUMNS, lineterminator="\n")
         writer.writeheader()
         for epoch in range(epochs + 1):
             done = 1 - math.exp(-epoch / 4)
@@ -86,7 +92,8 @@ def _write_run(
             }
             if epoch:
                 row |= {"train_loss": 2.3 * (1 - done) + 0.1, "train_accuracy": accuracy, "seconds": 3 + seed / 10}
-            writer.writerow(row)
+            cells = {column: str(row.get(column, "")) for column in COLUMNS}
+            writer.writerow(with_checksum(cells) if checksums else cells)
     return folder
 
 

@@ -124,7 +124,8 @@ def test_unfinished_and_truncated_runs_are_marked(tmp_path: Path, write_run: Wri
 
 def test_everything_from_outside_is_escaped(tmp_path: Path, write_run: WriteRun) -> None:
     evil = '<script>alert("x")</script>&\'"'
-    folder = write_run(tmp_path / "a<b>&", evil, epochs=3, planned=9, model=evil, data={"name": evil, evil: evil})
+    data = {"name": evil, evil: evil}
+    folder = write_run(tmp_path / "a<b>&", evil, epochs=3, planned=9, model=evil, data=data, checksums=False)
     metrics = folder / "metrics.csv"
     metrics.write_text(metrics.read_text().replace("features.2", "<img src=x onerror=1>"))
     html = write_report([folder], tmp_path / "out").read_text()

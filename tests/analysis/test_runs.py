@@ -1,5 +1,6 @@
 """Reading run folders: the figures as they stand in the files, and a clear error for everything else."""
 
+import json
 import math
 import shutil
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.checksums import file_digest, with_checksum, with_heading
 from analysis.runs import find_runs, read_run
 
 RUN = "{{method: human, seed: 1, epochs: 3, input_size: [1, 8, 8], gmacs_budget: {}}}"
@@ -32,6 +34,7 @@ def test_reads_figures_as_written(tmp_path: Path, write_run: Callable[..., Path]
     assert (run.gmacs_budget, run.last.behind_global) == (None, 0)
     assert read_run(write_run(tmp_path / "b", gmacs_budget=0.5)).gmacs_budget == 0.5
     assert run.notes == ()
+    assert run.verified
 
 
 def test_human_run_without_alphas(tmp_path: Path, write_run: Callable[..., Path]) -> None:
@@ -82,12 +85,13 @@ def test_last_line_cut_short_but_ended_is_left_out_and_noted(tmp_path: Path, wri
 
 
 def test_the_last_row_of_an_epoch_counts(tmp_path: Path, write_run: Callable[..., Path]) -> None:
-    metrics = write_run(tmp_path / "a", epochs=2) / "metrics.csv"
+    metrics = write_run(tmp_path / "a", epochs=2, checksums=False) / "metrics.csv"
     again = metrics.read_text().splitlines(keepends=True)[-1].replace("0.89", "0.5")
     metrics.write_text(metrics.read_text() + again)
     run = read_run(tmp_path / "a")
     assert run.last.test_accuracy == pytest.approx(0.5)
     assert run.notes == ("metrics.csv has several rows for epoch 2: the last counts",)
+    assert not run.verified
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.csv"])
@@ -146,7 +150,7 @@ def test_damaged_config(tmp_path: Path, write_run: Callable[..., Path], text: st
     ],
 )
 def test_damaged_metrics(tmp_path: Path, write_run: Callable[..., Path], old: str, new: str, message: str) -> None:
-    folder = write_run(tmp_path / "damaged", epochs=2)
+    folder = write_run(tmp_path / "damaged", epochs=2, checksums=False)
     text = (folder / "metrics.csv").read_text()
     if old == "0.89,":  # the test accuracy, not the training accuracy before it
         head, found, tail = text.rpartition("0.89,")
@@ -175,4 +179,44 @@ def test_no_finished_epoch(tmp_path: Path, write_run: Callable[..., Path]) -> No
     metrics = write_run(tmp_path / "a", epochs=1) / "metrics.csv"
     metrics.write_text(metrics.read_text()[:-3])
     with pytest.raises(ValueError, match=r"a: metrics.csv has no finished epoch yet"):
+        read_run(folder)
+
+
+def test_every_changed_character_of_a_row_is_seen(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    folder = write_run(tmp_path / "a", epochs=2)
+    text = (folder / "metrics.csv").read_bytes()
+    start, end = text.index(b"\n0,") + 1, text.index(b"\n2,")
+    for at in range(start, end, 3):
+        flipped = bytearray(text)
+        flipped[at] ^= 1 << at % 7
+        (folder / "metrics.csv").write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"metrics\.csv (line|is damaged)"):
+            read_run(folder)
+
+
+def test_damaged_heading_of_a_config(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    folder = write_run(tmp_path / "a", epochs=1)
+    text = with_heading((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(text)
+    assert read_run(folder).seed == 0
+    (folder / "config.yaml").write_text(text.replace("seed: 0", "seed: 8"))
+    with pytest.raises(ValueError, match=r"a: config\.yaml is damaged or was changed"):
+        read_run(folder)
+
+
+def test_files_of_a_finished_run_are_compared_with_its_digests(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    folder = write_run(tmp_path / "a", epochs=3)
+    files = {name: file_digest(folder / name) for name in ("config.yaml", "metrics.csv")}
+    done = json.dumps(with_checksum({"epochs": 3, "files": files}))
+    (folder / "done.json").write_text(done)
+    assert read_run(folder).notes == ()
+    (folder / "done.json").write_text(done.replace('"epochs": 3', '"epochs": 2'))
+    assert "done.json is damaged" in read_run(folder).notes[0]
+    (folder / "done.json").write_text(done)
+    with (folder / "config.yaml").open("a") as file:
+        file.write("# a word of mine\n")
+    assert read_run(folder).notes == ("config.yaml was changed after the run had ended",)
+    rows = (folder / "metrics.csv").read_text().splitlines(keepends=True)
+    (folder / "metrics.csv").write_text("".join(rows[:-1]))
+    with pytest.raises(ValueError, match=r"metrics\.csv is damaged: not the file that the run ended with .*--resume"):
         read_run(folder)
