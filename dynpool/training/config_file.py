@@ -184,7 +184,8 @@ def load_config(
         raise ConfigError(_blamed(str(error), kind, values, overrides, path)) from None
     if path is not None and flags["resume"] and text_is_intact(path.read_text(encoding="utf-8")) is False:
         raise ConfigError(
-            f"{path} is damaged or was changed: not what its first line's checksum is of; if you changed it, remove that line"
+            f"{path} is damaged or was changed: its first line is the checksum of something else; if you changed it, "
+            "remove that line"
         )
     if flags["resume"] and flags["overwrite"]:
         raise ConfigError("--resume and --overwrite exclude each other")

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision
-from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 
 from dynpool.training.cache import Arrays, cache_folder, cached, files_fingerprint
 from dynpool.training.config import DataConfig
 from dynpool.training.errors import DataError
+from dynpool.training.images import DECODING, decode_image
 from dynpool.training.variants import VARIANTS
 
 __all__ = ["SOURCES", "Dataset", "Images", "augment", "generator_for", "load_data"]
@@ -248,7 +248,7 @@ def _folder(config: DataConfig) -> Source:
             images = np.empty((len(files[split]), channels, config.resolution, config.resolution), dtype=np.uint8)
 
             def decode(i: int, images: np.ndarray = images, split: str = split) -> None:
-                images[i] = _decode(files[split][i], config.resolution, channels)
+                images[i] = decode_image(files[split][i], config.resolution, channels)
 
             with ThreadPoolExecutor() as pool:
                 for _ in pool.map(decode, range(len(images))):
@@ -257,24 +257,9 @@ def _folder(config: DataConfig) -> Source:
             arrays[f"{split}_labels"] = np.asarray(labels[split], dtype=np.int64)
         return arrays
 
-    mark = files_fingerprint(root, files["train"] + files["test"], f"{config.resolution} {channels}")
+    mark = files_fingerprint(root, files["train"] + files["test"], f"{DECODING} {config.resolution} {channels}")
     arrays = cached(cache_folder(config.cache), f"{root.resolve().name}-{config.resolution}-{mark[:12]}", mark, build)
     return Source(arrays, tuple(names["train"]))
-
-
-def _decode(path: Path, side: int, channels: int) -> np.ndarray:
-    """One image as uint8 (C, side, side): its shorter side scaled to `side`, its centre cut out."""
-    try:
-        with Image.open(path) as file:
-            image: Image.Image = file.convert("RGB" if channels == 3 else "L")
-            scale = side / min(image.size)
-            w, h = (max(side, round(n * scale)) for n in image.size)
-            image = image.resize((w, h), Image.Resampling.BILINEAR)
-            left, top = (w - side) // 2, (h - side) // 2
-            pixels = np.asarray(image.crop((left, top, left + side, top + side)))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path}: cannot be decoded: {error}") from error
-    return pixels.reshape(side, side, channels).transpose(2, 0, 1)
 
 
 SOURCES: Mapping[str, Callable[[DataConfig], Source]] = MappingProxyType(

@@ -163,6 +163,9 @@ class RunFolder:
             if self.done.exists() or (self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") > 2):
                 raise RunFolderError(f"{self.path} holds a run without a checkpoint: start again with --overwrite")
             return None  # ended before its first checkpoint
+        for path in available:
+            if path.is_dir():
+                raise RunFolderError(f"{path}: a folder is in the place of the checkpoint; remove it")
         newest = available[-1]
         try:
             checkpoint = load(newest)

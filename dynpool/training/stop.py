@@ -24,6 +24,10 @@ FINISHED = "the finished epochs are saved"
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
+class _EndedError(BaseException):
+    """Ends what is under way: no exception of it, which a library may take for its own."""
+
+
 class Stop:
     """Whether a signal asked the run to end.
 
@@ -40,7 +44,7 @@ class Stop:
         """Handle a signal. Ctrl-C ends the run at once if another signal has come before."""
         first, self._number = not self._number, self._number or number
         if (first and not self.at_steps) or (not first and number == signal.SIGINT):
-            raise self.error("")
+            raise _EndedError
 
     def join(self, processes: int) -> None:
         """Have the processes of the run agree from here on: all of them end after the same step."""
@@ -64,7 +68,11 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Note the signals that ask a run to end, as long as the block lasts. Outside the main thread none is seen."""
+    """Note the signals that ask a run to end, as long as the block lasts. Outside the main thread none is seen.
+
+    Raises:
+        KeyboardInterrupt, StoppedError: a signal ended the block.
+    """
     stop = Stop()
     before = {}
     if threading.current_thread() is threading.main_thread():
@@ -73,6 +81,8 @@ def stopping() -> Iterator[Stop]:
                 before[number] = signal.signal(number, stop.note)
     try:
         yield stop
+    except _EndedError:
+        raise stop.error("") from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

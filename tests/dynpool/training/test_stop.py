@@ -12,7 +12,7 @@ from dynpool.training import loop
 from dynpool.training.config import RunConfig
 from dynpool.training.config_file import load_config
 from dynpool.training.errors import StoppedError
-from dynpool.training.stop import Stop, stopping
+from dynpool.training.stop import stopping
 
 OPTIONS = [
     "--name=tiny", "--model.options.widths=[4,6,8]", "--data.variant=tile", "--data.resolution=16",
@@ -96,15 +96,32 @@ def test_before_the_first_step_a_signal_ends_a_run_at_once(tmp_path, monkeypatch
 
 
 def test_only_a_second_ctrl_c_interrupts_a_step():
-    stop = Stop()
-    stop.at_steps = True
-    stop.note(signal.SIGTERM)
-    stop.note(signal.SIGTERM)  # clusters send it to the processes of a job more than once
-    assert stop.asked()
-    with pytest.raises(StoppedError):
-        raise stop.error("")
+    noted = []
+
+    def steps():
+        with stopping() as stop:
+            stop.at_steps = True
+            for _ in range(2):  # clusters send it to the processes of a job more than once
+                os.kill(os.getpid(), signal.SIGTERM)
+            noted.append(stop.asked())
+            os.kill(os.getpid(), signal.SIGINT)
+            noted.append("not reached")
+
     with pytest.raises(StoppedError, match="SIGTERM"):
-        stop.note(signal.SIGINT)
+        steps()
+    assert noted == [True]
+
+
+def test_a_signal_is_not_taken_for_an_error_of_what_it_ends():
+    def convert():
+        with stopping():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except Exception as error:
+                raise ValueError("the model cannot run") from error
+
+    with pytest.raises(StoppedError, match="SIGTERM"):
+        convert()
 
 
 def test_handlers_of_the_caller_and_ignored_signals_are_left_alone():
