@@ -165,8 +165,9 @@ def convert(
     A strided convolution becomes the same convolution with stride 1 and a resizer behind it (Jang et al., CVPR 2022,
     section 5.1); a pool becomes the resizer (max pools "max", average pools "mean"); layers that cut the map into
     patches (kernel = stride) keep their stride and are resized before. Layers whose outputs meet share one alpha. At
-    first every layer has its original size. All names of weights stay; the only new keys of the state dict are the
-    alphas'. What was converted, tied, pinned and left alone, and why, is in `conversion_report(model)`.
+    first every layer has its original size. Where what follows a map needs so many pixels (an unpadded kernel, a
+    reflection) or one exact height or width, no learned size leaves those limits. All names of weights stay; the only
+    new keys of the state dict are the alphas'. What was converted, tied, pinned and left alone, and why, is in `conversion_report(model)`.
 
     Args:
         model: any module that takes one image batch; weights, mode, dtype and device are kept.

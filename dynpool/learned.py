@@ -91,8 +91,8 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
             `resolutions(model)`. Those not named keep their alpha. A size outside a pool's bounds widens the bounds.
 
     Raises:
-        ValueError: for a model that is not converted, an unknown name, a size below 2 pixels, or one that the resizer
-            cannot have.
+        ValueError: for a model that is not converted, an unknown name, a size below 2 pixels, one at which what
+            follows does not run (the message says what), or one that the resizer cannot have.
     """
     tree = resolution_tree(model)
     if tree is None:

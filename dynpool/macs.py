@@ -124,7 +124,8 @@ class GMACsLoss:
     exact for the rounded sizes in use; the gradient is that of the continuous surrogate, in which a resolution's size
     is its parent's divided by the learned stride without rounding or floor (`surrogate()`).
 
-    The model is traced at construction; a call costs a few operations on vectors of one entry per resolution.
+    The model is traced at construction; a call costs a few operations on vectors of one entry per resolution. Where no
+    arithmetic gives the MACs of a pass, as the model runs other layers at other sizes, a call at new sizes traces anew.
 
     Args:
         model: a converted model, or one with hand-placed resizers.
