@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from dynpool.graph import trace
+from dynpool.untouched import deep_copy
 
 from .layer_changes import LayerChange, change_layer, name_pools
 
@@ -79,7 +79,7 @@ class RefinementPlan:
             raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
         known = {name for name, _ in model.named_modules()}
         if any(change.layer not in known for edit in self.edits for change in edit.changes):
-            model = copy.deepcopy(model)
+            model = deep_copy(model)
             name_pools(model, trace(model, self.input_size, every_window=True))
         return apply_edits(model, self.edits)
 
@@ -156,7 +156,7 @@ class RefinementPlan:
 
 def apply_edits(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
     """A copy of `model` with the edits; ValueError as for `RefinementPlan.apply`."""
-    refined = copy.deepcopy(model)
+    refined = deep_copy(model)
     for edit in edits:
         for change in edit.changes:
             change_layer(refined, change)

@@ -5,7 +5,6 @@ Reference: Liu et al., "Shape Adaptor: A Learnable Resizing Module", ECCV 2020, 
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from dynpool.description import attach_description
 from dynpool.graph import Graph, check_input_size, trace
 from dynpool.resizer import LearnedResizer2d
 from dynpool.resolution import GiveSize, ResolutionNode, ResolutionTree, Slot, attach_tree, resolution_tree
+from dynpool.untouched import deep_copy
 
 from .shape_adaptor import Bookkeeping, ShapeAdaptor2d
 from .shape_adaptor_places import Layer, find_layers, layers_that_keep
@@ -125,7 +125,7 @@ class _Builder:
             raise ValueError(
                 f"the {type(model).__name__} is no sequence of convolutions or blocks: no place for adaptors"
             )
-        self.model = copy.deepcopy(model)
+        self.model = deep_copy(model)
         self.size, self.pool = size, pool
         self.tree = ResolutionTree(size, [ResolutionNode("input", None, size[1:])])
         self.rows: list[ConversionRow] = []

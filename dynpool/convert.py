@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +39,7 @@ from .rewrite import rewrite
 from .sites import matched, sites
 from .sizes import check_multiple
 from .trial import Limits, find_limits
+from .untouched import deep_copy
 
 __all__ = [
     "ConversionReport",
@@ -167,7 +167,8 @@ def convert(
     patches (kernel = stride) keep their stride and are resized before. Layers whose outputs meet share one alpha. At
     first every layer has its original size. Where what follows a map needs so many pixels (an unpadded kernel, a
     reflection) or one exact height or width, no learned size leaves those limits. All names of weights stay; the only
-    new keys of the state dict are the alphas'. What was converted, tied, pinned and left alone, and why, is in `conversion_report(model)`.
+    new keys of the state dict are the alphas'. What was converted, tied, pinned and left alone, and why, is in
+    `conversion_report(model)`.
 
     Args:
         model: any module that takes one image batch; weights, mode, dtype and device are kept.
@@ -214,7 +215,7 @@ def convert(
         raise ValueError(f"the {type(model).__name__} has no pooling or strided layer: there is nothing to learn")
     functions, held, differ = graph, dict[Key, str](), False
     while True:
-        learned = copy.deepcopy(model)
+        learned = deep_copy(model)
         named = name_calls(learned, functions, known=lambda module: planner_of(module) is not None)
         if not held:
             graph = structural_trace(learned, size) if named else graph

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import ClassVar
 
 from torch import nn
 
@@ -59,6 +60,8 @@ class CostModel:
     Raises:
         ValueError: for a bad `input_size`, or when the model cannot run at it.
     """
+
+    _only_read: ClassVar[bool] = True  # no pass changes it: see `untouched`
 
     def __init__(self, model: nn.Module, input_size: Sequence[int]) -> None:
         self.model = model

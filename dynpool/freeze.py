@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from .frozen import FrozenSizes, attach_frozen, frozen_sizes
 from .resizer import LearnedResizer2d, host_alphas
 from .resolution import GiveSize, detach_tree, resolution_tree
 from .scripted import let_script
+from .untouched import deep_copy, untouched
 
 __all__ = ["FreezeReport", "FrozenRow", "freeze", "freeze_report"]
 
@@ -81,8 +81,8 @@ def freeze(model: nn.Module) -> nn.Module:
         raise ValueError(f"freeze needs a converted model, got a {type(model).__name__}")
     hw = (live.input_size[1], live.input_size[2])
     now = live.sizes_at(hw)
-    with live.at(hw):  # the copies know the sizes of the whole network
-        plain, tree = copy.deepcopy((model, live))
+    with untouched(model), live.at(hw):  # the copies know the sizes of the whole network
+        plain, tree = deep_copy((model, live))
     detach_tree(plain)
     detach_report(plain)
     tree.budget = None

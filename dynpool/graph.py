@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -23,6 +23,7 @@ from .resizer import LearnedResizer2d, host_alphas
 from .resolution import resolution_tree
 from .rules import annotate
 from .stand_ins import recurrent_outputs
+from .untouched import untouched
 
 __all__ = [
     "RETURNS",
@@ -91,6 +92,8 @@ class Graph:
     these extents and `input_id` the first of them. With `every_window`, layers of stride 1 count as resizes too, each
     opening classes of its own.
     """
+
+    _only_read: ClassVar[bool] = True  # no pass changes it: see `untouched`
 
     size: tuple[int, ...]
     nodes: list[Node] = field(default_factory=list)
@@ -319,19 +322,6 @@ def _standalone_size(
 
 
 @contextmanager
-def _mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """The model in training or eval mode; module by module as it was afterwards."""
-    before = [(m, m.training) for m in model.modules()]
-    for m, _ in before:
-        m.training = training
-    try:
-        yield
-    finally:
-        for m, mode in before:
-            m.training = mode
-
-
-@contextmanager
 def _paths(model: nn.Module, recorder: _Pass, choose: Choose | None) -> Iterator[None]:
     calls = recorder.calls
 
@@ -403,14 +393,29 @@ def _recurrent(model: nn.Module, recorder: _Pass) -> Iterator[None]:
 
 
 def _meta_state(model: nn.Module) -> Mapping[str, Tensor]:
+    """A tensor without contents for each parameter and buffer, by name; one for all names of the same."""
     made: dict[int, Tensor] = {}
     state: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(f"{name or 'the model'} is a ScriptModule, which cannot be traced: give its original")
     for source in (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)):
         for name, t in source:
+            if is_lazy(t):
+                raise ValueError(f"{name} has no shape yet: run the {type(model).__name__} once on a real input first")
             if id(t) not in made:
                 made[id(t)] = torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta")
             state[name] = made[id(t)]
     return state
+
+
+def _put(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Let the modules of the model have these parameters and buffers."""
+    for path, module in model.named_modules(remove_duplicate=False):
+        for held in (module._parameters, module._buffers):
+            for name, t in held.items():
+                if t is not None:
+                    held[name] = state[f"{path}.{name}" if path else name]  # type: ignore[assignment]
 
 
 def _run(
@@ -424,9 +429,12 @@ def _run(
     """One pass of `model` on meta tensors under `recorder`."""
     tree = resolution_tree(model)
     with ExitStack() as stack:
+        stack.enter_context(untouched(model))
+        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.enter_context(_mode(model, training))
+        stack.enter_context(torch.device("cpu"))  # what is made without a device is a constant, whatever the default
+        for module in model.modules():
+            module.training = training
         if tree is not None:
             stack.enter_context(tree.at(check_input_size(example.size)[1:]))
         stack.enter_context(_paths(model, recorder, choose))
@@ -434,9 +442,10 @@ def _run(
         if isinstance(recorder, _Recorder):
             parameters = dict(model.named_parameters(remove_duplicate=False))
             recorder.start(state, state.keys() - parameters.keys(), example.images)
+        _put(model, state)
         stack.enter_context(recorder)
         try:
-            functional_call(model, dict(state), example.args, example.kwargs)
+            model(*example.args, **example.kwargs)
         except Exception as error:  # whatever the model's own code raises
             where = recorder.stack[-1][0] or type(model).__name__
             raise ValueError(

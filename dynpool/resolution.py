@@ -252,6 +252,8 @@ class ResolutionTree:
             return
         self.constrain(trust=math.inf)  # a value written by hand or loaded is not an optimiser's step
         self._fill(hw)
+        if self._open is not None:
+            self._open.fill(self._sizes)
         self._key = (hw, tuple((p.shared_alpha().data_ptr(), p.shared_alpha()._version) for p in pools))
 
     def _fill(self, hw: Pair) -> None:
@@ -261,8 +263,6 @@ class ResolutionTree:
             pool.scaled_by(factors.get(type(pool)))
         for slot in self.slots.values():
             slot.fill(self._sizes[slot.resolution])
-        if self._open is not None:
-            self._open.fill(self._sizes)
 
     def accept(self) -> None:
         """Take the alphas as they are for those that the next step is held to."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from types import FunctionType
 from typing import Any
@@ -13,6 +12,7 @@ from .fixed import FixedInterpolate2d, FixedPool2d
 from .forms import ResizeAfter, align, resize_before
 from .frozen import detach_frozen, frozen_sizes
 from .resolution import GiveSize
+from .untouched import deep_copy
 
 __all__ = ["let_script"]
 
@@ -47,7 +47,7 @@ def _scriptable(model: nn.Module) -> nn.Module:
     Raises:
         TypeError: if the model has hooks that TorchScript cannot compile.
     """
-    plain = copy.deepcopy(model)
+    plain = deep_copy(model)
     delattr(plain, "__prepare_scriptable__")
     frozen = frozen_sizes(plain)
     if frozen is not None:
