@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ from torch import nn
 
 from analysis.field_rules import compile_fields
 from dynpool.graph import Graph, trace
+from dynpool.untouched import deep_copy
 
 from .refinement_plan import Edit, RefinementPlan
 
@@ -49,7 +49,7 @@ def without_weights(model: nn.Module) -> nn.Module:
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
     for buffer in model.buffers():
         memo[id(buffer)] = buffer.detach().to("meta")
-    return copy.deepcopy(model, memo)
+    return deep_copy(model, memo)
 
 
 @dataclass(frozen=True)

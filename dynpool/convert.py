@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+import torch
 from torch import nn
 
 from . import planners  # noqa: F401 - registers the kinds of PyTorch and timm
@@ -125,7 +126,8 @@ class _Converter:
     def rewrite(self, resize: Resize, plan: Plan, here: int, status: Status) -> None:
         node = self.tree.nodes[here]
         module = self.modules[resize.path]
-        pool = self.make_pool(resize, plan, here, status)
+        with torch.device("cpu"):  # it is moved below, from wherever the default is
+            pool = self.make_pool(resize, plan, here, status)
         now = self.here.get(resize.node)
         out = now.out_size if now else pair(map(sum, zip(resize.out_size, self.moved[here], strict=True)))
         h, w = (o + m * (n - r) for o, m, n, r in zip(plan.offset, plan.multiple, out, node.reference, strict=True))
@@ -150,6 +152,7 @@ class _Converter:
         return FollowPool2d(reduce=plan.reduce)
 
 
+@torch.inference_mode(False)
 def convert(
     model: nn.Module,
     input_size: Sequence[int] = (3, 224, 224),
@@ -267,7 +270,7 @@ def _warn_of_changes(
             warnings.warn(
                 "preserve=True cannot keep the function at this input_size, as learned sizes have at least 2 pixels"
                 f" and are multiples of windows and of multiple_of: {', '.join(moved)}",
-                stacklevel=3,
+                stacklevel=4,
             )
         return
     after = trace_shapes(learned, tree.input_size)
@@ -280,7 +283,7 @@ def _warn_of_changes(
         warnings.warn(
             f"{len(changed)} maps of the converted {type(model).__name__} differ in size from those of the given one"
             f"{', so that preserve=True cannot keep its function' * preserve}: {'; '.join(changed[:3])}",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -6,6 +6,7 @@ import inspect
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from .conversion_report import detach_report
@@ -57,6 +58,7 @@ class FreezeReport:
         return "\n".join(lines)
 
 
+@torch.inference_mode(False)
 def freeze(model: nn.Module) -> nn.Module:
     """A plain copy of a converted model with the sizes it has learned, and no alphas.
 

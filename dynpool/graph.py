@@ -430,7 +430,6 @@ def _run(
     tree = resolution_tree(model)
     with ExitStack() as stack:
         stack.enter_context(untouched(model))
-        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.device("cpu"))  # what is made without a device is a constant, whatever the default
         for module in model.modules():
@@ -460,6 +459,7 @@ def _example(
     return make_inputs(input_size, inputs, dtype, batch=batch or (2 if training else 1))
 
 
+@torch.inference_mode(False)
 def trace(
     model: nn.Module,
     input_size: InputSize | None,
@@ -503,6 +503,7 @@ def trace(
     return graph
 
 
+@torch.inference_mode(False)
 def trace_shapes(
     model: nn.Module,
     input_size: Sequence[int],

@@ -319,11 +319,11 @@ class ResolutionTree:
     @contextmanager
     def trying(self, sizes: Mapping[int, Pair]) -> Iterator[None]:
         """Learned resolutions, by their place in the tree, have these sizes meanwhile, whatever the alphas."""
-        self._tried = sizes
+        before, self._tried = self._tried, sizes
         try:
             yield
         finally:
-            self._tried = {}
+            self._tried = before
 
     @torch.compiler.disable(
         reason="the sizes of a converted model are computed before its graph: compile the model by itself, and put a "

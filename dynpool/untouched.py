@@ -345,12 +345,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
             raise
 
 
-def deep_copy(model: T) -> T:
+def deep_copy(model: T, memo: dict[int, Any] | None = None) -> T:
     """A deep copy of a model, or of a tuple with one, that may hold results of earlier passes.
 
-    `copy.deepcopy` refuses those; here they are copied without the graph that they were computed by.
+    `copy.deepcopy` refuses those; here they are copied without the graph that they were computed by. `memo` has the
+    copies of what is not to be copied, by its id.
     """
     snapshot = _Snapshot()
     snapshot.take(model)
     computed = [t for t in snapshot.alive.values() if isinstance(t, Tensor) and not t.is_leaf]
-    return copy.deepcopy(model, {id(t): t.detach().clone() for t in computed})
+    return copy.deepcopy(model, {id(t): t.detach().clone() for t in computed} | (memo or {}))
