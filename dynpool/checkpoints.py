@@ -45,7 +45,12 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
     A name that ends in ".safetensors" makes such a file, with the conversion in its header; any other what
     `torch.save(model.state_dict(), path)` makes.
+
+    Raises:
+        ValueError: `path` is a folder.
     """
+    if Path(path).is_dir():
+        raise ValueError(f"path is {os.fspath(path)!r}, which is a folder: name a file")
     state = model.state_dict()
     if Path(path).suffix != ".safetensors":
         torch.save(state, path)
@@ -91,14 +96,23 @@ def load(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
-    named = "the state dict" if isinstance(checkpoint, Mapping) else f"checkpoint {os.fspath(checkpoint)}"
-    state = checkpoint if isinstance(checkpoint, Mapping) else read_state_dict(checkpoint)
+    if not isinstance(checkpoint, str | os.PathLike | Mapping):
+        raise TypeError(f"checkpoint must be a path or a state dict, got {type(checkpoint).__name__}")
+    if isinstance(checkpoint, Mapping):
+        named, state = "the state dict", _weights(checkpoint, "the state dict is a dict")
+    else:
+        named, state = f"checkpoint {os.fspath(checkpoint)}", read_state_dict(checkpoint)
     state = _without_prefix(state, prefix, named)
     told = dict(_descriptions(state))
     if conversion is not None:
         told = {"": {"given": conversion, "frozen": FROZEN_ALPHAS in state}}
     made = copy.deepcopy(model)
+    parts = dict(made.named_modules())
     for path, description in told.items():
+        if path not in parts:
+            raise ValueError(
+                f"{named} has learned sizes in {path!r}, which the model has not; is prefix='{path}.' meant?"
+            )
         made = _replaced(made, path, _converted(made.get_submodule(path), description))
     learned = [name for name in state if name.endswith((".alpha", FROZEN_ALPHAS)) and name not in made.state_dict()]
     if learned and not told:
@@ -109,8 +123,11 @@ def load(
     try:
         made.load_state_dict(state)
     except RuntimeError as error:
-        found = _unlike(made, state) or [" ".join(str(error).split())]
-        raise ValueError(f"{named} is of another model: {'; '.join(found)}") from error
+        found = _unlike(made, state)
+        why = (
+            f"is of another model: {'; '.join(found)}" if found else f"cannot be loaded: {' '.join(str(error).split())}"
+        )
+        raise ValueError(f"{named} {why}") from error
     for path, description in told.items():
         if description.get("frozen"):
             made = _replaced(made, path, freeze(made.get_submodule(path)))
@@ -144,7 +161,12 @@ def _converted(model: nn.Module, description: Mapping[str, Any]) -> nn.Module:
     """The model converted as described."""
     if "given" in description:
         return convert(model, **description["given"])
-    by = description.get("by")
+    damaged = [key for key in ("by", "arguments", "input_size", "pool", "options") if key not in description]
+    if damaged:
+        raise ValueError(
+            f"the checkpoint's word of its model's conversion lacks {', '.join(damaged)}: give conversion={{...}}"
+        )
+    by = description["by"]
     if by not in _MAKERS:
         raise ValueError(f"the checkpoint's model was made by {by!r}, which is not known here; known: {_MAKERS}")
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in description["arguments"].items()}
@@ -191,18 +213,23 @@ def read_state_dict(path: str | os.PathLike[str]) -> OrderedDict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint is {path}: there is no such file")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_archive(path)
+    return _weights(content, f"checkpoint is {path}")
+
+
+def _weights(content: Any, named: str) -> OrderedDict[str, Tensor]:
+    """The state dict in what a training program saves, without the prefixes of wrappers."""
     for entry in ENTRIES:
         if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
             content = content[entry]
             break
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(
-            f"checkpoint is {path}, which holds no weights: neither tensors by name nor an entry {' or '.join(ENTRIES)}"
+            f"{named}, which holds no weights: neither tensors by name nor an entry {' or '.join(ENTRIES)}"
         )
     state = _with_metadata({str(name): value for name, value in content.items()}, getattr(content, "_metadata", {}))
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in state):
-            state = _without_prefix(state, prefix, str(path))
+            state = _without_prefix(state, prefix, named)
     return state
 
 

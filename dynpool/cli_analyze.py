@@ -80,6 +80,8 @@ def analyze(arguments: Sequence[str]) -> int:
         raise ConfigError(f"dynpool analyze needs {missing}")
     if options.run is not None and options.model is not None:
         raise ConfigError(f"MODEL is {options.model!r}: leave it out, the run knows its model")
+    if options.prefix and options.checkpoint is None:
+        raise ConfigError(f"--prefix is {options.prefix!r}: it goes with --checkpoint")
     from rich.console import Console
 
     from analysis import receptive_field

@@ -135,9 +135,9 @@ def _all_finite(x: Tensor) -> bool:
 def is_recorded(x: Tensor) -> bool:
     """Whether somebody records or transforms what is done with x, so that it may not depend on values."""
     return (
-        type(x) not in (Tensor, nn.Parameter)
+        torch.compiler.is_compiling()
+        or type(x) not in (Tensor, nn.Parameter)
         or is_tracing()
-        or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or _get_current_dispatch_mode() is not None
     )

@@ -66,7 +66,7 @@ def freeze(model: nn.Module) -> nn.Module:
     converted with `preserve=True` still has a layer whose stride does what its stride-1 form and the resizer do, that
     stride is put back. Outputs are the live model's to rounding, for inputs of other sizes too: sizes follow the tree.
     The state dict has the entries of the original model's, and the sizes in its metadata; as part of a larger module's,
-    it has them as an entry `dynpool_sizes` too, for formats that keep tensors alone. Where it is loaded into a model
+    it has them as an entry `frozen_sizes` too, for formats that keep tensors alone. Where it is loaded into a model
     frozen or converted in the same way, the sizes come along. What the model became is in `freeze_report(frozen)`, its
     sizes also in `sizes(frozen, input_size)`.
 

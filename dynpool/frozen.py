@@ -65,7 +65,7 @@ class FrozenSizes:
     def sync(self, model: nn.Module) -> None:
         """Take the values from the model's buffer, if those have been loaded since."""
         buffer = model.get_buffer(FROZEN_ALPHAS)
-        if buffer.is_meta or buffer.is_inference() or is_recorded(buffer):
+        if is_recorded(buffer) or buffer.is_meta or buffer.is_inference():
             return
         contents = (id(buffer), buffer._version)
         if contents != self._read:

@@ -45,7 +45,7 @@ Pair = tuple[int, int]
 AlphaPair = tuple[float, float]
 
 ENTRY = "dynpool"  # of the metadata of a converted or frozen module in a state dict
-FROZEN_ALPHAS = "dynpool_sizes"  # buffer of a frozen model
+FROZEN_ALPHAS = "frozen_sizes"  # buffer of a frozen model
 
 _ATTRIBUTE = "_dynpool_tree"
 _OUTSIDE = "its sizes are computed before each pass by code that is not recorded; freeze it first (dynpool.freeze)"

@@ -485,4 +485,7 @@ def _steps(images: int, batch_size: int, processes: int) -> int:
 
 
 def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state = model.state_dict()  # kept as it is: its metadata say how the model was converted
+    for name, value in state.items():
+        state[name] = value.detach().cpu().contiguous()
+    return state

@@ -103,7 +103,7 @@ def prefixed(state: Any, prefix: str, **more: Tensor) -> OrderedDict[str, Any]:
         (lambda s: {"state_dict": prefixed(s, "model."), "epoch": 3}, "model."),
         (lambda s: {"state_dict": prefixed(s, "model.", head=torch.ones(1)), "epoch": 3}, "model"),
         (lambda s: {"model": prefixed(s, "module."), "optimizer": {}}, ""),
-        (lambda s: prefixed(s, "_orig_mod."), ""),
+        (lambda s: prefixed(prefixed(s, "_orig_mod."), "module."), ""),
     ],
 )
 @torch.no_grad()
@@ -113,6 +113,13 @@ def test_files_of_several_programs(wrap: Callable[[Any], Any], prefix: str, tmp_
     again = dynpool.load(network(), tmp_path / "a.pt", prefix=prefix)
     x = torch.randn(1, 3, 40, 36)
     assert torch.equal(again(x), learned(x))
+    assert torch.equal(dynpool.load(network(), wrap(learned.state_dict()), prefix=prefix)(x), learned(x))
+
+
+def test_a_forgotten_prefix_is_told() -> None:
+    averaged = torch.optim.swa_utils.AveragedModel(dynpool.convert(network(), SIZE))
+    with pytest.raises(ValueError, match=r"sizes in 'module', which the model has not; is prefix='module\.' meant"):
+        dynpool.load(network(), averaged.state_dict())
 
 
 def test_learned_parts_of_a_model_are_rebuilt_in_their_places(tmp_path: Path) -> None:
@@ -289,6 +296,24 @@ def test_damaged_files_are_one_sentence_without_bad_advice(tmp_path: Path) -> No
     broken.write_bytes(b"\xff" * 16)
     with pytest.raises(ValueError, match="cannot be read as weights: it is damaged"):
         dynpool.load(network(), broken)
+
+
+def test_bad_arguments_are_named(tmp_path: Path) -> None:
+    learned = dynpool.convert(network(), SIZE)
+    state: Any = learned.state_dict()
+    with pytest.raises(TypeError, match=r"model must be an nn\.Module, got str"):
+        dynpool.load("resnet18", state)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="checkpoint must be a path or a state dict, got int"):
+        dynpool.load(network(), 3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="has learned resizers already; convert the original model"):
+        dynpool.load(learned, state)
+    with pytest.raises(ValueError, match="which is a folder: name a file"):
+        dynpool.save(learned, tmp_path)
+    with pytest.raises(ValueError, match=r"cannot be loaded: .* order is 'after' in the state dict and 'before' here"):
+        dynpool.load(network(), state, conversion={"input_size": SIZE, "order": "before"})
+    state._metadata[""]["dynpool"] = {"by": "dynpool.convert"}
+    with pytest.raises(ValueError, match="word of its model's conversion lacks arguments, input_size, pool, options"):
+        dynpool.load(network(), state)
 
 
 def test_what_is_no_checkpoint_of_the_model(tmp_path: Path) -> None:

@@ -83,6 +83,23 @@ def test_checkpoint_image_layers_and_effective(tmp_path, capsys, no_graphviz, mo
     sys.modules.pop("small_nets")
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_checkpoints_are_analysed_as_they_were_converted(frozen, tmp_path, monkeypatch, no_graphviz):
+    """Resized before the strided layers, the fields are others than behind them; Lightning's names begin with model."""
+    monkeypatch.chdir(tmp_path)
+    learned = dynpool.convert(torchvision.models.resnet18(), (3, 32, 32), order="before")
+    dynpool.set_sizes(learned, {"maxpool": (11, 9)})
+    model = dynpool.freeze(learned) if frozen else learned
+    torch.save({"state_dict": torch.nn.ModuleDict({"model": model}).state_dict()}, "lightning.ckpt")
+    arguments = "analyze torchvision:resnet18 --input-size 32 --checkpoint lightning.ckpt --prefix model. --out out"
+    assert main(arguments.split()) == 0
+    written = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = receptive_field(model, (3, 32, 32))
+    default = receptive_field(dynpool.convert(torchvision.models.resnet18(), (3, 32, 32)), (3, 32, 32))
+    assert written["i_min"] == list(report.i_min) != list(default.i_min)
+    assert [row["name"] for row in written["layers"]] == [row.name for row in report.layers]
+
+
 def test_run(tmp_path, capsys, no_graphviz, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(CONFIG)
     run = tmp_path / "run"
@@ -133,6 +150,8 @@ def test_graphviz_renders_where_it_is(tmp_path, monkeypatch, caplog):
         ("vgg11", "dynpool analyze needs --input-size, for example --input-size 32"),
         ("resnet5O --input-size 32", "no model of timm or torchvision; did you mean"),
         ("resnet10t --input-size 32 --checkpoint none.pt", "none.pt: there is no such file"),
+        ("resnet10t --input-size 32 --checkpoint .", "checkpoint is ., which is a folder: name a file in it"),
+        ("resnet10t --input-size 32 --prefix model.", "--prefix is 'model.': it goes with --checkpoint"),
         ("vgg11 --input-size 1", "the model cannot run at input_size=(3, 1, 1)"),
         ("vgg11 --input-size 32 --layers features.1", "layers has 'features.1', which the model has not"),
         ("vgg11 --input-size 32 --image none.png", "none.png', which cannot be read"),
