@@ -2,14 +2,15 @@
 
 While a module runs that calls `F.conv2d`, `F.max_pool2d`, `F.avg_pool2d` or `F.interpolate` itself, a function mode
 sends each such call that resizes to a child module of the same arithmetic (`resize_0`, `resize_1`, ... in order of the
-calls). Calls that its children make are their own affair. Copies and pickles of the model keep this, state dicts do not
-know of it.
+calls). Calls made by modules below it, at any depth, are not intercepted. Copies and pickles of the model keep this,
+state dicts do not know of it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from .kinds import register_kind
 from .planners import plan_convolution
 from .rules.context import ints
 
-__all__ = ["CalledConv2d", "name_calls"]
+__all__ = ["CalledConv2d", "name_calls", "shield"]
 
 Pair = tuple[int, int]
 
@@ -102,13 +103,20 @@ def _pair(value: Any) -> Pair:
     return (h, w)
 
 
+@dataclass
+class _Frame:
+    """A module that runs, with its function mode if it calls resizers as functions."""
+
+    module: nn.Module
+    mode: _Calls | None = None
+
+
 class _Calls(TorchFunctionMode):
     """Sends the calls that `owner` itself makes to its children."""
 
-    def __init__(self, owner: nn.Module, names: dict[tuple[str, int], str]) -> None:
+    def __init__(self, owner: nn.Module, names: dict[tuple[str, int], str], running: list[_Frame]) -> None:
         super().__init__()
-        self.owner, self.names = owner, names
-        self.depth = 0  # of children that run
+        self.owner, self.names, self.running = owner, names, running
         self.count: Counter[str] = Counter()
 
     def __torch_function__(
@@ -116,7 +124,7 @@ class _Calls(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         family = _FAMILIES.get(func)
-        if self.depth or family is None:
+        if family is None or not self.running or self.running[-1].mode is not self:
             return func(*args, **kwargs)
         at = (family, self.count[family])
         self.count[family] += 1
@@ -127,28 +135,52 @@ class _Calls(TorchFunctionMode):
 
 
 class CallsOf:
-    """The hooks of one module that calls resizers as functions; the running modes are a stack, as calls may nest."""
+    """The hooks of one module in a model that calls resizers as functions.
 
-    def __init__(self, names: dict[tuple[str, int], str]) -> None:
-        self.names = names
-        self.running: list[_Calls] = []
+    Args:
+        running: the modules that run, the innermost last; one list for the whole model. Only the innermost one's calls
+            are sent to its children.
+        names: by family and number of the call, the child that it is sent to; empty for a module without such calls.
+    """
+
+    def __init__(self, running: list[_Frame], names: dict[tuple[str, int], str] | None = None) -> None:
+        self.running = running
+        self.names = names or {}
+
+    def attach(self, module: nn.Module) -> None:
+        """The module's own hooks run as they are traced: those before it as part of it, those behind it not."""
+        module.register_forward_pre_hook(self.enter, prepend=True)
+        module.register_forward_hook(self.leave, prepend=True, always_call=True)
 
     def enter(self, module: nn.Module, args: Any) -> None:
-        mode = _Calls(module, self.names)
-        mode.__enter__()
-        self.running.append(mode)
+        mode = _Calls(module, self.names, self.running) if self.names else None
+        self.running.append(_Frame(module, mode))
+        if mode is not None:
+            mode.__enter__()
 
     def leave(self, module: nn.Module, args: Any, out: Any) -> None:
-        if self.running:  # not if an earlier hook failed before `enter`
-            self.running.pop().__exit__(None, None, None)
+        if self.running and self.running[-1].module is module:  # else an earlier hook failed before `enter`
+            mode = self.running.pop().mode
+            if mode is not None:
+                mode.__exit__(None, None, None)
 
-    def enter_child(self, module: nn.Module, args: Any) -> None:
-        if self.running:
-            self.running[-1].depth += 1
 
-    def leave_child(self, module: nn.Module, args: Any, out: Any) -> None:
-        if self.running:
-            self.running[-1].depth -= 1
+def _calls_of(module: nn.Module) -> CallsOf | None:
+    owners = (getattr(hook, "__self__", None) for hook in module._forward_pre_hooks.values())
+    return next((owner for owner in owners if isinstance(owner, CallsOf)), None)
+
+
+def shield(model: nn.Module) -> None:
+    """Keep the calls inside all modules below one that calls resizers as functions apart from its own.
+
+    To be repeated when modules were added or replaced.
+    """
+    for owner in list(model.modules()):
+        calls = _calls_of(owner)
+        if calls is not None and calls.names:
+            for module in owner.modules():
+                if _calls_of(module) is None:
+                    CallsOf(calls.running).attach(module)
 
 
 def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool]) -> bool:
@@ -168,16 +200,14 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
             continue
         make = _MAKERS[node.op][1]
         wanted.setdefault(resize.path, {}).setdefault((family, _how_manieth(graph, node, family)), make(node))
+    running: list[_Frame] = []
     for path, made in wanted.items():
         owner = modules[path]
-        calls = CallsOf({at: f"resize_{k}" for k, at in enumerate(made)})
-        for child in owner.children():
-            child.register_forward_pre_hook(calls.enter_child, prepend=True)
-            child.register_forward_hook(calls.leave_child, always_call=True)
+        calls = CallsOf(running, {at: f"resize_{k}" for k, at in enumerate(made)})
         for at, name in calls.names.items():
             owner.register_module(name, made[at].train(owner.training))
-        owner.register_forward_pre_hook(calls.enter)
-        owner.register_forward_hook(calls.leave, prepend=True, always_call=True)
+        calls.attach(owner)
+    shield(model)
     return bool(wanted)
 
 

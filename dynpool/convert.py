@@ -13,7 +13,7 @@ from torch import nn
 
 from . import planners  # noqa: F401 - registers the kinds of PyTorch and timm
 from .axes import Resize
-from .calls import name_calls
+from .calls import name_calls, shield
 from .conversion_report import ConversionReport, ConversionRow, Status, attach_report, conversion_report
 from .description import attach_description
 from .fixed import FollowInterpolate2d, FollowPool2d
@@ -227,6 +227,7 @@ def convert(
         tree, report = converter.run(size, multiples, held)
         if not report.of("converted"):
             raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")
+        shield(learned)
         attach_tree(learned, tree)
         limits = find_limits(learned, tree, training=differ)
         stuck = {converter.keys[i]: found.why for i, found in limits.items() if found.stuck}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .calls import shield
 from .conversion_report import detach_report
 from .fixed import FollowPool2d
 from .forms import open_to_fx
@@ -104,6 +105,7 @@ def freeze(model: nn.Module) -> nn.Module:
         open_to_fx(layer)
         if isinstance(resizer, LearnedResizer2d) and frozen.is_native(path, now):
             frozen.strided[owner] = path
+    shield(plain)
     attach_frozen(plain, frozen)
     let_script(plain)
     return plain
