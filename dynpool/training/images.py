@@ -22,7 +22,7 @@ SIXTEEN_BITS = frozenset({"PNG", "PPM"})  # of these Pillow opens what is deeper
 
 DAMAGE = (
     OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, ZeroDivisionError,
-    struct.error, zlib.error, Image.DecompressionBombError,
+    MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 """What Pillow's readers raise on files that are damaged, and on ones of absurd size."""
 

@@ -160,8 +160,10 @@ def test_output_that_cannot_be_written_is_one_line():
     assert (done.returncode, done.stderr) == (2, "dynpool: error: [Errno 28] No space left on device\n")
 
 
-def interrupt(command: list[str], ready: Path) -> "subprocess.CompletedProcess[str]":
-    """Send Ctrl-C once `ready` holds the rows of an epoch after the first, and one more than it held before."""
+def interrupt(
+    command: list[str], ready: Path, number: signal.Signals = signal.SIGINT
+) -> "subprocess.CompletedProcess[str]":
+    """Send a signal once `ready` holds the rows of an epoch after the first, and one more than it held before."""
     held = max(len(ready.read_text().splitlines()) if ready.exists() else 0, 2)
     process = subprocess.Popen(
         [sys.executable, "-m", "dynpool.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -171,7 +173,7 @@ def interrupt(command: list[str], ready: Path) -> "subprocess.CompletedProcess[s
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
@@ -201,3 +203,19 @@ def test_interrupted_comparison_leaves_no_process_and_resumes(config, tmp_path):
     time.sleep(0.5)
     assert (out / "human-seed0" / "metrics.csv").read_text() == rows
     assert not (out / "report.html").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_comparison_that_is_preempted_saves_its_steps(config, tmp_path, workers):
+    out = tmp_path / "comparison"
+    command = ["compare", config, "--out", str(out), "--epochs", "2000", "--seeds", "[0]", "--workers", str(workers)]
+    run = out / "human-seed0"
+    done = interrupt(command, run / "metrics.csv", signal.SIGTERM)
+    assert done.returncode == 75
+    assert done.stderr.startswith("dynpool: stopped by SIGTERM; the finished epochs are saved")
+    assert done.stderr.endswith(f"continue with: dynpool compare {out / 'comparison.yaml'} --out {out} --resume\n")
+    assert done.stderr.count("\n") == 1
+    assert (run / "checkpoints" / "stopped.pt").exists()
+    rows = (run / "metrics.csv").read_text()
+    time.sleep(0.5)
+    assert (run / "metrics.csv").read_text() == rows
