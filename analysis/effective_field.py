@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dynpool.arguments import check_whole
 from dynpool.names import nearest
 
 from .plots.effective import plot_effective
@@ -125,7 +126,7 @@ def effective_receptive_field(
         seed: of the noise.
 
     Raises:
-        TypeError: if `model` is not an nn.Module.
+        TypeError: for an argument of a wrong type.
         ValueError: for a bad `input_size`, an unknown layer or one that is no module of its own, images of another
             size, or `samples` below 1.
 
@@ -137,10 +138,14 @@ def effective_receptive_field(
         >>> field.region, field.size < 11  # the corners of the theoretical field hardly count
         (((11, 21), (11, 21)), True)
     """
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
+    check_whole(1, samples=samples)
+    check_whole(-(2**63), seed=seed)
+    if layer is not None and not isinstance(layer, str):
+        raise TypeError(f"layer must be a name, got {layer!r}")
+    if images is not None and not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor, got {type(images).__name__}")
     report = receptive_field(model, input_size)
-    size = tuple(input_size)
+    size = report.input_size
     row = _row(report, layer)
     if images is not None and (images.ndim != len(size) + 1 or tuple(images.shape[1:]) != size or not len(images)):
         raise ValueError(f"images must have the shape (N, {', '.join(map(str, size))}), got {tuple(images.shape)}")

@@ -22,6 +22,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import nn
 
+from dynpool.arguments import check_model
 from dynpool.graph import trace
 from dynpool.inputs import InputSize
 
@@ -263,8 +264,7 @@ def receptive_field(
         >>> report.i_min, [row.r_min[0] for row in report.layers]
         ((8.0, 8.0), [3.0, 4.0, 8.0])
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    check_model(model)
     graph = trace(model, input_size, inputs=inputs)
     program = compile_fields(graph)
     fields = program.fields()

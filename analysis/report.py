@@ -64,6 +64,8 @@ def write_report(run_folders: Sequence[Path | str], out: Path | str) -> Path:
         ValueError: if a run folder is damaged, foreign or without a finished epoch, or `out` is a file.
         OSError: if `out` cannot be written.
     """
+    if not isinstance(out, (str, Path)):
+        raise TypeError(f"out must be a str or a path, got {out!r}")
     out = Path(out)
     comparison = compare_runs(run_folders)
     if out.exists() and not out.is_dir():

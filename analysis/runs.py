@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,8 +105,11 @@ def find_runs(folders: Sequence[Path | str]) -> list[Path]:
     """
     if isinstance(folders, (str, Path)):
         raise ValueError(f"run_folders is a single path, {str(folders)!r}: give a list of folders")
+    listed = list(folders) if isinstance(folders, Iterable) else [folders]
+    if not isinstance(folders, Iterable) or not all(isinstance(folder, (str, Path)) for folder in listed):
+        raise TypeError(f"run_folders must be a list of str or paths, got {folders!r}")
     found: list[Path] = []
-    for folder in map(Path, folders):
+    for folder in map(Path, listed):
         if not folder.exists():
             raise FileNotFoundError(f"{folder}: there is no such run folder")
         if not folder.is_dir():

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from dynpool.arguments import check_model
 from dynpool.axes import Resize
 from dynpool.convert import sizes
 from dynpool.cost_model import CostModel
@@ -51,8 +52,9 @@ class IMinTracker:
     """
 
     def __init__(self, model: nn.Module, input_size: Sequence[int], path: str | os.PathLike[str]) -> None:
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+        check_model(model)
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"path must be a str or a path, got {path!r}")
         self.input_size = check_input_size(input_size)
         self.path = Path(path)
         self._graph = trace_compared(model, self.input_size)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
-from dynpool.resizer import LearnedResizer2d, host_alphas
+from dynpool.arguments import check_flags, check_size, is_number, is_whole
+from dynpool.resizer import LearnedResizer2d, host_alphas, number_pair
 from dynpool.spectral_sizes import check_smoothness, diffstride_size, diffstride_stride, least_stride
 
 from .spectral import Norm, check_map, check_norm, computed_in, like, spectral_resize, symmetric_resize
@@ -73,6 +75,7 @@ def diffstride2d(
     check_map(x)
     check_norm(norm)
     check_smoothness(smoothness)
+    check_flags(symmetric=symmetric, cropping=cropping)
     strides = _check_stride(stride, x)
     if size is None:
         size = (x.shape[-2], x.shape[-1])
@@ -128,6 +131,7 @@ class DiffStride2d(LearnedResizer2d):
     ) -> None:
         check_smoothness(smoothness)
         check_norm(norm)
+        check_flags(shared=shared, symmetric=symmetric, cropping=cropping)
         self.shared = shared  # ahead of the rest, which checks alpha by it
         super().__init__(alpha, bounds=bounds, tied_to=tied_to)
         self.shared = self.root().shared
@@ -222,21 +226,32 @@ class FixedDiffStride2d(nn.Module):
     Shape: (N, C, H, W) or (C, H, W) to the same with ``size``.
 
     Args:
-        stride: input pixels per output pixel, (height, width).
+        stride: input pixels per output pixel, one number or (height, width).
         size: (height, width) of the output in pixels.
         smoothness, symmetric, norm: as in :func:`diffstride2d`.
 
     Raises:
-        ValueError: if smoothness is not finite and positive, or norm is unknown.
+        TypeError: if an argument is of a wrong type.
+        ValueError: if a stride or smoothness is not finite and positive, a size is below 1, or norm is unknown.
     """
 
     def __init__(
-        self, stride: Pair, size: Size, *, smoothness: float = 4.0, symmetric: bool = False, norm: Norm = "backward"
+        self,
+        stride: float | Pair,
+        size: Size,
+        *,
+        smoothness: float = 4.0,
+        symmetric: bool = False,
+        norm: Norm = "backward",
     ) -> None:
         super().__init__()
         check_smoothness(smoothness)
         check_norm(norm)
-        self.stride, self.size = stride, size
+        check_flags(symmetric=symmetric)
+        self.stride = number_pair(stride, f"stride={stride!r}: {_ALLOWED}")
+        if min(self.stride) <= 0:
+            raise ValueError(f"stride={stride!r}: {_ALLOWED}")
+        self.size: Size = check_size("size", size)
         self.smoothness, self.symmetric = smoothness, symmetric
         self.norm: Norm = norm
 
@@ -320,8 +335,8 @@ def _check_stride(stride: Tensor | float | Sequence[float], x: Tensor) -> Tensor
         if stride.device != x.device:
             raise ValueError(f"stride is on {stride.device} {shape} on {x.device}: expected the same device")
         return stride.expand(2)
-    values = [stride, stride] if isinstance(stride, (int, float)) else stride
-    if not isinstance(values, (tuple, list)) or not all(isinstance(v, (int, float)) for v in values):
+    values = [stride, stride] if isinstance(stride, (int, float, Real)) else stride
+    if not isinstance(values, (tuple, list)) or not all(map(is_number, values)):
         raise TypeError(f"stride={stride!r} {shape}: {_ALLOWED}")
     if len(values) != 2 or not all(0 < value < math.inf for value in values):
         raise ValueError(f"stride={stride!r} {shape}: {_ALLOWED}")
@@ -330,7 +345,7 @@ def _check_stride(stride: Tensor | float | Sequence[float], x: Tensor) -> Tensor
 
 def _check_size(size: Size, x: Tensor) -> Size:
     allowed = f"for x of shape {tuple(x.shape)}: expected (H_out, W_out), two integers of at least 1"
-    if not isinstance(size, (tuple, list)) or not all(isinstance(n, (int, torch.SymInt)) for n in size):
+    if not isinstance(size, (tuple, list)) or not all(map(is_whole, size)):
         raise TypeError(f"size={size!r} {allowed}")
     if len(size) != 2 or size[0] < 1 or size[1] < 1:
         raise ValueError(f"size={size!r} {allowed}")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dynpool.arguments import check_model, check_numbers, check_whole
 from dynpool.resizer import LearnedResizer2d
 
 __all__ = ["EveryFewSteps", "alpha_optimizer"]
@@ -29,8 +30,9 @@ class EveryFewSteps:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, *, every: int = 20) -> None:
-        if every < 1:
-            raise ValueError(f"every={every!r}: expected a number of steps of at least 1")
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {optimizer!r}")
+        check_whole(1, every=every)
         self.optimizer, self.every, self.calls = optimizer, every, 0
 
     def step(self) -> bool:
@@ -80,11 +82,10 @@ def alpha_optimizer(model: nn.Module, *, lr: float = 0.1, momentum: float = 0.9,
         False False
         True True
     """
-    if not 0 <= lr < math.inf:
-        raise ValueError(f"lr must be a finite number >= 0, got {lr!r}")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must be a number from 0 to below 1, got {momentum!r}")
+    check_model(model)
+    check_numbers("a finite number >= 0", lambda n: 0 <= n < math.inf, lr=lr)
+    check_numbers("a number from 0 to below 1", lambda n: 0 <= n < 1, momentum=momentum)
     alphas = [m.alpha for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
     if not alphas:
-        raise ValueError(f"the {type(model).__name__} has no learned resizer")
+        raise ValueError(f"the model, a {type(model).__name__}, has no learned resizer")
     return EveryFewSteps(torch.optim.SGD(alphas, lr=lr, momentum=momentum), every=every)

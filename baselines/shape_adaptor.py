@@ -19,6 +19,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from dynpool.arguments import check_flags, check_numbers
 from dynpool.functional import Reduce, check_reduce
 from dynpool.resizer import Chain, LearnedResizer2d, as_pair
 from dynpool.sizes import bilinear_kernel
@@ -90,8 +91,8 @@ class ShapeAdaptor2d(LearnedResizer2d):
         check_reduce(reduce)
         if bookkeeping not in get_args(Bookkeeping):
             raise ValueError(f"bookkeeping={bookkeeping!r}: expected 'local' or 'global'")
-        if limit is not None and not 1 <= limit < math.inf:
-            raise ValueError(f"limit={limit!r}: expected a number of pixels of at least 1, or None")
+        check_flags(residual=residual, align_corners=align_corners)
+        check_limit(limit)
         super().__init__(alpha, bounds=bounds, tied_to=tied_to, shared=True)
         root = self.root()
         self.reduce: Reduce = reduce
@@ -254,6 +255,12 @@ class ShapeAdaptor2d(LearnedResizer2d):
         limit = "" if self.limit is None else f", limit={self.limit:g}"
         tied = ", tied" if self._tied else ""
         return f"alpha={value}, kernel={self.kernel}, reduce={self.reduce!r}, {self.bookkeeping}{limit}{tied}"
+
+
+def check_limit(limit: float | None) -> None:
+    """Raise an error unless it is a number of pixels, or None."""
+    if limit is not None:
+        check_numbers("a number of pixels of at least 1, or None", lambda n: 1 <= n < math.inf, limit=limit)
 
 
 def _kernel(strides: float | Sequence[float]) -> Size:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dynpool.arguments import check_flags, check_numbers, check_size
 from dynpool.functional import Reduce, check_reduce
 
 from .bilinear import bilinear_resize
@@ -46,8 +47,8 @@ def shape_adaptor2d(
         (N, C, H_out, W_out), dtype and memory format of the maps.
 
     Raises:
-        TypeError: if a map is not a floating-point tensor, or their dtypes differ.
-        ValueError: if a shape or the size is out of range.
+        TypeError: if a map is not a floating-point tensor, their dtypes differ, or an argument is of a wrong type.
+        ValueError: if a shape, the size or a weight given as a number is out of range.
 
     >>> x = torch.arange(16.0).view(1, 1, 4, 4)
     >>> shape_adaptor2d(F.max_pool2d(x, 2), x, 0.25, (2, 2))
@@ -60,8 +61,10 @@ def shape_adaptor2d(
         raise TypeError(f"down has dtype {down.dtype} and keep {keep.dtype}: expected the same")
     if down.shape[:2] != keep.shape[:2]:
         raise ValueError(f"down has shape {tuple(down.shape)} and keep {tuple(keep.shape)}: expected the same (N, C)")
-    if len(size) != 2 or not all(isinstance(n, (int, torch.SymInt)) and n >= 1 for n in size):
-        raise ValueError(f"size={size!r}: expected (H_out, W_out), two integers of at least 1")
+    size = check_size("size", size)
+    check_flags(residual=residual, align_corners=align_corners)
+    if not isinstance(weight, Tensor):
+        check_numbers("a number from 0 to 1, or a tensor of one", lambda n: 0 <= n <= 1, weight=weight)
     dtype = torch.float32 if down.dtype in _HALF else down.dtype
     low, high = (bilinear_resize(x, size, align_corners=align_corners).to(dtype) for x in (down, keep))
     share = weight.to(dtype).reshape(()) if isinstance(weight, Tensor) else weight
@@ -108,6 +111,7 @@ class FixedShapeAdaptor2d(nn.Module):
         align_corners: of the bilinear interpolation.
 
     Raises:
+        TypeError: if an argument is of a wrong type.
         ValueError: if an argument is out of range.
 
     >>> FixedShapeAdaptor2d((5, 4), 0.25)(torch.zeros(1, 8, 9, 7)).shape
@@ -126,12 +130,11 @@ class FixedShapeAdaptor2d(nn.Module):
     ) -> None:
         super().__init__()
         check_reduce(reduce)
-        for name, pair in (("size", size), ("kernel", kernel)):
-            if len(pair) != 2 or not all(isinstance(n, int) and n >= 1 for n in pair):
-                raise ValueError(f"{name}={pair!r}: expected (height, width), two integers of at least 1")
-        if not 0 <= weight <= 1:
-            raise ValueError(f"weight={weight!r}: expected a number from 0 to 1")
-        self.size, self.weight, self.kernel = size, weight, kernel
+        check_numbers("a number from 0 to 1", lambda n: 0 <= n <= 1, weight=weight)
+        check_flags(residual=residual, align_corners=align_corners)
+        self.size: Size = check_size("size", size)
+        self.kernel: Size = check_size("kernel", kernel)
+        self.weight = weight
         self.reduce: Reduce = reduce
         self.residual, self.align_corners = residual, align_corners
 

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
+from dynpool.arguments import check_flags, check_model, check_whole
 from dynpool.axes import Resize
 from dynpool.conversion_report import ConversionReport, ConversionRow, attach_report
 from dynpool.convert import convert
@@ -22,7 +23,7 @@ from dynpool.resizer import LearnedResizer2d
 from dynpool.resolution import GiveSize, ResolutionNode, ResolutionTree, Slot, attach_tree, resolution_tree
 from dynpool.untouched import deep_copy
 
-from .shape_adaptor import Bookkeeping, ShapeAdaptor2d
+from .shape_adaptor import Bookkeeping, ShapeAdaptor2d, check_limit
 from .shape_adaptor_places import Layer, find_layers, layers_that_keep
 from .shape_adaptor_sizes import initial_alpha, uniform_places
 
@@ -89,11 +90,13 @@ def shape_adaptor_network(
         >>> list(dynpool.sizes(network, (3, 32, 32)).values())
         [(32, 32), (22, 22), (15, 15), (10, 10), (7, 7)]
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    check_model(model)
     size = check_input_size(input_size)
     if mode not in get_args(Mode):
         raise ValueError(f"mode={mode!r}: expected 'standard', 'autosc' or 'autotl'")
+    check_whole(1, last_size=last_size, **({} if adaptors is None else {"adaptors": adaptors}))
+    check_limit(limit)
+    check_flags(parity=parity, align_corners=align_corners)
     if parity and mode != "autosc":
         raise ValueError(f"parity=True goes with mode='autosc' alone, got mode={mode!r}")
     if mode == "autotl":

@@ -12,6 +12,9 @@ import math
 import struct
 from collections.abc import Sequence
 
+from dynpool.arguments import check_whole
+from dynpool.resizer import as_pair
+
 __all__ = [
     "ALPHA_LIMIT",
     "adapted_size",
@@ -26,6 +29,7 @@ __all__ = [
 Pair = tuple[float, float]
 
 ALPHA_LIMIT = 12.0  # beyond it a sigmoid hardly has a gradient any more
+_RATIOS = "expected two numbers with 0 <= r1 < r2, the scale factors of the two branches"
 _QUOTIENT = 1e-9  # pixels: what the rounding of a quotient may cost
 
 
@@ -64,6 +68,7 @@ def initial_alpha(size_in: int, size_out: int, adaptors: int, ratios: Pair = (0.
         ratios: (r1, r2) of the two branches.
 
     Raises:
+        TypeError: if an argument is of a wrong type.
         ValueError: if ``adaptors`` or a size is below 1, ``size_out`` is not below ``size_in``, or no alpha does it.
 
     >>> alpha = initial_alpha(32, 8, 4)
@@ -74,8 +79,10 @@ def initial_alpha(size_in: int, size_out: int, adaptors: int, ratios: Pair = (0.
     >>> sizes
     [22, 15, 10, 7]
     """
-    if adaptors < 1:
-        raise ValueError(f"adaptors={adaptors!r}: expected at least 1")
+    check_whole(1, size_in=size_in, size_out=size_out, adaptors=adaptors)
+    low, high = as_pair(ratios, f"ratios={ratios!r}: {_RATIOS}")
+    if not 0 <= low < high:
+        raise ValueError(f"ratios={ratios!r}: {_RATIOS}")
     if not 1 <= size_out < size_in:
         raise ValueError(f"size_out={size_out!r}: expected from 1 to {size_in - 1} pixels, below size_in={size_in}")
     wanted = (size_out / size_in) ** (1 / adaptors)

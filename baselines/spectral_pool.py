@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from dynpool.arguments import is_number
 from dynpool.spectral_sizes import fixed_spectral_size
 
 from .spectral import Norm, check_map, check_norm, computed_in, like, spectral_resize
@@ -39,8 +40,8 @@ class FixedSpectralPooling2d(nn.Module):
     def __init__(self, stride: float | Sequence[float] = 2.0, *, norm: Norm = "backward") -> None:
         super().__init__()
         check_norm(norm)
-        pair = (stride, stride) if isinstance(stride, (int, float)) else tuple(stride)
-        if len(pair) != 2 or not all(isinstance(s, (int, float)) for s in pair):
+        pair: object = (stride, stride) if is_number(stride) else stride
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(is_number, pair)):
             raise TypeError(f"stride={stride!r}: expected one or two (height, width) numbers of at least 1")
         self.stride = (float(pair[0]), float(pair[1]))
         self.norm: Norm = norm

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from torch import nn
 
+from dynpool.arguments import check_model
 from dynpool.graph import Graph, check_input_size, trace
 from dynpool.resizer import LearnedResizer2d
 from dynpool.resolution import resolution_tree
@@ -77,14 +78,13 @@ def refine(
         1 edit (less downsampling): I_min 20 -> 13, below I_res 20
         GMACs 0.0001389 -> 0.0002545, parameters 0.003952 M -> 0.003952 M
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
-    if way not in _WAYS:
+    check_model(model)
+    if not isinstance(way, str) or way not in _WAYS:
         raise ValueError(f"way must be one of {', '.join(map(repr, _WAYS))}, got {way!r}")
     size = check_input_size(input_size)
     if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
         raise ValueError(f"the {type(model).__name__} has learned resizers; refine the original model, or freeze it")
-    if edits is not None and edits not in published_edits():
+    if edits is not None and (not isinstance(edits, str) or edits not in published_edits()):
         raise ValueError(f"edits must be one of {', '.join(published_edits())}, got {edits!r}")
     trial = without_weights(model)
     graph = trace(trial, size, every_window=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import json
 import os
 import pickle
@@ -24,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .arguments import check_model
 from .convert import convert
 from .description import dotted
 from .freeze import freeze
@@ -49,6 +51,9 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
     Raises:
         ValueError: `path` is a folder.
     """
+    check_model(model)
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or a path, got {path!r}")
     if Path(path).is_dir():
         raise ValueError(f"path is {os.fspath(path)!r}, which is a folder: name a file")
     state = model.state_dict()
@@ -84,6 +89,7 @@ def load(
         no word of a conversion.
 
     Raises:
+        TypeError: for an argument of a wrong type, or a key of `conversion` that is no argument of `convert`.
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, holds no weights, has no names with the prefix, or learned sizes without a word of
             how the model was converted; it names a resizer that is not known here; or it is of another model (the
@@ -94,10 +100,14 @@ def load(
         >>> learned = convert(net, (3, 32, 32), order="before")
         >>> again = load(net, learned.state_dict())
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
-    if not isinstance(checkpoint, str | os.PathLike | Mapping):
+    check_model(model)
+    if not isinstance(checkpoint, (str, os.PathLike, Mapping)):
         raise TypeError(f"checkpoint must be a path or a state dict, got {type(checkpoint).__name__}")
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix must be a str, got {prefix!r}")
+    known = [name for name in inspect.signature(convert).parameters if name != "model"]
+    if conversion is not None and not (isinstance(conversion, Mapping) and set(conversion) <= set(known)):
+        raise TypeError(f"conversion must be a dict of {', '.join(known)}, got {conversion!r}")
     if isinstance(checkpoint, Mapping):
         named, state = "the state dict", _weights(checkpoint, "the state dict is a dict")
     else:

@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
+from .arguments import check_model
+
 __all__ = ["ConversionReport", "ConversionRow", "Status", "attach_report", "conversion_report", "detach_report"]
 
 Status = Literal["converted", "tied", "follows", "pinned", "left alone"]
@@ -96,6 +98,7 @@ def conversion_report(model: nn.Module) -> ConversionReport:
     Raises:
         ValueError: if the model was not made by `convert`.
     """
+    check_model(model)
     report = getattr(model, _ATTRIBUTE, None)
     if not isinstance(report, ConversionReport):
         raise ValueError(f"the {type(model).__name__} was not made by dynpool.convert")

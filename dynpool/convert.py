@@ -6,12 +6,13 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from . import planners  # noqa: F401 - registers the kinds of PyTorch and timm
+from .arguments import check_flags, check_model, check_numbers
 from .axes import Resize
 from .calls import name_calls, shield
 from .conversion_report import ConversionReport, ConversionRow, Status, attach_report, conversion_report
@@ -143,13 +144,24 @@ class _Converter:
         if status == "converted":
             above, below = self.original[node.parent or 0], self.original[here]
             alpha = (above[0] / below[0], above[1] / below[1])
-            node.pool = self.pool(alpha, reduce=plan.reduce, bounds=bounds_around(alpha))
+            node.pool = self.made(alpha, reduce=plan.reduce, bounds=bounds_around(alpha))
             return node.pool
         if status == "tied" and node.pool is not None:
-            return self.pool(reduce=plan.reduce, tied_to=node.pool)
+            return self.made(reduce=plan.reduce, tied_to=node.pool)
         if resize.scale is not None:
             return FollowInterpolate2d.of(self.modules[resize.path])
         return FollowPool2d(reduce=plan.reduce)
+
+    def made(self, *args: tuple[float, float], **options: Any) -> LearnedResizer2d:
+        """What `pool` makes of these arguments; an error about `pool` unless that is a resizer."""
+        try:
+            pool: object = self.pool(*args, **options)
+        except TypeError as error:
+            how = "pool(strides, reduce=..., bounds=...) and as pool(reduce=..., tied_to=...)"
+            raise TypeError(f"pool is {self.pool!r}, which cannot be called as {how}: {error}") from error
+        if not isinstance(pool, LearnedResizer2d):
+            raise TypeError(f"pool is {self.pool!r}, which made a {type(pool).__name__}, not a LearnedResizer2d")
+        return pool
 
 
 @torch.inference_mode(False)
@@ -190,7 +202,7 @@ def convert(
         max_gmacs: a hard ceiling on the model's GMACs at `input_size`; an optimiser step that would exceed it is cut.
 
     Raises:
-        TypeError: if `model` is not an nn.Module.
+        TypeError: for an argument of a wrong type, or a `pool` that makes something else than resizers.
         ValueError: for a bad argument, a model that is converted already, cannot run at `input_size`, or has no
             resizer that can be learned; the message says why for each.
 
@@ -201,14 +213,15 @@ def convert(
         >>> sizes(learned, (3, 32, 32))
         {'input': (32, 32), '1': (16, 16)}
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    check_model(model)
+    check_flags(preserve=preserve)
     size = check_input_size(input_size)
     if order not in ("after", "before"):
         raise ValueError(f"order must be 'after' or 'before', got {order!r}")
     multiples = check_multiple(multiple_of)
-    if max_gmacs is not None and not max_gmacs > 0:
-        raise ValueError(f"max_gmacs must be a positive number, got {max_gmacs!r}")
+    if max_gmacs is not None:
+        check_numbers("a positive number", lambda n: 0 < n < math.inf, max_gmacs=max_gmacs)
+        max_gmacs = float(max_gmacs)
     if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
         raise ValueError(f"the {type(model).__name__} has learned resizers already; convert the original model")
     if frozen_sizes(model) is not None:
@@ -239,7 +252,7 @@ def convert(
     attach_report(learned, report.with_macs(count_macs(model, size).by_layer, count_macs(learned, size).by_layer))
     if max_gmacs is not None:
         _limit(learned, tree, max_gmacs)
-    given = {"order": order, "preserve": preserve, "multiple_of": multiple_of, "max_gmacs": max_gmacs}
+    given = {"order": order, "preserve": bool(preserve), "multiple_of": multiples, "max_gmacs": max_gmacs}
     attach_description(learned, tree, "dynpool.convert", given)
     return learned
 
@@ -305,6 +318,7 @@ def sizes(model: nn.Module, input_size: Sequence[int]) -> dict[str, Pair]:
     Raises:
         ValueError: for a bad `input_size`, or when the model cannot run at it.
     """
+    check_model(model)
     size = check_input_size(input_size)
     tree = resolution_tree(model)
     if tree is not None:

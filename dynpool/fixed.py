@@ -10,7 +10,8 @@ from torch.jit._trace import is_tracing
 from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from .functional import Reduce, dynopool2d
+from .arguments import check_size
+from .functional import Reduce, check_reduce, dynopool2d
 
 __all__ = ["FixedInterpolate2d", "FixedPool2d", "FollowInterpolate2d", "FollowPool2d", "is_recorded"]
 
@@ -87,11 +88,16 @@ class FixedPool2d(nn.Module):
         reduce: "max", "mean" or "sample".
 
     Shape: (N, C, H, W) or (C, H, W) -> the same with `size`, or with another size given to the call.
+
+    Raises:
+        TypeError: if `size` is not a tuple or list of integers.
+        ValueError: if `size` or `reduce` is out of range.
     """
 
     def __init__(self, size: Pair, *, reduce: Reduce = "max") -> None:
         super().__init__()
-        self.size: Pair = size
+        check_reduce(reduce)
+        self.size: Pair = check_size("size", size)
         self.reduce: str = reduce
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .arguments import check_model
 from .calls import shield
 from .conversion_report import detach_report
 from .fixed import FollowPool2d
@@ -79,6 +80,7 @@ def freeze(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: if the model was not made by `convert`.
     """
+    check_model(model)
     live = resolution_tree(model)
     if live is None:
         raise ValueError(f"freeze needs a converted model, got a {type(model).__name__}")
@@ -117,6 +119,7 @@ def freeze_report(model: nn.Module) -> FreezeReport:
     Raises:
         ValueError: if the model was not made by `freeze`.
     """
+    check_model(model)
     frozen = frozen_sizes(model)
     if frozen is None:
         raise ValueError(f"the {type(model).__name__} was not made by dynpool.freeze")

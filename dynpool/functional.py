@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from .arguments import is_number, is_whole
 from .ops import pool
 from .sizes import output_size
 
@@ -99,8 +101,8 @@ def check_alpha(alpha: Alpha, x: Tensor) -> Tensor:
         if alpha.device != x.device:
             raise ValueError(f"alpha is on {alpha.device} {_for(x)} on {x.device}: expected the same device")
         return alpha if alpha.dim() == 1 else alpha.expand(2)
-    values = [alpha, alpha] if isinstance(alpha, (int, float)) else alpha
-    if not _all_numbers(values, (int, float)):
+    values = [alpha, alpha] if isinstance(alpha, (int, float, Real)) else alpha
+    if not isinstance(values, (tuple, list)) or not all(map(is_number, values)):
         raise TypeError(f"alpha={alpha!r} {_for(x)}: {_ALPHA_ALLOWED}")
     if len(values) != 2 or not all(0 < value < math.inf for value in values):
         raise ValueError(f"alpha={alpha!r} {_for(x)}: {_ALPHA_ALLOWED}")
@@ -109,17 +111,12 @@ def check_alpha(alpha: Alpha, x: Tensor) -> Tensor:
 
 def _check_output_size(size: tuple[int, int], x: Tensor) -> tuple[int, int]:
     allowed = "expected (H_out, W_out), two integers of at least 1"
-    if not _all_numbers(size, (int, torch.SymInt)):
+    if not isinstance(size, (tuple, list)) or not all(map(is_whole, size)):
         raise TypeError(f"size={size!r} {_for(x)}: {allowed}")
     if len(size) != 2 or size[0] < 1 or size[1] < 1:
         raise ValueError(f"size={size!r} {_for(x)}: {allowed}")
-    return size[0], size[1]
-
-
-def _all_numbers(values: object, types: tuple[type, ...]) -> bool:
-    if not isinstance(values, (tuple, list)):
-        return False
-    return all(isinstance(value, types) and not isinstance(value, bool) for value in values)
+    height, width = (n if isinstance(n, (int, torch.SymInt)) else int(n) for n in size)
+    return height, width
 
 
 def _for(x: Tensor) -> str:

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .aliasing import PLAIN, Aliasing, aliasing
+from .arguments import check_flags, check_model
 from .axes import AxisClasses, Dim, Mac, Resize, constant_dims, input_dims
 from .inputs import Inputs, InputSize, check_input_size, make_inputs
 from .meta import Constants, run_on_meta
@@ -491,6 +492,8 @@ def trace(
     Raises:
         ValueError: for a bad `input_size` or `inputs`, or when the model cannot run on them or at `larger`.
     """
+    check_model(model)
+    check_flags(training=training, every_window=every_window)
     state = _meta_state(model)
     example = _example(state, input_size, inputs, training)
     shapes: Shapes = others or {}

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only
 
+from .arguments import is_whole
+
 __all__ = ["InputSize", "Inputs", "check_input_size", "make_inputs"]
 
 InputSize = Sequence[int] | Sequence[Sequence[int]] | Mapping[str, Sequence[int]]
@@ -27,7 +29,8 @@ def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
     """(C, H, W) as a tuple of positive ints, else ValueError naming what was given."""
     if not _is_size(input_size) or len(input_size) != 3:
         raise ValueError(f"input_size must be three positive ints (channels, height, width), got {input_size!r}")
-    return (input_size[0], input_size[1], input_size[2])
+    channels, height, width = map(int, input_size)
+    return channels, height, width
 
 
 def make_inputs(input_size: InputSize | None, inputs: Any, dtype: torch.dtype, *, batch: int = 1) -> Inputs:
@@ -91,10 +94,10 @@ def _named_sizes(input_size: InputSize | None) -> dict[int | str, tuple[int, ...
             "input_size must be two to four positive ints, (channels, length), (channels, height, width) or (channels, "
             f"depth, height, width), or a list or dict of such, got {input_size!r}"
         )
-    return {name: tuple(size) for name, size in sizes.items()}
+    return {name: tuple(map(int, size)) for name, size in sizes.items()}
 
 
 def _is_size(value: Any) -> bool:
     if not isinstance(value, Sequence) or isinstance(value, str) or not 2 <= len(value) <= 4:
         return False
-    return all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in value)
+    return all(is_whole(n) and n > 0 for n in value)

@@ -126,6 +126,9 @@ def register_kind(*kinds: type[nn.Module] | str) -> Callable[[Planner], Planner]
     Args:
         kinds: module types, or their dotted names ("package.module.Type") where importing them is not worth it.
 
+    Raises:
+        TypeError: for a kind that is neither, or a planner that cannot be called.
+
     Example:
         >>> import torch, dynpool
         >>> from torch import nn
@@ -141,7 +144,13 @@ def register_kind(*kinds: type[nn.Module] | str) -> Callable[[Planner], Planner]
         (16, 16)
     """
 
+    for kind in kinds:
+        if not isinstance(kind, str) and not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+            raise TypeError(f"kinds must be types of nn.Module, or their dotted names, got {kind!r}")
+
     def register(planner: Planner) -> Planner:
+        if not callable(planner):
+            raise TypeError(f"the planner of {', '.join(map(str, kinds))} must be callable, got {planner!r}")
         _KINDS.update({kind if isinstance(kind, str) else _name(kind): planner for kind in kinds})
         return planner
 

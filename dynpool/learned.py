@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from .arguments import check_model, check_numbers, is_whole
 from .resizer import LearnedResizer2d, constrain_pools, host_alphas, set_alpha
 from .resolution import resolution_tree
 
@@ -36,8 +37,10 @@ def resolutions(model: nn.Module) -> dict[str, Resolution]:
     """The learned resolutions of a model by name (the module path of the layer that opens each), input to output.
 
     Raises:
+        TypeError: if `model` is not an nn.Module.
         ValueError: if the model has no learned resolution.
     """
+    check_model(model)
     tree = resolution_tree(model)
     if tree is not None:
         found = {}
@@ -71,8 +74,9 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
     Raises:
         ValueError: if `trust` is not positive.
     """
-    if trust is not None and not trust > 0:
-        raise ValueError(f"trust must be a positive number, got {trust!r}")
+    check_model(model)
+    if trust is not None:
+        check_numbers("a positive number", lambda n: n > 0, trust=trust)
     tree = resolution_tree(model)
     if tree is not None:
         tree.trust = tree.trust if trust is None else trust
@@ -94,16 +98,20 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
         ValueError: for a model that is not converted, an unknown name, a size below 2 pixels, one at which what
             follows does not run (the message says what), or one that the resizer cannot have.
     """
+    check_model(model)
+    if not isinstance(sizes, Mapping):
+        raise TypeError(f"sizes must be a dict {{name: (height, width)}}, got {sizes!r}")
     tree = resolution_tree(model)
     if tree is None:
         raise ValueError(f"set_sizes needs a converted model, got a {type(model).__name__}: call dynpool.convert first")
     names = [n.name for n in tree.nodes if n.pool is not None]
     for name, size in sizes.items():
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
+            near = difflib.get_close_matches(str(name), names, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"sizes names an unknown resolution {name!r}{hint} (known: {', '.join(names)})")
-        if len(size) != 2 or not all(isinstance(n, int) and n >= 2 for n in size):
+        pair = isinstance(size, (tuple, list)) and len(size) == 2 and all(map(is_whole, size))
+        if not pair or min(size) < 2:
             raise ValueError(f"sizes[{name!r}] must be (height, width), ints of at least 2 pixels, got {size!r}")
         node = next(n for n in tree.nodes if n.name == name)
         if node.admit((size[0], size[1])) != tuple(size):
@@ -137,9 +145,9 @@ def parameter_groups(
     Raises:
         ValueError: for a negative or non-finite `lr`, `alpha_lr` or `weight_decay`.
     """
-    for name, value in (("lr", lr), ("alpha_lr", alpha_lr), ("weight_decay", weight_decay)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
+    check_model(model)
+    rates = {"lr": lr, "alpha_lr": alpha_lr, "weight_decay": weight_decay}
+    check_numbers("a finite number >= 0", lambda n: 0 <= n < math.inf, **rates)
     alphas = [m.alpha for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
     mine = {id(a) for a in alphas}
     weights = [p for p in model.parameters() if id(p) not in mine]

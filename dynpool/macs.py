@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .arguments import check_model
 from .cost_model import CostModel
 from .graph import check_input_size, trace
 from .resizer import LearnedResizer2d
@@ -90,6 +91,7 @@ def count_macs(model: nn.Module, input_size: Sequence[int]) -> MacsReport:
     Raises:
         ValueError: for a bad `input_size`, or when the model cannot run at it.
     """
+    check_model(model)
     graph = trace(model, input_size)
     by_path: dict[str, list[Any]] = {}
     for mac in graph.macs:
@@ -144,6 +146,7 @@ class GMACsLoss:
     """
 
     def __init__(self, model: nn.Module, input_size: Sequence[int]) -> None:
+        check_model(model)
         self.input_size = check_input_size(input_size)
         self.cost = CostModel(model, self.input_size)
         self.tree, self.pools, self.graph = self.cost.tree, self.cost.pools, self.cost.graph

@@ -16,6 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from .arguments import check_flags, is_number
 from .sizes import alpha_range, check_bounds, project_alpha
 
 __all__ = ["Chain", "LearnedResizer2d", "constrain_pools", "host_alphas", "set_alpha"]
@@ -104,6 +105,7 @@ class LearnedResizer2d(nn.Module, ABC):
         shared: bool = False,
     ) -> None:
         super().__init__()
+        check_flags(shared=shared)
         if tied_to is not None and not isinstance(tied_to, type(self)):
             name = type(self).__name__
             raise TypeError(f"tied_to is a {type(tied_to).__name__}: expected a {name} or None")
@@ -355,14 +357,22 @@ def set_alpha(pool: LearnedResizer2d, alpha: float | Sequence[float]) -> None:
 
 def as_pair(values: float | Sequence[float], message: str) -> Pair:
     """One or two finite numbers as two float32 values, else an error with this message."""
-    pair = (values, values) if isinstance(values, (int, float)) else values
+    height, width = number_pair(values, message)
+    return _float32(height), _float32(width)
+
+
+def number_pair(values: float | Sequence[float], message: str) -> Pair:
+    """One or two finite numbers as two floats, else an error with this message."""
+    pair: Any = (values, values) if is_number(values) else values
+    if isinstance(pair, bool) or (isinstance(pair, (tuple, list)) and any(isinstance(v, bool) for v in pair)):
+        raise TypeError(message)
     try:
         numbers = [float(value + 0.0) for value in pair]  # the sum refuses strings, which float would parse
     except TypeError:
         raise TypeError(message) from None
     if len(numbers) != 2 or not all(math.isfinite(number) for number in numbers):
         raise ValueError(message)
-    return _float32(numbers[0]), _float32(numbers[1])
+    return numbers[0], numbers[1]
 
 
 def _accept(root: LearnedResizer2d, values: Pair, *, write: bool) -> None:

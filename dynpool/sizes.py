@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from numbers import Integral
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -207,10 +208,11 @@ def check_multiple(multiple_of: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
         ValueError: unless it is a positive int or two of them.
     """
-    pair = (multiple_of, multiple_of) if isinstance(multiple_of, int) else tuple(multiple_of)
-    if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
+    pair: object = (multiple_of, multiple_of) if isinstance(multiple_of, Integral) else multiple_of
+    whole = isinstance(pair, (tuple, list)) and all(isinstance(n, Integral) and not isinstance(n, bool) for n in pair)
+    if not isinstance(pair, (tuple, list)) or not whole or len(pair) != 2 or min(pair) < 1:
         raise ValueError(f"multiple_of must be a positive int or (height, width), got {multiple_of!r}")
-    return (pair[0], pair[1])
+    return int(pair[0]), int(pair[1])
 
 
 def same_padding(n: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:

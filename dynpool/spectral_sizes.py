@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from numbers import Real
 
 __all__ = [
     "check_smoothness",
@@ -124,9 +125,12 @@ def row_window(n: int, out: int) -> Pair:
 
 
 def check_smoothness(smoothness: float) -> None:
-    """Raise ValueError unless ``smoothness`` is finite and positive."""
+    """Raise TypeError unless ``smoothness`` is a number, ValueError unless it is finite and positive."""
+    message = f"smoothness={smoothness!r}: expected a finite positive number (frequencies)"
+    if isinstance(smoothness, bool) or not isinstance(smoothness, (int, float, Real)):
+        raise TypeError(message)
     if not 0 < smoothness < math.inf:
-        raise ValueError(f"smoothness={smoothness!r}: expected a finite positive number (frequencies)")
+        raise ValueError(message)
 
 
 def _kept(n: int, stride: float, smoothness: float) -> int:

@@ -145,7 +145,7 @@ def test_a_shared_module_and_one_that_is_none():
 
 def test_bad_arguments():
     model = ones(2)
-    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="samples=0: expected an integer of at least 1"):
         effective_receptive_field(model, SIZE, samples=0)
     with pytest.raises(ValueError, match="layer is '3', which the model has not; known: 0, 1"):
         effective_receptive_field(model, SIZE, layer="3")

@@ -67,8 +67,8 @@ def test_it_continues_where_it_was_saved() -> None:
     ("arguments", "message"),
     [
         ({"every": 0}, "every=0"),
-        ({"lr": -1.0}, "lr must"),
-        ({"lr": float("nan")}, "lr must"),
+        ({"lr": -1.0}, "lr="),
+        ({"lr": float("nan")}, "lr="),
         ({"momentum": 1.0}, "mom"),
     ],
 )

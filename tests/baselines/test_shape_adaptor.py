@@ -184,7 +184,7 @@ def test_good_arguments_at_the_limits_are_taken() -> None:
         (torch.ones(1, 2, 2, 2), torch.ones(1, 2, 0, 4), (2, 2), ValueError, r"keep has shape \(1, 2, 0, 4\)"),
         (torch.ones(1, 3, 2, 2), torch.ones(1, 2, 4, 4), (2, 2), ValueError, r"expected the same \(N, C\)"),
         (torch.ones(1, 2, 2, 2), torch.ones(1, 2, 4, 4), (0, 2), ValueError, r"size=\(0, 2\)"),
-        (torch.ones(1, 2, 2, 2), torch.ones(1, 2, 4, 4), (2.0, 2), ValueError, "size="),
+        (torch.ones(1, 2, 2, 2), torch.ones(1, 2, 4, 4), (2.0, 2), TypeError, "size="),
         (torch.ones(1, 2, 2, 2), torch.ones(1, 2, 4, 4), (2,), ValueError, "size="),
     ],
 )

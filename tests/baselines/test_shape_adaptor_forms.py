@@ -175,7 +175,7 @@ def test_frozen_compiled_and_in_bfloat16() -> None:
     ],
 )
 def test_frozen_names_bad_arguments(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         FixedShapeAdaptor2d(**{"size": (2, 2), "weight": 0.5, **arguments})
 
 

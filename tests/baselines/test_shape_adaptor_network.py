@@ -265,7 +265,7 @@ def patches() -> nn.Module:
         (plain, {"mode": "auto"}, "mode='auto'"),
         (plain, {"parity": True}, "parity=True goes with mode='autosc' alone"),
         (plain, {"mode": "autotl", "adaptors": 2}, "adaptors=2: with mode='autotl'"),
-        (plain, {"adaptors": 0}, "adaptors=0: expected at least 1"),
+        (plain, {"adaptors": 0}, "adaptors=0: expected an integer of at least 1"),
         (plain, {"adaptors": 6, "last_size": 12}, "adaptors=6: expected from 1 to 5"),
         (plain, {"last_size": 32}, "size_out=32"),
         (plain, {"last_size": 2}, "4 adaptors cannot lead from 32 to 2 pixels"),

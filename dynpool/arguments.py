@@ -1,0 +1,78 @@
+"""Checks of arguments that many public functions take: the error names the argument, its value and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Integral, Real
+
+from torch import SymInt, Tensor, nn
+
+__all__ = ["check_flags", "check_model", "check_numbers", "check_size", "check_whole", "is_number", "is_whole"]
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is an integer of Python, NumPy or a compiler; True and False are none."""
+    return isinstance(value, (int, SymInt, Integral)) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a real number of Python or NumPy, or a tensor of one; True and False are none."""
+    if isinstance(value, Tensor):
+        return value.numel() == 1
+    return isinstance(value, (int, float, Real)) and not isinstance(value, bool)
+
+
+def check_model(model: object) -> None:
+    """Raise TypeError unless it is an nn.Module."""
+    if isinstance(model, nn.Module):
+        return
+    if isinstance(model, type):
+        raise TypeError(f"model must be an nn.Module, got the class {model.__name__}: give an instance of it")
+    raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+
+
+def check_flags(**values: object) -> None:
+    """Raise TypeError unless each named value is True or False (of NumPy, too)."""
+    for name, value in values.items():
+        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+            raise TypeError(f"{name}={value!r}: expected True or False")
+
+
+def check_numbers(expected: str, allowed: Callable[[float], bool], **values: object) -> None:
+    """Raise TypeError unless each named value is a number, ValueError unless `allowed` says so.
+
+    Args:
+        expected: what is allowed in words, such as "a positive number".
+        allowed: whether a number is.
+        values: by name.
+    """
+    for name, value in values.items():
+        if not is_number(value):
+            raise TypeError(f"{name}={value!r}: expected {expected}")
+        if not allowed(float(value)):  # type: ignore[arg-type]
+            raise ValueError(f"{name}={value!r}: expected {expected}")
+
+
+def check_whole(lowest: int, **values: object) -> None:
+    """Raise TypeError unless each named value is an integer, ValueError if it is below `lowest`."""
+    for name, value in values.items():
+        if not is_whole(value):
+            raise TypeError(f"{name}={value!r}: expected an integer of at least {lowest}")
+        if value < lowest:  # type: ignore[operator]
+            raise ValueError(f"{name}={value!r}: expected an integer of at least {lowest}")
+
+
+def check_size(name: str, value: object, *, lowest: int = 1) -> tuple[int, int]:
+    """(height, width) as two ints.
+
+    Raises:
+        TypeError: unless it is a tuple or list of integers.
+        ValueError: if there are not two, or one is below `lowest`.
+    """
+    expected = f"expected (height, width), two integers of at least {lowest}"
+    if not isinstance(value, (tuple, list)) or not all(map(is_whole, value)):
+        raise TypeError(f"{name}={value!r}: {expected}")
+    if len(value) != 2 or value[0] < lowest or value[1] < lowest:
+        raise ValueError(f"{name}={value!r}: {expected}")
+    height, width = (n if isinstance(n, (int, SymInt)) else int(n) for n in value)
+    return height, width  # type: ignore[return-value] # a compiler's integer does as one
