@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch.distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 __all__ = ["continues", "join_attempt", "launch"]
 
@@ -29,8 +31,8 @@ def join_attempt(backend: str) -> None:
     """Have the processes of a later attempt find each other, and not what an earlier one left in torchrun's store."""
     if attempt() == 0 or torch.distributed.is_initialized():
         return
-    store, rank, processes = next(torch.distributed.rendezvous("env://"))
-    store = torch.distributed.PrefixStore(f"attempt {attempt()}", store)
+    store, rank, processes = next(rendezvous("env://"))
+    store = PrefixStore(f"attempt {attempt()}", store)
     torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=processes)
 
 

@@ -96,7 +96,7 @@ def test_before_the_first_step_a_signal_ends_a_run_at_once(tmp_path, monkeypatch
 
 
 def test_only_a_second_ctrl_c_interrupts_a_step():
-    noted = []
+    noted: list[object] = []
 
     def steps():
         with stopping() as stop:
