@@ -243,11 +243,15 @@ def test_frozen_models_are_scripted_and_traced(how: dict[str, object]) -> None:
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_what_cannot_be_scripted_or_traced_says_so() -> None:
-    class Calling(nn.Sequential):
-        def forward(self, input: Tensor) -> Tensor:
-            return nn.functional.max_pool2d(super().forward(input), 2)
+    class Calling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
 
-    net = nn.Sequential(Calling(nn.Conv2d(3, 4, 3)), nn.Conv2d(4, 4, 1))
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.max_pool2d(self.conv(x), 2)
+
+    net = nn.Sequential(Calling(), nn.Conv2d(4, 4, 1))
     live = dynpool.convert(net, SIZE)
     dynpool.set_sizes(live, {next(iter(dynpool.resolutions(live))): (20, 30)})
     frozen = dynpool.freeze(live)
