@@ -55,6 +55,7 @@ class ReceptiveFieldReport:
         total_macs: multiply-accumulates of the whole model, linear layers and matrix products included.
         total_parameters: of the whole model.
         not_understood: operations without a rule and how often they ran; what follows them is not to be relied on.
+        notes: what was assumed of values that only a real pass has, line by line of the model's code.
         exact: what `seen` asks.
     """
 
@@ -69,6 +70,7 @@ class ReceptiveFieldReport:
     total_parameters: int
     behind_global: tuple[str, ...] = ()
     not_understood: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     exact: SeenRegions | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -164,6 +166,7 @@ class ReceptiveFieldReport:
             "total_parameters": self.total_parameters,
             "edges": [list(edge) for edge in self.edges],
             "not_understood": dict(self.not_understood),
+            "notes": list(self.notes),
             "layers": rows,
         }
 
@@ -229,7 +232,7 @@ class ReceptiveFieldReport:
         if self.not_understood:
             names = ", ".join(f"{op} x{n}" for op, n in sorted(self.not_understood.items()))
             lines.append(f"operations without a rule: {names}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
 
 def _show(values: Sequence[float]) -> str:
@@ -239,7 +242,7 @@ def _show(values: Sequence[float]) -> str:
 
 
 def receptive_field(
-    model: nn.Module, input_size: InputSize | None = None, *, inputs: Any = None
+    model: nn.Module, input_size: InputSize | None = None, *, inputs: Any = None, batch: int | None = None
 ) -> ReceptiveFieldReport:
     """Receptive fields of all layers of a model, its I_min and I_max, and the layers its input is too small for.
 
@@ -253,6 +256,7 @@ def receptive_field(
             its extents. None: of the first tensor in `inputs`.
         inputs: what the model is called with (a tensor, a tuple or a dict), where sizes do not say it all. Values do
             not matter.
+        batch: images of the pass that is traced, if one is not enough.
 
     Raises:
         TypeError: if `model` is not an nn.Module.
@@ -265,7 +269,7 @@ def receptive_field(
         ((8.0, 8.0), [3.0, 4.0, 8.0])
     """
     check_model(model)
-    graph = trace(model, input_size, inputs=inputs)
+    graph = trace(model, input_size, inputs=inputs, batch=batch)
     program = compile_fields(graph)
     fields = program.fields()
     return ReceptiveFieldReport(
@@ -280,5 +284,6 @@ def receptive_field(
         total_parameters=sum(p.numel() for p in model.parameters()),
         behind_global=program.behind_global,
         not_understood=program.not_understood,
+        notes=tuple(graph.notes),
         exact=SeenRegions(graph, program.layers()),
     )

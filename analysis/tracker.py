@@ -44,6 +44,7 @@ class IMinTracker:
         model: a converted model, one with hand-placed resizers, or a plain one. Its layers must not change later.
         input_size: (C, H, W) in pixels.
         path: the file to append to; its folder must exist.
+        batch: images that a pass needs, if one is not enough.
 
     Raises:
         TypeError: if `model` is not an nn.Module.
@@ -51,17 +52,19 @@ class IMinTracker:
         OSError: if `path` cannot be written (as PermissionError, IsADirectoryError, ...); the message names it.
     """
 
-    def __init__(self, model: nn.Module, input_size: Sequence[int], path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, model: nn.Module, input_size: Sequence[int], path: str | os.PathLike[str], *, batch: int | None = None
+    ) -> None:
         check_model(model)
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"path must be a str or a path, got {path!r}")
         self.input_size = check_input_size(input_size)
         self.path = Path(path)
-        self._graph = trace_compared(model, self.input_size)
+        self._graph = trace_compared(model, self.input_size, batch=batch)
         self._program = compile_fields(self._graph)
-        self._cost = CostModel(model, self.input_size)
+        self._cost = CostModel(model, self.input_size, batch=batch)
         self._tree = resolution_tree(model)
-        self._traced_sizes = sizes(model, self.input_size)
+        self._traced_sizes = sizes(model, self.input_size, batch=batch)
         self._openers: dict[str, Resize] = {}  # the first layer that resizes to each named size
         for resize in self._graph.resizes:
             self._openers.setdefault(resize.path or resize.kind, resize)

@@ -78,15 +78,15 @@ class _Converter:
         self.rows: list[ConversionRow] = []
 
     def run(
-        self, size: tuple[int, int, int], multiple_of: Pair, held: Mapping[Key, str]
+        self, size: tuple[int, int, int], multiple_of: Pair, held: Mapping[Key, str], batch: int | None
     ) -> tuple[ResolutionTree, ConversionReport]:
         """`held`: resolutions that were found out to be unable to move, and why."""
-        here = self.graph if self.graph.input_size == size else trace(self.model, size)
+        here = self.graph if self.graph.input_size == size else trace(self.model, size, batch=batch)
         at = sites(self.graph, here, self.order, self.preserve)
         plans = {r.node: _plan(self.graph, self.modules, r, at[r.node]) for r in self.graph.resizes}
         nodes, roles = plan_resolutions(self.graph, plans, held)
         self.keys = {i: planned.key for i, planned in enumerate(nodes) if planned.key is not None}
-        self.tree.input_size = size
+        self.tree.input_size, self.tree.batch = size, batch
         traced = [planned.reference for planned in nodes]
         self.here = matched(self.graph, here)
         place_at(nodes, self.here, size[1:])
@@ -174,6 +174,7 @@ def convert(
     preserve: bool = False,
     multiple_of: int | Pair = 1,
     max_gmacs: float | None = None,
+    batch: int | None = None,
 ) -> nn.Module:
     """A copy of `model` whose pooling and strided layers resize to learned sizes; the given model is left untouched.
 
@@ -200,6 +201,7 @@ def convert(
             likes it: multiple_of * max(1, round(size / multiple_of)). Where the model cuts maps into windows, learned
             sizes are multiples of the window anyway.
         max_gmacs: a hard ceiling on the model's GMACs at `input_size`; an optimiser step that would exceed it is cut.
+        batch: images that a pass needs, if one is not enough (frames of a clip in the batch, a `squeeze()`).
 
     Raises:
         TypeError: for an argument of a wrong type, or a `pool` that makes something else than resizers.
@@ -226,7 +228,7 @@ def convert(
         raise ValueError(f"the {type(model).__name__} has learned resizers already; convert the original model")
     if frozen_sizes(model) is not None:
         raise ValueError(f"the {type(model).__name__} is frozen; convert the original model")
-    graph = structural_trace(model, size)
+    graph = structural_trace(model, size, batch)
     if not any(not r.fixed for r in graph.resizes):
         raise ValueError(f"the {type(model).__name__} has no pooling or strided layer: there is nothing to learn")
     functions, held, differ = graph, dict[Key, str](), False
@@ -234,10 +236,10 @@ def convert(
         learned = deep_copy(model)
         named = name_calls(learned, functions, known=lambda module: planner_of(module) is not None)
         if not held:
-            graph = structural_trace(learned, size) if named else graph
-            differ = unite_modes(learned, graph)
+            graph = structural_trace(learned, size, batch) if named else graph
+            differ = unite_modes(learned, graph, batch)
         converter = _Converter(learned, graph, pool, order, preserve)
-        tree, report = converter.run(size, multiples, held)
+        tree, report = converter.run(size, multiples, held, batch)
         if not report.of("converted"):
             raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")
         shield(learned)
@@ -249,7 +251,9 @@ def convert(
         held |= stuck
     report = _limited(tree, report, limits)
     _warn_of_changes(model, learned, tree, converter.original, preserve=preserve)
-    attach_report(learned, report.with_macs(count_macs(model, size).by_layer, count_macs(learned, size).by_layer))
+    attach_report(
+        learned, report.with_macs(count_macs(model, size, batch=batch).by_layer, count_macs(learned, size).by_layer)
+    )
     if max_gmacs is not None:
         _limit(learned, tree, max_gmacs)
     given = {"order": order, "preserve": bool(preserve), "multiple_of": multiples, "max_gmacs": max_gmacs}
@@ -287,10 +291,10 @@ def _warn_of_changes(
                 stacklevel=4,
             )
         return
-    after = trace_shapes(learned, tree.input_size)
+    after = trace_shapes(learned, tree.input_size, batch=tree.batch)
     changed = [
         f"{at[0] or 'the model'} returns {after[at][1]} instead of {shapes}"
-        for at, (_, shapes) in trace_shapes(model, tree.input_size).items()
+        for at, (_, shapes) in trace_shapes(model, tree.input_size, batch=tree.batch).items()
         if at[2] == RETURNS and at in after and after[at][1] != shapes
     ]
     if changed:
@@ -310,10 +314,11 @@ def _limit(model: nn.Module, tree: ResolutionTree, max_gmacs: float) -> None:
     tree.budget = ceiling
 
 
-def sizes(model: nn.Module, input_size: Sequence[int]) -> dict[str, Pair]:
+def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> dict[str, Pair]:
     """Feature-map sizes of a plain, converted or frozen model: {name: (height, width)} in pixels, from "input" on.
 
-    Names are the module paths of the layers that open a resolution, the same before and after conversion.
+    Names are the module paths of the layers that open a resolution, the same before and after conversion. `batch` is
+    the number of images that a plain model needs, if one is not enough.
 
     Raises:
         ValueError: for a bad `input_size`, or when the model cannot run at it.
@@ -326,7 +331,7 @@ def sizes(model: nn.Module, input_size: Sequence[int]) -> dict[str, Pair]:
     frozen = frozen_sizes(model)
     if frozen is not None:
         return dict(zip((n.name for n in frozen.tree.nodes), frozen.at((size[1], size[2])), strict=True))
-    graph = trace(model, size)
+    graph = trace(model, size, batch=batch)
     found: dict[str, Pair] = {"input": (size[1], size[2])}
     for group in groups(graph):
         first = group.members[0]

@@ -50,6 +50,7 @@ class CostModel:
     Args:
         model: converted, with hand-placed resizers, or plain.
         input_size: (C, H, W) in pixels.
+        batch: images that a pass needs, see `trace`.
 
     Attributes:
         graph: of a pass at learned sizes that show how the work depends on them.
@@ -63,9 +64,10 @@ class CostModel:
 
     _only_read: ClassVar[bool] = True  # no pass changes it: see `untouched`
 
-    def __init__(self, model: nn.Module, input_size: Sequence[int]) -> None:
+    def __init__(self, model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> None:
         self.model = model
         self.input_size = check_input_size(input_size)
+        self.batch = batch
         self.tree = resolution_tree(model)
         self.modules = dict(model.named_modules())
         self.pools: list[LearnedResizer2d] = (
@@ -74,7 +76,7 @@ class CostModel:
             else self.tree.pools
         )
         self._known: dict[object, int] = {}
-        self.graph, self.exact = self._structure() if self.pools else (trace(model, self.input_size), True)
+        self.graph, self.exact = self._structure() if self.pools else (trace(model, self.input_size, batch=batch), True)
 
     def macs(self, alphas: Sequence[AlphaPair] | None = None) -> int:
         """MACs at the current values of the alphas, or at given ones."""
@@ -106,7 +108,7 @@ class CostModel:
 
     def _traced(self, change: Change, values: Sequence[AlphaPair], others: Shapes | None = None) -> Graph:
         with self._at(change, values) as choose:
-            return trace(self.model, self.input_size, others=others, choose=choose)
+            return trace(self.model, self.input_size, others=others, choose=choose, batch=self.batch)
 
     def _passed(self, change: Change, values: Sequence[AlphaPair]) -> int:
         return sum(mac.macs for mac in self._traced(change, values).macs)
@@ -136,7 +138,7 @@ class CostModel:
         for here, there in ((_larger, _largest), (_same, _larger)):
             try:
                 with self._at(there, values) as choose:
-                    others = trace_shapes(self.model, self.input_size, choose=choose)
+                    others = trace_shapes(self.model, self.input_size, choose=choose, batch=self.batch)
                 graph = self._traced(here, values, others)
             except ValueError:  # it does not run at such sizes
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from .resolution import resolution_tree
 from .rules import annotate
 from .stand_ins import recurrent_outputs
 from .untouched import untouched
+from .values_read import ValuesRead
 
 __all__ = [
     "RETURNS",
@@ -106,6 +107,7 @@ class Graph:
     not_understood: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     unmatched: int = 0  # operations on maps that the second pass did not run likewise
+    batch: int = 1  # images of the pass; `macs` are those of one
     collapsed: bool = False  # whether a map has a single pixel here that has more at a larger input
     input_id: int = 0
     inputs: tuple[int, ...] = ()
@@ -158,8 +160,10 @@ Choose = Callable[[LearnedResizer2d, Pair], Pair]  # the output size of a hand-p
 class _Pass(TorchDispatchMode):
     """A forward pass on meta tensors that knows which module runs, and notes the shapes that every operation gives."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, compared: bool = True) -> None:
         super().__init__()
+        self.values_read = ValuesRead(compared=compared)
+        self.executed = 0
         self.calls: dict[str, int] = {}
         self.stack: list[tuple[str, int]] = [("", 0)]
         self.hidden = 0  # depth of modules whose inside is not recorded
@@ -171,8 +175,13 @@ class _Pass(TorchDispatchMode):
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        begun = None if self.hidden else self.begin(func._schema.name.replace("::", "."), args, kwargs)
+        name = func._schema.name
+        if name == "aten::_local_scalar_dense" and not self.constants.known(args[0]):
+            return self.values_read.read(args[0])
+        begun = None if self.hidden else self.begin(name.replace("::", "."), args, kwargs)
         out = run_on_meta(func, args, kwargs, self.constants)
+        self.executed += 1
+        self.values_read.note(name, out)
         if begun is not None:
             self.finish(begun, out, func)
         return out
@@ -208,8 +217,10 @@ def _shapes(values: Any) -> tuple[Shape, ...]:
 class _Recorder(_Pass):
     """Appends every operation that runs to the graph, and knows which value each live tensor object is."""
 
-    def __init__(self, graph: Graph, others: Shapes, larger: tuple[int, int, int] | None) -> None:
-        super().__init__()
+    def __init__(
+        self, graph: Graph, others: Shapes, larger: tuple[int, int, int] | None, *, compared: bool = True
+    ) -> None:
+        super().__init__(compared=compared)
         self.graph = graph
         self.others = others
         self.larger = larger
@@ -448,16 +459,58 @@ def _run(
             model(*example.args, **example.kwargs)
         except Exception as error:  # whatever the model's own code raises
             where = recorder.stack[-1][0] or type(model).__name__
-            raise ValueError(
-                f"the model cannot run at input_size={example.size}: {type(error).__name__} in {where}: {error}"
-            ) from error
+            said = f"{type(error).__name__} in {where}: {error}"
+            raise ValueError(f"the model cannot run at input_size={example.size}{_tried(example)}: {said}") from error
 
 
-def _example(
-    state: Mapping[str, Tensor], input_size: InputSize | None, inputs: Any, training: bool, batch: int | None = None
-) -> Inputs:
-    dtype = next((t.dtype for t in state.values() if t.dtype.is_floating_point), torch.float32)
-    return make_inputs(input_size, inputs, dtype, batch=batch or (2 if training else 1))
+def _tried(example: Inputs) -> str:
+    """Of how many images the pass was, where the caller did not give them."""
+    if example.given:
+        return ""
+    return f" (a batch of {example.batch} image{'s' * (example.batch > 1)} was tried; the argument batch sets another)"
+
+
+_R = TypeVar("_R", bound=_Pass)
+
+
+def _passed(make: Callable[[Inputs, bool], _R], run: Callable[[Inputs, _R], None], examples: Sequence[Inputs]) -> _R:
+    """The recorder of the first example that the model runs on.
+
+    Where the model's code compares values that a pass without data has not, both outcomes are tried, and the pass that
+    executes more counts. `make` gives a recorder for an example and for what comparisons are taken to give.
+    """
+    failure: ValueError | None = None
+    for example in examples:
+        done: list[_R] = []
+        for compared in (True, False):
+            recorder = make(example, compared)
+            try:
+                run(example, recorder)
+                done.append(recorder)
+            except ValueError as error:
+                failure = failure or error
+            if not recorder.values_read.doubtful:
+                break
+        if done:
+            return max(done, key=lambda r: r.executed)
+    raise failure or ValueError("there is no input to run the model on")
+
+
+def _examples(
+    model: nn.Module, input_size: InputSize | None, inputs: Any, training: bool, batch: int | None
+) -> list[Inputs]:
+    """What the model may take: images of the dtype of its weights, or complex numbers, or indices where it has such."""
+    if batch is not None and not (isinstance(batch, int) and not isinstance(batch, bool) and batch > 0):
+        raise ValueError(f"batch must be a positive int, got {batch!r}")
+    tree = resolution_tree(model)
+    n = batch or (tree.batch if tree is not None else None) or (2 if training else 1)
+    weights = [t.dtype for t in (*model.parameters(), *model.buffers())]
+    real = next((d for d in weights if d.is_floating_point), torch.float32)
+    wanted = [d for d in weights if d.is_floating_point or d.is_complex][:1] or [real]
+    wanted += [*[d for d in weights if d.is_complex][:1], real]
+    wanted += [torch.int64] * any(isinstance(m, (nn.Embedding, nn.EmbeddingBag)) for m in model.modules())
+    kinds = list(dict.fromkeys(wanted)) if inputs is None else [real]
+    return [make_inputs(input_size, inputs, kind, batch=n) for kind in kinds]
 
 
 @torch.inference_mode(False)
@@ -470,6 +523,7 @@ def trace(
     others: Shapes | None = None,
     choose: Choose | None = None,
     training: bool = False,
+    batch: int | None = None,
     every_window: bool = False,
 ) -> Graph:
     """Run `model` once on meta tensors and record what executes, at no memory and without touching the model.
@@ -477,7 +531,7 @@ def trace(
     Args:
         model: any module; its mode is restored afterwards.
         input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W), or a list or dict of such for a model of several
-            inputs; the pass uses a batch of one (of two in training mode). None: of the first tensor in `inputs`.
+            inputs. None: of the first tensor in `inputs`.
         inputs: what the model is to be called with (a tensor, a tuple or a dict), where sizes do not say it all.
         larger: another input size, for a second pass. What has the same size in both is a number, what varies follows
             from the input: this tells windows from how many there are, and tables from grids made for the map. Without
@@ -486,6 +540,8 @@ def trace(
             learned sizes; instead of `larger`.
         choose: gives the output sizes of hand-placed resizers, instead of what their alphas say.
         training: run in training mode rather than in eval mode.
+        batch: images of the pass, where `inputs` are not given. None: those that a converted model was converted
+            with, else one, or two in training mode.
         every_window: let layers of stride 1 open axis classes and stand in `Graph.resizes` as well, for asking what
             another stride there would do. Classes then say which layers could change together, not which maps agree.
 
@@ -495,15 +551,21 @@ def trace(
     check_model(model)
     check_flags(training=training, every_window=every_window)
     state = _meta_state(model)
-    example = _example(state, input_size, inputs, training)
     shapes: Shapes = others or {}
-    second = None if others is None else check_input_size(example.size)
     if larger is not None:
-        shapes, second = trace_shapes(model, larger, training=training), check_input_size(larger)
-    graph = Graph(example.size, every_window=every_window)
-    recorder = _Recorder(graph, shapes, second)
-    _run(model, example, state, recorder, training, choose)
-    return graph
+        shapes = trace_shapes(model, larger, training=training, batch=batch)
+
+    def make(example: Inputs, compared: bool) -> _Recorder:
+        second = None if others is None else check_input_size(example.size)
+        graph = Graph(example.size, every_window=every_window, batch=example.batch)
+        return _Recorder(graph, shapes, second if larger is None else check_input_size(larger), compared=compared)
+
+    def run(example: Inputs, recorder: _Recorder) -> None:
+        _run(model, example, state, recorder, training, choose)
+
+    recorder = _passed(make, run, _examples(model, input_size, inputs, training, batch))
+    recorder.graph.notes += recorder.values_read.notes()
+    return recorder.graph
 
 
 @torch.inference_mode(False)
@@ -516,13 +578,20 @@ def trace_shapes(
     batch: int | None = None,
 ) -> Shapes:
     """The shapes that every operation and every module of a pass gives, by where it runs; cheaper than `trace`."""
-    shallow, state = _Pass(), _meta_state(model)
-    example = _example(state, check_input_size(input_size), None, training, batch)
-    _run(model, example, state, shallow, training, choose)
-    return shallow.shapes
+    state = _meta_state(model)
+
+    def make(example: Inputs, compared: bool) -> _Pass:
+        return _Pass(compared=compared)
+
+    def run(example: Inputs, recorder: _Pass) -> None:
+        _run(model, example, state, recorder, training, choose)
+
+    return _passed(make, run, _examples(model, check_input_size(input_size), None, training, batch)).shapes
 
 
-def trace_compared(model: nn.Module, input_size: Sequence[int], *, training: bool = False) -> Graph:
+def trace_compared(
+    model: nn.Module, input_size: Sequence[int], *, training: bool = False, batch: int | None = None
+) -> Graph:
     """`trace` with a second pass over an input of twice the height and three times the width, or of twice both.
 
     A model that cannot run at a larger size is traced without.
@@ -530,7 +599,7 @@ def trace_compared(model: nn.Module, input_size: Sequence[int], *, training: boo
     c, h, w = check_input_size(input_size)
     for larger in ((c, 2 * h, 3 * w), (c, 2 * h, 2 * w)):
         try:
-            return trace(model, input_size, larger=larger, training=training)
+            return trace(model, input_size, larger=larger, training=training, batch=batch)
         except ValueError:
             continue  # a model for one size, or for square inputs; at its own size it is traced below
-    return trace(model, input_size, training=training)
+    return trace(model, input_size, training=training, batch=batch)

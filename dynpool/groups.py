@@ -23,20 +23,20 @@ class Group:
     members: list[Resize]
 
 
-def structural_trace(model: nn.Module, input_size: tuple[int, int, int]) -> Graph:
+def structural_trace(model: nn.Module, input_size: tuple[int, int, int], batch: int | None = None) -> Graph:
     """The trace that tells sizes from numbers, at `input_size` or at a double of it that shows more.
 
     It does where no map is a single pixel any more, or where both passes run the same operations.
     A model that runs at one size alone is traced at that size; it is pinned wherever sizes meet numbers.
     """
-    best = graph = trace_compared(model, input_size)
+    best = graph = trace_compared(model, input_size, batch=batch)
     size = input_size
     for _ in range(5):
         if not graph.collapsed and (graph is not best or not graph.unmatched):
             return best
         size = (size[0], 2 * size[1], 2 * size[2])
         try:
-            graph = trace_compared(model, size)
+            graph = trace_compared(model, size, batch=batch)
         except ValueError:  # it cannot run at that size
             return best
         if (graph.collapsed, graph.unmatched) < (best.collapsed, best.unmatched):

@@ -23,6 +23,13 @@ class Inputs(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     images: tuple[Tensor, ...]
+    given: bool = False  # by the caller, batch included
+
+    @property
+    def batch(self) -> int:
+        """Images of the pass."""
+        first = self.images[0]
+        return max(first.shape[0], 1) if first.ndim > len(self.size) else 1
 
 
 def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
@@ -66,16 +73,15 @@ def make_inputs(input_size: InputSize | None, inputs: Any, dtype: torch.dtype, *
     if not _is_size(size):
         raise ValueError(f"inputs must hold a tensor (N, C, extents...) first, or say input_size; got {size} for it")
     if isinstance(blank, Mapping):
-        return _with_images(size, (), dict(blank))
-    return _with_images(size, tuple(blank), {})
+        return _with_images(size, (), dict(blank))._replace(given=True)
+    return _with_images(size, tuple(blank), {})._replace(given=True)
 
 
 def _with_images(size: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
     extents = size[1:]
     tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
-    images = tuple(
-        t for t in tensors if t.dtype.is_floating_point and t.ndim >= len(size) and t.shape[-len(extents) :] == extents
-    )
+    of_size = [t for t in tensors if t.ndim >= len(size) and t.shape[-len(extents) :] == extents]
+    images = tuple(t for t in of_size if t.dtype.is_floating_point) or tuple(of_size)
     if not images:
         raise ValueError(f"no tensor of inputs has the extents {extents} of input_size={size}")
     return Inputs(size, args, kwargs, images)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .arguments import check_model
 from .cost_model import CostModel
 from .graph import check_input_size, trace
+from .inputs import InputSize
 from .resizer import LearnedResizer2d
 from .resolution import AlphaPair
 
@@ -27,6 +28,12 @@ _LAYOUT = frozenset(
         "ones arange full lift_fresh"
     ).split()
 )
+# Words in names of operations that are sums of products, or distances of all to all.
+_PRODUCTS = frozenset(
+    "fft mm addmm bmm baddbmm addbmm addmv mv dot vdot ger addr trilinear cdist pdist attention lstm gru rnn det inv "
+    "solve svd eigh qr cholesky".split()
+)
+_KNOWN_SMALL = frozenset({"dynpool", "prim", "prims", "torchvision"})
 
 
 @dataclass(frozen=True)
@@ -42,13 +49,22 @@ class LayerMacs:
 class MacsReport:
     """MACs of a model for one image: `total`, per layer in order of execution, and what was not counted.
 
-    `not_counted` says how often each operation without a count ran (normalisations, activations, pools and resizes).
+    `not_counted` says how often each operation without a count ran (normalisations, activations, pools and resizes);
+    `large_not_counted` names those of them that multiply and accumulate, or may: Fourier transforms, distances,
+    sampling on grids, operators that PyTorch does not know. `notes` tell what was assumed of values that only a real
+    pass has. `input_size` is (C, extents...).
     """
 
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     total: int
     layers: tuple[LayerMacs, ...]
     not_counted: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def large_not_counted(self) -> tuple[str, ...]:
+        """Operations that the total leaves out though their work is of its kind."""
+        return tuple(sorted(op for op in self.not_counted if _is_large(op)))
 
     @property
     def gmacs(self) -> float:
@@ -67,32 +83,50 @@ class MacsReport:
             "total": self.total,
             "layers": layers,
             "not_counted": dict(self.not_counted),
+            "large_not_counted": list(self.large_not_counted),
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
         width = max([len(r.name) for r in self.layers] + [5])
         lines = [f"{'layer':<{width}}  {'MACs':>15}  share"]
         lines += [f"{r.name:<{width}}  {r.macs:>15,}  {r.macs / max(self.total, 1):6.1%}" for r in self.layers]
-        lines.append(f"{'total':<{width}}  {self.total:>15,}  ({self.gmacs:.3f} GMACs)")
+        without = ", ".join(f"{op} x{self.not_counted[op]}" for op in self.large_not_counted)
+        without = f", without the work of {without}" if without else ""
+        lines.append(f"{'total':<{width}}  {self.total:>15,}  ({self.gmacs:.3f} GMACs{without})")
         if self.not_counted:
             lines.append("not counted: " + ", ".join(f"{k} x{v}" for k, v in sorted(self.not_counted.items())))
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
 
-def count_macs(model: nn.Module, input_size: Sequence[int]) -> MacsReport:
+def _is_large(op: str) -> bool:
+    package, _, name = op.partition(".")
+    if package != "aten":
+        return package not in _KNOWN_SMALL
+    return name.startswith(("conv", "grid_sampler")) or not _PRODUCTS.isdisjoint(name.split("_"))
+
+
+def count_macs(
+    model: nn.Module, input_size: InputSize | None = None, *, inputs: Any = None, batch: int | None = None
+) -> MacsReport:
     """MACs of the convolutions and matrix products of one forward pass of one image, at the model's current sizes.
 
-    Half of what `torch.utils.flop_counter` counts. Resizes are not convolutions: they stand under `not_counted`.
+    Half of what `torch.utils.flop_counter` counts, and what it leaves out: the matrix products of an LSTM with its
+    states, and attention that a CPU runs as one operation. Resizes are not convolutions: they stand under
+    `not_counted`.
 
     Args:
-        model: any module; it is traced on meta tensors and left untouched.
-        input_size: (C, H, W) in pixels.
+        model: any module; it is traced on meta tensors in eval mode and left untouched.
+        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W), or a list or dict of such for a model of several
+            inputs. None: of the first tensor in `inputs`.
+        inputs: what the model is called with (a tensor, a tuple or a dict), where sizes do not say it all.
+        batch: images of the pass that is traced, if one is not enough; the MACs are those of one all the same.
 
     Raises:
         ValueError: for a bad `input_size`, or when the model cannot run at it.
     """
     check_model(model)
-    graph = trace(model, input_size)
+    graph = trace(model, input_size, inputs=inputs, batch=batch)
     by_path: dict[str, list[Any]] = {}
     for mac in graph.macs:
         by_path.setdefault(mac.path, []).append(mac)
@@ -105,7 +139,7 @@ def count_macs(model: nn.Module, input_size: Sequence[int]) -> MacsReport:
     for node in graph.nodes:
         if node.index not in counted and node.op not in _LAYOUT:
             rest[node.op] = rest.get(node.op, 0) + 1
-    return MacsReport(graph.input_size, sum(r.macs for r in layers), layers, rest)
+    return MacsReport(graph.size, sum(r.macs for r in layers), layers, rest, tuple(graph.notes))
 
 
 @dataclass
@@ -132,6 +166,7 @@ class GMACsLoss:
     Args:
         model: a converted model, or one with hand-placed resizers.
         input_size: (C, H, W) in pixels at which the work is counted.
+        batch: images that a pass needs, if one is not enough; what a converted model was converted with is known.
 
     Raises:
         ValueError: if the model has no learned resolution, or cannot run at `input_size`.
@@ -145,10 +180,10 @@ class GMACsLoss:
         368640
     """
 
-    def __init__(self, model: nn.Module, input_size: Sequence[int]) -> None:
+    def __init__(self, model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> None:
         check_model(model)
         self.input_size = check_input_size(input_size)
-        self.cost = CostModel(model, self.input_size)
+        self.cost = CostModel(model, self.input_size, batch=batch)
         self.tree, self.pools, self.graph = self.cost.tree, self.cost.pools, self.cost.graph
         if not self.pools:
             raise ValueError(f"GMACsLoss: {type(model).__name__} has no learned resolution")

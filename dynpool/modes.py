@@ -14,20 +14,20 @@ __all__ = ["unite_modes"]
 _SPATIAL = ("aten.convolution", "aten.max_pool2d", "aten.avg_pool2d", "aten.upsample_")
 
 
-def unite_modes(model: nn.Module, graph: Graph) -> bool:
+def unite_modes(model: nn.Module, graph: Graph, batch: int | None = None) -> bool:
     """Add to a trace in eval mode what training mode demands of the same resolutions; whether the two modes differ.
 
     A shallow pass tells whether the convolutions, pools and upsamplings are the same; only if not, the model is traced
     in training mode as well. Resizers that only run in training mode are noted, and stay as they are.
     """
     try:
-        training = trace_shapes(model, graph.input_size, training=True)
+        training = trace_shapes(model, graph.input_size, training=True, batch=batch)
     except ValueError as error:
         graph.notes.append(f"not looked at in training mode: {error}")
         return False
     if _maps(training) == _maps(_shapes_of(graph)):
         return False
-    _unite(graph, trace_compared(model, graph.input_size, training=True))
+    _unite(graph, trace_compared(model, graph.input_size, training=True, batch=batch))
     return True
 
 

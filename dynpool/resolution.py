@@ -141,6 +141,7 @@ class ResolutionTree:
     slots: dict[str, Slot] = field(default_factory=dict)  # by the resizer's module path
     trust: float = 0.1
     budget: Budget | None = None
+    batch: int | None = None  # images of a traced pass, where one is not enough
     description: dict[str, Any] | None = None  # how the model came by it (dynpool.description)
     _key: Any = None
     _sizes: list[Pair] = field(default_factory=list)

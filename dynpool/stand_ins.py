@@ -37,11 +37,6 @@ def _kept_boxes(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     return boxes.new_empty(len(boxes), dtype=torch.int64)
 
 
-def _true(x: Tensor) -> float | bool:
-    """The value of a tensor of one entry: something holds, but for the sake of any branch on it, no number is large."""
-    return True if x.dtype == torch.bool else 1 if not x.dtype.is_floating_point else 1.0
-
-
 def _expanded(x: Tensor, size: list[int], implicit: bool = False) -> Tensor:
     """Where the limits of a slice are not known it may come out empty: then it would have been of the size wanted."""
     return x.new_empty(size) if not x.numel() and 0 not in size else x.expand(size, implicit=implicit)
@@ -54,7 +49,6 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "aten::_unique2": _unique,
     "aten::expand": _expanded,
     "torchvision::nms": _kept_boxes,
-    "aten::_local_scalar_dense": _true,
     "aten::equal": lambda a, b: a.shape == b.shape,
 }
 

@@ -130,7 +130,10 @@ def matmul(c: Context) -> tuple[Dim, ...]:
 
 
 def recurrent(c: Context) -> tuple[Dim, ...]:
-    """A recurrent network over sequences: batch and time stay."""
+    """A recurrent network over sequences: batch and time stay. Every weight is used once for each step of each."""
+    weights = (c.graph.values[v].shape for v in c.node.inputs if c.graph.values[v].origin == "parameter")
+    steps = math.prod(c.first.shape[:2])
+    c.mac(steps * sum(math.prod(shape) for shape in weights if len(shape) == 2), c.first.dims[:2])
     return (*c.first.dims[:2], c.unrelated(2))
 
 

@@ -71,6 +71,9 @@ class Context:
                 self.classes.pin(axis, f"{why} in {self.node.path or 'the model'} ({self.node.op})")
 
     def mac(self, macs: int, dims: Sequence[Dim]) -> None:
+        """Count multiply-accumulates of the pass, which grow with the axes in `dims`."""
+        if macs % self.graph.batch == 0:  # else it is no work on images
+            macs //= self.graph.batch
         axes = tuple((a.axis, a.size) for d in dims for a in d.atoms if a.axis is not None)
         self.graph.macs.append(Mac(self.node.index, self.node.op, self.node.path, macs, axes))
 

@@ -1,13 +1,18 @@
 """MACs against PyTorch's FLOP counter and the printed table, and the loss against Eq. 7 and finite differences."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import timm
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision import models
 
 import dynpool
+from analysis import IMinTracker, receptive_field
 from dynpool.training.models import MODELS
 
 # GMACs and sizes (height, width) that the paper prints: Jang et al., CVPR 2022, Tables 1 to 3 and Figure 4.
@@ -173,3 +178,202 @@ def test_loss_of_hand_placed_pools() -> None:
 def test_loss_needs_something_learned() -> None:
     with pytest.raises(ValueError, match="no learned resolution"):
         dynpool.GMACsLoss(small(), (3, 32, 32))
+
+
+# --- what else is counted, and what a pass needs ----------------------------------------------------------------------
+
+
+class Sequence(nn.Module):
+    """A recurrent layer that reads the columns of a map."""
+
+    def __init__(self, kind: str, **options: Any) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, (32, 3), padding=(0, 1))
+        self.layer = getattr(nn, kind)(8, 16, batch_first=True, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(self.conv(x).squeeze(2).transpose(1, 2))[0]
+        return out
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+@pytest.mark.parametrize("ways", [1, 2])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_recurrent_layers(kind: str, gates: int, ways: int, layers: int) -> None:
+    model = Sequence(kind, bidirectional=ways == 2, num_layers=layers)
+    step = gates * 16 * (8 + 16) + (layers - 1) * gates * 16 * (ways * 16 + 16)
+    assert dynpool.count_macs(model, (1, 32, 50)).total == 50 * 8 * 32 * 3 + 50 * ways * step
+
+
+def test_projected_states_and_cells() -> None:
+    model = Sequence("LSTM", proj_size=5)
+    assert dynpool.count_macs(model, (1, 32, 50)).by_layer["layer"] == 50 * (4 * 16 * (8 + 5) + 5 * 16)
+
+    class Cells(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRUCell(8, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h: Tensor = x.new_zeros(len(x), 16)
+            for column in x.unbind(2):
+                h = self.cell(column, h)
+            return h
+
+    assert dynpool.count_macs(Cells(), (8, 20)).total == 20 * 3 * 16 * (8 + 16)
+
+
+def test_work_of_a_recurrent_layer_follows_the_learned_width() -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.pool, self.layer = nn.Conv2d(1, 8, 3, padding=1), nn.MaxPool2d(2), nn.LSTM(8, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.layer(self.pool(self.conv(x)).mean(2).permute(2, 0, 1))[0]
+            return out
+
+    learned = dynpool.convert(Reader(), (1, 16, 64))
+    loss = dynpool.GMACsLoss(learned, (1, 16, 64))
+    dynpool.set_sizes(learned, {"pool": (5, 20)})
+    assert loss.cost.exact
+    assert (
+        loss.cost.macs() == dynpool.count_macs(learned, (1, 16, 64)).total == 16 * 64 * 8 * 9 + 20 * 4 * 16 * (8 + 16)
+    )
+
+
+class OneDimension(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Conv1d(4, 8, 5, 2, 2, groups=2), nn.ConvTranspose1d(8, 6, 4, 2, 1))
+
+
+class ThreeDimensions(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.ConvTranspose3d(2, 4, 2, 2, groups=2), nn.Conv3d(4, 4, 3))
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.c = nn.Conv2d(3, 8, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.c(x)
+        q = torch.einsum("nchw,ndhw->ncd", y, y)
+        return torch.matmul(q, q) + torch.baddbmm(q, q, q)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"), [(OneDimension(), (4, 40)), (ThreeDimensions(), (2, 6, 6, 6)), (Attention(), (3, 32, 32))]
+)
+def test_any_number_of_axes_as_pytorch_counts(model: nn.Module, size: tuple[int, ...]) -> None:
+    x = torch.randn(1, *size)
+    with torch.no_grad(), FlopCounterMode(display=False) as flops:
+        model(x)
+    report = dynpool.count_macs(model, size)
+    assert report.total == flops.get_total_flops() // 2 == dynpool.count_macs(model, inputs=(x,)).total
+    assert report.input_size == size
+    assert dynpool.count_macs(model, inputs=torch.randn(4, *size)).total == report.total  # of one
+
+
+def test_large_work_that_is_not_counted_stands_beside_the_total() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c = nn.Conv2d(3, 8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = torch.fft.rfft2(self.c(x)).abs().flatten(2)
+            return torch.cdist(y, y)
+
+    report = dynpool.count_macs(Mixed(), (3, 16, 16))
+    assert report.large_not_counted == ("aten._cdist_forward", "aten._fft_r2c")
+    assert "GMACs, without the work of aten._cdist_forward x1, aten._fft_r2c x1)" in str(report)
+    assert report.to_dict()["large_not_counted"] == ["aten._cdist_forward", "aten._fft_r2c"]
+    assert dynpool.count_macs(models.resnet18(), (3, 64, 64)).large_not_counted == ()
+
+
+class Squeezes(nn.Module):
+    """`squeeze()` takes the batch away if there is one image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f, self.bn = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm1d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.bn(self.f(x).mean((2, 3), keepdim=True).squeeze())
+        return out
+
+
+class Clip(nn.Module):
+    """Frames of a clip in the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Conv2d(3, 8, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.f(x)
+        return y.view(-1, 8, *y.shape[1:]).mean(1)
+
+
+@pytest.mark.parametrize(("model", "batch"), [(Squeezes(), 2), (Clip(), 8)])
+def test_models_that_need_more_than_one_image(model: nn.Module, batch: int, tmp_path: Path) -> None:
+    size, model = (3, 32, 32), model.eval()
+    for look in (dynpool.count_macs, dynpool.convert, dynpool.sizes, receptive_field):
+        with pytest.raises(ValueError, match=r"a batch of 1 image was tried; the argument batch sets another"):
+            look(model, size)  # type: ignore[operator]
+    assert dynpool.count_macs(model, size, batch=batch).total == 16 * 16 * 8 * 27
+    assert receptive_field(model, size, batch=batch).total_macs == 16 * 16 * 8 * 27
+    assert dynpool.sizes(model, size, batch=batch) == {"input": (32, 32), "f": (16, 16)}
+    IMinTracker(model, size, tmp_path / "log", batch=batch).log(0)
+    learned = dynpool.convert(model, size, batch=batch)
+    loss = dynpool.GMACsLoss(learned, size)
+    dynpool.set_sizes(learned, {"f": (10, 20)})
+    assert loss.cost.macs() == dynpool.count_macs(learned, size).total == 32 * 32 * 8 * 27
+    assert IMinTracker(learned, size, tmp_path / "learned").log(0)["sizes"]["f"] == [10, 20]
+    learned(torch.randn(batch, *size)).sum().backward()
+
+
+def test_batch_is_checked() -> None:
+    with pytest.raises(ValueError, match="batch must be a positive int, got 0"):
+        dynpool.count_macs(Clip(), (3, 32, 32), batch=0)
+
+
+def test_complex_weights_and_indices() -> None:
+    class Spectral(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(4, 3, dtype=torch.complex64))
+            self.c = nn.Conv2d(4, 4, 3, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = torch.einsum("oc,nchw->nohw", self.w, torch.fft.rfft2(x))
+            out: Tensor = self.c(torch.fft.irfft2(y, s=x.shape[-2:]))
+            return out
+
+    assert dynpool.count_macs(Spectral(), (3, 16, 16)).by_layer["c"] == 8 * 8 * 4 * 36
+    wave = nn.Conv2d(3, 4, 3, dtype=torch.complex64)
+    assert dynpool.count_macs(wave, (3, 16, 16)).total == 3 * 14 * 14 * 4 * 27  # of real numbers, as PyTorch runs it
+
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.e, self.c = nn.Embedding(50, 6), nn.Conv1d(6, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.c(self.e(x[:, 0]).mT)
+            return out
+
+    assert dynpool.count_macs(Words(), (1, 20)).total == 18 * 4 * 18
+
+
+@pytest.mark.parametrize("look", [dynpool.count_macs, dynpool.convert, dynpool.sizes, receptive_field])
+def test_what_cannot_be_traced_says_what_to_do(look: Any) -> None:
+    scripted = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3, 2)))
+    with pytest.raises(ValueError, match="is a ScriptModule, which cannot be traced: give its original"):
+        look(scripted, (3, 16, 16))
+    lazy = nn.Sequential(nn.LazyConv2d(4, 3, 2), nn.LazyBatchNorm2d())
+    with pytest.raises(ValueError, match=r"0\.weight has no shape yet: run the Sequential once on a real input first"):
+        look(lazy, (3, 16, 16))
+    assert isinstance(lazy[0], nn.LazyConv2d)
