@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .aliasing import PLAIN, Aliasing, aliasing
-from .arguments import check_flags, check_model
+from .arguments import check_flags, check_model, is_whole
 from .axes import AxisClasses, Dim, Mac, Resize, constant_dims, input_dims
 from .inputs import Inputs, InputSize, check_input_size, make_inputs
 from .meta import Constants, run_on_meta
@@ -500,7 +500,7 @@ def _examples(
     model: nn.Module, input_size: InputSize | None, inputs: Any, training: bool, batch: int | None
 ) -> list[Inputs]:
     """What the model may take: images of the dtype of its weights, or complex numbers, or indices where it has such."""
-    if batch is not None and not (isinstance(batch, int) and not isinstance(batch, bool) and batch > 0):
+    if batch is not None and not (is_whole(batch) and batch > 0):
         raise ValueError(f"batch must be a positive int, got {batch!r}")
     tree = resolution_tree(model)
     n = batch or (tree.batch if tree is not None else None) or (2 if training else 1)
