@@ -1,4 +1,7 @@
-"""The operator as a function: validation, and sizes from alpha. What runs is registered in :mod:`dynpool.ops`."""
+"""The operator as a function: validation, and sizes from alpha. What runs is registered in :mod:`dynpool.ops`.
+
+Importing this module registers all operators that a program exported with learned sizes in it holds.
+"""
 
 from __future__ import annotations
 

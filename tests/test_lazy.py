@@ -8,6 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+
+import dynpool
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("dynpool", "analysis", "baselines")
@@ -73,3 +76,13 @@ def test_importing_the_packages_imports_nothing_heavy() -> None:
     heavy = ("torch", "numpy", "matplotlib", "scipy", "timm", "rich", "jsonargparse")
     code = f"import sys, dynpool, analysis, baselines, dynpool.cli; print([m for m in {heavy} if m in sys.modules])"
     assert run(code) == "[]\n"
+
+
+def test_a_program_exported_with_learned_sizes_loads_after_the_import_that_the_readme_names(tmp_path: Path) -> None:
+    program = torch.export.export(dynpool.DynOPool2d(2.0), (torch.randn(1, 2, 8, 8),))
+    torch.export.save(program, tmp_path / "program.pt2")
+    load = f"program = torch.export.load({str(tmp_path / 'program.pt2')!r})"
+    assert (
+        run(f"import torch, dynpool.functional; {load}; print(program.module()(torch.ones(1, 2, 8, 8)).shape)")
+        == "torch.Size([1, 2, 4, 4])\n"
+    )
