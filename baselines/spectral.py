@@ -35,6 +35,8 @@ def spectral_resize(x: Tensor, size: tuple[int, int], gains: tuple[Tensor, Tenso
     Returns:
         (..., height, width), dtype of x.
     """
+    if x.numel() == 0:
+        return _resized_empty(x, size, gains)
     (n_rows, n_columns), (height, width) = x.shape[-2:], size
     spectrum = torch.fft.rfft(x, dim=-1, norm=norm)
     if gains is not None:
@@ -63,8 +65,16 @@ def symmetric_resize(x: Tensor, size: tuple[int, int], gains: tuple[Tensor, Tens
     Args:
         gains: for the distances 0 ... H // 2 and 0 ... W // 2.
     """
+    if x.numel() == 0:
+        return _resized_empty(x, size, gains)
     height, width = gains or (None, None)
     return _resize_axis(_resize_axis(x, size[1], width, -1, norm), size[0], height, -2, norm)
+
+
+def _resized_empty(x: Tensor, size: tuple[int, int], gains: tuple[Tensor, Tensor] | None) -> Tensor:
+    """No maps at another size, without a transform, which some FFT libraries refuse; all gradients are zero."""
+    y = x[..., :1, :1].expand(*x.shape[:-2], *size)
+    return y if gains is None else y * (gains[0].sum() * gains[1].sum())
 
 
 def _resize_axis(x: Tensor, out: int, gain: Tensor | None, dim: int, norm: Norm) -> Tensor:

@@ -48,6 +48,9 @@ def backward(
 
 
 def _own(result: Tensor, given: Tensor) -> Tensor:
-    """The result in memory of its own: an operator must not return its input."""
-    shared = result.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
-    return result.clone() if shared and result.numel() > 0 else result
+    """The result in memory of its own: an operator must not return its input, nor a view, which in-place operations
+    behind it would refuse to write to.
+    """
+    if result.untyped_storage().data_ptr() == given.untyped_storage().data_ptr() and result.numel() > 0:
+        return result.clone()
+    return result.data if result._is_view() else result

@@ -285,9 +285,15 @@ def test_memory_formats(symmetric: bool) -> None:
     torch.testing.assert_close(diffstride2d(x[1], 2.0, symmetric=symmetric), y[1])
 
 
-def test_empty_batches() -> None:
-    assert diffstride2d(torch.zeros(0, 3, 16, 16), 2.0).shape == (0, 3, 16, 16)
-    assert diffstride2d(torch.zeros(2, 0, 32, 32), 2.0).shape == (2, 0, 24, 24)
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("shape", [(0, 3, 32, 32), (2, 0, 32, 32), (0, 32, 32)])
+def test_empty_batches_have_the_size_of_others_and_no_gradient(shape: tuple[int, ...], symmetric: bool) -> None:
+    x, stride = torch.zeros(shape, requires_grad=True), torch.tensor([2.0, 1.5], requires_grad=True)
+    y = diffstride2d(x, stride, symmetric=symmetric)
+    assert y.shape == (*shape[:-2], *diffstride2d(torch.zeros(1, 32, 32), stride, symmetric=symmetric).shape[-2:])
+    dx, dstride = torch.autograd.grad(y.sum(), (x, stride))
+    assert dx.shape == shape
+    assert dstride.tolist() == [0.0, 0.0]
 
 
 # ----------------------------------------------------------------------------------------------------------- compile

@@ -88,3 +88,7 @@ def test_bad_input_is_refused() -> None:
         FixedSpectralPooling2d(norm="unit")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"shape \(4, 4\)"):
         FixedSpectralPooling2d()(torch.zeros(4, 4))
+
+
+def test_empty_batches() -> None:
+    assert FixedSpectralPooling2d(2.0)(torch.zeros(0, 3, 16, 12)).shape == (0, 3, 8, 6)

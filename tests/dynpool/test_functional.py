@@ -234,6 +234,21 @@ def test_output_never_shares_memory_with_the_input(reduce: Reduce) -> None:
 
 
 @every_reduction
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 1, 8, 8), (2, 3, 1, 1), (0, 3, 8, 8), (3, 8, 8)])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_what_follows_may_work_in_place(
+    reduce: Reduce, dtype: torch.dtype, shape: tuple[int, ...], channels_last: bool
+) -> None:
+    x, alpha = random_map(*shape, dtype=dtype), torch.tensor([2.0, 1.5], requires_grad=True)
+    x = x.to(memory_format=torch.channels_last) if channels_last and len(shape) == 4 else x
+    for size in (None, (4, 4), shape[-2:]):  # a whole multiple, and the size it has
+        expected = torch.autograd.grad(dynopool2d(x, alpha, reduce=reduce, size=size).relu().sum(), alpha)
+        found = torch.autograd.grad(dynopool2d(x, alpha, reduce=reduce, size=size).relu_().sum(), alpha)
+        assert torch.equal(found[0], expected[0])
+
+
+@every_reduction
 def test_three_dimensions_are_one_sample(reduce: Reduce) -> None:
     x, alpha = random_map(3, 8, 9), torch.tensor([2.0, 2.0])
     single, batch = gradients(x, alpha, reduce), gradients(x[None], alpha, reduce)
