@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from .kinds import register_kind
 from .planners import plan_convolution
 from .rules.context import ints
 
-__all__ = ["CalledConv2d", "name_calls", "shield"]
+__all__ = ["CalledConv2d", "Running", "name_calls", "running_in", "shield", "watch"]
 
 Pair = tuple[int, int]
 
@@ -105,16 +105,38 @@ def _pair(value: Any) -> Pair:
 
 @dataclass
 class _Frame:
-    """A module that runs, with its function mode if it calls resizers as functions."""
+    """A module that runs: its path at the conversion, if its calls are counted, and its function mode, if it has one.
+
+    `counts` are the calls that it made so far of each layer that is called in turn.
+    """
 
     module: nn.Module
+    path: str | None = None
     mode: _Calls | None = None
+    counts: dict[int, int] = field(default_factory=dict)
+
+
+class Running:
+    """The modules of one model that run, the innermost last."""
+
+    def __init__(self) -> None:
+        self.frames: list[_Frame] = []
+
+    def call_of(self, module: nn.Module) -> tuple[str, int] | None:
+        """Who calls the module that runs, and how many of its calls came before; None if that is not known."""
+        if len(self.frames) < 2 or self.frames[-1].module is not module:
+            return None
+        caller = self.frames[-2]
+        if caller.path is None:
+            return None
+        k = caller.counts[id(module)] = caller.counts.get(id(module), -1) + 1
+        return (caller.path, k)
 
 
 class _Calls(TorchFunctionMode):
     """Sends the calls that `owner` itself makes to its children."""
 
-    def __init__(self, owner: nn.Module, names: dict[tuple[str, int], str], running: list[_Frame]) -> None:
+    def __init__(self, owner: nn.Module, names: dict[tuple[str, int], str], running: Running) -> None:
         super().__init__()
         self.owner, self.names, self.running = owner, names, running
         self.count: Counter[str] = Counter()
@@ -124,7 +146,8 @@ class _Calls(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         family = _FAMILIES.get(func)
-        if family is None or not self.running or self.running[-1].mode is not self:
+        frames = self.running.frames
+        if family is None or not frames or frames[-1].mode is not self:
             return func(*args, **kwargs)
         at = (family, self.count[family])
         self.count[family] += 1
@@ -135,32 +158,28 @@ class _Calls(TorchFunctionMode):
 
 
 class CallsOf:
-    """The hooks of one module in a model that calls resizers as functions.
+    """The hooks of one module in a model whose calls of resizers are told apart.
 
     Args:
-        running: the modules that run, the innermost last; one list for the whole model. Only the innermost one's calls
-            are sent to its children.
+        running: the modules that run. Only the innermost one's calls of functions are sent to its children.
+        path: at the conversion, if its calls are counted.
         names: by family and number of the call, the child that it is sent to; empty for a module without such calls.
     """
 
-    def __init__(self, running: list[_Frame], names: dict[tuple[str, int], str] | None = None) -> None:
-        self.running = running
-        self.names = names or {}
-
-    def attach(self, module: nn.Module) -> None:
-        """The module's own hooks run as they are traced: those before it as part of it, those behind it not."""
-        module.register_forward_pre_hook(self.enter, prepend=True)
-        module.register_forward_hook(self.leave, prepend=True, always_call=True)
+    def __init__(self, running: Running, path: str | None = None) -> None:
+        self.running, self.path = running, path
+        self.names: dict[tuple[str, int], str] = {}
 
     def enter(self, module: nn.Module, args: Any) -> None:
         mode = _Calls(module, self.names, self.running) if self.names else None
-        self.running.append(_Frame(module, mode))
+        self.running.frames.append(_Frame(module, self.path, mode))
         if mode is not None:
             mode.__enter__()
 
     def leave(self, module: nn.Module, args: Any, out: Any) -> None:
-        if self.running and self.running[-1].module is module:  # else an earlier hook failed before `enter`
-            mode = self.running.pop().mode
+        frames = self.running.frames
+        if frames and frames[-1].module is module:  # else an earlier hook failed before `enter`
+            mode = frames.pop().mode
             if mode is not None:
                 mode.__exit__(None, None, None)
 
@@ -170,17 +189,35 @@ def _calls_of(module: nn.Module) -> CallsOf | None:
     return next((owner for owner in owners if isinstance(owner, CallsOf)), None)
 
 
+def running_in(model: nn.Module) -> Running:
+    """Who runs in a model whose calls are told apart; a new one for others."""
+    return next((calls.running for m in model.modules() if (calls := _calls_of(m)) is not None), Running())
+
+
+def watch(module: nn.Module, running: Running, path: str | None = None) -> CallsOf:
+    """Know when the module runs; with a `path`, count its calls.
+
+    Its own hooks run as they are traced: those before it as part of it, those behind it not.
+    """
+    calls = _calls_of(module)
+    if calls is None:
+        calls = CallsOf(running)
+        module.register_forward_pre_hook(calls.enter, prepend=True)
+        module.register_forward_hook(calls.leave, prepend=True, always_call=True)
+    calls.path = path if calls.path is None else calls.path
+    return calls
+
+
 def shield(model: nn.Module) -> None:
-    """Keep the calls inside all modules below one that calls resizers as functions apart from its own.
+    """Keep the calls inside all modules below one whose calls are counted apart from its own.
 
     To be repeated when modules were added or replaced.
     """
     for owner in list(model.modules()):
         calls = _calls_of(owner)
-        if calls is not None and calls.names:
+        if calls is not None and calls.path is not None:
             for module in owner.modules():
-                if _calls_of(module) is None:
-                    CallsOf(calls.running).attach(module)
+                watch(module, calls.running)
 
 
 def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool]) -> bool:
@@ -200,13 +237,13 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
             continue
         make = _MAKERS[node.op][1]
         wanted.setdefault(resize.path, {}).setdefault((family, _how_manieth(graph, node, family)), make(node))
-    running: list[_Frame] = []
+    running = running_in(model)
     for path, made in wanted.items():
         owner = modules[path]
-        calls = CallsOf(running, {at: f"resize_{k}" for k, at in enumerate(made)})
+        calls = watch(owner, running, path)
+        calls.names = {at: f"resize_{k}" for k, at in enumerate(made)}
         for at, name in calls.names.items():
             owner.register_module(name, made[at].train(owner.training))
-        calls.attach(owner)
     shield(model)
     return bool(wanted)
 

@@ -37,6 +37,7 @@ from .resolution import (
     bounds_around,
     resolution_tree,
 )
+from .reused import separate_names, split_calls, unite_runs, where_called
 from .rewrite import rewrite
 from .sites import matched, sites
 from .sizes import check_multiple
@@ -55,12 +56,17 @@ __all__ = [
 Pair = tuple[int, int]
 
 
-def _plan(graph: Graph, modules: dict[str, nn.Module], resize: Resize, site: Site) -> Plan | str:
+def _known(module: nn.Module) -> bool:
+    return planner_of(module) is not None
+
+
+def _plan(graph: Graph, here: Graph, modules: dict[str, nn.Module], resize: Resize, site: Site) -> Plan | str:
     plan = plan_for(modules[resize.path], site)
     runs = [r for r in graph.resizes if r.path == resize.path]
     at = {(source_key(graph, r), r.in_size, r.out_size, target_key(graph, r)) for r in runs}
     if isinstance(plan, Plan) and len(at) > 1:
-        return f"the module runs {len(runs)} times in a pass, at different resolutions"
+        calls = where_called(here, resize.path)
+        return f"the module runs {len(runs)} times in a pass, at different resolutions: {calls}"
     return plan
 
 
@@ -83,7 +89,7 @@ class _Converter:
         """`held`: resolutions that were found out to be unable to move, and why."""
         here = self.graph if self.graph.input_size == size else trace(self.model, size, batch=batch)
         at = sites(self.graph, here, self.order, self.preserve)
-        plans = {r.node: _plan(self.graph, self.modules, r, at[r.node]) for r in self.graph.resizes}
+        plans = {r.node: _plan(self.graph, here, self.modules, r, at[r.node]) for r in self.graph.resizes}
         nodes, roles = plan_resolutions(self.graph, plans, held)
         self.keys = {i: planned.key for i, planned in enumerate(nodes) if planned.key is not None}
         self.tree.input_size, self.tree.batch = size, batch
@@ -180,11 +186,12 @@ def convert(
 
     A strided convolution becomes the same convolution with stride 1 and a resizer behind it (Jang et al., CVPR 2022,
     section 5.1); a pool becomes the resizer (max pools "max", average pools "mean"); layers that cut the map into
-    patches (kernel = stride) keep their stride and are resized before. Layers whose outputs meet share one alpha. At
-    first every layer has its original size. Where what follows a map needs so many pixels (an unpadded kernel, a
-    reflection) or one exact height or width, no learned size leaves those limits. All names of weights stay; the only
-    new keys of the state dict are the alphas'. What was converted, tied, pinned and left alone, and why, is in
-    `conversion_report(model)`.
+    patches (kernel = stride) keep their stride and are resized before. Layers whose outputs meet share one alpha. A
+    pool that the model calls several times (`self.pool`) becomes one for each call, `pool.0`, `pool.1`, ...; a layer
+    with weights that runs several times is converted where its runs start from one resolution. At first every layer has
+    its original size. Where what follows a map needs so many pixels (an unpadded kernel, a reflection) or one exact
+    height or width, no learned size leaves those limits. All names of weights stay; the only new keys of the state dict
+    are the alphas'. What was converted, tied, pinned and left alone, and why, is in `conversion_report(model)`.
 
     Args:
         model: any module that takes one image batch; weights, mode, dtype and device are kept.
@@ -234,9 +241,12 @@ def convert(
     functions, held, differ = graph, dict[Key, str](), False
     while True:
         learned = deep_copy(model)
-        named = name_calls(learned, functions, known=lambda module: planner_of(module) is not None)
+        if separate_names(learned, _known) and not held:
+            functions = graph = structural_trace(learned, size, batch)
+        changed = name_calls(learned, functions, _known) | split_calls(learned, functions, _known)
         if not held:
-            graph = structural_trace(learned, size, batch) if named else graph
+            graph = structural_trace(learned, size, batch) if changed else graph
+            unite_runs(graph)
             differ = unite_modes(learned, graph, batch)
         converter = _Converter(learned, graph, pool, order, preserve)
         tree, report = converter.run(size, multiples, held, batch)
@@ -332,6 +342,13 @@ def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = No
     if frozen is not None:
         return dict(zip((n.name for n in frozen.tree.nodes), frozen.at((size[1], size[2])), strict=True))
     graph = trace(model, size, batch=batch)
+    paths = [group.members[0].path for group in groups(graph)]
+    if len(set(paths)) < len(paths):  # one layer, or the functions that one module calls, open several
+        copied = deep_copy(model)
+        graph = trace(copied, size, batch=batch) if separate_names(copied, _known) else graph
+        name_calls(copied, graph, _known)
+        split_calls(copied, graph, _known)
+        graph = trace(copied, size, batch=batch)
     found: dict[str, Pair] = {"input": (size[1], size[2])}
     for group in groups(graph):
         first = group.members[0]

@@ -17,6 +17,7 @@ from .forms import open_to_fx
 from .frozen import FrozenSizes, attach_frozen, frozen_sizes
 from .resizer import LearnedResizer2d, host_alphas
 from .resolution import GiveSize, detach_tree, resolution_tree
+from .rewrite import replace_module
 from .scripted import let_script
 from .untouched import deep_copy, untouched
 
@@ -94,17 +95,17 @@ def freeze(model: nn.Module) -> nn.Module:
     tree.open_sizes(open=False)
     names = {id(module): f"{name}.alpha" for name, module in plain.named_modules()}
     frozen = FrozenSizes(tree, host_alphas(tree.pools), [names[id(pool)] for pool in tree.pools])
+    modules = dict(plain.named_modules())
     for path, slot in tree.slots.items():
-        owner, _, leaf = path.rpartition(".")
-        resizer = plain.get_submodule(path)
+        owner = path.rpartition(".")[0]
+        resizer = modules[path]
         if not isinstance(resizer, LearnedResizer2d | FollowPool2d):
             raise TypeError(f"{path} is a {type(resizer).__name__}, not a resizer: the converted model was changed")
         fixed = resizer.frozen(slot.target(now[slot.resolution])).train(resizer.training)
         if "size" in inspect.signature(fixed.forward).parameters:
             fixed.register_forward_pre_hook(GiveSize(slot), with_kwargs=True)
-        layer = plain.get_submodule(owner)
-        layer.register_module(leaf, fixed)
-        open_to_fx(layer)
+        replace_module(modules, path, fixed)
+        open_to_fx(modules[owner])
         if isinstance(resizer, LearnedResizer2d) and frozen.is_native(path, now):
             frozen.strided[owner] = path
     shield(plain)

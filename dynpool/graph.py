@@ -113,6 +113,7 @@ class Graph:
     inputs: tuple[int, ...] = ()
     every_window: bool = False
     calls: dict[str, int] = field(default_factory=dict)
+    callers: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)  # of a module's call: its caller's
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -165,6 +166,7 @@ class _Pass(TorchDispatchMode):
         self.values_read = ValuesRead(compared=compared)
         self.executed = 0
         self.calls: dict[str, int] = {}
+        self.callers: dict[tuple[str, int], tuple[str, int]] = {}
         self.stack: list[tuple[str, int]] = [("", 0)]
         self.hidden = 0  # depth of modules whose inside is not recorded
         self.constants = Constants()
@@ -224,7 +226,7 @@ class _Recorder(_Pass):
         self.graph = graph
         self.others = others
         self.larger = larger
-        self.calls = graph.calls
+        self.calls, self.callers = graph.calls, graph.callers
         self.ids: dict[int, int] = {}
         self.alive: list[Tensor] = []  # ids of objects are unique only while the objects live
 
@@ -339,8 +341,10 @@ def _paths(model: nn.Module, recorder: _Pass, choose: Choose | None) -> Iterator
 
     def enter(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any) -> None:
-            recorder.stack.append((path, calls.get(path, 0)))
-            calls[path] = calls.get(path, 0) + 1
+            here = (path, calls.get(path, 0))
+            recorder.callers[here] = recorder.stack[-1]
+            recorder.stack.append(here)
+            calls[path] = here[1] + 1
 
         return hook
 

@@ -8,7 +8,7 @@ from .axes import Resize
 from .forms import ResizeAfter, Strided, resize_before
 from .kinds import Plan
 
-__all__ = ["rewrite"]
+__all__ = ["replace_module", "rewrite"]
 
 
 def rewrite(
@@ -22,12 +22,12 @@ def rewrite(
     path = resize.path
     layer = modules[path]
     if plan.place == "instead":
-        _replace(modules, path, resizer)
+        replace_module(modules, path, resizer)
         return path, None
     before = {name: getattr(layer, name) for name in ("stride", "ceil_mode") if hasattr(layer, name)}
     formed = layer if plan.form is None else plan.form(layer)
     if formed is not layer:
-        _replace(modules, path, formed.train(layer.training))
+        replace_module(modules, path, formed.train(layer.training))
         before = {"stride": resize.stride}
     formed.register_module("resize", resizer)
     if plan.place == "before":
@@ -37,7 +37,11 @@ def rewrite(
     return f"{path}.resize", Strided(resize.stride, before) if plan.reduce == "sample" else None
 
 
-def _replace(modules: dict[str, nn.Module], path: str, module: nn.Module) -> None:
-    owner, _, leaf = path.rpartition(".")
-    modules[owner].register_module(leaf, module)
+def replace_module(modules: dict[str, nn.Module], path: str, module: nn.Module) -> None:
+    """Put `module` wherever the one at `path` is registered; `modules` are the model's by path, and stay up to date."""
+    old = modules[path]
+    for owner in list(modules.values()):
+        for name, child in list(owner._modules.items()):
+            if child is old:
+                owner.register_module(name, module)
     modules[path] = module

@@ -201,24 +201,6 @@ def test_what_cannot_be_converted_is_refused_with_the_reason() -> None:
         dynpool.conversion_report(Functional())
 
 
-def test_a_module_used_twice_is_left_alone_and_said_so() -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.pool = nn.MaxPool2d(2)
-            self.last = nn.MaxPool2d(2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.last(self.pool(self.pool(x)))
-
-    learned = dynpool.convert(Twice(), (3, 32, 32))
-    report = dynpool.conversion_report(learned)
-    assert [r.name for r in report.of("left alone")] == ["pool", "pool"]
-    assert all("runs 2 times" in r.why for r in report.of("left alone"))
-    assert dynpool.resolutions(learned)["last"].size == (4, 4)
-    assert learned(torch.zeros(1, 3, 64, 64)).shape[-2:] == (8, 8)
-
-
 def test_average_pools_average_and_max_pools_take_the_maximum() -> None:
     x = torch.randn(1, 3, 8, 8)
     both = dynpool.convert(nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d(2)), (3, 8, 8))
