@@ -25,6 +25,7 @@ class Fields:
     i_min: tuple[float, ...]
     i_min_table7: tuple[float, ...]
     i_max: tuple[float, ...]
+    i_max_local: tuple[float, ...]
     unproductive: tuple[str, ...]
     underutilized: tuple[str, ...]
     aligned: bool
@@ -72,7 +73,7 @@ class FieldProgram:
 
     def _fields(self, sizes: Mapping[int, int]) -> Fields:
         states, windows = self._run(sizes)
-        i_min, table7, i_max = ([1.0] * len(self.input_hw) for _ in range(3))
+        i_min, table7, i_max, local = ([1.0] * len(self.input_hw) for _ in range(4))
         unproductive: list[str] = []
         underutilized: list[str] = []
         for (slot, layer), window in zip(self._layers, windows, strict=True):
@@ -83,6 +84,7 @@ class FieldProgram:
                 if own.r_min < _INF:
                     i_min[axis] = max(i_min[axis], own.r_min)
                     table7[axis] = max(table7[axis], own.r_min, window[axis].shortest * own.s_min)
+                    local[axis] = max(local[axis], own.r_max_local)
                 if own.r_max > i_max[axis]:
                     i_max[axis] = own.r_max
                 covered = covered and before.r_min >= self.input_hw[axis]
@@ -92,7 +94,8 @@ class FieldProgram:
             if covers:
                 underutilized.append(layer.name)
         aligned = all(axis.aligned for slot in self._joins for axis in states[slot])
-        return Fields(tuple(i_min), tuple(table7), tuple(i_max), tuple(unproductive), tuple(underutilized), aligned)
+        maxima = (tuple(i_min), tuple(table7), tuple(i_max), tuple(local))
+        return Fields(*maxima, tuple(unproductive), tuple(underutilized), aligned)
 
     def rows(self) -> tuple[LayerRow, ...]:
         """All layers at the sizes of the trace, in order of execution."""
@@ -111,6 +114,7 @@ class FieldProgram:
                     r_min_in=tuple(a.r_min for a in before),
                     r_min=tuple(a.r_min for a in after),
                     r_max=tuple(a.r_max for a in after),
+                    r_max_local=tuple(a.r_max_local for a in after),
                     effective_stride=tuple(a.s for a in after),
                     effective_padding=tuple((a.r - 1) / 2 - a.centre for a in after),
                     centre=tuple(a.centre for a in after),

@@ -40,6 +40,11 @@ class AxisField(NamedTuple):
         """The longest path of all."""
         return _INF if self.spread else self.r
 
+    @property
+    def r_max_local(self) -> float:
+        """The longest local path, whether or not another is global; infinite if there is none."""
+        return self.r if self.r_min < _INF else _INF
+
 
 State = tuple[AxisField, ...]  # one entry an axis
 GLOBAL_AXIS = AxisField(r_min=_INF, r=-_INF, spread=True)  # no local path: neither the shortest nor the longest

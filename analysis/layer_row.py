@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["LayerRow", "per_axis"]
+__all__ = ["GLOBAL_PATH", "LayerRow", "per_axis"]
+
+GLOBAL_PATH = "another path runs through a global operation and sees the whole image: r_max is that of the others"
 
 Floats = tuple[float, ...]
 Ints = tuple[int, ...]
@@ -33,6 +35,8 @@ class LayerRow:
         r_min_in: receptive field of the layer's input along the shortest path, in pixels of the image.
         r_min: of its output, along the shortest path; infinite if every path is global.
         r_max: of its output, along the longest path; infinite if a path is global.
+        r_max_local: along the longest path that is not global, as published fields have it (Richter & Pal leave out
+            squeeze-and-excitation); infinite if every path is.
         effective_stride: product of all strides up to and including the layer, on the longest path.
         effective_padding: how far the region of output position 0 reaches before the image, on the longest path.
         centre: where in the image, in pixels, the centre of output position 0's region lies, on the longest path.
@@ -49,6 +53,7 @@ class LayerRow:
     r_min_in: Floats
     r_min: Floats
     r_max: Floats
+    r_max_local: Floats
     effective_stride: Floats
     effective_padding: Floats
     centre: Floats
@@ -56,6 +61,11 @@ class LayerRow:
     shape: Ints
     macs: int
     parameters: int
+
+    @property
+    def has_global_path(self) -> bool:
+        """Whether a path to its output runs through a global operation, beside others that do not."""
+        return self.r_max != self.r_max_local
 
     def region(self, position: int | Sequence[int]) -> tuple[tuple[float, float], ...]:
         """Per axis the first and last pixel of the image that an output position sees along the longest path.

@@ -5,7 +5,8 @@
 with k_l the kernel size, dilation included, and S_{l-1} the product of the strides before; r = 1 at the input. Where
 paths meet, r_min takes the smallest and r_max the largest. Convolutions, fixed-window pooling and resizers are layers.
 A global operation (mean over an axis, adaptive pooling, attention, a linear layer over the whole map or the convolution
-that is one) makes a path infinite: never the minimum, and what lies on such paths alone is no layer.
+that is one) makes a path infinite: never the minimum, and what lies on such paths alone is no layer. The literature's
+maxima leave such paths out: r_max_local and i_max_local.
 
 Reference: Richter and Pal, "Receptive Field Refinement for Convolutional Neural Networks Reliably Improves Predictive
 Performance", Eq. 7 and Table 7; for `aligned`, Araujo et al., "Computing Receptive Fields of Convolutional Neural
@@ -27,7 +28,7 @@ from dynpool.graph import trace
 from dynpool.inputs import InputSize
 
 from .field_rules import compile_fields
-from .layer_row import LayerRow, per_axis
+from .layer_row import GLOBAL_PATH, LayerRow, per_axis
 from .plots.dot import to_dot
 from .plots.kinds import plot_report
 from .seen_regions import SeenRegions
@@ -48,6 +49,7 @@ class ReceptiveFieldReport:
         i_min_table7: max over layers of max(r_min, k * S) with S the effective stride after the layer: the rule that
             Richter and Pal's Table 7 was made with.
         i_max: max over layers of r_max; infinite if a path runs through a global operation.
+        i_max_local: max over layers of r_max_local: paths through a global operation are left out.
         behind_global: names of the convolutions over a map that is global already, such as those behind a spectral
             pooling: each sees the whole image, and neither `layers` nor any figure of fields counts it.
         aligned: whether wherever paths meet they have one effective stride and one centre (Araujo et al.).
@@ -64,6 +66,7 @@ class ReceptiveFieldReport:
     i_min: Floats
     i_min_table7: Floats
     i_max: Floats
+    i_max_local: Floats
     aligned: bool
     edges: tuple[tuple[int, int], ...]
     total_macs: int
@@ -155,6 +158,7 @@ class ReceptiveFieldReport:
             "i_min": list(self.i_min),
             "i_min_table7": list(self.i_min_table7),
             "i_max": list(self.i_max),
+            "i_max_local": list(self.i_max_local),
             "unproductive": list(self.unproductive),
             "underutilized": list(self.underutilized),
             "behind_global": list(self.behind_global),
@@ -201,7 +205,7 @@ class ReceptiveFieldReport:
                 _show(row.kernel),
                 _show(row.stride),
                 _show(row.r_min),
-                _show(row.r_max),
+                _show(row.r_max_local) + "*" * row.has_global_path,
                 _show(row.effective_stride),
                 "x".join(str(n) for n in row.shape[1:]),
                 mark.get(row.name, ""),
@@ -217,7 +221,8 @@ class ReceptiveFieldReport:
             for line in (head, *cells)
         ]
         lines.append(
-            f"I_min {_show(self.i_min)} (Table 7's rule: {_show(self.i_min_table7)}), I_max {_show(self.i_max)}, "
+            f"I_min {_show(self.i_min)} (Table 7's rule: {_show(self.i_min_table7)}), "
+            f"I_max {_show(self.i_max_local)}{'*' * (self.i_max != self.i_max_local)}, "
             f"I_res {_show(self.input_size[1:])}"
         )
         lines.append(
@@ -227,6 +232,8 @@ class ReceptiveFieldReport:
         )
         if self.behind_global:
             lines.append(f"behind a global operation, not counted: {len(self.behind_global)} that see the whole image")
+        if self.i_max != self.i_max_local:
+            lines.append(f"* {GLOBAL_PATH}")
         if not self.aligned:
             lines.append("not aligned: paths of different effective stride or centre meet")
         if self.not_understood:
@@ -278,6 +285,7 @@ def receptive_field(
         i_min=fields.i_min,
         i_min_table7=fields.i_min_table7,
         i_max=fields.i_max,
+        i_max_local=fields.i_max_local,
         aligned=fields.aligned,
         edges=program.edges(),
         total_macs=sum(mac.macs for mac in graph.macs),

@@ -83,7 +83,7 @@ class IMinTracker:
         Returns:
             "step"; "sizes": {name: [h, w]} in pixels, "input" first; "alphas": {name: [h, w]}, empty for a plain model;
             "strides": {name: [h, w]}, the strides that the alphas stand for, in input pixels per output pixel; "gmacs";
-            "i_min" and "i_max": [h, w] in pixels of the input; "unproductive": the number of such layers;
+            "i_min", "i_max", "i_max_local": [h, w] in pixels of the input; "unproductive": the number of such layers;
             "behind_global": how many convolutions see the whole image, as they lie behind a global operation, so that
             they are no layers. An infinite i_max is the float `inf` here and the string "inf" in the file.
 
@@ -116,6 +116,7 @@ class IMinTracker:
             "gmacs": self._cost.macs(list(learned.values())) / 1e9,
             "i_min": list(fields.i_min),
             "i_max": list(fields.i_max),
+            "i_max_local": list(fields.i_max_local),
             "unproductive": len(fields.unproductive),
             "behind_global": len(self._program.behind_global),
         }

@@ -64,8 +64,9 @@ def table(report: ReceptiveFieldReport) -> Table:
     for row, mark in zip(report.layers, marks(report), strict=True):
         pixels = [
             one_or_all(tuple(map(number, values)))
-            for values in (row.kernel, row.stride, row.r_min, row.r_max, row.effective_stride)
+            for values in (row.kernel, row.stride, row.r_min, row.r_max_local, row.effective_stride)
         ]
+        pixels[3] += "*" * row.has_global_path
         counts = ("x".join(map(str, row.shape[1:])), f"{row.macs:,}", f"{row.parameters:,}")
         found.add_row(row.name, row.kind, *pixels, *counts, mark, style=STYLES[mark])
     return found
@@ -75,7 +76,7 @@ def to_csv(report: ReceptiveFieldReport) -> str:
     """A row a layer; one column an axis, such as r_min_height; an infinite field is 'inf'."""
     text = io.StringIO(newline="")
     names = axis_names(len(report.input_size) - 1)
-    per_axis = ("kernel", "stride", "r_min", "r_max", "effective_stride", "effective_padding", "centre")
+    per_axis = ("kernel", "stride", "r_min", "r_max", "r_max_local", "effective_stride", "effective_padding", "centre")
     writer = csv.writer(text, lineterminator="\n")
     head = [f"{column}_{name}" for column in per_axis for name in names]
     writer.writerow(["layer", "kind", *head, "output", "macs", "parameters", "aligned", "mark"])

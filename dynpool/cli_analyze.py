@@ -86,6 +86,7 @@ def analyze(arguments: Sequence[str]) -> int:
 
     from analysis import receptive_field
     from analysis.analyze import write_analysis
+    from analysis.layer_row import GLOBAL_PATH
     from analysis.verdict import table, verdict
 
     try:
@@ -94,6 +95,8 @@ def analyze(arguments: Sequence[str]) -> int:
             report = receptive_field(model, input_size)
             console = Console() if sys.stdout.isatty() else Console(width=PAGE)
             console.print(table(report))
+            if any(row.has_global_path for row in report.layers):
+                console.print(f"* {GLOBAL_PATH}", highlight=False)
             console.print(f"\n{verdict(report)}", highlight=False, style="bold")
             out = options.out or (
                 options.run / "analyze" if options.run else Path(f"analyze-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}")

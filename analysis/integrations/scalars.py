@@ -22,7 +22,7 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
         {'gmacs': 0.5, 'unproductive': 2.0, 'i_min/height': 43.0, 'i_min/width': 45.0}
     """
     named = {"gmacs": record["gmacs"], "unproductive": record["unproductive"]}
-    pairs = {"i_min": record["i_min"], "i_max": record["i_max"]}
+    pairs = {name: record[name] for name in ("i_min", "i_max", "i_max_local") if name in record}
     pairs |= {f"alpha/{name}": pair for name, pair in record["alphas"].items()}
     pairs |= {f"size/{name}": pair for name, pair in record["sizes"].items()}
     for name, pair in pairs.items():

@@ -29,12 +29,13 @@ MOST_NAMES = 64  # more do not fit below the axis
 def plot_fields(report: ReceptiveFieldReport) -> Figure:
     """r_min and r_max of each layer in order of execution, the input resolution dashed, a panel per differing axis.
 
-    Columns of unproductive layers are red, of underutilized ones orange; a bar that leaves the picture is infinite.
+    Columns of unproductive layers are red, of underutilized ones orange. r_max is that of local paths; a triangle says
+    that another path is global.
     Any number of spatial axes can be drawn.
     """
     axes_count = len(report.input_size) - 1
     same = len(set(report.input_size[1:])) == 1 and all(
-        len(set(row.r_min)) == 1 and len(set(row.r_max)) == 1 for row in report.layers
+        len(set(row.r_min)) == 1 and len(set(row.r_max_local)) == 1 for row in report.layers
     )
     shown = range(1) if same else range(axes_count)
     figure = Figure(figsize=(WIDTH, 1.9 + 2.9 * len(shown)), layout="constrained")
@@ -53,20 +54,22 @@ def _panel(axes: Axes, report: ReceptiveFieldReport, axis: int, label: str) -> N
     styled(axes, "", label)
     axes.set_yscale("log", base=2)
     extent = report.input_size[1 + axis]
-    finite = [value for row in report.layers for value in (row.r_min[axis], row.r_max[axis]) if math.isfinite(value)]
+    ends = (value for row in report.layers for value in (row.r_min[axis], row.r_max_local[axis]))
+    finite = [value for value in ends if math.isfinite(value)]
     top = 1.6 * max([*finite, extent])
     axes.set_ylim(0.75 * min([*finite, extent]), top)
     for index, (row, mark) in enumerate(zip(report.layers, marks(report), strict=True)):
-        low, high = row.r_min[axis], row.r_max[axis]
+        low, high = row.r_min[axis], row.r_max_local[axis]
         if mark:
             axes.axvspan(index - 0.5, index + 0.5, color=FILLS[mark], alpha=0.3, lw=0)
         if math.isinf(low):
             axes.text(index, top / 1.25, "∞", ha="center", va="center", fontsize=SMALL, color=INK)
             continue
-        reach = high if math.isfinite(high) else 2 * top
-        axes.plot([index, index], [low, reach], color=FIELD, lw=1.6, alpha=0.55, solid_capstyle="butt")
+        axes.plot([index, index], [low, high], color=FIELD, lw=1.6, alpha=0.55, solid_capstyle="butt")
         axes.plot(index, low, "o", ms=4.5, color=FIELD)
-        if math.isfinite(high) and high > low:
+        if row.r_max[axis] > high:
+            axes.plot(index, high * 1.06, "^", ms=6, mew=0, color=FIELD)
+        elif high > low:
             axes.plot(index, high, "_", ms=7, mew=1.6, color=FIELD)
     axes.axhline(extent, color=INK, lw=1.4, ls=(0, (5, 3)), zorder=5)
     axes.yaxis.set_major_locator(LogLocator(base=2, numticks=12))
@@ -87,9 +90,10 @@ def _names(axes: Axes, report: ReceptiveFieldReport) -> None:
 def _handles(report: ReceptiveFieldReport) -> list[Artist]:
     handles: list[Artist] = [Line2D([], [], color=FIELD, ls="", marker="o", ms=4.5, label="r_min")]
     if any(row.r_max != row.r_min for row in report.layers):
-        infinite = any(math.isinf(value) for row in report.layers for value in row.r_max)
-        word = "up to r_max (leaving the picture: infinite)" if infinite else "up to r_max"
-        handles.append(Line2D([], [], color=FIELD, lw=1.6, alpha=0.55, label=word))
+        handles.append(Line2D([], [], color=FIELD, lw=1.6, alpha=0.55, label="up to r_max"))
+    if any(row.has_global_path for row in report.layers):
+        label = "a path is global: r_max of the others"
+        handles.append(Line2D([], [], color=FIELD, ls="", marker="^", ms=6, mew=0, label=label))
     handles.append(Line2D([], [], color=INK, lw=1.4, ls=(0, (5, 3)), label="input resolution"))
     for mark, found in ((UNDERUTILIZED, report.underutilized), (UNPRODUCTIVE, report.unproductive)):
         if found:

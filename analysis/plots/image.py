@@ -132,8 +132,8 @@ def _shortest(row: LayerRow, size: Sequence[int]) -> Box | None:
 
 
 def _words(row: LayerRow) -> str:
-    low, high = ("×".join(map(number, values)).replace("∞×∞", "∞") for values in (row.r_min, row.r_max))
-    return f"{path_end(row.name, 30)}\n{low}" + (f" to {high}" if high != low else "")
+    low, high = ("×".join(map(number, values)).replace("∞×∞", "∞") for values in (row.r_min, row.r_max_local))
+    return f"{path_end(row.name, 30)}\n{low}" + (f" to {high}" if high != low else "") + "*" * row.has_global_path
 
 
 def _pixels(image: ImageLike | None, height: int, width: int) -> NDArray:

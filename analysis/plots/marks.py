@@ -70,9 +70,9 @@ def window_words(row: LayerRow) -> str:
 
 
 def field_words(row: LayerRow) -> str:
-    """The receptive field: 'r 43-91', or 'r 43' where all paths agree."""
-    low, high = _pair(row.r_min), _pair(row.r_max)
-    return f"r {low}" if low == high else f"r {low}–{high}"
+    """The receptive field: 'r 43-91', or 'r 43' where all paths agree; with a star where another path is global."""
+    low, high = _pair(row.r_min), _pair(row.r_max_local)
+    return (f"r {low}" if low == high else f"r {low}–{high}") + "*" * row.has_global_path
 
 
 def _pair(values: Sequence[float]) -> str:

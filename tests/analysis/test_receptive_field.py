@@ -453,3 +453,47 @@ def test_bad_input() -> None:
     for wrong in (32.5, 0, (32,), None):
         with pytest.raises(ValueError, match=r"i_res must be one or 2 ints of at least 1 \(one per axis\), got"):
             report.unproductive_at(wrong)  # type: ignore[arg-type]
+
+
+# --- the longest local path -------------------------------------------------------------------------------------------
+
+
+class SqueezeExcitation(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.conv = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x * self.gate(x.mean((2, 3), keepdim=True)).sigmoid())
+
+
+def test_a_path_through_a_global_operation_is_left_out_of_the_local_maximum() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), SqueezeExcitation(), nn.Conv2d(4, 4, 5, padding=2))
+    report = receptive_field(net, (3, 32, 32))
+    rows = {row.name: row for row in report.layers}
+    assert rows["0"].r_max_local == rows["0"].r_max == (3.0, 3.0)
+    assert rows["1.conv"].r_max_local == (7.0, 7.0)  # 3 + 2 * 2
+    assert rows["1.conv"].r_max == (math.inf, math.inf)
+    assert [rows[name].has_global_path for name in ("0", "1.conv", "2")] == [False, True, True]
+    assert (report.i_max_local, report.i_max) == ((15.0, 15.0), (math.inf, math.inf))
+    text = str(report)
+    assert "I_max 15*, I_res 32" in text
+    assert "* another path runs through a global operation" in text
+    assert " inf" not in text
+    assert report.to_dict()["i_max_local"] == [15.0, 15.0]
+    assert report.to_dict()["layers"][1]["r_max_local"] == (7.0, 7.0)
+
+
+def test_without_a_global_path_the_two_maxima_are_one() -> None:
+    report = receptive_field(torchvision.models.resnet18(), (3, 64, 64))
+    assert report.i_max_local == report.i_max == (435.0, 435.0)
+    assert "*" not in str(report)
+
+
+def test_the_published_field_of_efficientnet_b7() -> None:
+    """Richter and Pal print 3079 pixels for EfficientNet-B7 at 600, squeeze-and-excitation left out."""
+    with torch.device("meta"):
+        model = timm.create_model("efficientnet_b7")
+    report = receptive_field(model, (3, 600, 600))
+    assert report.i_max_local == (3079.0, 3079.0)
+    assert report.i_max == (math.inf, math.inf)
