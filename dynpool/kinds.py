@@ -173,7 +173,8 @@ def plan_for(module: nn.Module, site: Site) -> Plan | str:
     if planner is None:
         return f"{site.resize.kind} called in {type(module).__name__}, which is no known kind of resizer"
     plan = planner(module, site)
-    if site.preserve and site.order == "before" and isinstance(plan, Plan) and plan.place == "after":
+    strides = site.resize.scale is None  # a transposed convolution keeps its own arithmetic, and is followed
+    if site.preserve and site.order == "before" and strides and isinstance(plan, Plan) and plan.place == "after":
         return site.keep_stride()
     return plan
 

@@ -11,6 +11,8 @@ from .kinds import Site
 
 __all__ = ["matched", "sites"]
 
+Pair = tuple[int, int]
+
 _PADS = frozenset({"aten.constant_pad_nd", "aten.reflection_pad2d", "aten.replication_pad2d"})
 
 
@@ -43,10 +45,37 @@ def _places(graph: Graph) -> Iterator[tuple[tuple[str, int, str, int], Resize]]:
 def _site(graph: Graph, resize: Resize, order: str, preserve: bool) -> Site:
     """The site of a strided operation, with the padding that its layer, or a child of it, runs just before it."""
     node = _producer(graph, graph.nodes[resize.node].inputs[0], resize.node)
-    if node is None or node.op not in _PADS or not f"{node.path}.".startswith(f"{resize.path}."):
+    if node is None or not f"{node.path}.".startswith(f"{resize.path}."):
+        return Site(resize, order, preserve)
+    if node.op == "aten.new_empty":
+        return Site(resize, order, preserve, _written_around(graph, node))
+    if node.op not in _PADS:
         return Site(resize, order, preserve)
     left, right, top, bottom = [int(n) for n in node.args[1]] + [0, 0] * (len(node.args[1]) == 2)
     return Site(resize, order, preserve, ((top, bottom), (left, right)))
+
+
+def _written_around(graph: Graph, made: Node) -> tuple[Pair, Pair]:
+    """The padding of a map that is written into a larger one, as circular padding does: (low, high) per axis.
+
+    The first tensor written is the map; it goes into slices, one for each axis.
+    """
+    (value,) = made.outputs
+    rank = len(graph.values[value].shape)
+    spans: dict[int, dict[int, Pair]] = {value: {}}  # by view of the larger map: what it covers of each axis
+    for node in graph.nodes[made.index + 1 :]:
+        if node.op == "aten.slice" and node.inputs[0] in spans:
+            at, start, end = (int(n) for n in node.args[1:4])
+            (view,) = node.outputs
+            spans[view] = {**spans[node.inputs[0]], at % rank: (start, end)}
+        elif node.op == "aten.copy_" and node.inputs[0] in spans:
+            covered, shape = spans[node.inputs[0]], graph.values[value].shape
+            around = [
+                (a, n - min(b, n))
+                for n, (a, b) in ((shape[i], covered.get(i, (0, shape[i]))) for i in (-2 % rank, -1 % rank))
+            ]
+            return (around[0], around[1])
+    return ((0, 0), (0, 0))
 
 
 def _producer(graph: Graph, value: int, before: int) -> Node | None:

@@ -37,6 +37,7 @@ _RULES: dict[str, Rule] = {
     **_ops("cudnn_batch_norm _batch_norm_with_update native_group_norm native_layer_norm", compute.normalized),
     **_ops("_softmax _log_softmax _safe_softmax clone contiguous _to_copy detach alias copy", compute.same),
     **_ops("native_dropout lift_fresh bernoulli_ zero_ fill_ _unsafe_masked_index_put_accumulate", compute.same),
+    **_ops("copy_", compute.pointwise),  # what is written into a part of a map must fit it
     **_ops("roll flip cumsum sort tril triu channel_shuffle zeros_like ones_like empty_like full_like", compute.same),
     **_ops("rand_like randn_like scatter index_put bernoulli normal_ uniform_ random_ trunc_normal_", compute.same),
     **_ops("mean sum amax amin max min prod any all var std var_mean std_mean logsumexp argmax", compute.reduce),
