@@ -481,7 +481,7 @@ def test_a_path_through_a_global_operation_is_left_out_of_the_local_maximum() ->
     assert "* another path runs through a global operation" in text
     assert " inf" not in text
     assert report.to_dict()["i_max_local"] == [15.0, 15.0]
-    assert report.to_dict()["layers"][1]["r_max_local"] == (7.0, 7.0)
+    assert report.to_dict()["layers"][1]["r_max_local"] == [7.0, 7.0]
 
 
 def test_without_a_global_path_the_two_maxima_are_one() -> None:

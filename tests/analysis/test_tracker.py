@@ -17,7 +17,7 @@ from analysis.receptive_field import receptive_field
 from analysis.tracker import IMinTracker
 
 SIZE = (3, 64, 48)
-KEYS = ["step", "sizes", "alphas", "strides", "gmacs", "i_min", "i_max", "unproductive", "behind_global"]
+KEYS = ["step", "sizes", "alphas", "strides", "gmacs", "i_min", "i_max", "i_max_local", "unproductive", "behind_global"]
 
 
 def converted() -> nn.Module:
@@ -62,6 +62,7 @@ def test_every_line_is_what_a_fresh_analysis_finds(make: Callable[[], nn.Module]
         assert record["step"] == step
         assert tuple(record["i_min"]) == report.i_min
         assert tuple(record["i_max"]) == report.i_max
+        assert tuple(record["i_max_local"]) == report.i_max_local
         assert record["unproductive"] == len(report.unproductive)
         assert record["behind_global"] == len(report.behind_global) == 0
         assert record["strides"] == record["alphas"]  # as DynOPool's are

@@ -87,13 +87,15 @@ def test_fields_marks_the_unproductive_zone(vgg):
     assert spans == {index: color.lower() for index, color in expected.items()}
 
 
-def test_infinite_fields_leave_the_picture():
+def test_a_triangle_says_that_another_path_is_global():
     with torch.device("meta"):
         report = receptive_field(torchvision.models.efficientnet_b0(), (3, 64, 64))
     (panel,) = report.plot("fields").axes
+    triangles = {round(line.get_xdata()[0]) for line in panel.lines if line.get_marker() == "^"}
+    assert triangles == {i for i, row in enumerate(report.layers) if row.has_global_path}
     tops = [ys[1] for ys in map(heights, panel.lines) if len(ys) == 2]
-    assert max(tops) > panel.get_ylim()[1]
-    assert all(map(np.isfinite, tops))
+    assert report.i_max_local[0] in tops
+    assert max(tops) < panel.get_ylim()[1]
 
 
 def boxes(figure):
