@@ -75,7 +75,7 @@ class Nominal:
         made = layer() if layer is not None else Layer(slot, ())
         whole = made.whole and all(d is not None for d in dims)
         sizes = tuple(made.whole[list(taps).index(d)] for d in dims if d is not None) if whole else ()
-        step = replace(made, source=slot, windows=windows, dims=dims, whole=sizes)
+        step = replace(made, source=slot, windows=windows, dims=dims, slides=tuple(taps), whole=sizes)
         after = self.emit(step)
         if is_global(self.states[after]):
             return Field((Term((None,) * self.ndim, (None,) * self.ndim, after),))

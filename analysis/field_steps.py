@@ -80,7 +80,8 @@ class Layer:
     """A window slides over the map; it is a row of the report if it has a name.
 
     `whole` are the input's dimensions, as axis class and size at tracing, of a convolution that is a linear layer where
-    its kernel covers them (VGG's first, in timm). `dims` are the output's dimensions along the image's axes.
+    its kernel covers them (VGG's first, in timm). `dims` are the output's dimensions along the image's axes, and
+    `slides` those that its windows slide along: fewer where tokens hold several axes of the image.
     """
 
     source: int
@@ -90,6 +91,7 @@ class Layer:
     node: int = -1
     whole: tuple[tuple[int | None, int], ...] = ()
     dims: tuple[int | None, ...] = ()
+    slides: tuple[int, ...] = ()
     macs: int = 0
     parameters: int = 0
 

@@ -75,7 +75,7 @@ class LayerRow:
         in windows, `ReceptiveFieldReport.seen` tells what each really sees.
 
         Args:
-            position: index of the output pixel per axis, or one int for all.
+            position: index of the output pixel per axis of the image, or one int for all.
 
         Raises:
             ValueError: for a `position` that is not one or one each of ints.

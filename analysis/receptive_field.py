@@ -132,19 +132,25 @@ class ReceptiveFieldReport:
         an axis of which nothing is seen. Of a learned resizer of several operations it is a window as wide as its
         widest footprint, around the position's centre, which may miss a pixel or two at its ends.
 
+        A position is one of the layer's own output map: the dimensions that its window slides along, in their order,
+        whatever axes of the image run along them. A map that has been transposed is indexed (column, row), tokens that
+        a 1-D layer slides over have one index, and rows and columns in one strip are positions of the strip. What a
+        position sees is the hull over the channels, and over the batch where the model puts pieces of the image there.
+
         Args:
             layer: name or index of a row.
-            position: index of the output pixel per axis, or one int for all.
+            position: index of the output position per axis of the layer's map, or one int for all; axes of size 1 may
+                be left out.
 
         Raises:
-            ValueError: for a layer or position that there is not.
+            ValueError: for a layer or position that there is not, or a number of indices that the map does not have.
         """
         if self.exact is None:
             raise ValueError("this report was made without its trace; call receptive_field again")
         index = layer if isinstance(layer, int) else next((i for i, r in enumerate(self.layers) if r.name == layer), -1)
         if not 0 <= index < len(self.layers):
             raise ValueError(f"layer must be a name or an index below {len(self.layers)}, got {layer!r}")
-        return self.exact.region(index, per_axis("position", position, len(self.input_size) - 1))
+        return self.exact.region(index, position)
 
     def _unproductive_rows(self, i_res: int | Sequence[int]) -> list[LayerRow]:
         limits = per_axis("i_res", i_res, len(self.input_size) - 1, least=1)

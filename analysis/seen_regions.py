@@ -31,14 +31,10 @@ class SeenRegions:
         self._layers = tuple(layers)
         self._fields: dict[int, Field] | None = None  # by node
 
-    def region(self, layer: int, position: Sequence[int]) -> tuple[tuple[int, int] | None, ...]:
+    def region(self, layer: int, position: int | Sequence[int]) -> tuple[tuple[int, int] | None, ...]:
         """Per axis the first and last pixel that an output position of a layer sees; None if none."""
         step = self._layers[layer]
-        shape = self._graph.values[self._graph.nodes[step.node].outputs[0]].shape
-        places = dict(zip(_dims(step, len(shape)), position, strict=True))
-        for dim, at in places.items():
-            if not 0 <= at < shape[dim]:
-                raise ValueError(f"position {tuple(position)} is outside the output of shape {shape} of {step.name}")
+        places = _places(step, self._graph.values[self._graph.nodes[step.node].outputs[0]].shape, position)
         found: list[tuple[int, int] | None] = []
         for axis in range(len(step.windows)):
             intervals = [t.axes[axis] for t in self._all()[step.node].terms]
@@ -61,10 +57,18 @@ class SeenRegions:
         return self._fields
 
 
-def _dims(step: Layer, rank: int) -> list[int]:
-    """The dimension of the output that runs along each axis; where nothing tells, in the order of the axes."""
-    free = [d for d in range(rank - len(step.windows), rank) if d not in step.dims]
-    return [free.pop(0) if d is None else d for d in step.dims]
+def _places(step: Layer, shape: Sequence[int], position: int | Sequence[int]) -> dict[int, int]:
+    """The index along each dimension of the output that the layer's windows slide along."""
+    longer = [dim for dim in step.slides if shape[dim] > 1] or step.slides[-1:]
+    given = tuple(position) if isinstance(position, Sequence) else (position,) * len(longer)
+    dims = longer if len(given) == len(longer) else step.slides
+    sizes = "x".join(str(shape[dim]) for dim in step.slides)
+    count = f"one int for each of its {len(step.slides)} axes" if len(step.slides) > 1 else "one int"
+    if len(given) != len(dims) or not all(isinstance(at, int) for at in given):
+        raise ValueError(f"position in the map of {step.name}, of size {sizes}, must be {count}, got {position!r}")
+    if not all(0 <= at < shape[dim] for dim, at in zip(dims, given, strict=True)):
+        raise ValueError(f"position {position!r} is outside the map of {step.name}, of size {sizes}")
+    return dict(zip(dims, given, strict=True))
 
 
 def _at(array: Array, places: dict[int, int]) -> Array:
