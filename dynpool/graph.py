@@ -431,7 +431,7 @@ def _put(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         for held in (module._parameters, module._buffers):
             for name, t in held.items():
                 if t is not None:
-                    held[name] = state[f"{path}.{name}" if path else name]  # type: ignore[assignment]
+                    held[name] = state[f"{path}.{name}" if path else name]
 
 
 def _run(

@@ -12,9 +12,9 @@ import functools
 import random
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -150,7 +150,7 @@ class _Snapshot:
         held = getattr(thing, "__dict__", None)
         if isinstance(held, dict):
             self.pending.append(held)
-        for slot in _slots(type(thing)):
+        for slot in _slots(cast("Hashable", type(thing))):  # mypy takes a type's __hash__ for its instances'
             self.note_place(functools.partial(_read_slot, slot, thing), slot, thing)
 
     def note_place(self, read: Callable[[], Any], slot: Any, thing: Any) -> None:
@@ -320,9 +320,9 @@ def _process_state() -> Restore:
             torch.set_default_device(device)
         if torch.are_deterministic_algorithms_enabled() != deterministic[0]:
             torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
-        for kind, (enabled, cast) in casts.items():
+        for kind, (enabled, precision) in casts.items():
             torch.set_autocast_enabled(kind, enabled)
-            torch.set_autocast_dtype(kind, cast)
+            torch.set_autocast_dtype(kind, precision)
         torch.set_autocast_cache_enabled(cached)
 
     return restore

@@ -1,15 +1,23 @@
 """What every test starts from."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
 
 import pytest
+
+Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 
 @pytest.fixture(autouse=True)
 def default_signals() -> Iterator[None]:
     """Signals as a terminal gives them, also to the processes that a test starts: background jobs ignore Ctrl-C."""
-    defaults = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+    defaults: dict[str, Handler] = {
+        "SIGINT": signal.default_int_handler,
+        "SIGTERM": signal.SIG_DFL,
+        "SIGHUP": signal.SIG_DFL,
+    }
     known = {getattr(signal, name): handler for name, handler in defaults.items() if hasattr(signal, name)}
     ignored = {number: handler for number, handler in known.items() if signal.getsignal(number) is signal.SIG_IGN}
     for number, handler in ignored.items():

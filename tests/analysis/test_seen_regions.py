@@ -79,7 +79,7 @@ def same(x: Tensor) -> Tensor:
     return x
 
 
-def conv(n: int, kernel: int | tuple[int, ...], padding: Any = 0) -> nn.Module:
+def conv(n: int, kernel: Any, padding: Any = 0) -> nn.Module:
     return (nn.Conv1d, nn.Conv2d, nn.Conv3d)[n - 1](4, 4, kernel, padding=padding, bias=False)
 
 

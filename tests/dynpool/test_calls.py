@@ -107,14 +107,16 @@ def test_a_pass_that_fails_in_the_middle_leaves_no_trace() -> None:
     dynpool.set_sizes(learned, {"resize_0": (30, 30), "inner.0.resize_0": (20, 20), "inner.0.resize_1": (12, 12)})
     x = torch.randn(1, 3, 64, 64)
     before = learned(x)
-    called: list[Recursive] = [learned.inner[0]]  # type: ignore[union-attr, index, list-item]
-    called[0].fails = True
+    called = learned.get_submodule("inner.0")
+    assert isinstance(learned, Recursive)
+    assert isinstance(called, Recursive)
+    called.fails = True
     learned(x)  # the owner catches it and goes on with calls of its own
-    learned.fails = True  # type: ignore[assignment]
+    learned.fails = True
     with pytest.raises(RuntimeError, match="in the middle"):
         learned(x)
     assert F.max_pool2d(x, 2).shape[-2:] == (32, 32)  # nobody intercepts it
-    called[0].fails = learned.fails = False  # type: ignore[assignment]
+    called.fails = learned.fails = False
     assert torch.equal(learned(x), before)
 
 

@@ -242,7 +242,8 @@ def test_what_follows_may_work_in_place(
 ) -> None:
     x, alpha = random_map(*shape, dtype=dtype), torch.tensor([2.0, 1.5], requires_grad=True)
     x = x.to(memory_format=torch.channels_last) if channels_last and len(shape) == 4 else x
-    for size in (None, (4, 4), shape[-2:]):  # a whole multiple, and the size it has
+    sizes: list[tuple[int, int] | None] = [None, (4, 4), (shape[-2], shape[-1])]  # a whole multiple, and as it is
+    for size in sizes:
         expected = torch.autograd.grad(dynopool2d(x, alpha, reduce=reduce, size=size).relu().sum(), alpha)
         found = torch.autograd.grad(dynopool2d(x, alpha, reduce=reduce, size=size).relu_().sum(), alpha)
         assert torch.equal(found[0], expected[0])

@@ -171,7 +171,7 @@ def test_no_step_is_written_at_a_size_beyond_the_ceiling() -> None:
         for _ in range(40):
             with torch.no_grad():
                 for alpha in alphas:  # a task that wants larger maps
-                    alpha -= 0.05 * (0.3 + torch.randn(2, generator=draw))
+                    alpha.sub_(0.05 * (0.3 + torch.randn(2, generator=draw)))
             dynpool.constrain(model)
             budget = resolution_tree(model).budget  # type: ignore[union-attr]
             assert budget is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from dynpool.graph import trace
 from dynpool.sites import sites
 
 SIZE = (3, 30, 36)
+Mode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
 def same(a: Tensor, b: Tensor) -> None:
@@ -31,15 +34,15 @@ class Function(nn.Module):
         return F.pad(x, (2, 1, 1, 2), self.mode, self.value)
 
 
-def conv(kernel: int = 3, padding: int = 0, mode: str = "zeros") -> nn.Module:
+def conv(kernel: int = 3, padding: int = 0, mode: Mode = "zeros") -> nn.Module:
     return nn.Conv2d(3, 4, kernel, 2, padding, padding_mode=mode)
 
 
-MODES = ("zeros", "reflect", "replicate", "circular")
+MODES: tuple[Mode, ...] = ("zeros", "reflect", "replicate", "circular")
 PADDED: dict[str, Callable[[], nn.Module]] = {
-    **{mode: lambda mode=mode: conv(3, 1, mode) for mode in MODES},
-    **{f"{mode} 5": lambda mode=mode: conv(5, 2, mode) for mode in MODES},
-    **{f"{mode} even": lambda mode=mode: conv(4, 1, mode) for mode in MODES},
+    **{mode: partial(conv, 3, 1, mode) for mode in MODES},
+    **{f"{mode} 5": partial(conv, 5, 2, mode) for mode in MODES},
+    **{f"{mode} even": partial(conv, 4, 1, mode) for mode in MODES},
     "ZeroPad2d": lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), conv()),
     "ConstantPad2d": lambda: nn.Sequential(nn.ConstantPad2d((1, 2, 0, 1), 0.7), conv()),
     "ReflectionPad2d": lambda: nn.Sequential(nn.ReflectionPad2d(1), conv()),
@@ -69,7 +72,7 @@ def test_padded_convolutions_are_converted(name: str, preserve: bool, order: str
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
-def test_the_padding_of_a_layer_is_found(mode: str) -> None:
+def test_the_padding_of_a_layer_is_found(mode: Mode) -> None:
     graph = trace(nn.Conv2d(3, 4, (3, 5), 2, (1, 2), padding_mode=mode), SIZE)
     (site,) = sites(graph, graph, "after", False).values()
     assert site.pad == ((1, 1), (2, 2))

@@ -1,5 +1,7 @@
 """What no trace of the original shows: sizes that a model's own code reads or insists on."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -170,7 +172,7 @@ def test_limits_differ_between_axes_and_follow_multiples() -> None:
 
 
 @pytest.mark.parametrize("padding_mode", ["reflect", "circular"])
-def test_padding_that_needs_pixels_is_a_limit(padding_mode: str) -> None:
+def test_padding_that_needs_pixels_is_a_limit(padding_mode: Literal["reflect", "circular"]) -> None:
     wide = nn.Conv2d(4, 4, 9, padding=4, padding_mode=padding_mode)
     net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), wide)
     learned = dynpool.convert(net, (3, 32, 32))

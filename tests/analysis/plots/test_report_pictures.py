@@ -91,7 +91,7 @@ def test_a_triangle_says_that_another_path_is_global():
     with torch.device("meta"):
         report = receptive_field(torchvision.models.efficientnet_b0(), (3, 64, 64))
     (panel,) = report.plot("fields").axes
-    triangles = {round(line.get_xdata()[0]) for line in panel.lines if line.get_marker() == "^"}
+    triangles = {round(np.asarray(line.get_xdata())[0]) for line in panel.lines if line.get_marker() == "^"}
     assert triangles == {i for i, row in enumerate(report.layers) if row.has_global_path}
     tops = [ys[1] for ys in map(heights, panel.lines) if len(ys) == 2]
     assert report.i_max_local[0] in tops
