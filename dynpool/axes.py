@@ -130,6 +130,27 @@ class AxisClasses:
         for ratio, below in self._below.pop(b, {}).items():
             same = self._below.setdefault(a, {}).setdefault(ratio, below)
             self.unite(same, below)
+        self._break_circle(self.find(a))
+
+    def _sources(self, root: int) -> list[int]:
+        """The classes that a class follows from directly."""
+        if root in self._scaled:
+            return [self.find(self._scaled[root].base)]
+        return [self.find(axis) for dim in self._sums.get(root, ()) for axis in dim.axes]
+
+    def _break_circle(self, root: int) -> None:
+        """A class that would follow from itself, now that two have become one, follows from none and keeps its size."""
+        pending, met = self._sources(root), set[int]()
+        while pending:
+            source = pending.pop()
+            if source == root:
+                self._scaled.pop(root, None)
+                self._sums.pop(root, None)
+                self.pin(root, "two resolutions must keep their ratio")
+                return
+            if source not in met:
+                met.add(source)
+                pending += self._sources(source)
 
     def _merge_definitions(self, a: int, b: int) -> None:
         """Of two classes that have become one, `a`: what it follows from."""
@@ -183,9 +204,7 @@ class AxisClasses:
             self.demand(axis, above.ratio.numerator)
             return
         self._scaled[axis] = above
-        if self.base(axis)[0] == axis:  # a multiple of itself by way of others
-            del self._scaled[axis]
-            self.pin(axis, "two resolutions must keep their ratio")
+        self._break_circle(axis)  # a multiple of itself by way of others
 
     def scaled(self, axis: int, ratio: Fraction, size: int, *, up: bool = False) -> int:
         """The class of `ratio` times `axis`, `size` pixels at tracing, rounded down, or up if the model pads."""
@@ -225,13 +244,10 @@ class AxisClasses:
 
     def base(self, axis: int) -> tuple[int, Fraction]:
         """The class that `axis` is a multiple of, and the multiple; itself and 1 if it is none."""
-        start = root = self.find(axis)
-        ratio = Fraction(1)
+        root, ratio = self.find(axis), Fraction(1)
         while root in self._scaled:
             ratio *= self._scaled[root].ratio
             root = self.find(self._scaled[root].base)
-            if root == start:
-                break
         return root, ratio
 
     def ratios(self) -> tuple[tuple[int, int, Fraction], ...]:

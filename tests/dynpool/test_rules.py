@@ -128,7 +128,7 @@ def test_windows_make_sizes_multiples(function: Callable[[Tensor], Tensor]) -> N
     with torch.no_grad():
         dynpool.resolutions(model)["pool"].alpha.copy_(torch.tensor([1.55, 2.4]))
     assert model(torch.randn(1, 8, 48, 48)).shape[-2:] == (32, 20)  # 31 and 20
-    with pytest.raises(ValueError, match=r"multiple of \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"in multiples of \(4, 4\) pixels"):
         dynpool.set_sizes(model, {"pool": (22, 20)})
 
 
