@@ -117,7 +117,8 @@ class Context:
             return kept[0] if len(kept) == 1 else Dim((Atom(size, self.classes.sum(kept), other),))
         dim = self.single(dim)
         if dim.axis is None or size <= 1 or (other == size and dim.other != dim.size):
-            if dim.axis is None or not self.classes.is_free(dim.axis):  # a mask's border, say, is there at every size
+            free = dim.axis is not None and self.classes.is_free(dim.axis)
+            if not free and not self._is_made():  # the border of a mask, or around a map, is there at every size
                 self.pin((dim,), "cut or padded to a fixed size")
             return Dim((Atom(size, None, other),)) if size != 1 else Dim()
         ratio = Fraction(size, dim.size)
@@ -125,6 +126,11 @@ class Context:
         if even and ratio < 1:
             return Dim((Atom(size, self.times(dim.atoms[0], ratio), other),))
         return Dim((Atom(size, dim.axis, other),))  # the class plus an offset
+
+    def _is_made(self) -> bool:
+        """Whether the first input is a tensor that the pass makes and writes into, as circular padding does."""
+        maker = next((n for n in self.graph.nodes if self.node.inputs[0] in n.outputs), None)
+        return maker is not None and maker.op.startswith(("aten.new_", "aten.empty", "aten.zeros", "aten.ones"))
 
     def cut(self, atom: Atom, outer: tuple[int, int | None], inner: tuple[int, int | None]) -> tuple[Atom, Atom]:
         """Two factors of an atom, given as sizes in both traces: the one that varies carries the resolution."""

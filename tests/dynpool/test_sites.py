@@ -106,3 +106,16 @@ def test_transposed_convolutions_keep_their_arithmetic(
     assert learned(x).shape[-2:] == (24, 40)
     assert seen == [(10, 22)]
     same(dynpool.freeze(learned)(x), learned(x))
+
+
+@pytest.mark.parametrize("name", [*MODES, "CircularPad2d", "circular function"])
+def test_padding_behind_a_pool_lets_its_size_be_learned(name: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, 1, 1), nn.MaxPool2d(2), PADDED[name]()).eval()
+    learned = dynpool.convert(model, SIZE)
+    x = torch.randn(2, *SIZE)
+    dynpool.set_sizes(learned, {"1": (9, 13)})
+    learned(x)
+    assert learned.get_submodule("1")(torch.randn(2, 3, *SIZE[1:])).shape[-2:] == (9, 13)
+    same(dynpool.freeze(learned)(x), learned(x))
+    assert dynpool.GMACsLoss(learned, SIZE).value() * 1e9 == pytest.approx(dynpool.count_macs(learned, SIZE).total)
