@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from .comparison_rows import MethodRow, RunRow
 from .comparison_text import summary, tables
-from .findings import findings, headline, notes
+from .findings import findings, headline, notes, nothing_learned
 from .plots import draw
 from .runs import Run, find_runs, read_run
 
@@ -71,7 +71,7 @@ def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
         runs=tuple(runs),
         rows=tuple(rows),
         methods=tuple(methods),
-        headline=headline(methods, rows),
+        headline=" ".join(filter(None, (headline(methods, rows), nothing_learned(runs)))),
         findings=tuple(findings(methods, rows)),
         notes=tuple(notes(runs, methods, rows)),
     )

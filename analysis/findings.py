@@ -19,7 +19,7 @@ from .comparison_rows import MethodRow, RunRow, gmacs_digits
 from .runs import Run
 from .spread import number, pareto_front, percent, plural
 
-__all__ = ["Difference", "difference", "findings", "headline", "holm", "notes"]
+__all__ = ["Difference", "difference", "findings", "headline", "holm", "notes", "nothing_learned"]
 
 LEVEL = 0.05
 BUDGET_TOLERANCE = 0.02  # the part of a budget of GMACs that training promises not to miss it by
@@ -203,6 +203,19 @@ def _cost(first: MethodRow, second: MethodRow, digits: int) -> str:
     if f"{ratio:.2f}" == "1.00":
         return f"Both need the same GMACs ({figures})."
     return f"{first.group} needs {ratio:.2f} times the GMACs of {second.group} ({figures})."
+
+
+def nothing_learned(runs: Sequence[Run]) -> str:
+    """Which groups have alphas, but in every run the same sizes after all training as before it; empty if none."""
+    moved: dict[str, bool] = {}
+    for run in runs:
+        if run.last.alphas and run.trained:
+            still = all(row.sizes == run.history[0].sizes for row in run.history)
+            moved[run.group] = moved.get(run.group, False) or not still
+    groups = [group for group, any_moved in moved.items() if not any_moved]
+    if not groups:
+        return ""
+    return f"No size was learned by {', '.join(groups)}: every feature map kept the size that training began with."
 
 
 def notes(runs: Sequence[Run], methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> list[str]:

@@ -21,6 +21,8 @@ __all__ = ["distinct", "method_colors", "plot_accuracy", "plot_alphas", "plot_i_
 # Okabe and Ito's palette, which readers with any kind of colour blindness can tell apart.
 HUMAN, DYNOPOOL = "#0072B2", "#D55E00"
 OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F3C8D", "#6B6B00")
+LINE, WIDEST_LINE = 2.4, 8.4  # points, of the lines of means
+POINT, WIDEST_POINT = 10.0, 22.0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -32,6 +34,14 @@ def method_colors(runs: Sequence[Run]) -> dict[str, str]:
     return {name: fixed[name] if name in fixed else OTHERS[others.index(name) % len(OTHERS)] for name in names}
 
 
+def _widths(methods: Iterable[str], narrowest: float, widest: float) -> dict[str, float]:
+    """How wide each method is drawn: later ones lie on top and are narrower, so that none hides another that it
+    coincides with. The last is as narrow as `narrowest`."""
+    names = list(methods)
+    step = (widest - narrowest) / max(3, len(names) - 1)
+    return {name: narrowest + step * (len(names) - 1 - index) for index, name in enumerate(names)}
+
+
 def plot_tradeoff(runs: Sequence[Run]) -> Figure:
     """Final test accuracy against GMACs: a point per run, the mean of a group with its standard deviations.
 
@@ -41,7 +51,9 @@ def plot_tradeoff(runs: Sequence[Run]) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
     axes = styled(figure.add_subplot(), "GMACs of one forward pass", "final test accuracy (%)")
     handles, means = [], []
-    for index, (method, color) in enumerate(method_colors(runs).items()):
+    colors = method_colors(runs)
+    widths = _widths(colors, POINT, WIDEST_POINT)
+    for index, (method, color) in enumerate(colors.items()):
         marker = MARKERS[index % len(MARKERS)]
         mine = [run for run in runs if run.method == method and math.isfinite(run.last.gmacs)]
         if not mine:
@@ -59,7 +71,7 @@ def plot_tradeoff(runs: Sequence[Run]) -> Figure:
                 xerr=spread_x or None,
                 yerr=spread_y or None,
                 fmt=marker,
-                ms=12,
+                ms=widths[method],
                 color=color,
                 mec="white",
                 mew=1.2,
@@ -116,9 +128,11 @@ def plot_accuracy(runs: Sequence[Run]) -> Figure:
     """Test accuracy per epoch: a thin line per run, the mean of each method thick."""
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
     axes = styled(figure.add_subplot(), "epoch", "test accuracy (%)")
-    for method, color in method_colors(runs).items():
+    colors = method_colors(runs)
+    widths = _widths(colors, LINE, WIDEST_LINE)
+    for method, color in colors.items():
         for mine in _groups(run for run in runs if run.method == method):
-            _curves(axes, mine, lambda row: None if row.test_accuracy is None else 100 * row.test_accuracy, color)
+            _curves(axes, mine, _percent_correct, color, width=widths[method])
     axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))
     legend(figure, [*_method_handles(runs), *_thin_handle(runs)])
     return figure
@@ -132,12 +146,14 @@ def plot_i_min(runs: Sequence[Run]) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     colors = method_colors(runs)
+    widths = _widths(colors, LINE, WIDEST_LINE)
     for axis, panel in enumerate(panels):
         title = ("along the height", "along the width")[axis]
         styled(panel, "epoch", r"$I_\mathrm{min}$ (pixels)" if axis == 0 else "", title)
         for method, color in colors.items():
             for mine in _groups(run for run in runs if run.method == method):
-                _curves(panel, mine, _i_min_along(axis), color, (0, (1, 1)) if _starred(mine) else "-")
+                style = (0, (1, 1)) if _starred(mine) else "-"
+                _curves(panel, mine, _i_min_along(axis), color, style, width=widths[method])
         for extent in sorted({run.input_size[1 + axis] for run in runs}):
             panel.axhline(extent, color=INK, lw=1.4, ls=(0, (5, 3)), zorder=5)
         panel.xaxis.set_major_locator(MaxNLocator(7, integer=True))
@@ -172,6 +188,7 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
     if not names:
         raise ValueError("no run has learned strides: there is nothing to draw")
     colors = method_colors(runs)
+    widths = _widths(dict.fromkeys(run.method for run in learned), LINE, WIDEST_LINE)
     columns = min(len(names), 3 if len(names) in (5, 6, 9) else 4)
     titles = distinct(names)
     rows = math.ceil(len(names) / columns)
@@ -193,7 +210,7 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
         for method, color in colors.items():
             for mine in _groups(run for run in learned if run.method == method and name in run.last.strides):
                 for axis, style in ((0, "-"), (1, (0, (4, 2)))):
-                    _curves(panel, mine, _stride_along(name, axis), color, style)
+                    _curves(panel, mine, _stride_along(name, axis), color, style, width=widths[method])
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.yaxis.set_major_locator(MaxNLocator(5))
     # One method needs no colour key, but height and width always do.
@@ -220,6 +237,10 @@ def distinct(names: Sequence[str]) -> list[str]:
     return [name if name == "input" or not shared else ".".join(name.split(".")[:-shared]) for name in names]
 
 
+def _percent_correct(row: Epoch) -> float | None:
+    return None if row.test_accuracy is None else 100 * row.test_accuracy
+
+
 def _i_min_along(axis: int) -> Callable[[Epoch], float | None]:
     return lambda row: row.i_min[axis]
 
@@ -234,6 +255,8 @@ def _curves(
     value: Callable[[Epoch], float | None],
     color: str,
     style: str | tuple[int, tuple[int, ...]] = "-",
+    *,
+    width: float = LINE,
 ) -> None:
     """A thin line per run and a thick one for their mean, over the epochs that all of them have."""
     lines = []
@@ -249,13 +272,13 @@ def _curves(
         shared = sorted(set.intersection(*map(set, lines)))
         mean = [statistics.fmean(line[epoch] for line in lines) for epoch in shared]
         # A single point makes no line, so it is drawn as a dot.
-        axes.plot(shared, mean, color=color, lw=2.4, ls=style, marker="o" if len(shared) == 1 else "", zorder=4)
+        axes.plot(shared, mean, color=color, lw=width, ls=style, marker="o" if len(shared) == 1 else "", zorder=4)
 
 
 def _method_handles(runs: Sequence[Run], colors: Mapping[str, str] | None = None) -> list[Line2D]:
     colors = method_colors(runs) if colors is None else colors
-    names = dict.fromkeys(run.method for run in runs)
-    return [Line2D([], [], color=colors[name], lw=2.4, label=plain(name)) for name in names]
+    widths = _widths(dict.fromkeys(run.method for run in runs), LINE, WIDEST_LINE)
+    return [Line2D([], [], color=colors[name], lw=width, label=plain(name)) for name, width in widths.items()]
 
 
 def _thin_handle(runs: Sequence[Run]) -> list[Line2D]:

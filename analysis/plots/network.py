@@ -128,9 +128,8 @@ def _arrow(axes: Axes, page: _Page, places: tuple[Place, ...]) -> None:
 
 
 def _meeting(axes: Axes, middle: tuple[float, float]) -> None:
-    """The point where paths meet; as wide as its column, so that arrows end at its edge."""
+    """The point where paths meet, be it a sum or a concatenation; as wide as its column, so that arrows end at it."""
     axes.add_patch(Circle(middle, POINT, fc=ARROW, ec="white", lw=0.8, zorder=3))
-    axes.text(*middle, "+", ha="center", va="center_baseline", fontsize=TINY, color="white", zorder=4)
 
 
 def _input(axes: Axes, page: _Page, report: ReceptiveFieldReport, place: Place) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.checksums import CHECKSUM
 from analysis.comparison import compare_runs
 from analysis.findings import difference, holm
 from analysis.spread import Spread, pareto_front
@@ -93,6 +94,24 @@ def test_headline_tells_the_cost(tmp_path: Path, write_run: WriteRun) -> None:
     assert f"dynopool needs {learned / human:.2f} times the GMACs of human" in comparison.headline
     folders = [write_run(tmp_path / "a", "human", final=0.5), write_run(tmp_path / "b", "other", learns=False)]
     assert "Both need the same GMACs (0.001360 against 0.001360)." in compare_runs(folders).headline
+
+
+def test_headline_says_that_no_size_was_learned_where_none_moved(tmp_path: Path, write_run: WriteRun) -> None:
+    still = write_run(tmp_path / "still", "dynopool", epochs=3, final=0.8)
+    table = list(csv.DictReader((still / "metrics.csv").open(newline="")))
+    kept = [row | {"sizes": table[0]["sizes"]} for row in table]
+    with (still / "metrics.csv").open("w", newline="") as file:
+        columns = [column for column in table[0] if column != CHECKSUM]
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+    human = write_run(tmp_path / "human", "human", epochs=3, final=0.8)
+    other = write_run(tmp_path / "other", "dynopool", 1, epochs=3, final=0.8)
+    said = "No size was learned by dynopool: every feature map kept the size that training began with."
+    assert compare_runs([human, still]).headline.endswith(said)
+    assert "No size was learned" not in compare_runs([human, other]).headline
+    assert "No size was learned" not in compare_runs([human, still, other]).headline, "one of its runs did learn"
+    assert "No size was learned" not in compare_runs([human]).headline, "a human design learns no sizes anyway"
 
 
 def test_one_run_has_no_spread(tmp_path: Path, write_run: WriteRun) -> None:

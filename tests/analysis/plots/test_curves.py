@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
@@ -89,7 +90,7 @@ def test_tradeoff_has_a_point_a_run_and_the_mean(comparison_folder: Path) -> Non
     axes = plot_tradeoff(comparison.runs).axes[0]
     points = {(_x(line)[0], round(_y(line)[0], 6)) for line in axes.lines if line.get_markersize() == 7}
     assert points == {(row.gmacs, round(100 * row.accuracy, 6)) for row in comparison.rows}
-    means = [line for line in axes.lines if line.get_markersize() == 12]
+    means = [line for line in axes.lines if line.get_markersize() >= 10]
     for line, row in zip(means, comparison.methods, strict=True):
         assert np.allclose(line.get_xydata(), [[row.gmacs.mean, 100 * row.accuracy.mean]])
 
@@ -110,6 +111,26 @@ def test_accuracy_mean_over_shared_epochs(tmp_path: Path, write_run: WriteRun) -
     assert _x(mean) == [0, 1, 2, 3, 4]
     expected = [50 * sum(run.history[epoch].test_accuracy or 0.0 for run in runs) for epoch in range(5)]
     assert np.allclose(_y(mean), expected)
+
+
+def test_a_later_method_is_drawn_on_top_and_narrower_so_that_coincident_ones_show(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    methods = ("dynopool", "fixed", "shape-adaptor")
+    runs = _runs(*(write_run(tmp_path / method, method, final=0.8) for method in methods))
+    panels = [plot_accuracy(runs).axes[0], *plot_i_min(runs).axes, *plot_alphas(runs).axes]
+    colors = method_colors(runs)
+    for panel in panels:
+        drawn = [next(i for i, line in enumerate(panel.lines) if line.get_color() == colors[m]) for m in methods]
+        assert drawn == sorted(drawn), "later ones lie on top"
+        lines = [panel.lines[index] for index in drawn]
+        assert all(_y(line) == _y(lines[0]) for line in lines), "they coincide"
+        widths = [line.get_linewidth() for line in lines]
+        assert all(below >= above + 1.5 for below, above in pairwise(widths)), widths
+    points = [line for line in plot_tradeoff(runs).axes[0].lines if line.get_markersize() >= 10]
+    sizes = [line.get_markersize() for line in points]
+    assert len(sizes) == 3
+    assert all(below >= above + 3 for below, above in pairwise(sizes)), sizes
 
 
 def test_i_min_against_resolution_and_human(tmp_path: Path, write_run: WriteRun) -> None:
