@@ -184,8 +184,8 @@ class _Builder:
         parent = len(self.tree.nodes) - 1
         node = ResolutionNode(layer.path, parent, self.tree.nodes[parent].reference, adaptor)
         self.tree.nodes.append(node)
-        slot = Slot(parent + 1)
-        adaptor.register_forward_pre_hook(GiveSize(slot), with_kwargs=True)
+        slot = Slot(parent + 1, source=parent)
+        adaptor.register_forward_pre_hook(GiveSize(slot, self.tree), with_kwargs=True)
         like = next(host.parameters(), None)
         adaptor.to(None if like is None else like.device).train(host.training)
         names = itertools.chain(["adaptor"], (f"adaptor_{number}" for number in itertools.count(1)))

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from .arguments import check_model
+from .wrappers import the_one
 
 __all__ = ["ConversionReport", "ConversionRow", "Status", "attach_report", "conversion_report", "detach_report"]
 
@@ -99,7 +100,8 @@ def conversion_report(model: nn.Module) -> ConversionReport:
         ValueError: if the model was not made by `convert`.
     """
     check_model(model)
-    report = getattr(model, _ATTRIBUTE, None)
+    model = the_one(model, lambda module: _ATTRIBUTE in vars(module), "converted models")
+    report = vars(model).get(_ATTRIBUTE)
     if not isinstance(report, ConversionReport):
         raise ValueError(f"the {type(model).__name__} was not made by dynpool.convert")
     return report

@@ -35,6 +35,7 @@ from .resolution import (
     Slot,
     attach_tree,
     bounds_around,
+    converted_model,
     resolution_tree,
 )
 from .reused import separate_names, split_calls, unite_runs, where_called
@@ -43,6 +44,7 @@ from .sites import matched, sites
 from .sizes import check_multiple
 from .trial import Limits, find_limits
 from .untouched import deep_copy
+from .wrappers import unwrapped
 
 __all__ = [
     "ConversionReport",
@@ -141,9 +143,19 @@ class _Converter:
         device = next((p.device for p in module.parameters()), next((p.device for p in self.model.parameters()), None))
         pool.to(device).train(module.training)
         path, strided = rewrite(self.modules, resize, plan, pool)
-        slot = Slot(here, (h, w), plan.multiple, strided=strided)
-        pool.register_forward_pre_hook(GiveSize(slot), with_kwargs=True)
+        slot = Slot(here, (h, w), plan.multiple, strided=strided, source=self.source(resize, here, status))
+        pool.register_forward_pre_hook(GiveSize(slot, self.tree), with_kwargs=True)
         self.tree.slots[path] = slot
+
+    def source(self, resize: Resize, here: int, status: Status) -> int | None:
+        """The resolution, by its place in the tree, that a resizer resizes from; None if it is none of the tree's."""
+        if status in ("converted", "tied"):
+            return self.tree.nodes[here].parent
+        above = source_key(self.graph, resize)
+        start = [d.axis for d in self.graph.values[self.graph.input_id].dims[-2:]]
+        if above is not None and [self.graph.classes.find(a) for a in start if a is not None] == list(above):
+            return 0
+        return next((i for i, key in self.keys.items() if key == above), None)
 
     def make_pool(self, resize: Resize, plan: Plan, here: int, status: Status) -> nn.Module:
         node = self.tree.nodes[here]
@@ -260,6 +272,10 @@ def convert(
             break
         held |= stuck
     report = _limited(tree, report, limits)
+    for resize in trace(learned, size).resizes:
+        if (slot := tree.slots.get(resize.path)) is not None and slot.source is not None:
+            above = tree.sizes_at(size[1:])[slot.source]
+            slot.margin = pair(n - a for n, a in zip(resize.in_size, above, strict=True))
     _warn_of_changes(model, learned, tree, converter.original, preserve=preserve)
     attach_report(
         learned, report.with_macs(count_macs(model, size, batch=batch).by_layer, count_macs(learned, size).by_layer)
@@ -335,6 +351,7 @@ def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = No
     """
     check_model(model)
     size = check_input_size(input_size)
+    model = converted_model(unwrapped(model))
     tree = resolution_tree(model)
     if tree is not None:
         return dict(zip((n.name for n in tree.nodes), tree.sizes_at((size[1], size[2])), strict=True))

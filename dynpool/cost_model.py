@@ -16,7 +16,8 @@ from torch import nn
 from .axes import Resize
 from .graph import Choose, Graph, Shapes, check_input_size, trace, trace_shapes
 from .resizer import LearnedResizer2d, host_alphas
-from .resolution import AlphaPair, resolution_tree
+from .resolution import AlphaPair, converted_model, is_converted, resolution_tree
+from .wrappers import beside, unwrapped
 
 __all__ = ["CostModel", "macs_at"]
 
@@ -65,7 +66,7 @@ class CostModel:
     _only_read: ClassVar[bool] = True  # no pass changes it: see `untouched`
 
     def __init__(self, model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> None:
-        self.model = model
+        model = self.model = _costed(model)
         self.input_size = check_input_size(input_size)
         self.batch = batch
         self.tree = resolution_tree(model)
@@ -146,6 +147,18 @@ class CostModel:
             if all(self._computed(graph, change, values) == macs for change, macs in true.items()):
                 return graph, True
         return found or self._traced(_same, values), False
+
+
+def _costed(model: nn.Module) -> nn.Module:
+    """The converted model in a wrapper that has no weights of its own."""
+    inner = converted_model(unwrapped(model))
+    others = beside(model, inner)
+    if is_converted(inner) and others:
+        raise ValueError(
+            f"the {type(model).__name__} has weights beside those of the converted model in it ({others[0]}, ...): "
+            "give that model, or convert the whole"
+        )
+    return inner if is_converted(inner) else unwrapped(model)
 
 
 def _same(size: Pair) -> Pair:

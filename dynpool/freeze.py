@@ -14,12 +14,13 @@ from .calls import shield
 from .conversion_report import detach_report
 from .fixed import FollowPool2d
 from .forms import open_to_fx
-from .frozen import FrozenSizes, attach_frozen, frozen_sizes
+from .frozen import FrozenSizes, TakeStride, attach_frozen, frozen_sizes
 from .resizer import LearnedResizer2d, host_alphas
-from .resolution import GiveSize, detach_tree, resolution_tree
+from .resolution import GiveSize, detach_tree, is_converted, resolution_tree
 from .rewrite import replace_module
 from .scripted import let_script
 from .untouched import deep_copy, untouched
+from .wrappers import held, unwrapped
 
 __all__ = ["FreezeReport", "FrozenRow", "freeze", "freeze_report"]
 
@@ -82,8 +83,13 @@ def freeze(model: nn.Module) -> nn.Module:
         ValueError: if the model was not made by `convert`.
     """
     check_model(model)
+    model = unwrapped(model)
     live = resolution_tree(model)
     if live is None:
+        for name in held(model, is_converted):
+            raise ValueError(
+                f"freeze needs a converted model, got a {type(model).__name__}: its child {name!r} is one, freeze that"
+            )
         raise ValueError(f"freeze needs a converted model, got a {type(model).__name__}")
     hw = (live.input_size[1], live.input_size[2])
     now = live.sizes_at(hw)
@@ -103,11 +109,12 @@ def freeze(model: nn.Module) -> nn.Module:
             raise TypeError(f"{path} is a {type(resizer).__name__}, not a resizer: the converted model was changed")
         fixed = resizer.frozen(slot.target(now[slot.resolution])).train(resizer.training)
         if "size" in inspect.signature(fixed.forward).parameters:
-            fixed.register_forward_pre_hook(GiveSize(slot), with_kwargs=True)
+            fixed.register_forward_pre_hook(GiveSize(slot, tree), with_kwargs=True)
         replace_module(modules, path, fixed)
         open_to_fx(modules[owner])
         if isinstance(resizer, LearnedResizer2d) and frozen.is_native(path, now):
             frozen.strided[owner] = path
+            modules[owner].register_forward_pre_hook(TakeStride(frozen, path))
     shield(plain)
     attach_frozen(plain, frozen)
     let_script(plain)

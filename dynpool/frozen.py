@@ -13,7 +13,7 @@ from .fixed import FixedInterpolate2d, FixedPool2d, is_recorded
 from .forms import set_native
 from .resolution import FROZEN_ALPHAS, ResolutionTree, from_bits, frozen_bits, to_bits
 
-__all__ = ["FrozenSizes", "attach_frozen", "detach_frozen", "frozen_sizes"]
+__all__ = ["FrozenSizes", "TakeStride", "attach_frozen", "detach_frozen", "frozen_sizes"]
 
 Pair = tuple[int, int]
 
@@ -53,6 +53,7 @@ class FrozenSizes:
 
     def fill(self, model: nn.Module, hw: Pair) -> None:
         """Bring all sizes of `model` up to date for an input of `hw` pixels."""
+        self.tree.frozen = self.values
         sizes = self.at(hw)
         for slot in self.tree.slots.values():
             slot.fill(sizes[slot.resolution])
@@ -107,6 +108,8 @@ class FrozenSizes:
         self.sync(module)
         for x in (*args, *kwargs.values()):
             if isinstance(x, Tensor) and x.dim() >= 3:
+                if not torch.compiler.is_dynamo_compiling():
+                    self.tree.running = True
                 if (x.shape[-2], x.shape[-1]) != self.last:
                     self.fill(module, (x.shape[-2], x.shape[-1]))
                 return
@@ -115,6 +118,24 @@ class FrozenSizes:
         """As a forward hook."""
         if self.last != self.home and not torch.is_grad_enabled():
             self.fill(module, self.home)
+
+
+class TakeStride:
+    """A forward pre-hook of a strided layer: its stride is taken away where a part of the model runs by itself.
+
+    The resizer behind it then computes the same, and takes its size from the map that arrives.
+    """
+
+    def __init__(self, frozen: FrozenSizes, resizer: str) -> None:
+        self.frozen, self.resizer = frozen, resizer
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if torch.compiler.is_dynamo_compiling() or self.frozen.tree.running or torch.jit.is_tracing():
+            return
+        strided = self.frozen.tree.slots[self.resizer].strided
+        if strided is not None and args and isinstance(args[0], Tensor):
+            set_native(module, strided, native=False)
+            self.frozen.last = None  # the next pass of the whole model puts it back
 
 
 def frozen_sizes(model: nn.Module) -> FrozenSizes | None:
@@ -134,6 +155,7 @@ def attach_frozen(model: nn.Module, frozen: FrozenSizes) -> None:
     frozen.fill(model, frozen.home)
     model.register_forward_pre_hook(frozen, prepend=True, with_kwargs=True)
     model.register_forward_hook(frozen.back)
+    model.register_forward_hook(frozen.tree.leave, always_call=True)
     model.register_load_state_dict_pre_hook(_keep_sizes)
 
 
@@ -160,8 +182,9 @@ def detach_frozen(model: nn.Module) -> None:
     frozen = frozen_sizes(model)
     for hooks in (model._forward_pre_hooks, model._forward_hooks):
         for key, hook in list(hooks.items()):
-            if frozen is not None and hook in (frozen, frozen.back):
+            if frozen is not None and hook in (frozen, frozen.back, frozen.tree.leave):
                 del hooks[key]
+                model._forward_hooks_always_called.pop(key, None)
                 model._forward_pre_hooks_with_kwargs.pop(key, None)
     del model._buffers[FROZEN_ALPHAS]
     delattr(model, _ATTRIBUTE)

@@ -24,6 +24,7 @@ Alpha = Tensor | float | Sequence[float]
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _ALPHA_ALLOWED = "expected one or two (height, width) finite positive numbers"
+_LARGEST = 2**31 - 1  # pixels along an axis
 
 
 def dynopool2d(x: Tensor, alpha: Alpha, *, reduce: Reduce = "max", size: tuple[int, int] | None = None) -> Tensor:
@@ -113,10 +114,11 @@ def check_alpha(alpha: Alpha, x: Tensor) -> Tensor:
 
 
 def _check_output_size(size: tuple[int, int], x: Tensor) -> tuple[int, int]:
-    allowed = "expected (H_out, W_out), two integers of at least 1"
+    allowed = f"expected (H_out, W_out), two integers from 1 to {_LARGEST}"
     if not isinstance(size, (tuple, list)) or not all(map(is_whole, size)):
         raise TypeError(f"size={size!r} {_for(x)}: {allowed}")
-    if len(size) != 2 or size[0] < 1 or size[1] < 1:
+    plain = not torch.compiler.is_compiling() and all(isinstance(n, int) for n in size)
+    if len(size) != 2 or size[0] < 1 or size[1] < 1 or (plain and max(size) > _LARGEST):
         raise ValueError(f"size={size!r} {_for(x)}: {allowed}")
     height, width = (n if isinstance(n, (int, torch.SymInt)) else int(n) for n in size)
     return height, width
@@ -152,8 +154,11 @@ def sizes_from_alpha(alpha: Tensor, x: Tensor, limits: tuple[float, float] = (0.
 def _sizes_on_host(values: Sequence[float], height: int, width: int, limits: tuple[float, float]) -> tuple[int, int]:
     low, high = limits
     alpha_h, alpha_w = (min(max(value, low), high) for value in values)
+    message = f"alpha={list(values)} for x of height and width ({height}, {width})"
     if not (0 < alpha_h < math.inf and 0 < alpha_w < math.inf):
-        raise ValueError(f"alpha={list(values)} for x of height and width ({height}, {width}): {_ALPHA_ALLOWED}")
+        raise ValueError(f"{message}: {_ALPHA_ALLOWED}")
+    if max(height / alpha_h, width / alpha_w) > _LARGEST:
+        raise ValueError(f"{message}: the output would have more than {_LARGEST} pixels along an axis")
     return output_size(height, alpha_h), output_size(width, alpha_w)
 
 

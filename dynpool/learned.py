@@ -12,7 +12,7 @@ from torch import nn
 
 from .arguments import check_model, check_numbers, is_whole
 from .resizer import LearnedResizer2d, constrain_pools, host_alphas, set_alpha
-from .resolution import resolution_tree
+from .resolution import converted_model, resolution_tree
 
 __all__ = ["Resolution", "constrain", "parameter_groups", "resolutions", "set_sizes"]
 
@@ -36,11 +36,14 @@ class Resolution:
 def resolutions(model: nn.Module) -> dict[str, Resolution]:
     """The learned resolutions of a model by name (the module path of the layer that opens each), input to output.
 
+    Of a wrapper, those of the converted model in it, under the names that they have there.
+
     Raises:
         TypeError: if `model` is not an nn.Module.
-        ValueError: if the model has no learned resolution.
+        ValueError: if the model has no learned resolution, or holds several converted models.
     """
     check_model(model)
+    model = converted_model(model)
     tree = resolution_tree(model)
     if tree is not None:
         found = {}
@@ -68,7 +71,8 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
     taken as it is.
 
     Args:
-        model: a converted model, or one with hand-placed resizers; others are left as they are.
+        model: a converted model, one with hand-placed resizers, or what holds any number of them; others are left as
+            they are.
         trust: largest relative change of an alpha since the last call; None keeps the model's.
 
     Raises:
@@ -77,13 +81,13 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
     check_model(model)
     if trust is not None:
         check_numbers("a positive number", lambda n: n > 0, trust=trust)
-    tree = resolution_tree(model)
-    if tree is not None:
+    trees = [tree for m in model.modules() if (tree := resolution_tree(m)) is not None]
+    for tree in trees:
         tree.trust = tree.trust if trust is None else trust
         tree.constrain()
-        return
+    done = {id(pool) for tree in trees for pool in tree.pools}
     pools = [m for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
-    constrain_pools(pools, trust=0.1 if trust is None else trust)
+    constrain_pools([m for m in pools if id(m) not in done], trust=0.1 if trust is None else trust)
 
 
 def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
@@ -101,6 +105,7 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
     check_model(model)
     if not isinstance(sizes, Mapping):
         raise TypeError(f"sizes must be a dict {{name: (height, width)}}, got {sizes!r}")
+    model = converted_model(model)
     tree = resolution_tree(model)
     if tree is None:
         raise ValueError(f"set_sizes needs a converted model, got a {type(model).__name__}: call dynpool.convert first")

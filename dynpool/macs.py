@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from .arguments import check_model
 from .cost_model import CostModel
 from .graph import check_input_size, trace
+from .host_values import gathered
 from .inputs import InputSize
 from .resizer import LearnedResizer2d
 from .resolution import AlphaPair
+from .wrappers import unwrapped
 
 __all__ = ["Ceiling", "GMACsLoss", "LayerMacs", "MacsReport", "count_macs"]
 
@@ -126,7 +128,7 @@ def count_macs(
         ValueError: for a bad `input_size`, or when the model cannot run at it.
     """
     check_model(model)
-    graph = trace(model, input_size, inputs=inputs, batch=batch)
+    graph = trace(unwrapped(model), input_size, inputs=inputs, batch=batch)
     by_path: dict[str, list[Any]] = {}
     for mac in graph.macs:
         by_path.setdefault(mac.path, []).append(mac)
@@ -259,7 +261,7 @@ class GMACsLoss:
 
     def surrogate(self) -> Tensor:
         """GMACs at the continuous sizes H / stride: a float64 scalar whose gradient is the loss's."""
-        strides = torch.cat([p.learned_strides(p.shared_alpha().double()) for p in self.pools])
+        strides = torch.cat([p.learned_strides(gathered(p.shared_alpha()).double()) for p in self.pools])
         if any(p.looks_at_chains for p in self.pools) and self.tree is not None:
             factors = self.tree.factors_at(self.input_size[1:])
             rows = [factors.get(type(p), (1.0, 1.0)) for p in self.pools]

@@ -13,6 +13,7 @@ from itertools import count
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 __all__ = ["OpenSizes", "open_size"]
 
@@ -38,10 +39,13 @@ class OpenSizes:
             _extents[key] = extent
         weakref.finalize(self, _forget, self.keys)
 
-    def fill(self, sizes: Sequence[Pair]) -> None:
-        """Take note of the sizes of the next pass."""
-        for k, size in enumerate(sizes):
-            if size != self._sizes[k]:
+    def fill(self, sizes: Sequence[Pair | None]) -> None:
+        """Take note of the sizes of the next pass, but of those that are None."""
+        changed = {k: size for k, size in enumerate(sizes) if size is not None and size != self._sizes[k]}
+        if not changed:
+            return
+        with torch._C._DisableFuncTorch(), _disable_current_modes():  # they are no part of what is transformed
+            for k, size in changed.items():
                 _extents[self.keys[k]].resize_(size)
                 self._sizes[k] = size
 

@@ -151,6 +151,10 @@ class _Transformable(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         return *_gradients(ctx, _Once.apply, dy), None, None, None
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise RuntimeError("dynopool2d has no forward-mode derivatives: use torch.func.grad or vjp instead of jvp")
+
 
 class _Once(torch.autograd.Function):
     """The backward pass, which has no derivative of its own."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .fixed import FixedPool2d
 from .functional import Reduce, check_reduce, dynopool2d, sizes_from_alpha
+from .host_values import gathered
 from .resizer import LearnedResizer2d, constrain_pools, host_alphas, set_alpha
 from .sizes import alpha_range, effective_kernel, output_size, sample_kernel
 
@@ -36,7 +37,8 @@ class DynOPool2d(LearnedResizer2d):
         TypeError: if ``tied_to`` is not a DynOPool2d.
 
     The host must know alpha to size the output. It is read only where ``forward`` is given no size, and from an
-    accelerator only when it has changed (writing through ``alpha.data`` there goes unseen: use :func:`set_alpha` or
+    accelerator only when it has changed: by :func:`constrain_pools` after each step, and wherever PyTorch counts the
+    change, which it does not for fused optimisers and writes through ``alpha.data`` (use :func:`set_alpha`, or
     ``alpha.copy_`` under ``torch.no_grad()``). What is read is brought into the bounds, in the parameter too. Compiled,
     the module keeps the size within the bounds but not the parameter: call :func:`constrain_pools` after each step.
     """
@@ -55,7 +57,7 @@ class DynOPool2d(LearnedResizer2d):
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Resize x to ``size`` (H_out, W_out), or without it to the size that alpha gives."""
-        alpha = self.shared_alpha()
+        alpha = gathered(self.shared_alpha(), averaged=True)
         if size is None:
             if torch.compiler.is_compiling():  # no state of Python in a compiled graph; limits on what is read instead
                 size = sizes_from_alpha(alpha, x, alpha_range(self.bounds))

@@ -17,15 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from .arguments import check_flags, is_number
+from .host_values import has_values, read_values, write_values
 from .sizes import alpha_range, check_bounds, project_alpha
 
-__all__ = ["Chain", "LearnedResizer2d", "constrain_pools", "host_alphas", "set_alpha"]
+__all__ = ["Chain", "LearnedResizer2d", "constrain_pools", "host_alphas", "is_own", "set_alpha", "usable_alphas"]
 
 Pair = tuple[float, float]
 Size = tuple[int, int]
 Stamp = tuple[int, int, int]
 
 _READ_ALWAYS = frozenset({"cpu"})
+_STEP = 0.1  # largest relative change of a size that one step of an optimiser may make, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class LearnedResizer2d(nn.Module, ABC):
         self._stamp: Stamp | None = None  # ... and the mark of those contents
         self._parameter: int | None = None  # which parameter that was
         self._jump = False  # whether the next value is taken whole: it was loaded, not learned
+        self._constrained = False  # whether it is constrained after each step, and read then
         if tied_to is None:
             numbers = self._accepted[:1] if shared else self._accepted
             self.alpha = nn.Parameter(torch.tensor(numbers, dtype=torch.float32))
@@ -248,7 +251,7 @@ class LearnedResizer2d(nn.Module, ABC):
     def own_size(self, x: Tensor) -> Size:
         """(H_out, W_out) that the parameter gives for x, after what it holds has been brought into bounds."""
         constrain_pools([self], trust=None)
-        return self.output_size((x.shape[-2], x.shape[-1]), self.strides(self.root()._accepted))
+        return self.output_size((x.shape[-2], x.shape[-1]), self.strides(usable_alphas([self])[0]))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move as told, but keep the dtype: half precision is too coarse for steps of alpha."""
@@ -318,25 +321,36 @@ def host_alphas(pools: Sequence[LearnedResizer2d]) -> list[Pair]:
     return [values[id(pool.root())] for pool in pools]
 
 
+def usable_alphas(pools: Sequence[LearnedResizer2d]) -> list[Pair]:
+    """What :func:`host_alphas` gives, as a pass takes it: see ``trust=None`` of :func:`constrain_pools`."""
+    values = zip(pools, host_alphas(pools), strict=True)
+    return [_projected(pool.root(), held, None) for pool, held in values]
+
+
 def constrain_pools(pools: Sequence[LearnedResizer2d], *, trust: float | None = 0.1) -> bool:
     """Bring the parameters of the resizers back to admissible values; to be called after each step.
 
-    One device-to-host copy for all of them, none if nothing has changed; only what the projection changes is written
-    back. Idempotent.
+    One device-to-host copy for all of them (before a pass, that is without a trust region, of what may have changed);
+    only what the projection changes is written back. Idempotent. Values that `torch.func.functional_call` puts in a
+    parameter's place are left alone.
 
     Args:
         pools: the modules; tied ones count once.
         trust: largest relative change of a size since the last call (see :meth:`LearnedResizer2d.project`), or None
-            for no limit. A value that was loaded or set is taken whole.
+            for no limit: but what is no stride at all (NaN, infinite, negative) is then one step of 0.1 from the last
+            admissible value. A value that was loaded or set is taken whole.
 
     Returns:
         whether any value is different from what it was at the last call.
     """
-    roots = _roots(pools)
+    roots = [root for root in _roots(pools) if is_own(root.shared_alpha())]
+    for root in roots:  # an optimiser can have written without leaving a mark: fused ones do
+        root._constrained |= trust is not None
+        if trust is not None or (torch.is_grad_enabled() and not root._constrained):
+            root._stamp = None
     changed = False
     for root, values in zip(roots, _host_values(roots), strict=True):
-        height, width = root.project(values, root._accepted, None if root._jump else trust)
-        admissible = _float32(height), _float32(width)
+        admissible = _projected(root, values, None if root._jump else trust)
         changed |= admissible != root._accepted
         _accept(root, admissible, write=admissible != values)
     return changed
@@ -378,10 +392,24 @@ def number_pair(values: float | Sequence[float], message: str) -> Pair:
 def _accept(root: LearnedResizer2d, values: Pair, *, write: bool) -> None:
     alpha = root.shared_alpha()
     if write:
-        with torch.no_grad():
-            alpha.copy_(torch.tensor(values[: alpha.numel()], dtype=alpha.dtype))
+        write_values(alpha, values[: alpha.numel()])
         root._seen, root._stamp = values, _stamp(alpha)
     root._accepted, root._jump = values, False
+
+
+def _projected(root: LearnedResizer2d, values: Pair, trust: float | None) -> Pair:
+    """The admissible values nearest to these; without a trust region what is no stride is taken for a bad step."""
+    height, width = root.project(values, root._accepted, trust)
+    if trust is None:
+        cut = root.project(values, root._accepted, _STEP)
+        sound = [math.isfinite(v) and 0 < s < math.inf for v, s in zip(values, _strides(root, values), strict=True)]
+        height, width = (new if good else small for new, small, good in zip((height, width), cut, sound, strict=True))
+    return _float32(height), _float32(width)
+
+
+def _strides(root: LearnedResizer2d, values: Pair) -> Pair:
+    """The strides of values that need not be finite."""
+    return root.strides(values) if all(map(math.isfinite, values)) else (1.0, 1.0)
 
 
 def _roots(pools: Sequence[LearnedResizer2d]) -> list[LearnedResizer2d]:
@@ -392,41 +420,50 @@ def _roots(pools: Sequence[LearnedResizer2d]) -> list[LearnedResizer2d]:
 def _host_values(roots: Sequence[LearnedResizer2d]) -> list[Pair]:
     """What the roots' parameters hold: in one copy for those that may have changed, from memory for the others."""
     changed = [root for root in roots if _may_have_changed(root)]
+    found = {id(root): root._seen for root in roots}
     for root, values in zip(changed, _read([root.shared_alpha() for root in changed]), strict=True):
         alpha = root.shared_alpha()
+        found[id(root)] = values
+        if not is_own(alpha):
+            continue
         if type(alpha) is nn.Parameter and root._parameter not in (None, id(alpha)):  # some libraries load so
             root._jump = True
             root.admit(values)
         root._seen, root._stamp, root._parameter = values, _stamp(alpha), id(alpha)
-    return [root._seen for root in roots]
+    return [found[id(root)] for root in roots]
 
 
 def _may_have_changed(root: LearnedResizer2d) -> bool:
-    """Whether a read is due. On the CPU it always is: it stalls nothing, and sees writes through ``.data`` as well.
+    """Whether a read is due. On the CPU it always is: it stalls nothing, and sees writes that leave no mark as well.
 
-    On the meta device there is nothing to read: the last value stands.
+    Elsewhere it is due if the parameter's mark has changed. Where there is nothing to read the last value stands.
     """
     alpha = root.shared_alpha()
-    if alpha.is_meta:
+    if not has_values(alpha):
         return False
-    return alpha.device.type in _READ_ALWAYS or root._stamp is None or root._stamp != _stamp(alpha)
+    if alpha.device.type in _READ_ALWAYS or not is_own(alpha) or root._stamp is None:
+        return True
+    return root._stamp != _stamp(alpha)
+
+
+def is_own(alpha: Tensor) -> bool:
+    """Whether it is the module's parameter, and not a tensor that torch.func or DataParallel puts in its place."""
+    return isinstance(alpha, nn.Parameter)
 
 
 def _stamp(alpha: Tensor) -> Stamp | None:
-    """Changes whenever the tensor is replaced, moved or written to in place, but not through ``.data``.
+    """Changes whenever the tensor is replaced, moved or written to in place, but not by ``.data`` or fused optimisers.
 
-    None for an inference tensor, which does not count its changes.
+    None where there is no such mark: for inference tensors, and for DTensors, whose shards have it.
     """
-    return None if alpha.is_inference() else (id(alpha), alpha.data_ptr(), alpha._version)
+    if alpha.is_inference() or type(alpha.data) is not Tensor:
+        return None
+    return id(alpha), alpha.data_ptr(), alpha._version
 
 
 def _read(alphas: Sequence[Tensor]) -> list[Pair]:
     """The values of all alphas in one copy from the device."""
-    if not alphas:
-        return []
-    with torch.no_grad():
-        numbers = iter(torch.cat(list(alphas)).tolist())
-    return [(first := next(numbers), first if alpha.numel() == 1 else next(numbers)) for alpha in alphas]
+    return [(numbers[0], numbers[-1]) for numbers in read_values(alphas)]
 
 
 def _float32(value: float) -> float:

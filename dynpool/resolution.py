@@ -4,6 +4,7 @@
                 = multiple * max(1, round(output_size(...) / multiple))       where sizes must be multiples
 
 The sizes are computed once, before the model runs, from the input's size down the tree; each resizer is handed its own.
+Where a part of the model runs by itself, its resizers find theirs from the maps that arrive (:mod:`dynpool.parts`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import torch
@@ -19,8 +21,19 @@ import torch.fx
 from torch import Tensor, nn
 
 from .open_sizes import OpenSizes, open_size
-from .resizer import Chain, LearnedResizer2d, as_pair, constrain_pools, host_alphas, set_alpha
+from .parts import KnownSizes, Sizes
+from .resizer import (
+    Chain,
+    LearnedResizer2d,
+    as_pair,
+    constrain_pools,
+    host_alphas,
+    is_own,
+    set_alpha,
+    usable_alphas,
+)
 from .sizes import round_to_multiple
+from .wrappers import the_one
 
 if TYPE_CHECKING:
     from .forms import Strided
@@ -34,9 +47,11 @@ __all__ = [
     "Slot",
     "attach_tree",
     "bounds_around",
+    "converted_model",
     "detach_tree",
     "from_bits",
     "frozen_bits",
+    "is_converted",
     "resolution_tree",
     "to_bits",
 ]
@@ -62,6 +77,8 @@ class Slot:
     width: int = 0
     strided: Strided | None = None  # the stride of the layer in front, if this resizer does what the stride did
     key: int | None = None  # under which compiled code finds the resolution's size; None: it takes it as a constant
+    source: int | None = None  # the resolution that it resizes from, if that is known
+    margin: Pair = (0, 0)  # pixels by which the map that arrives is larger than that resolution
 
     def target(self, size: Pair) -> Pair:
         h, w = (max(n * m + o, 1) for n, m, o in zip(size, self.multiple, self.offset, strict=True))
@@ -118,8 +135,8 @@ class Budget(Protocol):
 class GiveSize:
     """A forward pre-hook: hands a resizer the size of its resolution."""
 
-    def __init__(self, slot: Slot) -> None:
-        self.slot = slot
+    def __init__(self, slot: Slot, tree: ResolutionTree) -> None:
+        self.slot, self.tree = slot, tree
 
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -129,6 +146,9 @@ class GiveSize:
             return args, {**kwargs, "size": slot.target(open_size(slot.key))}
         if slot.key is not None and any(isinstance(x, torch.fx.Proxy) for x in args):
             raise TypeError(f"torch.fx cannot trace a converted model: {_OUTSIDE}")
+        x = args[0] if args else next(iter(kwargs.values()), None)
+        if isinstance(x, Tensor) and not torch.compiler.is_dynamo_compiling():
+            self.tree.meet(slot, x)
         return args, {**kwargs, "size": (slot.height, slot.width)}
 
 
@@ -143,8 +163,10 @@ class ResolutionTree:
     budget: Budget | None = None
     batch: int | None = None  # images of a traced pass, where one is not enough
     description: dict[str, Any] | None = None  # how the model came by it (dynpool.description)
-    _key: Any = None
-    _sizes: list[Pair] = field(default_factory=list)
+    frozen: Sequence[AlphaPair] | None = None  # what the parameters held, in a frozen model
+    running: bool = False  # whether a pass of the whole model is
+    _known: KnownSizes | None = None
+    _values: list[AlphaPair] = field(default_factory=list)  # of the alphas that those sizes follow from
     _accepted: list[AlphaPair] = field(default_factory=list)
     _locked: bool = False
     _tried: Mapping[int, Pair] = field(default_factory=dict)
@@ -153,6 +175,7 @@ class ResolutionTree:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy has open sizes of its own, under keys of their own."""
         self.__dict__.update(state)
+        self.running = self._locked = False
         self._set_keys()
 
     def open_sizes(self, *, open: bool = True) -> None:
@@ -169,9 +192,14 @@ class ResolutionTree:
         """The resizers that own an alpha, in the order of the tree."""
         return [n.pool for n in self.nodes if n.pool is not None]
 
-    def sizes_at(self, hw: Pair, alphas: Sequence[AlphaPair] | None = None) -> list[Pair]:
-        """Size in pixels of every node for an input of `hw` pixels, at the current or the given alphas."""
-        return [pixels for pixels, _ in self._sizes_with_fractions(hw, alphas)]
+    def sizes_at(
+        self, hw: Pair, alphas: Sequence[AlphaPair] | None = None, *, given: Mapping[int, Pair] | None = None
+    ) -> list[Pair]:
+        """Size in pixels of every node for an input of `hw` pixels, at the current or the given alphas.
+
+        Nodes in `given`, by their place in the tree, have the sizes given there.
+        """
+        return [pixels for pixels, _ in self._sizes_with_fractions(hw, alphas, given)]
 
     def above(self, index: int, hw: Pair, alphas: Sequence[AlphaPair]) -> AlphaPair:
         """The size that the resizer of a node computes its own from: its parent's, with the fraction if it keeps it."""
@@ -180,18 +208,22 @@ class ResolutionTree:
         return exact if node.pool is not None and node.pool.keeps_fractions else pixels
 
     def _sizes_with_fractions(
-        self, hw: Pair, alphas: Sequence[AlphaPair] | None = None
+        self, hw: Pair, alphas: Sequence[AlphaPair] | None = None, given: Mapping[int, Pair] | None = None
     ) -> list[tuple[Pair, AlphaPair]]:
         """Of every node the size in pixels, and the same with the fraction that some resizers hand on."""
         pools = self.pools
-        values = host_alphas(pools) if alphas is None else alphas
+        values = usable_alphas(pools) if alphas is None else alphas
         factors = self.factors_at(hw, values)
         strides = iter(_divided(p.strides(v), factors.get(type(p))) for p, v in zip(pools, values, strict=True))
         sizes: list[tuple[Pair, AlphaPair]] = []
         for node in self.nodes:
             pixels, exact = (hw, hw) if node.parent is None else sizes[node.parent]
+            stride = (1.0, 1.0) if node.pool is None else next(strides)
+            known = None if given is None else given.get(len(sizes))
+            if known is not None:
+                sizes.append((known, known))
+                continue
             if node.pool is not None:
-                stride = next(strides)
                 above = exact if node.pool.keeps_fractions else pixels
                 pixels = self._tried.get(len(sizes)) or node.admit(node.pool.output_size(above, stride))
                 sizes.append((pixels, _divided(above, stride) if node.pool.keeps_fractions else pixels))
@@ -214,7 +246,7 @@ class ResolutionTree:
         looking = {type(p) for p in pools if p.looks_at_chains}
         if not looking:
             return {}
-        values = host_alphas(pools) if alphas is None else alphas
+        values = usable_alphas(pools) if alphas is None else alphas
         strides = iter(p.strides(v) for p, v in zip(pools, values, strict=True))
         sizes: list[AlphaPair] = []  # without rounding
         chains: list[tuple[LearnedResizer2d, ...]] = []
@@ -244,26 +276,67 @@ class ResolutionTree:
         return size
 
     def update(self, hw: Pair) -> None:
-        """Bring every slot up to date; reads the alphas only if they, or the input's size, changed since."""
-        if self._locked:
-            return
-        pools = self.pools
-        key = (hw, tuple((p.shared_alpha().data_ptr(), p.shared_alpha()._version) for p in pools))
-        if key == self._key:
-            return
-        self.constrain(trust=math.inf)  # a value written by hand or loaded is not an optimiser's step
-        self._fill(hw)
-        if self._open is not None:
-            self._open.fill(self._sizes)
-        self._key = (hw, tuple((p.shared_alpha().data_ptr(), p.shared_alpha()._version) for p in pools))
+        """Bring every slot up to date for a pass of the whole model, whose input has `hw` pixels."""
+        if not self._locked:
+            self._fill(self._up_to_date().whole(hw))
 
-    def _fill(self, hw: Pair) -> None:
-        self._sizes = self.sizes_at(hw)
-        factors = self.factors_at(hw)
-        for pool in self.pools:
-            pool.scaled_by(factors.get(type(pool)))
+    def meet(self, slot: Slot, x: Tensor) -> None:
+        """Where a part of the model runs by itself, bring a slot up to date for the map that arrives there.
+
+        Raises:
+            RuntimeError: if the map does not tell the size.
+        """
+        if self.running or self._locked or torch.jit.is_tracing():
+            return
+        known = self._up_to_date()
+        h, w = x.shape[-2:]
+        slot.fill(known.part(slot.source, (h - slot.margin[0], w - slot.margin[1]), slot.resolution))
+        self._tell(known.now)
+
+    @property
+    def now(self) -> Sequence[Pair | None]:
+        """The sizes in the pass that is running or was last; None for those that a part does not tell."""
+        return self._up_to_date().now.of
+
+    def _up_to_date(self) -> KnownSizes:
+        """The sizes that go with the alphas as they are now."""
+        values = self._pass_values()
+        if self._known is None or values != self._values:
+            before = None if self._known is None else self._known.now.input
+            self._known, self._values = self._known_at(values, before or self.input_size[1:]), values
+        return self._known
+
+    def _known_at(self, values: Sequence[AlphaPair], hw: Pair) -> KnownSizes:
+        exact = not any(pool.keeps_fractions or pool.looks_at_chains for pool in self.pools)
+        return KnownSizes(partial(self.sizes_at, alphas=values), exact=exact, hw=hw)
+
+    def _pass_values(self) -> list[AlphaPair]:
+        """What the alphas hold, after they have been brought into bounds and under the ceiling."""
+        if self.frozen is not None:
+            return list(self.frozen)
+        pools = self.pools
+        constrain_pools(pools, trust=None)
+        values = usable_alphas(pools)
+        if values == self._values or not all(is_own(pool.shared_alpha()) for pool in pools):
+            return values
+        self.constrain(trust=math.inf)  # a value written by hand or loaded is not an optimiser's step
+        return usable_alphas(pools)
+
+    def _fill(self, sizes: Sizes) -> None:
         for slot in self.slots.values():
-            slot.fill(self._sizes[slot.resolution])
+            size = sizes.of[slot.resolution]
+            if size is not None:
+                slot.fill(size)
+        self._tell(sizes)
+
+    def _tell(self, sizes: Sizes) -> None:
+        """Let compiled code, and resizers that look at the whole network, know of the sizes of a pass."""
+        if self._open is not None and not self._locked:
+            self._open.fill(sizes.of)
+        if sizes.input is not None and any(pool.looks_at_chains for pool in self.pools):
+            factors = self.factors_at(sizes.input, self._values)
+            for pool in self.pools:
+                pool.scaled_by(factors.get(type(pool)))
 
     def accept(self) -> None:
         """Take the alphas as they are for those that the next step is held to."""
@@ -272,7 +345,8 @@ class ResolutionTree:
     def constrain(self, trust: float | None = None) -> None:
         """Project the alphas into bounds, trust region, limits and budget: one read, writes only what changed."""
         pools = self.pools
-        constrain_pools(pools, trust=self.trust if trust is None else trust)
+        trust = self.trust if trust is None else trust
+        constrain_pools(pools, trust=None if trust == math.inf else trust)
         held = host_alphas(pools)
         wanted = self._within_limits(held)
         if self.budget is not None and self._accepted and not self.budget.allows(wanted):
@@ -309,22 +383,24 @@ class ResolutionTree:
     @contextmanager
     def at(self, hw: Pair) -> Iterator[None]:
         """Slots filled for an input of `hw` pixels and left alone by passes meanwhile (tracing replaces the alphas)."""
-        self._fill(hw)
-        self._locked = True
+        before = self._known, self._values, self._locked
+        self._values = list(self.frozen) if self.frozen is not None else usable_alphas(self.pools)
+        self._known, self._locked = self._known_at(self._values, hw), True
+        self._fill(self._known.now)
         try:
             yield
         finally:
-            self._locked = False
-            self._key = None
+            self._known, self._values, self._locked = before
 
     @contextmanager
     def trying(self, sizes: Mapping[int, Pair]) -> Iterator[None]:
         """Learned resolutions, by their place in the tree, have these sizes meanwhile, whatever the alphas."""
-        before, self._tried = self._tried, sizes
+        before = self._tried, self._known
+        self._tried, self._known = sizes, None
         try:
             yield
         finally:
-            self._tried = before
+            self._tried, self._known = before
 
     @torch.compiler.disable(
         reason="the sizes of a converted model are computed before its graph: compile the model by itself, and put a "
@@ -335,13 +411,18 @@ class ResolutionTree:
         for x in (*args, *kwargs.values()):
             if isinstance(x, Tensor) and x.dim() >= 3:
                 self.update((x.shape[-2], x.shape[-1]))
+                self.running = True
                 return
+
+    def leave(self, module: nn.Module, args: Any, out: Any) -> None:
+        """As a forward hook of the model, called in any case."""
+        self.running = False
 
     @property
     def sizes(self) -> list[Pair]:
-        """Sizes of the nodes in the last pass, or at the conversion's input size."""
-        current = self._key is not None and not self._locked
-        return self.sizes_at(self._key[0] if current else (self.input_size[1], self.input_size[2]))
+        """Sizes of the nodes in the last pass of the whole model, or at the conversion's input size."""
+        last = None if self._known is None or self._locked else self._known.now.input
+        return self.sizes_at(last or self.input_size[1:])
 
 
 def _divided(pair: AlphaPair, by: AlphaPair | None) -> AlphaPair:
@@ -360,15 +441,30 @@ def _between(a: Sequence[AlphaPair], b: Sequence[AlphaPair], share: float) -> li
 
 
 def resolution_tree(model: nn.Module) -> ResolutionTree | None:
-    """The tree of a converted model, or None."""
-    tree = getattr(model, _ATTRIBUTE, None)
+    """The tree of a converted model, or None; of a wrapper around one, None."""
+    tree = vars(model).get(_ATTRIBUTE)
     return tree if isinstance(tree, ResolutionTree) else None
+
+
+def is_converted(model: nn.Module) -> bool:
+    """Whether it has a tree."""
+    return resolution_tree(model) is not None
+
+
+def converted_model(model: nn.Module) -> nn.Module:
+    """The converted model in a wrapper; `model` itself if there is none.
+
+    Raises:
+        ValueError: if there are several.
+    """
+    return the_one(model, is_converted, "converted models")
 
 
 def attach_tree(model: nn.Module, tree: ResolutionTree) -> None:
     """Make `model` compute its sizes from `tree` before each pass."""
     setattr(model, _ATTRIBUTE, tree)
     model.register_forward_pre_hook(tree, prepend=True, with_kwargs=True)
+    model.register_forward_hook(tree.leave, always_call=True)
     model.register_load_state_dict_pre_hook(_keep_alphas)
     setattr(model, "__prepare_scriptable__", _refuse_script)  # noqa: B010 - that name is mangled otherwise
     tree.open_sizes()
@@ -424,6 +520,10 @@ def detach_tree(model: nn.Module) -> None:
             if isinstance(hook, GiveSize | ResolutionTree):
                 del module._forward_pre_hooks[key]
                 module._forward_pre_hooks_with_kwargs.pop(key, None)
+    for key, hook in list(model._forward_hooks.items()):
+        if isinstance(getattr(hook, "__self__", None), ResolutionTree):
+            del model._forward_hooks[key]
+            model._forward_hooks_always_called.pop(key, None)
     for key, hook in list(model._load_state_dict_pre_hooks.items()):
         if getattr(hook, "hook", None) is _keep_alphas:
             del model._load_state_dict_pre_hooks[key]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .fixed import FixedInterpolate2d, FixedPool2d
 from .forms import ResizeAfter, align, resize_before
-from .frozen import detach_frozen, frozen_sizes
+from .frozen import TakeStride, detach_frozen, frozen_sizes
 from .resolution import GiveSize
 from .untouched import deep_copy
 
@@ -58,6 +58,8 @@ def _scriptable(model: nn.Module) -> nn.Module:
             if isinstance(hook, GiveSize) and isinstance(module, FixedPool2d | FixedInterpolate2d):
                 module.size = (hook.slot.height, hook.slot.width)
                 del module._forward_pre_hooks[key], module._forward_pre_hooks_with_kwargs[key]
+            elif isinstance(hook, TakeStride):
+                del module._forward_pre_hooks[key]
             elif hook is resize_before:
                 module._forward_pre_hooks[key] = _resized_before
             elif not isinstance(hook, FunctionType):

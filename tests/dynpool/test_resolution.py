@@ -101,6 +101,7 @@ def test_alphas_are_read_once_a_step_for_the_whole_model(model: nn.Module, monke
     optimizer = torch.optim.SGD(dynpool.parameter_groups(model, alpha_lr=0.1))
     x = torch.randn(2, 3, 32, 32)
     model(x)
+    dynpool.constrain(model)
     reads.clear()
     for _ in range(3):
         optimizer.zero_grad()

@@ -1,0 +1,117 @@
+"""The sizes of a pass: from the model's input, or from the map that arrives where a part of it runs by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+__all__ = ["KnownSizes"]
+
+Pair = tuple[int, int]
+
+_REMEMBERED = 8  # input sizes, as of the crops of one step
+_LARGEST = 1 << 14  # pixels of an input that are thought of
+
+
+class SizesAt(Protocol):
+    """Size in pixels of every resolution for an input of `hw` pixels, some of them given."""
+
+    def __call__(self, hw: Pair, *, given: Mapping[int, Pair]) -> list[Pair]: ...
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """(height, width) in pixels of all resolutions, None where it is not known; and of the input, if that is known."""
+
+    of: Sequence[Pair | None]
+    input: Pair | None = None
+
+
+class KnownSizes:
+    """All sizes that go with one set of alphas, as far as passes have asked for them.
+
+    A map inside the network tells the sizes of what is resized from it, and, as sizes grow with the input's, between
+    which two input sizes the pass is: where both ends agree, other sizes are known as well.
+
+    Args:
+        sizes_at: the arithmetic of the tree; resolution 0 is the input.
+        exact: whether the size of a resolution follows from its parent's size in whole pixels.
+        hw: (height, width) in pixels of the input to begin with.
+    """
+
+    def __init__(self, sizes_at: SizesAt, *, exact: bool, hw: Pair) -> None:
+        self._sizes_at, self._exact = sizes_at, exact
+        self._whole: dict[Pair, Sizes] = {}  # by the input's size, the latest last
+        self._inside: dict[tuple[int, Pair], Sizes] = {}
+        self.now = self.whole(hw)
+
+    def whole(self, hw: Pair) -> Sizes:
+        """The sizes of a pass of the whole model."""
+        found = self._whole.pop(hw, None) or Sizes(self._sizes_at(hw, given={}), hw)
+        self._whole[hw] = found
+        if len(self._whole) > _REMEMBERED:
+            del self._whole[next(iter(self._whole))]
+        self.now = found
+        return found
+
+    def part(self, source: int | None, size: Pair, target: int) -> Pair:
+        """The size of resolution `target` where a map of `size` pixels has arrived at resolution `source`.
+
+        If the sizes of the last pass, or of an earlier one, fit that map, it is theirs. While gradients are computed a
+        part runs again for any of them (activation checkpointing): then all that fit must agree.
+
+        Raises:
+            RuntimeError: if the map does not tell.
+        """
+        fitting = [s for s in (self.now, *reversed(self._whole.values())) if s.of[target] is not None]
+        known = [s for s in fitting if source is not None and s.of[source] == size]
+        if not known and source is not None:
+            known = [self.whole(size) if source == 0 else self._from_inside(source, size)]
+        again = torch._C._current_graph_task_id() != -1
+        answers = {s.of[target] for s in (known if again else known[:1])}
+        answer = answers.pop() if len(answers) == 1 else None
+        if answer is None:
+            raise RuntimeError(
+                f"a part of a converted model runs by itself, and the map of {size[0]}x{size[1]} pixels that arrives "
+                "there does not tell to which size it is to be resized, as several sizes of the model's input lead to "
+                "it: run the whole model, or a part that begins at its input"
+            )
+        self.now = known[0]
+        return answer
+
+    def _from_inside(self, source: int, size: Pair) -> Sizes:
+        if (source, size) not in self._inside:
+            self._inside[source, size] = self._find(source, size)
+        return self._inside[source, size]
+
+    def _find(self, source: int, size: Pair) -> Sizes:
+        low, high = zip(*(self._inputs(source, size, axis) for axis in (0, 1)), strict=True)
+        if not self._exact:
+            return self.whole(low) if low == high else Sizes([None] * len(self.now.of))
+        ends = [self._sizes_at(hw, given={source: size}) for hw in (low, high)]
+        return Sizes([a if a == b else None for a, b in zip(*ends, strict=True)])
+
+    def _inputs(self, source: int, size: Pair, axis: int) -> Pair:
+        """The smallest and the largest input along an axis that gives a resolution this size; if none does, any."""
+
+        def at(n: int) -> int:
+            try:
+                return self._sizes_at((n, n), given={})[source][axis]
+            except ValueError:  # too small an input for the layers that keep their arithmetic
+                return 0
+
+        first = _first(lambda n: at(n) >= size[axis])
+        beyond = _first(lambda n: at(n) > size[axis])
+        return (first, beyond - 1) if first < beyond else (1, _LARGEST)
+
+
+def _first(holds: Callable[[int], bool]) -> int:
+    """The smallest number of pixels for which something holds, which then does for all larger ones."""
+    low, high = 1, _LARGEST
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low

@@ -1,0 +1,43 @@
+"""The one module of some kind that a wrapper holds: DistributedDataParallel, torch.compile, a LightningModule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+__all__ = ["beside", "held", "the_one", "unwrapped"]
+
+_TRANSPARENT = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module"})  # what wrappers call all that they hold
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module in wrappers that do nothing but run it; others as they are."""
+    while True:
+        children = dict(model.named_children())
+        if len(children) != 1 or not _TRANSPARENT & children.keys():
+            return model
+        (model,) = children.values()
+
+
+def held(model: nn.Module, wanted: Callable[[nn.Module], bool]) -> dict[str, nn.Module]:
+    """The modules in `model`, itself included, for which `wanted` holds, by their paths."""
+    return {name: module for name, module in model.named_modules() if wanted(module)}
+
+
+def the_one(model: nn.Module, wanted: Callable[[nn.Module], bool], what: str) -> nn.Module:
+    """The one module in `model`, itself included, for which `wanted` holds; `model` if there is none.
+
+    Raises:
+        ValueError: if there are several; the message names them.
+    """
+    found = held(model, wanted)
+    if len(found) > 1:
+        raise ValueError(f"the {type(model).__name__} holds {len(found)} {what}, give one of them: {', '.join(found)}")
+    return next(iter(found.values()), model)
+
+
+def beside(model: nn.Module, child: nn.Module) -> list[str]:
+    """The names of the parameters of `model` that are not its child's."""
+    inside = {id(p) for p in child.parameters()}
+    return [name for name, p in model.named_parameters() if id(p) not in inside]

@@ -1,0 +1,64 @@
+"""What is asked of a wrapper is answered for the converted model in it."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+import dynpool
+from tests.networks import two_resizers
+
+SIZE = (3, 32, 32)
+
+
+class Around(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x)
+        return y
+
+
+@pytest.mark.parametrize("wrap", [Around, AveragedModel, torch.compile, nn.DataParallel])
+def test_answers_are_those_of_the_model_inside(wrap: type) -> None:
+    model = dynpool.convert(two_resizers(), SIZE)
+    wrapper = wrap(model)
+    inner = wrapper.module if wrap is AveragedModel else model  # that one has a copy
+    dynpool.set_sizes(wrapper, {"1": (11, 21)})
+    assert dynpool.sizes(inner, SIZE)["1"] == (11, 21)
+    assert dynpool.sizes(wrapper, SIZE) == dynpool.sizes(inner, SIZE)
+    assert dynpool.resolutions(wrapper).keys() == dynpool.resolutions(inner).keys()
+    assert str(dynpool.conversion_report(wrapper)) == str(dynpool.conversion_report(inner))
+    assert dynpool.GMACsLoss(wrapper, SIZE).value() == dynpool.GMACsLoss(inner, SIZE).value()
+    if wrap is Around:
+        with pytest.raises(ValueError, match="its child 'net' is one, freeze that"):
+            dynpool.freeze(wrapper)
+    else:
+        assert set(dynpool.freeze(wrapper).state_dict()) == set(dynpool.freeze(inner).state_dict())
+        assert dynpool.count_macs(wrapper, SIZE).by_layer == dynpool.count_macs(inner, SIZE).by_layer
+
+
+def test_the_ceiling_holds_through_a_wrapper() -> None:
+    limit = dynpool.count_macs(dynpool.convert(two_resizers(), SIZE), SIZE).gmacs * 1.2
+    models = [dynpool.convert(two_resizers(), SIZE, max_gmacs=limit) for _ in range(2)]
+    wrapper = nn.ModuleList([*models, dynpool.DynOPool2d()])
+    for _ in range(12):
+        with torch.no_grad():
+            for name, parameter in wrapper.named_parameters():
+                if name.endswith("alpha"):
+                    parameter.mul_(0.9)
+        dynpool.constrain(wrapper)
+        assert all(dynpool.count_macs(model, SIZE).gmacs <= limit for model in models)
+    assert all(dynpool.count_macs(model, SIZE).gmacs > limit * 0.9 for model in models)
+
+
+def test_several_converted_models_are_named_and_weights_beside_one_are_refused() -> None:
+    model = dynpool.convert(two_resizers(), SIZE)
+    with pytest.raises(ValueError, match="holds 2 converted models, give one of them: 0, 1"):
+        dynpool.resolutions(nn.ModuleList([model, copy.deepcopy(model)]))
+    with pytest.raises(ValueError, match=r"has weights beside those of the converted model in it \(1.weight"):
+        dynpool.GMACsLoss(nn.Sequential(model, nn.Conv2d(8, 8, 1)), SIZE)
