@@ -89,7 +89,8 @@ def coverage_names(*patterns: str) -> list[str]:
     return [n for n in names if any(fnmatch.fnmatch(x, p) for x in (n, n.partition(":")[2]) for p in patterns or "*")]
 
 
-def _build(name: str, device: str) -> tuple[nn.Module, tuple[int, int, int]]:
+def build_model(name: str, device: str) -> tuple[nn.Module, tuple[int, int, int]]:
+    """A model of timm or torchvision by its name with the library, and its own input size."""
     try:
         with torch.device(device):
             return _create(name)
@@ -269,7 +270,7 @@ def run_coverage(
             if name in done:
                 continue
             try:
-                model, own = _build(name, device)
+                model, own = build_model(name, device)
             except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
                 row = CoverageRow(name, "error", message=f"cannot be built: {error}"[:300].replace("\n", " "))
             else:

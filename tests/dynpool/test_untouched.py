@@ -18,65 +18,16 @@ from torch.nn.utils import parametrizations
 import baselines
 import dynpool
 from analysis import IMinTracker, effective_receptive_field, receptive_field
+from benchmarks.untouched import picture
+from benchmarks.untouched import process as process_state
 
 SIZE = (3, 32, 32)
 SHARED: dict[str, Any] = {}
 SEEN: list[Any] = []
 
 
-# --- a picture of everything, to the bit ------------------------------------------------------------------------------
-
-
-def picture(thing: Any, known: dict[int, Any] | None = None) -> Any:
-    """What an object holds, with identities; independent of how the library keeps it."""
-    known = {} if known is None else known
-    if isinstance(thing, (type(None), bool, int, float, str, bytes, type, torch.dtype, torch.device)):
-        return thing
-    if id(thing) in known:
-        return ("again", id(thing))
-    known[id(thing)] = thing
-    inside = functools.partial(picture, known=known)
-    if isinstance(thing, Tensor):
-        bits = "meta" if thing.is_meta else thing.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-        grad = thing.grad if thing.is_leaf else None
-        return (id(thing), thing.shape, thing.dtype, thing.device, thing.requires_grad, bits, inside(grad))
-    if isinstance(thing, np.ndarray):
-        return (id(thing), thing.tobytes())
-    if isinstance(thing, torch.Generator):
-        return thing.get_state().tolist()
-    if isinstance(thing, random.Random):
-        return thing.getstate()
-    if isinstance(thing, dict):
-        return (id(thing), [(inside(k), inside(v)) for k, v in thing.items()])
-    if isinstance(thing, tuple):  # cannot change: what it holds counts
-        return [inside(v) for v in thing]
-    if isinstance(thing, (list, deque)):
-        return (id(thing), [inside(v) for v in thing])
-    if isinstance(thing, (set, frozenset)):
-        return (id(thing), sorted(map(id, thing)))
-    if isinstance(thing, types.FunctionType):
-        return (id(thing), [inside(c.cell_contents) for c in thing.__closure__ or ()], inside(vars(thing)))
-    if isinstance(thing, types.MethodType):
-        return inside(thing.__self__)
-    return (id(thing), inside(getattr(thing, "__dict__", None)))
-
-
 def process() -> Any:
-    modes = (
-        torch.is_grad_enabled(),
-        torch.get_default_dtype(),
-        torch.get_default_device(),
-        torch.is_autocast_enabled("cpu"),
-    )
-    numbers = np.random.get_state(legacy=False)  # type: ignore[no-untyped-call, unused-ignore]
-    return (
-        random.getstate(),
-        (numbers["state"]["key"].tobytes(), numbers["state"]["pos"]),
-        torch.get_rng_state().tolist(),
-        modes,
-        picture(SHARED),
-        picture(SEEN),
-    )
+    return process_state(), picture(SHARED), picture(SEEN)
 
 
 # --- models that keep something ---------------------------------------------------------------------------------------

@@ -1,0 +1,144 @@
+"""Looking at a model changes nothing: one model of every timm family, and those of torchvision, to the bit.
+
+    python -m benchmarks.untouched [--out benchmarks/results/untouched.csv] [NAME ...]
+
+A row a model; a later start goes on where the file ends. Weights are random, so that nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import random
+import time
+import types
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import dynpool
+from analysis import receptive_field
+from dynpool.coverage import build_model
+
+__all__ = ["picture", "process"]
+
+MOST_PARAMETERS = 60_000_000
+
+
+def picture(thing: Any, known: dict[int, Any] | None = None) -> Any:
+    """What an object holds, with identities; independent of how the library keeps it."""
+    known = {} if known is None else known
+    if isinstance(thing, (type(None), bool, int, float, str, bytes, type, torch.dtype, torch.device)):
+        return thing
+    if id(thing) in known:
+        return ("again", id(thing))
+    known[id(thing)] = thing
+    inside = functools.partial(picture, known=known)
+    if isinstance(thing, Tensor):
+        bits = "meta" if thing.is_meta else thing.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        grad = thing.grad if thing.is_leaf else None
+        return (id(thing), thing.shape, thing.dtype, thing.device, thing.requires_grad, hash(bits), inside(grad))
+    if isinstance(thing, np.ndarray):
+        return (id(thing), thing.tobytes())
+    if isinstance(thing, torch.Generator):
+        return thing.get_state().tolist()
+    if isinstance(thing, random.Random):
+        return thing.getstate()
+    if isinstance(thing, dict):
+        return (id(thing), [(inside(k), inside(v)) for k, v in thing.items()])
+    if isinstance(thing, tuple):  # cannot change: what it holds counts
+        return [inside(v) for v in thing]
+    if isinstance(thing, (list, deque)):
+        return (id(thing), [inside(v) for v in thing])
+    if isinstance(thing, (set, frozenset)):
+        return (id(thing), sorted(map(id, thing)))
+    if isinstance(thing, types.FunctionType):
+        return (id(thing), [inside(c.cell_contents) for c in thing.__closure__ or ()], inside(vars(thing)))
+    if isinstance(thing, types.MethodType):
+        return inside(thing.__self__)
+    return (id(thing), inside(getattr(thing, "__dict__", None)))
+
+
+def process() -> Any:
+    """Random states and modes of the process."""
+    modes = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
+    _, keys, *position = np.random.get_state(legacy=True)
+    numbers = (np.asarray(keys).tobytes(), position)
+    return random.getstate(), numbers, torch.get_rng_state().tolist(), (*modes, torch.is_autocast_enabled("cpu"))
+
+
+def names() -> Iterator[str]:
+    """The first model of every family of timm by name, and all of torchvision."""
+    families: dict[str, str] = {}
+    for name in timm.list_models():
+        families.setdefault(timm.models._registry._model_to_module[name], name)
+    yield from (f"timm:{name}" for name in families.values())
+    yield from (f"torchvision:{name}" for name in torchvision.models.list_models())
+
+
+def look(model: nn.Module, size: tuple[int, ...]) -> dict[str, str]:
+    """Which function changes the model, raising or not: its name and "same", "changed", or both with the error."""
+    looks: dict[str, Callable[[], Any]] = {
+        "count_macs": lambda: dynpool.count_macs(model, size),
+        "receptive_field": lambda: receptive_field(model, size),
+        "convert": lambda: dynpool.convert(model, size),
+    }
+    before, outside, found = picture(model), process(), {}
+    for name, call in looks.items():
+        try:
+            call()
+            said = ""
+        except ValueError as error:
+            said = f", {str(error).splitlines()[0][:80]}"
+        same = picture(model) == before and process() == outside
+        found[name] = ("same" if same else "CHANGED") + said
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "untouched.csv")
+    arguments = parser.parse_args()
+    done = {row["model"] for row in csv.DictReader(arguments.out.open())} if arguments.out.exists() else set()
+    with arguments.out.open("a", newline="") as file:
+        rows = csv.DictWriter(file, ["model", "count_macs", "receptive_field", "convert", "seconds"])
+        if not done:
+            rows.writeheader()
+        for name in arguments.names or names():
+            if name in done:
+                continue
+            size, model = built(name)
+            if model is None:
+                continue
+            start = time.process_time()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = look(model.train(), size)
+            rows.writerow({"model": name, **found, "seconds": round(time.process_time() - start, 1)})
+            file.flush()
+
+
+def built(name: str) -> tuple[tuple[int, ...], nn.Module | None]:
+    """A model that fits, with its input size; None if it is larger or cannot be built."""
+    try:
+        model, size = build_model(name, "meta")
+        if sum(p.numel() for p in model.parameters()) > MOST_PARAMETERS:
+            return size, None
+        model, size = build_model(name, "cpu")
+    except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return (), None
+    return size, model
+
+
+if __name__ == "__main__":
+    main()
