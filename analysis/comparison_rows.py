@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from .runs import Run
 from .spread import Spread
 
-__all__ = ["MethodRow", "RunRow", "footnote", "gmacs_digits"]
+__all__ = ["MethodRow", "RunRow", "footnote"]
 
 Pair = tuple[float, float]
 
@@ -157,12 +156,6 @@ def footnote(methods: Sequence[MethodRow]) -> str:
         " alone. Every convolution behind it sees the whole image and so is no layer with a receptive field of its own;"
         f" of these there are: {', '.join(found)}."
     )
-
-
-def gmacs_digits(methods: Sequence[MethodRow]) -> int:
-    """How many digits after the point give GMACs four significant ones, for the smallest of `methods`."""
-    means = [row.gmacs.mean for row in methods if math.isfinite(row.gmacs.mean) and row.gmacs.mean > 0]
-    return 3 if not means else max(0, min(9, 3 - math.floor(math.log10(min(means)))))
 
 
 def _spread(values: Iterable[float]) -> Spread:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .comparison_rows import footnote, gmacs_digits
+from .comparison_rows import footnote
+from .cost_unit import cost_unit
 from .spread import Spread, number, show_size
 
 if TYPE_CHECKING:
@@ -21,11 +22,10 @@ Pair = tuple[float, float]
 
 
 def tables(comparison: Comparison) -> str:
-    digits = gmacs_digits(comparison.methods)
+    unit = cost_unit(row.gmacs.mean for row in comparison.methods)
     budgets = any(row.gmacs_budget is not None for row in comparison.methods)
-    head = "method|runs|accuracy %|best %|GMACs|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB".split(
-        "|"
-    )
+    head = f"method|runs|accuracy %|best %|{unit.name}|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
+    head = head.split("|")
     methods = [[*head[:5], *["budget"] * budgets, *head[5:]]]
     for row in comparison.methods:
         methods.append(
@@ -34,8 +34,8 @@ def tables(comparison: Comparison) -> str:
                 str(row.accuracy.n),
                 row.accuracy.show(1, 100),
                 row.best_accuracy.show(1, 100),
-                row.gmacs.show(digits),
-                *["-" if row.gmacs_budget is None else f"{row.gmacs_budget:g}"] * budgets,
+                row.gmacs.show(unit.digits, unit.scale),
+                *["-" if row.gmacs_budget is None else f"{unit.scale * row.gmacs_budget:g}"] * budgets,
                 "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
                 row.starred(row.i_min_h.show()),
                 row.starred(row.i_min_w.show()),
@@ -45,7 +45,7 @@ def tables(comparison: Comparison) -> str:
                 "-" if row.peak_memory is None else row.peak_memory.show(0, 1e-6),
             ]
         )
-    runs = [["method", "seed", "epochs", "accuracy %", "best % (epoch)", "GMACs", "I_min", "unproductive", "sizes"]]
+    runs = [["method", "seed", "epochs", "accuracy %", "best % (epoch)", unit.name, "I_min", "unproductive", "sizes"]]
     for run in comparison.rows:
         star = " *" if run.behind_global else ""
         runs.append(
@@ -55,7 +55,7 @@ def tables(comparison: Comparison) -> str:
                 f"{run.epochs}/{run.epochs_planned}" + ("" if run.finished else " unfinished"),
                 number(100 * run.accuracy),
                 f"{number(100 * run.best_accuracy)} ({run.best_epoch})",
-                number(run.gmacs, digits),
+                unit.show(run.gmacs),
                 show_size(run.i_min, 1) + star,
                 "-" if run.unproductive is None else str(run.unproductive) + star,
                 " ".join(show_size(size) for size in run.sizes.values()),

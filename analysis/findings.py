@@ -15,7 +15,8 @@ from pathlib import Path
 
 import scipy.stats
 
-from .comparison_rows import MethodRow, RunRow, gmacs_digits
+from .comparison_rows import MethodRow, RunRow
+from .cost_unit import CostUnit, cost_unit
 from .runs import Run
 from .spread import number, pareto_front, percent, plural
 
@@ -32,7 +33,7 @@ MAY_DIFFER = frozenset(
 
 
 def headline(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> str:
-    digits = gmacs_digits(methods)
+    unit = cost_unit(row.gmacs.mean for row in methods)
     ranked = sorted(methods, key=lambda row: -row.accuracy.mean)
     first = ranked[0]
     unfinished = sum(row.unfinished for row in methods)
@@ -40,7 +41,7 @@ def headline(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> str:
     if len(ranked) == 1:
         return (
             f"{start}{first.group} reaches {percent(first.accuracy)} final test accuracy"
-            f" ({plural(first.accuracy.n, 'run')}) at {first.gmacs.mean:.{digits}f} GMACs;"
+            f" ({plural(first.accuracy.n, 'run')}) at {unit.show(first.gmacs.mean)} {unit.name};"
             " there is no other method to compare it with."
         )
     second = ranked[1]
@@ -55,7 +56,7 @@ def headline(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> str:
         lead = f"{first.group} and {second.group} are level in final test accuracy ({figures})"
     else:
         lead = f"{first.group} is ahead of {other} by {gap:.1f} points of final test accuracy ({figures})"
-    return f"{start}{lead}; {_verdict(first, second, gap)}. {_cost(first, second, digits)}"
+    return f"{start}{lead}; {_verdict(first, second, gap)}. {_cost(first, second, unit)}"
 
 
 @dataclass(frozen=True)
@@ -194,15 +195,15 @@ def _verdict(first: MethodRow, second: MethodRow, gap: float) -> str:
     return f"that is within the spread between runs ({spread:.1f} points), so it may be chance"
 
 
-def _cost(first: MethodRow, second: MethodRow, digits: int) -> str:
+def _cost(first: MethodRow, second: MethodRow, unit: CostUnit) -> str:
     mine, theirs = first.gmacs.mean, second.gmacs.mean
-    figures = f"{number(mine, digits)} against {number(theirs, digits)}"
+    figures = f"{unit.show(mine)} against {unit.show(theirs)}"
     if not (math.isfinite(mine) and math.isfinite(theirs) and theirs > 0):
-        return f"GMACs: {figures}."
+        return f"{unit.name}: {figures}."
     ratio = mine / theirs
     if f"{ratio:.2f}" == "1.00":
-        return f"Both need the same GMACs ({figures})."
-    return f"{first.group} needs {ratio:.2f} times the GMACs of {second.group} ({figures})."
+        return f"Both need the same {unit.name} ({figures})."
+    return f"{first.group} needs {ratio:.2f} times the {unit.name} of {second.group} ({figures})."
 
 
 def nothing_learned(runs: Sequence[Run]) -> str:

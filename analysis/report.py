@@ -8,7 +8,8 @@ from html import escape
 from pathlib import Path
 
 from .comparison import Comparison, compare_runs
-from .comparison_rows import MethodRow, RunRow, footnote, gmacs_digits
+from .comparison_rows import MethodRow, RunRow, footnote
+from .cost_unit import CostUnit, cost_unit
 from .plots import method_colors, to_png
 from .spread import Spread, number, show_size
 from .whole_files import write_whole
@@ -154,10 +155,11 @@ def _figure(name: str, data: bytes, caption: str, alt: str) -> str:
 def _words(name: str, comparison: Comparison) -> tuple[str, str]:
     """The caption below a picture and its text for who cannot see it."""
     methods = comparison.methods
-    digits = gmacs_digits(methods)
+    unit = cost_unit(row.gmacs.mean for row in methods)
     if name == "accuracy_vs_gmacs":
         alt = "; ".join(
-            f"{row.group} {row.accuracy.show(1, 100)} % at {row.gmacs.show(digits)} GMACs" for row in methods
+            f"{row.group} {row.accuracy.show(1, 100)} % at {row.gmacs.show(unit.digits, unit.scale)} {unit.name}"
+            for row in methods
         )
         caption = (
             "Up and to the left is better. Small: one run, final epoch. Large: mean of the method, with one standard"
@@ -207,10 +209,10 @@ def _swatch(group: str, color: str) -> str:
     return f'<span class="swatch" style="background:{color}"></span>{escape(group)}'
 
 
-def _budget(row: MethodRow) -> str:
+def _budget(row: MethodRow, unit: CostUnit) -> str:
     """The budget, unless the row's name tells it."""
     named = row.gmacs_budget is None or "gmacs_budget=" in row.grid_point
-    return "" if named else f"budget {row.gmacs_budget:g}"
+    return "" if named else f"budget {unit.scale * (row.gmacs_budget or 0):g}"
 
 
 def _below(text: str) -> str:
@@ -227,8 +229,8 @@ def _spread(spread: Spread | None, digits: int = 1, scale: float = 1.0) -> str:
 
 def _methods_table(comparison: Comparison) -> str:
     colors = method_colors(comparison.runs)
-    digits = gmacs_digits(comparison.methods)
-    heads = "Method|Runs|Final accuracy, %|GMACs|Parameters|I<sub>min</sub><br>height, width|I<sub>res</sub>|"
+    unit = cost_unit(row.gmacs.mean for row in comparison.methods)
+    heads = f"Method|Runs|Final accuracy, %|{unit.name}|Parameters|I<sub>min</sub><br>height, width|I<sub>res</sub>|"
     heads += "Unproductive layers|Seconds per epoch|Peak memory, MB"
     body = []
     for row in comparison.methods:
@@ -237,7 +239,7 @@ def _methods_table(comparison: Comparison) -> str:
             _swatch(row.method, colors[row.method]) + _below(row.grid_point),
             runs,
             f"<strong>{_spread(row.accuracy, 1, 100)}</strong>",
-            _spread(row.gmacs, digits).replace("<span", "<br><span") + _below(_budget(row)),
+            _spread(row.gmacs, unit.digits, unit.scale).replace("<span", "<br><span") + _below(_budget(row, unit)),
             "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
             row.starred(_spread(row.i_min_h)) + "<br>" + row.starred(_spread(row.i_min_w)),
             "-" if row.i_res is None else show_size(row.i_res).replace("x", "×"),
@@ -256,11 +258,11 @@ def _methods_table(comparison: Comparison) -> str:
 
 def _runs_table(comparison: Comparison) -> str:
     colors = method_colors(comparison.runs)
-    digits = gmacs_digits(comparison.methods)
-    heads = "Run|Epochs|Final, %|Best, % (epoch)|GMACs|I<sub>min</sub>|Unproductive layers|Seconds per epoch"
+    unit = cost_unit(row.gmacs.mean for row in comparison.methods)
+    heads = f"Run|Epochs|Final, %|Best, % (epoch)|{unit.name}|I<sub>min</sub>|Unproductive layers|Seconds per epoch"
     body = []
     for row in comparison.rows:
-        cells = [f"<td>{cell}</td>" for cell in _run_cells(row, digits)]
+        cells = [f"<td>{cell}</td>" for cell in _run_cells(row, unit)]
         first = f"<td>{_swatch(row.group, colors[row.method])}, seed {row.seed}</td>"
         body.append(f'<tr class="above">{first}{"".join(cells)}</tr>')
         body.append(f'<tr class="sizes"><td colspan="{1 + len(cells)}">{_chain(row.sizes)}</td></tr>')
@@ -272,13 +274,13 @@ def _runs_table(comparison: Comparison) -> str:
     return _table(heads.split("|"), body) + key
 
 
-def _run_cells(row: RunRow, digits: int) -> list[str]:
+def _run_cells(row: RunRow, unit: CostUnit) -> list[str]:
     star = " *" if row.behind_global else ""
     return [
         f"{row.epochs}/{row.epochs_planned}" + ("" if row.finished else "<br>unfinished"),
         number(100 * row.accuracy),
         f"{number(100 * row.best_accuracy)} ({row.best_epoch})",
-        number(row.gmacs, digits),
+        unit.show(row.gmacs),
         show_size(row.i_min, 1).replace("x", "×") + star,
         "-" if row.unproductive is None else str(row.unproductive) + star,
         number(row.seconds_per_epoch),
@@ -305,7 +307,8 @@ def _glossary() -> str:
         " pairs of runs with the same seed, corrected for the number of comparisons (Holm). With few seeds even a real"
         " difference seldom shows.",
         "Pareto front": "the methods that no other beats in both accuracy and GMACs.",
-        "GMACs": "10⁹ multiply-accumulate operations in one forward pass of one image, at the sizes of the last epoch.",
+        "GMACs, MMACs": "10⁹ and 10⁶ multiply-accumulate operations in one forward pass of one image, at the sizes of"
+        " the last epoch.",
         "I_min": "the largest r_min over the layers, r_min being a layer's receptive field along the path on which it"
         " grows least. On an input smaller than that, some layers see more than there is. Height × width in pixels.",
         "Unproductive layer": "its input already has a receptive field of at least the whole image.",

@@ -72,7 +72,9 @@ def _train(arguments: list[str]) -> int:
         saved = "the finished epochs are saved" if folder.started else "nothing had been trained yet"
         return _ended(error, saved, "train", folder.config, folder.path)
     if figures:
-        said = f"test accuracy {figures['test_accuracy']:.4f}  {figures['gmacs']:.4g} GMACs"
+        from analysis.cost_unit import cost_words
+
+        said = f"test accuracy {figures['test_accuracy']:.4f}  {cost_words(figures['gmacs'])}"
         print(f"{figures['name']}  {said}  {folder.path}")
     return 0
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from analysis.cost_unit import CostUnit, cost_unit
 from analysis.runs import Epoch, Run
 from analysis.spread import pareto_front
 
@@ -49,7 +50,8 @@ def plot_tradeoff(runs: Sequence[Run]) -> Figure:
     means is grey.
     """
     figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
-    axes = styled(figure.add_subplot(), "GMACs of one forward pass", "final test accuracy (%)")
+    unit = cost_unit(run.last.gmacs for run in runs)
+    axes = styled(figure.add_subplot(), f"{unit.name} of one forward pass", "final test accuracy (%)")
     handles, means = [], []
     colors = method_colors(runs)
     widths = _widths(colors, POINT, WIDEST_POINT)
@@ -60,8 +62,12 @@ def plot_tradeoff(runs: Sequence[Run]) -> Figure:
             continue
         for run in mine:
             fill, alpha = (color, 0.45) if run.finished else ("none", 1)
-            axes.plot(run.last.gmacs, _accuracy(run), marker, ms=7, mfc=fill, mec=color, mew=1.3, alpha=alpha)
-        groups = [_center(run for run in mine if run.group == group) for group in dict.fromkeys(r.group for r in mine)]
+            axes.plot(
+                unit.scale * run.last.gmacs, _accuracy(run), marker, ms=7, mfc=fill, mec=color, mew=1.3, alpha=alpha
+            )
+        groups = [
+            _center((r for r in mine if r.group == group), unit) for group in dict.fromkeys(r.group for r in mine)
+        ]
         groups.sort()
         axes.plot([g[0] for g in groups], [g[1] for g in groups], color=color, lw=1.6, zorder=4)
         for x, y, spread_x, spread_y in groups:
@@ -99,9 +105,9 @@ def _accuracy(run: Run) -> float:
     return 100 * (run.last.test_accuracy or 0.0)
 
 
-def _center(runs: Iterable[Run]) -> tuple[float, float, float, float]:
-    """Mean GMACs, mean accuracy in percent, and their standard deviations (0 for a single run)."""
-    x, y = zip(*((run.last.gmacs, _accuracy(run)) for run in runs), strict=True)
+def _center(runs: Iterable[Run], unit: CostUnit) -> tuple[float, float, float, float]:
+    """Mean cost, mean accuracy in percent, and their standard deviations (0 for a single run)."""
+    x, y = zip(*((unit.scale * run.last.gmacs, _accuracy(run)) for run in runs), strict=True)
     several = len(x) > 1
     return (
         statistics.fmean(x),

@@ -73,10 +73,14 @@ class _Page:
     line_of: dict[int, int]
     tops: list[float]
     height: float
+    meetings: frozenset[Place]  # the points where paths meet, narrower than a column of boxes
 
     def point(self, place: Place) -> tuple[float, float]:
         column, lane = place
         return self.columns[column][0], self.tops[self.line_of[column]] + LANE * lane + BOX_HEIGHT / 2
+
+    def half_width(self, place: Place) -> float:
+        return POINT if place in self.meetings else self.columns[place[0]][1]
 
 
 def _page(report: ReceptiveFieldReport, graph: LayerGraph, layout: Layout) -> _Page:
@@ -103,14 +107,15 @@ def _page(report: ReceptiveFieldReport, graph: LayerGraph, layout: Layout) -> _P
     for count in lanes:
         tops.append(y)
         y += LANE * count + BOX_HEIGHT + LINE_GAP
-    return _Page(columns, line_of, tops, y + 0.05)
+    meetings = frozenset(place for node, place in enumerate(layout.nodes) if node not in graph.layers)
+    return _Page(columns, line_of, tops, y + 0.05, meetings)
 
 
 def _arrow(axes: Axes, page: _Page, places: tuple[Place, ...]) -> None:
     """A line through the places; where it leaves a line of the page it runs into the margin and comes in again."""
     pieces: list[list[tuple[float, float]]] = [[]]
     for index, place in enumerate(places):
-        (x, y), half = page.point(place), page.columns[place[0]][1]
+        (x, y), half = page.point(place), page.half_width(place)
         if index and page.line_of[place[0]] != page.line_of[places[index - 1][0]]:
             pieces[-1].append((WIDTH, pieces[-1][-1][1]))
             pieces.append([(0.0, y)])
@@ -128,7 +133,7 @@ def _arrow(axes: Axes, page: _Page, places: tuple[Place, ...]) -> None:
 
 
 def _meeting(axes: Axes, middle: tuple[float, float]) -> None:
-    """The point where paths meet, be it a sum or a concatenation; as wide as its column, so that arrows end at it."""
+    """The point where paths meet, be it a sum or a concatenation."""
     axes.add_patch(Circle(middle, POINT, fc=ARROW, ec="white", lw=0.8, zorder=3))
 
 

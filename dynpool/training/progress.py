@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from analysis.cost_unit import cost_words
+
 __all__ = ["BarReporter", "LineReporter", "Reporter", "Silent", "epoch_line", "reporting"]
 
 
@@ -39,7 +41,7 @@ def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:
     if row["train_loss"] is not None:
         parts.append(f"loss {row['train_loss']:.4f}")
     parts.append(f"test accuracy {row['test_accuracy']:.4f}")
-    parts.append(f"{row['gmacs']:.4g} GMACs")
+    parts.append(cost_words(row["gmacs"]))
     parts.append(f"I_min {row['i_min_h']:.1f} x {row['i_min_w']:.1f}")
     if row["images_per_second"] is not None:
         parts.append(f"{row['images_per_second']:.0f} images/s")

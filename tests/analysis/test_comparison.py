@@ -91,9 +91,9 @@ def test_headline_tells_the_cost(tmp_path: Path, write_run: WriteRun) -> None:
     folders = [write_run(tmp_path / "h", "human"), write_run(tmp_path / "d", "dynopool")]
     comparison = compare_runs(folders)
     human, learned = (row.gmacs.mean for row in comparison.methods)
-    assert f"dynopool needs {learned / human:.2f} times the GMACs of human" in comparison.headline
+    assert f"dynopool needs {learned / human:.2f} times the MMACs of human" in comparison.headline
     folders = [write_run(tmp_path / "a", "human", final=0.5), write_run(tmp_path / "b", "other", learns=False)]
-    assert "Both need the same GMACs (0.001360 against 0.001360)." in compare_runs(folders).headline
+    assert "Both need the same MMACs (1.360 against 1.360)." in compare_runs(folders).headline
 
 
 def test_headline_says_that_no_size_was_learned_where_none_moved(tmp_path: Path, write_run: WriteRun) -> None:
@@ -119,8 +119,7 @@ def test_one_run_has_no_spread(tmp_path: Path, write_run: WriteRun) -> None:
     assert comparison.methods[0].accuracy == Spread(0.8, None, 1)
     assert "80.0 ± -" in str(comparison)
     assert comparison.headline == (
-        "human reaches 80.0 % final test accuracy (1 run) at 0.001360 GMACs;"
-        " there is no other method to compare it with."
+        "human reaches 80.0 % final test accuracy (1 run) at 1.360 MMACs; there is no other method to compare it with."
     )
     row = next(csv.DictReader(io.StringIO(comparison.to_csv())))
     assert (row["accuracy"], row["accuracy_std"]) == ("0.8", "")
@@ -261,7 +260,7 @@ def test_a_missed_budget_is_told_in_words_and_kept_ones_too(tmp_path: Path, writ
     assert not any("misses" in note for note in kept.notes)
     assert not any("gmacs_budget" in finding for finding in compare_runs([tmp_path / "any", folders[3]]).findings)
     head, over = (next(line for line in str(comparison).splitlines() if line.startswith(w)) for w in ("method", "over"))
-    assert f"{budgets['over']:g}" in over.split()
+    assert f"{1e3 * budgets['over']:g}" in over.split()
     assert "budget" in head.split()
     assert "budget" not in str(compare_runs([tmp_path / "any"])).split()
     rows = {row["method"]: row["gmacs_budget"] for row in csv.DictReader(io.StringIO(comparison.to_csv()))}
