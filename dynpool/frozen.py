@@ -130,7 +130,7 @@ class TakeStride:
         self.frozen, self.resizer = frozen, resizer
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if torch.compiler.is_dynamo_compiling() or self.frozen.tree.running or torch.jit.is_tracing():
+        if torch.compiler.is_dynamo_compiling() or self.frozen.tree.running or torch._C._is_tracing():
             return
         strided = self.frozen.tree.slots[self.resizer].strided
         if strided is not None and args and isinstance(args[0], Tensor):

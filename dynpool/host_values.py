@@ -40,7 +40,7 @@ def write_values(tensor: Tensor, values: Sequence[float]) -> None:
         new = torch.tensor(values, dtype=tensor.dtype)
         sharded = _dtensor()
         if sharded is not None and isinstance(tensor, sharded.DTensor):
-            mesh, placements = tensor.device_mesh, tensor.placements  # type: ignore[attr-defined]
+            mesh, placements = tensor.device_mesh, tensor.placements
             new = sharded.distribute_tensor(new.to(tensor.device), mesh, placements, src_data_rank=None)
         tensor.copy_(new)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ Size = tuple[int, int]
 Stamp = tuple[int, int, int]
 
 _READ_ALWAYS = frozenset({"cpu"})
+_FORGOTTEN = (
+    "an alpha was no finite positive stride before a pass, and was taken for a step of a tenth from its last value: "
+    "call dynpool.constrain(model) after each optimizer.step(), and keep weight decay off the alphas "
+    "(dynpool.parameter_groups)"
+)
 _STEP = 0.1  # largest relative change of a size that one step of an optimiser may make, unless told otherwise
 
 
@@ -404,6 +410,8 @@ def _projected(root: LearnedResizer2d, values: Pair, trust: float | None) -> Pai
         cut = root.project(values, root._accepted, _STEP)
         sound = [math.isfinite(v) and 0 < s < math.inf for v, s in zip(values, _strides(root, values), strict=True)]
         height, width = (new if good else small for new, small, good in zip((height, width), cut, sound, strict=True))
+        if not all(sound):
+            warnings.warn(_FORGOTTEN, stacklevel=2)
     return _float32(height), _float32(width)
 
 

@@ -286,7 +286,7 @@ class ResolutionTree:
         Raises:
             RuntimeError: if the map does not tell the size.
         """
-        if self.running or self._locked or torch.jit.is_tracing():
+        if self.running or self._locked or torch._C._is_tracing():
             return
         known = self._up_to_date()
         h, w = x.shape[-2:]

@@ -54,6 +54,11 @@ def test_every_path_the_readme_names_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
+def test_the_loop_of_the_page_on_training_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "training_loops.md").read_text(), flags=re.DOTALL)
+    exec(compile(code, "training_loops.md", "exec"), {})
+
+
 def test_public_names() -> None:
     for module, names in (
         (
