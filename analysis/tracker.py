@@ -17,7 +17,7 @@ from torch import nn
 from dynpool.arguments import check_model
 from dynpool.axes import Resize
 from dynpool.convert import sizes
-from dynpool.cost_model import CostModel
+from dynpool.cost_model import CostModel, costed_model
 from dynpool.graph import check_input_size, trace_compared
 from dynpool.resizer import LearnedResizer2d, host_alphas
 from dynpool.resolution import resolution_tree
@@ -60,6 +60,7 @@ class IMinTracker:
             raise TypeError(f"path must be a str or a path, got {path!r}")
         self.input_size = check_input_size(input_size)
         self.path = Path(path)
+        model = costed_model(model)
         self._graph = trace_compared(model, self.input_size, batch=batch)
         self._program = compile_fields(self._graph)
         self._cost = CostModel(model, self.input_size, batch=batch)

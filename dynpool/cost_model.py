@@ -19,7 +19,7 @@ from .resizer import LearnedResizer2d, host_alphas
 from .resolution import AlphaPair, converted_model, is_converted, resolution_tree
 from .wrappers import beside, unwrapped
 
-__all__ = ["CostModel", "macs_at"]
+__all__ = ["CostModel", "costed_model", "macs_at"]
 
 Pair = tuple[int, int]
 Change = Callable[[Pair], Pair]
@@ -66,7 +66,7 @@ class CostModel:
     _only_read: ClassVar[bool] = True  # no pass changes it: see `untouched`
 
     def __init__(self, model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> None:
-        model = self.model = _costed(model)
+        model = self.model = costed_model(model)
         self.input_size = check_input_size(input_size)
         self.batch = batch
         self.tree = resolution_tree(model)
@@ -149,7 +149,7 @@ class CostModel:
         return found or self._traced(_same, values), False
 
 
-def _costed(model: nn.Module) -> nn.Module:
+def costed_model(model: nn.Module) -> nn.Module:
     """The converted model in a wrapper that has no weights of its own."""
     inner = converted_model(unwrapped(model))
     others = beside(model, inner)

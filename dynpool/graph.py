@@ -26,6 +26,7 @@ from .rules import annotate
 from .stand_ins import recurrent_outputs
 from .untouched import untouched
 from .values_read import ValuesRead
+from .wrappers import unwrapped
 
 __all__ = [
     "RETURNS",
@@ -554,6 +555,7 @@ def trace(
     """
     check_model(model)
     check_flags(training=training, every_window=every_window)
+    model = unwrapped(model)
     state = _meta_state(model)
     shapes: Shapes = others or {}
     if larger is not None:
@@ -582,6 +584,7 @@ def trace_shapes(
     batch: int | None = None,
 ) -> Shapes:
     """The shapes that every operation and every module of a pass gives, by where it runs; cheaper than `trace`."""
+    model = unwrapped(model)
     state = _meta_state(model)
 
     def make(example: Inputs, compared: bool) -> _Pass:

@@ -17,7 +17,6 @@ from .host_values import gathered
 from .inputs import InputSize
 from .resizer import LearnedResizer2d
 from .resolution import AlphaPair
-from .wrappers import unwrapped
 
 __all__ = ["Ceiling", "GMACsLoss", "LayerMacs", "MacsReport", "count_macs"]
 
@@ -128,7 +127,7 @@ def count_macs(
         ValueError: for a bad `input_size`, or when the model cannot run at it.
     """
     check_model(model)
-    graph = trace(unwrapped(model), input_size, inputs=inputs, batch=batch)
+    graph = trace(model, input_size, inputs=inputs, batch=batch)
     by_path: dict[str, list[Any]] = {}
     for mac in graph.macs:
         by_path.setdefault(mac.path, []).append(mac)

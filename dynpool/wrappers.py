@@ -8,14 +8,16 @@ from torch import nn
 
 __all__ = ["beside", "held", "the_one", "unwrapped"]
 
-_TRANSPARENT = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module"})  # what wrappers call all that they hold
+_ALL = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module"})  # what wrappers call what they hold
+_WRITTEN_BY = frozenset("torch timm accelerate deepspeed lightning pytorch_lightning".split())
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module in wrappers that do nothing but run it; others as they are."""
+    """The module in wrappers of known libraries that do nothing but run it; others as they are."""
     while True:
         children = dict(model.named_children())
-        if len(children) != 1 or not _TRANSPARENT & children.keys():
+        known = type(model).__module__.partition(".")[0] in _WRITTEN_BY
+        if not known or len(children) != 1 or not _ALL & children.keys():
             return model
         (model,) = children.values()
 

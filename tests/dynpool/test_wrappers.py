@@ -1,6 +1,7 @@
 """What is asked of a wrapper is answered for the converted model in it."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 import dynpool
+from analysis import IMinTracker, receptive_field
 from tests.networks import two_resizers
 
 SIZE = (3, 32, 32)
@@ -24,7 +26,7 @@ class Around(nn.Module):
 
 
 @pytest.mark.parametrize("wrap", [Around, AveragedModel, torch.compile, nn.DataParallel])
-def test_answers_are_those_of_the_model_inside(wrap: type) -> None:
+def test_answers_are_those_of_the_model_inside(wrap: type, tmp_path: Path) -> None:
     model = dynpool.convert(two_resizers(), SIZE)
     wrapper = wrap(model)
     inner = wrapper.module if wrap is AveragedModel else model  # that one has a copy
@@ -34,12 +36,15 @@ def test_answers_are_those_of_the_model_inside(wrap: type) -> None:
     assert dynpool.resolutions(wrapper).keys() == dynpool.resolutions(inner).keys()
     assert str(dynpool.conversion_report(wrapper)) == str(dynpool.conversion_report(inner))
     assert dynpool.GMACsLoss(wrapper, SIZE).value() == dynpool.GMACsLoss(inner, SIZE).value()
+    tracked = IMinTracker(wrapper, SIZE, tmp_path / "log.jsonl").log(0)
+    assert tracked["sizes"]["1"] == [11, 21]
     if wrap is Around:
         with pytest.raises(ValueError, match="its child 'net' is one, freeze that"):
             dynpool.freeze(wrapper)
     else:
         assert set(dynpool.freeze(wrapper).state_dict()) == set(dynpool.freeze(inner).state_dict())
         assert dynpool.count_macs(wrapper, SIZE).by_layer == dynpool.count_macs(inner, SIZE).by_layer
+        assert receptive_field(wrapper, SIZE).i_min == receptive_field(inner, SIZE).i_min
 
 
 def test_the_ceiling_holds_through_a_wrapper() -> None:
