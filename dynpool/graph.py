@@ -26,7 +26,7 @@ from .rules import annotate
 from .stand_ins import recurrent_outputs
 from .untouched import untouched
 from .values_read import ValuesRead
-from .wrappers import unwrapped
+from .wrappers import unwrapped, without_sharding
 
 __all__ = [
     "RETURNS",
@@ -446,7 +446,9 @@ def _run(
     """One pass of `model` on meta tensors under `recorder`."""
     tree = resolution_tree(model)
     with ExitStack() as stack:
+        host_alphas([m for m in model.modules() if isinstance(m, LearnedResizer2d)])  # meta tensors hold none
         stack.enter_context(untouched(model))
+        without_sharding(model)
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.device("cpu"))  # what is made without a device is a constant, whatever the default
         for module in model.modules():

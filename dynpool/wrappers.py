@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-__all__ = ["beside", "held", "the_one", "unwrapped"]
+__all__ = ["beside", "held", "the_one", "unwrapped", "without_sharding"]
 
 _ALL = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module"})  # what wrappers call what they hold
 _WRITTEN_BY = frozenset("torch timm accelerate deepspeed lightning pytorch_lightning".split())
@@ -43,3 +43,13 @@ def beside(model: nn.Module, child: nn.Module) -> list[str]:
     """The names of the parameters of `model` that are not its child's."""
     inside = {id(p) for p in child.parameters()}
     return [name for name, p in model.named_parameters() if id(p) not in inside]
+
+
+def without_sharding(model: nn.Module) -> None:
+    """Take away the hooks by which FSDP2 (`fully_shard`) gathers the weights; for a copy, or one to be put back."""
+    for module in model.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key, hook in list(hooks.items()):
+                owner = type(getattr(hook, "__self__", None))
+                if owner.__module__.startswith("torch.distributed.fsdp"):
+                    del hooks[key]

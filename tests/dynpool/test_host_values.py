@@ -115,6 +115,7 @@ def _sharded(rank: int, folder: str) -> None:
             optimizer.step()
             dynpool.constrain(one)
         dynpool.set_sizes(one, {"2": (5, 6)})
+        assert loss.value() == dynpool.count_macs(one, SIZE).gmacs == dynpool.GMACsLoss(one, SIZE).value()
         found.append((dynpool.sizes(one, SIZE), loss.value()))
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
