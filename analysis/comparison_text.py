@@ -24,8 +24,8 @@ Pair = tuple[float, float]
 def tables(comparison: Comparison) -> str:
     unit = cost_unit(row.gmacs.mean for row in comparison.methods)
     budgets = any(row.gmacs_budget is not None for row in comparison.methods)
-    head = f"method|runs|accuracy %|best %|{unit.name}|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
-    head = head.split("|")
+    heads = f"method|runs|accuracy %|best %|{unit.name}|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
+    head = heads.split("|")
     methods = [[*head[:5], *["budget"] * budgets, *head[5:]]]
     for row in comparison.methods:
         methods.append(
