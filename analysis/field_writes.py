@@ -32,7 +32,7 @@ class Writes:
         """Note a view, or bring the fields of all that shares memory with what the operation has written to in step."""
         if node.aliasing.view and isinstance(node.args[0], ValueRef):
             self.views.setdefault(self._first(node.args[0].id), []).append(node)
-        for target, new in _written(node):
+        for target, new in node.written:
             first = self._first(target)
             before, field = self.walk.fields.get(first), self.walk.fields.get(new)
             self.oldest[new] = first
@@ -58,19 +58,13 @@ class Writes:
             self._write(base, self.walk.back(maker, first, field), now, maker)
 
 
-def _written(node: Node) -> list[tuple[int, int]]:
-    """Which tensors an operation has written to, and the values that they are now."""
-    targets = [node.kwargs[at] if isinstance(at, str) else node.args[at] for at, _ in node.aliasing.written]
-    return [(target.id, node.outputs[i]) for target, (_, i) in zip(targets, node.aliasing.written, strict=True)]
-
-
 def _last_uses(graph: Graph) -> dict[int, int]:
     """The index of the last operation that uses a value, a view of it or what became of it."""
     used: dict[int, int] = {}
     for node in reversed(graph.nodes):
         for value in node.inputs:
             used[value] = max(used.get(value, -1), node.index)
-        shared = [(node.inputs[0], new) for new in node.outputs] if node.aliasing.view else _written(node)
+        shared = [(node.inputs[0], new) for new in node.outputs] if node.aliasing.view else node.written
         for value, new in shared:
             used[value] = max(used[value], used.get(new, -1))
     return used

@@ -44,6 +44,7 @@ from .sites import matched, sites
 from .sizes import check_multiple
 from .trial import Limits, find_limits
 from .untouched import deep_copy
+from .unused import unused_resizers
 from .wrappers import unwrapped
 
 __all__ = [
@@ -56,6 +57,9 @@ __all__ = [
 ]
 
 Pair = tuple[int, int]
+
+
+_UNUSED = "nothing that the model returns depends on it, so that it would learn nothing"
 
 
 def _known(module: nn.Module) -> bool:
@@ -92,6 +96,7 @@ class _Converter:
         here = self.graph if self.graph.input_size == size else trace(self.model, size, batch=batch)
         at = sites(self.graph, here, self.order, self.preserve)
         plans = {r.node: _plan(self.graph, here, self.modules, r, at[r.node]) for r in self.graph.resizes}
+        plans.update(dict.fromkeys(unused_resizers(self.model, self.graph, batch), _UNUSED))
         nodes, roles = plan_resolutions(self.graph, plans, held)
         self.keys = {i: planned.key for i, planned in enumerate(nodes) if planned.key is not None}
         self.tree.input_size, self.tree.batch = size, batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -84,6 +85,12 @@ class Node:
     resizer: LearnedResizer2d | None = None
     aliasing: Aliasing = PLAIN
 
+    @property
+    def written(self) -> list[tuple[int, int]]:
+        """Which values the operation has written to, and the values that they are now."""
+        targets = [self.kwargs[at] if isinstance(at, str) else self.args[at] for at, _ in self.aliasing.written]
+        return [(target.id, self.outputs[i]) for target, (_, i) in zip(targets, self.aliasing.written, strict=True)]
+
 
 @dataclass
 class Graph:
@@ -92,7 +99,8 @@ class Graph:
     `resizes` are the operations after which a spatial axis may have another size, in order of execution; `macs` the
     operations that multiply and accumulate; `not_understood` the operations that no rule describes and that touched a
     spatial axis; `notes` what else is worth telling. `size` is (C, extents...) of the input, `inputs` the tensors of
-    these extents and `input_id` the first of them. With `every_window`, layers of stride 1 count as resizes too, each
+    of these extents and `input_id` the first of them; `outputs` the tensors that the pass made and that are still there
+    behind it, returned or kept anywhere. With `every_window`, layers of stride 1 count as resizes too, each
     opening classes of its own.
     """
 
@@ -112,6 +120,7 @@ class Graph:
     collapsed: bool = False  # whether a map has a single pixel here that has more at a larger input
     input_id: int = 0
     inputs: tuple[int, ...] = ()
+    outputs: frozenset[int] = frozenset()
     every_window: bool = False
     calls: dict[str, int] = field(default_factory=dict)
     callers: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)  # of a module's call: its caller's
@@ -203,6 +212,9 @@ class _Pass(TorchDispatchMode):
             tuple(tuple(t.shape) for t in tree_leaves(out) if isinstance(t, Tensor)),
         )
 
+    def end(self) -> None:
+        """The pass is over, and what it returns still there."""
+
     def begin(self, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What is known of an operation before it runs."""
         return self.place(op), _shapes((args, kwargs))
@@ -249,6 +261,13 @@ class _Recorder(_Pass):
             )
             self.graph.inputs += (self.add(x, "input", "input", dims),)
         self.graph.input_id = self.graph.inputs[0]
+
+    def end(self) -> None:
+        """Find the tensors that outlive the pass, whoever holds them."""
+        held = [(value, weakref.ref(tensor)) for value, tensor in zip(self.graph.values, self.alive, strict=True)]
+        self.alive.clear()
+        self.ids.clear()
+        self.graph.outputs = frozenset(v.id for v, ref in held if v.origin == "op" and ref() is not None)
 
     def known(self, tensor: Tensor) -> int:
         if id(tensor) in self.ids:
@@ -463,11 +482,13 @@ def _run(
         _put(model, state)
         stack.enter_context(recorder)
         try:
-            model(*example.args, **example.kwargs)
+            out = model(*example.args, **example.kwargs)  # held until the recorder has seen what there is
         except Exception as error:  # whatever the model's own code raises
             where = recorder.stack[-1][0] or type(model).__name__
             said = f"{type(error).__name__} in {where}: {error}"
             raise ValueError(f"the model cannot run at input_size={example.size}{_tried(example)}: {said}") from error
+        recorder.end()
+        del out
 
 
 def _tried(example: Inputs) -> str:

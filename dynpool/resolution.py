@@ -159,6 +159,7 @@ class ResolutionTree:
     input_size: tuple[int, int, int]
     nodes: list[ResolutionNode] = field(default_factory=list)
     slots: dict[str, Slot] = field(default_factory=dict)  # by the resizer's module path
+    resizers: dict[str, nn.Module] = field(default_factory=dict)  # by the same, from the conversion on
     trust: float = 0.1
     budget: Budget | None = None
     batch: int | None = None  # images of a traced pass, where one is not enough
@@ -338,6 +339,25 @@ class ResolutionTree:
             for pool in self.pools:
                 pool.scaled_by(factors.get(type(pool)))
 
+    def find_resizers(self, model: nn.Module) -> None:
+        """Know the resizers by their paths, where the model's layers were wrapped or renamed.
+
+        Raises:
+            RuntimeError: if some are not in the model any more.
+        """
+        if all(_module_at(model, path) is resizer for path, resizer in self.resizers.items()):
+            return
+        paths = {id(module): path for path, module in model.named_modules()}
+        gone = [path for path, resizer in self.resizers.items() if id(resizer) not in paths]
+        if gone:
+            raise RuntimeError(
+                f"{len(gone)} of the {len(self.resizers)} resizers of the converted {type(model).__name__} are not in "
+                f"it any more ({gone[0]!r}, ...): their layers were replaced after the conversion. Put them back, or "
+                "change the model before it is converted or after it is frozen (dynpool.freeze)"
+            )
+        self.slots = {paths[id(self.resizers[path])]: slot for path, slot in self.slots.items()}
+        self.resizers = {paths[id(resizer)]: resizer for resizer in self.resizers.values()}
+
     def accept(self) -> None:
         """Take the alphas as they are for those that the next step is held to."""
         self._accepted = host_alphas(self.pools)
@@ -408,6 +428,8 @@ class ResolutionTree:
     )
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """As a forward pre-hook of the model."""
+        if "_is_replica" not in vars(module):  # of nn.DataParallel, whose modules are others
+            self.find_resizers(module)
         for x in (*args, *kwargs.values()):
             if isinstance(x, Tensor) and x.dim() >= 3:
                 self.update((x.shape[-2], x.shape[-1]))
@@ -423,6 +445,13 @@ class ResolutionTree:
         """Sizes of the nodes in the last pass of the whole model, or at the conversion's input size."""
         last = None if self._known is None or self._locked else self._known.now.input
         return self.sizes_at(last or self.input_size[1:])
+
+
+def _module_at(model: nn.Module, path: str) -> nn.Module | None:
+    at: nn.Module | None = model
+    for name in path.split("."):
+        at = None if at is None else at._modules.get(name)
+    return at
 
 
 def _divided(pair: AlphaPair, by: AlphaPair | None) -> AlphaPair:
@@ -441,14 +470,21 @@ def _between(a: Sequence[AlphaPair], b: Sequence[AlphaPair], share: float) -> li
 
 
 def resolution_tree(model: nn.Module) -> ResolutionTree | None:
-    """The tree of a converted model, or None; of a wrapper around one, None."""
-    tree = vars(model).get(_ATTRIBUTE)
-    return tree if isinstance(tree, ResolutionTree) else None
+    """The tree of a converted model, or None; of a wrapper around one, None.
+
+    Raises:
+        RuntimeError: if layers of the model were replaced after its conversion, and resizers with them.
+    """
+    if not is_converted(model):
+        return None
+    tree: ResolutionTree = vars(model)[_ATTRIBUTE]
+    tree.find_resizers(model)
+    return tree
 
 
 def is_converted(model: nn.Module) -> bool:
     """Whether it has a tree."""
-    return resolution_tree(model) is not None
+    return isinstance(vars(model).get(_ATTRIBUTE), ResolutionTree)
 
 
 def converted_model(model: nn.Module) -> nn.Module:
@@ -462,6 +498,7 @@ def converted_model(model: nn.Module) -> nn.Module:
 
 def attach_tree(model: nn.Module, tree: ResolutionTree) -> None:
     """Make `model` compute its sizes from `tree` before each pass."""
+    tree.resizers = {path: model.get_submodule(path) for path in tree.slots}
     setattr(model, _ATTRIBUTE, tree)
     model.register_forward_pre_hook(tree, prepend=True, with_kwargs=True)
     model.register_forward_hook(tree.leave, always_call=True)

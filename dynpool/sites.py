@@ -9,7 +9,7 @@ from .axes import Resize
 from .graph import Graph, Node
 from .kinds import Site
 
-__all__ = ["matched", "sites"]
+__all__ = ["matched", "places", "sites"]
 
 Pair = tuple[int, int]
 
@@ -29,11 +29,11 @@ def sites(graph: Graph, here: Graph, order: str, preserve: bool) -> dict[int, Si
 
 def matched(graph: Graph, here: Graph) -> dict[int, Resize]:
     """The resizes of `here` by the nodes of the same ones in `graph`; those that run in both."""
-    found = dict(_places(here))
-    return {r.node: found[place] for place, r in _places(graph) if place in found}
+    found = dict(places(here))
+    return {r.node: found[place] for place, r in places(graph) if place in found}
 
 
-def _places(graph: Graph) -> Iterator[tuple[tuple[str, int, str, int], Resize]]:
+def places(graph: Graph) -> Iterator[tuple[tuple[str, int, str, int], Resize]]:
     """Every resize with the call of the module that runs it, its kind, and how many of that kind came before it."""
     count: Counter[tuple[str, int, str]] = Counter()
     for r in graph.resizes:

@@ -301,3 +301,43 @@ def test_segmentation_models_convert_and_detectors_by_their_backbone(name: str, 
         for key, value in learned(x).items():
             assert value.shape == wanted.get(key, value.shape)
     assert not dynpool.conversion_report(learned).of("left alone")
+
+
+def test_layers_that_are_wrapped_after_the_conversion_are_found_again() -> None:
+    model = learned()
+    x = torch.randn(2, *SIZE)
+    out, macs = model(x), dynpool.count_macs(model, SIZE).total
+    model[4] = Wrapped(model[4])
+    torch.testing.assert_close(model(x), out, rtol=0, atol=0)
+    assert dynpool.count_macs(model, SIZE).total == macs
+    torch.testing.assert_close(dynpool.freeze(model).eval()(x), model.eval()(x))
+
+
+@pytest.mark.parametrize("at", ["0", "3", "4", "4.0"])
+def test_replaced_layers_are_said_wherever_their_sizes_would_be_wrong(at: str) -> None:
+    model = learned()
+    before = model.get_submodule(at)
+    model.set_submodule(at, nn.Conv2d(3, 8, 3, stride=2) if at == "0" else nn.Identity())
+    uses: list[Callable[[], object]] = [
+        lambda: model(torch.randn(2, *SIZE)),
+        lambda: dynpool.constrain(model),
+        lambda: dynpool.freeze(model),
+        lambda: dynpool.count_macs(model, SIZE),
+        lambda: dynpool.sizes(model, SIZE),
+        lambda: dynpool.resolutions(model),
+        lambda: dynpool.set_sizes(model, {"0": (8, 8)}),
+        lambda: dynpool.GMACsLoss(model, SIZE),
+    ]
+    for use in uses:
+        with pytest.raises(RuntimeError, match=rf"not in it any more \('{at}(\.0)?(\.resize)?'.*layers were replaced"):
+            use()
+    model.set_submodule(at, before)
+    model(torch.randn(2, *SIZE))
+
+
+def test_layers_that_do_not_resize_can_be_replaced() -> None:
+    model = learned()
+    model[7] = nn.Linear(8, 3)
+    model[1] = nn.Identity()
+    assert model(torch.randn(2, *SIZE)).shape == (2, 3)
+    assert dynpool.count_macs(model, SIZE).total > 0
