@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .arguments import check_flags, is_number
+from .decay import watch_for_decay
 from .host_values import has_values, read_values, write_values
 from .sizes import alpha_range, check_bounds, project_alpha
 
@@ -130,6 +131,7 @@ class LearnedResizer2d(nn.Module, ABC):
             numbers = self._accepted[:1] if shared else self._accepted
             self.alpha = nn.Parameter(torch.tensor(numbers, dtype=torch.float32))
             self._parameter = id(self.alpha)
+            watch_for_decay(self)
         else:
             self.register_parameter("alpha", None)
 
@@ -312,6 +314,10 @@ class LearnedResizer2d(nn.Module, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_stamp": None, "_parameter": None}  # a copy has contents of its own
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        watch_for_decay(self)
 
 
 # ----------------------------------------------------------------------------------- between the device and the host
