@@ -14,8 +14,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 __all__ = ["watch_for_decay"]
 
 _DECAYED = (
-    "{} decays {} of the parameters that learned sizes follow from, which makes maps larger without any gradient: give it "
-    "dynpool.parameter_groups(model) instead of model.parameters()"
+    "{} decays {} of the parameters that learned sizes follow from, which makes maps larger without any gradient: "
+    "give it dynpool.parameter_groups(model) instead of model.parameters()"
 )
 _owners: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _known: weakref.WeakSet[Optimizer] = weakref.WeakSet()
