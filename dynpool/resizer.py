@@ -316,7 +316,7 @@ class LearnedResizer2d(nn.Module, ABC):
         return {**self.__dict__, "_stamp": None, "_parameter": None}  # a copy has contents of its own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__(state)
         watch_for_decay(self)
 
 

@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -304,7 +305,7 @@ def test_segmentation_models_convert_and_detectors_by_their_backbone(name: str, 
 
 
 def test_layers_that_are_wrapped_after_the_conversion_are_found_again() -> None:
-    model = learned()
+    model: Any = learned()
     x = torch.randn(2, *SIZE)
     out, macs = model(x), dynpool.count_macs(model, SIZE).total
     model[4] = Wrapped(model[4])
@@ -315,7 +316,7 @@ def test_layers_that_are_wrapped_after_the_conversion_are_found_again() -> None:
 
 @pytest.mark.parametrize("at", ["0", "3", "4", "4.0"])
 def test_replaced_layers_are_said_wherever_their_sizes_would_be_wrong(at: str) -> None:
-    model = learned()
+    model: Any = learned()
     before = model.get_submodule(at)
     model.set_submodule(at, nn.Conv2d(3, 8, 3, stride=2) if at == "0" else nn.Identity())
     uses: list[Callable[[], object]] = [
@@ -336,7 +337,7 @@ def test_replaced_layers_are_said_wherever_their_sizes_would_be_wrong(at: str) -
 
 
 def test_layers_that_do_not_resize_can_be_replaced() -> None:
-    model = learned()
+    model: Any = learned()
     model[7] = nn.Linear(8, 3)
     model[1] = nn.Identity()
     assert model(torch.randn(2, *SIZE)).shape == (2, 3)

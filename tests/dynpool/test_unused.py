@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -43,7 +45,7 @@ class Branches(nn.Module):
 @pytest.mark.parametrize("use", ["nowhere", "attribute", "list", "written", "training", "returned"])
 def test_alphas_that_would_get_no_gradient_are_not_made(use: str) -> None:
     model = Branches(use)
-    learned = dynpool.convert(model, SIZE)
+    learned: Any = dynpool.convert(model, SIZE)
     rows = {row.name: row for row in dynpool.conversion_report(learned).rows}
     assert rows["conv"].status == "converted"
     assert rows["side"].status == ("left alone" if use == "nowhere" else "converted")
