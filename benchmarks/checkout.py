@@ -1,12 +1,15 @@
-"""What is checked out, for the rows of results."""
+"""What is checked out and what it runs on, for the rows of results."""
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
+import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["commit"]
+__all__ = ["commit", "environment"]
 
 
 def commit() -> str:
@@ -16,3 +19,39 @@ def commit() -> str:
         return ""
     command = [git, "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def environment(device: str) -> dict[str, str]:
+    """The card or processor, versions, commit and date. PyTorch is imported only to ask it about a card."""
+    card, cuda = _card() if device == "cuda" else (f"CPU ({_processor()})", "")
+    return {
+        "device": card,
+        "torch": _version("torch"),
+        "cuda": cuda,
+        "triton": _version("triton"),
+        "numpy": _version("numpy"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _card() -> tuple[str, str]:
+    import torch
+
+    return torch.cuda.get_device_name(), torch.version.cuda or ""
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")  # of Linux alone
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

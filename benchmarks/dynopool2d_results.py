@@ -1,11 +1,9 @@
-"""Rows of the operator's benchmark: written as they come, drawn as a roofline, summed up beside the targets."""
+"""Rows of the operator's benchmark: written as they come, drawn as a roofline, summed up."""
 
 from __future__ import annotations
 
 import csv
-import platform
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.checkout import commit
+from benchmarks.checkout import environment
 
 __all__ = ["BOTH", "COPY", "EAGER", "GRID", "OURS", "PEER", "POOL", "Results", "Row", "draw", "summarise"]
 
@@ -21,7 +19,6 @@ OURS, COPY, EAGER = "dynopool2d", "copy of as many bytes", "interpolate + max_po
 GRID, POOL = "grid_sample + max_pool2d", "max_pool2d"
 PEER = f"{EAGER}, contiguous"
 BOTH = "forward + backward"
-TARGETS = {COPY: 0.8, EAGER: 4.0, f"{EAGER}, compiled": 1.5, GRID: 10.0, POOL: 1.0}  # times as fast, BOTH, large maps
 
 
 @dataclass(frozen=True)
@@ -54,18 +51,10 @@ class Row:
 class Results:
     """The rows so far, each printed and added to a CSV file as it comes."""
 
-    def __init__(self, device: str, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.rows: list[Row] = []
-        self.path = folder / ("dynopool2d.csv" if device == "cuda" else "dynopool2d_cpu.csv")
-        self.where: dict[str, Any] = {
-            "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU ({_processor()})",
-            "torch": torch.__version__,
-            "cuda": torch.version.cuda if device == "cuda" else "",
-            "python": platform.python_version(),
-            "system": platform.platform(),
-            "commit": commit(),
-            "date": time.strftime("%Y-%m-%d"),
-        }
+        self.path = folder / "dynopool2d_cpu.csv"
+        self.where = environment("cpu")
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
@@ -80,13 +69,6 @@ class Results:
             if new:
                 writer.writeheader()
             writer.writerow({**_short(asdict(row)), "threads": torch.get_num_threads(), **self.where})
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")  # of Linux alone
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
@@ -124,26 +106,14 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     plt.close(figure)
 
 
-def summarise(rows: Sequence[Row], device: str) -> None:
-    """Geometric means over the maps well beyond the cache, beside the targets set for an H200; and the small maps."""
-    cache = torch.cuda.get_device_properties(0).L2_cache_size if device == "cuda" else 0
-    large = [row for row in rows if row.passes == BOTH and row.floor_bytes > 4 * cache]
-    ours = {row.map: row for row in rows if row.what == OURS}
-    print(f"\n{BOTH} of {OURS}, geometric means over maps of more than {4 * cache} bytes:")
-    for name in dict.fromkeys(row.what for row in large if row.what != OURS):
-        pairs = [(row, ours[row.map]) for row in large if row.what == name]
-        speed = statistics.geometric_mean(row.p50 / own.p50 for row, own in pairs)
-        target = f"  (target: {TARGETS[name]})" if name in TARGETS and device == "cuda" else ""
-        memory = [own.peak_memory / row.peak_memory for row, own in pairs if row.peak_memory and own.peak_memory]
-        extra = f"; {statistics.geometric_mean(memory):5.2f} x its peak memory" if memory else ""
-        print(f"  {speed:6.2f} x the speed of {name}{target}{extra}")
-    worst = max((own for own in ours.values() if own.passes == BOTH), key=lambda own: own.of_composition, default=None)
+def summarise(rows: Sequence[Row]) -> None:
+    """Geometric means over all maps of how much faster the operator is than each other way, and its slowest map."""
+    both = [row for row in rows if row.passes == BOTH]
+    ours = {row.map: row for row in both if row.what == OURS}
+    print(f"\n{BOTH} of {OURS}, geometric means over {len(ours)} maps:")
+    for name in dict.fromkeys(row.what for row in both if row.what != OURS):
+        speed = statistics.geometric_mean(row.p50 / ours[row.map].p50 for row in both if row.what == name)
+        print(f"  {speed:6.2f} x the speed of {name}")
+    worst = max(ours.values(), key=lambda own: own.of_composition, default=None)
     if worst is not None:
         print(f"slowest beside {PEER}: {worst.of_composition:.2f} of its time, at {worst.map}")
-    for name in dict.fromkeys(row.what for row in rows if row.passes == BOTH):
-        hosts = [row.host for row in rows if (row.what, row.passes) == (name, BOTH) and row.host is not None]
-        if hosts:
-            print(f"  {statistics.median(hosts):6.0f} us in which the host issues {name} (median of {len(hosts)} maps)")
-    for row in rows:
-        if row.what == f"VGG-16 with {OURS}":
-            print(f"VGG-16 step at {row.height} pixels: {row.of_composition:.3f} of that with {POOL} (target: 1.03)")

@@ -24,9 +24,9 @@ _DOUBLINGS = 6  # of the flushes, at most: to some 20 ms
 _SECONDS = 0.03  # of a GPU for each call of a comparison, about
 
 
-def in_turns(calls: Sequence[Call], device: str, rounds: int) -> list[list[float]]:
-    """Microseconds of each call in each round; on a GPU in fewer rounds if they take long, but at least ten."""
-    return _by_events(calls, rounds) if device == "cuda" else _by_clock(calls, rounds)
+def in_turns(calls: Sequence[Call], device: str, rounds: int, least: int = 10) -> list[list[float]]:
+    """Microseconds of each call in each round; on a GPU in fewer rounds if they take long, down to the least."""
+    return _by_events(calls, rounds, least) if device == "cuda" else _by_clock(calls, rounds)
 
 
 def _by_clock(calls: Sequence[Call], rounds: int) -> list[list[float]]:
@@ -40,7 +40,7 @@ def _by_clock(calls: Sequence[Call], rounds: int) -> list[list[float]]:
     return times
 
 
-def _by_events(calls: Sequence[Call], rounds: int) -> list[list[float]]:
+def _by_events(calls: Sequence[Call], rounds: int, least: int) -> list[list[float]]:
     for _ in range(2):  # compiles and autotunes
         for call in calls:
             call()
@@ -51,7 +51,7 @@ def _by_events(calls: Sequence[Call], rounds: int) -> list[list[float]]:
         _timed(call, count)
     torch.cuda.synchronize()
     each = (time.perf_counter() - start) / len(calls)
-    rounds = max(10, min(rounds, int(_SECONDS / each)))
+    rounds = max(least, min(rounds, int(_SECONDS / each)))
     events = [[_timed(call, count) for call, count in zip(calls, flushes, strict=True)] for _ in range(rounds)]
     torch.cuda.synchronize()
     return [[1e3 * begin.elapsed_time(end) for begin, end in found] for found in zip(*events, strict=True)]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import dynpool
 from benchmarks import dynopool2d
-from benchmarks.dynopool2d import Case, cases, measure, verify
+from benchmarks.dynopool2d import Case, measure, verify
 from benchmarks.dynopool2d_results import BOTH, COPY, EAGER, OURS, PEER, Results, Row, summarise
 from benchmarks.timing import enough
 
@@ -40,16 +40,10 @@ def test_wrong_results_are_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_each_way_to_resize_a_map_has_a_row() -> None:
-    rows = {row.what: row for row in measure(CASE, "cpu", 2, "none")}
+    rows = {row.what: row for row in measure(CASE, "cpu", 2)}
     assert {COPY, PEER, EAGER, OURS, "max_pool2d"} == set(rows)
     assert rows[PEER].of_composition == 1.0
     assert all(0 < row.p20 <= row.p50 <= row.p80 for row in rows.values())
-
-
-def test_large_maps_on_a_gpu_are_beyond_its_cache_and_have_even_floors() -> None:
-    found = list(cases("cuda", quick=False))
-    assert all(case.floor_bytes() > 2 * 50 * 2**20 for case in found if not case.small)
-    assert {case.pixels for case in found} == {224, 112, 56, 28, 14, 7}
 
 
 def test_the_device_is_kept_busy_until_it_does_not_overtake_the_host() -> None:
@@ -66,10 +60,10 @@ def test_the_device_is_kept_busy_until_it_does_not_overtake_the_host() -> None:
 
 
 def test_rows_go_to_any_folder_and_need_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = measure(CASE, "cpu", 2, "none")[0]
+    row = measure(CASE, "cpu", 2)[0]
     for number, path in enumerate((os.environ["PATH"], "")):  # the same but that git is not found
         monkeypatch.setenv("PATH", path)
-        results = Results("cpu", tmp_path / "new" / str(number))
+        results = Results(tmp_path / "new" / str(number))
         results.add(row)
         results.add(row)
         with results.path.open(newline="") as file:
@@ -78,23 +72,19 @@ def test_rows_go_to_any_folder_and_need_no_git(tmp_path: Path, monkeypatch: pyte
         assert number == 0 or found[0]["commit"] == ""
 
 
-def test_what_comes_after_the_time_limit_is_left_out_networks_too(
+def test_what_comes_after_the_time_limit_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(dynopool2d, "cases", lambda device, quick: [CASE])
-    monkeypatch.setattr(
-        sys, "argv", ["", "--device", "cpu", "--threads", "1", "--minutes", "0", "--out", str(tmp_path)]
-    )
+    monkeypatch.setattr(dynopool2d, "cases", lambda quick: [CASE])
+    monkeypatch.setattr(sys, "argv", ["", "--threads", "1", "--minutes", "0", "--out", str(tmp_path)])
     dynopool2d.main()
-    assert "2 maps and networks were left out" in capsys.readouterr().out
+    assert "1 maps were left out" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
-def test_the_summary_says_how_long_the_host_takes_for_each_way(capsys: pytest.CaptureFixture[str]) -> None:
-    def row(what: str, us: float, host: float) -> Row:
-        return Row(what, 2, 3, 8, 4, 2.0, "float32", "channels_last", BOTH, us, us, us, 999, 0.5, us / 20, host, 100)
+def test_the_summary_says_how_much_faster_the_operator_is(capsys: pytest.CaptureFixture[str]) -> None:
+    def row(what: str, us: float) -> Row:
+        return Row(what, 2, 3, 8, 4, 2.0, "float32", "channels_last", BOTH, us, us, us, 999, 0.5, us / 20, None, None)
 
-    summarise([row(COPY, 10, 4), row(OURS, 10, 90), row(EAGER, 20, 60)], "cpu")
-    out = capsys.readouterr().out
-    assert f"  2.00 x the speed of {EAGER}" in out
-    assert all(f"{us} us in which the host issues {what} " in out for us, what in [(90, OURS), (60, EAGER), (4, COPY)])
+    summarise([row(COPY, 10), row(OURS, 10), row(EAGER, 20)])
+    assert f"  2.00 x the speed of {EAGER}" in capsys.readouterr().out
