@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-OUT ?= runs/digits-tile
+MINUTES ?= 6
 
-.PHONY: compare test lint types layers unit format clean
+.PHONY: compare gpu test lint types layers unit format clean
 
 # installed anew when the requirements change; the stamp is written only after pip succeeded
 $(VENV)/installed: pyproject.toml
@@ -12,8 +12,14 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
+compare: OUT ?= runs/digits-tile
 compare: $(VENV)/installed
 	$(BIN)/dynpool compare configs/digits-tile.yaml --out $(OUT) --resume
+
+# on a machine with a GPU, with what is installed there: see benchmarks/gpu/README.md
+gpu: OUT ?= runs/gpu
+gpu:
+	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu --out $(OUT) --minutes $(MINUTES) $(FLAGS)
 
 test: lint types layers unit
 
