@@ -180,7 +180,7 @@ def measure(
                 print(f"{name} is left out: {why}", flush=True)
                 del calls[name]
         times = dict(zip(calls, in_turns(list(calls.values()), device, rounds, least), strict=True))
-        extra = {name: (host_time(call, device), peak_memory(call, device)) for name, call in calls.items()}
+        extra = {name: (host_time(call, device, 2 * least), peak_memory(call, device)) for name, call in calls.items()}
     about = (case.n, case.channels, case.pixels, case.size[0], case.alpha, _name(case.dtype), _name(case.layout))
     copy, rows = statistics.median(times[COPY]), []
     for name, found in times.items():

@@ -48,7 +48,8 @@ def maps(tiny: bool) -> Iterator[Map]:
 
 
 def main(context: Context) -> None:
-    """Check after check, while there is time."""
+    """Check after check, while there is time; in full float32, so that what differs is not TF32."""
+    torch.backends.cudnn.allow_tf32 = False
     with Rows(path_of(context.out, "integrate"), ("seconds",), context.device) as rows:
         for check in CHECKS:
             name = check.__name__.replace("_", " ")

@@ -82,7 +82,7 @@ class _Noting:
 
     def __getitem__(self, grid: object) -> Any:
         return lambda *given, **named: self.noted.append(
-            Launch(self.name, tuple(_argument(value) for value in given), tuple(sorted(named.items())))
+            Launch(self.name, tuple(_argument(value) for value in given), tuple(named.items()))
         )
 
 

