@@ -21,7 +21,7 @@ __all__ = ["LOG", "Outcome", "cache_folder", "run"]
 
 ROOT = Path(__file__).parents[2]
 LOG = "gpu.log"  # in the folder of the rows: what all parts print
-_GRACE = 0.05  # of a part's limit, kept for what it does after its own deadline, ...
+_GRACE = 0.1  # of a part's limit, kept for what it does after its own deadline, ...
 _LEAST_GRACE = 2.0  # ... and seconds of it at least
 _STARTS = 1.0  # seconds below which a part is not begun
 

@@ -19,7 +19,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import triton
+import triton.language as tl
 from torch import Tensor
+from triton.runtime.errors import InterpreterError
 
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.maps import Map, shapes
@@ -28,7 +30,7 @@ from dynpool.kernels import reference
 from dynpool.kernels import triton as kernels
 from dynpool.kernels.layout import accumulator, memory_format
 
-__all__ = ["check", "main"]
+__all__ = ["cannot_interpret", "check", "main"]
 
 ALPHA = (1.7, 2.3)  # that the gradients are asked for at
 
@@ -37,7 +39,7 @@ def main(context: Context) -> None:
     """A row for each result of each map."""
     columns = ("shape", "size", "dtype", "strides", "reduce", "skew", "checked", "error", "allowed")
     with Rows(path_of(context.out, "verify"), columns, context.device) as rows:
-        why = _why_not()
+        why = cannot_interpret()
         if why:
             rows.add("all maps", SKIPPED, note=why)
             return
@@ -62,13 +64,21 @@ def main(context: Context) -> None:
                 rows.add(f"{one}: raised", FAILED, note=note, checked="raised", **about)
 
 
-def _why_not() -> str:
-    """Why kernels cannot be interpreted here, or nothing."""
+@triton.jit
+def _loop(y: Any, count: Any) -> None:
+    for i in range(count):
+        tl.store(y, i)
+
+
+def cannot_interpret() -> str:
+    """Why Triton does not interpret kernels here, where it is asked to; or nothing."""
     if os.environ.get("TRITON_INTERPRET") != "1":
         return ""
-    versions = [tuple(int(part) for part in text.split(".")[:2]) for text in (triton.__version__, np.__version__)]
-    if versions[0] <= (3, 6) and versions[1] >= (2, 5):
-        return f"the interpreter of Triton {triton.__version__} needs NumPy before 2.5, this is {np.__version__}"
+    try:
+        _loop[(1,)](torch.zeros(1, dtype=torch.int32), 2)
+    except InterpreterError as error:
+        versions = f"Triton {triton.__version__} does not interpret a loop under NumPy {np.__version__}"
+        return f"{versions} (Triton 3.6 needs one before 2.4): {error}"
     return ""
 
 

@@ -18,13 +18,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from benchmarks.gpu.maps import Map, laid_out, shapes
-from benchmarks.gpu.verify import check
+from benchmarks.gpu.verify import cannot_interpret, check
 from dynpool.kernels import reference
 from dynpool.kernels import triton as kernels
 from dynpool.kernels.layout import accumulator, memory_format
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
+if why := cannot_interpret():
+    pytest.skip(why, allow_module_level=True)
 pytestmark = pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="needs a GPU")
 
 rows, columns = st.integers(1, 8), st.integers(1, 40)  # a line takes some 30 ms whatever its width
