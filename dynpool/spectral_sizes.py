@@ -126,11 +126,10 @@ def row_window(n: int, out: int) -> Pair:
 
 def check_smoothness(smoothness: float) -> None:
     """Raise TypeError unless ``smoothness`` is a number, ValueError unless it is finite and positive."""
-    message = f"smoothness={smoothness!r}: expected a finite positive number (frequencies)"
-    if isinstance(smoothness, bool) or not isinstance(smoothness, (int, float, Real)):
-        raise TypeError(message)
-    if not 0 < smoothness < math.inf:
-        raise ValueError(message)
+    number = not isinstance(smoothness, bool) and isinstance(smoothness, (int, float, Real))
+    if not number or not 0 < smoothness < math.inf:  # torch.compile of torch 2.11 cannot format its own numbers
+        message = f"smoothness={smoothness!r}: expected a finite positive number (frequencies)"
+        raise ValueError(message) if number else TypeError(message)
 
 
 def _kept(n: int, stride: float, smoothness: float) -> int:
