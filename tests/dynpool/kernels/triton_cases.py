@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ if why := cannot_interpret():
 pytestmark = pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="needs a GPU")
 
 rows, columns = st.integers(1, 8), st.integers(1, 40)  # a line takes some 30 ms whatever its width
-examples = settings(deadline=None, max_examples=10, derandomize=True)
+examples = settings(deadline=None, max_examples=6, derandomize=True)
 every_reduction = pytest.mark.parametrize("reduce", ["max", "mean", "sample"])
 every_layout = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 
@@ -52,6 +53,22 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch, "empty", lambda *args, **kwargs: poison(empty(*args, **kwargs)))
     monkeypatch.setattr(torch, "empty_like", lambda *args, **kwargs: poison(empty_like(*args, **kwargs)))
+
+
+@pytest.fixture(autouse=True)
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors of one element count as indices under NumPy 2.4 and later, as Triton 3.7 and later have it."""
+    if not INTERPRETED:
+        return
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def patched(tensor: Any, scope: Any) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    monkeypatch.setattr(interpreter, "_patch_lang_tensor", patched)
 
 
 @pytest.fixture(autouse=True)
@@ -157,11 +174,11 @@ def composed(x: Tensor, dy: Tensor, reduce: str) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("reduce", ["max", "mean"])
 @every_layout
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("size", [(2, 61)] if INTERPRETED else [(2, 61), (4, 23)])
+@pytest.mark.parametrize("size", [(2, 25)] if INTERPRETED else [(2, 61), (4, 23)])
 def test_errors_are_at_most_twice_those_of_pytorch_at_the_same_dtype(
     reduce: str, layout: torch.memory_format, dtype: torch.dtype, size: tuple[int, int]
 ) -> None:
-    x = random_map(1, 6, 3, 50, dtype=dtype).contiguous(memory_format=layout)
+    x = random_map(1, 6, 3, 20 if INTERPRETED else 50, dtype=dtype).contiguous(memory_format=layout)
     dy = random_map(1, 6, *size, dtype=dtype, seed=1)
     y, winner, dx, dalpha = run(x, dy, reduce)
     assert (y.dtype, dx.dtype, dalpha.dtype) == (dtype, dtype, torch.float32)
