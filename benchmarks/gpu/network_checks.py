@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dynpool
-from benchmarks.gpu.checking import close, needs_cuda, require
+from benchmarks.gpu.checking import NotHere, close, needs_cuda, require
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.maps import Map
 from benchmarks.gpu.networks import placed, pooled_maps
@@ -26,23 +27,29 @@ __all__ = [
 ]
 
 _PIXELS, _BATCH = 64, 8
+_COMPILING = 30  # seconds that Inductor may take for the network
 
 
 def maps(tiny: bool) -> Iterator[Map]:
     """What the network pools in the checks; nothing where torchvision is not installed."""
     try:
-        model = _network(tiny)
+        _network(tiny)
     except ModuleNotFoundError:
         return
     shape = (_BATCH, 3, _PIXELS, _PIXELS)
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         for layout in (torch.contiguous_format, torch.channels_last):
             if dtype == torch.float32 or layout == torch.channels_last:
-                yield from pooled_maps(copy.deepcopy(model), shape, dtype, layout)
+                yield from pooled_maps(_network(tiny), shape, dtype, layout)
 
 
 def _network(tiny: bool) -> nn.Module:
     """ResNet-18 with learned sizes, or a few layers; always with the same weights, on the CPU."""
+    return copy.deepcopy(_converted(tiny))
+
+
+@lru_cache(maxsize=1)
+def _converted(tiny: bool) -> nn.Module:
     torch.manual_seed(0)
     if tiny:
         design: nn.Module = nn.Sequential(
@@ -187,6 +194,8 @@ def graph_of_a_training_step(context: Context) -> str:
 
 def compiled_network(context: Context) -> str:
     """Compiled by Inductor, gradients are those without."""
+    if context.left() < _COMPILING:
+        raise NotHere(f"less than {_COMPILING} s were left")
     model = placed(_network(context.tiny), context.device)
     images, labels = _images(context.device)
     images = images.contiguous(memory_format=torch.channels_last)

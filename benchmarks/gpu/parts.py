@@ -29,9 +29,9 @@ class Part:
 PARTS = (
     Part("warm", "benchmarks.gpu.warm", 0.16),
     Part("verify", "benchmarks.gpu.verify", 0.10, interpreted=True),
-    Part("integrate", "benchmarks.gpu.integrate", 0.22),
-    Part("headline", "benchmarks.gpu.headline", 0.28),
-    Part("step", "benchmarks.gpu.step", 0.16),
+    Part("integrate", "benchmarks.gpu.integrate", 0.26),
+    Part("headline", "benchmarks.gpu.headline", 0.26),
+    Part("step", "benchmarks.gpu.step", 0.14),
     Part("cifar", "benchmarks.gpu.cifar", 1.0, by_default=False),
     Part("profile", "benchmarks.gpu.profiling", 0.08),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -93,11 +94,13 @@ def main(context: Context) -> None:
     """Measure network by network while there is time."""
     todo = networks(context.tiny)
     with Rows(path_of(context.out, "step"), COLUMNS, context.device) as rows:
-        for done, network in enumerate(todo):
-            if context.left() < 0:
-                rows.add(f"{len(todo) - done} networks", SKIPPED, note="no time was left for them")
-                return
+        longest = 0.0
+        for network in todo:
+            if context.left() < longest:
+                rows.add(str(network), SKIPPED, note="no time was left for it", network=network)
+                continue
             print(f"begin {network}", flush=True)
+            begin = time.perf_counter()
             try:
                 _measure(network, context, rows)
             except ModuleNotFoundError as error:
@@ -107,6 +110,7 @@ def main(context: Context) -> None:
             gc.collect()
             if context.device == "cuda":
                 torch.cuda.empty_cache()
+            longest = max(longest, time.perf_counter() - begin)
 
 
 def _measure(network: Network, context: Context, rows: Rows) -> None:
