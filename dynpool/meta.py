@@ -61,7 +61,15 @@ def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], consta
         args = (args[0], with_known_masks(args[1]), *args[2:])
     shortcut = None if kwargs.keys() - {"approximate"} else SHORTCUTS.get(name)  # as gelu is asked to
     known = None if shortcut is None else shortcut(*args)
-    return func(*args, **kwargs) if known is None else known
+    out = func(*args, **kwargs) if known is None else known
+    if name == "aten::convolution" and 0 in out.shape[2:] and 0 not in args[0].shape[2:]:
+        # on the meta device torch 2.11 checks one axis only, and no version a transposed convolution
+        sizes = tuple(args[0].shape[2:]), tuple(out.shape[2:])
+        raise RuntimeError(
+            f"Given input size per channel: {sizes[0]}. Calculated output size per channel: {sizes[1]}. Output size is "
+            "too small"
+        )
+    return out
 
 
 def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:

@@ -142,7 +142,8 @@ class GiveSize:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         slot = self.slot
-        if torch.compiler.is_dynamo_compiling() and slot.key is not None and not torch.compiler.is_exporting():
+        exporting = torch.compiler._is_exporting_flag  # to compiled code is_exporting() is always True in torch 2.11
+        if torch.compiler.is_dynamo_compiling() and slot.key is not None and not exporting:
             return args, {**kwargs, "size": slot.target(open_size(slot.key))}
         if slot.key is not None and any(isinstance(x, torch.fx.Proxy) for x in args):
             raise TypeError(f"torch.fx cannot trace a converted model: {_OUTSIDE}")

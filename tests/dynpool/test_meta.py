@@ -97,3 +97,13 @@ def test_there_is_nothing_to_move_from_meta_to_another_device() -> None:
     moved = run_on_meta(aten._to_copy.default, (X,), {"device": torch.device("cpu")}, Constants())
     assert moved.is_meta
     assert moved.shape == X.shape
+
+
+@pytest.mark.parametrize(("kernel", "transposed"), [((7, 1), False), ((7, 9), False), ((1, 6), False), ((2, 2), True)])
+def test_a_convolution_that_leaves_nothing_is_an_error_as_with_data(kernel: tuple[int, int], transposed: bool) -> None:
+    x = empty(1, 3, 1, 5) if transposed else empty(1, 3, 6, 5)
+    args = (x, empty(3, 3, *kernel), None, [1, 1], [1, 0] if transposed else [0, 0], [1, 1], transposed, [0, 0], 1)
+    with pytest.raises(RuntimeError, match=r"Output size is too small|Kernel size can't be greater"):
+        run_on_meta(aten.convolution.default, args, {})
+    with pytest.raises(RuntimeError, match=r"too small|greater"):
+        aten.convolution.default(*(torch.zeros(t.shape) if isinstance(t, Tensor) else t for t in args))
