@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 
 import torch
 from triton.runtime import driver
@@ -30,16 +30,22 @@ def main(context: Context) -> None:
     target = driver.active.get_current_target() if context.device == "cuda" else HOPPER
     with Rows(path_of(context.out, "warm"), ("seconds",), context.device) as rows:
         begin, done = time.perf_counter(), 0
-        todo = islice(launches(_maps(context.tiny)), None, None, _EVERY if context.tiny else 1)
+        in_time = takewhile(lambda one: context.left() > 0, _maps(context.tiny))  # the pool ends only when they do
+        todo = islice(launches(in_time), None, None, _EVERY if context.tiny else 1)
         processes = os.cpu_count() or 1
         start = multiprocessing.get_context("spawn")
         with start.Pool(processes, initializer=use_target, initargs=(target,)) as pool:
-            for what, seconds, error in pool.imap_unordered(_compile, todo):
-                rows.add(what, FAILED if error else PASSED, note=error, seconds=seconds)
-                done += 1
-                if context.left() < 0:
+            found = pool.imap_unordered(_compile, todo)
+            while True:
+                try:
+                    what, seconds, error = found.next(timeout=max(context.left(), 0.0))
+                except StopIteration:
+                    break
+                except multiprocessing.TimeoutError:
                     rows.add("other kernels", SKIPPED, note="no time was left for them")
                     break  # the end of the pool stops those that still compile
+                rows.add(what, FAILED if error else PASSED, note=error, seconds=seconds)
+                done += 1
         seconds = time.perf_counter() - begin
         rows.add(f"{done} kernels by {processes} processes in {seconds:.0f} s", MEASURED, seconds=seconds)
 
