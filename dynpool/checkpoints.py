@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from .arguments import check_model
 from .convert import convert
-from .description import dotted
+from .description import PACKAGES, dotted, without_module
 from .freeze import freeze
 from .names import nearest
 from .resizer import LearnedResizer2d
@@ -37,7 +37,6 @@ __all__ = ["load", "read_state_dict", "save"]
 
 ENTRIES = ("state_dict", "model_state_dict", "model")  # where training programs keep the weights among other things
 PREFIXES = ("module.", "_orig_mod.")  # what wrappers put before every name
-PACKAGES = ("dynpool", "baselines")  # whose resizers and functions are imported if a checkpoint names them
 
 _MAKERS = ("dynpool.convert", "baselines.shape_adaptor_network")
 
@@ -190,8 +189,10 @@ def _converted(model: nn.Module, description: Mapping[str, Any]) -> nn.Module:
 
 def _resizer(name: str) -> type[LearnedResizer2d]:
     """The class of resizers of that dotted name: one that has been imported, or one of this library's."""
-    if name.partition(".")[0] in PACKAGES:
-        importlib.import_module(name.rpartition(".")[0])
+    name = without_module(name)
+    package, _, own = name.partition(".")
+    if package in PACKAGES:
+        getattr(importlib.import_module(package), own, None)  # public names are imported when they are asked for
     known = {dotted(kind): kind for kind in _below(LearnedResizer2d)}
     if name not in known:
         raise ValueError(

@@ -18,7 +18,9 @@ from .forms import ResizeAfter
 from .frozen import frozen_sizes
 from .resolution import ENTRY, FROZEN_ALPHAS, ResolutionTree, from_bits, resolution_tree
 
-__all__ = ["attach_description", "description_of", "differences", "dotted"]
+__all__ = ["PACKAGES", "attach_description", "description_of", "differences", "dotted", "without_module"]
+
+PACKAGES = ("dynpool", "baselines", "analysis")  # of this library
 
 _GIVEN = ("strides", "alpha", "reduce", "bounds", "tied_to")  # what convert itself hands to a resizer
 
@@ -63,6 +65,7 @@ def differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     if _same_places(saved.get("places", {}), own["places"]):
         return []
     names = ("by", "pool", "options", "input_size", "model")
+    saved = {**saved, **{name: without_module(str(saved[name])) for name in ("pool", "model") if name in saved}}
     sides = [{**{name: one.get(name) for name in names}, **one.get("arguments", {})} for one in (saved, own)]
     found = [
         f"{name} is {sides[0].get(name)!r} in the state dict and {sides[1].get(name)!r} here"
@@ -73,8 +76,14 @@ def differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
 
 
 def dotted(kind: type) -> str:
-    """package.module.Name."""
-    return f"{kind.__module__}.{kind.__qualname__}"
+    """package.module.Name; of a class of this library package.Name, as it may move within its package."""
+    return without_module(f"{kind.__module__}.{kind.__qualname__}")
+
+
+def without_module(name: str) -> str:
+    """What :func:`dotted` gives for a class by its whole dotted name, which may be that of an earlier version."""
+    package = name.partition(".")[0]
+    return f"{package}.{name.rpartition('.')[2]}" if package in PACKAGES else name
 
 
 def _settings(resizer: nn.Module) -> dict[str, Any]:
@@ -112,7 +121,13 @@ def _same_places(saved: Any, own: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether all that both sides know of is equal; a later version may know more."""
     if not isinstance(saved, Mapping) or saved.keys() != own.keys():
         return False
-    return all(_agree(saved[path], place) for path, place in own.items())
+    if not all(isinstance(place, Mapping) for place in saved.values()):
+        return False
+    return all(_agree({**saved[path], "kind": _kind(saved[path])}, place) for path, place in own.items())
+
+
+def _kind(saved: Mapping[str, Any]) -> str:
+    return without_module(str(saved.get("kind", "")))
 
 
 def _agree(a: Any, b: Any) -> bool:
