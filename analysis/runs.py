@@ -142,6 +142,8 @@ def read_run(folder: Path) -> Run:
         FileNotFoundError: if the folder or one of the two files is missing.
         ValueError: if a file is damaged or foreign, or no epoch is finished; names the folder and what is wrong.
     """
+    if folder.is_file():
+        raise ValueError(f"{folder}: this is a file, not a run folder")
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such run folder")
     config = _read_config(folder)

@@ -49,12 +49,15 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: `path` is a folder.
+        FileNotFoundError: the folder of `path` does not exist.
     """
     check_model(model)
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or a path, got {path!r}")
     if Path(path).is_dir():
         raise ValueError(f"path is {os.fspath(path)!r}, which is a folder: name a file")
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"path is {os.fspath(path)!r}: there is no folder {str(Path(path).parent)!r}")
     state = model.state_dict()
     if Path(path).suffix != ".safetensors":
         torch.save(state, path)

@@ -47,7 +47,7 @@ def _ended(error: KeyboardInterrupt | StoppedError, saved: str, command: str, co
     interrupted = isinstance(error, KeyboardInterrupt)
     words = ["dynpool", command, str(config_file), "--out", str(folder), "--resume"]
     hint = f"; continue with: {shlex.join(words)}" if config_file.exists() else ""
-    said = f"interrupted; {error or saved}" if interrupted else str(error)
+    said = f"interrupted; {str(error) or saved}" if interrupted else str(error)
     print(f"dynpool: {said}{hint}", file=sys.stderr)
     return INTERRUPTED if interrupted else STOPPED
 

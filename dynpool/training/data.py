@@ -216,6 +216,8 @@ def _folder(config: DataConfig) -> Source:
     if config.root is None:
         raise DataError(f"data.root is null; {expected}")
     root = Path(config.root)
+    if root.is_file():
+        raise DataError(f"data.root is {config.root!r}: this is a file, not a folder; {expected}")
     if not root.is_dir():
         raise DataError(f"data.root is {config.root!r}: there is no such folder; {expected}")
     names: dict[str, list[str]] = {}

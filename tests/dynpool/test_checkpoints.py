@@ -309,6 +309,9 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
         dynpool.load(learned, state)
     with pytest.raises(ValueError, match="which is a folder: name a file"):
         dynpool.save(learned, tmp_path)
+    for name in ("model.pt", "model.safetensors"):
+        with pytest.raises(FileNotFoundError, match=r"there is no folder '.*nowhere'"):
+            dynpool.save(learned, tmp_path / "nowhere" / name)
     with pytest.raises(ValueError, match=r"cannot be loaded: .* order is 'after' in the state dict and 'before' here"):
         dynpool.load(network(), state, conversion={"input_size": SIZE, "order": "before"})
     state._metadata[""]["dynpool"] = {"by": "dynpool.convert"}

@@ -194,6 +194,22 @@ def test_interrupted_training_says_how_to_resume(config, tmp_path, capsys):
     assert len((run / "metrics.csv").read_text().splitlines()) - 2 >= epochs - 1
 
 
+@pytest.mark.parametrize(
+    ("command", "work", "saved"),
+    [
+        ("train", "dynpool.training.loop.train", "nothing had been trained yet"),
+        ("compare", "dynpool.training.compare.compare", "the finished epochs of all runs are saved"),
+    ],
+)
+def test_ctrl_c_outside_a_step_says_what_is_saved(config, tmp_path, capsys, monkeypatch, command, work, saved):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(work, interrupted)
+    assert main([command, config, "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == f"dynpool: interrupted; {saved}\n"
+
+
 def test_interrupted_comparison_leaves_no_process_and_resumes(config, tmp_path):
     out = tmp_path / "comparison"
     command = ["compare", config, "--out", str(out), "--epochs", "2000", "--seeds", "[0]", "--workers", "2"]

@@ -143,6 +143,13 @@ def test_graphviz_renders_where_it_is(tmp_path, monkeypatch, caplog):
     assert "network.svg is not drawn: out of memory" in caplog.text
 
 
+def test_a_file_is_no_run(tmp_path, capsys):
+    file = tmp_path / "metrics.csv"
+    file.touch()
+    assert main(["analyze", "--run", str(file)]) == 2
+    assert capsys.readouterr().err == f"dynpool: error: {file}: this is a file, not a run folder\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

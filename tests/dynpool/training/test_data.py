@@ -136,6 +136,11 @@ def remove(*parts):
     return change
 
 
+def file_in_its_place(root):
+    remove()(root)
+    root.touch()
+
+
 def write(*parts):
     def change(root):
         root.joinpath(*parts).parent.mkdir(parents=True, exist_ok=True)
@@ -148,6 +153,7 @@ def write(*parts):
     ("change", "message"),
     [
         (remove(), "there is no such folder"),
+        (file_in_its_place, "this is a file, not a folder"),
         (remove("test"), r"no folder test/ \(there is: train\); expected ROOT/train/CLASS"),
         (remove("test", "dark"), "different classes: dark"),
         (write("train", "empty", "notes.txt"), "no image files"),
