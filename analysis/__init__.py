@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from dynpool.lazy import lazy_package
+from dynpool.common.lazy import lazy_package
 
 if TYPE_CHECKING:
-    from .comparison import Comparison, compare_runs
-    from .effective_field import EffectiveField, effective_receptive_field
-    from .receptive_field import receptive_field
-    from .report import write_report
-    from .tracker import IMinTracker
+    from .comparison.html import write_report
+    from .comparison.summary import Comparison, compare_runs
+    from .fields.report import receptive_field
+    from .model_report.effective import EffectiveField, effective_receptive_field
+    from .tracking.tracker import IMinTracker
 
 __all__ = [
     "Comparison",
@@ -24,10 +24,10 @@ __all__ = [
 lazy_package(
     __name__,
     {
-        "comparison": "Comparison compare_runs",
-        "effective_field": "EffectiveField effective_receptive_field",
-        "receptive_field": "receptive_field",
-        "report": "write_report",
-        "tracker": "IMinTracker",
+        "comparison.summary": "Comparison compare_runs",
+        "model_report.effective": "EffectiveField effective_receptive_field",
+        "fields.report": "receptive_field",
+        "comparison.html": "write_report",
+        "tracking.tracker": "IMinTracker",
     },
 )

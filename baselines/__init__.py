@@ -2,19 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-from dynpool.lazy import lazy_package
+from dynpool.common.lazy import lazy_package
 
 if TYPE_CHECKING:
-    from .diffstride import DiffStride2d, FixedDiffStride2d, diffstride2d
-    from .every import EveryFewSteps, alpha_optimizer
-    from .published_edits import PublishedEdit, published_edits
-    from .refinement_plan import Edit, RefinementPlan
-    from .shape_adaptor import ShapeAdaptor2d
-    from .shape_adaptor_mixture import FixedShapeAdaptor2d, shape_adaptor2d
-    from .shape_adaptor_network import shape_adaptor_network
-    from .shape_adaptor_sizes import initial_alpha
-    from .spectral_pool import FixedSpectralPooling2d
-    from .static_refinement import refine
+    from .diffstride.fixed_strides import FixedSpectralPooling2d
+    from .diffstride.resizer import DiffStride2d, FixedDiffStride2d, diffstride2d
+    from .refinement.api import refine
+    from .refinement.plan import Edit, RefinementPlan
+    from .refinement.published import PublishedEdit, published_edits
+    from .shape_adaptor.alternating import EveryFewSteps, alpha_optimizer
+    from .shape_adaptor.mixture import FixedShapeAdaptor2d, shape_adaptor2d
+    from .shape_adaptor.networks import shape_adaptor_network
+    from .shape_adaptor.resizer import ShapeAdaptor2d
+    from .shape_adaptor.size_math import initial_alpha
 
 __all__ = [
     "DiffStride2d",
@@ -38,15 +38,15 @@ __all__ = [
 lazy_package(
     __name__,
     {
-        "diffstride": "DiffStride2d FixedDiffStride2d diffstride2d",
-        "every": "EveryFewSteps alpha_optimizer",
-        "published_edits": "PublishedEdit published_edits",
-        "refinement_plan": "Edit RefinementPlan",
-        "shape_adaptor": "ShapeAdaptor2d",
-        "shape_adaptor_mixture": "FixedShapeAdaptor2d shape_adaptor2d",
-        "shape_adaptor_network": "shape_adaptor_network",
-        "shape_adaptor_sizes": "initial_alpha",
-        "spectral_pool": "FixedSpectralPooling2d",
-        "static_refinement": "refine",
+        "diffstride.resizer": "DiffStride2d FixedDiffStride2d diffstride2d",
+        "shape_adaptor.alternating": "EveryFewSteps alpha_optimizer",
+        "refinement.published": "PublishedEdit published_edits",
+        "refinement.plan": "Edit RefinementPlan",
+        "shape_adaptor.resizer": "ShapeAdaptor2d",
+        "shape_adaptor.mixture": "FixedShapeAdaptor2d shape_adaptor2d",
+        "shape_adaptor.networks": "shape_adaptor_network",
+        "shape_adaptor.size_math": "initial_alpha",
+        "diffstride.fixed_strides": "FixedSpectralPooling2d",
+        "refinement.api": "refine",
     },
 )

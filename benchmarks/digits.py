@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from analysis import Comparison, compare_runs
-from analysis.comparison_rows import footnote
-from analysis.plots import to_png
+from analysis.comparison.plots import to_png
+from analysis.comparison.rows import footnote
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "digits.csv"

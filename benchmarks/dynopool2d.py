@@ -34,8 +34,8 @@ import dynpool
 from benchmarks.compositions import COMPOSITIONS, Composition
 from benchmarks.dynopool2d_results import BOTH, COPY, EAGER, GRID, OURS, PEER, POOL, Results, Row, draw, summarise
 from benchmarks.timing import host_time, in_turns, peak_memory
-from dynpool.kernels import reference
-from dynpool.sizes import output_size
+from dynpool.resizers.kernels import reference
+from dynpool.size_math import output_size
 
 MAPS = ((224, 16), (112, 64), (56, 64), (56, 256), (28, 512), (14, 1024), (7, 1024))  # pixels, channels
 ALPHAS = (2.0, 1.7, 1.19, 1.0, 0.8)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tests.analysis.networks import NETWORKS, build, compare
+from tests.analysis.fields.networks import NETWORKS, build, compare
 
 COLUMNS = ("network", "input", "layers", "positions", "regions", "shortest", "mismatches")
 RESULTS = Path(__file__).parent / "results" / "field_exactness.csv"

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 import dynpool
 from analysis import receptive_field
-from dynpool.coverage import build_model
+from dynpool.conversion.coverage import build_model
 
 __all__ = ["picture", "process"]
 

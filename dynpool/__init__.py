@@ -2,20 +2,20 @@
 
 from typing import TYPE_CHECKING
 
-from .lazy import lazy_package
+from dynpool.common.lazy import lazy_package
 
 if TYPE_CHECKING:
-    from .checkpoints import load, save
-    from .convert import ConversionReport, conversion_report, convert, sizes
-    from .fixed import FixedPool2d
-    from .freeze import FreezeReport, freeze, freeze_report
-    from .functional import dynopool2d
-    from .graph import Graph, trace
-    from .kinds import Plan, Site, register_kind
-    from .learned import Resolution, constrain, parameter_groups, resolutions, set_sizes
-    from .macs import GMACsLoss, MacsReport, count_macs
-    from .pool import DynOPool, DynOPool2d
-    from .resizer import Chain, LearnedResizer2d
+    from dynpool.conversion.api import ConversionReport, conversion_report, convert, sizes
+    from dynpool.conversion.checkpoints import load, save
+    from dynpool.conversion.freezing import FreezeReport, freeze, freeze_report
+    from dynpool.conversion.registry import Plan, Site, register_kind
+    from dynpool.cost.macs import GMACsLoss, MacsReport, count_macs
+    from dynpool.graph.tracer import Graph, trace
+    from dynpool.resizers.dynopool import DynOPool, DynOPool2d
+    from dynpool.resizers.fixed import FixedPool2d
+    from dynpool.resizers.functional import dynopool2d
+    from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d
+    from dynpool.resolution.learned_sizes import Resolution, constrain, parameter_groups, resolutions, set_sizes
 
 __all__ = [
     "Chain",
@@ -53,16 +53,16 @@ __version__ = "0.1.0"
 lazy_package(
     __name__,
     {
-        "checkpoints": "load save",
-        "convert": "ConversionReport conversion_report convert sizes",
-        "fixed": "FixedPool2d",
-        "freeze": "FreezeReport freeze freeze_report",
-        "functional": "dynopool2d",
-        "graph": "Graph trace",
-        "kinds": "Plan Site register_kind",
-        "learned": "Resolution constrain parameter_groups resolutions set_sizes",
-        "macs": "GMACsLoss MacsReport count_macs",
-        "pool": "DynOPool DynOPool2d",
-        "resizer": "Chain LearnedResizer2d",
+        "conversion.checkpoints": "load save",
+        "conversion.api": "ConversionReport conversion_report convert sizes",
+        "resizers.fixed": "FixedPool2d",
+        "conversion.freezing": "FreezeReport freeze freeze_report",
+        "resizers.functional": "dynopool2d",
+        "graph.tracer": "Graph trace",
+        "conversion.registry": "Plan Site register_kind",
+        "resolution.learned_sizes": "Resolution constrain parameter_groups resolutions set_sizes",
+        "cost.macs": "GMACsLoss MacsReport count_macs",
+        "resizers.dynopool": "DynOPool DynOPool2d",
+        "resizers.learned_resizer": "Chain LearnedResizer2d",
     },
 )

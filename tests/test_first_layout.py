@@ -11,7 +11,7 @@ import torch
 import analysis
 import baselines
 import dynpool
-from dynpool.cli import main
+from dynpool.cli.commands import main
 from tests.networks import two_resizers
 
 SAVED = Path(__file__).parent / "data" / "first_layout"

@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 import dynpool
-from analysis.tracker import IMinTracker
-from dynpool.graph import check_input_size
-from dynpool.names import nearest
+from dynpool.common.names import nearest
+from dynpool.graph.tracer import check_input_size
 
+from ..tracking.tracker import IMinTracker
 from .tensorboard import ScalarWriter, write_scalars
 
 __all__ = ["LoopTracker", "unwrapped"]

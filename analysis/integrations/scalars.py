@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.axis_names import axis_names
+from ..common.axis_names import axis_names
 
 __all__ = ["scalars"]
 

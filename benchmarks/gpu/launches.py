@@ -19,8 +19,8 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction, MockTensor
 
 from benchmarks.gpu.maps import Map
-from dynpool.kernels import triton as kernels
-from dynpool.kernels.layout import memory_format
+from dynpool.resizers.kernels.layout import memory_format
+from dynpool.resizers.kernels.triton import launch as kernels
 
 __all__ = ["HOPPER", "Launch", "compile_launch", "launches", "use_target"]
 

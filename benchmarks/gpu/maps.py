@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dynpool.sizes import output_size
+from dynpool.size_math import output_size
 
 __all__ = ["Map", "Use", "laid_out", "pooled", "shapes"]
 

@@ -11,7 +11,7 @@ import dynpool
 from benchmarks.gpu.checking import NotHere, close, equal, needs_cuda, require
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.maps import Map
-from dynpool.kernels import reference
+from dynpool.resizers.kernels import reference
 
 __all__ = [
     "alpha_as_a_float",

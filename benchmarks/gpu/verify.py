@@ -26,9 +26,9 @@ from triton.runtime.errors import InterpreterError
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.maps import Map, shapes
 from benchmarks.gpu.rows import FAILED, PASSED, SKIPPED, Rows, path_of
-from dynpool.kernels import reference
-from dynpool.kernels import triton as kernels
-from dynpool.kernels.layout import accumulator, memory_format
+from dynpool.resizers.kernels import reference
+from dynpool.resizers.kernels.layout import accumulator, memory_format
+from dynpool.resizers.kernels.triton import launch as kernels
 
 __all__ = ["cannot_interpret", "check", "main"]
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from dynpool.macs import GMACsLoss
-from dynpool.resizer import as_pair, host_alphas, set_alpha
-from dynpool.resolution import ResolutionTree, resolution_tree
+from dynpool.cost.macs import GMACsLoss
+from dynpool.resizers.learned_resizer import as_pair, host_alphas, set_alpha
+from dynpool.resolution.tree import ResolutionTree, resolution_tree
 
 __all__ = ["TOLERANCE", "Budget", "scale_strides", "settle"]
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from dynpool.training.files import make_folder, write_atomically, write_json
+from .files import make_folder, write_atomically, write_json
 
 __all__ = ["Arrays", "cache_folder", "cached", "files_fingerprint"]
 

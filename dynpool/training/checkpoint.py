@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from dynpool.resizer import LearnedResizer2d
-from dynpool.training.errors import DamagedCheckpointError, ForeignCheckpointError
-from dynpool.training.files import make_folder, write_atomically
+from dynpool.resizers.learned_resizer import LearnedResizer2d
+
+from .errors import DamagedCheckpointError, ForeignCheckpointError
+from .files import make_folder, write_atomically
 
 __all__ = [
     "Checkpoint",

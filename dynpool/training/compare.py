@@ -18,17 +18,18 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from analysis.checksums import text_is_intact
-from analysis.report import compare_runs, write_report
-from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig, changed_keys, nearest, to_dict
-from dynpool.training.config_file import options_for, read_yaml, run_config
-from dynpool.training.errors import ConfigError, RunFolderError, TrainingError, writing
-from dynpool.training.files import locked, make_folder, read_bytes, write_yaml
-from dynpool.training.loop import train
-from dynpool.training.methods import METHODS
-from dynpool.training.progress import bars, reporting
-from dynpool.training.run_folder import RunFolder
-from dynpool.training.stop import stopping
+from analysis.common.checksums import text_is_intact
+from analysis.comparison.html import compare_runs, write_report
+
+from .config import ComparisonConfig, GridPoint, RunConfig, changed_keys, nearest, to_dict
+from .config_file import options_for, read_yaml, run_config
+from .errors import ConfigError, RunFolderError, TrainingError, writing
+from .files import locked, make_folder, read_bytes, write_yaml
+from .loop import train
+from .methods import METHODS
+from .progress import bars, reporting
+from .run_folder import RunFolder
+from .stop import stopping
 
 __all__ = ["compare", "default_workers"]
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dynpool.names import nearest
-from dynpool.training.errors import ConfigError
+from dynpool.common.names import nearest
+
+from .errors import ConfigError
 
 __all__ = [
     "COMPARISON_KEYS",

@@ -15,9 +15,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import jsonargparse
 import yaml
 
-from analysis.checksums import text_is_intact
-from dynpool.training.config import COMPARISON_KEYS, ComparisonConfig, GridPoint, RunConfig, nearest, to_dict
-from dynpool.training.errors import ConfigError
+from analysis.common.checksums import text_is_intact
+
+from .config import COMPARISON_KEYS, ComparisonConfig, GridPoint, RunConfig, nearest, to_dict
+from .errors import ConfigError
 
 __all__ = ["load_config", "make_parser", "options_for", "read_yaml", "run_config"]
 

@@ -19,11 +19,11 @@ import torchvision
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from dynpool.training.cache import Arrays, cache_folder, cached, files_fingerprint
-from dynpool.training.config import DataConfig
-from dynpool.training.errors import DataError
-from dynpool.training.images import DECODING, decode_image
-from dynpool.training.variants import VARIANTS
+from .cache import Arrays, cache_folder, cached, files_fingerprint
+from .config import DataConfig
+from .errors import DataError
+from .images import DECODING, decode_image
+from .variants import VARIANTS
 
 __all__ = ["SOURCES", "Dataset", "Images", "augment", "generator_for", "load_data"]
 

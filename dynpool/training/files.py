@@ -9,9 +9,10 @@ from typing import IO, Any
 
 import yaml
 
-from analysis.checksums import with_heading
-from analysis.whole_files import remove_leftovers, write_whole
-from dynpool.training.errors import RunFolderError, writing
+from analysis.common.atomic_files import remove_leftovers, write_whole
+from analysis.common.checksums import with_heading
+
+from .errors import RunFolderError, writing
 
 if sys.platform != "win32":
     import fcntl

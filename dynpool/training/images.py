@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from dynpool.training.errors import DataError
+from .errors import DataError
 
 __all__ = ["DECODING", "decode_image"]
 

@@ -22,20 +22,21 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from analysis.checksums import CHECKSUM
-from analysis.tracker import IMinTracker
-from dynpool.training import checkpoint as checkpoints
-from dynpool.training.config import RunConfig, fingerprint, to_dict
-from dynpool.training.data import Dataset, Images, generator_for, load_data
-from dynpool.training.errors import ConfigError, DivergedError, PeerError, TrainingError, writing
-from dynpool.training.files import locked, make_folder
-from dynpool.training.memory import PeakMemory
-from dynpool.training.methods import Prepared, prepare
-from dynpool.training.models import build_model
-from dynpool.training.progress import Reporter, Silent
-from dynpool.training.restarts import continues, join_attempt
-from dynpool.training.run_folder import RunFolder
-from dynpool.training.stop import FINISHED, Stop, stopping
+from analysis.common.checksums import CHECKSUM
+from analysis.tracking.tracker import IMinTracker
+
+from . import checkpoint as checkpoints
+from .config import RunConfig, fingerprint, to_dict
+from .data import Dataset, Images, generator_for, load_data
+from .errors import ConfigError, DivergedError, PeerError, TrainingError, writing
+from .files import locked, make_folder
+from .memory import PeakMemory
+from .methods import Prepared, prepare
+from .models import build_model
+from .progress import Reporter, Silent
+from .restarts import continues, join_attempt
+from .run_folder import RunFolder
+from .stop import FINISHED, Stop, stopping
 
 __all__ = ["learning_rate_factor", "prepare_model", "train"]
 

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 import dynpool
 from baselines import DiffStride2d, refine, shape_adaptor_network
-from dynpool.resizer import LearnedResizer2d, host_alphas, set_alpha
-from dynpool.training.budget import TOLERANCE, Budget, settle
-from dynpool.training.config import RunConfig, nearest
-from dynpool.training.data import generator_for
-from dynpool.training.errors import ConfigError
+from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas, set_alpha
+
+from .budget import TOLERANCE, Budget, settle
+from .config import RunConfig, nearest
+from .data import generator_for
+from .errors import ConfigError
 
 __all__ = ["METHODS", "Method", "Prepared", "prepare", "register"]
 

@@ -10,10 +10,11 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from analysis.named_models import found_object, why
-from dynpool.names import nearest
-from dynpool.training.config import ModelConfig
-from dynpool.training.errors import ConfigError
+from analysis.integrations.named_models import found_object, why
+from dynpool.common.names import nearest
+
+from .config import ModelConfig
+from .errors import ConfigError
 
 __all__ = [
     "MODELS",
@@ -209,7 +210,7 @@ def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> n
     """The network that `config` names, with fresh weights drawn from PyTorch's global generator.
 
     A factory is called as factory(num_classes=..., in_channels=..., **options). A name that both libraries know is
-    timm's, as in `analysis.named_models`.
+    timm's, as in `analysis.integrations.named_models`.
 
     Raises:
         ConfigError: for an unknown name (naming the nearest), or options that its factory refuses.

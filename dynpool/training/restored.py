@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dynpool.training.checkpoint import last_path, load, restore_model
-from dynpool.training.config import RunConfig
-from dynpool.training.config_file import load_config
-from dynpool.training.errors import RunFolderError
-from dynpool.training.methods import prepare
-from dynpool.training.models import build_model
+from .checkpoint import last_path, load, restore_model
+from .config import RunConfig
+from .config_file import load_config
+from .errors import RunFolderError
+from .methods import prepare
+from .models import build_model
 
 __all__ = ["restored_model"]
 

@@ -27,13 +27,14 @@ import torch
 import torchvision
 
 import dynpool
-from analysis.checksums import CHECKSUM, file_digest, is_intact, text_is_intact, with_checksum
-from analysis.runs import read_rows
-from dynpool.training.checkpoint import Checkpoint, last_path, load, stopped_path
-from dynpool.training.config import RunConfig, changed_keys, to_dict
-from dynpool.training.errors import CheckpointError, DamagedCheckpointError, RunFolderError, UnwritableError, writing
-from dynpool.training.files import make_folder, read_bytes, write_json, write_text, write_yaml
-from dynpool.training.restarts import launch
+from analysis.common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact, with_checksum
+from analysis.comparison.read_runs import read_rows
+
+from .checkpoint import Checkpoint, last_path, load, stopped_path
+from .config import RunConfig, changed_keys, to_dict
+from .errors import CheckpointError, DamagedCheckpointError, RunFolderError, UnwritableError, writing
+from .files import make_folder, read_bytes, write_json, write_text, write_yaml
+from .restarts import launch
 
 __all__ = ["COLUMNS", "RunFolder"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.distributed
 
-from dynpool.training.errors import StoppedError
+from .errors import StoppedError
 
 __all__ = ["FINISHED", "Stop", "stopping"]
 

@@ -27,7 +27,7 @@ from benchmarks.gpu.networks import pooled_maps
 from benchmarks.gpu.parts import PARTS
 from benchmarks.gpu.rows import FAILED, PASSED, SKIPPED
 from benchmarks.gpu.summary import read_rows
-from dynpool.kernels import eager
+from dynpool.resizers.kernels import eager
 from dynpool.training.config import ComparisonConfig
 from dynpool.training.config_file import load_config, run_config
 
@@ -128,8 +128,8 @@ AHEAD = """
 import torch
 from benchmarks.gpu import launches as ahead
 from benchmarks.gpu.maps import Map
-from dynpool.kernels import triton as kernels
-from dynpool.kernels.layout import memory_format
+from dynpool.resizers.kernels import triton as kernels
+from dynpool.resizers.kernels.layout import memory_format
 
 ahead.use_target(ahead.HOPPER)
 maps = [

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from analysis import effective_receptive_field, receptive_field
 from analysis.integrations.keras import from_keras
-from analysis.named_models import named_model
+from analysis.integrations.named_models import named_model
 
 layers = keras.layers
 

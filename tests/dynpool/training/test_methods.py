@@ -8,7 +8,7 @@ from torch import nn
 
 import dynpool
 from analysis import receptive_field
-from analysis.findings import BUDGET_TOLERANCE
+from analysis.comparison.findings import BUDGET_TOLERANCE
 from baselines import DiffStride2d
 from dynpool.training.budget import TOLERANCE
 from dynpool.training.errors import ConfigError

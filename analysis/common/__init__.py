@@ -1,0 +1,1 @@
+"""What all of the analysis uses: styles, units, names, files that are whole or absent."""

@@ -1,0 +1,321 @@
+"""A comparison of runs as a folder that needs nothing else: report.html, summary.csv and the pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from ..common.atomic_files import write_whole
+from ..common.cost_unit import CostUnit, cost_unit
+from ..common.statistics import Spread, number, show_size
+from .plots import method_colors, to_png
+from .rows import MethodRow, RunRow, footnote
+from .summary import Comparison, compare_runs
+
+__all__ = ["Comparison", "compare_runs", "write_report"]
+
+STYLE = """
+:root { color-scheme: light; }
+body { margin: 0; background: #fff; color: #1a1a1a; font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto,
+  "Helvetica Neue", Arial, "DejaVu Sans", sans-serif; }
+main { max-width: 900px; margin: 0 auto; padding: 32px 20px 64px; }
+h1 { font-size: 28px; line-height: 1.25; margin: 0 0 4px; }
+h2 { font-size: 20px; line-height: 1.3; margin: 44px 0 8px; }
+p { margin: 8px 0; }
+.setup, figcaption, .key { color: #555; font-size: 14.5px; }
+.headline { font-size: 19px; line-height: 1.5; border-left: 4px solid #1a1a1a; padding-left: 16px; margin: 20px 0; }
+.notes { background: #fff6e0; border: 1px solid #e8d5a0; border-radius: 6px; padding: 10px 16px; margin: 20px 0; }
+.notes ul { margin: 4px 0; padding-left: 20px; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 14px; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: 6px 3px; text-align: right; vertical-align: top; }
+th { font-weight: 600; border-bottom: 2px solid #1a1a1a; vertical-align: bottom; }
+td { border-bottom: 1px solid #e2e2e2; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; }
+th:last-child, td:last-child { padding-right: 0; }
+tr.above td { border-bottom: none; padding-bottom: 0; }
+tr.sizes td { white-space: normal; color: #555; padding: 0 0 8px 19px; text-align: left; }
+.swatch { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 8px; }
+.spread { color: #666; }
+figure { margin: 8px 0 0; }
+img { width: 100%; height: auto; display: block; }
+dt { font-weight: 600; margin-top: 8px; }
+dd { margin: 0; }
+"""
+
+TITLES = {
+    "accuracy_vs_gmacs": "Accuracy against cost",
+    "sizes": "Feature-map sizes",
+    "i_min": "I<sub>min</sub> against the input resolution",
+    "alphas": "Strides over time",
+    "accuracy": "Accuracy over time",
+}
+
+
+def write_report(run_folders: Sequence[Path | str], out: Path | str) -> Path:
+    """Write report.html, summary.csv and the pictures of the runs into `out`; returns the path of report.html.
+
+    report.html holds its styles and pictures itself and loads nothing. Every file is written beside its place and then
+    moved there, so that no reader meets half of one; `out` is created if need be.
+
+    Raises:
+        FileNotFoundError: if a run folder or one of its files is missing.
+        ValueError: if a run folder is damaged, foreign or without a finished epoch, or `out` is a file.
+        OSError: if `out` cannot be written.
+    """
+    if not isinstance(out, (str, Path)):
+        raise TypeError(f"out must be a str or a path, got {out!r}")
+    out = Path(out)
+    comparison = compare_runs(run_folders)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out is {str(out)!r}, which is a file: give a folder")
+    pictures = {name: to_png(figure) for name, figure in comparison.plot().items()}
+    page = _page(comparison, pictures, _title(comparison))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, data in pictures.items():
+        write_whole(out / f"{name}.png", data)
+    write_whole(out / "summary.csv", comparison.to_csv().encode())
+    report = out / "report.html"
+    write_whole(report, page.encode())
+    return report
+
+
+def _title(comparison: Comparison) -> str:
+    methods = list(dict.fromkeys(row.method for row in comparison.methods))
+    joined = methods[0] if len(methods) == 1 else f"{', '.join(methods[:-1])} and {methods[-1]}"
+    return joined if len(methods) == 1 else f"{joined} compared"
+
+
+def _setup(comparison: Comparison) -> str:
+    """What the runs have in common, in words."""
+    parts = []
+    for key in ("model", "data"):
+        values = list(dict.fromkeys(_in_words(run.config[key]) for run in comparison.runs if run.config.get(key)))
+        if values:
+            parts.append(f"{key} {' / '.join(values)}")
+    inputs = dict.fromkeys("×".join(map(str, run.input_size)) for run in comparison.runs)
+    parts.append(f"input {' / '.join(inputs)} (channels × height × width)")
+    epochs = dict.fromkeys(run.epochs_planned for run in comparison.runs)
+    parts.append(f"{' / '.join(map(str, epochs))} epochs")
+    seeds = {row.group: f"seeds {', '.join(map(str, row.seeds))}" for row in comparison.methods}
+    same = len(set(seeds.values())) == 1
+    parts.append(next(iter(seeds.values())) if same else "; ".join(f"{group} {text}" for group, text in seeds.items()))
+    return " · ".join(parts)
+
+
+def _in_words(value: object) -> str:
+    """A setting in words, without what is off or only says where the files lie."""
+    if isinstance(value, Mapping):
+        told = {key: item for key, item in value.items() if item and key not in ("name", "root", "cache", "download")}
+        listed = ", ".join(f"{key} {_in_words(item)}" for key, item in told.items())
+        name = str(value.get("name") or "")
+        return f"{name} ({listed})" if name and listed else name or listed
+    if isinstance(value, (list, tuple)):
+        return "-".join(map(_in_words, value))
+    return str(value)
+
+
+def _page(comparison: Comparison, pictures: Mapping[str, bytes], title: str) -> str:
+    figures = [_figure(name, data, *_words(name, comparison)) for name, data in pictures.items()]
+    if "alphas" not in pictures:
+        figures.append("<p>No run learns its sizes, so there are no strides to draw.</p>")
+    notes = ""
+    if comparison.notes:
+        items = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
+        notes = f'<div class="notes"><strong>Notes</strong><ul>{items}</ul></div>'
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="setup">{escape(_setup(comparison))}</p>',
+        f'<p class="headline">{escape(comparison.headline)}</p>',
+        "<ul>" + "".join(f"<li>{_html(finding)}</li>" for finding in comparison.findings) + "</ul>",
+        notes,
+        "<h2>Methods</h2>",
+        _methods_table(comparison),
+        *figures,
+        "<h2>Every run</h2>",
+        _runs_table(comparison),
+        _glossary(),
+        "</main></body></html>",
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _figure(name: str, data: bytes, caption: str, alt: str) -> str:
+    source = base64.b64encode(data).decode()
+    image = f'<img src="data:image/png;base64,{source}" alt="{escape(alt)}">'
+    return f"<h2>{TITLES[name]}</h2>\n<figure>{image}<figcaption>{_html(caption)}</figcaption></figure>"
+
+
+def _words(name: str, comparison: Comparison) -> tuple[str, str]:
+    """The caption below a picture and its text for who cannot see it."""
+    methods = comparison.methods
+    unit = cost_unit(row.gmacs.mean for row in methods)
+    if name == "accuracy_vs_gmacs":
+        alt = "; ".join(
+            f"{row.group} {row.accuracy.show(1, 100)} % at {row.gmacs.show(unit.digits, unit.scale)} {unit.name}"
+            for row in methods
+        )
+        caption = (
+            "Up and to the left is better. Small: one run, final epoch. Large: mean of the method, with one standard"
+            " deviation each way. The axes do not start at zero."
+        )
+        return caption, alt
+    if name == "sizes":
+        rows = dict.fromkeys(f"{row.group}: {_chain(row.sizes)}" for row in comparison.rows)
+        caption = (
+            "Height × width at the last finished epoch, all networks to one scale, in network order from the input on."
+            " Runs that ended at the same sizes share a row."
+        )
+        return caption, "; ".join(rows)
+    if name == "i_min":
+        finals = "; ".join(f"{row.group} {_mean_pair(row)}" for row in methods)
+        inputs = " / ".join(dict.fromkeys(f"{run.input_size[1]}×{run.input_size[2]}" for run in comparison.runs))
+        caption = (
+            f"Means at the last epoch: {finals}; input {inputs} (height × width). Where I_min exceeds the input"
+            " resolution, the receptive field of some layers is larger than the whole image."
+        )
+        if note := footnote(methods):
+            caption += f" {note}"
+        return caption, f"I_min per epoch: {finals}; input resolution {inputs}"
+    if name == "alphas":
+        caption = (
+            "A stride is input size over output size: 2 halves the feature map, below 1 it grows; that of a Shape"
+            " Adaptor is 1 / s, with s its scale factor. Flat lines are strides that do not learn. One panel per"
+            " resolution, named after its module, in network order."
+        )
+        return caption, "stride of each resolution per epoch, height and width"
+    finals = "; ".join(f"{row.group} {row.accuracy.show(1, 100)} %" for row in methods)
+    return (
+        "Test accuracy after every epoch; epoch 0 is before training.",
+        f"test accuracy per epoch, ending at {finals}",
+    )
+
+
+def _mean_pair(row: MethodRow) -> str:
+    return row.starred(f"{number(row.i_min_h.mean)}×{number(row.i_min_w.mean)}")
+
+
+def _chain(sizes: Mapping[str, tuple[int, int]]) -> str:
+    return " → ".join(show_size(size).replace("x", "×") for size in sizes.values())
+
+
+def _swatch(group: str, color: str) -> str:
+    return f'<span class="swatch" style="background:{color}"></span>{escape(group)}'
+
+
+def _budget(row: MethodRow, unit: CostUnit) -> str:
+    """The budget, unless the row's name tells it."""
+    named = row.gmacs_budget is None or "gmacs_budget=" in row.grid_point
+    return "" if named else f"budget {unit.scale * (row.gmacs_budget or 0):g}"
+
+
+def _below(text: str) -> str:
+    """A second line of a cell."""
+    return f'<br><span class="spread">{escape(text)}</span>' if text else ""
+
+
+def _spread(spread: Spread | None, digits: int = 1, scale: float = 1.0) -> str:
+    if spread is None:
+        return "-"
+    mean, deviation = spread.show(digits, scale).split(" ± ")
+    return mean if spread.std is None else f'{mean}<span class="spread"> ± {deviation}</span>'
+
+
+def _methods_table(comparison: Comparison) -> str:
+    colors = method_colors(comparison.runs)
+    unit = cost_unit(row.gmacs.mean for row in comparison.methods)
+    heads = f"Method|Runs|Final accuracy, %|{unit.name}|Parameters|I<sub>min</sub><br>height, width|I<sub>res</sub>|"
+    heads += "Unproductive layers|Seconds per epoch|Peak memory, MB"
+    body = []
+    for row in comparison.methods:
+        runs = str(row.accuracy.n) + (f"<br>{row.unfinished} unfinished" if row.unfinished else "")
+        cells = [
+            _swatch(row.method, colors[row.method]) + _below(row.grid_point),
+            runs,
+            f"<strong>{_spread(row.accuracy, 1, 100)}</strong>",
+            _spread(row.gmacs, unit.digits, unit.scale).replace("<span", "<br><span") + _below(_budget(row, unit)),
+            "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
+            row.starred(_spread(row.i_min_h)) + "<br>" + row.starred(_spread(row.i_min_w)),
+            "-" if row.i_res is None else show_size(row.i_res).replace("x", "×"),
+            row.starred(_spread(row.unproductive)),
+            _spread(row.seconds_per_epoch),
+            _spread(row.peak_memory, 0, 1e-6),
+        ]
+        body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    key = (
+        "Mean ± standard deviation over the runs of a method; a single run has no spread. Final accuracy is"
+        " that of the last epoch; the best epoch, in the table of every run, is chosen by the test set and so flatters."
+    )
+    keys = [key, *filter(None, [footnote(comparison.methods)])]
+    return _table(heads.split("|"), body) + "".join(f'\n<p class="key">{_html(key)}</p>' for key in keys)
+
+
+def _runs_table(comparison: Comparison) -> str:
+    colors = method_colors(comparison.runs)
+    unit = cost_unit(row.gmacs.mean for row in comparison.methods)
+    heads = f"Run|Epochs|Final, %|Best, % (epoch)|{unit.name}|I<sub>min</sub>|Unproductive layers|Seconds per epoch"
+    body = []
+    for row in comparison.rows:
+        cells = [f"<td>{cell}</td>" for cell in _run_cells(row, unit)]
+        first = f"<td>{_swatch(row.group, colors[row.method])}, seed {row.seed}</td>"
+        body.append(f'<tr class="above">{first}{"".join(cells)}</tr>')
+        body.append(f'<tr class="sizes"><td colspan="{1 + len(cells)}">{_chain(row.sizes)}</td></tr>')
+    names = {tuple(row.sizes) for row in comparison.rows}
+    key = ""
+    if len(names) == 1:
+        listed = ", ".join(f"{index} {name}" if index else name for index, name in enumerate(names.pop()))
+        key = f'\n<p class="key">Final sizes, height × width, of: {escape(listed)}.</p>'
+    return _table(heads.split("|"), body) + key
+
+
+def _run_cells(row: RunRow, unit: CostUnit) -> list[str]:
+    star = " *" if row.behind_global else ""
+    return [
+        f"{row.epochs}/{row.epochs_planned}" + ("" if row.finished else "<br>unfinished"),
+        number(100 * row.accuracy),
+        f"{number(100 * row.best_accuracy)} ({row.best_epoch})",
+        unit.show(row.gmacs),
+        show_size(row.i_min, 1).replace("x", "×") + star,
+        "-" if row.unproductive is None else str(row.unproductive) + star,
+        number(row.seconds_per_epoch),
+    ]
+
+
+def _table(heads: Sequence[str], body: Sequence[str]) -> str:
+    """`heads` and `body` are HTML, escaped where they came from outside."""
+    cells = "".join(f"<th>{head}</th>" for head in heads)
+    rows = "\n".join(body)
+    return f'<div class="wide"><table><thead><tr>{cells}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+
+
+def _html(text: str) -> str:
+    """Plain text as HTML, with the subscript that I_min has in print."""
+    return escape(text).replace("I_min", "I<sub>min</sub>")
+
+
+def _glossary() -> str:
+    terms = {
+        "Spread between runs": "√(s₁² + s₂²), with s₁ and s₂ the standard deviations of the two methods compared: a"
+        " yardstick, not a test of significance.",
+        "p": "how probable a difference at least as large would be if both methods were equally good: Student's t for"
+        " pairs of runs with the same seed, corrected for the number of comparisons (Holm). With few seeds even a real"
+        " difference seldom shows.",
+        "Pareto front": "the methods that no other beats in both accuracy and GMACs.",
+        "GMACs, MMACs": "10⁹ and 10⁶ multiply-accumulate operations in one forward pass of one image, at the sizes of"
+        " the last epoch.",
+        "I_min": "the largest r_min over the layers, r_min being a layer's receptive field along the path on which it"
+        " grows least. On an input smaller than that, some layers see more than there is. Height × width in pixels.",
+        "Unproductive layer": "its input already has a receptive field of at least the whole image.",
+        "Stride": "1 / scale factor, input size over output size, one for the height and one for the width of each"
+        " resolution.",
+        "Budget": "the GMACs that learned or random sizes were to cost (gmacs_budget). The notes name every run that"
+        " misses its budget by more than 2 %, and by how much.",
+    }
+    items = "".join(f"<dt>{_html(term)}</dt><dd>{_html(text)}</dd>" for term, text in terms.items())
+    return f"<h2>Words</h2><dl>{items}</dl>"

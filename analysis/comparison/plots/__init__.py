@@ -1,0 +1,32 @@
+"""Pictures, drawn without any global state: each function returns a Figure of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from ...common.style import to_png
+from ..read_runs import Run
+from .curves import method_colors, plot_accuracy, plot_alphas, plot_i_min, plot_tradeoff
+from .sizes import plot_sizes
+
+__all__ = [
+    "draw",
+    "method_colors",
+    "plot_accuracy",
+    "plot_alphas",
+    "plot_i_min",
+    "plot_sizes",
+    "plot_tradeoff",
+    "to_png",
+]
+
+
+def draw(runs: Sequence[Run]) -> dict[str, Figure]:
+    """All figures of the comparison by name, in a report's order; no 'alphas' if no run learns its sizes."""
+    figures = {"accuracy_vs_gmacs": plot_tradeoff(runs), "sizes": plot_sizes(runs), "i_min": plot_i_min(runs)}
+    if any(run.last.strides for run in runs):
+        figures["alphas"] = plot_alphas(runs)
+    figures["accuracy"] = plot_accuracy(runs)
+    return figures

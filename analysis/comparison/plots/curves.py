@@ -1,0 +1,304 @@
+"""Curves and points of training runs: accuracy, cost, I_min and the learned strides, epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from ...common.cost_unit import CostUnit, cost_unit
+from ...common.statistics import pareto_front
+from ...common.style import FAINT, INK, SMALL, WIDTH, legend, plain, short, styled
+from ..read_runs import Epoch, Run
+
+__all__ = ["distinct", "method_colors", "plot_accuracy", "plot_alphas", "plot_i_min", "plot_tradeoff"]
+
+# Okabe and Ito's palette, which readers with any kind of colour blindness can tell apart.
+HUMAN, DYNOPOOL = "#0072B2", "#D55E00"
+OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F3C8D", "#6B6B00")
+LINE, WIDEST_LINE = 2.4, 8.4  # points, of the lines of means
+POINT, WIDEST_POINT = 10.0, 22.0
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def method_colors(runs: Sequence[Run]) -> dict[str, str]:
+    """A colour for each method, the same in every figure: human and dynopool always have theirs."""
+    fixed = {"human": HUMAN, "dynopool": DYNOPOOL}
+    names = dict.fromkeys(run.method for run in runs)
+    others = [name for name in names if name not in fixed]
+    return {name: fixed[name] if name in fixed else OTHERS[others.index(name) % len(OTHERS)] for name in names}
+
+
+def _widths(methods: Iterable[str], narrowest: float, widest: float) -> dict[str, float]:
+    """How wide each method is drawn: later ones lie on top and are narrower, so that none hides another that it
+    coincides with. The last is as narrow as `narrowest`."""
+    names = list(methods)
+    step = (widest - narrowest) / max(3, len(names) - 1)
+    return {name: narrowest + step * (len(names) - 1 - index) for index, name in enumerate(names)}
+
+
+def plot_tradeoff(runs: Sequence[Run]) -> Figure:
+    """Final test accuracy against GMACs: a point per run, the mean of a group with its standard deviations.
+
+    The means of a method that was trained at several points of a grid are joined by a line; the Pareto front of all
+    means is grey.
+    """
+    figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
+    unit = cost_unit(run.last.gmacs for run in runs)
+    axes = styled(figure.add_subplot(), f"{unit.name} of one forward pass", "final test accuracy (%)")
+    handles, means = [], []
+    colors = method_colors(runs)
+    widths = _widths(colors, POINT, WIDEST_POINT)
+    for index, (method, color) in enumerate(colors.items()):
+        marker = MARKERS[index % len(MARKERS)]
+        mine = [run for run in runs if run.method == method and math.isfinite(run.last.gmacs)]
+        if not mine:
+            continue
+        for run in mine:
+            fill, alpha = (color, 0.45) if run.finished else ("none", 1)
+            axes.plot(
+                unit.scale * run.last.gmacs, _accuracy(run), marker, ms=7, mfc=fill, mec=color, mew=1.3, alpha=alpha
+            )
+        groups = [
+            _center((r for r in mine if r.group == group), unit) for group in dict.fromkeys(r.group for r in mine)
+        ]
+        groups.sort()
+        axes.plot([g[0] for g in groups], [g[1] for g in groups], color=color, lw=1.6, zorder=4)
+        for x, y, spread_x, spread_y in groups:
+            axes.errorbar(
+                x,
+                y,
+                xerr=spread_x or None,
+                yerr=spread_y or None,
+                fmt=marker,
+                ms=widths[method],
+                color=color,
+                mec="white",
+                mew=1.2,
+                elinewidth=1.6,
+                capsize=4,
+                zorder=5,
+            )
+        means += [(x, y) for x, y, _, _ in groups]
+        handles.append(Line2D([], [], ls="", marker=marker, ms=10, color=color, label=plain(method)))
+    front = [means[i] for i in pareto_front(means)]
+    if len(front) > 1:
+        axes.plot([x for x, _ in front], [y for _, y in front], color=FAINT, lw=5, alpha=0.35, zorder=1)
+        handles.append(Line2D([], [], color=FAINT, lw=5, alpha=0.35, label="Pareto front"))
+    if _several(runs):
+        handles.append(Line2D([], [], ls="", marker="o", ms=7, color=FAINT, alpha=0.6, label="one run"))
+        handles.append(Line2D([], [], ls="", marker="o", ms=11, color=FAINT, label="mean ± std"))
+    if not all(run.finished for run in runs):
+        handles.append(Line2D([], [], ls="", marker="o", ms=7, mfc="none", mec=FAINT, label="unfinished run"))
+    _cost_axis(axes, [x for x, _ in means])
+    legend(figure, handles)
+    return figure
+
+
+def _accuracy(run: Run) -> float:
+    return 100 * (run.last.test_accuracy or 0.0)
+
+
+def _center(runs: Iterable[Run], unit: CostUnit) -> tuple[float, float, float, float]:
+    """Mean cost, mean accuracy in percent, and their standard deviations (0 for a single run)."""
+    x, y = zip(*((unit.scale * run.last.gmacs, _accuracy(run)) for run in runs), strict=True)
+    several = len(x) > 1
+    return (
+        statistics.fmean(x),
+        statistics.fmean(y),
+        statistics.stdev(x) if several else 0.0,
+        statistics.stdev(y) if several else 0.0,
+    )
+
+
+def _cost_axis(axes: Axes, costs: Sequence[float]) -> None:
+    """Linear, or logarithmic where costs differ by more than a factor of 8."""
+    axes.margins(0.12)
+    if costs and min(costs) > 0 and max(costs) > 8 * min(costs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{cost:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        return
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.ticklabel_format(axis="x", style="plain", useOffset=False)
+
+
+def plot_accuracy(runs: Sequence[Run]) -> Figure:
+    """Test accuracy per epoch: a thin line per run, the mean of each method thick."""
+    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+    axes = styled(figure.add_subplot(), "epoch", "test accuracy (%)")
+    colors = method_colors(runs)
+    widths = _widths(colors, LINE, WIDEST_LINE)
+    for method, color in colors.items():
+        for mine in _groups(run for run in runs if run.method == method):
+            _curves(axes, mine, _percent_correct, color, width=widths[method])
+    axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))
+    legend(figure, [*_method_handles(runs), *_thin_handle(runs)])
+    return figure
+
+
+def plot_i_min(runs: Sequence[Run]) -> Figure:
+    """I_min per epoch, height and width apart, with the input resolution as a dashed line.
+
+    Dotted, and starred in the legend, is that of networks of which it leaves out layers that see the whole image.
+    """
+    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    colors = method_colors(runs)
+    widths = _widths(colors, LINE, WIDEST_LINE)
+    for axis, panel in enumerate(panels):
+        title = ("along the height", "along the width")[axis]
+        styled(panel, "epoch", r"$I_\mathrm{min}$ (pixels)" if axis == 0 else "", title)
+        for method, color in colors.items():
+            for mine in _groups(run for run in runs if run.method == method):
+                style = (0, (1, 1)) if _starred(mine) else "-"
+                _curves(panel, mine, _i_min_along(axis), color, style, width=widths[method])
+        for extent in sorted({run.input_size[1 + axis] for run in runs}):
+            panel.axhline(extent, color=INK, lw=1.4, ls=(0, (5, 3)), zorder=5)
+        panel.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        infinite = {run.method for run in runs for row in run.history if not math.isfinite(row.i_min[axis])}
+        if infinite:
+            text = "not drawn where infinite: " + plain(", ".join(sorted(infinite)))
+            panel.text(0.98, 0.97, text, transform=panel.transAxes, ha="right", va="top", fontsize=SMALL, color=INK)
+    # A line that lies on the edge of the axes is hard to see: leave some room on both sides of it.
+    low, high = panels[0].get_ylim()
+    panels[0].set_ylim(max(0.0, low - 0.04 * (high - low)), high + 0.04 * (high - low))
+    resolution = Line2D([], [], color=INK, lw=1.4, ls=(0, (5, 3)), label="input resolution")
+    methods = _method_handles(runs)
+    for handle, method in zip(methods, colors, strict=True):
+        if _starred([run for run in runs if run.method == method]):
+            handle.set(linestyle=(0, (1, 1)), label=f"{handle.get_label()} *")
+    legend(figure, [*methods, *_thin_handle(runs), resolution])
+    return figure
+
+
+def _starred(runs: Sequence[Run]) -> bool:
+    return any(run.last.behind_global for run in runs)
+
+
+def plot_alphas(runs: Sequence[Run]) -> Figure:
+    """The learned strides per epoch, a panel per resolution: height solid, width dashed.
+
+    Raises:
+        ValueError: if no run has learned strides.
+    """
+    learned = [run for run in runs if any(row.strides for row in run.history)]
+    names = list(dict.fromkeys(name for run in learned for name in run.last.strides))
+    if not names:
+        raise ValueError("no run has learned strides: there is nothing to draw")
+    colors = method_colors(runs)
+    widths = _widths(dict.fromkeys(run.method for run in learned), LINE, WIDEST_LINE)
+    columns = min(len(names), 3 if len(names) in (5, 6, 9) else 4)
+    titles = distinct(names)
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(WIDTH, 0.7 + 2.5 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for index, panel in enumerate(panels.flat):
+        if index >= len(names):
+            panel.set_visible(False)
+            continue
+        below = index + columns >= len(names)
+        name = names[index]
+        styled(
+            panel,
+            "epoch" if below else "",
+            "stride" if index % columns == 0 else "",
+            short(titles[index], 84 // columns),
+        )
+        panel.tick_params(labelbottom=below)
+        for method, color in colors.items():
+            for mine in _groups(run for run in learned if run.method == method and name in run.last.strides):
+                for axis, style in ((0, "-"), (1, (0, (4, 2)))):
+                    _curves(panel, mine, _stride_along(name, axis), color, style, width=widths[method])
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        panel.yaxis.set_major_locator(MaxNLocator(5))
+    # One method needs no colour key, but height and width always do.
+    learners = {run.method for run in learned}
+    neutral = next(iter(colors[method] for method in learners)) if len(learners) == 1 else INK
+    handles = [] if len(learners) == 1 else _method_handles(learned, colors)
+    handles += [
+        Line2D([], [], color=neutral, lw=2.4, ls="-", label="height"),
+        Line2D([], [], color=neutral, lw=2.4, ls=(0, (4, 2)), label="width"),
+        *_thin_handle(learned),
+    ]
+    legend(figure, handles)
+    return figure
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The module paths without the last parts that all but 'input' share, e.g. without '.conv_dw'."""
+    paths = [name.split(".") for name in names if name != "input"]
+    shared = 0
+    while len(paths) > 1 and all(
+        len(path) > shared + 1 and path[-1 - shared] == paths[0][-1 - shared] for path in paths
+    ):
+        shared += 1
+    return [name if name == "input" or not shared else ".".join(name.split(".")[:-shared]) for name in names]
+
+
+def _percent_correct(row: Epoch) -> float | None:
+    return None if row.test_accuracy is None else 100 * row.test_accuracy
+
+
+def _i_min_along(axis: int) -> Callable[[Epoch], float | None]:
+    return lambda row: row.i_min[axis]
+
+
+def _stride_along(name: str, axis: int) -> Callable[[Epoch], float | None]:
+    return lambda row: row.strides[name][axis] if name in row.strides else None
+
+
+def _curves(
+    axes: Axes,
+    runs: Sequence[Run],
+    value: Callable[[Epoch], float | None],
+    color: str,
+    style: str | tuple[int, tuple[int, ...]] = "-",
+    *,
+    width: float = LINE,
+) -> None:
+    """A thin line per run and a thick one for their mean, over the epochs that all of them have."""
+    lines = []
+    for run in runs:
+        points = {row.epoch: value(row) for row in run.history}
+        known = {epoch: y for epoch, y in points.items() if y is not None and math.isfinite(y)}
+        if known:
+            lines.append(known)
+    if len(lines) > 1:
+        for line in lines:
+            axes.plot(list(line), list(line.values()), color=color, lw=0.9, alpha=0.4, ls=style)
+    if lines:
+        shared = sorted(set.intersection(*map(set, lines)))
+        mean = [statistics.fmean(line[epoch] for line in lines) for epoch in shared]
+        # A single point makes no line, so it is drawn as a dot.
+        axes.plot(shared, mean, color=color, lw=width, ls=style, marker="o" if len(shared) == 1 else "", zorder=4)
+
+
+def _method_handles(runs: Sequence[Run], colors: Mapping[str, str] | None = None) -> list[Line2D]:
+    colors = method_colors(runs) if colors is None else colors
+    widths = _widths(dict.fromkeys(run.method for run in runs), LINE, WIDEST_LINE)
+    return [Line2D([], [], color=colors[name], lw=width, label=plain(name)) for name, width in widths.items()]
+
+
+def _thin_handle(runs: Sequence[Run]) -> list[Line2D]:
+    """The key to the thin lines, where some method has several runs."""
+    return [Line2D([], [], color=FAINT, lw=0.9, label="one run (thick: mean)")] if _several(runs) else []
+
+
+def _several(runs: Sequence[Run]) -> bool:
+    """Whether some group has more than one run."""
+    return len({run.group for run in runs}) < len(runs)
+
+
+def _groups(runs: Iterable[Run]) -> list[list[Run]]:
+    """The runs that differ in their seed alone, together."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    return list(groups.values())

@@ -1,0 +1,164 @@
+"""The feature maps of trained networks as rectangles, to one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ...common.style import INK, LARGE, NORMAL, SMALL, WIDTH, plain, short
+from ..read_runs import Run
+from .curves import distinct, method_colors
+
+__all__ = ["plot_sizes"]
+
+MOST_ROWS = 4  # networks of different sizes drawn for one method; one for each of its points, if it has several
+
+
+def plot_sizes(runs: Sequence[Run]) -> Figure:
+    """The feature maps of each network as rectangles to one scale, in network order from the input on.
+
+    Runs that ended at the same sizes share a row; the sizes of the human design at the same input are outlined.
+    """
+    rows = _size_rows(runs)
+    colors = method_colors(runs)
+    designed: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by the size of the input
+    for run in runs:
+        if run.method == "human":
+            sizes = list(run.last.sizes.values())
+            designed.setdefault(sizes[0], sizes)
+    networks = [sizes for _, sizes, _ in rows]
+    longest = max(map(len, networks))
+    # In inches: the words to the left, the least width of a column (its label must fit), the space between columns.
+    letters = [len("unfinished"), *(len(method) for _, _, method in rows)]
+    letters += [round(0.75 * len(line)) for words, _, _ in rows for line in words.split("\n")]  # in smaller type
+    left = min(2.3, 0.35 + 0.115 * max(letters))
+    label = 0.1 * max(len(f"{height}×{width}") for sizes in networks for height, width in sizes)
+    gap, space = 0.16, WIDTH - left - 0.15
+    names, label = _column_names(runs, longest, label, (space + gap) / longest - gap)
+    per_block = max(1, min(longest, int((space + gap) / (label + gap))))
+    blocks = [range(start, min(start + per_block, longest)) for start in range(0, longest, per_block)]
+    widest = [max(sizes[column][1] for sizes in networks if column < len(sizes)) for column in range(longest)]
+
+    def needed(scale: float) -> float:
+        return max(sum(max(widest[column] * scale, label) + gap for column in block) - gap for block in blocks)
+
+    scale = 1.35 / max(height for sizes in networks for height, _ in sizes)
+    while needed(scale) > space and scale * max(widest) > label:
+        scale *= 0.97
+    gap += max(0.0, min(0.5, (space - needed(scale)) / max(1, per_block - 1)))
+    tallest = {
+        (row, block.start): max(
+            (
+                size[0] * scale
+                for network in (sizes, designed.get(sizes[0], []))
+                for size in network[block.start : block.stop]
+            ),
+            default=0.0,
+        )
+        for row, (_, sizes, _) in enumerate(rows)
+        for block in blocks
+    }
+    heights = {key: max(value, 0.5) + 0.42 for key, value in tallest.items()}
+    total = sum(heights.values()) + 0.42 * len(blocks) + 0.35
+    figure = Figure(figsize=(WIDTH, total))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, WIDTH)
+    axes.set_ylim(total, 0)
+    y = 0.1
+    for block in blocks:
+        centers, x = {}, left
+        for column in block:
+            width = max(widest[column] * scale, label)
+            centers[column] = x + width / 2
+            x += width + gap
+            text = plain(names[column])
+            axes.text(centers[column], y + 0.2, text, ha="center", va="center", fontsize=SMALL, color="#555555")
+        y += 0.42
+        for row, (words, sizes, method) in enumerate(rows):
+            middle = y + (heights[row, block.start] - 0.42) / 2
+            if block.start < len(sizes):
+                axes.text(
+                    0.1, middle - 0.06, plain(short(method, 18)), fontsize=LARGE, weight="bold", color=colors[method]
+                )
+                axes.text(0.1, middle + 0.02, words, fontsize=SMALL, color=INK, va="top", parse_math=False)
+            human = designed.get(sizes[0], [])
+            for column in block:
+                if column < len(sizes):
+                    # The input is the same for all, so it needs no outline.
+                    outline = human[column] if method != "human" and 0 < column < len(human) else None
+                    _feature_map(axes, centers[column], middle, sizes[column], scale, colors[method], outline)
+            y += heights[row, block.start]
+    if any(method != "human" and sizes[0] in designed for _, sizes, method in rows):
+        axes.add_patch(Rectangle((left, y + 0.03), 0.22, 0.16, fill=False, ec=INK, lw=1.1, ls=(0, (3, 2))))
+        note = "dashed: the human-designed size"
+        axes.text(left + 0.3, y + 0.11, note, fontsize=SMALL, color=INK, va="center")
+    return figure
+
+
+def _feature_map(
+    axes: Axes,
+    center: float,
+    middle: float,
+    size: tuple[int, int],
+    scale: float,
+    color: str,
+    outline: tuple[int, int] | None,
+) -> None:
+    """One rectangle to scale with its size below, and the human-designed size outlined over it."""
+
+    def rectangle(size: tuple[int, int]) -> Rectangle:
+        height, width = size[0] * scale, size[1] * scale
+        return Rectangle((center - width / 2, middle - height / 2), width, height)
+
+    # A map of a few pixels is but a dot: it is filled in full to be seen, and an outline would hide it.
+    dot = max(size) * scale < 0.12
+    shape = rectangle(size)
+    shape.set(facecolor=color, edgecolor=color, linewidth=0.8, alpha=1.0 if dot else 0.55)
+    axes.add_patch(shape)
+    below = size[0] * scale
+    if outline is not None:
+        below = max(below, outline[0] * scale)
+        if not dot:
+            shape = rectangle(outline)
+            shape.set(fill=False, edgecolor=INK, linewidth=1.1, linestyle=(0, (3, 2)))
+            axes.add_patch(shape)
+    text = f"{size[0]}×{size[1]}"
+    axes.text(center, middle + below / 2 + 0.13, text, ha="center", va="center", fontsize=NORMAL, color=INK)
+
+
+def _size_rows(runs: Sequence[Run]) -> list[tuple[str, list[tuple[int, int]], str]]:
+    """(words, sizes, method) of each row of the drawing: runs of a group with the same sizes share one."""
+    groups: dict[tuple[str, str], dict[tuple[tuple[int, int], ...], list[Run]]] = {}
+    for run in runs:
+        alike = groups.setdefault((run.method, run.grid_point), {})
+        alike.setdefault(tuple(run.last.sizes.values()), []).append(run)
+    rows: list[tuple[str, list[tuple[int, int]], str]] = []
+    for (method, point), found in groups.items():
+        mine = list(found.items())
+        most = 1 if any(name == method and other != point for name, other in groups) else MOST_ROWS
+        for index, (sizes, same) in enumerate(mine[:most]):
+            seeds = list(dict.fromkeys(str(run.seed) for run in same))
+            shown = ", ".join(seeds[:3]) + (" …" if len(seeds) > 3 else "")
+            words = f"seed {shown}" if len(seeds) == 1 else f"seeds {shown}"
+            unfinished = sum(not run.finished for run in same)
+            if unfinished:
+                words += "\nunfinished" if unfinished == len(same) else f"\n{unfinished} unfinished"
+            if index == most - 1 and len(mine) > most:
+                words += f"\n({len(mine) - most} more not drawn)"
+            rows.append((f"{point}\n{words}" if point else words, list(sizes), method))
+    return rows
+
+
+def _column_names(runs: Sequence[Run], count: int, least: float, most: float) -> tuple[list[str], float]:
+    """The heads of the columns and the width in inches a column needs: numbers if names do not fit or do not agree."""
+    names = {tuple(run.last.sizes) for run in runs}
+    if len(names) == 1:
+        heads = distinct(list(names.pop()))
+        width = max(least, 0.085 * max(map(len, heads)))
+        if width <= most:
+            return heads, width
+    return ["input", *(str(index) for index in range(1, count))], least

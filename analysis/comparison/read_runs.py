@@ -1,0 +1,392 @@
+"""Reading what a training run left in its folder: the configuration and one typed row an epoch."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from ..common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact
+
+__all__ = ["Epoch", "Run", "find_runs", "read_rows", "read_run"]
+
+Pair = tuple[float, float]
+
+REQUIRED_COLUMNS = ("epoch", "test_accuracy", "gmacs", "sizes", "i_min_h", "i_min_w")
+REQUIRED_KEYS = ("method", "seed", "input_size", "epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One row of a run's metrics.csv. Accuracies are fractions, sizes and receptive fields (height, width) in pixels,
+    `peak_memory` bytes. `strides` are what the alphas stand for, in input pixels per output pixel; `behind_global` is
+    how many convolutions see the whole image, so that neither `i_min` nor `unproductive` counts them.
+
+    Row 0 is the state before training. A figure that the run did not write is None.
+    """
+
+    epoch: int
+    train_loss: float | None
+    train_accuracy: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+    gmacs: float
+    sizes: Mapping[str, tuple[int, int]]
+    alphas: Mapping[str, Pair]
+    strides: Mapping[str, Pair]
+    i_min: Pair
+    i_max: Pair | None
+    unproductive: int | None
+    behind_global: int | None
+    parameters: int | None
+    seconds: float | None
+    peak_memory: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run folder. `history` holds its epochs in order, at least one of them after training began.
+
+    `grid_point` tells it from others of its method in a comparison that trains a method several times a seed;
+    `gmacs_budget` is the GMACs that its sizes were to cost, None if they were free. `verified` is False if an earlier
+    version wrote the rows, without checksums.
+    """
+
+    folder: Path
+    name: str
+    method: str
+    grid_point: str
+    seed: int
+    input_size: tuple[int, int, int]
+    epochs_planned: int
+    gmacs_budget: float | None
+    config: Mapping[str, object]
+    history: tuple[Epoch, ...]
+    notes: tuple[str, ...]
+    verified: bool
+
+    @property
+    def last(self) -> Epoch:
+        """The last finished epoch, whose figures are the run's figures."""
+        return self.history[-1]
+
+    @property
+    def trained(self) -> tuple[Epoch, ...]:
+        """The epochs after training began, without the row of the initial state."""
+        return tuple(row for row in self.history if row.epoch > 0)
+
+    @property
+    def finished(self) -> bool:
+        """True once every planned epoch has its row."""
+        return self.last.epoch >= self.epochs_planned
+
+    @property
+    def group(self) -> str:
+        """What runs that differ in their seed alone share: the method, and its point of the grid if it has several."""
+        return f"{self.method} {self.grid_point}".rstrip()
+
+    @property
+    def label(self) -> str:
+        """The run in words, e.g. 'human, seed 0'."""
+        return f"{self.group}, seed {self.seed}"
+
+
+def find_runs(folders: Sequence[Path | str]) -> list[Path]:
+    """The run folders meant by `folders`: each itself, or the runs directly inside a comparison's folder.
+
+    Raises:
+        FileNotFoundError: if a folder does not exist.
+        ValueError: if `folders` is empty, one is no folder, holds no run, or is given twice.
+    """
+    if isinstance(folders, (str, Path)):
+        raise ValueError(f"run_folders is a single path, {str(folders)!r}: give a list of folders")
+    listed = list(folders) if isinstance(folders, Iterable) else [folders]
+    if not isinstance(folders, Iterable) or not all(isinstance(folder, (str, Path)) for folder in listed):
+        raise TypeError(f"run_folders must be a list of str or paths, got {folders!r}")
+    found: list[Path] = []
+    for folder in map(Path, listed):
+        if not folder.exists():
+            raise FileNotFoundError(f"{folder}: there is no such run folder")
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: this is a file, not a run folder")
+        if (folder / "config.yaml").exists() or (folder / "metrics.csv").exists():
+            found.append(folder)
+            continue
+        inside = sorted(path.parent for path in folder.glob("*/config.yaml"))
+        if not inside:
+            raise ValueError(f"{folder}: not a run folder: it has neither config.yaml nor metrics.csv, nor runs inside")
+        found.extend(inside)
+    if not found:
+        raise ValueError("run_folders is empty: give at least one run folder")
+    seen: set[Path] = set()
+    for folder in found:
+        if folder.resolve() in seen:
+            raise ValueError(f"{folder}: this run folder is given twice")
+        seen.add(folder.resolve())
+    return found
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`, from its config.yaml and metrics.csv.
+
+    A last line without a line end, or with too few cells, may be half-written: it is left out and noted. Of several
+    rows for one epoch (a run that was resumed) the last counts, which is noted too. What the files say is compared with
+    their checksums, and those of a finished run with the SHA-256 in its done.json.
+
+    Raises:
+        FileNotFoundError: if the folder or one of the two files is missing.
+        ValueError: if a file is damaged or foreign, or no epoch is finished; names the folder and what is wrong.
+    """
+    if folder.is_file():
+        raise ValueError(f"{folder}: this is a file, not a run folder")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: there is no such run folder")
+    config = _read_config(folder)
+    notes: list[str] = []
+    history, verified = _read_metrics(folder, notes)
+    _compare_with_done(folder, notes)
+    if not history or history[-1].epoch < 1:
+        raise ValueError(f"{folder}: metrics.csv has no finished epoch yet")
+    method = str(config["method"])
+    seed = _whole(folder, "seed", config["seed"], lowest=None)
+    epochs = _whole(folder, "epochs", config["epochs"], lowest=1)
+    return Run(
+        folder=folder,
+        name=str(config.get("name") or folder.name),
+        method=method,
+        grid_point=str(config.get("grid_point") or ""),
+        seed=seed,
+        input_size=_input_size(folder, config["input_size"]),
+        epochs_planned=epochs,
+        gmacs_budget=_budget(folder, config.get("gmacs_budget")),
+        config=config,
+        history=tuple(history),
+        notes=tuple(notes),
+        verified=verified,
+    )
+
+
+def _text(folder: Path, name: str) -> str:
+    path = folder / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: not a whole run folder: {name} is missing")
+    try:
+        # newline="" keeps the line ends: whether the last one is there tells whether the last row is whole.
+        with path.open(encoding="utf-8", newline="") as file:
+            return file.read()
+    except UnicodeDecodeError:
+        raise ValueError(f"{folder}: {name} is damaged: it is not UTF-8 text") from None
+    except OSError as error:
+        raise ValueError(f"{folder}: {name} cannot be read: {error.strerror or error}") from None
+
+
+def _read_config(folder: Path) -> dict[str, object]:
+    text = _text(folder, "config.yaml")
+    if text_is_intact(text) is False:
+        raise ValueError(f"{folder}: config.yaml is damaged or was changed: not what its first line's checksum is of")
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = str(error).replace("\n", " ")
+        raise ValueError(f"{folder}: config.yaml is damaged: {where}") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder}: config.yaml holds {type(config).__name__}, not keys and values")
+    missing = [key for key in REQUIRED_KEYS if config.get(key) is None]
+    if missing:
+        raise ValueError(f"{folder}: config.yaml is not that of a run: it lacks {', '.join(missing)}")
+    return {str(key): value for key, value in config.items()}
+
+
+def _whole(folder: Path, key: str, value: object, *, lowest: int | None) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or (lowest is not None and value < lowest):
+        allowed = "a whole number" if lowest is None else f"a whole number of at least {lowest}"
+        raise ValueError(f"{folder}: config.yaml: {key} is {value!r}, must be {allowed}")
+    return value
+
+
+def _budget(folder: Path, value: object) -> float | None:
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf):
+        return value
+    raise ValueError(f"{folder}: config.yaml: gmacs_budget is {value!r}, must be null or a number above 0")
+
+
+def _input_size(folder: Path, value: object) -> tuple[int, int, int]:
+    if isinstance(value, (list, tuple)) and len(value) == 3:
+        channels, height, width = value
+        if all(isinstance(item, int) and item > 0 for item in value):
+            return int(channels), int(height), int(width)
+    raise ValueError(f"{folder}: config.yaml: input_size is {value!r}, must be [C, H, W], whole and positive")
+
+
+def _compare_with_done(folder: Path, notes: list[str]) -> None:
+    """Whether the files of a finished run are still those that it ended with."""
+    try:
+        done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        done = None
+    if not isinstance(done, dict) or is_intact(done) is False:
+        notes.append("done.json is damaged: whether the other files are as the run left them is not known")
+        return
+    files = done.get("files")
+    digests = files if isinstance(files, dict) else {}
+    if digests.get("metrics.csv") not in (None, file_digest(folder / "metrics.csv")):
+        raise ValueError(
+            f"{folder}: metrics.csv is damaged: not the file that the run ended with (SHA-256 in done.json); "
+            "train the run with --resume, which restores it from its checkpoint"
+        )
+    if digests.get("config.yaml") not in (None, file_digest(folder / "config.yaml")):
+        notes.append("config.yaml was changed after the run had ended")
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of a run's metrics.csv as they stand there, each checked. Raises as `read_run`."""
+    return [row.cells for row, _ in _checked_rows(folder, [])]
+
+
+def _read_metrics(folder: Path, notes: list[str]) -> tuple[list[Epoch], bool]:
+    """The rows, and whether they have checksums."""
+    rows: dict[int, Epoch] = {}
+    verified = True
+    for row, epoch in _checked_rows(folder, notes):
+        if epoch.epoch in rows:
+            notes.append(f"metrics.csv has several rows for epoch {epoch.epoch}: the last counts")
+        rows[epoch.epoch] = epoch
+        verified &= CHECKSUM in row.cells
+    return [rows[epoch] for epoch in sorted(rows)], verified
+
+
+def _checked_rows(folder: Path, notes: list[str]) -> Iterator[tuple[_Row, Epoch]]:
+    text = _text(folder, "metrics.csv")
+    lines = text.splitlines(keepends=True)
+    if lines and not lines[-1].endswith(("\n", "\r")):
+        lines.pop()
+        if lines:
+            notes.append(f"metrics.csv line {len(lines) + 1} has no line end (perhaps being written): left out")
+    if not lines:
+        raise ValueError(f"{folder}: metrics.csv is empty")
+    header = _cells(lines[0]) or []
+    missing = [column for column in REQUIRED_COLUMNS if column not in header]
+    if missing:
+        raise ValueError(f"{folder}: metrics.csv is not that of a run: it lacks the columns {', '.join(missing)}")
+    for number, line in enumerate(lines[1:], start=2):
+        cells = _cells(line)
+        if cells is None or len(cells) != len(header):
+            if number == len(lines):
+                notes.append(f"metrics.csv line {number} is cut short: left out")
+                break
+            count = "an unclosed quote" if cells is None else f"{len(cells)} cells"
+            raise ValueError(f"{folder}: metrics.csv line {number} is damaged: {count}, expected {len(header)} cells")
+        named = dict(zip(header, cells, strict=True))
+        if is_intact(named) is False:
+            raise ValueError(
+                f"{folder}: metrics.csv line {number} is damaged: its figures do not agree with their checksum; "
+                "train the run with --resume, which restores them from its checkpoint"
+            )
+        row = _Row(folder, number, named)
+        yield row, row.epoch()
+
+
+def _cells(line: str) -> list[str] | None:
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return None
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of metrics.csv, with the errors that name its place."""
+
+    folder: Path
+    line: int
+    cells: dict[str, str]
+
+    def fail(self, column: str, wanted: str) -> ValueError:
+        value = self.cells[column]
+        shown = value if len(value) <= 60 else value[:57] + "..."
+        return ValueError(f"{self.folder}: metrics.csv line {self.line}: {column} is {shown!r}, must be {wanted}")
+
+    def optional(self, column: str) -> float | None:
+        text = self.cells.get(column, "").strip()
+        if not text:
+            return None
+        try:
+            return float(text)
+        except ValueError:
+            raise self.fail(column, "a number") from None
+
+    def number(self, column: str) -> float:
+        value = self.optional(column)
+        if value is None:
+            raise self.fail(column, "a number")
+        return value
+
+    def count(self, column: str) -> int | None:
+        value = self.optional(column)
+        if value is None:
+            return None
+        if not math.isfinite(value) or value != int(value) or value < 0:
+            raise self.fail(column, "a whole number of at least 0")
+        return int(value)
+
+    def pairs(self, column: str) -> dict[str, Pair]:
+        text = self.cells.get(column, "").strip()
+        if not text:
+            return {}
+        wanted = "a JSON object of [height, width] pairs"
+        try:
+            data = json.loads(text)
+        except ValueError:
+            raise self.fail(column, wanted) from None
+        if not isinstance(data, dict):
+            raise self.fail(column, wanted)
+        result: dict[str, Pair] = {}
+        for name, pair in data.items():
+            if not (isinstance(pair, list) and len(pair) == 2 and all(_is_number(item) for item in pair)):
+                raise self.fail(column, wanted)
+            result[str(name)] = (float(pair[0]), float(pair[1]))
+        return result
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        pairs = self.pairs("sizes")
+        if not pairs or any(not math.isfinite(x) or x < 1 or x != int(x) for pair in pairs.values() for x in pair):
+            raise self.fail("sizes", "a JSON object of whole, positive [height, width] pairs")
+        return {name: (int(height), int(width)) for name, (height, width) in pairs.items()}
+
+    def epoch(self) -> Epoch:
+        epoch = self.count("epoch")
+        if epoch is None:
+            raise self.fail("epoch", "a whole number of at least 0")
+        accuracy = self.number("test_accuracy") if epoch > 0 else self.optional("test_accuracy")
+        if accuracy is not None and not 0.0 <= accuracy <= 1.0:
+            raise self.fail("test_accuracy", "a fraction from 0 to 1")
+        i_max_h, i_max_w = self.optional("i_max_h"), self.optional("i_max_w")
+        return Epoch(
+            epoch=epoch,
+            train_loss=self.optional("train_loss"),
+            train_accuracy=self.optional("train_accuracy"),
+            test_loss=self.optional("test_loss"),
+            test_accuracy=accuracy,
+            gmacs=self.number("gmacs"),
+            sizes=self.sizes(),
+            alphas=self.pairs("alphas"),
+            strides=self.pairs("strides"),
+            i_min=(self.number("i_min_h"), self.number("i_min_w")),
+            i_max=None if i_max_h is None or i_max_w is None else (i_max_h, i_max_w),
+            unproductive=self.count("unproductive"),
+            behind_global=self.count("behind_global"),
+            parameters=self.count("parameters"),
+            seconds=self.optional("seconds"),
+            peak_memory=self.count("peak_memory"),
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

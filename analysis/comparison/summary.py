@@ -1,0 +1,77 @@
+"""Several training runs side by side: a row per run, a row per method, and plain sentences on who is ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from .findings import findings, headline, notes, nothing_learned
+from .plots import draw
+from .read_runs import Run, find_runs, read_run
+from .rows import MethodRow, RunRow
+from .text import summary, tables
+
+__all__ = ["Comparison", "compare_runs"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare_runs` found. `str()` prints it, `to_dict()` gives plain data, `plot()` draws it.
+
+    The headline accuracy is that of the final epoch, not of the best one: picking the best epoch by the test set would
+    flatter whichever method fluctuates more. The best epoch is in the rows too.
+    """
+
+    runs: tuple[Run, ...]
+    rows: tuple[RunRow, ...]
+    methods: tuple[MethodRow, ...]
+    headline: str
+    findings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return tables(self)
+
+    def to_dict(self) -> dict[str, object]:
+        """The comparison as dictionaries, lists, strings and numbers (an infinite figure is float('inf'))."""
+        return {
+            "headline": self.headline,
+            "findings": list(self.findings),
+            "notes": list(self.notes),
+            "methods": [asdict(row) for row in self.methods],
+            "runs": [asdict(row) for row in self.rows],
+        }
+
+    def to_csv(self) -> str:
+        """The comparison as CSV text: a line per method (kind 'method', with _std), then one per run (kind 'run')."""
+        return summary(self)
+
+    def plot(self) -> dict[str, Figure]:
+        """The figures by name, in the order of the report; 'alphas' is there only if some run learns its sizes."""
+        return draw(self.runs)
+
+
+def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
+    """The runs in `run_folders` side by side. A comparison's folder stands for all runs inside it.
+
+    Raises:
+        FileNotFoundError: if a folder, its config.yaml or its metrics.csv is missing.
+        ValueError: if a folder is no run's, damaged, given twice or without a finished epoch; names it and says why.
+    """
+    runs = [read_run(folder) for folder in find_runs(run_folders)]
+    # The human-designed network comes first: it is what the others are compared with.
+    runs.sort(key=lambda run: (run.method != "human", run.method, run.grid_point, run.seed, str(run.folder)))
+    rows = [RunRow.of(run) for run in runs]
+    groups = list(dict.fromkeys(row.group for row in rows))
+    methods = [MethodRow.of([row for row in rows if row.group == group]) for group in groups]
+    return Comparison(
+        runs=tuple(runs),
+        rows=tuple(rows),
+        methods=tuple(methods),
+        headline=" ".join(filter(None, (headline(methods, rows), nothing_learned(runs)))),
+        findings=tuple(findings(methods, rows)),
+        notes=tuple(notes(runs, methods, rows)),
+    )

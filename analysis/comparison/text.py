@@ -1,0 +1,146 @@
+"""A comparison as text: the printed tables and the CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..common.cost_unit import cost_unit
+from ..common.statistics import Spread, number, show_size
+from .rows import footnote
+
+if TYPE_CHECKING:
+    from .summary import Comparison
+
+__all__ = ["summary", "tables"]
+
+Pair = tuple[float, float]
+
+
+def tables(comparison: Comparison) -> str:
+    unit = cost_unit(row.gmacs.mean for row in comparison.methods)
+    budgets = any(row.gmacs_budget is not None for row in comparison.methods)
+    heads = f"method|runs|accuracy %|best %|{unit.name}|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
+    head = heads.split("|")
+    methods = [[*head[:5], *["budget"] * budgets, *head[5:]]]
+    for row in comparison.methods:
+        methods.append(
+            [
+                row.group,
+                str(row.accuracy.n),
+                row.accuracy.show(1, 100),
+                row.best_accuracy.show(1, 100),
+                row.gmacs.show(unit.digits, unit.scale),
+                *["-" if row.gmacs_budget is None else f"{unit.scale * row.gmacs_budget:g}"] * budgets,
+                "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
+                row.starred(row.i_min_h.show()),
+                row.starred(row.i_min_w.show()),
+                "-" if row.i_res is None else show_size(row.i_res),
+                "-" if row.unproductive is None else row.starred(row.unproductive.show()),
+                "-" if row.seconds_per_epoch is None else row.seconds_per_epoch.show(),
+                "-" if row.peak_memory is None else row.peak_memory.show(0, 1e-6),
+            ]
+        )
+    runs = [["method", "seed", "epochs", "accuracy %", "best % (epoch)", unit.name, "I_min", "unproductive", "sizes"]]
+    for run in comparison.rows:
+        star = " *" if run.behind_global else ""
+        runs.append(
+            [
+                run.group,
+                str(run.seed),
+                f"{run.epochs}/{run.epochs_planned}" + ("" if run.finished else " unfinished"),
+                number(100 * run.accuracy),
+                f"{number(100 * run.best_accuracy)} ({run.best_epoch})",
+                unit.show(run.gmacs),
+                show_size(run.i_min, 1) + star,
+                "-" if run.unproductive is None else str(run.unproductive) + star,
+                " ".join(show_size(size) for size in run.sizes.values()),
+            ]
+        )
+    parts = [
+        comparison.headline,
+        *(f"- {finding}" for finding in comparison.findings),
+        "",
+        *_columns(methods, left={0}),
+        "",
+        *_columns(runs, left={0, 8}),
+        "",
+        "accuracy: test accuracy of the final epoch; ±: standard deviation over runs; I_min and sizes: height x width",
+    ]
+    parts += [note] if (note := footnote(comparison.methods)) else []
+    parts += [f"note: {note}" for note in comparison.notes]
+    return "\n".join(parts)
+
+
+def _columns(table: Sequence[Sequence[str]], left: set[int]) -> list[str]:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = []
+    for row in table:
+        cells = [
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+FIGURES = (
+    "accuracy", "best_accuracy", "gmacs", "i_min_h", "i_min_w", "unproductive", "parameters", "seconds_per_epoch",
+    "peak_memory",
+)  # fmt: skip
+
+
+def summary(comparison: Comparison) -> str:
+    head = ["kind", "method", "grid_point", "seed", "runs", "epochs", "epochs_planned", "finished"]
+    columns = [*head, *(name for figure in FIGURES for name in (figure, f"{figure}_std"))]
+    columns += ["gmacs_budget", "behind_global", "sizes", "folder"]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in comparison.methods:
+        cells: dict[str, object] = {"kind": "method", "method": row.method, "runs": row.accuracy.n}
+        cells["grid_point"] = row.grid_point
+        cells["gmacs_budget"] = _cell(row.gmacs_budget)
+        cells["behind_global"] = row.behind_global
+        cells["finished"] = str(row.unfinished == 0).lower()
+        for figure in FIGURES:
+            spread: Spread | None = getattr(row, figure)
+            cells[figure] = _cell(None if spread is None else spread.mean)
+            cells[f"{figure}_std"] = _cell(None if spread is None else spread.std)
+        cells["sizes"] = "" if row.sizes is None else _json(row.sizes)
+        writer.writerow(cells)
+    for run in comparison.rows:
+        values = (
+            run.accuracy, run.best_accuracy, run.gmacs, *run.i_min, run.unproductive, run.parameters,
+            run.seconds_per_epoch, run.peak_memory,
+        )  # fmt: skip
+        writer.writerow(
+            {
+                "kind": "run",
+                "method": run.method,
+                "grid_point": run.group.removeprefix(run.method).strip(),
+                "seed": run.seed,
+                "runs": 1,
+                "epochs": run.epochs,
+                "epochs_planned": run.epochs_planned,
+                "finished": str(run.finished).lower(),
+                "gmacs_budget": _cell(run.gmacs_budget),
+                "behind_global": run.behind_global,
+                **{figure: _cell(value) for figure, value in zip(FIGURES, values, strict=True)},
+                "sizes": _json(run.sizes),
+                "folder": Path(run.folder).name,
+            }
+        )
+    return buffer.getvalue()
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _json(sizes: Mapping[str, Pair]) -> str:
+    return json.dumps({name: [round(height, 3), round(width, 3)] for name, (height, width) in sizes.items()})

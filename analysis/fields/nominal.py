@@ -1,0 +1,410 @@
+"""Fields by the recurrence: turns what operations do to positions into the steps of a field program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import Array, concatenated, constant, expanded, moves, shrunk, varies
+from .measures import Measures, affine, affine_step, evened, first_value, most_common, read, straightened
+from .positions import Field, Taps, Term, comparable, extent, shared_dim
+from .recurrence import GLOBAL_AXIS, AxisField, State, evaluate, is_global
+from .steps import GLOBAL, INPUT, Join, Layer, Resized, Spread, Step, Window
+
+__all__ = ["Nominal"]
+
+_NEAR = 1e-6  # relative
+_LARGEST = 1 << 20  # entries of an array that a mask makes larger: those of attention maps of videos are far more
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What an operation does to one axis: the window of its step and where the new positions look."""
+
+    window: Window
+    array: Array | None
+    home: int | None
+
+
+class Nominal:
+    """The domain of a field program. A term's array holds the centre of every position's region in image pixels.
+
+    Centres follow the recurrence, so they run on through padding and are fractional where strides are: a value without
+    a position in the image (a class token) has NaN. Steps are collected in `steps`, their states in `states`.
+    """
+
+    def __init__(self, ndim: int) -> None:
+        self.ndim = ndim
+        self.steps: list[Step] = []
+        self.states: list[State] = [(AxisField(),) * ndim, (GLOBAL_AXIS,) * ndim]
+        self.measures = Measures()
+
+    def start(self, shape: Sequence[int]) -> Field:
+        """The field of an input: every position along a spatial dimension looks at its own pixel."""
+        axes, home = [], []
+        for dim in range(len(shape) - self.ndim, len(shape)):
+            at = np.arange(shape[dim], dtype=np.float64)
+            axes.append((at.reshape([-1 if i == dim else 1 for i in range(len(shape))]),))
+            home.append(dim if shape[dim] == 1 else None)
+        return Field((Term(tuple(axes), tuple(home), INPUT),))
+
+    def nowhere(self) -> Field:
+        """The field of what sees the whole image, or all that its source sees, from every position."""
+        return Field((Term((None,) * self.ndim, (None,) * self.ndim, GLOBAL),))
+
+    def spread(self, terms: Sequence[Term], rank: int) -> Field:
+        return self.nowhere()
+
+    # -- windows --
+
+    def window(
+        self, terms: Sequence[Term], taps: Mapping[int, Taps], layer: Callable[[], Layer] | None = None
+    ) -> Field:
+        """Fields after windows slide along the dimensions in `taps`; `layer` makes the step of a row, if it is one."""
+        if all(is_global(self.states[t.slot]) for t in terms):
+            return self.join(terms)
+        slot = self.join_slots([t.slot for t in terms])
+        lead = max(terms, key=lambda t: sum(t.along(dim) for dim in taps))
+        changes = [self._slid(lead, axis, taps) for axis in range(self.ndim)]
+        windows = tuple(self._window_of(lead, axis, taps, change) for axis, change in enumerate(changes))
+        dims = tuple(self._dim_of(lead, axis, taps) for axis in range(self.ndim))
+        made = layer() if layer is not None else Layer(slot, ())
+        whole = made.whole and all(d is not None for d in dims)
+        sizes = tuple(made.whole[list(taps).index(d)] for d in dims if d is not None) if whole else ()
+        step = replace(made, source=slot, windows=windows, dims=dims, slides=tuple(taps), whole=sizes)
+        after = self.emit(step)
+        if is_global(self.states[after]):
+            return Field((Term((None,) * self.ndim, (None,) * self.ndim, after),))
+        changed = [self._moved(t, taps, after) if t is not lead else _after(t, changes, after) for t in terms]
+        return self.join([self._local(t) for t in changed])
+
+    def _local(self, term: Term) -> Term:
+        """The term without the axes that its slot has no local path along."""
+        state = self.states[term.slot]
+        axes = tuple(None if a.r_min == math.inf else arrays for a, arrays in zip(state, term.axes, strict=True))
+        return replace(term, axes=axes)
+
+    def _moved(self, term: Term, taps: Mapping[int, Taps], slot: int) -> Term:
+        return _after(term, [self._slid(term, axis, taps) for axis in range(self.ndim)], slot)
+
+    def _dim_of(self, term: Term, axis: int, taps: Mapping[int, Taps]) -> int | None:
+        """Which of the windows' dimensions runs along an axis of the image."""
+        arrays = term.axes[axis]
+        if arrays is None:
+            return None
+        at, home = arrays[0], term.home[axis]
+        return next((d for d in taps if moves(at, d) or (constant(at) and home == d)), None)
+
+    def _window_of(self, term: Term, axis: int, taps: Mapping[int, Taps], change: _Change) -> Window | Resized:
+        """The step's window: the operation's own where the axis runs along one dimension alone, as it mostly does."""
+        arrays = term.axes[axis]
+        if arrays is None:
+            return Window()
+        dims = [d for d, n in enumerate(arrays[0].shape) if n > 1]
+        dim = term.home[axis] if not dims else dims[0] if len(dims) == 1 else None
+        own = None if dim is None else taps.get(dim)
+        if own is None or own.window.kernel != change.window.kernel:
+            return change.window
+        return own.resize or own.window
+
+    def _slid(self, term: Term, axis: int, taps: Mapping[int, Taps]) -> _Change:
+        arrays, home = term.axes[axis], term.home[axis]
+        if arrays is None:
+            return _Change(Window(), None, None)
+        at, path = arrays[0], self.states[term.slot][axis]
+        kernel, ratio, offset = 1.0, 1.0, 0.0
+        for dim, tap in taps.items():
+            window, before = tap.window, self.measures.step(at) or path.s
+            if varies(at, dim):
+                step = affine_step(at, dim)
+                if step is None:
+                    at, span = read(at, dim, tap.reads())
+                    at = straightened(at, dim)
+                    kernel += span / abs(path.s)
+                    ratio *= (self.measures.step(at) or before) / before
+                    continue
+            elif constant(at) and home == dim:
+                step = path.s
+            else:
+                continue
+            scale = abs(step / path.s)
+            if abs(scale - 1) < _NEAR:  # but for the rounding of positions
+                scale, step = 1.0, path.s
+            kernel += (window.kernel - 1) * scale
+            at = affine(at.take([0], axis=dim), dim, step * window.offset, step * window.stride, tap.outputs)
+            ratio *= window.stride if constant(at) or scale == 1 else (self.measures.step(at) or before) / before
+            home = dim if constant(at) else None
+            offset += window.offset * step / path.s
+        return _Change(Window(kernel, ratio, offset), self.measures.shared(at), home)
+
+    # -- what makes positions see each other --
+
+    def mix(self, term: Term, dims: Sequence[int]) -> Term:
+        """The term after all positions along the dimensions are combined into one; they stay, with size 1."""
+        changes = [self._mixed(term, axis, dims) for axis in range(self.ndim)]
+        slot = term.slot
+        if any(change.window != Window() for change in changes):
+            slot = self.emit(Layer(slot, tuple(change.window for change in changes)))
+        spread = tuple(c.array is None and a is not None for c, a in zip(changes, term.axes, strict=True))
+        if any(spread):
+            slot = GLOBAL if all(c.array is None for c in changes) else self.emit(Spread(slot, spread))
+        return _after(term, changes, slot)
+
+    def _mixed(self, term: Term, axis: int, dims: Sequence[int]) -> _Change:
+        arrays, home = term.axes[axis], term.home[axis]
+        if arrays is None:
+            return _Change(Window(), None, None)
+        at = arrays[0]
+        over = tuple(dim for dim in dims if varies(at, dim))
+        if not over:
+            return _Change(Window(), None if constant(at) and home in dims else at, home)
+        low, high = np.fmin.reduce(at, axis=over, keepdims=True), np.fmax.reduce(at, axis=over, keepdims=True)
+        middle = (low + high) / 2
+        if constant(middle):
+            return _Change(Window(), None, None)
+        middle = straightened(middle, int(np.argmax(middle.shape)))
+        step = self.measures.step(at) or self.states[term.slot][axis].s
+        span = most_common(high - low)  # a window may wrap round the edge of a rolled map
+        window = Window(
+            1 + span / abs(step),
+            (self.measures.step(middle) or step) / step,
+            (first_value(middle) - first_value(at)) / step,
+        )
+        return _Change(window, middle, home)
+
+    def settle(self, term: Term, before: Term) -> Term | None:
+        """The term with a step for how its positions were moved: another first one, only every n-th. None: all left."""
+        windows = []
+        axes = list(term.axes)
+        for axis, (arrays, old) in enumerate(zip(term.axes, before.axes, strict=True)):
+            if arrays is None or old is None:
+                windows.append(Window())
+                continue
+            alone = [d for d in range(arrays[0].ndim) if varies(arrays[0], d) and not shared_dim(term, axis, d)]
+            at = evened(arrays[0], alone[0]) if len(alone) == 1 else arrays[0]
+            if np.isnan(first_value(at)):
+                return None
+            axes[axis] = (at,)
+            windows.append(self._moved_window(old[0], at, self.states[term.slot][axis].s))
+        term = replace(term, axes=tuple(axes))
+        if all(abs(w.stride - 1) < 1e-9 and abs(w.offset) < 1e-9 for w in windows):
+            return term
+        return replace(term, slot=self.emit(Layer(term.slot, tuple(windows))))
+
+    def _moved_window(self, old: Array, new: Array, stride: float, kernel: float = 1) -> Window:
+        """The window that leads from where positions looked to where they look now."""
+        if new is old:
+            return Window(kernel)
+        (before, began), (after, begins) = self.measures.of(old), self.measures.of(new)
+        step = before or stride
+        return Window(kernel, (after or step) / step, (begins - began) / step)
+
+    def pad(self, term: Term, dim: int, size: int, before: int, after: int) -> Term:
+        """The term with positions added at both ends of a dimension of `size`."""
+        axes, homes = [], []
+        for axis, (arrays, home) in enumerate(zip(term.axes, term.home, strict=True)):
+            if arrays is None or not (varies(arrays[0], dim) or (constant(arrays[0]) and home == dim)):
+                axes.append(arrays)
+                homes.append(home)
+                continue
+            at = arrays[0]
+            step = affine_step(at, dim) if varies(at, dim) else self.states[term.slot][axis].s
+            if step is None:
+                blank = [at.take([0], axis=dim) * np.nan] * 1
+                at = np.concatenate([*blank * before, at, *blank * after], axis=dim)
+            else:
+                at = affine(at.take([0], axis=dim), dim, -before * step, step, at.shape[dim] + before + after)
+            axes.append((at,))
+            homes.append(dim if constant(at) else None)
+        return replace(term, axes=tuple(axes), home=tuple(homes))
+
+    def place(self, term: Term, dim: int, index: NDArray[np.intp], *, runs: bool) -> Term:
+        """The term whose positions are those that `index` names; -1 is none.
+
+        What does not vary along a dimension that runs through the image, as keys along queries, counts at all of its
+        positions: in an attention map it would no longer be told from what does vary.
+        """
+        outside = index < 0
+
+        def move(at: Array) -> Array:
+            if not varies(at, dim) and ((runs and dim not in term.home) or at.size * len(index) > _LARGEST):
+                return at
+            mask = outside.reshape([-1 if i == dim else 1 for i in range(at.ndim)])
+            return np.where(mask, np.nan, at.take(np.maximum(index, 0), axis=dim) if varies(at, dim) else at)
+
+        return term.map(move, lambda home: None if home == dim else home)
+
+    def beside(self, terms: Sequence[Term], dim: int) -> list[Term]:
+        """Terms that hold other positions each, every one as part of the whole that they make together along `dim`.
+
+        What repeats the map's other edge counts as if the map ran on, as in a map with circular padding.
+        """
+        found = []
+        for term in terms:
+            others = [t for t in terms if t is not term and comparable(term, t)]
+            axes = list(term.axes)
+            for axis, own in enumerate(axes):
+                if own is not None and varies(own[0], dim):
+                    whole = _filled(own, [t.axes[axis] for t in others])
+                    axes[axis] = tuple(np.where(np.isnan(a), a, straightened(a, dim)) for a in whole or ())
+            found.append(replace(term, axes=tuple(axes)))
+        return found
+
+    def repeat(self, term: Term, dim: int, before: int, after: int, index: NDArray[np.intp]) -> Term:
+        """As `pad`: what mirrors or repeats the map's edge counts as if the map ran on."""
+        return self.pad(term, dim, len(index) - before - after, before, after)
+
+    def accumulate(self, term: Term, dim: int) -> Term:
+        """The term whose positions see all before them along a dimension: as if they saw all of it."""
+        return self.mix(term, [dim])
+
+    def gather(self, term: Term, dim: int, index: NDArray[np.intp]) -> Term:
+        """The term whose positions combine those that the rows of `index` (outputs, reads) name; -1 is none."""
+        axes = []
+        windows = []
+        for axis, arrays in enumerate(term.axes):
+            if arrays is None or not varies(arrays[0], dim):
+                axes.append(arrays)
+                windows.append(Window())
+                continue
+            stride = self.states[term.slot][axis].s
+            at, span = read(arrays[0], dim, index)
+            at = straightened(at, dim)
+            kernel = 1 + span / abs(self.measures.step(arrays[0]) or stride)
+            windows.append(self._moved_window(arrays[0], at, stride, kernel))
+            axes.append((at,))
+        if all(w == Window() for w in windows):
+            return term
+        return replace(term, axes=tuple(axes), slot=self.emit(Layer(term.slot, tuple(windows))))
+
+    # -- where fields meet --
+
+    def join(self, terms: Sequence[Term]) -> Field:
+        """One field of several; terms that vary along the same dimensions become one."""
+        groups: list[list[Term]] = []
+        for term in dict.fromkeys(terms):
+            group = next((g for g in groups if comparable(term, g[0])), None)
+            if group is None:
+                groups.append([term])
+            else:
+                group.append(term)
+                if extent(term) > extent(group[0]):  # what varies most comes first, to be compared with
+                    group[0], group[-1] = group[-1], group[0]
+        return Field(tuple(self._merged(group) for group in groups))
+
+    def _merged(self, group: Sequence[Term]) -> Term:
+        if len(group) == 1:
+            return group[0]
+        axes: list[tuple[Array, ...] | None] = []
+        homes: list[int | None] = []
+        leads: list[Term | None] = []
+        for axis in range(self.ndim):
+            local = [t for t in group if t.axes[axis] is not None]
+            lead = max(local, key=lambda t: self._rank(t, axis)) if local else None
+            leads.append(lead)
+            axes.append(None if lead is None else _filled(lead.axes[axis], [t.axes[axis] for t in local]))
+            homes.append(None if lead is None else lead.home[axis])
+        slot = self.join_slots([self._stretched(t, leads) for t in group])
+        return Term(tuple(axes), tuple(homes), slot)
+
+    def _rank(self, term: Term, axis: int) -> tuple[int, float]:
+        arrays = term.axes[axis]
+        path = self.states[term.slot][axis]
+        return (arrays[0].size if arrays else 0, path.r)
+
+    def _stretched(self, term: Term, leads: Sequence[Term | None]) -> int:
+        """The slot of a term that is spread over the positions of one that varies more: a window of attention.
+
+        Its positions see the window they lie in, on average with themselves in the middle.
+        """
+        windows = []
+        for axis, lead in enumerate(leads):
+            mine, theirs = term.axes[axis], lead.axes[axis] if lead is not None else None
+            if mine is None or theirs is None or lead is None or mine[0].size == theirs[0].size:
+                windows.append(Window())
+                continue
+            here, there = self.states[term.slot][axis], self.states[lead.slot][axis]
+            windows.append(Window(1, there.s / here.s, (there.centre - here.centre) / here.s))
+        return term.slot if all(w == Window() for w in windows) else self.emit(Layer(term.slot, tuple(windows)))
+
+    def cat(self, fields: Sequence[Field | None], dim: int, sizes: Sequence[int]) -> Field:
+        """The field of a concatenation: in parts, unless along a dimension that runs through the image."""
+        wholes = [None if f is None else self.whole(f) for f in fields]
+        terms = [t for w in wholes if w is not None for t in w.terms]
+        if not any(t.along(dim) for t in terms):
+            return Field((), (dim, tuple(zip(sizes, fields, strict=True))))
+        leads = [None if w is None else max(w.terms, key=extent) for w in wholes]
+        first = next(t for t in leads if t is not None)
+        axes: list[tuple[Array, ...] | None] = []
+        for axis in range(self.ndim):
+            held = [None if t is None else t.axes[axis] for t in leads]
+            if all(arrays is None for arrays in held):
+                axes.append(None)
+                continue
+            rank = next(arrays[0].ndim for arrays in held if arrays is not None)
+            pieces = [
+                np.full([size if i == dim else 1 for i in range(rank)], np.nan)
+                if arrays is None
+                else expanded(arrays[0], dim, size)
+                for arrays, size in zip(held, sizes, strict=True)
+            ]
+            axes.append((shrunk(concatenated(pieces, dim)),))
+        slot = self.join_slots([self._moved_to(t, axes, dim) for t in terms])
+        homes = zip(axes, first.home, strict=True)
+        home = tuple(None if a is not None and not constant(a[0]) else h for a, h in homes)
+        return Field((Term(tuple(axes), home, slot),))
+
+    def _moved_to(self, term: Term, whole: Sequence[tuple[Array, ...] | None], dim: int) -> int:
+        """The slot of a term with its centre where that of the whole is: they lie beside each other, not on top."""
+        windows = []
+        for here, arrays, all_of_it in zip(self.states[term.slot], term.axes, whole, strict=True):
+            if arrays is None or all_of_it is None or not varies(arrays[0], dim):
+                windows.append(Window())
+            else:
+                begins = self.measures.of(all_of_it[0])[1]
+                windows.append(Window(1, 1.0, (begins - here.centre) / here.s))
+        return term.slot if all(w == Window() for w in windows) else self.emit(Layer(term.slot, tuple(windows)))
+
+    def whole(self, field: Field) -> Field:
+        """The field without its parts."""
+        if field.parts is None:
+            return field
+        if not field.terms:
+            joined = self.join([t for _, part in field.parts[1] if part is not None for t in self.whole(part).terms])
+            object.__setattr__(field, "terms", joined.terms)
+        return Field(field.terms)
+
+    # -- steps --
+
+    def join_slots(self, slots: Sequence[int]) -> int:
+        distinct = tuple(dict.fromkeys(slots))
+        return distinct[0] if len(distinct) == 1 else self.emit(Join(distinct))
+
+    def emit(self, step: Step) -> int:
+        windows: list[Window] = []
+        if isinstance(step, Layer):
+            windows = [w if isinstance(w, Window) else w.at_tracing() for w in step.windows]
+        covered = isinstance(step, Layer) and step.covers([size for _, size in step.whole], windows)
+        self.steps.append(step)
+        self.states.append(self.states[GLOBAL] if covered else evaluate(step, self.states, windows))
+        return len(self.states) - 1
+
+
+def _after(term: Term, changes: Sequence[_Change], slot: int) -> Term:
+    axes = tuple(None if c.array is None else (c.array,) for c in changes)
+    return Term(axes, tuple(c.home for c in changes), slot)
+
+
+def _filled(arrays: tuple[Array, ...] | None, others: Sequence[tuple[Array, ...] | None]) -> tuple[Array, ...] | None:
+    """The array with what the others hold where it holds nothing."""
+    if arrays is None:
+        return None
+    at = arrays[0]
+    for other in others:
+        if other is not None and other[0] is not at and bool(np.isnan(at).any()):
+            at = shrunk(np.where(np.isnan(at), other[0], at))
+    return (at,)

@@ -1,0 +1,136 @@
+"""What a tensor holds of the image: terms, one for each way its positions may look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import Array, blocks, constant, reshape, take, varies
+from .steps import Resized, Window
+
+__all__ = ["Field", "Taps", "Term", "comparable", "extent", "shared_dim"]
+
+Arrays = tuple[Array, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """Where in the image the positions of a tensor look, per axis of the image, as one or more arrays.
+
+    What the arrays mean is up to the domain (`analysis.fields.propagate.Domain`). An axis without arrays is global.
+
+    Attributes:
+        axes: per axis of the image the arrays, all of the tensor's rank and broadcastable to it.
+        home: per axis the dimension it runs along where that has collapsed to one position; None where it varies.
+        slot: of the field program.
+    """
+
+    axes: tuple[Arrays | None, ...]
+    home: tuple[int | None, ...]
+    slot: int = 0
+
+    def map(self, move: Callable[[Array], Array], home: Callable[[int], int | None] = lambda dim: dim) -> Term:
+        """The term after its positions are moved about; `home` says where a dimension of size 1 goes."""
+        moved: dict[int, Array] = {}
+
+        def once(array: Array) -> Array:
+            if id(array) not in moved:
+                moved[id(array)] = move(array)
+            return moved[id(array)]
+
+        axes = tuple(None if arrays is None else tuple(map(once, arrays)) for arrays in self.axes)
+        return replace(self, axes=axes, home=tuple(None if h is None else home(h) for h in self.home))
+
+    def along(self, dim: int) -> bool:
+        """Whether an axis of the image varies along the dimension."""
+        return any(arrays is not None and any(a.shape[dim] > 1 for a in arrays) for arrays in self.axes)
+
+    def of_rank(self, rank: int) -> Term:
+        """The term of the tensor with leading dimensions of size 1 added."""
+        extra = rank - next((a[0].ndim for a in self.axes if a is not None), rank)
+        if not extra:
+            return self
+        return self.map(lambda a: a.reshape((1,) * extra + a.shape), lambda dim: dim + extra)
+
+    def viewed(self, old: Sequence[int], new: Sequence[int]) -> Term:
+        """The term after a view of shape `old` as shape `new`.
+
+        A view may take the dimension that an axis has collapsed to away, as those around a linear layer over a map of
+        one pixel do; the one that puts such dimensions in again gives them back, the last of them: batches come first.
+        """
+        ones = [
+            ([i for i in before if old[i] == 1], [j for j in after if new[j] == 1])
+            for before, after in blocks(old, new)
+        ]
+        homes = {i: j for before, after in ones for i, j in zip(before, after, strict=False)}
+        term = self.map(lambda a: reshape(a, old, new), homes.get)
+        added = [j for before, after in ones for j in after[len(before) :]]
+        away = [i for i, arrays in enumerate(self.axes) if self.home[i] is None and arrays and constant(arrays[0])]
+        if not away or len(away) > len(added):
+            return term
+        back = dict(zip(away, added[-len(away) :], strict=True))
+        return replace(term, home=tuple(back.get(i, h) for i, h in enumerate(term.home)))
+
+    def permuted(self, order: Sequence[int]) -> Term:
+        return self.map(lambda a: a.transpose(order), lambda dim: list(order).index(dim))
+
+    def taken(self, dim: int, index: NDArray[np.intp]) -> Term:
+        """The term of the entries `index` along a dimension."""
+        moved = self.map(lambda a: take(a, dim, index))
+        if len(index) > 1:
+            return moved
+        home = tuple(
+            dim if old is not None and any(a.shape[dim] > 1 for a in old) and all(map(constant, new or ())) else h
+            for old, new, h in zip(self.axes, moved.axes, moved.home, strict=True)
+        )
+        return replace(moved, home=home)
+
+
+def comparable(a: Term, b: Term) -> bool:
+    """Whether along every axis one of the terms varies along all dimensions the other varies along."""
+    for mine, theirs in zip(a.axes, b.axes, strict=True):
+        if mine is None or theirs is None:
+            continue
+        pairs = list(zip(mine[0].shape, theirs[0].shape, strict=True))
+        if not (all(m == n or n == 1 for m, n in pairs) or all(m == n or m == 1 for m, n in pairs)):
+            return False
+    return True
+
+
+def extent(term: Term) -> int:
+    """How many entries its arrays have: how much it varies."""
+    return sum(arrays[0].size for arrays in term.axes if arrays is not None)
+
+
+def shared_dim(term: Term, axis: int, dim: int) -> bool:
+    """Whether another axis of the image varies along the dimension as well, as in a row of tokens."""
+    others = (arrays for i, arrays in enumerate(term.axes) if i != axis and arrays is not None)
+    return any(varies(arrays[0], dim) for arrays in others)
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """All terms of a tensor; or, after a concatenation, the fields of its parts along a dimension (None: no field)."""
+
+    terms: tuple[Term, ...]
+    parts: tuple[int, tuple[tuple[int, Field | None], ...]] | None = None
+
+    def map(self, move: Callable[[Term], Term]) -> Field:
+        return Field(tuple(map(move, self.terms)))
+
+
+class Taps(NamedTuple):
+    """A window along one dimension: how many outputs, which window each has, and exactly which positions it reads.
+
+    `reads` gives them as (outputs, reads), -1 where the window hangs over the edge. `resize` holds the window's
+    dependence on the sizes, of a resizer.
+    """
+
+    outputs: int
+    window: Window
+    reads: Callable[[], NDArray[np.intp]]
+    resize: Resized | None = None

@@ -1,0 +1,195 @@
+"""Walks a traced graph and keeps, for every tensor that depends on the image, where it looks in the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynpool.graph.meta.aliasing import PLAIN
+from dynpool.graph.tracer import Graph, Node, ValueRef
+
+from .positions import Field, Taps, Term
+from .steps import Layer
+from .writes import Writes
+
+__all__ = ["Back", "Call", "Domain", "LayerOf", "Rule", "Walk"]
+
+Ints = tuple[int, ...]
+
+
+class Domain(Protocol):
+    """What a walk computes of positions: `Nominal`, by the recurrence, or `Seen`, to the pixel."""
+
+    def start(self, shape: Sequence[int]) -> Field: ...
+    def spread(self, terms: Sequence[Term], rank: int) -> Field: ...
+    def window(
+        self, terms: Sequence[Term], taps: Mapping[int, Taps], layer: Callable[[], Layer] | None = None
+    ) -> Field: ...
+    def gather(self, term: Term, dim: int, index: NDArray[np.intp]) -> Term: ...
+    def mix(self, term: Term, dims: Sequence[int]) -> Term: ...
+    def settle(self, term: Term, before: Term) -> Term | None: ...
+    def pad(self, term: Term, dim: int, size: int, before: int, after: int) -> Term: ...
+    def place(self, term: Term, dim: int, index: NDArray[np.intp], *, runs: bool) -> Term: ...
+    def beside(self, terms: Sequence[Term], dim: int) -> list[Term]: ...
+    def repeat(self, term: Term, dim: int, before: int, after: int, index: NDArray[np.intp]) -> Term: ...
+    def accumulate(self, term: Term, dim: int) -> Term: ...
+    def join(self, terms: Sequence[Term]) -> Field: ...
+    def cat(self, fields: Sequence[Field | None], dim: int, sizes: Sequence[int]) -> Field: ...
+    def whole(self, field: Field) -> Field: ...
+
+
+class Call:
+    """One operation, as its rule sees it: its arguments, their shapes and fields, and what can be done to fields."""
+
+    def __init__(self, walk: Walk, node: Node) -> None:
+        self.walk = walk
+        self.node = node
+        self.domain = walk.domain
+
+    def arg(self, index: int, name: str = "", default: Any = None) -> Any:
+        if len(self.node.args) > index:
+            return self.node.args[index]
+        return self.node.kwargs.get(name, default)
+
+    def shape(self, ref: Any) -> Ints:
+        return self.walk.graph.values[ref.id].shape
+
+    @property
+    def out_shape(self) -> Ints:
+        return self.walk.graph.values[self.node.outputs[0]].shape
+
+    def field(self, ref: Any) -> Field | None:
+        """The field of a tensor argument, with its parts; None if it does not depend on the image."""
+        return self.walk.fields.get(ref.id) if isinstance(ref, ValueRef) else None
+
+    def terms(self, ref: Any, rank: int | None = None) -> tuple[Term, ...]:
+        """The terms of a tensor argument; of the given rank, leading dimensions of size 1 are added."""
+        field = self.field(ref)
+        if field is None:
+            return ()
+        terms = self.domain.whole(field).terms
+        return terms if rank is None else tuple(t.of_rank(rank) for t in terms)
+
+    def fields(self) -> list[Field]:
+        """Those of all tensor arguments that depend on the image."""
+        return [self.walk.fields[v] for v in self.node.inputs if v in self.walk.fields]
+
+    def each(self, ref: Any, move: Callable[[Term], Term]) -> Field:
+        return self.domain.join([move(t) for t in self.terms(ref)])
+
+    def moved(self, ref: Any, move: Callable[[Term], Term]) -> Field | None:
+        """The field after positions are moved such that the first or the distance of neighbours may change."""
+        found = [settled for t in self.terms(ref) if (settled := self.domain.settle(move(t), t)) is not None]
+        return self.domain.join(found) if found else None
+
+    def everything(self) -> Field:
+        """Every position of the first output sees all that any argument saw."""
+        return self.domain.spread([t for f in self.fields() for t in self.domain.whole(f).terms], len(self.out_shape))
+
+    def not_understood(self) -> Field:
+        """As `everything`, and said so in the report."""
+        missed = self.walk.not_understood
+        missed[self.node.op] = missed.get(self.node.op, 0) + 1
+        return self.everything()
+
+
+Rule = Callable[[Call], "Field | None | list[Field | None]"]
+Back = Callable[[Call, "Field | None", int], "Field | None"]
+LayerOf = Callable[[Call, Sequence[int]], Layer]
+
+
+class Walk:
+    """The fields of all tensors of a graph that depend on the image, in a domain.
+
+    Args:
+        graph: the trace.
+        domain: what is computed of positions.
+        rules: gives the rule of an operation, or None.
+        backs: by operation that gives a view, the rule for what it is a view of: given the call, the field that has
+            been written to an output, and which output.
+        layer: names the row of a window; it is given the call and the dimensions whose size is to be kept beside.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        domain: Domain,
+        rules: Callable[[Node], Rule | None],
+        backs: Mapping[str, Back],
+        layer: LayerOf | None = None,
+    ) -> None:
+        self.graph = graph
+        self.domain = domain
+        self.rules = rules
+        self.backs = backs
+        self.layer = layer
+        self.resizes = {resize.node: resize for resize in graph.resizes}
+        self.makers = {value: node for node in graph.nodes for value in node.outputs}
+        self.fields: dict[int, Field] = {}  # of what is still used
+        self.of_image: set[int] = set()  # all values that have had one
+        self.empty: dict[int, Field] = {}  # of slices without entries, should their limits follow from the image
+        self.not_understood: dict[str, int] = {}
+        for value in graph.inputs:
+            self.keep(value, domain.start(graph.values[value].shape))
+
+    def run(self, visit: Callable[[Node, Field], None] | None = None) -> None:
+        """Apply the rules in order of execution; `visit` is shown every operation whose output has a field."""
+        writes = Writes(self)
+        for node in self.graph.nodes:
+            if not node.outputs:
+                continue
+            if any(v in self.fields for v in node.inputs):
+                self.apply(node)
+            elif any(v in self.empty for v in node.inputs):
+                self._fill(node)
+            if node.aliasing != PLAIN:
+                writes.follow(node)
+            if visit is not None and node.outputs[0] in self.fields:
+                visit(node, self.fields[node.outputs[0]])
+            for value in node.inputs:
+                if writes.used[value] <= node.index:  # and no view of it is used any more
+                    self.fields.pop(value, None)
+
+    def apply(self, node: Node) -> None:
+        """Give the outputs of an operation their fields."""
+        call = Call(self, node)
+        rule = self.rules(node)
+        found = call.not_understood() if rule is None else rule(call)
+        fields = (
+            found if isinstance(found, list) else [found, *(self._of_other(call, found, v) for v in node.outputs[1:])]
+        )
+        for value, field in zip(node.outputs, fields, strict=True):
+            self.keep(value, field)
+
+    def _fill(self, node: Node) -> None:
+        """What an empty slice is taken to be of another size for sees all that it was cut from."""
+        terms = [t for v in node.inputs if v in self.empty for t in self.domain.whole(self.empty[v]).terms]
+        for value in node.outputs:
+            self.keep(value, self.domain.spread(terms, len(self.graph.values[value].shape)))
+
+    def _of_other(self, call: Call, field: Field | None, value: int) -> Field | None:
+        """The field of another output than the first, to which nothing but a rule's `field` for that is known."""
+        rank = len(self.graph.values[value].shape)
+        if field is None or rank == len(call.out_shape):
+            return field
+        return self.domain.spread(self.domain.whole(field).terms, rank)
+
+    def keep(self, value: int, field: Field | None) -> None:
+        """From now on a value has the field, or does not depend on the image."""
+        self.fields.pop(value, None)
+        if field is not None:
+            self.of_image.add(value)
+            (self.empty if 0 in self.graph.values[value].shape else self.fields)[value] = field
+
+    def back(self, maker: Node, value: int, field: Field | None) -> Field | None:
+        """The field of what `maker` took a view of, after the view, `value`, has been given one."""
+        call = Call(self, maker)
+        rule = self.backs.get(maker.op)
+        if rule is not None:
+            return rule(call, field, maker.outputs.index(value))
+        call.not_understood()
+        terms = [t for f in (*call.fields(), field) if f is not None for t in self.domain.whole(f).terms]
+        return self.domain.spread(terms, len(call.shape(maker.args[0]))) if terms else None

@@ -1,0 +1,140 @@
+"""The arithmetic of receptive fields along one axis: paths that slide, spread and meet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .steps import Join, Layer, Spread, Step, Window
+
+__all__ = ["GLOBAL_AXIS", "AxisField", "State", "evaluate", "is_global"]
+
+_INF = math.inf
+_NEAR = 1e-9  # relative: strides are products of few fractions
+
+
+class AxisField(NamedTuple):
+    """The shortest and the longest local path from the input along one axis, and what is so of all paths.
+
+    Fields and centres are in pixels of the image; a centre is that of position 0. No local path: r_min is infinite.
+
+    Attributes:
+        r_min, s_min, c_min: receptive field, effective stride and centre of the shortest local path.
+        r, s, centre: those of the longest local path, or of all that meet at one stride together.
+        aligned: whether all paths agree in effective stride and centre.
+        spread: whether a path is global.
+    """
+
+    r_min: float = 1.0
+    s_min: float = 1.0
+    c_min: float = 0.0
+    r: float = 1.0
+    s: float = 1.0
+    centre: float = 0.0
+    aligned: bool = True
+    spread: bool = False
+
+    @property
+    def r_max(self) -> float:
+        """The longest path of all."""
+        return _INF if self.spread else self.r
+
+    @property
+    def r_max_local(self) -> float:
+        """The longest local path, whether or not another is global; infinite if there is none."""
+        return self.r if self.r_min < _INF else _INF
+
+
+State = tuple[AxisField, ...]  # one entry an axis
+GLOBAL_AXIS = AxisField(r_min=_INF, r=-_INF, spread=True)  # no local path: neither the shortest nor the longest
+
+
+def evaluate(step: Step, states: Sequence[State], windows: Sequence[Window]) -> State:
+    """The state that a step leads to, from those of the steps before; `windows` are a layer's, per axis."""
+    if isinstance(step, Layer):
+        return _per_axis(states[step.source], windows)
+    if isinstance(step, Join):
+        sources = [states[s] for s in step.sources]
+        joined = [_join([state[0] for state in sources])]
+        for axis in range(1, len(sources[0])):
+            same = all(state[axis] is state[0] for state in sources)
+            joined.append(joined[0] if same else _join([state[axis] for state in sources]))
+        return tuple(joined)
+    return _spread(step, states[step.source])
+
+
+def is_global(state: State) -> bool:
+    """Whether what made it covers the whole map, or follows something that does: then it is no layer."""
+    return all(axis.r_min == _INF for axis in state)
+
+
+def _per_axis(state: State, windows: Sequence[Window]) -> State:
+    """Slide along every axis; what is the same for height and width is computed once."""
+    first, window = state[0], windows[0]
+    moved = _slide(first, window)
+    return (
+        moved,
+        *[
+            moved if axis is first and other == window else _slide(axis, other)
+            for axis, other in zip(state[1:], windows[1:], strict=True)
+        ],
+    )
+
+
+def _slide(axis: AxisField, window: Window) -> AxisField:
+    kernel, stride, offset, narrow = window
+    if kernel == 1 and stride == 1 and offset == 0:
+        return axis
+    r_min, s_min, c_min, r, s, centre, aligned, spread = axis
+    grown = kernel - 1
+    least = grown if narrow is None else narrow - 1
+    if least == _INF:
+        return GLOBAL_AXIS
+    if grown == _INF:  # a path sees the whole axis; the narrowest is the longest local one
+        grown, spread = least, True
+    return AxisField(
+        r_min + least * abs(s_min),
+        s_min * stride,
+        c_min + offset * s_min,
+        r + grown * abs(s),
+        s * stride,
+        centre + offset * s,
+        aligned,
+        spread,
+    )
+
+
+def _spread(step: Spread, state: State) -> State:
+    return tuple(GLOBAL_AXIS if spread else axis for axis, spread in zip(state, step.axes, strict=True))
+
+
+def _join(axes: Sequence[AxisField]) -> AxisField:
+    """Where paths meet: the shortest, the longest, and whether they agree in effective stride and centre.
+
+    Paths of one stride whose centres differ are seen together: the longest is then the hull of their regions.
+    """
+    low = min(axes, key=_shortness)
+    high = max(axes, key=_length)
+    r, centre = high.r, high.centre
+    local = [axis for axis in axes if axis.r_min < _INF]
+    aligned = all(axis.aligned for axis in axes) and all(_agree(axis, low) for axis in local)
+    if not aligned and all(abs(axis.s - high.s) <= _NEAR * abs(high.s) for axis in local):
+        first = min(axis.centre - (axis.r - 1) / 2 for axis in local)
+        last = max(axis.centre + (axis.r - 1) / 2 for axis in local)
+        r, centre = last - first + 1, (first + last) / 2
+    spread = any(axis.spread for axis in axes)
+    return AxisField(low.r_min, low.s_min, low.c_min, r, high.s, centre, aligned, spread)
+
+
+def _shortness(axis: AxisField) -> tuple[float, float]:
+    return axis[:2]
+
+
+def _length(axis: AxisField) -> tuple[float, float]:
+    return axis[3:5]
+
+
+def _agree(a: AxisField, b: AxisField) -> bool:
+    """Whether two aligned values have one stride and centre; each has them on all its paths."""
+    return abs(a.s - b.s) <= _NEAR * abs(b.s) and abs(a.centre - b.centre) <= _NEAR * max(1.0, abs(b.centre))

@@ -1,0 +1,303 @@
+"""Receptive fields of any model: r_min and r_max per layer, I_min, and which layers the input is too small for.
+
+    r_l = r_{l-1} + (k_l - 1) * S_{l-1}
+
+with k_l the kernel size, dilation included, and S_{l-1} the product of the strides before; r = 1 at the input. Where
+paths meet, r_min takes the smallest and r_max the largest. Convolutions, fixed-window pooling and resizers are layers.
+A global operation (mean over an axis, adaptive pooling, attention, a linear layer over the whole map or the convolution
+that is one) makes a path infinite: never the minimum, and what lies on such paths alone is no layer. The literature's
+maxima leave such paths out: r_max_local and i_max_local.
+
+Reference: Richter and Pal, "Receptive Field Refinement for Convolutional Neural Networks Reliably Improves Predictive
+Performance", Eq. 7 and Table 7; for `aligned`, Araujo et al., "Computing Receptive Fields of Convolutional Neural
+Networks", Distill 2019.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from matplotlib.figure import Figure
+from torch import nn
+
+from dynpool.common.arguments import check_model
+from dynpool.graph.inputs import InputSize
+from dynpool.graph.tracer import trace
+
+from ..model_report.plots.dot import to_dot
+from ..model_report.plots.kinds import plot_report
+from .layer_row import GLOBAL_PATH, LayerRow, per_axis
+from .regions import SeenRegions
+from .rules.table import compile_fields
+
+__all__ = ["LayerRow", "ReceptiveFieldReport", "receptive_field"]
+
+Floats = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ReceptiveFieldReport:
+    """What `receptive_field` found. `str()` prints a table, `to_dict()` gives plain data.
+
+    Attributes:
+        input_size: (C, H, W), (C, L) or (C, D, H, W) in pixels; what follows C is I_res.
+        layers: one row a layer, in order of execution.
+        i_min: max over layers of r_min (Richter and Pal, Eq. 7), per axis.
+        i_min_table7: max over layers of max(r_min, k * S) with S the effective stride after the layer: the rule that
+            Richter and Pal's Table 7 was made with.
+        i_max: max over layers of r_max; infinite if a path runs through a global operation.
+        i_max_local: max over layers of r_max_local: paths through a global operation are left out.
+        behind_global: names of the convolutions over a map that is global already, such as those behind a spectral
+            pooling: each sees the whole image, and neither `layers` nor any figure of fields counts it.
+        aligned: whether wherever paths meet they have one effective stride and one centre (Araujo et al.).
+        edges: the network as (from, to) pairs of indices of `layers`; -1 is the input. What is no layer is left out.
+        total_macs: multiply-accumulates of the whole model, linear layers and matrix products included.
+        total_parameters: of the whole model.
+        not_understood: operations without a rule and how often they ran; what follows them is not to be relied on.
+        notes: what was assumed of values that only a real pass has, line by line of the model's code.
+        exact: what `seen` asks.
+    """
+
+    input_size: tuple[int, ...]
+    layers: tuple[LayerRow, ...]
+    i_min: Floats
+    i_min_table7: Floats
+    i_max: Floats
+    i_max_local: Floats
+    aligned: bool
+    edges: tuple[tuple[int, int], ...]
+    total_macs: int
+    total_parameters: int
+    behind_global: tuple[str, ...] = ()
+    not_understood: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    exact: SeenRegions | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def unproductive(self) -> tuple[str, ...]:
+        """Names of the layers whose input has r_min >= I_res along all axes already."""
+        return self.unproductive_at(self.input_size[1:])
+
+    @property
+    def underutilized(self) -> tuple[str, ...]:
+        """Names of the layers whose own r_min >= I_res along all axes; contains the unproductive ones."""
+        return self.underutilized_at(self.input_size[1:])
+
+    @property
+    def border_layer(self) -> str | None:
+        """The first unproductive layer."""
+        return next(iter(self.unproductive), None)
+
+    @property
+    def unproductive_macs(self) -> int:
+        """Multiply-accumulates of the unproductive layers."""
+        return sum(row.macs for row in self._unproductive_rows(self.input_size[1:]))
+
+    @property
+    def unproductive_parameters(self) -> int:
+        """Parameters of the unproductive layers."""
+        return sum(row.parameters for row in self._unproductive_rows(self.input_size[1:]))
+
+    def unproductive_at(self, i_res: int | Sequence[int]) -> tuple[str, ...]:
+        """Names of the layers that would be unproductive at another I_res, with the sizes as they are.
+
+        Args:
+            i_res: input pixels per axis, or one int for all.
+
+        Raises:
+            ValueError: for an `i_res` that is not one or one each of ints of at least 1.
+        """
+        return tuple(row.name for row in self._unproductive_rows(i_res))
+
+    def underutilized_at(self, i_res: int | Sequence[int]) -> tuple[str, ...]:
+        """Names of the layers that would be underutilized at another I_res: r_min >= I_res along all axes.
+
+        Args:
+            i_res: input pixels per axis, or one int for all.
+
+        Raises:
+            ValueError: for an `i_res` that is not one or one each of ints of at least 1.
+        """
+        limits = per_axis("i_res", i_res, len(self.input_size) - 1, least=1)
+        return tuple(row.name for row in self.layers if all(r >= n for r, n in zip(row.r_min, limits, strict=True)))
+
+    def seen(self, layer: str | int, position: int | Sequence[int]) -> tuple[tuple[int, int] | None, ...]:
+        """Per axis the first and last pixel of the image that an output position of a layer really sees.
+
+        Other than `LayerRow.region` this takes the edges of the map, and strides that change along it, for what they
+        are: exactly the hull of the pixels that have a gradient if no weight is zero. Padding is no pixel; None along
+        an axis of which nothing is seen. Of a learned resizer of several operations it is a window as wide as its
+        widest footprint, around the position's centre, which may miss a pixel or two at its ends.
+
+        A position is one of the layer's own output map: the dimensions that its window slides along, in their order,
+        whatever axes of the image run along them. A map that has been transposed is indexed (column, row), tokens that
+        a 1-D layer slides over have one index, and rows and columns in one strip are positions of the strip. What a
+        position sees is the hull over the channels, and over the batch where the model puts pieces of the image there.
+
+        Args:
+            layer: name or index of a row.
+            position: index of the output position per axis of the layer's map, or one int for all; axes of size 1 may
+                be left out.
+
+        Raises:
+            ValueError: for a layer or position that there is not, or a number of indices that the map does not have.
+        """
+        if self.exact is None:
+            raise ValueError("this report was made without its trace; call receptive_field again")
+        index = layer if isinstance(layer, int) else next((i for i, r in enumerate(self.layers) if r.name == layer), -1)
+        if not 0 <= index < len(self.layers):
+            raise ValueError(f"layer must be a name or an index below {len(self.layers)}, got {layer!r}")
+        return self.exact.region(index, position)
+
+    def _unproductive_rows(self, i_res: int | Sequence[int]) -> list[LayerRow]:
+        limits = per_axis("i_res", i_res, len(self.input_size) - 1, least=1)
+        return [row for row in self.layers if all(r >= n for r, n in zip(row.r_min_in, limits, strict=True))]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as dicts, lists, strings and numbers; an infinite field is the float `inf`."""
+        rows = [{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(row).items()} for row in self.layers]
+        return {
+            "input_size": list(self.input_size),
+            "i_min": list(self.i_min),
+            "i_min_table7": list(self.i_min_table7),
+            "i_max": list(self.i_max),
+            "i_max_local": list(self.i_max_local),
+            "unproductive": list(self.unproductive),
+            "underutilized": list(self.underutilized),
+            "behind_global": list(self.behind_global),
+            "border_layer": self.border_layer,
+            "aligned": self.aligned,
+            "unproductive_macs": self.unproductive_macs,
+            "unproductive_parameters": self.unproductive_parameters,
+            "total_macs": self.total_macs,
+            "total_parameters": self.total_parameters,
+            "edges": [list(edge) for edge in self.edges],
+            "not_understood": dict(self.not_understood),
+            "notes": list(self.notes),
+            "layers": rows,
+        }
+
+    def plot(self, kind: str = "fields", **options: Any) -> Figure:
+        """A picture of the report.
+
+        Args:
+            kind: "fields": r_min and r_max of every layer against I_res; "network": the graph of the layers, those that
+                the input is too small for in red and orange; "image": the fields of some layers on an image, to scale,
+                for models of two spatial axes.
+            options: of "image": `layers` and `image`, see `analysis.model_report.plots.image.plot_on_image`.
+
+        Raises:
+            ValueError: for an unknown kind, or a report that it cannot draw.
+        """
+        return plot_report(self, kind, options)
+
+    def to_dot(self) -> str:
+        """The graph of the layers as text for Graphviz, unproductive layers red and underutilized ones orange."""
+        return to_dot(self)
+
+    def __str__(self) -> str:
+        head = ("layer", "kind", "kernel", "stride", "r_min", "r_max", "S", "output", "")
+        mark = {
+            **dict.fromkeys(self.underutilized, "underutilized"),
+            **dict.fromkeys(self.unproductive, "unproductive"),
+        }
+        cells = [
+            (
+                row.name,
+                row.kind,
+                _show(row.kernel),
+                _show(row.stride),
+                _show(row.r_min),
+                _show(row.r_max_local) + "*" * row.has_global_path,
+                _show(row.effective_stride),
+                "x".join(str(n) for n in row.shape[1:]),
+                mark.get(row.name, ""),
+            )
+            for row in self.layers
+        ]
+        widths = [max(len(line[i]) for line in (head, *cells)) for i in range(len(head))]
+        lines = [
+            "  ".join(
+                c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line[:-1], widths, strict=False))
+            )
+            + (f"  {line[-1]}" if line[-1] else "")
+            for line in (head, *cells)
+        ]
+        lines.append(
+            f"I_min {_show(self.i_min)} (Table 7's rule: {_show(self.i_min_table7)}), "
+            f"I_max {_show(self.i_max_local)}{'*' * (self.i_max != self.i_max_local)}, "
+            f"I_res {_show(self.input_size[1:])}"
+        )
+        lines.append(
+            f"of {len(self.layers)} layers {len(self.unproductive)} unproductive, "
+            f"{len(self.underutilized)} underutilized"
+            + (f"; border layer {self.border_layer}" if self.border_layer is not None else "")
+        )
+        if self.behind_global:
+            lines.append(f"behind a global operation, not counted: {len(self.behind_global)} that see the whole image")
+        if self.i_max != self.i_max_local:
+            lines.append(f"* {GLOBAL_PATH}")
+        if not self.aligned:
+            lines.append("not aligned: paths of different effective stride or centre meet")
+        if self.not_understood:
+            names = ", ".join(f"{op} x{n}" for op, n in sorted(self.not_understood.items()))
+            lines.append(f"operations without a rule: {names}")
+        return "\n".join([*lines, *self.notes])
+
+
+def _show(values: Sequence[float]) -> str:
+    """One number if all axes agree, else all; rounded to 0.1."""
+    shown = [f"{round(v, 1):g}" if math.isfinite(v) else "inf" for v in values]
+    return shown[0] if len(set(shown)) == 1 else "x".join(shown)
+
+
+def receptive_field(
+    model: nn.Module, input_size: InputSize | None = None, *, inputs: Any = None, batch: int | None = None
+) -> ReceptiveFieldReport:
+    """Receptive fields of all layers of a model, its I_min and I_max, and the layers its input is too small for.
+
+    Converted models are looked at with the sizes their alphas give now. A resizer's kernel is its footprint in pixels,
+    its stride the real number input / output, so that fields may be fractional.
+
+    Args:
+        model: any module; it is traced on meta tensors in eval mode and left untouched.
+        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W). What follows C is I_res, that fields are compared with.
+            A list or dict of such for a model of several inputs: fields are those in the first and in all others of
+            its extents. None: of the first tensor in `inputs`.
+        inputs: what the model is called with (a tensor, a tuple or a dict), where sizes do not say it all. Values do
+            not matter.
+        batch: images of the pass that is traced, if one is not enough.
+
+    Raises:
+        TypeError: if `model` is not an nn.Module.
+        ValueError: for a bad `input_size` or `inputs`, or when the model cannot run on them.
+
+    Example:
+        >>> vgg = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
+        >>> report = receptive_field(vgg, (3, 32, 32))
+        >>> report.i_min, [row.r_min[0] for row in report.layers]
+        ((8.0, 8.0), [3.0, 4.0, 8.0])
+    """
+    check_model(model)
+    graph = trace(model, input_size, inputs=inputs, batch=batch)
+    program = compile_fields(graph)
+    fields = program.fields()
+    return ReceptiveFieldReport(
+        input_size=graph.size,
+        layers=program.rows(),
+        i_min=fields.i_min,
+        i_min_table7=fields.i_min_table7,
+        i_max=fields.i_max,
+        i_max_local=fields.i_max_local,
+        aligned=fields.aligned,
+        edges=program.edges(),
+        total_macs=sum(mac.macs for mac in graph.macs),
+        total_parameters=sum(p.numel() for p in model.parameters()),
+        behind_global=program.behind_global,
+        not_understood=program.not_understood,
+        notes=tuple(graph.notes),
+        exact=SeenRegions(graph, program.layers()),
+    )

@@ -1,0 +1,118 @@
+"""The steps of a field program: what an operation does to receptive fields along each axis of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+from dynpool.graph.axes import Resize
+from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.size_math import effective_kernel, sample_kernel
+
+__all__ = ["GLOBAL", "INPUT", "Join", "Layer", "Resized", "Spread", "Step", "Window", "interpolated"]
+
+INPUT, GLOBAL = 0, 1  # slots: of the input, and of what is global along every axis; step i fills slot 2 + i
+
+
+class Window(NamedTuple):
+    """What output position q sees along one axis: `kernel` positions of the source around `offset + q * stride`.
+
+    All are in positions of the source; `kernel` includes dilation. Where a resizer has several paths, `kernel` is what
+    the widest sees, infinite if that is the whole axis, and `narrow` what the narrowest sees.
+    """
+
+    kernel: float = 1
+    stride: float = 1.0
+    offset: float = 0.0
+    narrow: float | None = None
+
+    @property
+    def shortest(self) -> float:
+        return self.kernel if self.narrow is None else self.narrow
+
+
+@dataclass(frozen=True)
+class Resized:
+    """The window of a resizer, which follows from its input and output size; `dim` is its place among height and width.
+
+    `points` is how many pixels a kind of interpolation looks at; DynOPool's cells have a footprint instead.
+    """
+
+    resize: Resize
+    dim: int
+    points: int = 1
+    reduce: str = ""
+    align_corners: bool = False
+    resizer: LearnedResizer2d | None = None  # says which pixels it sees, where it is no single operation
+
+    def at_tracing(self) -> Window:
+        return self.window(self.resize.in_size[self.dim], self.resize.out_size[self.dim])
+
+    def window(self, size_in: int, size_out: int) -> Window:
+        ratio = Fraction(size_in, size_out)
+        stride, centre = float(ratio), float((ratio - 1) / 2)
+        if self.resizer is not None:
+            narrow, wide = self.resizer.footprint(size_in, size_out, self.dim)
+            return Window(wide, stride, centre, narrow)
+        if self.reduce in ("max", "mean"):
+            return Window(effective_kernel(size_in, size_out), stride, centre)
+        if self.reduce == "sample":
+            return Window(sample_kernel(size_in, size_out), stride, 0.0)
+        return interpolated(size_in, size_out, self.points, self.align_corners)
+
+
+def interpolated(size_in: int, size_out: int, points: int, align_corners: bool) -> Window:
+    """The window of an interpolation between `points` positions along one axis (1: the nearest)."""
+    ratio = Fraction(size_in, size_out)
+    if size_in == size_out:
+        return Window()
+    if align_corners:
+        return Window(points, (size_in - 1) / (size_out - 1) if size_out > 1 else float(ratio), 0.0)
+    if points == 1:  # floor(q * stride), on average so much below q * stride
+        return Window(1, float(ratio), float(-(1 - Fraction(1, ratio.denominator)) / 2))
+    return Window(points, float(ratio), float((ratio - 1) / 2))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A window slides over the map; it is a row of the report if it has a name.
+
+    `whole` are the input's dimensions, as axis class and size at tracing, of a convolution that is a linear layer where
+    its kernel covers them (VGG's first, in timm). `dims` are the output's dimensions along the image's axes, and
+    `slides` those that its windows slide along: fewer where tokens hold several axes of the image.
+    """
+
+    source: int
+    windows: tuple[Window | Resized, ...]
+    name: str = ""
+    kind: str = ""
+    node: int = -1
+    whole: tuple[tuple[int | None, int], ...] = ()
+    dims: tuple[int | None, ...] = ()
+    slides: tuple[int, ...] = ()
+    macs: int = 0
+    parameters: int = 0
+
+    def covers(self, sizes: Sequence[int], windows: Sequence[Window]) -> bool:
+        """Whether it is a linear layer over the whole map, of the given sizes."""
+        return bool(self.whole) and all(n == w.kernel for n, w in zip(sizes, windows, strict=True))
+
+
+@dataclass(frozen=True)
+class Join:
+    """Paths meet."""
+
+    sources: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Axes become global."""
+
+    source: int
+    axes: tuple[bool, ...]
+
+
+Step = Layer | Join | Spread

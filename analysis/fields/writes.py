@@ -1,0 +1,70 @@
+"""Writes in place: what is written to a tensor or to a view of it is in the tensor, and in its other views."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dynpool.graph.tracer import Graph, Node, ValueRef
+
+from .positions import Field
+
+if TYPE_CHECKING:
+    from .propagate import Walk
+
+__all__ = ["Writes"]
+
+
+class Writes:
+    """Keeps the fields of values that share memory in step.
+
+    Args:
+        walk: whose fields they are.
+    """
+
+    def __init__(self, walk: Walk) -> None:
+        self.walk = walk
+        self.oldest: dict[int, int] = {}  # of the values that are one tensor, the first
+        self.same: dict[int, list[int]] = {}  # by that one, all of them
+        self.views: dict[int, list[Node]] = {}  # by that one, the operations that took views of it
+        self.used = _last_uses(walk.graph)
+
+    def follow(self, node: Node) -> None:
+        """Note a view, or bring the fields of all that shares memory with what the operation has written to in step."""
+        if node.aliasing.view and isinstance(node.args[0], ValueRef):
+            self.views.setdefault(self._first(node.args[0].id), []).append(node)
+        for target, new in node.written:
+            first = self._first(target)
+            before, field = self.walk.fields.get(first), self.walk.fields.get(new)
+            self.oldest[new] = first
+            self.same.setdefault(first, [first]).append(new)
+            if field is not before:
+                self._write(first, field, node)
+
+    def _first(self, value: int) -> int:
+        return self.oldest.get(value, value)
+
+    def _write(self, first: int, field: Field | None, now: Node, done: Node | None = None) -> None:
+        """Give a tensor a field, and so its views and what it is a view of; `done` is the view that has it already."""
+        for value in self.same.get(first, [first]):
+            self.walk.keep(value, field)
+        for view in self.views.get(first, ()):
+            if view is not done and any(self.used.get(v, -1) > now.index for v in view.outputs):
+                self.walk.apply(view)
+                for value in view.outputs:
+                    self._write(self._first(value), self.walk.fields.get(value), now, view)
+        maker = self.walk.makers.get(first)
+        if maker is not None and maker.aliasing.view and maker is not done:
+            base = self._first(maker.args[0].id)
+            self._write(base, self.walk.back(maker, first, field), now, maker)
+
+
+def _last_uses(graph: Graph) -> dict[int, int]:
+    """The index of the last operation that uses a value, a view of it or what became of it."""
+    used: dict[int, int] = {}
+    for node in reversed(graph.nodes):
+        for value in node.inputs:
+            used[value] = max(used.get(value, -1), node.index)
+        shared = [(node.inputs[0], new) for new in node.outputs] if node.aliasing.view else node.written
+        for value, new in shared:
+            used[value] = max(used[value], used.get(new, -1))
+    return used

@@ -1,0 +1,1 @@
+"""One model shown: its receptive fields as text, files and pictures."""

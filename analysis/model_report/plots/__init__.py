@@ -1,0 +1,1 @@
+"""Pictures of one model's receptive fields."""

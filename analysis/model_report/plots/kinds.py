@@ -1,0 +1,35 @@
+"""The pictures of a receptive-field report by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from dynpool.common.names import nearest
+
+from .fields import plot_fields
+from .image import plot_on_image
+from .network import plot_network
+
+if TYPE_CHECKING:
+    from ...fields.report import ReceptiveFieldReport
+
+__all__ = ["KINDS", "plot_report"]
+
+KINDS: Mapping[str, Callable[..., Figure]] = MappingProxyType(
+    {"fields": plot_fields, "network": plot_network, "image": plot_on_image}
+)
+
+
+def plot_report(report: ReceptiveFieldReport, kind: str, options: Mapping[str, Any]) -> Figure:
+    """The picture of that kind.
+
+    Raises:
+        ValueError: for an unknown kind, naming the known ones, or a report that it cannot draw.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}, which is no picture of a report{nearest(kind, KINDS)}")
+    return KINDS[kind](report, **options)

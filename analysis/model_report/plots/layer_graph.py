@@ -1,0 +1,64 @@
+"""The graph of a report's layers for drawing: layers joined by arrows, with a point wherever several paths meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...fields.report import ReceptiveFieldReport
+
+__all__ = ["INPUT", "LayerGraph", "layer_graph"]
+
+INPUT = -1
+
+
+@dataclass(frozen=True)
+class LayerGraph:
+    """Nodes in an order in which every arrow points forward.
+
+    Attributes:
+        layers: node -> index of its row in the report; the input is `INPUT`, a meeting point has no entry.
+        sources: by node, the nodes that lead to it.
+    """
+
+    layers: dict[int, int]
+    sources: tuple[tuple[int, ...], ...]
+
+
+def layer_graph(report: ReceptiveFieldReport) -> LayerGraph:
+    """The report's edges with meeting points put back in, so that there are about as many arrows as layers.
+
+    In a residual network the layer behind the n-th block is reached from all n of them, so that the bare edges grow
+    with the square of the depth. Layers reached from one set of layers share a meeting point, and a set that contains
+    an earlier one is drawn as that meeting point and what comes to it: the additions (or concatenations) of the model.
+    """
+    reached: dict[int, set[int]] = {}
+    for source, target in report.edges:
+        reached.setdefault(target, set()).add(source)
+    layers = {0: INPUT}
+    sources: list[tuple[int, ...]] = [()]
+    node_of = {INPUT: 0}
+    joins: dict[frozenset[int], int] = {}
+
+    def point(found: frozenset[int]) -> int:
+        """The node that stands for a set of layers."""
+        if len(found) == 1:
+            return node_of[next(iter(found))]
+        if found not in joins:
+            # The latest sets are the largest, and the likeliest to be contained.
+            inside = [known for known in reversed(joins) if known < found]
+            best = max(inside, key=len, default=frozenset())
+            parts = [joins[best]] if best else []
+            parts += [node_of[layer] for layer in sorted(found - best)]
+            sources.append(tuple(parts))
+            joins[found] = len(sources) - 1
+        return joins[found]
+
+    for index in range(len(report.layers)):
+        found = reached.get(index)
+        before = () if not found else (point(frozenset(found)),)
+        sources.append(before)
+        node_of[index] = len(sources) - 1
+        layers[len(sources) - 1] = index
+    return LayerGraph(layers, tuple(sources))

@@ -1,0 +1,101 @@
+"""What a receptive-field report comes to: one sentence, a coloured table, and files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from ..common.axis_names import axis_names, one_or_all
+from .plots.marks import UNDERUTILIZED, UNPRODUCTIVE, marks, number
+
+if TYPE_CHECKING:
+    from ..fields.report import ReceptiveFieldReport
+
+__all__ = ["strict_json", "table", "to_csv", "verdict"]
+
+STYLES = {UNPRODUCTIVE: "bold red", UNDERUTILIZED: "dark_orange", "": ""}
+
+
+def verdict(report: ReceptiveFieldReport) -> str:
+    """The report in one sentence: '9 of 16 convolutions see nothing new at 32 pixels: 61 % of parameters, ...'."""
+    size = one_or_all(tuple(map(str, report.input_size[1:])))
+    marked = [mark for row, mark in zip(report.layers, marks(report), strict=True) if row.kind == "convolution"]
+    wasted = marked.count(UNPRODUCTIVE)
+    convolutions = f"{len(marked)} convolution{'' if len(marked) == 1 else 's'}"
+    if not marked:
+        said = "no layer is a convolution with a local receptive field"
+    elif not wasted:
+        i_min = one_or_all(tuple(map(number, report.i_min)))
+        every = "the one convolution sees" if len(marked) == 1 else f"all {convolutions} see"
+        said = f"{every} something new at {size} pixels (I_min {i_min})"
+    else:
+        parts = [
+            f"{100 * spent / total:.0f} % of {word}"
+            for word, spent, total in (
+                ("parameters", report.unproductive_parameters, report.total_parameters),
+                ("MACs", report.unproductive_macs, report.total_macs),
+            )
+            if total
+        ]
+        said = f"{wasted} of {convolutions} {'sees' if wasted == 1 else 'see'} nothing new at {size} pixels: "
+        said += ", ".join(parts)
+    if report.behind_global:
+        more = len(report.behind_global)
+        said += f"; {more} more {'sees' if more == 1 else 'see'} the whole image, behind a global operation"
+    if report.not_understood:
+        said += f"; not to be relied on: no rule for {', '.join(sorted(report.not_understood))}"
+    return said[0].upper() + said[1:]
+
+
+def table(report: ReceptiveFieldReport) -> Table:
+    """The layers as a table for the terminal, unproductive ones red and underutilized ones orange."""
+    found = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("layer", "kind"):
+        found.add_column(name, overflow="fold")
+    for name in ("kernel", "stride", "r_min", "r_max", "S", "output", "MACs", "parameters"):
+        found.add_column(name, justify="right", no_wrap=True)
+    found.add_column("", no_wrap=True)
+    for row, mark in zip(report.layers, marks(report), strict=True):
+        pixels = [
+            one_or_all(tuple(map(number, values)))
+            for values in (row.kernel, row.stride, row.r_min, row.r_max_local, row.effective_stride)
+        ]
+        pixels[3] += "*" * row.has_global_path
+        counts = ("x".join(map(str, row.shape[1:])), f"{row.macs:,}", f"{row.parameters:,}")
+        found.add_row(row.name, row.kind, *pixels, *counts, mark, style=STYLES[mark])
+    return found
+
+
+def to_csv(report: ReceptiveFieldReport) -> str:
+    """A row a layer; one column an axis, such as r_min_height; an infinite field is 'inf'."""
+    text = io.StringIO(newline="")
+    names = axis_names(len(report.input_size) - 1)
+    per_axis = ("kernel", "stride", "r_min", "r_max", "r_max_local", "effective_stride", "effective_padding", "centre")
+    writer = csv.writer(text, lineterminator="\n")
+    head = [f"{column}_{name}" for column in per_axis for name in names]
+    writer.writerow(["layer", "kind", *head, "output", "macs", "parameters", "aligned", "mark"])
+    for row, mark in zip(report.layers, marks(report), strict=True):
+        values = [value for column in per_axis for value in getattr(row, column)]
+        shape = "x".join(map(str, row.shape[1:]))
+        writer.writerow([row.name, row.kind, *values, shape, row.macs, row.parameters, row.aligned, mark])
+    return text.getvalue()
+
+
+def strict_json(value: Mapping[str, Any]) -> str:
+    """The value as JSON that every reader takes: infinities and NaN, which JSON has not, as the strings "inf", "-inf",
+    "nan"."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,95 @@
+"""Everything there is to say about a model's receptive fields, as files in a folder."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from torch import nn
+
+from ..common.atomic_files import write_whole
+from ..comparison.plots import plot_alphas, plot_i_min, plot_sizes, to_png
+from ..comparison.read_runs import Run
+from ..fields.report import ReceptiveFieldReport
+from .effective import effective_receptive_field
+from .text import strict_json, to_csv, verdict
+
+__all__ = ["write_analysis"]
+
+RENDERING_SECONDS = 120  # Graphviz takes its time on networks of thousands of arrows
+
+logger = logging.getLogger(__name__)
+
+
+def write_analysis(
+    model: nn.Module,
+    report: ReceptiveFieldReport,
+    out: Path,
+    *,
+    name: str = "",
+    layers: Sequence[str] | None = None,
+    image: Path | None = None,
+    effective: bool = False,
+    run: Run | None = None,
+) -> list[Path]:
+    """Write what the report says, and pictures of it; returns the files, in the order they are worth reading.
+
+    report.json (strict JSON: an infinite field is the string "inf"), layers.csv, fields.png, network.png, network.dot
+    and, where Graphviz is installed, network.svg; for two spatial axes image.png; with `effective`, effective.json and,
+    for up to two axes, effective.png; of a run i_min.png, sizes.png and, if it learns them, alphas.png.
+
+    Args:
+        model: the model, whose weights matter to `effective` alone.
+        report: its receptive fields.
+        out: folder, created if need be.
+        name: what the model is called.
+        layers: those drawn on the image, and the first of them as effective field; default: chosen by their size.
+        image: picture to draw on.
+        effective: whether to measure the effective receptive field.
+        run: the training run that the model comes from.
+
+    Raises:
+        ValueError: for an unknown layer or an unreadable image; nothing is written then.
+        OSError: if `out` cannot be written.
+    """
+    texts = {"report.json": strict_json({"model": name, "verdict": verdict(report), **report.to_dict()})}
+    texts["layers.csv"] = to_csv(report)
+    figures: dict[str, Figure] = {"fields.png": report.plot("fields"), "network.png": report.plot("network")}
+    texts["network.dot"] = report.to_dot()
+    if len(report.input_size) == 3:
+        figures["image.png"] = report.plot("image", layers=layers, image=image)
+    if effective:
+        field = effective_receptive_field(model, report.input_size, layer=layers[0] if layers else None)
+        texts["effective.json"] = strict_json(field.to_dict())
+        if field.gradient.ndim < 3:
+            figures["effective.png"] = field.plot()
+    if run is not None:
+        figures |= {"i_min.png": plot_i_min([run]), "sizes.png": plot_sizes([run])}
+        if run.last.alphas:
+            figures["alphas.png"] = plot_alphas([run])
+    contents = {file: text.encode() for file, text in texts.items()}
+    contents |= {file: to_png(figure) for file, figure in figures.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    for file, data in contents.items():
+        write_whole(out / file, data)
+    written = [out / file for file in contents]
+    return written + _render(out / "network.dot")
+
+
+def _render(dot: Path) -> list[Path]:
+    """The graph as a vector picture, if Graphviz is there and can draw it."""
+    program = shutil.which("dot")
+    if program is None:
+        return []
+    command = [program, "-Tsvg", str(dot), "-o", str(dot.with_suffix(".svg"))]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=RENDERING_SECONDS)
+    except (subprocess.SubprocessError, OSError) as error:
+        said = getattr(error, "stderr", None) or error
+        logger.warning("%s is not drawn: %s", dot.with_suffix(".svg").name, str(said).strip())
+        return []
+    return [dot.with_suffix(".svg")]

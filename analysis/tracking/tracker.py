@@ -1,0 +1,203 @@
+"""I_min of a model while it is trained: one line of JSON for every time it is asked."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import operator
+import os
+from collections.abc import Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dynpool.common.arguments import check_model
+from dynpool.conversion.api import sizes
+from dynpool.cost.cost_model import CostModel, costed_model
+from dynpool.graph.axes import Resize
+from dynpool.graph.tracer import check_input_size, trace_compared
+from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
+from dynpool.resolution.tree import resolution_tree
+
+from ..fields.program import size_now
+from ..fields.rules.table import compile_fields
+
+__all__ = ["IMinTracker"]
+
+Pair = tuple[int, int]
+FloatPair = tuple[float, float]
+
+_HEAD = b'{"step"'  # every line starts so
+_BLOCK = 1 << 16  # bytes
+
+
+class IMinTracker:
+    """Appends a model's sizes, alphas, GMACs, I_min and I_max to a file of JSON lines.
+
+    The model is traced once, here. A call of `log` reads the alphas in one copy and evaluates what the trace left.
+    Lines already in the file stay; a last line cut off by a crash is dropped when the next one is appended.
+
+    Args:
+        model: a converted model, one with hand-placed resizers, or a plain one. Its layers must not change later.
+        input_size: (C, H, W) in pixels.
+        path: the file to append to; its folder must exist.
+        batch: images that a pass needs, if one is not enough.
+
+    Raises:
+        TypeError: if `model` is not an nn.Module.
+        ValueError: for a bad `input_size`, a model that cannot run at it, or a file that is no such log.
+        OSError: if `path` cannot be written (as PermissionError, IsADirectoryError, ...); the message names it.
+    """
+
+    def __init__(
+        self, model: nn.Module, input_size: Sequence[int], path: str | os.PathLike[str], *, batch: int | None = None
+    ) -> None:
+        check_model(model)
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"path must be a str or a path, got {path!r}")
+        self.input_size = check_input_size(input_size)
+        self.path = Path(path)
+        model = costed_model(model)
+        self._graph = trace_compared(model, self.input_size, batch=batch)
+        self._program = compile_fields(self._graph)
+        self._cost = CostModel(model, self.input_size, batch=batch)
+        self._tree = resolution_tree(model)
+        self._traced_sizes = sizes(model, self.input_size, batch=batch)
+        self._openers: dict[str, Resize] = {}  # the first layer that resizes to each named size
+        for resize in self._graph.resizes:
+            self._openers.setdefault(resize.path or resize.kind, resize)
+        if self._tree is not None:
+            self._pools = {node.name: node.pool for node in self._tree.nodes if node.pool is not None}
+        else:
+            self._pools = {name: m for name, m in model.named_modules() if isinstance(m, LearnedResizer2d)}
+        self._append(b"")  # whether the path can be written shows now, not after the first epoch
+
+    def log(self, step: int) -> dict[str, Any]:
+        """What holds at this moment, appended to the file as one line and returned.
+
+        Args:
+            step: any integer the caller counts by, such as the epoch.
+
+        Returns:
+            "step"; "sizes": {name: [h, w]} in pixels, "input" first; "alphas": {name: [h, w]}, empty for a plain model;
+            "strides": {name: [h, w]}, the strides that the alphas stand for, in input pixels per output pixel; "gmacs";
+            "i_min", "i_max", "i_max_local": [h, w] in pixels of the input; "unproductive": the number of such layers;
+            "behind_global": how many convolutions see the whole image, as they lie behind a global operation, so that
+            they are no layers. An infinite i_max is the float `inf` here and the string "inf" in the file.
+
+        Raises:
+            TypeError: if `step` is not an integer.
+            ValueError: if an alpha is not finite and positive.
+            OSError: if the line cannot be written; the file is left without it.
+        """
+        try:
+            number = operator.index(step)
+        except TypeError:
+            raise TypeError(f"step must be an integer, got {step!r}") from None
+        alphas = dict(zip(self._pools, host_alphas(list(self._pools.values())), strict=True))
+        for name, pair in alphas.items():
+            if not all(
+                math.isfinite(a) and 0 < s < math.inf
+                for a, s in zip(pair, self._pools[name].strides(pair), strict=True)
+            ):
+                raise ValueError(
+                    f"alpha of {name} is {pair}, no finite and positive stride: call dynpool.constrain(model) first"
+                )
+        learned = {name: pair for name, pair in alphas.items() if self._pools[name].alpha is not None}
+        named, axes = self._sizes_at(alphas)
+        fields = self._program.fields(axes)
+        record: dict[str, Any] = {
+            "step": number,
+            "sizes": {name: list(size) for name, size in named.items()},
+            "alphas": {name: list(pair) for name, pair in learned.items()},
+            "strides": {name: list(self._pools[name].strides(pair)) for name, pair in learned.items()},
+            "gmacs": self._cost.macs(list(learned.values())) / 1e9,
+            "i_min": list(fields.i_min),
+            "i_max": list(fields.i_max),
+            "i_max_local": list(fields.i_max_local),
+            "unproductive": len(fields.unproductive),
+            "behind_global": len(self._program.behind_global),
+        }
+        i_max = [v if math.isfinite(v) else "inf" for v in fields.i_max]  # JSON has no infinity
+        self._append(json.dumps({**record, "i_max": i_max}, allow_nan=False).encode() + b"\n")
+        return record
+
+    def _sizes_at(self, alphas: dict[str, FloatPair]) -> tuple[dict[str, Pair], dict[int, int]]:
+        """Sizes in pixels by name, and those of all axis classes."""
+        hw = (self.input_size[1], self.input_size[2])
+        if self._tree is not None:
+            values = list(alphas.values())
+            names = (node.name for node in self._tree.nodes)
+            named = dict(zip(names, self._tree.sizes_at(hw, values), strict=True))
+            return named, self._graph.axis_sizes(self._tree.sizer(hw, values))
+
+        def sizer(resize: Resize, size: Pair) -> Pair:
+            if resize.path not in alphas:  # resized by hand, to a size that is not learned
+                return resize.out_size
+            pool = self._pools[resize.path]
+            return pool.output_size(size, pool.strides(alphas[resize.path]))
+
+        axes = self._graph.axis_sizes(sizer)
+        now = dict(self._traced_sizes)
+        for name in now.keys() & self._openers.keys():
+            resize = self._openers[name]
+            h, w = (
+                size_now(self._graph, axis, n, axes) for axis, n in zip(resize.target, resize.out_size, strict=True)
+            )
+            now[name] = (h, w)
+        return now, axes
+
+    def _append(self, line: bytes) -> None:
+        """Mend the end of the file, then append `line` with one write: all of it or nothing."""
+        try:
+            with self.path.open("ab", buffering=0) as out:
+                end, missing = _end_of_lines(self.path)
+                if end < os.fstat(out.fileno()).st_size:
+                    out.truncate(end)
+                data = missing + line
+                _write(out, data, end)
+        except OSError as error:
+            raise OSError(
+                error.errno, f"cannot write the I_min log: {error.strerror or error}", str(self.path)
+            ) from error
+
+
+def _write(out: FileIO, data: bytes, end: int) -> None:
+    """One write of `data` to a file that ends at `end`; if the disk cannot take all of it, none of it stays."""
+    try:
+        complete = not data or out.write(data) == len(data)
+    except OSError:
+        out.truncate(end)
+        raise
+    if not complete:
+        out.truncate(end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _end_of_lines(path: Path) -> tuple[int, bytes]:
+    """Where the last whole line of the log ends, and the newline if it lacks only that."""
+    with path.open("rb") as old:
+        head = old.read(len(_HEAD))
+        if not _HEAD.startswith(head):
+            raise ValueError(
+                f"{path} is not an I_min log (its first line is no object with 'step'); it is left as it is"
+            )
+        size = old.seek(0, os.SEEK_END)
+        tail = b""
+        at = size
+        while at > 0 and b"\n" not in tail:
+            start = max(at - _BLOCK, 0)
+            old.seek(start)
+            tail = old.read(at - start) + tail
+            at = start
+    rest = tail[tail.rfind(b"\n") + 1 :]
+    if not rest:
+        return size, b""
+    try:
+        json.loads(rest)
+    except ValueError:
+        return size - len(rest), b""
+    return size, b"\n"

@@ -1,0 +1,57 @@
+"""Spectral pooling by fixed strides (Rippel et al., NeurIPS 2015): what DiffStride learns, without the learning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from dynpool.common.arguments import is_number
+
+from .size_math import fixed_spectral_size
+from .spectral import Norm, check_map, check_norm, computed_in, like, spectral_resize
+
+__all__ = ["FixedSpectralPooling2d"]
+
+
+class FixedSpectralPooling2d(nn.Module):
+    """Keeps the low frequencies of a map, all at full gain, so many as its stride asks for; nothing is learned.
+
+    The output has floor(H / s) rows, one less if that is odd, and floor(W / s) columns, each at least 2 (an axis of one
+    pixel keeps it): the spectral pooling of Rippel et al., NeurIPS 2015, that DiffStride (Riad et al., ICLR 2022) is
+    compared with. Kept are the rows 0 ... h / 2 - 1 and -h / 2 ... -1 and the columns 0 ... w // 2 of the spectrum.
+
+    Shape: (N, C, H, W) or (C, H, W) to the same with (H_out, W_out); dtype and memory format of the input.
+
+    Args:
+        stride: input pixels per output pixel, one number or (height, width), at least 1.
+        norm: normalisation of the transforms, as in torch.fft. "backward", as published, multiplies the mean of a map
+            by ``H * W / (H_out * W_out)``; "ortho" keeps the energy of the kept frequencies, "forward" their amplitude.
+
+    Raises:
+        TypeError: if stride is not one number or two.
+        ValueError: if a stride is below 1 or not finite, or norm is unknown.
+
+    >>> import torch
+    >>> FixedSpectralPooling2d((2, 3), norm="forward")(torch.ones(1, 1, 32, 32)).shape
+    torch.Size([1, 1, 16, 10])
+    """
+
+    def __init__(self, stride: float | Sequence[float] = 2.0, *, norm: Norm = "backward") -> None:
+        super().__init__()
+        check_norm(norm)
+        pair: object = (stride, stride) if is_number(stride) else stride
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(is_number, pair)):
+            raise TypeError(f"stride={stride!r}: expected one or two (height, width) numbers of at least 1")
+        self.stride = (float(pair[0]), float(pair[1]))
+        self.norm: Norm = norm
+        fixed_spectral_size((1, 1), self.stride)  # a bad stride shows now, not in the first pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_map(x)
+        size = fixed_spectral_size((x.shape[-2], x.shape[-1]), self.stride)
+        return like(spectral_resize(x.to(computed_in(x.dtype)), size, None, self.norm), x)
+
+    def extra_repr(self) -> str:
+        """The stride and the normalisation, as shown by print."""
+        return f"stride=({self.stride[0]:g}, {self.stride[1]:g}), norm={self.norm!r}"

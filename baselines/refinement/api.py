@@ -1,0 +1,109 @@
+"""Static refinement: edit a network before training so that its receptive fields fit the images it is given.
+
+Where a layer's input has seen the whole image already, the layer is unproductive: it can integrate no new context.
+Richter and Pal therefore ask for I_min < I_res: the smallest receptive field of the last layers must stay below the
+image's size. `refine` reaches that with as little change as it can find.
+
+Reference: Richter and Pal, "Receptive Field Refinement for Convolutional Neural Networks Reliably Improves Predictive
+Performance".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from torch import nn
+
+from dynpool.common.arguments import check_model
+from dynpool.graph.tracer import Graph, check_input_size, trace
+from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resolution.tree import resolution_tree
+
+from .figures import Figures, Found, figures_of, make_plan, measure, without_weights
+from .layer_changes import name_pools
+from .less_downsampling import less_downsampling
+from .plan import RefinementPlan, apply_edits
+from .published import published_edits
+from .shorter_wider import shorter_and_wider
+
+__all__ = ["refine"]
+
+_WAYS: Mapping[str, Callable[[nn.Module, Graph, Figures], Found]] = MappingProxyType(
+    {"less downsampling": less_downsampling, "shorter and wider": shorter_and_wider}
+)
+
+
+def refine(
+    model: nn.Module, input_size: Sequence[int], *, way: str = "less downsampling", edits: str | None = None
+) -> tuple[nn.Module, RefinementPlan]:
+    """A copy of `model` with I_min < I_res, and the plan of edits that leads to it; the given model is left untouched.
+
+    "less downsampling" changes strides alone, so that all weights load before or after. Every downsampling, with all
+    layers that must change together, can be removed, weakened (stride 4 to 3, 2 or 1) or moved to a later layer of
+    stride 1; each of these is one edit. Of what the search finds, the plan has the fewest edits, then I_min as close
+    below I_res as possible, then the fewest GMACs. Padding stays as it is, so that layers with an even window give maps
+    some pixels smaller or larger; patches of a stride below their window overlap. Every plan has been checked by a pass
+    of the refined model.
+
+    "shorter and wider" removes the last blocks whose layers have r_min >= I_res, and widens what is left by one factor
+    to as many weights. A block that gives more channels than it takes goes if the layers in front of it can be widened
+    to fill the gap. Widths can change where convolutions, linear layers, batch norms and elementwise operations alone
+    meet; concatenations, grouped convolutions and layers with other weights of their own keep theirs. Layers that
+    change their shape start with new weights.
+
+    `edits` names an edit published by Richter and Pal (`published_edits()`), made as printed whatever I_min is.
+
+    `plan.reached` tells whether I_min < I_res. Where it is False, `plan.why` says why; a search then leaves the copy
+    unchanged, a published edit is made all the same.
+
+    Args:
+        model: any module that takes one image batch; weights, mode, dtype and device are kept.
+        input_size: (C, H, W) in pixels; (H, W) is I_res. I_min must fall below it along both axes.
+        way: "less downsampling" or "shorter and wider".
+        edits: a published edit instead of a search.
+
+    Raises:
+        TypeError: if `model` is not an nn.Module.
+        ValueError: for an unknown way or published edit, one for another architecture, a bad `input_size`, a model that
+            cannot run at it or has learned resizers.
+
+    Example:
+        >>> vgg = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 7), nn.Conv2d(8, 8, 3))
+        >>> refined, plan = refine(vgg, (3, 20, 20))
+        >>> print(plan)
+        edit   layer          before      after
+        moved  1      stride  2       ->  1
+               2      stride  1       ->  2
+        1 edit (less downsampling): I_min 20 -> 13, below I_res 20
+        GMACs 0.0001389 -> 0.0002545, parameters 0.003952 M -> 0.003952 M
+    """
+    check_model(model)
+    if not isinstance(way, str) or way not in _WAYS:
+        raise ValueError(f"way must be one of {', '.join(map(repr, _WAYS))}, got {way!r}")
+    size = check_input_size(input_size)
+    if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
+        raise ValueError(f"the {type(model).__name__} has learned resizers; refine the original model, or freeze it")
+    if edits is not None and (not isinstance(edits, str) or edits not in published_edits()):
+        raise ValueError(f"edits must be one of {', '.join(published_edits())}, got {edits!r}")
+    trial = without_weights(model)
+    graph = trace(trial, size, every_window=True)
+    if name_pools(trial, graph):
+        graph = trace(trial, size, every_window=True)
+    before = figures_of(trial, graph)
+    found = Found((), before)
+    if edits is not None:
+        way = f"published: {edits}"
+        try:
+            made = published_edits()[edits].make(trial, graph)
+            after = measure(apply_edits(trial, made), size)
+        except (IndexError, ValueError) as error:
+            said = "a layer that it changes is missing" if isinstance(error, IndexError) else error
+            raise ValueError(f"edits is {edits!r}, which does not fit this {type(model).__name__}: {said}") from error
+        found = Found(
+            made, after, "" if after.fits(size) else "a published edit is made as printed, whatever I_min it gives"
+        )
+    elif not before.fits(size):
+        found = _WAYS[way](trial, graph, before)
+    plan = make_plan(size, way, before, found)
+    return plan.apply(model), plan

@@ -1,0 +1,79 @@
+"""What a pass of a model shows of it, and what a way of refining it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from analysis.fields.rules.table import compile_fields
+from dynpool.graph.tracer import Graph, trace
+from dynpool.graph.untouched import deep_copy
+
+from .plan import Edit, RefinementPlan
+
+__all__ = ["Figures", "Found", "Size", "figures_of", "make_plan", "measure", "without_weights"]
+
+Size = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """I_min (height, width) in pixels, GMACs for one image, and the number of weights."""
+
+    i_min: tuple[float, float]
+    gmacs: float
+    parameters: int
+
+    def fits(self, size: Size) -> bool:
+        """Whether I_min < I_res along both axes."""
+        return self.i_min[0] < size[1] and self.i_min[1] < size[2]
+
+
+def measure(model: nn.Module, size: Size) -> Figures:
+    """The figures that plans state, from a trace of the model at `size`."""
+    return figures_of(model, trace(model, size))
+
+
+def figures_of(model: nn.Module, graph: Graph) -> Figures:
+    """The figures of a model from a trace of it."""
+    h, w = compile_fields(graph).fields().i_min
+    return Figures((h, w), sum(mac.macs for mac in graph.macs) / 1e9, sum(p.numel() for p in model.parameters()))
+
+
+def without_weights(model: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers are on the meta device, for trials that cost no memory."""
+    memo: dict[int, object] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = buffer.detach().to("meta")
+    return deep_copy(model, memo)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a way of refining came to: edits, the figures with them, or why there are none."""
+
+    edits: tuple[Edit, ...]
+    figures: Figures
+    why: str = ""
+    stays: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_plan(size: Size, way: str, before: Figures, found: Found) -> RefinementPlan:
+    """The plan that states what was found, beside the figures before."""
+    return RefinementPlan(
+        input_size=size,
+        way=way,
+        edits=found.edits,
+        i_min_before=before.i_min,
+        i_min_after=found.figures.i_min,
+        gmacs_before=before.gmacs,
+        gmacs_after=found.figures.gmacs,
+        parameters_before=before.parameters,
+        parameters_after=found.figures.parameters,
+        why=found.why,
+        stays=found.stays,
+    )

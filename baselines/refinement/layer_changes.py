@@ -1,0 +1,254 @@
+"""Changes of single layers that edits of a network are made of, and how each is carried out on a module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from dynpool.conversion.functional_calls import name_calls
+from dynpool.graph.tracer import Graph
+
+from .placements import stride_of
+
+__all__ = ["LayerChange", "change_layer", "name_pools", "weights_at", "width_of"]
+
+Values = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """A layer by its module path, what of it changes, and the values before and after: whole numbers.
+
+    Nothing is checked on construction: `from_dict` refuses an attribute that there is none of, `change_layer` a layer
+    that is not as `before` says.
+
+    `attribute` is one of
+        "stride": (height, width); a pool whose window is its stride and has no padding shrinks with it and is gone
+            (`nn.Identity`) at stride 1. Nothing else changes: padding stays, weights stay.
+        "window": (kernel height, width, stride height, width, padding height, width) of a convolution, which starts
+            with new weights.
+        "max_pool": 0 -> 2, a 2x2 max-pool behind a layer without weights.
+        "kept": 1 -> 0, the layer or block becomes `nn.Identity`.
+        "width": (taken, given) channels of a convolution or linear layer, (channels,) of a batch norm or depthwise
+            convolution; the layer starts with new weights.
+
+    Attributes:
+        layer: path of the module, as in `named_modules()`.
+        attribute: what changes, see above.
+        before, after: its values, of the shape that the attribute has.
+    """
+
+    layer: str
+    attribute: str
+    before: Values
+    after: Values
+
+    def to_dict(self) -> dict[str, Any]:
+        """The change as strings and lists of numbers, ready for JSON."""
+        return {
+            "layer": self.layer,
+            "attribute": self.attribute,
+            "before": list(self.before),
+            "after": list(self.after),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> LayerChange:
+        """The change that `to_dict` gave `plain` of.
+
+        Raises:
+            KeyError: if a part is missing.
+            TypeError: if `before` or `after` are no lists of numbers.
+            ValueError: if there is no such attribute, or a value is no number.
+        """
+        before, after = (tuple(int(n) for n in plain[key]) for key in ("before", "after"))
+        change = cls(str(plain["layer"]), str(plain["attribute"]), before, after)
+        if change.attribute not in _CHANGES:
+            raise ValueError(f"attribute must be one of {', '.join(_CHANGES)}, got {change.attribute!r}")
+        return change
+
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """Layer, attribute, before, arrow and after, for a table."""
+        return (self.layer, self.attribute, _show(self.before), "->", _show(self.after))
+
+
+def name_pools(model: nn.Module, graph: Graph) -> bool:
+    """Make modules of the pools that the model calls as functions, so that they can be changed; whether there were any.
+
+    Args:
+        model: changed in place.
+        graph: its trace with every window.
+    """
+    return name_calls(model, graph, lambda module: stride_of(module) is not None)
+
+
+def change_layer(model: nn.Module, change: LayerChange) -> None:
+    """Carry out a change on `model` itself.
+
+    Raises:
+        ValueError: if the layer is missing, or is not as the change says it was.
+    """
+    modules = dict(model.named_modules())
+    module = modules.get(change.layer)
+    if module is None:
+        raise ValueError(f"{type(model).__name__} has no layer {change.layer!r}")
+    now, put = _CHANGES[change.attribute]
+    found = now(module)
+    if found != change.before:
+        raise ValueError(
+            f"{change.attribute} of {change.layer} is {_show(found) if found else 'not to be found'} in this "
+            f"{type(model).__name__}, the plan is for {_show(change.before)}"
+        )
+    replacement = put(module, change.after)
+    if replacement is not module:
+        replacement.train(module.training)
+        owner, _, leaf = change.layer.rpartition(".")
+        setattr(modules[owner], leaf, replacement)
+
+
+def _show(values: Values) -> str:
+    return "x".join(map(str, values[:1] if len(set(values)) == 1 else values))
+
+
+# --- strides ----------------------------------------------------------------------------------------------------------
+
+
+def _put_stride(module: nn.Module, stride: Values) -> nn.Module:
+    if isinstance(module, _POOLS):
+        kernel, padding = _pair(module.kernel_size), _pair(getattr(module, "padding", 0))
+        old = stride_of(module) or stride
+        gone = [s == 1 and k == o and p == 0 for s, k, o, p in zip(stride, kernel, old, padding, strict=True)]
+        kernel = (1 if gone[0] else kernel[0], 1 if gone[1] else kernel[1])
+        if kernel == stride == (1, 1):
+            return nn.Identity()
+        setattr(module, "kernel_size", kernel)  # noqa: B010 - a Tensor or Module to the type checker otherwise
+    whole = isinstance(getattr(module, "stride"), int) and stride[0] == stride[1]  # noqa: B009
+    setattr(module, "stride", stride[0] if whole else stride)  # noqa: B010
+    return module
+
+
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
+
+
+# --- windows, pools and blocks ----------------------------------------------------------------------------------------
+
+
+def _window_of(module: nn.Module) -> Values:
+    if not isinstance(module, nn.Conv2d) or isinstance(module.padding, str):
+        return ()
+    return (*_pair(module.kernel_size), *_pair(module.stride), *_pair(module.padding))
+
+
+def _put_window(module: nn.Module, window: Values) -> nn.Module:
+    if not isinstance(module, nn.Conv2d):
+        raise TypeError(f"a {type(module).__name__} has no such window")
+    kh, kw, sh, sw, ph, pw = window
+    return convolution_like(module, kernel_size=(kh, kw), stride=(sh, sw), padding=(ph, pw))
+
+
+def convolution_like(module: nn.Conv2d, **changed: Any) -> nn.Conv2d:
+    """A convolution with new weights that differs from `module` in what is named."""
+    arguments = {
+        "in_channels": module.in_channels,
+        "out_channels": module.out_channels,
+        "kernel_size": module.kernel_size,
+        "stride": module.stride,
+        "padding": module.padding,
+        "dilation": module.dilation,
+        "groups": module.groups,
+        "padding_mode": module.padding_mode,
+        "bias": module.bias is not None,
+        "device": module.weight.device,
+        "dtype": module.weight.dtype,
+    }
+    return type(module)(**{**arguments, **changed})
+
+
+def _pool_behind(module: nn.Module) -> Values:
+    return () if next(module.parameters(), None) is not None else (0,)
+
+
+def _put_pool(module: nn.Module, size: Values) -> nn.Module:
+    return nn.Sequential(module, nn.MaxPool2d(size[0]))
+
+
+def _kept(module: nn.Module) -> Values:
+    return (int(not isinstance(module, nn.Identity)),)
+
+
+def _put_identity(module: nn.Module, _: Values) -> nn.Module:
+    return nn.Identity()
+
+
+# --- widths ----------------------------------------------------------------------------------------------------------
+
+
+def width_of(module: nn.Module) -> Values:
+    """Channels as in the "width" of a `LayerChange`; nothing for a module without."""
+    if isinstance(module, nn.Conv2d):
+        depthwise = module.groups == module.in_channels == module.out_channels > 1
+        return (module.in_channels,) if depthwise else (module.in_channels, module.out_channels)
+    if isinstance(module, nn.Linear):
+        return (module.in_features, module.out_features)
+    return (module.num_features,) if isinstance(module, nn.BatchNorm2d) else ()
+
+
+def weights_at(module: nn.Module, width: Values) -> int:
+    """Number of weights the module would have at that width."""
+    taken, given = width[0], width[-1]
+    biases = given * (getattr(module, "bias", None) is not None)
+    if isinstance(module, nn.Conv2d):
+        groups = taken if len(width) == 1 else module.groups
+        return given * (taken // groups) * math.prod(module.kernel_size) + biases
+    if isinstance(module, nn.Linear):
+        return taken * given + biases
+    return given * (getattr(module, "weight", None) is not None) + biases
+
+
+def _put_width(module: nn.Module, width: Values) -> nn.Module:
+    taken, given = width[0], width[-1]
+    if isinstance(module, nn.Conv2d):
+        module.groups = taken if len(width) == 1 else module.groups
+        module.in_channels, module.out_channels = taken, given
+        shape: Values = (given, taken // module.groups, *module.kernel_size)
+    elif isinstance(module, nn.Linear):
+        module.in_features, module.out_features = taken, given
+        shape = (given, taken)
+    elif isinstance(module, nn.BatchNorm2d):
+        module.num_features = given
+        shape = (given,)
+        for name in ("running_mean", "running_var"):
+            if getattr(module, name) is not None:
+                setattr(module, name, getattr(module, name).new_empty(given))
+    else:
+        raise TypeError(f"a {type(module).__name__} has no width")
+    if module.weight is not None:
+        module.weight = nn.Parameter(module.weight.new_empty(shape))
+    if module.bias is not None:
+        module.bias = nn.Parameter(module.bias.new_empty(given))
+    module.reset_parameters()
+    return module
+
+
+# --- what can change: its value now, and how to put another one -------------------------------------------------------
+
+_Now = Callable[[nn.Module], Values]
+_Put = Callable[[nn.Module, Values], nn.Module]
+_CHANGES: Mapping[str, tuple[_Now, _Put]] = MappingProxyType(
+    {
+        "stride": (lambda module: stride_of(module) or (), _put_stride),
+        "window": (_window_of, _put_window),
+        "max_pool": (_pool_behind, _put_pool),
+        "kept": (_kept, _put_identity),
+        "width": (width_of, _put_width),
+    }
+)

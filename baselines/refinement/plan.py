@@ -1,0 +1,179 @@
+"""A plan of static refinement: edits as plain data that print, travel as JSON, and apply to a model again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from dynpool.graph.tracer import trace
+from dynpool.graph.untouched import deep_copy
+
+from .layer_changes import LayerChange, change_layer, name_pools
+
+__all__ = ["Edit", "RefinementPlan", "apply_edits"]
+
+FloatPair = tuple[float, float]
+
+_LISTED = 4  # layers that a line names
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One decision and all layers that carry it out.
+
+    Attributes:
+        what: the decision in words: "removed", "weakened", "moved", "widened", ...
+        changes: of single layers, in the order in which they are made; `RefinementPlan.apply` raises ValueError where a
+            layer of the model is not as they say.
+    """
+
+    what: str
+    changes: tuple[LayerChange, ...]
+
+
+@dataclass(frozen=True)
+class RefinementPlan:
+    """What `refine` decided. `str()` prints it, `to_dict` and `from_dict` store it, `apply` repeats it.
+
+    Attributes:
+        input_size: (C, H, W) in pixels; (H, W) is I_res.
+        way: "less downsampling", "shorter and wider", or the name of a published edit.
+        edits: what changes; empty if nothing must, or nothing helps.
+        i_min_before, i_min_after: max over layers of r_min (Richter and Pal, Eq. 7), (height, width) in pixels.
+        gmacs_before, gmacs_after: 1e9 multiply-accumulates for one image.
+        parameters_before, parameters_after: numbers of weights.
+        why: why I_min < I_res is not reached, or what the way could not do; else nothing.
+        stays: resizers that no edit could change, and why.
+    """
+
+    input_size: tuple[int, int, int]
+    way: str
+    edits: tuple[Edit, ...]
+    i_min_before: FloatPair
+    i_min_after: FloatPair
+    gmacs_before: float
+    gmacs_after: float
+    parameters_before: int
+    parameters_after: int
+    why: str = ""
+    stays: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reached(self) -> bool:
+        """Whether I_min < I_res along both axes after the edits."""
+        return self.i_min_after[0] < self.input_size[1] and self.i_min_after[1] < self.input_size[2]
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """A copy of `model` with the plan's edits; weights, mode, dtype and device are kept.
+
+        Stride edits keep all names and shapes of the state dict; layers whose shape changes start with new weights.
+
+        Raises:
+            TypeError: if `model` is not an nn.Module.
+            ValueError: if a layer is missing or is not as the plan found it; the message names it.
+        """
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+        known = {name for name, _ in model.named_modules()}
+        if any(change.layer not in known for edit in self.edits for change in edit.changes):
+            model = deep_copy(model)
+            name_pools(model, trace(model, self.input_size, every_window=True))
+        return apply_edits(model, self.edits)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as dicts, lists, strings and numbers, ready for JSON."""
+        return {
+            "input_size": list(self.input_size),
+            "way": self.way,
+            "edits": [{"what": e.what, "changes": [c.to_dict() for c in e.changes]} for e in self.edits],
+            "i_min_before": list(self.i_min_before),
+            "i_min_after": list(self.i_min_after),
+            "gmacs_before": self.gmacs_before,
+            "gmacs_after": self.gmacs_after,
+            "parameters_before": self.parameters_before,
+            "parameters_after": self.parameters_after,
+            "reached": self.reached,
+            "why": self.why,
+            "stays": dict(self.stays),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> RefinementPlan:
+        """The plan that `to_dict` gave `plain` of.
+
+        Raises:
+            ValueError: if `plain` is no such dict; the message names what is missing or wrong.
+        """
+        try:
+            channels, height, width = plain["input_size"]
+            return cls(
+                input_size=(int(channels), int(height), int(width)),
+                way=str(plain["way"]),
+                edits=tuple(
+                    Edit(str(e["what"]), tuple(LayerChange.from_dict(c) for c in e["changes"])) for e in plain["edits"]
+                ),
+                i_min_before=_pair(plain["i_min_before"]),
+                i_min_after=_pair(plain["i_min_after"]),
+                gmacs_before=float(plain["gmacs_before"]),
+                gmacs_after=float(plain["gmacs_after"]),
+                parameters_before=int(plain["parameters_before"]),
+                parameters_after=int(plain["parameters_after"]),
+                why=str(plain["why"]),
+                stays={str(k): str(v) for k, v in plain["stays"].items()},
+            )
+        except KeyError as error:
+            raise ValueError(f"not a refinement plan: it has no {error}") from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"not a refinement plan: {error}") from error
+
+    def __str__(self) -> str:
+        rows = [(e.what if i == 0 else "", *c.cells()) for e in self.edits for i, c in enumerate(e.changes)]
+        table = [("edit", "layer", "", "before", "", "after"), *rows] if rows else []
+        widths = [max(len(row[i]) for row in table) for i in range(6)] if table else []
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        count = len(self.edits)
+        done = "no edit" if count == 0 else "1 edit" if count == 1 else f"{count} edits"
+        h, w = self.input_size[1:]
+        verdict = "below" if self.reached else "not below"
+        lines.append(
+            f"{done} ({self.way}): I_min {_show(self.i_min_before)} -> {_show(self.i_min_after)}, {verdict} "
+            f"I_res {_show((h, w))}"
+        )
+        lines.append(
+            f"GMACs {self.gmacs_before:.4g} -> {self.gmacs_after:.4g}, "
+            f"parameters {self.parameters_before / 1e6:.4g} M -> {self.parameters_after / 1e6:.4g} M"
+        )
+        if self.why:
+            lines.append(f"{'note' if self.reached else 'not reached'}: {self.why}")
+        if not self.reached:
+            named = {why: [name for name, other in self.stays.items() if other == why] for why in self.stays.values()}
+            lines += [f"stays as it is: {_listed(names)}: {why}" for why, names in named.items()]
+        return "\n".join(lines)
+
+
+def apply_edits(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
+    """A copy of `model` with the edits; ValueError as for `RefinementPlan.apply`."""
+    refined = deep_copy(model)
+    for edit in edits:
+        for change in edit.changes:
+            change_layer(refined, change)
+    return refined
+
+
+def _pair(values: Sequence[Any]) -> FloatPair:
+    h, w = values
+    return (float(h), float(w))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _show(pair: Sequence[float]) -> str:
+    """One number if height and width agree, else both; rounded to 0.1."""
+    h, w = (f"{round(v, 1):g}" for v in pair)
+    return h if h == w else f"{h}x{w}"

@@ -1,0 +1,190 @@
+"""Shorter and wider: unproductive blocks removed, the layers that are left widened to the same number of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from analysis.fields.rules.table import compile_fields
+from analysis.fields.steps import Layer
+from dynpool.graph.tracer import Graph, Node, trace
+
+from .figures import Figures, Found, Size, figures_of, measure
+from .layer_changes import LayerChange, weights_at
+from .plan import Edit, apply_edits
+from .widths import Widths
+
+__all__ = ["Block", "find_blocks", "removal", "shorter_and_wider"]
+
+_WIDEST = 16.0  # the largest factor of width that is tried
+_FACTOR_STEP = 1e-4
+_NEARLY = 0.95  # of the weights before, where no more is said of it
+
+
+@dataclass(frozen=True)
+class Block:
+    """A module with one map in and one out, by their values in the graph, and its operations."""
+
+    path: str
+    source: int
+    result: int
+    nodes: range
+
+
+def find_blocks(model: nn.Module, graph: Graph) -> tuple[Block, ...]:
+    """What could be taken out of a network: blocks of a kind with shortcuts, elsewhere members of an `nn.Sequential`.
+
+    Only what runs once, and has layers of a window larger than one pixel, counts; of nested blocks the outermost, of
+    nested members the innermost. In order of execution.
+    """
+    modules = dict(model.named_modules())
+    windowed = {node.index for node in graph.nodes if _is_windowed(graph, node)}
+    found = [block for block in _whole_modules(modules, graph) if windowed.intersection(block.nodes)]
+    kinds = {type(modules[block.path]) for block in found if _has_shortcut(graph, block)} - {nn.Sequential}
+    alike = [block for block in found if type(modules[block.path]) in kinds]
+    outermost = [b for b in alike if not any(_inside(b, other) for other in alike)]
+    members = [b for b in found if not any(b == o or _inside(b, o) or _inside(o, b) for o in outermost)]
+    listed = [b for b in members if isinstance(modules[b.path.rpartition(".")[0]], nn.Sequential)]
+    innermost = [b for b in listed if not any(_inside(other, b) for other in listed)]
+    return tuple(sorted(outermost + innermost, key=lambda b: b.nodes.start))
+
+
+def removal(model: nn.Module, graph: Graph, block: Block) -> Edit | str:
+    """The edit that takes a block out, or why it cannot be.
+
+    A block that gives more channels than it takes leaves a gap: the layers in front of it are widened to what the
+    layers behind it take.
+    """
+    taken, given = (graph.values[v].shape[1] for v in (block.source, block.result))
+    changes: tuple[LayerChange, ...] = ()
+    if taken != given:
+        widths = Widths(model, graph)
+        number = widths.of(block.source)
+        if taken > given or number is None:
+            return f"{block.path} takes {taken} channels and gives {given}"
+        try:
+            changes = widths.changes({number: given})
+        except ValueError as error:
+            return f"{block.path} takes {taken} channels and gives {given}, and {error}"
+    inside = block.path + "."
+    kept = tuple(c for c in changes if not c.layer.startswith(inside) and c.layer != block.path)
+    return Edit("block removed", (*kept, LayerChange(block.path, "kept", (1,), (0,))))
+
+
+def shorter_and_wider(model: nn.Module, graph: Graph, before: Figures) -> Found:
+    """Blocks removed from the end of the network on until I_min < I_res, then as many weights put into widths."""
+    now, size = model, graph.input_size
+    edits: list[Edit] = []
+    figures = before
+    stays: dict[str, str] = {}
+    while not figures.fits(size):
+        wide = _too_wide(graph, size)
+        for block in _in_the_way(now, graph, wide):
+            if block.path in stays:
+                continue
+            edit = removal(now, graph, block)
+            if isinstance(edit, str):
+                stays[block.path] = edit
+                continue
+            shorter = apply_edits(now, [edit])
+            try:
+                graph = trace(shorter, size)
+            except ValueError as error:
+                stays[block.path] = str(error)
+                continue
+            now, figures = shorter, figures_of(shorter, graph)
+            edits.append(edit)
+            break
+        else:
+            names = ", ".join(dict.fromkeys(graph.nodes[i].path for i in sorted(wide)))
+            return Found((), before, f"no removal of blocks brings r_min below I_res in {names}", stays)
+    wider = _widened(now, graph, before.parameters)
+    if wider is None:
+        return Found(tuple(edits), figures, "nothing could be widened: no width is free to change")
+    figures = measure(apply_edits(now, [wider]), size)
+    part = figures.parameters / before.parameters
+    short = f"the widths that can change come to {part:.0%} of the weights at {_WIDEST:g} times what they were"
+    return Found((*edits, wider), figures, "" if part > _NEARLY else short)
+
+
+def _too_wide(graph: Graph, size: Size) -> set[int]:
+    """Nodes of the layers whose own r_min is I_res or more along an axis."""
+    program = compile_fields(graph)
+    names = {row.name for row in program.rows() if row.r_min[0] >= size[1] or row.r_min[1] >= size[2]}
+    return {step.node for step in program.steps if isinstance(step, Layer) and step.name in names}
+
+
+def _in_the_way(model: nn.Module, graph: Graph, wide: set[int]) -> list[Block]:
+    """Blocks to remove, in the order to try: those that hold such nodes, then those in front without a shortcut."""
+    blocks = [block for block in reversed(find_blocks(model, graph)) if block.nodes.start <= max(wide)]
+    holding = [block for block in blocks if wide.intersection(block.nodes)]
+    return holding + [block for block in blocks if block not in holding and not _has_shortcut(graph, block)]
+
+
+def _widened(model: nn.Module, graph: Graph, parameters: int) -> Edit | None:
+    """One factor for all widths that can change, so that the weights are as many as before, or just fewer.
+
+    What rounding to whole channels leaves over goes to single widths, a channel each.
+    """
+    widths = Widths(model, graph)
+    modules = dict(model.named_modules())
+    missing = parameters - sum(p.numel() for p in model.parameters())
+    free = {number: c.width for number, c in widths.classes.items() if not c.pinned and c.gives}
+
+    def at(factor: float) -> dict[int, int]:
+        return {number: round(width * factor) for number, width in free.items()}
+
+    def fits(wanted: Mapping[int, int]) -> bool:
+        changes = widths.changes(wanted)
+        added = (weights_at(modules[c.layer], c.after) - weights_at(modules[c.layer], c.before) for c in changes)
+        return sum(added) <= missing
+
+    low, high = 1.0, _WIDEST
+    while high - low > _FACTOR_STEP:
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(at(middle)) else (low, middle)
+    chosen = at(low)
+    for number in free:
+        wider = {**chosen, number: chosen[number] + 1}
+        chosen = wider if fits(wider) else chosen
+    changes = widths.changes(chosen)
+    return Edit("widened", changes) if changes else None
+
+
+# --- blocks -----------------------------------------------------------------------------------------------------------
+
+
+def _whole_modules(modules: Mapping[str, nn.Module], graph: Graph) -> Iterator[Block]:
+    """Modules that run once, as one stretch of operations, on one map that is no weight, and give one map."""
+    readers: dict[int, list[int]] = {}
+    maker: dict[int, int] = {}
+    for node in graph.nodes:
+        maker |= dict.fromkeys(node.outputs, node.index)
+        for value in node.inputs:
+            readers.setdefault(value, []).append(node.index)
+    maker[graph.input_id] = -1
+    for path in modules:
+        own = [n.index for n in graph.nodes if n.path == path or n.path.startswith(f"{path}.")] if path else []
+        if not own or graph.calls.get(path, 0) != 1 or len(own) != own[-1] - own[0] + 1:
+            continue
+        nodes = range(own[0], own[-1] + 1)
+        taken = {v for i in nodes for v in graph.nodes[i].inputs if v in maker and maker[v] not in nodes}
+        given = {v for i in nodes for v in graph.nodes[i].outputs if any(r not in nodes for r in readers.get(v, []))}
+        if len(taken) == len(given) == 1:
+            yield Block(path, taken.pop(), given.pop(), nodes)
+
+
+def _is_windowed(graph: Graph, node: Node) -> bool:
+    return node.op == "aten.convolution" and max(graph.values[node.args[1].id].shape[2:]) > 1
+
+
+def _has_shortcut(graph: Graph, block: Block) -> bool:
+    """Whether the module itself, not one inside it, adds two maps."""
+    own = (graph.nodes[i] for i in block.nodes if graph.nodes[i].path == block.path)
+    return any(node.op in ("aten.add", "aten.add_") and len(node.inputs) == 2 for node in own)
+
+
+def _inside(inner: Block, outer: Block) -> bool:
+    return inner.path.startswith(f"{outer.path}.")

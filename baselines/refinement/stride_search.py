@@ -1,0 +1,193 @@
+"""Search for the fewest changes of downsampling that bring I_min below the input's resolution."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.fields.stride_program import Outcome, StrideProgram
+
+from .placements import Placements
+
+__all__ = ["Candidate", "Option", "StrideSearch"]
+
+Pair = tuple[int, int]
+Ints = npt.NDArray[np.int64]
+Subset = tuple[int, ...]  # steps by index
+
+_SUBSETS = 2000  # sets of steps kept from one number of edits to the next; all of them for up to twelve steps
+_CANDIDATES = 8000  # combinations tried one by one; beyond, edits are improved in turn
+_PART = 512  # combinations whose strides are held at a time
+_STARTS = 16  # sets of steps that this is tried from
+
+
+@dataclass(frozen=True)
+class Option:
+    """What an edit does to a downsampling step: which stride is `left` of it, and which place takes over the rest."""
+
+    step: int
+    left: Pair
+    place: int | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Edits and what they are predicted to come to; `doubtful` if maps may no longer fit together."""
+
+    options: tuple[Option, ...]
+    strides: Ints  # of all windows, (windows, 2)
+    i_min: tuple[float, float]
+    macs: float
+    doubtful: bool
+
+
+class StrideSearch:
+    """Candidates in the order of the criteria: fewest edits, I_min closest below I_res, fewest MACs.
+
+    An edit removes a downsampling, weakens it, or moves it to a later place. r_min never falls when a stride grows, so
+    that a set of steps can be passed over as soon as removing all of them does not suffice: the fewest edits are found
+    for certain as long as the sets are not too many to look at.
+
+    Args:
+        program: evaluates strides.
+        placements: steps and places of the same model.
+        i_res: (H, W) that I_min must fall below along both axes, in pixels.
+    """
+
+    def __init__(self, program: StrideProgram, placements: Placements, i_res: Pair) -> None:
+        self.program, self.placements, self.i_res = program, placements, np.array(i_res)
+        self.choices = [list(self._options(step)) for step in range(len(placements.steps))]
+
+    def lowest(self) -> tuple[float, float]:
+        """I_min, at least, of any choice of edits: with every step removed."""
+        h, w = self._bounds([self._open_steps()])[0]
+        return (float(h), float(w))
+
+    def alone(self, option: Option) -> Ints:
+        """The windows' strides, (windows, 2), with one edit only."""
+        return self._strides([(option,)])[0]
+
+    def drop(self, option: Option) -> None:
+        """Leave an option out from now on."""
+        self.choices[option.step] = [o for o in self.choices[option.step] if o != option]
+
+    def levels(self) -> Iterator[list[Candidate]]:
+        """For 1, 2, ... edits: candidates with I_min < I_res, best first and the doubtful ones last."""
+        subsets: list[Subset] = [()]
+        while subsets and (np.array(self.lowest()) < self.i_res).all():
+            steps = self._open_steps()
+            grown = sorted(
+                {tuple(sorted({*s, i})) for s in subsets for i in steps if i not in s and set(s) <= set(steps)}
+            )
+            subsets = [s for s in grown if self._strides([self._removed(s)]).all()]  # cuts that share layers exclude
+            bounds = self._bounds(subsets)
+            order = np.argsort((bounds / self.i_res).max(axis=1), kind="stable")[:_SUBSETS]
+            subsets = [subsets[i] for i in order]
+            yield self._ranked(
+                self._combinations([s for s, b in zip(subsets, bounds[order], strict=True) if (b < self.i_res).all()])
+            )
+
+    def _open_steps(self) -> Subset:
+        return tuple(step for step, options in enumerate(self.choices) if options)
+
+    # -- what can be done --
+
+    def _options(self, index: int) -> Iterator[Option]:
+        """All edits of one step; height and width apart only where they differ to begin with."""
+        step = self.placements.steps[index]
+        h, w = step.factor
+        if self.i_res[0] == self.i_res[1]:
+            left = dict.fromkeys((min(n, h), min(n, w)) for n in range(1, max(h, w)))
+            taken: list[Pair] = [(1, 1)]
+        else:
+            left = dict.fromkeys(p for p in itertools.product(range(1, h + 1), range(1, w + 1)) if p != (h, w))
+            taken = [p for p in dict.fromkeys([(1, 1), (1, w), (h, 1)]) if p != (h, w)]
+        yield from (Option(index, p) for p in left)
+        for number, place in enumerate(self.placements.places):
+            if place.behind < step.behind:
+                yield from (Option(index, p, number) for p in taken)
+
+    def _strides(self, combinations: Sequence[Sequence[Option]]) -> Ints:
+        """The windows' strides under each combination of options, (combinations, windows, 2); 0 where there is none."""
+        steps, places = self.placements.steps, self.placements.places
+        strides = np.repeat(self.program.strides[None], len(combinations), axis=0)
+        for row, options in zip(strides, combinations, strict=True):
+            for option in options:
+                members = list(steps[option.step].rows)
+                whole, rest = np.divmod(row[members], steps[option.step].factor)
+                row[members] = np.where(rest == 0, whole * option.left, 0)
+            for option in options:
+                if option.place is not None:
+                    h, w = steps[option.step].factor
+                    row[list(places[option.place].rows)] *= (h // option.left[0], w // option.left[1])
+        return strides
+
+    def _removed(self, subset: Subset) -> tuple[Option, ...]:
+        return tuple(Option(step, (1, 1)) for step in subset)
+
+    def _bounds(self, subsets: Sequence[Subset]) -> npt.NDArray[np.float64]:
+        """I_min, at least, of any edits of these steps."""
+        parts = []
+        for start in range(0, len(subsets), _PART):
+            removed = [self._removed(subset) for subset in subsets[start : start + _PART]]
+            strides = np.maximum(self._strides(removed), 1)
+            parts.append(self.program.evaluate(strides, windows_cover=True).i_min)
+        return np.concatenate([*parts, np.empty((0, 2))])
+
+    # -- choosing --
+
+    def _combinations(self, subsets: Sequence[Subset]) -> Sequence[tuple[Option, ...]]:
+        count = sum(math.prod(len(self.choices[step]) for step in subset) for subset in subsets)
+        if count <= _CANDIDATES:
+            return [options for subset in subsets for options in itertools.product(*(self.choices[s] for s in subset))]
+        found: dict[tuple[Option, ...], None] = {}
+        for subset in subsets[-_STARTS:]:
+            found |= dict.fromkeys(self._improved(subset))
+        return list(found)
+
+    def _improved(self, subset: Subset) -> Iterator[tuple[Option, ...]]:
+        """From all steps removed on: the best option of each edit in turn, the others kept, until none gets better."""
+        now = self._removed(subset)
+        before = None
+        while now != before:
+            yield now
+            before = now
+            for at, step in enumerate(subset):
+                ranked = self._ranked([(*now[:at], option, *now[at + 1 :]) for option in self.choices[step]])
+                if ranked:
+                    now = ranked[0].options
+
+    def _ranked(self, combinations: Sequence[tuple[Option, ...]]) -> list[Candidate]:
+        found = []
+        for start in range(0, len(combinations), _PART):
+            part = combinations[start : start + _PART]
+            strides = self._strides(part)
+            sound = self._sound(part, strides)
+            outcome = self.program.evaluate(np.maximum(strides, 1))
+            for i in np.flatnonzero((outcome.i_min < self.i_res).all(axis=1) & sound).tolist():
+                found.append(_candidate(part[i], strides[i], outcome, i))
+        return sorted(found, key=lambda c: (c.doubtful, self.gap(c.i_min), c.macs))
+
+    def gap(self, i_min: Sequence[float]) -> float:
+        """How far I_min lies below I_res, in pixels of height and width together."""
+        return float(sum(self.i_res) - sum(i_min))
+
+    def _sound(self, combinations: Sequence[Sequence[Option]], strides: Ints) -> npt.NDArray[np.bool_]:
+        """Whether edits do not overlap, no place takes over two, and no window above one pixel skips pixels anew."""
+        places = [[o.place for o in options if o.place is not None] for options in combinations]
+        once = np.array([len(set(p)) == len(p) for p in places])
+        windows = self.program.windows
+        allowed = np.array(
+            [[max(k, s) if k > 1 else max(2, s) for k, s in zip(w.kernel, w.stride, strict=True)] for w in windows]
+        )
+        return once & ((strides >= 1) & (strides <= allowed)).all(axis=(1, 2))
+
+
+def _candidate(options: tuple[Option, ...], strides: Ints, outcome: Outcome, i: int) -> Candidate:
+    h, w = outcome.i_min[i]
+    return Candidate(options, strides, (float(h), float(w)), float(outcome.macs[i]), not bool(outcome.agrees[i]))

@@ -1,0 +1,210 @@
+"""Which layers must agree in their number of channels, and what changes when that number does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from torch import nn
+
+from dynpool.graph.tracer import Graph, Node, ValueRef
+
+from .layer_changes import LayerChange, width_of
+
+__all__ = ["WidthClass", "Widths"]
+
+Width = tuple[int, ...]
+
+_SAME = frozenset(
+    f"aten.{name}"
+    for name in (
+        "native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm max_pool2d_with_indices max_pool2d "
+        "avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d "
+        "constant_pad_nd clone detach alias native_dropout hardswish hardswish_ hardtanh hardtanh_ elu elu_ leaky_relu "
+        "leaky_relu_ hardsigmoid hardsigmoid_ softplus mish celu"
+    ).split()
+)
+
+
+@dataclass
+class WidthClass:
+    """Values of one number of channels: the layers that give, take and keep it, and why it cannot change, if so."""
+
+    width: int
+    gives: list[str] = field(default_factory=list)
+    takes: list[str] = field(default_factory=list)
+    keeps: list[str] = field(default_factory=list)  # normalisations and depthwise convolutions
+    pinned: str = ""
+
+
+class Widths:
+    """The width classes of a traced model.
+
+    Convolutions, linear layers behind a global pooling, batch norms, elementwise operations and pools are understood.
+    What meets any other operation (concatenation, grouped convolution, attention, a layer norm or scale with weights of
+    its own) is pinned.
+    """
+
+    def __init__(self, model: nn.Module, graph: Graph) -> None:
+        self.graph = graph
+        self.modules = dict(model.named_modules())
+        self._classes: list[WidthClass] = []
+        self._parent: list[int] = []
+        self._of: dict[int, int] = {}  # class by value; a value without one has no channels to follow
+        self._of[graph.input_id] = self._new(graph.values[graph.input_id].shape[1])
+        self._pin(graph.input_id, "the image's channels")
+        for node in graph.nodes:
+            if any(v in self._of for v in node.inputs):
+                self._follow(node)
+        for value in graph.nodes[-1].outputs:
+            self._pin(value, "the model's output")
+
+    def of(self, value: int) -> int | None:
+        """The class of a value's channels, by its number in `classes`."""
+        return None if value not in self._of else self._find(self._of[value])
+
+    @property
+    def classes(self) -> dict[int, WidthClass]:
+        return {i: c for i, c in enumerate(self._classes) if self._parent[i] == i}
+
+    def changes(self, widths: Mapping[int, int]) -> tuple[LayerChange, ...]:
+        """What changes, layer by layer in order of execution, when classes get other widths.
+
+        Raises:
+            ValueError: for a class that is pinned; the message says why.
+        """
+        found: dict[str, Width] = {}
+        for number, width in widths.items():
+            here = self._classes[number]
+            if here.pinned:
+                raise ValueError(f"a width of {here.width} cannot change: {here.pinned}")
+            for place, layers in enumerate((here.takes, here.gives)):
+                for layer in layers:
+                    now = list(found.get(layer, width_of(self.modules[layer])))
+                    now[place] = width
+                    found[layer] = tuple(now)
+            for layer in here.keeps:
+                found[layer] = (width,) * len(width_of(self.modules[layer]))
+        order = {path: i for i, path in enumerate(self.modules)}
+        return tuple(
+            LayerChange(layer, "width", before, found[layer])
+            for layer in sorted(found, key=order.__getitem__)
+            if (before := width_of(self.modules[layer])) != found[layer]
+        )
+
+    # -- union-find --
+
+    def _new(self, width: int) -> int:
+        self._classes.append(WidthClass(width))
+        self._parent.append(len(self._parent))
+        return len(self._parent) - 1
+
+    def _find(self, number: int) -> int:
+        while self._parent[number] != number:
+            number = self._parent[number]
+        return number
+
+    def _class(self, value: int) -> WidthClass:
+        return self._classes[self._find(self._of[value])]
+
+    def _unite(self, a: int, b: int) -> None:
+        a, b = sorted((self._find(a), self._find(b)))
+        if a != b:
+            self._parent[b] = a
+            kept, gone = self._classes[a], self._classes[b]
+            for mine, theirs in ((kept.gives, gone.gives), (kept.takes, gone.takes), (kept.keeps, gone.keeps)):
+                mine += [path for path in theirs if path not in mine]
+            kept.pinned = kept.pinned or gone.pinned
+
+    def _pin(self, value: int, why: str) -> None:
+        if value in self._of:
+            here = self._class(value)
+            here.pinned = here.pinned or why
+
+    # -- what operations do --
+
+    def _follow(self, node: Node) -> None:
+        rule = _RULES.get(node.op) or (Widths._same if node.op in _SAME or node.pointwise else None)
+        if rule is None or not rule(self, node):
+            why = f"{node.op} in {node.path or 'the model'}"
+            for value in node.inputs:
+                self._pin(value, why)
+            for value in node.outputs:
+                self._of[value] = self._new(0)
+                self._pin(value, why)
+
+    def _layer(self, node: Node, kinds: tuple[type[nn.Module], ...]) -> bool:
+        """Whether the node is the whole work of a module of these kinds, with no weights but the usual ones."""
+        module = self.modules[node.path]
+        usual = {"weight", "bias"} >= {name for name, _ in module.named_parameters()}
+        return isinstance(module, kinds) and usual and self.graph.calls.get(node.path, 0) == 1
+
+    def _same(self, node: Node) -> bool:
+        """Channels stay where they are; what is combined must agree."""
+        known = [v for v in node.inputs if v in self._of]
+        out = self.graph.values[node.outputs[0]].shape
+        if any(math.prod(self.graph.values[v].shape) > 1 for v in node.inputs if v not in self._of):  # weights
+            if not self._layer(node, (nn.BatchNorm2d,)):
+                return False
+            self._class(known[0]).keeps.append(node.path)
+        for value in known:
+            if self.graph.values[value].shape[1:2] != out[1:2]:
+                return False
+        for value in known[1:]:
+            self._unite(self._of[known[0]], self._of[value])
+        self._of[node.outputs[0]] = self._of[known[0]]
+        return True
+
+    def _convolution(self, node: Node) -> bool:
+        x, weight, groups = node.args[0].id, node.args[1].id, node.args[8]
+        taken, given = self.graph.values[x].shape[1], self.graph.values[node.outputs[0]].shape[1]
+        if not self._layer(node, (nn.Conv2d,)) or node.args[6] or x not in self._of or weight in self._of:
+            return False
+        if groups == taken == given > 1:
+            self._class(x).keeps.append(node.path)
+            self._of[node.outputs[0]] = self._of[x]
+            return True
+        if groups != 1:
+            return False
+        return self._product(node, x, given)
+
+    def _linear(self, node: Node) -> bool:
+        x = next(ref.id for ref in node.args if isinstance(ref, ValueRef) and ref.id in self._of)
+        return self._layer(node, (nn.Linear,)) and self._product(node, x, self.graph.values[node.outputs[0]].shape[1])
+
+    def _product(self, node: Node, x: int, given: int) -> bool:
+        self._class(x).takes.append(node.path)
+        self._of[node.outputs[0]] = self._new(given)
+        self._class(node.outputs[0]).gives.append(node.path)
+        return True
+
+    def _mean(self, node: Node) -> bool:
+        dims = node.args[1] if len(node.args) > 1 else None
+        x = self.graph.values[node.inputs[0]]
+        if not dims or any(d % len(x.shape) < 2 for d in dims):
+            return False
+        self._of[node.outputs[0]] = self._of[x.id]
+        return True
+
+    def _view(self, node: Node) -> bool:
+        """A view that only drops or adds dimensions of one pixel."""
+        before, after = (self.graph.values[v].shape for v in (node.inputs[0], node.outputs[0]))
+        if len(before) < 2 or len(after) < 2 or before[:2] != after[:2] or math.prod(before[2:]) != 1:
+            return False
+        self._of[node.outputs[0]] = self._of[node.inputs[0]]
+        return True
+
+
+_RULES: Mapping[str, Callable[[Widths, Node], bool]] = MappingProxyType(
+    {
+        "aten.convolution": Widths._convolution,
+        "aten.addmm": Widths._linear,
+        "aten.mm": Widths._linear,
+        "aten.mean": Widths._mean,
+        **dict.fromkeys(
+            ("aten.view", "aten._unsafe_view", "aten.reshape", "aten.squeeze", "aten.unsqueeze"), Widths._view
+        ),
+    }
+)

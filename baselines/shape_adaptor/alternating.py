@@ -1,0 +1,91 @@
+"""Shape parameters with an optimiser of their own that steps now and then, in any training loop."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from dynpool.common.arguments import check_model, check_numbers, check_whole
+from dynpool.resizers.learned_resizer import LearnedResizer2d
+
+__all__ = ["EveryFewSteps", "alpha_optimizer"]
+
+
+class EveryFewSteps:
+    """An optimiser that steps at every n-th call of `step` and rests in between.
+
+    Liu et al., ECCV 2020, section 4.1: the weights take a step with every batch, alpha with every 20th, along the
+    gradient of that batch. (A loop that clears the gradients only when `step` says that it has stepped has it use the
+    sum over the batches.)
+
+    Args:
+        optimizer: of the shape parameters alone.
+        every: n, at least 1.
+
+    Raises:
+        ValueError: if ``every`` is below 1.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, *, every: int = 20) -> None:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {optimizer!r}")
+        check_whole(1, every=every)
+        self.optimizer, self.every, self.calls = optimizer, every, 0
+
+    def step(self) -> bool:
+        """Count a batch; whether the parameters took a step with it."""
+        self.calls += 1
+        due = self.calls % self.every == 0
+        if due:
+            self.optimizer.step()
+        return due
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of the shape parameters."""
+        self.optimizer.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimiser's state and how many batches were counted."""
+        return {"optimizer": self.optimizer.state_dict(), "calls": self.calls}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where a `state_dict` was taken."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.calls = int(state["calls"])
+
+
+def alpha_optimizer(model: nn.Module, *, lr: float = 0.1, momentum: float = 0.9, every: int = 20) -> EveryFewSteps:
+    """SGD for the alphas of a model's learned resizers, whatever their class, every few steps; no weight decay.
+
+    Give the rest of the parameters to another optimiser: ``dynpool.parameter_groups(model)[0]`` holds them.
+
+    Args:
+        model: with learned resizers.
+        lr: learning rate, finite and at least 0.
+        momentum: from 0 to below 1.
+        every: steps of the weights to one of the alphas.
+
+    Raises:
+        ValueError: if an argument is out of range, or the model has no learned resizer.
+
+    Example:
+        >>> from baselines import ShapeAdaptor2d
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), ShapeAdaptor2d(alpha=0.0))
+        >>> alphas = alpha_optimizer(model, every=2)
+        >>> for _ in range(2):
+        ...     alphas.zero_grad()
+        ...     model(torch.ones(1, 3, 8, 8)).sum().backward()
+        ...     print(alphas.step(), model[1].alpha.item() != 0)
+        False False
+        True True
+    """
+    check_model(model)
+    check_numbers("a finite number >= 0", lambda n: 0 <= n < math.inf, lr=lr)
+    check_numbers("a number from 0 to below 1", lambda n: 0 <= n < 1, momentum=momentum)
+    alphas = [m.alpha for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
+    if not alphas:
+        raise ValueError(f"the model, a {type(model).__name__}, has no learned resizer")
+    return EveryFewSteps(torch.optim.SGD(alphas, lr=lr, momentum=momentum), every=every)

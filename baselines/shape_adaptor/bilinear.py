@@ -1,0 +1,73 @@
+"""Bilinear resizing to a size that a compiled graph need not know: an operator of its own where PyTorch compiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dynpool.resizers.kernels.layout import memory_format
+
+__all__ = ["bilinear_resize"]
+
+Size = tuple[int, int]
+
+
+def bilinear_resize(x: Tensor, size: Size, *, align_corners: bool) -> Tensor:
+    """x resized by bilinear interpolation, (N, C, H, W) to (N, C, *size); x itself if it has that size.
+
+    With ``align_corners`` an axis of one output pixel takes the mean of the axis (interpolation takes its first pixel).
+    """
+    if torch.compiler.is_compiling():  # interpolation branches on its sizes, which would split the graph
+        return _compiled(x, size[0], size[1], align_corners)
+    return _resized(x, size, align_corners)
+
+
+def _resized(x: Tensor, size: Size, align_corners: bool) -> Tensor:
+    if x.shape[-2:] == size:
+        return x
+    single = [axis for axis, n in zip((-2, -1), size, strict=True) if align_corners and n == 1]
+    x = x.mean(single, keepdim=True) if single else x
+    return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
+
+
+@torch.library.custom_op("dynpool::bilinear_resize", mutates_args=())
+def _compiled(x: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
+    y = _resized(x, (height, width), align_corners).contiguous(memory_format=memory_format(x))
+    return y.clone() if y is x else y
+
+
+@_compiled.register_fake
+def _(x: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
+    shape = (x.shape[0], x.shape[1], height, width)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
+
+
+@torch.library.custom_op("dynpool::bilinear_resize_backward", mutates_args=())
+def _compiled_backward(dy: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
+    """The gradient to x: that of the interpolation, spread over the axes whose mean was taken."""
+    inner = [1 if align_corners and out == 1 else n for n, out in zip((height, width), dy.shape[-2:], strict=True)]
+    shape = [dy.shape[0], dy.shape[1], *inner]
+    dx = torch.ops.aten.upsample_bilinear2d_backward(dy, dy.shape[-2:], shape, align_corners)
+    dx = dx.expand(*shape[:2], height, width) / (height // inner[0] * (width // inner[1]))
+    return dx.contiguous(memory_format=memory_format(dy))
+
+
+@_compiled_backward.register_fake
+def _(dy: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
+    shape = (dy.shape[0], dy.shape[1], height, width)
+    return torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=memory_format(dy))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, _, _, align_corners = inputs
+    ctx.size, ctx.align_corners = (x.shape[-2], x.shape[-1]), align_corners
+
+
+def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
+    return _compiled_backward(dy, *ctx.size, ctx.align_corners), None, None, None
+
+
+_compiled.register_autograd(_backward, setup_context=_setup_context)

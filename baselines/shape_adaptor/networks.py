@@ -1,0 +1,239 @@
+"""Networks with Shape Adaptors as in the paper: standard, for shape compression (AutoSC), for transfer (AutoTL).
+
+Reference: Liu et al., "Shape Adaptor: A Learnable Resizing Module", ECCV 2020, sections 3 to 5.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, get_args
+
+from torch import nn
+
+from dynpool.common.arguments import check_flags, check_model, check_whole
+from dynpool.conversion.api import convert
+from dynpool.conversion.report import ConversionReport, ConversionRow, attach_report
+from dynpool.graph.axes import Resize
+from dynpool.graph.tracer import Graph, check_input_size, trace
+from dynpool.graph.untouched import deep_copy
+from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resolution.description import attach_description
+from dynpool.resolution.tree import GiveSize, ResolutionNode, ResolutionTree, Slot, attach_tree, resolution_tree
+
+from .positions import Layer, find_layers, layers_that_keep
+from .resizer import Bookkeeping, ShapeAdaptor2d, check_limit
+from .size_math import initial_alpha, uniform_places
+
+__all__ = ["shape_adaptor_network"]
+
+Pair = tuple[int, int]
+Mode = Literal["standard", "autosc", "autotl"]
+
+_COMPRESSING, _TRANSFERRING = 2.19, -2.19  # s near 0.95 and 0.55
+
+
+def shape_adaptor_network(
+    model: nn.Module,
+    input_size: Sequence[int] = (3, 224, 224),
+    *,
+    mode: Mode = "standard",
+    adaptors: int | None = None,
+    last_size: int = 8,
+    limit: float | None = None,
+    parity: bool = False,
+    align_corners: bool = True,
+) -> nn.Module:
+    """A copy of a backbone that learns its sizes with Shape Adaptors, placed and started as in the paper.
+
+    Liu et al., ECCV 2020: section 3 ("standard"), 5.1 (AutoTL) and 5.2 (AutoSC). The sizes follow from a tree of
+    resolutions, so `dynpool.resolutions`, `sizes`, `set_sizes`, `constrain`, `GMACsLoss`, `parameter_groups`, `freeze`
+    and `analysis.IMinTracker` serve it as they do a converted model. A resolution is named after the layer it follows.
+
+    - "standard": the backbone's own strides and pools are removed; ``adaptors`` (floor(log2(pixels / 2)), so 4 at 32
+      pixels and 6 at 224) spread uniformly over the layers, from the first on. All start with the alpha that leads to
+      ``last_size`` (:func:`baselines.initial_alpha`); each size is rounded down.
+    - "autosc": the backbone keeps its strides and pools; ``adaptors`` (two fewer: 2 at 32 pixels, 4 at 224) spread
+      uniformly behind the layers that keep their size, from s near 0.95 on. Fractions of pixels are handed on.
+    - "autotl": each of the backbone's resizers becomes an adaptor, from s near 0.55 on; same as
+      ``dynpool.convert(model, input_size, pool=ShapeAdaptor2d)``.
+
+    Behind residual blocks, too, an adaptor mixes the map with its 2x2 max-pool ("autotl": with what the layer replaced
+    makes of it). The paper's residual form, which mixes a block's strided shortcut with its weight branch, is
+    ``ShapeAdaptor2d(residual=True)`` in blocks of your own.
+
+    Args:
+        model: a sequence of convolutions or blocks (VGG, ResNet, MobileNetV2 and the like); it is left untouched, and
+            weights, mode, dtype and device are kept.
+        input_size: (C, H, W) in pixels.
+        mode: "standard", "autosc" or "autotl".
+        adaptors: how many; None: the paper's number. Not for "autotl".
+        last_size: pixels behind the last adaptor at first, along the shorter axis; for "standard" alone.
+        limit: memory-bounded training, see :class:`ShapeAdaptor2d`.
+        parity: for "autosc" alone: count as the published sizes do, halving the fractional size at every stride of the
+            backbone although its maps are rounded, and let its pools round up. By default the count continues from the
+            pixels that the maps have.
+        align_corners: of the bilinear interpolation.
+
+    Raises:
+        TypeError: if `model` is not an nn.Module.
+        ValueError: for a bad argument, a size that the adaptors cannot reach, or a model that is no such sequence, has
+            learned resizers already or resizers that cannot be removed.
+
+    Example:
+        >>> import dynpool
+        >>> layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        >>> layers += [nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()) for _ in range(5)]
+        >>> network = shape_adaptor_network(nn.Sequential(*layers), (3, 32, 32))
+        >>> list(dynpool.sizes(network, (3, 32, 32)).values())
+        [(32, 32), (22, 22), (15, 15), (10, 10), (7, 7)]
+    """
+    check_model(model)
+    size = check_input_size(input_size)
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode={mode!r}: expected 'standard', 'autosc' or 'autotl'")
+    check_whole(1, last_size=last_size, **({} if adaptors is None else {"adaptors": adaptors}))
+    check_limit(limit)
+    check_flags(parity=parity, align_corners=align_corners)
+    if parity and mode != "autosc":
+        raise ValueError(f"parity=True goes with mode='autosc' alone, got mode={mode!r}")
+    if mode == "autotl":
+        if adaptors is not None:
+            raise ValueError(f"adaptors={adaptors!r}: with mode='autotl' there are as many as the model has resizers")
+        pool = partial(ShapeAdaptor2d, alpha=_TRANSFERRING, limit=limit, align_corners=align_corners)
+        return convert(model, size, pool=pool)
+    if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
+        raise ValueError(f"the {type(model).__name__} has learned resizers already; give the original model")
+    builder = _Builder(model, size, partial(ShapeAdaptor2d, limit=limit, align_corners=align_corners))
+    usual = int(math.log2(max(min(size[1:]), 4) / 2))
+    if mode == "standard":
+        network = builder.standard(usual if adaptors is None else adaptors, last_size)
+    else:
+        network = builder.compressing(max(usual - 2, 1) if adaptors is None else adaptors, parity)
+    given = {"mode": mode, "adaptors": adaptors, "last_size": last_size, "limit": limit, "parity": parity}
+    by = "baselines.shape_adaptor_network"
+    attach_description(network, builder.tree, by, {**given, "align_corners": align_corners})
+    return network
+
+
+class _Builder:
+    """Places adaptors in a copy of the model and builds the tree of its resolutions."""
+
+    def __init__(self, model: nn.Module, size: tuple[int, int, int], pool: partial[ShapeAdaptor2d]) -> None:
+        self.graph = trace(model, size)
+        self.layers = find_layers(model, self.graph)
+        if len(self.layers) < 2 or not any(layer.next for layer in self.layers):
+            raise ValueError(
+                f"the {type(model).__name__} is no sequence of convolutions or blocks: no place for adaptors"
+            )
+        self.model = deep_copy(model)
+        self.size, self.pool = size, pool
+        self.tree = ResolutionTree(size, [ResolutionNode("input", None, size[1:])])
+        self.rows: list[ConversionRow] = []
+
+    def standard(self, adaptors: int, last_size: int) -> nn.Module:
+        alpha = initial_alpha(min(self.size[1:]), last_size, adaptors)
+        gaps = self.layers[:-1]
+        chosen = [gaps[i] for i in uniform_places(len(gaps), adaptors)]
+        for resize in (r for layer in self.layers for r in layer.resizes):
+            _remove(self.model, resize)
+            self.row(resize, "removed")
+        for layer in chosen:
+            self.place(layer, alpha, "local")
+        return self.finish()
+
+    def compressing(self, adaptors: int, parity: bool) -> nn.Module:
+        candidates = layers_that_keep(self.layers)
+        chosen = {candidates[i].path for i in uniform_places(len(candidates), adaptors)}
+        for layer in self.layers:
+            opened: set[int | None] = set()
+            for resize in layer.resizes:
+                self.row(resize, "kept as designed")
+                if parity:
+                    _round_up(self.model.get_submodule(resize.path), resize)
+                axis = resize.target[0]
+                root = None if axis is None else self.graph.classes.find(axis)
+                if root not in opened:
+                    self.keep(resize, parity)
+                opened.add(root)
+            if layer.path in chosen:
+                self.place(layer, _COMPRESSING, "global")
+        return self.finish()
+
+    def row(self, resize: Resize, why: str) -> None:
+        kind = f"{resize.kind} stride {resize.stride[0]}x{resize.stride[1]}"
+        self.rows.append(ConversionRow(resize.path, kind, "-", "left alone", why))
+
+    def keep(self, resize: Resize, parity: bool) -> None:
+        """A resizer of the backbone opens the next resolution."""
+        node = ResolutionNode(resize.path, len(self.tree.nodes) - 1, resize.out_size)
+        if parity:
+            node.derive, node.strides = partial(_divided_up, strides=resize.stride), resize.stride
+        else:
+            node.derive = resize.output
+        self.tree.nodes.append(node)
+
+    def place(self, layer: Layer, alpha: float, bookkeeping: Bookkeeping) -> None:
+        """An adaptor behind the layer: before the next one runs."""
+        if layer.next is None:
+            raise ValueError(f"no adaptor can stand behind {layer.path}: more than one feature map leads on from there")
+        host = self.model.get_submodule(layer.next)
+        adaptor = self.pool(alpha=alpha, bookkeeping=bookkeeping)
+        parent = len(self.tree.nodes) - 1
+        node = ResolutionNode(layer.path, parent, self.tree.nodes[parent].reference, adaptor)
+        self.tree.nodes.append(node)
+        slot = Slot(parent + 1, source=parent)
+        adaptor.register_forward_pre_hook(GiveSize(slot, self.tree), with_kwargs=True)
+        like = next(host.parameters(), None)
+        adaptor.to(None if like is None else like.device).train(host.training)
+        names = itertools.chain(["adaptor"], (f"adaptor_{number}" for number in itertools.count(1)))
+        name = next(name for name in names if not hasattr(host, name))  # the layer may have an attribute of that name
+        host.register_module(name, adaptor)
+        host.register_forward_pre_hook(partial(_adapt_first, name=name))
+        self.tree.slots[f"{layer.next}.{name}"] = slot
+        self.rows.append(ConversionRow(f"{layer.next}.{name}", "shape adaptor", layer.path, "converted"))
+
+    def finish(self) -> nn.Module:
+        attach_report(self.model, ConversionReport(self.size, tuple(self.rows), tuple(self.graph.not_understood)))
+        attach_tree(self.model, self.tree)
+        self.check(trace(self.model, self.size))
+        return self.model
+
+    def check(self, graph: Graph) -> None:
+        """Whether the maps in front of the adaptors have the sizes that the tree counts with."""
+        sizes = self.tree.sizes_at(self.size[1:])
+        by_path = {resize.path: resize for resize in graph.resizes}
+        for path, slot in self.tree.slots.items():
+            parent = self.tree.nodes[slot.resolution].parent or 0
+            if path in by_path and by_path[path].in_size != sizes[parent]:
+                raise ValueError(
+                    f"the map before {path} has {by_path[path].in_size} pixels and not {sizes[parent]}: the model "
+                    "changes sizes by more than its strides"
+                )
+
+
+def _adapt_first(module: nn.Module, args: tuple[object, ...], *, name: str) -> tuple[object, ...]:
+    """Forward pre-hook of the layer behind an adaptor, which is the layer's child of that name."""
+    return (module.get_submodule(name)(args[0]), *args[1:])
+
+
+def _remove(model: nn.Module, resize: Resize) -> None:
+    owner, _, leaf = resize.path.rpartition(".")
+    module = model.get_submodule(resize.path)
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+        model.get_submodule(owner).register_module(leaf, nn.Identity())
+    elif isinstance(module, nn.Conv2d) and not (resize.kernel == resize.stride and max(resize.kernel) > 1):
+        module.stride = (1, 1)
+    else:
+        raise ValueError(f"the stride of {resize.path or 'the model'} ({type(module).__name__}) cannot be removed")
+
+
+def _round_up(module: nn.Module, resize: Resize) -> None:
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and resize.padding == (0, 0):  # with padding it rounds up anyway
+        module.ceil_mode = True
+
+
+def _divided_up(size: Pair, *, strides: Pair) -> Pair:
+    return -(-size[0] // strides[0]), -(-size[1] // strides[1])

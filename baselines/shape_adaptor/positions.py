@@ -1,0 +1,108 @@
+"""Between which layers of a backbone adaptors can stand: where the whole network passes through one feature map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from dynpool.graph.axes import Resize
+from dynpool.graph.tracer import Graph
+
+__all__ = ["Layer", "find_layers", "layers_that_keep"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or a block of them, with what follows up to the next: normalisation, activation, pooling.
+
+    Attributes:
+        path: of the convolution or block.
+        block: whether it is a block.
+        resizes: the strided operations in it.
+        end: node of the graph before which it ends.
+        next: path of the next layer if the feature map between the two is all that connects what lies before and
+            behind, else None.
+    """
+
+    path: str
+    block: bool
+    resizes: tuple[Resize, ...]
+    end: int
+    next: str | None
+
+
+def find_layers(model: nn.Module, graph: Graph) -> list[Layer]:
+    """The layers of a traced model in order of execution: the convolutions and blocks of its sequence of modules.
+
+    Containers of type `nn.Sequential` are opened, and the model itself; any other module is a block.
+    """
+    spans = _spans(graph)
+    found = [
+        (spans[path], path, module)
+        for path, module in _atoms(model, "")
+        if path in spans and graph.calls.get(path) == 1 and _convolves(graph, spans[path])
+    ]
+    found.sort(key=lambda item: item[0])
+    layers = []
+    for i, ((first, last), path, module) in enumerate(found):
+        following = found[i + 1] if i + 1 < len(found) else None
+        end = len(graph.nodes) if following is None else following[0][0]
+        if last >= end:
+            raise ValueError(f"{path} and what follows it run at the same time: they are no sequence of layers")
+        inside = tuple(r for r in graph.resizes if first <= r.node < end and not r.fixed and None not in r.target)
+        passage = following is not None and _passes(graph, end) and not _iterates(following[2])
+        is_block = next(module.children(), None) is not None
+        layers.append(Layer(path, is_block, inside, end, following[1] if passage and following else None))
+    return layers
+
+
+def layers_that_keep(layers: list[Layer]) -> list[Layer]:
+    """The layers without a stride, behind which adaptors that compress (AutoSC) stand.
+
+    Of networks made of blocks only blocks count, and the first not: the stem and its first block keep the map that
+    they are given.
+    """
+    blocks = [layer for layer in layers if layer.block]
+    return [layer for layer in blocks[1:] or layers if not layer.resizes]
+
+
+def _atoms(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in module.named_children():
+        inner = f"{path}.{name}" if path else name
+        if isinstance(child, nn.Sequential) and type(child).forward is nn.Sequential.forward:
+            yield from _atoms(child, inner)
+        else:
+            yield inner, child
+
+
+def _spans(graph: Graph) -> dict[str, tuple[int, int]]:
+    """First and last node of every module, those of the modules inside it included."""
+    spans: dict[str, tuple[int, int]] = {}
+    for node in graph.nodes:
+        parts = node.path.split(".")
+        for depth in range(1, len(parts) + 1):
+            path = ".".join(parts[:depth])
+            spans[path] = (spans.get(path, (node.index, 0))[0], node.index)
+    return spans
+
+
+def _convolves(graph: Graph, span: tuple[int, int]) -> bool:
+    return any(node.op in ("aten.convolution", "aten._convolution") for node in graph.nodes[span[0] : span[1] + 1])
+
+
+def _passes(graph: Graph, at: int) -> bool:
+    """Whether one feature map, the input of node `at`, is all that the nodes from there on read of those before."""
+    made = {graph.input_id} | {value for node in graph.nodes[:at] for value in node.outputs}
+    read = {value for node in graph.nodes[at:] for value in node.inputs if value in made}
+    if len(read) != 1 or not read.issubset(graph.nodes[at].inputs):
+        return False
+    dims = graph.values[next(iter(read))].dims
+    offsets = [d.size - graph.classes.reference(d.axis) if d.axis is not None else None for d in dims[-2:]]
+    return len(dims) == 4 and offsets == [0, 0]
+
+
+def _iterates(module: nn.Module) -> bool:
+    """Whether the module runs all its children one by one, so that none can be added."""
+    return isinstance(module, nn.ModuleDict | nn.ModuleList | nn.Sequential)

@@ -1,0 +1,290 @@
+"""Shape Adaptor: a resizer that mixes a branch of lower resolution with one that keeps it, by a learned weight.
+
+    w = sigmoid(alpha),  s = r1 + (r2 - r1) * w
+    out = (1 - w) * resize(F1(x)) + w * resize(F2(x))        both bilinear, to the size that s gives
+
+doubled in residual blocks, where the branches are added. F1 has the ratio r1 (a 2x2 max pool: 1/2, or a residual
+block's strided shortcut), F2 the ratio r2 (the identity: 1, or the block's weight branch). The size is a number of the
+host: the gradient reaches alpha through the weights only.
+
+Reference: Liu et al., "Shape Adaptor: A Learnable Resizing Module", ECCV 2020, section 3. Written from its formulas.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from dynpool.common.arguments import check_flags, check_numbers
+from dynpool.resizers.functional import Reduce, check_reduce
+from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d, as_pair
+from dynpool.size_math import bilinear_kernel
+
+from .mixture import FixedShapeAdaptor2d, check_form, check_map, pool, shape_adaptor2d
+from .size_math import ALPHA_LIMIT, adapted_size, alpha_for, scale_factor, scales_between, shrink_factor
+
+__all__ = ["ShapeAdaptor2d"]
+
+Pair = tuple[float, float]
+Size = tuple[int, int]
+Bookkeeping = Literal["local", "global"]
+
+
+class ShapeAdaptor2d(LearnedResizer2d):
+    """Resizing by a learned mixture of two branches (Liu et al., ECCV 2020); see :func:`shape_adaptor2d`.
+
+    Shape: (N, C, H, W) to (N, C, floor(H * s), floor(W * s)), at least 1 pixel, with s between r1 and r2; in a network
+    made by :func:`dynpool.convert` or :func:`baselines.shape_adaptor_network` the sizes come from the whole network.
+
+    The first branch pools by ``strides``, rounded to whole pixels: r1 is the inverse; the second is the map itself,
+    r2 = 1. Learned is one number for both axes, the parameter ``alpha`` of shape (1,), without weight decay.
+
+    Args:
+        strides: of the layer replaced, one number or (height, width). Not used if ``tied_to`` is given, as all that
+            follows but ``reduce``.
+        alpha: its initial value; -2.19 (w = 0.1, so s is near 0.55 with strides of 2) is the paper's for adaptors in
+            the place of a network's own resizers (AutoTL), 2.19 for those added to them (AutoSC).
+        reduce: of the first branch: "max", "mean" or "sample" (a strided slice).
+        bookkeeping: "local": each size is rounded down, ``floor(D * s)``; "global": the tree of resolutions hands the
+            fraction on, and a map has the nearest number of pixels.
+        limit: memory-bounded training: the largest number of pixels along an axis that the last adaptor of a network
+            gives; all s are multiplied by ``p = min(1, (limit / D_n) ** (1 / n))``, with n adaptors and D_n the last
+            size without it, and ``w = (s * p - r1) / (r2 - r1)``, at least 0. It holds in networks whose sizes come
+            from the whole (not in an adaptor on its own), from the first step.
+        residual: the form for residual blocks: the caller hands over both branches, and their mixture is doubled.
+        align_corners: of the bilinear interpolation.
+        bounds: lowest and highest scale factor of an axis, besides r1 and r2.
+        tied_to: another ShapeAdaptor2d whose alpha and settings this one uses; it is not registered as a child.
+
+    Raises:
+        TypeError: if ``tied_to`` is not a ShapeAdaptor2d, or alpha or strides are not numbers.
+        ValueError: if an argument is out of range.
+
+    >>> ShapeAdaptor2d(alpha=0.0)(torch.zeros(1, 8, 32, 20)).shape
+    torch.Size([1, 8, 24, 15])
+    """
+
+    def __init__(
+        self,
+        strides: float | Sequence[float] = 2.0,
+        *,
+        alpha: float = -2.19,
+        reduce: Reduce = "max",
+        bookkeeping: Bookkeeping = "local",
+        limit: float | None = None,
+        residual: bool = False,
+        align_corners: bool = True,
+        bounds: Pair = (1 / 8, 2.0),
+        tied_to: ShapeAdaptor2d | None = None,
+    ) -> None:
+        check_reduce(reduce)
+        if bookkeeping not in get_args(Bookkeeping):
+            raise ValueError(f"bookkeeping={bookkeeping!r}: expected 'local' or 'global'")
+        check_flags(residual=residual, align_corners=align_corners)
+        check_limit(limit)
+        super().__init__(alpha, bounds=bounds, tied_to=tied_to, shared=True)
+        root = self.root()
+        self.reduce: Reduce = reduce
+        self.kernel: Size = _kernel(strides) if tied_to is None else root.kernel
+        self.bookkeeping: Bookkeeping = bookkeeping if tied_to is None else root.bookkeeping
+        self.limit: float | None = limit if tied_to is None else root.limit
+        self.residual: bool = residual if tied_to is None else root.residual
+        self.align_corners: bool = align_corners if tied_to is None else root.align_corners
+        self.keeps_fractions = self.bookkeeping == "global"
+        self.looks_at_chains = self.limit is not None
+        self.register_buffer("share", torch.ones(()) if tied_to is None else None, persistent=False)  # p
+
+    @property
+    def ratios(self) -> tuple[Pair, Pair]:
+        """(r1, r2) along the height and along the width."""
+        return (1.0 / self.kernel[0], 1.0), (1.0 / self.kernel[1], 1.0)
+
+    def weight(self) -> Tensor:
+        """w, the weight of the branch that keeps the resolution: (1,), with a gradient to alpha."""
+        weight = torch.sigmoid(self.shared_alpha())
+        if self.looks_at_chains:
+            share = self.root().share
+            low, high = min(self.ratios)  # of the axis that is reduced most
+            weight = (((low + (high - low) * weight) * share - low) / (high - low)).clamp(min=0.0)
+        return weight
+
+    def forward(self, x: Tensor, size: Size | None = None, *, down: Tensor | None = None) -> Tensor:
+        """The mixture at ``size`` (H_out, W_out), or without it at the size that alpha gives for x.
+
+        Args:
+            x: (N, C, H, W); in the residual form the output of the block's weight branch.
+            size: in pixels.
+            down: (N, C, H1, W1), in the residual form alone: the output of its strided shortcut.
+        """
+        check_map("x", x)
+        check_form(self.residual, down)
+        low = pool(x, self.kernel, self.reduce) if down is None else down
+        if size is None:
+            size = self._compiled_size(x) if torch.compiler.is_compiling() else self.own_size(x)
+        return shape_adaptor2d(low, x, self.weight(), size, residual=self.residual, align_corners=self.align_corners)
+
+    def _compiled_size(self, x: Tensor) -> Size:
+        ratios = [number for pair in self.ratios for number in pair]
+        height, width = _own_size(self.shared_alpha().detach(), *x.shape[-2:], ratios, self.keeps_fractions).tolist()
+        torch._check(height >= 1)
+        torch._check(width >= 1)
+        return height, width
+
+    # -- what the tree of resolutions asks for --
+
+    def strides(self, values: Pair) -> Pair:
+        """1 / s along height and width."""
+        h, w = (1.0 / scale_factor(values[0], ratios) for ratios in self.ratios)
+        return h, w
+
+    def learned_strides(self, alpha: Tensor) -> Tensor:
+        """1 / s along height and width, (1,) to (2,), differentiable."""
+        (low_h, high_h), (low_w, high_w) = self.ratios
+        weight = torch.sigmoid(alpha)
+        return 1.0 / torch.cat([low_h + (high_h - low_h) * weight, low_w + (high_w - low_w) * weight])
+
+    def output_size(self, size: Pair, strides: Pair) -> Size:
+        """``floor(size * s)``, or the nearest with global bookkeeping; at least 1 pixel."""
+        h, w = (adapted_size(n, 1.0 / s, fractions=self.keeps_fractions) for n, s in zip(size, strides, strict=True))
+        return h, w
+
+    def values_of(self, strides: Pair) -> Pair:
+        """The alpha with which the axis reduced most has this stride, or the end of what it can have."""
+        ratios = min(self.ratios)
+        margin = 1e-6 * (ratios[1] - ratios[0])
+        scale = 1.0 / strides[self.ratios.index(ratios)]
+        alpha = alpha_for(min(max(scale, ratios[0] + margin), ratios[1] - margin), ratios)
+        return alpha, alpha
+
+    def values_for(self, size_in: Pair, size_out: Size) -> Pair:
+        """The alpha whose s leads along both axes from one size to the other.
+
+        Raises:
+            ValueError: if there is none: s must lie between r1 and r2 and be the same function of w along both axes.
+        """
+        weights: list[Pair] = []
+        for n, wanted, (low, high) in zip(size_in, size_out, self.ratios, strict=True):
+            if low == high and n == wanted:
+                continue
+            first, end = scales_between(n, wanted, fractions=self.keeps_fractions)
+            span = high - low or math.inf
+            weights.append((max((first - low) / span, 0.0), min((end - low) / span, 1.0)))
+        lower, upper = max(first for first, _ in weights), min(end for _, end in weights)
+        weight = (lower + upper) / 2
+        if not (lower < upper and 0 < weight < 1):
+            ratios = " and ".join(f"({low:g}, {high:g})" for low, high in self.ratios)
+            raise ValueError(
+                f"no alpha leads from {tuple(size_in)} to {tuple(size_out)} pixels: one weight serves both axes, and "
+                f"the scale factors along height and width lie within {ratios}"
+            )
+        alpha = alpha_for(weight, (0.0, 1.0))
+        return alpha, alpha
+
+    def checked(self, values: float | Sequence[float]) -> Pair:
+        """Alpha as two equal float32 numbers from -12 to 12."""
+        message = f"alpha={values!r}: expected one number from {-ALPHA_LIMIT:g} to {ALPHA_LIMIT:g}"
+        pair = as_pair(values, message)
+        if not (pair[0] == pair[1] and abs(pair[0]) <= ALPHA_LIMIT):
+            raise ValueError(message)
+        return pair
+
+    def project(self, values: Pair, previous: Pair, trust: float | None) -> Pair:
+        """The nearest finite alpha within bounds whose s differs by no more than ``trust`` from the previous."""
+        low, high = ratios = min(self.ratios)
+        at_least, at_most = self.bounds
+        if trust is not None:
+            before = scale_factor(previous[0], ratios)
+            at_least, at_most = max(at_least, before / (1 + trust)), min(at_most, before * (1 + trust))
+        lowest = alpha_for(at_least, ratios) if low < at_least < high else -ALPHA_LIMIT
+        highest = alpha_for(at_most, ratios) if low < at_most < high else ALPHA_LIMIT
+        value = values[0] if math.isfinite(values[0]) else previous[0]
+        alpha = min(max(value, lowest, -ALPHA_LIMIT), highest, ALPHA_LIMIT)
+        return alpha, alpha
+
+    @classmethod
+    def chain_factor(cls, chains: Sequence[Chain]) -> Pair:
+        """p of memory-bounded training, one number for both axes: that of the chain that needs the smallest."""
+        factors = [1.0]
+        for chain in chains:
+            mine = [adaptor for adaptor in chain.resizers if isinstance(adaptor, cls)]
+            limit = min((adaptor.limit for adaptor in mine if adaptor.limit is not None), default=None)
+            factors.append(shrink_factor(limit, max(chain.size), len(mine)))
+        return min(factors), min(factors)
+
+    def scaled_by(self, factor: Pair | None) -> None:
+        """Keep p for the weights of the next pass."""
+        alpha = self.shared_alpha()
+        self.share = torch.full((), 1.0 if factor is None else factor[0], dtype=alpha.dtype, device=alpha.device)
+
+    def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
+        """Pixels under the narrower and under the wider of the two branches."""
+        kept = _seen(size_in, size_out, self.align_corners)
+        if self.residual:
+            return kept, kept
+        kernel = min(self.kernel[axis], size_in)
+        windows = _seen(_pooled_size(size_in, kernel, self.reduce), size_out, self.align_corners)
+        pooled = (windows - 1) * kernel + (1 if self.reduce == "sample" else kernel)
+        return min(kept, pooled), max(kept, pooled)
+
+    def frozen(self, size: Size) -> FixedShapeAdaptor2d:
+        """The same mixture at a fixed size."""
+        return FixedShapeAdaptor2d(
+            size,
+            self.weight().item(),
+            kernel=self.kernel,
+            reduce=self.reduce,
+            residual=self.residual,
+            align_corners=self.align_corners,
+        )
+
+    def extra_repr(self) -> str:
+        """Alpha and the settings, as shown by print."""
+        alpha = self.shared_alpha()
+        value = "meta" if alpha.is_meta else f"{alpha.item():.4g}"
+        limit = "" if self.limit is None else f", limit={self.limit:g}"
+        tied = ", tied" if self._tied else ""
+        return f"alpha={value}, kernel={self.kernel}, reduce={self.reduce!r}, {self.bookkeeping}{limit}{tied}"
+
+
+def check_limit(limit: float | None) -> None:
+    """Raise an error unless it is a number of pixels, or None."""
+    if limit is not None:
+        check_numbers("a number of pixels of at least 1, or None", lambda n: 1 <= n < math.inf, limit=limit)
+
+
+def _kernel(strides: float | Sequence[float]) -> Size:
+    """The window of the pooling branch: the strides to the nearest whole pixel."""
+    message = f"strides={strides!r}: expected one or two (height, width) numbers of at least 1, one of at least 1.5"
+    h, w = (math.floor(stride + 0.5) for stride in as_pair(strides, message))
+    if min(h, w) < 1 or max(h, w) < 2:
+        raise ValueError(message)
+    return h, w
+
+
+def _pooled_size(size: int, kernel: int, reduce: Reduce) -> int:
+    return -(-size // kernel) if reduce == "sample" else size // kernel
+
+
+def _seen(size_in: int, size_out: int, align_corners: bool) -> int:
+    whole = align_corners and size_out == 1  # the mean over the axis
+    return size_in if whole else bilinear_kernel(size_in, size_out, align_corners=align_corners)
+
+
+@torch.library.custom_op("dynpool::shape_adaptor_size", mutates_args=())
+def _own_size(alpha: Tensor, height: int, width: int, ratios: Sequence[float], fractions: bool) -> Tensor:
+    """The output size as a CPU tensor of two int64, so that a compiled graph serves every size."""
+    value = min(max(alpha.item(), -ALPHA_LIMIT), ALPHA_LIMIT)
+    sizes = [
+        adapted_size(n, scale_factor(value, (low, high)), fractions=fractions)
+        for n, low, high in zip((height, width), ratios[::2], ratios[1::2], strict=True)
+    ]
+    return torch.tensor(sizes, dtype=torch.int64, device="cpu")
+
+
+@_own_size.register_fake
+def _(alpha: Tensor, height: int, width: int, ratios: Sequence[float], fractions: bool) -> Tensor:
+    return torch.empty(2, dtype=torch.int64, device="cpu")

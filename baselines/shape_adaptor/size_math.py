@@ -1,0 +1,143 @@
+"""Arithmetic of the Shape Adaptor on the host: pure functions of Python numbers.
+
+A Shape Adaptor with the parameter alpha mixes a branch that reduces by the ratio r1 with one of ratio r2 and so has the
+scale factor s = r1 + (r2 - r1) * w, w = sigmoid(alpha).
+
+Reference: Liu et al., "Shape Adaptor: A Learnable Resizing Module", ECCV 2020.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+
+from dynpool.common.arguments import check_whole
+from dynpool.resizers.learned_resizer import as_pair
+
+__all__ = [
+    "ALPHA_LIMIT",
+    "adapted_size",
+    "alpha_for",
+    "initial_alpha",
+    "scale_factor",
+    "scales_between",
+    "shrink_factor",
+    "uniform_places",
+]
+
+Pair = tuple[float, float]
+
+ALPHA_LIMIT = 12.0  # beyond it a sigmoid hardly has a gradient any more
+_RATIOS = "expected two numbers with 0 <= r1 < r2, the scale factors of the two branches"
+_QUOTIENT = 1e-9  # pixels: what the rounding of a quotient may cost
+
+
+def scale_factor(alpha: float, ratios: Pair = (0.5, 1.0)) -> float:
+    """Output size / input size: ``r1 + (r2 - r1) * sigmoid(alpha)``.
+
+    >>> scale_factor(0.0), round(scale_factor(2.19), 2), round(scale_factor(-2.19), 2)
+    (0.75, 0.95, 0.55)
+    """
+    low, high = ratios
+    return low + (high - low) / (1.0 + math.exp(-alpha))
+
+
+def alpha_for(scale: float, ratios: Pair = (0.5, 1.0)) -> float:
+    """The alpha that gives a scale factor: ``logit((s - r1) / (r2 - r1))``.
+
+    Raises:
+        ValueError: unless ``r1 < scale < r2``.
+    """
+    low, high = ratios
+    if not low < scale < high:
+        raise ValueError(f"a scale factor of {scale:.6g} cannot be reached: it must lie between {low:g} and {high:g}")
+    return math.log((scale - low) / (high - scale))
+
+
+def initial_alpha(size_in: int, size_out: int, adaptors: int, ratios: Pair = (0.5, 1.0)) -> float:
+    """The alpha with which so many adaptors, one behind another, lead from one size to another.
+
+    ``logit((q - r1) / (r2 - r1))`` with ``q = (size_out / size_in) ** (1 / adaptors)``, as a float32 that is rounded
+    upwards, so that rounding down the sizes costs no pixel more.
+
+    Args:
+        size_in: input pixels.
+        size_out: output pixels wanted.
+        adaptors: how many, at least 1.
+        ratios: (r1, r2) of the two branches.
+
+    Raises:
+        TypeError: if an argument is of a wrong type.
+        ValueError: if ``adaptors`` or a size is below 1, ``size_out`` is not below ``size_in``, or no alpha does it.
+
+    >>> alpha = initial_alpha(32, 8, 4)
+    >>> size, sizes = 32, []
+    >>> for _ in range(4):
+    ...     size = adapted_size(size, scale_factor(alpha))
+    ...     sizes.append(size)
+    >>> sizes
+    [22, 15, 10, 7]
+    """
+    check_whole(1, size_in=size_in, size_out=size_out, adaptors=adaptors)
+    low, high = as_pair(ratios, f"ratios={ratios!r}: {_RATIOS}")
+    if not 0 <= low < high:
+        raise ValueError(f"ratios={ratios!r}: {_RATIOS}")
+    if not 1 <= size_out < size_in:
+        raise ValueError(f"size_out={size_out!r}: expected from 1 to {size_in - 1} pixels, below size_in={size_in}")
+    wanted = (size_out / size_in) ** (1 / adaptors)
+    try:
+        exact = alpha_for(wanted, ratios)
+    except ValueError as error:
+        raise ValueError(f"{adaptors} adaptors cannot lead from {size_in} to {size_out} pixels: {error}") from None
+    alpha = exact
+    while scale_factor(_float32(alpha), ratios) < wanted:
+        alpha = max(alpha + abs(alpha) * 2.0**-24, alpha + 2.0**-30)
+    return _float32(alpha)
+
+
+def adapted_size(size: float, scale: float, *, fractions: bool = False) -> int:
+    """Output pixels of an adaptor: ``floor(size * scale)``, or to the nearest where sizes keep their fraction.
+
+    Rounding down ("local"), every adaptor drops a pixel at least; ``size`` may have a fraction ("global") otherwise.
+
+    >>> adapted_size(224, 0.999), adapted_size(212.7, 0.95, fractions=True)
+    (223, 202)
+    """
+    pixels = size * scale
+    return max(round(pixels) if fractions else math.floor(pixels + _QUOTIENT), 1)
+
+
+def scales_between(size_in: float, size_out: int, *, fractions: bool = False) -> Pair:
+    """The scale factors that lead from one size to another: from the first, up to but without the second."""
+    low, high = (size_out - 0.5, size_out + 0.5) if fractions else (size_out, size_out + 1)
+    return low / size_in, high / size_in
+
+
+def shrink_factor(limit: float | None, size: float, adaptors: int) -> float:
+    """By what every scale factor is multiplied to keep the last size within a limit (memory-bounded training).
+
+    ``p = min(1, (limit / size) ** (1 / adaptors))``, with ``size`` the last size without the limit; None: no limit.
+
+    >>> shrink_factor(6, 8.0, 4), shrink_factor(6, 5.0, 4)
+    (0.9306048591020996, 1.0)
+    """
+    return 1.0 if limit is None else min(1.0, (limit / size) ** (1.0 / adaptors))
+
+
+def uniform_places(places: int, adaptors: int) -> Sequence[int]:
+    """Which of so many places adaptors spread uniformly take: ``floor(i * places / adaptors)``.
+
+    Raises:
+        ValueError: unless ``1 <= adaptors <= places``.
+
+    >>> uniform_places(12, 4), uniform_places(18, 4)
+    ([0, 3, 6, 9], [0, 4, 9, 13])
+    """
+    if not 1 <= adaptors <= places:
+        raise ValueError(f"adaptors={adaptors!r}: expected from 1 to {places}, the number of places for them")
+    return [i * places // adaptors for i in range(adaptors)]
+
+
+def _float32(value: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", value))[0])

@@ -1,0 +1,134 @@
+"""dynpool analyze: the receptive fields of a model or of a run, printed and written to a folder."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dynpool.training.errors import ConfigError, writing
+
+from .interrupts import interruptible
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from analysis.comparison.read_runs import Run
+
+__all__ = ["analyze"]
+
+PAGE = 150  # columns of the table where there is no terminal to ask
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dynpool analyze",
+        description="Receptive fields of every layer; which layers the input is too small for. Nothing is downloaded.",
+    )
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL",
+        help="a name of timm or torchvision (torchvision:NAME where both have it), or module:callable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--input-size", metavar="SIZE", type=_input_size,
+        help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width) | 1:16000 (channels: any number of axes)",
+    )  # fmt: skip
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights, and learned sizes if it has them")
+    parser.add_argument(
+        "--prefix", default="", metavar="PREFIX",
+        help='what stands before all names in the checkpoint, such as "model." in those of Lightning',
+    )  # fmt: skip
+    source.add_argument("--run", type=Path, metavar="FOLDER", help="a training run: its learned model, I_min by epoch")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to; default: analyze-NAME, or RUN/analyze")
+    parser.add_argument(
+        "--layers", nargs="+", metavar="LAYER", help="those to draw on the image; the first is that of --effective",
+    )  # fmt: skip
+    parser.add_argument("--image", type=Path, metavar="FILE", help="a picture to draw receptive fields on")
+    parser.add_argument(
+        "--effective", action="store_true", help="also measure the effective receptive field, by gradients"
+    )
+    return parser
+
+
+def _input_size(text: str) -> tuple[int, ...]:
+    channels, colon, axes = text.partition(":")
+    if not re.fullmatch(r"(\d+:)?\d+(,\d+){0,3}", text) or 0 in (sizes := _numbers(axes if colon else text)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no input size; allowed: 32, 32,64, 3,32,64 or CHANNELS:SIZES such as 1:16000, all above 0"
+        )
+    if colon:
+        return (*_numbers(channels), *sizes)
+    if len(sizes) == 1:
+        return (3, *sizes, *sizes)
+    return (3, *sizes) if len(sizes) == 2 else sizes
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
+def analyze(arguments: Sequence[str]) -> int:
+    """Run the command; gives the exit code.
+
+    Raises:
+        ConfigError: for what the user can correct.
+    """
+    options = _parser().parse_args(arguments)
+    if options.run is None and (options.model is None or options.input_size is None):
+        missing = "a MODEL, or --run FOLDER" if options.model is None else "--input-size, for example --input-size 32"
+        raise ConfigError(f"dynpool analyze needs {missing}")
+    if options.run is not None and options.model is not None:
+        raise ConfigError(f"MODEL is {options.model!r}: leave it out, the run knows its model")
+    if options.prefix and options.checkpoint is None:
+        raise ConfigError(f"--prefix is {options.prefix!r}: it goes with --checkpoint")
+    from rich.console import Console
+
+    from analysis import receptive_field
+    from analysis.fields.layer_row import GLOBAL_PATH
+    from analysis.model_report.text import table, verdict
+    from analysis.model_report.write import write_analysis
+
+    try:
+        with interruptible():
+            name, model, input_size, run = _load(options)
+            report = receptive_field(model, input_size)
+            console = Console() if sys.stdout.isatty() else Console(width=PAGE)
+            console.print(table(report))
+            if any(row.has_global_path for row in report.layers):
+                console.print(f"* {GLOBAL_PATH}", highlight=False)
+            console.print(f"\n{verdict(report)}", highlight=False, style="bold")
+            out = options.out or (
+                options.run / "analyze" if options.run else Path(f"analyze-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}")
+            )
+            with writing(out, when_full="free some space"):
+                files = write_analysis(
+                    model, report, out, name=name, layers=options.layers, image=options.image,
+                    effective=options.effective, run=run,
+                )  # fmt: skip
+    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
+        raise ConfigError(str(error)) from error
+    console.print(f"written to {out}: {', '.join(file.name for file in files)}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...], Run | None]":
+    """Name, model, input size, and the run it comes from."""
+    if options.run is not None:
+        from analysis.comparison.read_runs import read_run
+        from dynpool.training.restored import restored_model
+
+        run = read_run(options.run)
+        model, trained_at = restored_model(options.run)
+        return run.label, model, options.input_size or trained_at, run
+    from analysis.integrations.named_models import named_model
+    from dynpool.conversion.checkpoints import load
+
+    if "" not in sys.path:  # an installed program does not look for modules where it is called
+        sys.path.insert(0, "")
+    weights = options.checkpoint is not None or options.effective
+    name, model = named_model(options.model, options.input_size, weights=weights)
+    if options.checkpoint is not None:
+        model = load(model, options.checkpoint, prefix=options.prefix)
+    return name, model, options.input_size, None

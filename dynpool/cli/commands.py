@@ -1,0 +1,245 @@
+"""The command line: dynpool train | compare | report | analyze | coverage | refine."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import dynpool
+from dynpool.common.names import nearest
+from dynpool.training.errors import ConfigError, StoppedError, TrainingError, writing
+
+from .interrupts import INTERRUPTED, interruptible, leave_at_once
+
+if TYPE_CHECKING:
+    from dynpool.conversion.coverage import CoverageRow
+
+__all__ = ["main"]
+
+USAGE = """usage: dynpool COMMAND ...
+
+  train CONFIG [--resume | --overwrite] [--KEY VALUE ...]    train one run
+  compare CONFIG [--resume | --overwrite] [--KEY VALUE ...]  train methods x seeds, then write the report
+  report RUN... [--out DIR]                                  write the report of runs or of a comparison's folder
+  analyze MODEL --input-size 32 [--checkpoint FILE]          receptive fields of a model: table, verdict, pictures
+  analyze --run FOLDER                                       the same of a run's learned model, I_min by epoch
+  coverage [--models PATTERN] [--out CSV]                    try conversion on the models of timm and torchvision
+  refine MODEL --input-size 32 [--out plan.json]             edits of a model that bring I_min below the input's size
+
+dynpool COMMAND --help lists the options of a command, dynpool --version prints the version."""
+
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
+USER_ERROR = 2
+
+# Commands import what they need after their arguments are read, so that help and errors take no time.
+
+
+def _config_path(arguments: list[str], command: str) -> Path:
+    if not arguments or arguments[0].startswith("-"):
+        raise ConfigError(f"dynpool {command} needs a configuration file: dynpool {command} CONFIG [--KEY VALUE ...]")
+    return Path(arguments.pop(0))
+
+
+def _ended(error: KeyboardInterrupt | StoppedError, saved: str, command: str, config_file: Path, folder: Path) -> int:
+    """Say what is saved of a run or a comparison that a signal ended, and how to continue it; gives the exit code."""
+    interrupted = isinstance(error, KeyboardInterrupt)
+    words = ["dynpool", command, str(config_file), "--out", str(folder), "--resume"]
+    hint = f"; continue with: {shlex.join(words)}" if config_file.exists() else ""
+    said = f"interrupted; {str(error) or saved}" if interrupted else str(error)
+    print(f"dynpool: {said}{hint}", file=sys.stderr)
+    return INTERRUPTED if interrupted else STOPPED
+
+
+def _train(arguments: list[str]) -> int:
+    from dynpool.training.config import RunConfig
+    from dynpool.training.config_file import load_config, make_parser
+
+    if {"-h", "--help"} & set(arguments):
+        make_parser(RunConfig, "train").print_help()
+        return 0
+    config, flags = load_config(RunConfig, _config_path(arguments, "train"), arguments, command="train")
+    from dynpool.training.loop import train
+    from dynpool.training.progress import reporting
+    from dynpool.training.run_folder import RunFolder
+
+    folder = RunFolder(config.folder)
+    try:
+        with interruptible(), reporting() as reporter:
+            figures = train(config, resume=flags["resume"], overwrite=flags["overwrite"], reporter=reporter)
+    except (KeyboardInterrupt, StoppedError) as error:
+        saved = "the finished epochs are saved" if folder.started else "nothing had been trained yet"
+        return _ended(error, saved, "train", folder.config, folder.path)
+    if figures:
+        from analysis.common.cost_unit import cost_words
+
+        said = f"test accuracy {figures['test_accuracy']:.4f}  {cost_words(figures['gmacs'])}"
+        print(f"{figures['name']}  {said}  {folder.path}")
+    return 0
+
+
+def _compare(arguments: list[str]) -> int:
+    from dynpool.training.config import ComparisonConfig
+    from dynpool.training.config_file import load_config, make_parser
+
+    if {"-h", "--help"} & set(arguments):
+        make_parser(ComparisonConfig, "compare").print_help()
+        return 0
+    config, flags = load_config(ComparisonConfig, _config_path(arguments, "compare"), arguments, command="compare")
+    from dynpool.training.compare import compare
+
+    try:
+        with interruptible():
+            compare(config, resume=flags["resume"], overwrite=flags["overwrite"])
+    except (KeyboardInterrupt, StoppedError) as error:
+        saved = "the finished epochs of all runs are saved"
+        return _ended(error, saved, "compare", config.folder / "comparison.yaml", config.folder)
+    return 0
+
+
+def _report(arguments: list[str]) -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="dynpool report", description="Write report.html, summary.csv and the pictures."
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or a comparison's")
+    parser.add_argument(
+        "--out", type=Path, help="where to; default: the folder itself if it is the only one, else report/"
+    )
+    options = parser.parse_args(arguments)
+    out = options.out or (options.runs[0] if len(options.runs) == 1 else Path("report"))
+    from analysis.comparison.html import compare_runs, write_report
+
+    try:
+        with interruptible():
+            comparison = compare_runs(options.runs)
+            with writing(out, when_full="free some space"):
+                path = write_report(options.runs, out)
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    print(comparison)
+    print(f"report: {path}")
+    return 0
+
+
+def _coverage(arguments: list[str]) -> int:
+    import argparse
+    import warnings
+
+    parser = argparse.ArgumentParser(
+        prog="dynpool coverage",
+        description="Convert the models of timm and torchvision and run them at random sizes.",
+    )
+    parser.add_argument("--models", nargs="+", metavar="PATTERN", help="such as 'resnet*' or 'torchvision:*'")
+    parser.add_argument("--out", type=Path, default=Path("coverage.csv"), metavar="CSV", help="rows there are kept")
+    parser.add_argument("--input-size", type=int, metavar="PIXELS", help="of all models; default: each one's own")
+    parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="that a model may take")
+    parser.add_argument(
+        "--real",
+        action="store_true",
+        help="random weights and images: outputs and gradients are looked at; of forty families if no models are named",
+    )
+    options = parser.parse_args(arguments)
+    from dynpool.conversion.coverage import SPOT_CHECKS, coverage_names, run_coverage, summarize
+
+    for pattern in options.models or ():
+        if not coverage_names(pattern):
+            known = (name if ":" in pattern else name.partition(":")[2] for name in coverage_names())
+            raise ConfigError(f"--models {pattern!r} matches no model of timm or torchvision{nearest(pattern, known)}")
+    names = [*SPOT_CHECKS] if options.real and not options.models else coverage_names(*options.models or "*")
+    size = None if options.input_size is None else (3, options.input_size, options.input_size)
+    device = "cpu" if options.real else "meta"
+    try:
+        with interruptible(), writing(options.out, when_full="free some space"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the models' own
+            rows = run_coverage(names, options.out, input_size=size, limit=options.limit, device=device, say=_say_row)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    print(summarize(rows))
+    return 0
+
+
+def _say_row(row: "CoverageRow") -> None:
+    counts = f"{row.converted} converted, {row.tied} tied, {row.follows} follow, {row.pinned} pinned"
+    said = row.message or (counts if row.status == "runs" else row.why)
+    print(f"{row.model}  {row.status}  {said}", flush=True)
+
+
+def _analyze(arguments: list[str]) -> int:
+    from .analyze import analyze
+
+    return analyze(arguments)
+
+
+def _refine(arguments: list[str]) -> int:
+    from .refine import refine
+
+    return refine(arguments)
+
+
+COMMANDS: Mapping[str, Callable[[list[str]], int]] = MappingProxyType(
+    {
+        "train": _train,
+        "compare": _compare,
+        "report": _report,
+        "analyze": _analyze,
+        "coverage": _coverage,
+        "refine": _refine,
+    }
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit code.
+
+    0: done. 1: `refine` did not reach I_min < I_res. 2: something the user can correct, said in one line on stderr.
+    75: stopped by SIGTERM or SIGHUP, to be continued with --resume. 130: interrupted by Ctrl-C.
+
+    Args:
+        argv: the command and its arguments. Default: those of the program, which Ctrl-C then ends at once while modules
+            are still being imported.
+    """
+    if argv is None:
+        leave_at_once()
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output is gone; what was trained is saved
+        _discard_output()
+        return USER_ERROR
+    except (TrainingError, OSError) as error:
+        if isinstance(error, OSError):
+            _discard_output()  # it may be the output that cannot be written
+        print(f"dynpool: error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("dynpool: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    command = arguments.pop(0) if arguments else "--help"
+    if command in ("-h", "--help"):
+        print(USAGE)
+    elif command == "--version":
+        print(f"dynpool {dynpool.__version__}")
+    elif command in COMMANDS:
+        import logging
+
+        logging.basicConfig(level=logging.WARNING, format="dynpool: %(message)s")
+        return COMMANDS[command](arguments)
+    else:
+        raise ConfigError(f"unknown command {command!r}{nearest(command, COMMANDS)}")
+    return 0
+
+
+def _discard_output() -> None:
+    """Drop what is still to be written to stdout: Python would try again at its end, and print a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,66 @@
+"""dynpool refine: the edits of a model that bring I_min below the input's size, printed and written as JSON."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dynpool.training.errors import ConfigError, writing
+
+from .interrupts import interruptible
+
+__all__ = ["refine"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dynpool refine",
+        description="Static refinement (Richter and Pal): the fewest edits with I_min < I_res. Nothing is downloaded.",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="a name of timm or torchvision (torchvision:NAME), or module:callable"
+    )
+    parser.add_argument(
+        "--input-size", metavar="SIZE", type=_input_size, required=True,
+        help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width)",
+    )  # fmt: skip
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--way", choices=("less downsampling", "shorter and wider"), default="less downsampling")
+    kind.add_argument("--edits", metavar="NAME", help="a published edit, such as vgg19; an unknown name lists all")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the plan as JSON")
+    return parser
+
+
+def _input_size(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*){0,2}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no input size; allowed: 32, 32,64 or 3,32,64, all above 0")
+    sizes = tuple(map(int, text.split(",")))
+    return sizes if len(sizes) == 3 else (3, *sizes) if len(sizes) == 2 else (3, *sizes, *sizes)
+
+
+def refine(arguments: Sequence[str]) -> int:
+    """Run the command; gives the exit code: 1 where I_min < I_res is not reached.
+
+    Raises:
+        ConfigError: for what the user can correct.
+    """
+    options = _parser().parse_args(arguments)
+    if "" not in sys.path:  # an installed program does not look for modules where it is called
+        sys.path.insert(0, "")
+    import baselines
+    from analysis.integrations.named_models import named_model
+
+    try:
+        with interruptible():
+            _, model = named_model(options.model, options.input_size, weights=False)
+            _, plan = baselines.refine(model, options.input_size, way=options.way, edits=options.edits)
+    except (ValueError, TypeError, ModuleNotFoundError) as error:
+        raise ConfigError(str(error)) from error
+    print(plan)
+    if options.out is not None:
+        with writing(options.out):
+            options.out.write_text(json.dumps(plan.to_dict(), indent=2) + "\n")
+        print(f"written to {options.out}")
+    return 0 if plan.reached else 1

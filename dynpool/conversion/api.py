@@ -1,0 +1,379 @@
+"""Replace a model's resizers by learned ones, with ties."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from dynpool.common.arguments import check_flags, check_model, check_numbers
+from dynpool.cost.macs import Ceiling, GMACsLoss, count_macs
+from dynpool.graph.axes import Resize
+from dynpool.graph.tracer import RETURNS, Graph, check_input_size, trace, trace_shapes
+from dynpool.graph.train_vs_eval import unite_modes
+from dynpool.graph.untouched import deep_copy
+from dynpool.resizers.dynopool import DynOPool2d
+from dynpool.resizers.fixed import FollowInterpolate2d, FollowPool2d
+from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resolution.description import attach_description
+from dynpool.resolution.frozen import frozen_sizes
+from dynpool.resolution.tree import (
+    GiveSize,
+    ResolutionNode,
+    ResolutionTree,
+    Slot,
+    attach_tree,
+    bounds_around,
+    converted_model,
+    resolution_tree,
+)
+from dynpool.resolution.wrappers import unwrapped
+from dynpool.size_math import check_multiple
+
+from . import layer_kinds as planners  # noqa: F401 - registers the kinds of PyTorch and timm
+from .dry_run import Limits, find_limits
+from .functional_calls import name_calls, shield
+from .layer_context import matched, sites
+from .plan import Role, place_at
+from .planner import plan_resolutions
+from .registry import Plan, Site, pair, plan_for, planner_of, resizer_kinds
+from .report import ConversionReport, ConversionRow, Status, attach_report, conversion_report
+from .rewrite import rewrite
+from .shared_layers import separate_names, split_calls, unite_runs, where_called
+from .size_groups import Key, groups, source_key, structural_trace, target_key
+from .unused_resizers import unused_resizers
+
+__all__ = [
+    "ConversionReport",
+    "ConversionRow",
+    "conversion_report",
+    "convert",
+    "resizer_kinds",
+    "sizes",
+]
+
+Pair = tuple[int, int]
+
+
+_UNUSED = "nothing that the model returns depends on it, so that it would learn nothing"
+
+
+def _known(module: nn.Module) -> bool:
+    return planner_of(module) is not None
+
+
+def _plan(graph: Graph, here: Graph, modules: dict[str, nn.Module], resize: Resize, site: Site) -> Plan | str:
+    plan = plan_for(modules[resize.path], site)
+    runs = [r for r in graph.resizes if r.path == resize.path]
+    at = {(source_key(graph, r), r.in_size, r.out_size, target_key(graph, r)) for r in runs}
+    if isinstance(plan, Plan) and len(at) > 1:
+        calls = where_called(here, resize.path)
+        return f"the module runs {len(runs)} times in a pass, at different resolutions: {calls}"
+    return plan
+
+
+class _Converter:
+    """Builds the tree of a copied model and rewrites its resizers, as planned."""
+
+    def __init__(
+        self, model: nn.Module, graph: Graph, pool: Callable[..., LearnedResizer2d], order: str, preserve: bool
+    ) -> None:
+        self.model, self.graph, self.pool, self.order, self.preserve = model, graph, pool, order, preserve
+        self.modules = dict(model.named_modules())
+        self.tree = ResolutionTree(graph.input_size)
+        self.keys: dict[int, Key] = {}  # of the resolutions, by their place in the tree
+        self.original: list[Pair] = []  # their sizes in pixels in the given model, in the same order
+        self.rows: list[ConversionRow] = []
+
+    def run(
+        self, size: tuple[int, int, int], multiple_of: Pair, held: Mapping[Key, str], batch: int | None
+    ) -> tuple[ResolutionTree, ConversionReport]:
+        """`held`: resolutions that were found out to be unable to move, and why."""
+        here = self.graph if self.graph.input_size == size else trace(self.model, size, batch=batch)
+        at = sites(self.graph, here, self.order, self.preserve)
+        plans = {r.node: _plan(self.graph, here, self.modules, r, at[r.node]) for r in self.graph.resizes}
+        plans.update(dict.fromkeys(unused_resizers(self.model, self.graph, batch), _UNUSED))
+        nodes, roles = plan_resolutions(self.graph, plans, held)
+        self.keys = {i: planned.key for i, planned in enumerate(nodes) if planned.key is not None}
+        self.tree.input_size, self.tree.batch = size, batch
+        traced = [planned.reference for planned in nodes]
+        self.here = matched(self.graph, here)
+        place_at(nodes, self.here, size[1:])
+        self.original = [planned.reference for planned in nodes]
+        self.moved = [
+            pair(b - a for a, b in zip(*sizes, strict=True)) for sizes in zip(traced, self.original, strict=True)
+        ]
+        for planned in nodes:
+            node = ResolutionNode(planned.name, planned.parent, planned.reference)
+            if planned.how == "learned":
+                steps = zip(planned.reference, planned.multiple, multiple_of, strict=True)
+                # a size that is no multiple of a window here is padded by the model itself
+                node.multiple = pair(math.lcm(m if n % m == 0 else 1, asked) for n, m, asked in steps)
+            elif planned.how == "pinned":
+                node.fixed = planned.reference
+            elif planned.how == "derived":
+                node.derive = planned.native
+            self.tree.nodes.append(node)
+        done: set[str] = set()
+        for role in roles:
+            plan = plans[role.resize.node]
+            if role.rewrite and role.node is not None and isinstance(plan, Plan) and role.resize.path not in done:
+                done.add(role.resize.path)
+                self.rewrite(role.resize, plan, role.node, role.status)
+            self.row(role)
+        report = ConversionReport(
+            size, tuple(self.rows), tuple(sorted(self.graph.not_understood)), tuple(self.graph.notes)
+        )
+        return self.tree, report
+
+    def row(self, role: Role) -> None:
+        r = role.resize
+        kind = f"{r.kind} {r.kernel[0]}x{r.kernel[1]} stride {r.stride[0]}"
+        kind += "" if r.stride[0] == r.stride[1] else f"x{r.stride[1]}"
+        resolution = "-" if role.node is None else self.tree.nodes[role.node].name
+        self.rows.append(ConversionRow(r.path or "(model)", kind, resolution, role.status, role.why))
+
+    def rewrite(self, resize: Resize, plan: Plan, here: int, status: Status) -> None:
+        node = self.tree.nodes[here]
+        module = self.modules[resize.path]
+        with torch.device("cpu"):  # it is moved below, from wherever the default is
+            pool = self.make_pool(resize, plan, here, status)
+        now = self.here.get(resize.node)
+        out = now.out_size if now else pair(map(sum, zip(resize.out_size, self.moved[here], strict=True)))
+        h, w = (o + m * (n - r) for o, m, n, r in zip(plan.offset, plan.multiple, out, node.reference, strict=True))
+        device = next((p.device for p in module.parameters()), next((p.device for p in self.model.parameters()), None))
+        pool.to(device).train(module.training)
+        path, strided = rewrite(self.modules, resize, plan, pool)
+        slot = Slot(here, (h, w), plan.multiple, strided=strided, source=self.source(resize, here, status))
+        pool.register_forward_pre_hook(GiveSize(slot, self.tree), with_kwargs=True)
+        self.tree.slots[path] = slot
+
+    def source(self, resize: Resize, here: int, status: Status) -> int | None:
+        """The resolution, by its place in the tree, that a resizer resizes from; None if it is none of the tree's."""
+        if status in ("converted", "tied"):
+            return self.tree.nodes[here].parent
+        above = source_key(self.graph, resize)
+        start = [d.axis for d in self.graph.values[self.graph.input_id].dims[-2:]]
+        if above is not None and [self.graph.classes.find(a) for a in start if a is not None] == list(above):
+            return 0
+        return next((i for i, key in self.keys.items() if key == above), None)
+
+    def make_pool(self, resize: Resize, plan: Plan, here: int, status: Status) -> nn.Module:
+        node = self.tree.nodes[here]
+        if status == "converted":
+            above, below = self.original[node.parent or 0], self.original[here]
+            alpha = (above[0] / below[0], above[1] / below[1])
+            node.pool = self.made(alpha, reduce=plan.reduce, bounds=bounds_around(alpha))
+            return node.pool
+        if status == "tied" and node.pool is not None:
+            return self.made(reduce=plan.reduce, tied_to=node.pool)
+        if resize.scale is not None:
+            return FollowInterpolate2d.of(self.modules[resize.path])
+        return FollowPool2d(reduce=plan.reduce)
+
+    def made(self, *args: tuple[float, float], **options: Any) -> LearnedResizer2d:
+        """What `pool` makes of these arguments; an error about `pool` unless that is a resizer."""
+        try:
+            pool: object = self.pool(*args, **options)
+        except TypeError as error:
+            how = "pool(strides, reduce=..., bounds=...) and as pool(reduce=..., tied_to=...)"
+            raise TypeError(f"pool is {self.pool!r}, which cannot be called as {how}: {error}") from error
+        if not isinstance(pool, LearnedResizer2d):
+            raise TypeError(f"pool is {self.pool!r}, which made a {type(pool).__name__}, not a LearnedResizer2d")
+        return pool
+
+
+@torch.inference_mode(False)
+def convert(
+    model: nn.Module,
+    input_size: Sequence[int] = (3, 224, 224),
+    *,
+    pool: Callable[..., LearnedResizer2d] = DynOPool2d,
+    order: Literal["after", "before"] = "after",
+    preserve: bool = False,
+    multiple_of: int | Pair = 1,
+    max_gmacs: float | None = None,
+    batch: int | None = None,
+) -> nn.Module:
+    """A copy of `model` whose pooling and strided layers resize to learned sizes; the given model is left untouched.
+
+    A strided convolution becomes the same convolution with stride 1 and a resizer behind it (Jang et al., CVPR 2022,
+    section 5.1); a pool becomes the resizer (max pools "max", average pools "mean"); layers that cut the map into
+    patches (kernel = stride) keep their stride and are resized before. Layers whose outputs meet share one alpha. A
+    pool that the model calls several times (`self.pool`) becomes one for each call, `pool.0`, `pool.1`, ...; a layer
+    with weights that runs several times is converted where its runs start from one resolution. At first every layer has
+    its original size. Where what follows a map needs so many pixels (an unpadded kernel, a reflection) or one exact
+    height or width, no learned size leaves those limits. All names of weights stay; the only new keys of the state dict
+    are the alphas'. What was converted, tied, pinned and left alone, and why, is in `conversion_report(model)`.
+
+    Args:
+        model: any module that takes one image batch; weights, mode, dtype and device are kept.
+        input_size: (C, H, W) in pixels.
+        pool: makes the resizers, each a `LearnedResizer2d`: called as `pool(strides, reduce=..., bounds=...)` with the
+            strides of the layer replaced, and as `pool(reduce=..., tied_to=...)`.
+        order: "after" convolves at stride 1, then resizes (the paper's networks); "before" resizes, then convolves at
+            the new size, as cheap as the strided original (what HRNet's printed GMACs imply).
+        preserve: resize with the reduction "sample" at the original sizes, so that a pretrained network computes the
+            same function before training, at `input_size` and wherever its strides divide its sizes. With
+            order="before" the layers then keep their stride and are resized before: no resize at all at first. Where a
+            learned size cannot start at the original one (a single pixel, no multiple of a window), a warning says so.
+        multiple_of: pixels, one number or (height, width), that every learned size is a multiple of, as some hardware
+            likes it: multiple_of * max(1, round(size / multiple_of)). Where the model cuts maps into windows, learned
+            sizes are multiples of the window anyway.
+        max_gmacs: a hard ceiling on the model's GMACs at `input_size`; an optimiser step that would exceed it is cut.
+        batch: images that a pass needs, if one is not enough (frames of a clip in the batch, a `squeeze()`).
+
+    Raises:
+        TypeError: for an argument of a wrong type, or a `pool` that makes something else than resizers.
+        ValueError: for a bad argument, a model that is converted already, cannot run at `input_size`, or has no
+            resizer that can be learned; the message says why for each.
+
+    Example:
+        >>> from torch import nn
+        >>> vgg = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
+        >>> learned = convert(vgg, (3, 32, 32))
+        >>> sizes(learned, (3, 32, 32))
+        {'input': (32, 32), '1': (16, 16)}
+    """
+    check_model(model)
+    check_flags(preserve=preserve)
+    size = check_input_size(input_size)
+    if order not in ("after", "before"):
+        raise ValueError(f"order must be 'after' or 'before', got {order!r}")
+    multiples = check_multiple(multiple_of)
+    if max_gmacs is not None:
+        check_numbers("a positive number", lambda n: 0 < n < math.inf, max_gmacs=max_gmacs)
+        max_gmacs = float(max_gmacs)
+    if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
+        raise ValueError(f"the {type(model).__name__} has learned resizers already; convert the original model")
+    if frozen_sizes(model) is not None:
+        raise ValueError(f"the {type(model).__name__} is frozen; convert the original model")
+    graph = structural_trace(model, size, batch)
+    if not any(not r.fixed for r in graph.resizes):
+        raise ValueError(f"the {type(model).__name__} has no pooling or strided layer: there is nothing to learn")
+    functions, held, differ = graph, dict[Key, str](), False
+    while True:
+        learned = deep_copy(model)
+        if separate_names(learned, _known) and not held:
+            functions = graph = structural_trace(learned, size, batch)
+        changed = name_calls(learned, functions, _known) | split_calls(learned, functions, _known)
+        if not held:
+            graph = structural_trace(learned, size, batch) if changed else graph
+            unite_runs(graph)
+            differ = unite_modes(learned, graph, batch)
+        converter = _Converter(learned, graph, pool, order, preserve)
+        tree, report = converter.run(size, multiples, held, batch)
+        if not report.of("converted"):
+            raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")
+        shield(learned)
+        attach_tree(learned, tree)
+        limits = find_limits(learned, tree, training=differ)
+        stuck = {converter.keys[i]: found.why for i, found in limits.items() if found.stuck}
+        if not stuck:
+            break
+        held |= stuck
+    report = _limited(tree, report, limits)
+    for resize in trace(learned, size).resizes:
+        if (slot := tree.slots.get(resize.path)) is not None and slot.source is not None:
+            above = tree.sizes_at(size[1:])[slot.source]
+            slot.margin = pair(n - a for n, a in zip(resize.in_size, above, strict=True))
+    _warn_of_changes(model, learned, tree, converter.original, preserve=preserve)
+    attach_report(
+        learned, report.with_macs(count_macs(model, size, batch=batch).by_layer, count_macs(learned, size).by_layer)
+    )
+    if max_gmacs is not None:
+        _limit(learned, tree, max_gmacs)
+    given = {"order": order, "preserve": bool(preserve), "multiple_of": multiples, "max_gmacs": max_gmacs}
+    attach_description(learned, tree, "dynpool.convert", given)
+    return learned
+
+
+def _limited(tree: ResolutionTree, report: ConversionReport, limits: Mapping[int, Limits]) -> ConversionReport:
+    """Tell the tree, and the report of the conversion, between which sizes the model runs."""
+    said: dict[str, str] = {}
+    for i, found in limits.items():
+        node = tree.nodes[i]
+        node.lowest = pair(n or 1 for n in found.lowest)
+        node.highest = pair(math.inf if n is None else n for n in found.highest)
+        node.limited_by = found.why
+        said[node.name] = f"its size is {node.admitted()}"
+    rows = (replace(r, why=said.get(r.resolution, r.why)) if r.status == "converted" else r for r in report.rows)
+    return replace(report, rows=tuple(rows))
+
+
+def _warn_of_changes(
+    model: nn.Module, learned: nn.Module, tree: ResolutionTree, original: Sequence[Pair], *, preserve: bool
+) -> None:
+    """Warn where the maps of the converted model do not start at the sizes that they have in the given one."""
+    moved = [
+        f"{node.name} at {now[0]}x{now[1]} instead of {was[0]}x{was[1]} pixels"
+        for node, now, was in zip(tree.nodes, tree.sizes_at(tree.input_size[1:]), original, strict=True)
+        if now != was
+    ]
+    if moved:
+        if preserve:
+            warnings.warn(
+                "preserve=True cannot keep the function at this input_size, as learned sizes have at least 2 pixels"
+                f" and are multiples of windows and of multiple_of: {', '.join(moved)}",
+                stacklevel=4,
+            )
+        return
+    after = trace_shapes(learned, tree.input_size, batch=tree.batch)
+    changed = [
+        f"{at[0] or 'the model'} returns {after[at][1]} instead of {shapes}"
+        for at, (_, shapes) in trace_shapes(model, tree.input_size, batch=tree.batch).items()
+        if at[2] == RETURNS and at in after and after[at][1] != shapes
+    ]
+    if changed:
+        warnings.warn(
+            f"{len(changed)} maps of the converted {type(model).__name__} differ in size from those of the given one"
+            f"{', so that preserve=True cannot keep its function' * preserve}: {'; '.join(changed[:3])}",
+            stacklevel=4,
+        )
+
+
+def _limit(model: nn.Module, tree: ResolutionTree, max_gmacs: float) -> None:
+    loss = GMACsLoss(model, tree.input_size)
+    ceiling = Ceiling(loss.cost, max_gmacs * 1e9)
+    start = loss.value()
+    if start > max_gmacs:
+        raise ValueError(f"max_gmacs={max_gmacs!r} is below the {start:.6g} GMACs that the converted model starts with")
+    tree.budget = ceiling
+
+
+def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> dict[str, Pair]:
+    """Feature-map sizes of a plain, converted or frozen model: {name: (height, width)} in pixels, from "input" on.
+
+    Names are the module paths of the layers that open a resolution, the same before and after conversion. `batch` is
+    the number of images that a plain model needs, if one is not enough.
+
+    Raises:
+        ValueError: for a bad `input_size`, or when the model cannot run at it.
+    """
+    check_model(model)
+    size = check_input_size(input_size)
+    model = converted_model(unwrapped(model))
+    tree = resolution_tree(model)
+    if tree is not None:
+        return dict(zip((n.name for n in tree.nodes), tree.sizes_at((size[1], size[2])), strict=True))
+    frozen = frozen_sizes(model)
+    if frozen is not None:
+        return dict(zip((n.name for n in frozen.tree.nodes), frozen.at((size[1], size[2])), strict=True))
+    graph = trace(model, size, batch=batch)
+    paths = [group.members[0].path for group in groups(graph)]
+    if len(set(paths)) < len(paths):  # one layer, or the functions that one module calls, open several
+        copied = deep_copy(model)
+        graph = trace(copied, size, batch=batch) if separate_names(copied, _known) else graph
+        name_calls(copied, graph, _known)
+        split_calls(copied, graph, _known)
+        graph = trace(copied, size, batch=batch)
+    found: dict[str, Pair] = {"input": (size[1], size[2])}
+    for group in groups(graph):
+        first = group.members[0]
+        found[first.path or first.kind] = first.out_size
+    return found

@@ -1,0 +1,308 @@
+"""Checkpoints of converted and frozen models: files that say how the model was converted, and models rebuilt from them.
+
+No code in a file is run: tensors and plain containers are all that is read (`weights_only`).
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import json
+import os
+import pickle
+import re
+import zipfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dynpool.common.arguments import check_model
+from dynpool.common.names import nearest
+from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resolution.description import PACKAGES, dotted, without_module
+from dynpool.resolution.tree import ENTRY, FROZEN_ALPHAS
+
+from .api import convert
+from .freezing import freeze
+
+__all__ = ["load", "read_state_dict", "save"]
+
+ENTRIES = ("state_dict", "model_state_dict", "model")  # where training programs keep the weights among other things
+PREFIXES = ("module.", "_orig_mod.")  # what wrappers put before every name
+
+_MAKERS = ("dynpool.convert", "baselines.shape_adaptor_network")
+
+
+def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write the weights of a model, and how it was converted, to a file that :func:`load` reads.
+
+    A name that ends in ".safetensors" makes such a file, with the conversion in its header; any other what
+    `torch.save(model.state_dict(), path)` makes.
+
+    Raises:
+        ValueError: `path` is a folder.
+        FileNotFoundError: the folder of `path` does not exist.
+    """
+    check_model(model)
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or a path, got {path!r}")
+    if Path(path).is_dir():
+        raise ValueError(f"path is {os.fspath(path)!r}, which is a folder: name a file")
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"path is {os.fspath(path)!r}: there is no folder {str(Path(path).parent)!r}")
+    state = model.state_dict()
+    if Path(path).suffix != ".safetensors":
+        torch.save(state, path)
+        return
+    header = {"format": "pt", ENTRY: json.dumps(dict(_descriptions(state)))}
+    save_file({name: value.detach().cpu().contiguous().clone() for name, value in state.items()}, path, header)
+
+
+def load(
+    model: nn.Module,
+    checkpoint: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    prefix: str = "",
+    conversion: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """A copy of `model` with the weights of a checkpoint, converted (and frozen) as the checkpoint's model was.
+
+    The state dict of a converted or frozen model says how it was made; torch.save keeps that, :func:`save` writes it
+    into safetensors too. A plain dict of tensors has lost it: then `conversion` says it.
+
+    Args:
+        model: the original model, as it was handed to :func:`dynpool.convert`; it is left untouched.
+        checkpoint: a file of torch.save or safetensors, or a state dict. A file may hold the state dict as its entry
+            "state_dict", "model_state_dict" or "model".
+        prefix: what stands before all names of the model's weights, such as "model." in checkpoints of Lightning; other
+            entries are left out. "module." and "_orig_mod." before every name go by themselves.
+        conversion: arguments of :func:`dynpool.convert`, which count instead of what the checkpoint says.
+
+    Returns:
+        the model with learned sizes, or the frozen model, with the checkpoint's sizes; or the plain model, if there is
+        no word of a conversion.
+
+    Raises:
+        TypeError: for an argument of a wrong type, or a key of `conversion` that is no argument of `convert`.
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, holds no weights, has no names with the prefix, or learned sizes without a word of
+            how the model was converted; it names a resizer that is not known here; or it is of another model (the
+            message says what differs).
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
+        >>> learned = convert(net, (3, 32, 32), order="before")
+        >>> again = load(net, learned.state_dict())
+    """
+    check_model(model)
+    if not isinstance(checkpoint, (str, os.PathLike, Mapping)):
+        raise TypeError(f"checkpoint must be a path or a state dict, got {type(checkpoint).__name__}")
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix must be a str, got {prefix!r}")
+    known = [name for name in inspect.signature(convert).parameters if name != "model"]
+    if conversion is not None and not (isinstance(conversion, Mapping) and set(conversion) <= set(known)):
+        raise TypeError(f"conversion must be a dict of {', '.join(known)}, got {conversion!r}")
+    if isinstance(checkpoint, Mapping):
+        named, state = "the state dict", _weights(checkpoint, "the state dict is a dict")
+    else:
+        named, state = f"checkpoint {os.fspath(checkpoint)}", read_state_dict(checkpoint)
+    state = _without_prefix(state, prefix, named)
+    told = dict(_descriptions(state))
+    if conversion is not None:
+        told = {"": {"given": conversion, "frozen": FROZEN_ALPHAS in state}}
+    made = copy.deepcopy(model)
+    parts = dict(made.named_modules())
+    for path, description in told.items():
+        if path not in parts:
+            raise ValueError(
+                f"{named} has learned sizes in {path!r}, which the model has not; is prefix='{path}.' meant?"
+            )
+        made = _replaced(made, path, _converted(made.get_submodule(path), description))
+    learned = [name for name in state if name.endswith((".alpha", FROZEN_ALPHAS)) and name not in made.state_dict()]
+    if learned and not told:
+        raise ValueError(
+            f"{named} has learned sizes ({learned[0]}) but does not say how its model was converted: give "
+            'conversion={"input_size": ..., "order": ..., ...}, the arguments of dynpool.convert'
+        )
+    try:
+        made.load_state_dict(state)
+    except RuntimeError as error:
+        found = _unlike(made, state)
+        why = (
+            f"is of another model: {'; '.join(found)}" if found else f"cannot be loaded: {' '.join(str(error).split())}"
+        )
+        raise ValueError(f"{named} {why}") from error
+    for path, description in told.items():
+        if description.get("frozen"):
+            made = _replaced(made, path, freeze(made.get_submodule(path)))
+    return made
+
+
+def _unlike(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
+    """Which names and shapes of weights are not those of the model, in a few words."""
+    own = model.state_dict()
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys() - {FROZEN_ALPHAS})
+    shapes = [
+        f"{name} is {tuple(value.shape)}, not {tuple(own[name].shape)}"
+        for name, value in state.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    found = [f"{word} {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+             for word, names in (("missing", missing), ("unknown", unknown)) if names]  # fmt: skip
+    return found + shapes[:3]
+
+
+def _replaced(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
+    """The model with another module in a place; that module itself if the place is the whole."""
+    if not path:
+        return module
+    owner, _, leaf = path.rpartition(".")
+    model.get_submodule(owner).register_module(leaf, module)
+    return model
+
+
+def _converted(model: nn.Module, description: Mapping[str, Any]) -> nn.Module:
+    """The model converted as described."""
+    if "given" in description:
+        return convert(model, **description["given"])
+    damaged = [key for key in ("by", "arguments", "input_size", "pool", "options") if key not in description]
+    if damaged:
+        raise ValueError(
+            f"the checkpoint's word of its model's conversion lacks {', '.join(damaged)}: give conversion={{...}}"
+        )
+    by = description["by"]
+    if by not in _MAKERS:
+        raise ValueError(f"the checkpoint's model was made by {by!r}, which is not known here; known: {_MAKERS}")
+    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in description["arguments"].items()}
+    make: Callable[..., nn.Module] = convert
+    if by == "dynpool.convert":
+        arguments["pool"] = partial(_resizer(description["pool"]), **description["options"])
+    else:
+        make = importlib.import_module("baselines").shape_adaptor_network  # which lies above this module
+    return make(model, tuple(description["input_size"]), **arguments)
+
+
+def _resizer(name: str) -> type[LearnedResizer2d]:
+    """The class of resizers of that dotted name: one that has been imported, or one of this library's."""
+    name = without_module(name)
+    package, _, own = name.partition(".")
+    if package in PACKAGES:
+        getattr(importlib.import_module(package), own, None)  # public names are imported when they are asked for
+    known = {dotted(kind): kind for kind in _below(LearnedResizer2d)}
+    if name not in known:
+        raise ValueError(
+            f"the checkpoint's model was converted with pool={name}, which has not been imported: import it first, or "
+            "give the arguments as conversion={...}"
+        )
+    return known[name]
+
+
+def _below(kind: Any) -> Iterator[type[LearnedResizer2d]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _below(child)
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> OrderedDict[str, Tensor]:
+    """The weights in a file of torch.save or safetensors, on the CPU, with what it says of the model's conversion.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is a folder, damaged, or holds no weights.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"checkpoint is {path}, which is a folder: name a file in it")
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint is {path}: there is no such file")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_archive(path)
+    return _weights(content, f"checkpoint is {path}")
+
+
+def _weights(content: Any, named: str) -> OrderedDict[str, Tensor]:
+    """The state dict in what a training program saves, without the prefixes of wrappers."""
+    for entry in ENTRIES:
+        if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
+            content = content[entry]
+            break
+    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError(
+            f"{named}, which holds no weights: neither tensors by name nor an entry {' or '.join(ENTRIES)}"
+        )
+    state = _with_metadata({str(name): value for name, value in content.items()}, getattr(content, "_metadata", {}))
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = _without_prefix(state, prefix, named)
+    return state
+
+
+def _read_safetensors(path: Path) -> OrderedDict[str, Tensor]:
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            header = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"checkpoint is {path}, which cannot be read as weights: it is damaged ({error})") from error
+    return _with_metadata(tensors, {where: {ENTRY: description} for where, description in header.items()})
+
+
+def _read_archive(path: Path) -> Any:
+    def unreadable(why: str, error: Exception | None = None) -> ValueError:
+        return ValueError(f"checkpoint is {path}, which cannot be read as weights: {why}")
+
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                broken = archive.testzip()
+        except (zipfile.BadZipFile, EOFError, OSError, zlib.error, NotImplementedError) as error:
+            raise unreadable(f"it is damaged ({error})") from error
+        if broken is not None:
+            raise unreadable(f"it is damaged (the checksum of its record {broken!r} does not match)")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged pickle raises depends on the damage
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if wanted:
+            raise unreadable(
+                f"it holds a {wanted[1]}, and nothing but tensors and plain containers is read; save its state dict"
+            ) from error
+        raise unreadable("it is damaged, or no file of torch.save") from error
+
+
+def _with_metadata(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> OrderedDict[str, Any]:
+    state = OrderedDict(tensors)
+    state._metadata = OrderedDict(metadata)  # type: ignore[attr-defined]
+    return state
+
+
+def _without_prefix(state: Mapping[str, Any], prefix: str, named: str) -> OrderedDict[str, Any]:
+    """The entries and the metadata whose names begin so, without that."""
+    metadata = getattr(state, "_metadata", {})
+    if not prefix:
+        return _with_metadata(state, metadata)
+    dot = prefix if prefix.endswith(".") else f"{prefix}."
+    kept = {name.removeprefix(dot): value for name, value in state.items() if name.startswith(dot)}
+    if not kept:
+        firsts = sorted({name.partition(".")[0] + "." for name in state})
+        raise ValueError(f"prefix is {prefix!r}, with which no name in {named} begins{nearest(prefix, firsts)}")
+    about = {f"{name}."[len(dot) : -1]: value for name, value in metadata.items() if f"{name}.".startswith(dot)}
+    return _with_metadata(kept, about)
+
+
+def _descriptions(state: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a state dict says of the conversion of the model, or of modules in it, by their paths."""
+    for path, metadata in getattr(state, "_metadata", {}).items():
+        if isinstance(metadata, Mapping) and isinstance(metadata.get(ENTRY), Mapping):
+            yield path, dict(metadata[ENTRY])

@@ -1,0 +1,179 @@
+"""At which learned sizes does a converted model run? What the trace of the original cannot show shows here.
+
+A model's own code may read a size off a map before it is resized, insist on the one it was made for, or need as many
+pixels as a valid convolution, an unpadded pool or a reflection behind the map takes. Passes on meta tensors tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from dynpool.graph.tracer import RETURNS, Shape, trace_shapes
+from dynpool.resolution.tree import ResolutionTree
+from dynpool.size_math import round_to_multiple
+
+__all__ = ["Limits", "find_limits"]
+
+Pair = tuple[int, int]
+
+_BATCH = 3  # images, by which an output's batch is told from other dimensions
+
+
+@dataclass
+class Limits:
+    """The sizes (height, width) in pixels of one learned resolution at which the model runs.
+
+    None: no limit on that side. `why` says what happens beyond; both axes of one that is `stuck` have one size only.
+    """
+
+    lowest: list[int | None]
+    highest: list[int | None]
+    why: str = ""
+
+    @property
+    def held(self) -> tuple[bool, bool]:
+        """Whether the height, and whether the width, can have one size only."""
+        h, w = (n is not None and n == m for n, m in zip(self.lowest, self.highest, strict=True))
+        return (h, w)
+
+    @property
+    def stuck(self) -> bool:
+        return all(self.held)
+
+
+def find_limits(model: nn.Module, tree: ResolutionTree, *, training: bool = False) -> dict[int, Limits]:
+    """The limits of those learned resolutions that have any, by their place in the tree.
+
+    Three passes if every size will do; else a few more for each resolution, as each is added to those that are known.
+
+    Args:
+        model: converted, at its original sizes; left as it is.
+        tree: its resolutions.
+        training: run in training mode too.
+    """
+    trial = _Trial(model, tree, training)
+    trial.move()
+    if not any(limits.stuck for limits in trial.found.values()):  # else they are pinned first
+        trial.shrink()
+    return trial.found
+
+
+class _Trial:
+    def __init__(self, model: nn.Module, tree: ResolutionTree, training: bool) -> None:
+        self.model, self.tree = model, tree
+        start = tree.sizes_at(tree.input_size[1:])
+        self.start = {i: size for i, (node, size) in enumerate(zip(tree.nodes, start, strict=True)) if node.pool}
+        self.returned: dict[bool, tuple[int | None, tuple[Shape, ...]]] = {}  # by mode, with the batch that runs
+        for mode in sorted({False, training}):
+            try:
+                self.returned[mode] = (_BATCH, self.returns(mode, _BATCH, self.start))
+            except ValueError:  # made for a batch of another size
+                self.returned[mode] = (None, self.returns(mode, None, self.start))
+        self.found: dict[int, Limits] = {}
+
+    def limits(self, i: int, why: str) -> Limits:
+        return self.found.setdefault(i, Limits([None, None], [None, None], why))
+
+    def moved(self, i: int, axis: int, *, up: bool) -> int | None:
+        """Another size of an axis, one step of its multiple away or more; None if there is none."""
+        n, step = self.start[i][axis], self.tree.nodes[i].multiple[axis]
+        if up:
+            return max(round_to_multiple(round(n * (1.2 + 0.25 * axis)), step), n + step)
+        lower = min(round_to_multiple(round(n * (0.8 - 0.1 * axis)), step), n - step)
+        return lower if lower >= 2 else None
+
+    def move(self) -> None:
+        """Find the axes that cannot become larger, and those that cannot have another size at all."""
+        larger = {
+            i: (self.moved(i, 0, up=True) or h, self.moved(i, 1, up=True) or w) for i, (h, w) in self.start.items()
+        }
+        if self.failure(larger) is None:
+            return
+        known = dict(self.start)
+        for i in known:
+            if self.failure({**known, i: larger[i]}) is None:
+                known[i] = larger[i]
+                continue
+            for axis in (0, 1):
+                start = self.start[i][axis]
+                why = self.failure({**known, i: _with(known[i], axis, larger[i][axis])})
+                if why is None:
+                    known[i] = _with(known[i], axis, larger[i][axis])
+                    continue
+                lower = self.moved(i, axis, up=False)
+                limits = self.limits(i, why)
+                limits.highest[axis] = start
+                if lower is None or self.failure({**known, i: _with(known[i], axis, lower)}) is not None:
+                    limits.lowest[axis] = start
+
+    def shrink(self) -> None:
+        """Find the lowest sizes of all resolutions together."""
+        known = dict(self.start)
+        least = {i: self.least(i) for i in known}
+        if self.failure(least) is None:
+            return
+        for i, size in least.items():
+            why = self.failure({**known, i: size})
+            if why is None:
+                known[i] = size
+                continue
+            limits = self.limits(i, why)
+            for axes in ((0, 1), (0,), (1,)):  # most windows are square: both first, then what each can go below that
+                known[i] = self.shrunk(known, i, size, axes)
+            limits.lowest = [n if n > m else None for n, m in zip(known[i], size, strict=True)]
+
+    def shrunk(self, known: Mapping[int, Pair], i: int, least: Pair, axes: Sequence[int]) -> Pair:
+        """The smallest size of a resolution at which the model runs, of those with fewer steps along the axes."""
+        start, steps = known[i], self.tree.nodes[i].multiple
+        most = max((start[axis] - least[axis]) // steps[axis] for axis in axes)
+
+        def size(k: int) -> Pair:
+            h, w = (
+                max(n - k * s, m) if a in axes else n
+                for a, (n, s, m) in enumerate(zip(start, steps, least, strict=True))
+            )
+            return (h, w)
+
+        runs, fails, ahead = 0, most + 1, 1
+        while fails - runs > 1:
+            k = (runs + fails) // 2 if len(axes) == 2 else min(runs + ahead, fails - 1)
+            failed = self.failure({**known, i: size(k)})
+            if failed is None:
+                runs, ahead = k, 2 * ahead
+            else:
+                fails, ahead, self.found[i].why = k, 1, failed
+        return size(runs)
+
+    def least(self, i: int) -> Pair:
+        """The smallest size that a resolution could have; a held axis stays."""
+        axes = zip(self.start[i], self.tree.nodes[i].multiple, self.held(i), strict=True)
+        h, w = (n if held else min(n, -(-2 // m) * m) for n, m, held in axes)
+        return (h, w)
+
+    def held(self, i: int) -> tuple[bool, bool]:
+        return self.found[i].held if i in self.found else (False, False)
+
+    def returns(self, training: bool, batch: int | None, sizes: Mapping[int, Pair]) -> tuple[Shape, ...]:
+        with self.tree.trying(sizes):
+            shapes = trace_shapes(self.model, self.tree.input_size, training=training, batch=batch)
+        return shapes["", 0, RETURNS, 0][1]
+
+    def failure(self, sizes: Mapping[int, Pair]) -> str | None:
+        """What goes wrong when the learned resolutions have these sizes; None if the model runs as before."""
+        for mode, (batch, before) in self.returned.items():
+            try:
+                now = self.returns(mode, batch, sizes)
+            except ValueError as error:
+                said = str(error).partition(": ")[2].partition("\n")[0]
+                return f"the model does not run at other sizes of it: {said}"
+            for a, b in zip(before, now, strict=False):
+                if batch is not None and a[:1] == (batch,) != b[:1]:
+                    return f"at other sizes of it the model gives {b[0] if b else 'no'} results for {batch} images"
+        return None
+
+
+def _with(size: Pair, axis: int, n: int) -> Pair:
+    return (n, size[1]) if axis == 0 else (size[0], n)

@@ -1,0 +1,151 @@
+"""Freeze a converted model: a plain module with the learned sizes fixed."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from dynpool.common.arguments import check_model
+from dynpool.graph.untouched import deep_copy, untouched
+from dynpool.resizers.fixed import FollowPool2d
+from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
+from dynpool.resolution.frozen import FrozenSizes, TakeStride, attach_frozen, frozen_sizes
+from dynpool.resolution.stride_forms import open_to_fx
+from dynpool.resolution.tree import GiveSize, detach_tree, is_converted, resolution_tree
+from dynpool.resolution.wrappers import held, unwrapped
+
+from .functional_calls import shield
+from .report import detach_report
+from .rewrite import replace_module
+from .torchscript import let_script
+
+__all__ = ["FreezeReport", "FrozenRow", "freeze", "freeze_report"]
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class FrozenRow:
+    """One resolution of a frozen model: its size, the strides that lead to it, and the layers that resize to it.
+
+    `strided` layers have their original stride back, which computes the same; `resized` ones are resized by a fixed
+    pool instead, behind them or before them.
+    """
+
+    name: str
+    size: Pair
+    strides: tuple[float, float]
+    strided: tuple[str, ...]
+    resized: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FreezeReport:
+    """Sizes (height, width) in pixels of a frozen model for the input it was converted at, one row a resolution."""
+
+    input_size: tuple[int, int, int]
+    rows: tuple[FrozenRow, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"input_size": list(self.input_size), "rows": [asdict(row) for row in self.rows]}
+
+    def __str__(self) -> str:
+        width = max([len(row.name) for row in self.rows] + [10])
+        lines = [f"{'resolution':<{width}}  {'height':>6}  {'width':>6}  {'strides':>13}  layers"]
+        for row in self.rows:
+            strides = f"{row.strides[0]:.3f} {row.strides[1]:.3f}"
+            layers = f"{len(row.strided)} strided, {len(row.resized)} resized"
+            lines.append(f"{row.name:<{width}}  {row.size[0]:>6}  {row.size[1]:>6}  {strides:>13}  {layers}")
+        return "\n".join(lines)
+
+
+@torch.inference_mode(False)
+def freeze(model: nn.Module) -> nn.Module:
+    """A plain copy of a converted model with the sizes it has learned, and no alphas.
+
+    It consists of PyTorch's own operations: resizers become interpolation and pooling to a fixed size. Where a model
+    converted with `preserve=True` still has a layer whose stride does what its stride-1 form and the resizer do, that
+    stride is put back. Outputs are the live model's to rounding, for inputs of other sizes too: sizes follow the tree.
+    The state dict has the entries of the original model's, and the sizes in its metadata; as part of a larger module's,
+    it has them as an entry `frozen_sizes` too, for formats that keep tensors alone. Where it is loaded into a model
+    frozen or converted in the same way, the sizes come along. What the model became is in `freeze_report(frozen)`, its
+    sizes also in `sizes(frozen, input_size)`.
+
+    It can be exported, compiled, traced (torch.jit.trace, torch.fx) and scripted, at one input size a time; the sizes
+    are then constants: torch.fx and torch.jit.script, which see no input, take those of the conversion. torch.fx does
+    not see what is attached to the outermost module: a model whose own forward calls pools as functions is traced as
+    `nn.Sequential(frozen)`.
+
+    Raises:
+        ValueError: if the model was not made by `convert`.
+    """
+    check_model(model)
+    model = unwrapped(model)
+    live = resolution_tree(model)
+    if live is None:
+        for name in held(model, is_converted):
+            raise ValueError(
+                f"freeze needs a converted model, got a {type(model).__name__}: its child {name!r} is one, freeze that"
+            )
+        raise ValueError(f"freeze needs a converted model, got a {type(model).__name__}")
+    hw = (live.input_size[1], live.input_size[2])
+    now = live.sizes_at(hw)
+    with untouched(model), live.at(hw):  # the copies know the sizes of the whole network
+        plain, tree = deep_copy((model, live))
+    detach_tree(plain)
+    detach_report(plain)
+    tree.budget = None
+    tree.open_sizes(open=False)
+    names = {id(module): f"{name}.alpha" for name, module in plain.named_modules()}
+    frozen = FrozenSizes(tree, host_alphas(tree.pools), [names[id(pool)] for pool in tree.pools])
+    modules = dict(plain.named_modules())
+    for path, slot in tree.slots.items():
+        owner = path.rpartition(".")[0]
+        resizer = modules[path]
+        if not isinstance(resizer, LearnedResizer2d | FollowPool2d):
+            raise TypeError(f"{path} is a {type(resizer).__name__}, not a resizer: the converted model was changed")
+        fixed = resizer.frozen(slot.target(now[slot.resolution])).train(resizer.training)
+        if "size" in inspect.signature(fixed.forward).parameters:
+            fixed.register_forward_pre_hook(GiveSize(slot, tree), with_kwargs=True)
+        replace_module(modules, path, fixed)
+        open_to_fx(modules[owner])
+        if isinstance(resizer, LearnedResizer2d) and frozen.is_native(path, now):
+            frozen.strided[owner] = path
+            modules[owner].register_forward_pre_hook(TakeStride(frozen, path))
+    shield(plain)
+    attach_frozen(plain, frozen)
+    let_script(plain)
+    return plain
+
+
+def freeze_report(model: nn.Module) -> FreezeReport:
+    """The sizes of a model made by `freeze`, and which of its layers have their stride back.
+
+    Raises:
+        ValueError: if the model was not made by `freeze`.
+    """
+    check_model(model)
+    frozen = frozen_sizes(model)
+    if frozen is None:
+        raise ValueError(f"the {type(model).__name__} was not made by dynpool.freeze")
+    tree = frozen.tree
+    sizes = frozen.at((tree.input_size[1], tree.input_size[2]))
+    native = {path for path in frozen.strided.values() if frozen.is_native(path, sizes)}
+    rows = []
+    for i, (node, size) in enumerate(zip(tree.nodes, sizes, strict=True)):
+        above = sizes[node.parent if node.parent is not None else i]
+        mine = [path for path, slot in tree.slots.items() if slot.resolution == i]
+        rows.append(
+            FrozenRow(
+                node.name,
+                size,
+                (above[0] / size[0], above[1] / size[1]),
+                tuple(p.removesuffix(".resize") for p in mine if p in native),
+                tuple(p.removesuffix(".resize") for p in mine if p not in native),
+            )
+        )
+    return FreezeReport(tree.input_size, tuple(rows))

@@ -1,0 +1,261 @@
+"""Resizers called as functions become modules, so that they are converted, tied and frozen as any other.
+
+While a module runs that calls `F.conv2d`, `F.max_pool2d`, `F.avg_pool2d` or `F.interpolate` itself, a function mode
+sends each such call that resizes to a child module of the same arithmetic (`resize_0`, `resize_1`, ... in order of the
+calls). Calls made by modules below it, at any depth, are not intercepted. Copies and pickles of the model keep this,
+state dicts do not know of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from dynpool.graph.axis_rules.context import ints
+from dynpool.graph.tracer import Graph, Node
+
+from .layer_kinds import plan_convolution
+from .registry import register_kind
+
+__all__ = ["CalledConv2d", "Running", "name_calls", "running_in", "shield", "watch"]
+
+Pair = tuple[int, int]
+
+
+class CalledConv2d(nn.Module):
+    """A convolution without weights of its own: they come with each call, as do those of `F.conv2d`."""
+
+    def __init__(self, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> None:
+        super().__init__()
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+
+    def forward(self, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
+        return F.conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}, padding={self.padding}, dilation={self.dilation}, groups={self.groups}"
+
+
+register_kind(CalledConv2d)(plan_convolution)
+
+
+def _argument(node: Node, index: int, default: Any) -> Any:
+    return node.args[index] if len(node.args) > index else default
+
+
+def _convolution(node: Node) -> nn.Module:
+    stride, padding, dilation = (_pair(node.args[i]) for i in (3, 4, 5))
+    return CalledConv2d(stride, padding, dilation, node.args[8])
+
+
+def _max_pool(node: Node) -> nn.Module:
+    kernel, padding, dilation = (_pair(_argument(node, i, default)) for i, default in ((1, 1), (3, 0), (4, 1)))
+    stride = _pair(_argument(node, 2, None) or kernel)
+    return nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=bool(_argument(node, 5, False)))
+
+
+def _avg_pool(node: Node) -> nn.Module:
+    kernel, padding = _pair(node.args[1]), _pair(_argument(node, 3, 0))
+    stride = _pair(_argument(node, 2, None) or kernel)
+    ceil_mode, counts = bool(_argument(node, 4, False)), bool(_argument(node, 5, True))
+    return nn.AvgPool2d(kernel, stride, padding, ceil_mode, counts, _argument(node, 6, None))
+
+
+def _upsampling(node: Node) -> nn.Module:
+    mode = _MODES[node.op]
+    align = node.args[2] if mode in ("bilinear", "bicubic") else None
+    return nn.Upsample(scale_factor=tuple(node.args[-2:]), mode=mode, align_corners=align)
+
+
+_MODES = {
+    "aten.upsample_nearest2d": "nearest",
+    "aten._upsample_nearest_exact2d": "nearest-exact",
+    "aten.upsample_bilinear2d": "bilinear",
+    "aten.upsample_bicubic2d": "bicubic",
+}
+# By ATen operation: the family it is counted in, and the module that does the same.
+_MAKERS: Mapping[str, tuple[str, Callable[[Node], nn.Module]]] = {
+    "aten.convolution": ("convolution", _convolution),
+    "aten.max_pool2d_with_indices": ("max_pool", _max_pool),
+    "aten.max_pool2d": ("max_pool", _max_pool),
+    "aten.avg_pool2d": ("avg_pool", _avg_pool),
+    **dict.fromkeys(_MODES, ("upsampling", _upsampling)),
+}
+# The functions of the same families, as a function mode sees them.
+_FAMILIES: Mapping[Callable[..., Any], str] = {
+    F.conv2d: "convolution",
+    F.max_pool2d: "max_pool",
+    torch.max_pool2d: "max_pool",
+    F.max_pool2d_with_indices: "max_pool",
+    F.avg_pool2d: "avg_pool",
+    F.interpolate: "upsampling",
+}
+
+
+def _pair(value: Any) -> Pair:
+    h, w = ints(list(value) if isinstance(value, tuple) else value, 2, 0)
+    return (h, w)
+
+
+@dataclass
+class _Frame:
+    """A module that runs: its path at the conversion, if its calls are counted, and its function mode, if it has one.
+
+    `counts` are the calls that it made so far of each layer that is called in turn.
+    """
+
+    module: nn.Module
+    path: str | None = None
+    mode: _Calls | None = None
+    counts: dict[int, int] = field(default_factory=dict)
+
+
+class Running:
+    """The modules of one model that run, the innermost last."""
+
+    def __init__(self) -> None:
+        self.frames: list[_Frame] = []
+
+    def call_of(self, module: nn.Module) -> tuple[str, int] | None:
+        """Who calls the module that runs, and how many of its calls came before; None if that is not known."""
+        if len(self.frames) < 2 or self.frames[-1].module is not module:
+            return None
+        caller = self.frames[-2]
+        if caller.path is None:
+            return None
+        k = caller.counts[id(module)] = caller.counts.get(id(module), -1) + 1
+        return (caller.path, k)
+
+
+class _Calls(TorchFunctionMode):
+    """Sends the calls that `owner` itself makes to its children."""
+
+    def __init__(self, owner: nn.Module, names: dict[tuple[str, int], str], running: Running) -> None:
+        super().__init__()
+        self.owner, self.names, self.running = owner, names, running
+        self.count: Counter[str] = Counter()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        family = _FAMILIES.get(func)
+        frames = self.running.frames
+        if family is None or not frames or frames[-1].mode is not self:
+            return func(*args, **kwargs)
+        at = (family, self.count[family])
+        self.count[family] += 1
+        if at not in self.names:
+            return func(*args, **kwargs)
+        child = self.owner.get_submodule(self.names[at])
+        return child(*args, **kwargs) if family == "convolution" else child(args[0] if args else kwargs["input"])
+
+
+class CallsOf:
+    """The hooks of one module in a model whose calls of resizers are told apart.
+
+    Args:
+        running: the modules that run. Only the innermost one's calls of functions are sent to its children.
+        path: at the conversion, if its calls are counted.
+        names: by family and number of the call, the child that it is sent to; empty for a module without such calls.
+    """
+
+    def __init__(self, running: Running, path: str | None = None) -> None:
+        self.running, self.path = running, path
+        self.names: dict[tuple[str, int], str] = {}
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        mode = _Calls(module, self.names, self.running) if self.names else None
+        self.running.frames.append(_Frame(module, self.path, mode))
+        if mode is not None:
+            mode.__enter__()
+
+    def leave(self, module: nn.Module, args: Any, out: Any) -> None:
+        frames = self.running.frames
+        if frames and frames[-1].module is module:  # else an earlier hook failed before `enter`
+            mode = frames.pop().mode
+            if mode is not None:
+                mode.__exit__(None, None, None)
+
+
+def _calls_of(module: nn.Module) -> CallsOf | None:
+    owners = (getattr(hook, "__self__", None) for hook in module._forward_pre_hooks.values())
+    return next((owner for owner in owners if isinstance(owner, CallsOf)), None)
+
+
+def running_in(model: nn.Module) -> Running:
+    """Who runs in a model whose calls are told apart; a new one for others."""
+    return next((calls.running for m in model.modules() if (calls := _calls_of(m)) is not None), Running())
+
+
+def watch(module: nn.Module, running: Running, path: str | None = None) -> CallsOf:
+    """Know when the module runs; with a `path`, count its calls.
+
+    Its own hooks run as they are traced: those before it as part of it, those behind it not.
+    """
+    calls = _calls_of(module)
+    if calls is None:
+        calls = CallsOf(running)
+        module.register_forward_pre_hook(calls.enter, prepend=True)
+        module.register_forward_hook(calls.leave, prepend=True, always_call=True)
+    calls.path = path if calls.path is None else calls.path
+    return calls
+
+
+def shield(model: nn.Module) -> None:
+    """Keep the calls inside all modules below one whose calls are counted apart from its own.
+
+    To be repeated when modules were added or replaced.
+    """
+    for owner in list(model.modules()):
+        calls = _calls_of(owner)
+        if calls is not None and calls.path is not None:
+            for module in owner.modules():
+                watch(module, calls.running)
+
+
+def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool]) -> bool:
+    """Give the resizers that modules of `model` call as functions modules of their own; whether there were any.
+
+    Args:
+        model: changed in place.
+        graph: its trace.
+        known: whether a module is a resizer as a whole.
+    """
+    modules = dict(model.named_modules())
+    wanted: dict[str, dict[tuple[str, int], nn.Module]] = {}
+    for resize in graph.resizes:
+        node = graph.nodes[resize.node]
+        family = _family(node)
+        if family is None or None in resize.target or resize.given or known(modules[resize.path]):
+            continue
+        make = _MAKERS[node.op][1]
+        wanted.setdefault(resize.path, {}).setdefault((family, _how_manieth(graph, node, family)), make(node))
+    running = running_in(model)
+    for path, made in wanted.items():
+        owner = modules[path]
+        calls = watch(owner, running, path)
+        calls.names = {at: f"resize_{k}" for k, at in enumerate(made)}
+        for at, name in calls.names.items():
+            owner.register_module(name, made[at].train(owner.training))
+    shield(model)
+    return bool(wanted)
+
+
+def _how_manieth(graph: Graph, node: Node, family: str) -> int:
+    """How many calls of the family the module made before this one, in the same call of its own."""
+    same = (n for n in graph.nodes[: node.index] if (n.path, n.call) == (node.path, node.call))
+    return sum(_family(n) == family for n in same)
+
+
+def _family(node: Node) -> str | None:
+    if node.op == "aten.convolution" and (node.args[6] or len(node.args[3]) != 2):  # transposed, or not of images
+        return None
+    return _MAKERS[node.op][0] if node.op in _MAKERS else None

@@ -1,0 +1,83 @@
+"""What a planner needs to know of a layer's surroundings, read from the graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from dynpool.graph.axes import Resize
+from dynpool.graph.tracer import Graph, Node
+
+from .registry import Site
+
+__all__ = ["matched", "places", "sites"]
+
+Pair = tuple[int, int]
+
+_PADS = frozenset({"aten.constant_pad_nd", "aten.reflection_pad2d", "aten.replication_pad2d"})
+
+
+def sites(graph: Graph, here: Graph, order: str, preserve: bool) -> dict[int, Site]:
+    """The sites of all strided operations, by their nodes in `graph`.
+
+    `here` traces the same model at the size that it is converted at, where strides may leave other rests. An operation
+    that is none there, on a map of one pixel, has its site in `graph`.
+    """
+    found = matched(graph, here)
+    at = {r.node: (here, found[r.node]) if r.node in found else (graph, r) for r in graph.resizes}
+    return {node: _site(*where, order, preserve) for node, where in at.items()}
+
+
+def matched(graph: Graph, here: Graph) -> dict[int, Resize]:
+    """The resizes of `here` by the nodes of the same ones in `graph`; those that run in both."""
+    found = dict(places(here))
+    return {r.node: found[place] for place, r in places(graph) if place in found}
+
+
+def places(graph: Graph) -> Iterator[tuple[tuple[str, int, str, int], Resize]]:
+    """Every resize with the call of the module that runs it, its kind, and how many of that kind came before it."""
+    count: Counter[tuple[str, int, str]] = Counter()
+    for r in graph.resizes:
+        at = (r.path, r.call, r.kind)
+        yield (*at, count[at]), r
+        count[at] += 1
+
+
+def _site(graph: Graph, resize: Resize, order: str, preserve: bool) -> Site:
+    """The site of a strided operation, with the padding that its layer, or a child of it, runs just before it."""
+    node = _producer(graph, graph.nodes[resize.node].inputs[0], resize.node)
+    if node is None or not f"{node.path}.".startswith(f"{resize.path}."):
+        return Site(resize, order, preserve)
+    if node.op == "aten.new_empty":
+        return Site(resize, order, preserve, _written_around(graph, node))
+    if node.op not in _PADS:
+        return Site(resize, order, preserve)
+    left, right, top, bottom = [int(n) for n in node.args[1]] + [0, 0] * (len(node.args[1]) == 2)
+    return Site(resize, order, preserve, ((top, bottom), (left, right)))
+
+
+def _written_around(graph: Graph, made: Node) -> tuple[Pair, Pair]:
+    """The padding of a map that is written into a larger one, as circular padding does: (low, high) per axis.
+
+    The first tensor written is the map; it goes into slices, one for each axis.
+    """
+    (value,) = made.outputs
+    rank = len(graph.values[value].shape)
+    spans: dict[int, dict[int, Pair]] = {value: {}}  # by view of the larger map: what it covers of each axis
+    for node in graph.nodes[made.index + 1 :]:
+        if node.op == "aten.slice" and node.inputs[0] in spans:
+            at, start, end = (int(n) for n in node.args[1:4])
+            (view,) = node.outputs
+            spans[view] = {**spans[node.inputs[0]], at % rank: (start, end)}
+        elif node.op == "aten.copy_" and node.inputs[0] in spans:
+            covered, shape = spans[node.inputs[0]], graph.values[value].shape
+            around = [
+                (a, n - min(b, n))
+                for n, (a, b) in ((shape[i], covered.get(i, (0, shape[i]))) for i in (-2 % rank, -1 % rank))
+            ]
+            return (around[0], around[1])
+    return ((0, 0), (0, 0))
+
+
+def _producer(graph: Graph, value: int, before: int) -> Node | None:
+    return next((graph.nodes[i] for i in range(before - 1, -1, -1) if value in graph.nodes[i].outputs), None)

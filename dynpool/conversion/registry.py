@@ -1,0 +1,189 @@
+"""Kinds of layers that resize: a registry of what each becomes, and the arithmetic its planners share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from torch import nn
+
+from dynpool.graph.axes import Resize
+from dynpool.resizers.functional import Reduce
+from dynpool.size_math import same_padding
+
+__all__ = ["Plan", "Planner", "Site", "pair", "plan_for", "planner_of", "register_kind", "resizer_kinds"]
+
+Pair = tuple[int, int]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one layer is rewritten.
+
+    Args:
+        place: where the resize goes: "instead" of the layer, "after" it, or "before" it.
+        reduce: the reduction of the resize.
+        form: makes what stands in the layer's stead, such as :func:`.stride_forms.stride_one`; it may change and return
+            the layer itself. None: the layer stays as it is.
+        multiple, offset: the resized map has `multiple` times the pixels of the layer's output plus `offset`, per axis.
+        start, end: pixels by which the map is cut at its start and continued at its end before it is resized, per axis;
+            for "after" only.
+    """
+
+    place: Literal["instead", "after", "before"]
+    reduce: Reduce
+    form: Callable[[Any], nn.Module] | None = None
+    multiple: Pair = (1, 1)
+    offset: Pair = (0, 0)
+    start: Pair = (0, 0)
+    end: Pair = (0, 0)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a layer stands: its strided operation as traced, what is asked of it, and how it pads.
+
+    Args:
+        resize: the operation; its `in_size` has what the layer itself pads.
+        order: "after" or "before", as in :func:`dynpool.convert`.
+        preserve: whether the layer must compute the same after conversion.
+        pad: pixels (low, high) that the layer puts around its input before the operation, for height and width.
+    """
+
+    resize: Resize
+    order: str = "after"
+    preserve: bool = False
+    pad: tuple[Pair, Pair] = ((0, 0), (0, 0))
+
+    @property
+    def in_size(self) -> Pair:
+        """(height, width) of the layer's input in pixels, at tracing."""
+        return pair(n - sum(p) for n, p in zip(self.resize.in_size, self.pad, strict=True))
+
+    @property
+    def low(self) -> Pair:
+        """Pixels by which the first window reaches over the border."""
+        return pair(p + q[0] for p, q in zip(self.resize.padding, self.pad, strict=True))
+
+    @property
+    def reach(self) -> Pair:
+        """Pixels from the first to the last of a window."""
+        return pair(d * (k - 1) for d, k in zip(self.resize.dilation, self.resize.kernel, strict=True))
+
+    @property
+    def cuts_patches(self) -> bool:
+        """Whether the windows lie side by side (kernel = stride) from the map's first pixel on."""
+        return self.resize.kernel == self.resize.stride and self.low == (0, 0) and max(self.resize.kernel) > 1
+
+    @property
+    def pads_same(self) -> bool:
+        """Whether the layer pads as TensorFlow's SAME does at this size."""
+        r = self.resize
+        axes = zip(self.in_size, r.kernel, r.stride, r.dilation, strict=True)
+        return tuple(same_padding(*axis) for axis in axes) == self.pad
+
+    @property
+    def grows(self) -> Pair:
+        """Pixels by which the layer's map at stride 1 is larger than its input."""
+        return pair(a - b for a, b in zip(self.stride_one_size, self.in_size, strict=True))
+
+    @property
+    def windows(self) -> Pair:
+        """Pixels of the map whose every `stride`-th pixel is the output: stride times output, per axis."""
+        return pair(s * n for s, n in zip(self.resize.stride, self.resize.out_size, strict=True))
+
+    @property
+    def stride_one_size(self) -> Pair:
+        """Size of the layer's map at stride 1, with the padding it has now."""
+        r = self.resize
+        return pair(n + 2 * p - d for n, p, d in zip(r.in_size, r.padding, self.reach, strict=True))
+
+    def keep_stride(self, reduce: Reduce = "sample") -> Plan:
+        """The layer as it is, its input resized: no resize at all as long as the sizes are the original ones."""
+        offset = pair(n - m for n, m in zip(self.in_size, self.windows, strict=True))
+        return Plan("before", reduce, multiple=self.resize.stride, offset=offset)
+
+    def sample(self, form: Callable[[Any], nn.Module], map_size: Pair, start: Pair = (0, 0)) -> Plan:
+        """Every `stride`-th pixel of the layer's stride-1 map, from pixel `start` on: the function of the layer."""
+        left = zip(self.windows, map_size, start, strict=True)
+        return Plan("after", "sample", form, start=start, end=pair(m - (n - s) for m, n, s in left))
+
+
+Planner = Callable[[Any, Site], Plan | str]
+
+_KINDS: dict[str, Planner] = {}
+
+
+def register_kind(*kinds: type[nn.Module] | str) -> Callable[[Planner], Planner]:
+    """A decorator that makes layers of the given types (and their subclasses) learnable by :func:`dynpool.convert`.
+
+    The function it decorates is called as `planner(module, site)` with a layer of the original model and its
+    :class:`Site`; it returns a :class:`Plan`, or the reason why this layer cannot be converted. A later registration
+    replaces an earlier one; the nearest type in the layer's method resolution order counts.
+
+    Args:
+        kinds: module types, or their dotted names ("package.module.Type") where importing them is not worth it.
+
+    Raises:
+        TypeError: for a kind that is neither, or a planner that cannot be called.
+
+    Example:
+        >>> import torch, dynpool
+        >>> from torch import nn
+        >>> class Subsample(nn.Module):
+        ...     stride = 2
+        ...     def forward(self, x):
+        ...         return nn.functional.avg_pool2d(x, 1, self.stride)
+        >>> @dynpool.register_kind(Subsample)
+        ... def plan(module, site):
+        ...     return site.keep_stride() if site.preserve else dynpool.Plan("instead", "sample")
+        >>> model = dynpool.convert(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Subsample()), (3, 32, 32))
+        >>> dynpool.resolutions(model)["1"].size
+        (16, 16)
+    """
+
+    for kind in kinds:
+        if not isinstance(kind, str) and not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+            raise TypeError(f"kinds must be types of nn.Module, or their dotted names, got {kind!r}")
+
+    def register(planner: Planner) -> Planner:
+        if not callable(planner):
+            raise TypeError(f"the planner of {', '.join(map(str, kinds))} must be callable, got {planner!r}")
+        _KINDS.update({kind if isinstance(kind, str) else _name(kind): planner for kind in kinds})
+        return planner
+
+    return register
+
+
+def resizer_kinds() -> tuple[str, ...]:
+    """Dotted names of the module types that `convert` can make learnable; their subclasses count too."""
+    return tuple(_KINDS)
+
+
+def planner_of(module: nn.Module) -> Planner | None:
+    """The planner registered for the nearest type of `module`, or None."""
+    return next((_KINDS[_name(kind)] for kind in type(module).__mro__ if _name(kind) in _KINDS), None)
+
+
+def plan_for(module: nn.Module, site: Site) -> Plan | str:
+    """How `module` is rewritten, or why it cannot be."""
+    planner = planner_of(module)
+    if planner is None:
+        return f"{site.resize.kind} called in {type(module).__name__}, which is no known kind of resizer"
+    plan = planner(module, site)
+    strides = site.resize.scale is None  # a transposed convolution keeps its own arithmetic, and is followed
+    if site.preserve and site.order == "before" and strides and isinstance(plan, Plan) and plan.place == "after":
+        return site.keep_stride()
+    return plan
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def pair(values: Iterable[T]) -> tuple[T, T]:
+    """Two values, (height, width), as a tuple."""
+    h, w = values
+    return (h, w)

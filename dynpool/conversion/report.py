@@ -1,0 +1,107 @@
+"""What a conversion did with each resizer, as data: one row each, and how it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from torch import nn
+
+from dynpool.common.arguments import check_model
+from dynpool.resolution.wrappers import the_one
+
+__all__ = ["ConversionReport", "ConversionRow", "Status", "attach_report", "conversion_report", "detach_report"]
+
+Status = Literal["converted", "tied", "follows", "pinned", "left alone"]
+
+_ATTRIBUTE = "_dynpool_report"
+
+
+@dataclass(frozen=True)
+class ConversionRow:
+    """What became of one resizer: its module path, kind, resolution, status and, unless converted, why.
+
+    `macs` are the multiply-accumulates of the layer for one image, before and after conversion.
+    """
+
+    name: str
+    kind: str
+    resolution: str
+    status: Status
+    why: str = ""
+    macs: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """One row for each resizer of the original model, in order of execution.
+
+    `macs` are the multiply-accumulates of the whole model for one image, before and after conversion: a strided layer
+    costs the more at stride 1 the larger its stride.
+
+    `not_understood` names the operations that no rule describes; `notes` says where training and eval mode differ.
+    """
+
+    input_size: tuple[int, int, int]
+    rows: tuple[ConversionRow, ...]
+    not_understood: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    macs: tuple[int, int] = (0, 0)
+
+    def of(self, status: Status) -> tuple[ConversionRow, ...]:
+        return tuple(r for r in self.rows if r.status == status)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "input_size": list(self.input_size),
+            "rows": [vars(r) for r in self.rows],
+            "not_understood": list(self.not_understood),
+            "macs": list(self.macs),
+            "notes": list(self.notes),
+        }
+
+    def with_macs(self, before: Mapping[str, int], after: Mapping[str, int]) -> ConversionReport:
+        """This report with the MACs of all layers of the model, by module path, before and after conversion."""
+        rows = tuple(replace(r, macs=(before.get(r.name, 0), after.get(r.name, 0))) for r in self.rows)
+        return replace(self, rows=rows, macs=(sum(before.values()), sum(after.values())))
+
+    def __str__(self) -> str:
+        name, kind = (max([len(getattr(r, key)) for r in self.rows] + [8]) for key in ("name", "kind"))
+        lines = [
+            f"{'resizer':<{name}}  {'kind':<{kind}}  {'status':<10}  {'MACs before':>15}  {'after':>15}  resolution"
+        ]
+        for r in self.rows:
+            what = f"{r.name:<{name}}  {r.kind:<{kind}}  {r.status:<10}  {r.macs[0]:>15,}  {r.macs[1]:>15,}"
+            lines.append(f"{what}  {r.resolution}{': ' * bool(r.why)}{r.why}")
+        lines.append(f"{'the model':<{name}}  {'':<{kind}}  {'':<10}  {self.macs[0]:>15,}  {self.macs[1]:>15,}")
+        counts = {s: len(self.of(s)) for s in get_args(Status)}
+        lines.append(", ".join(f"{n} {s}" for s, n in counts.items() if n))
+        if self.not_understood:
+            lines.append("operations without a rule: " + ", ".join(self.not_understood))
+        lines += self.notes
+        return "\n".join(lines)
+
+
+def attach_report(model: nn.Module, report: ConversionReport) -> None:
+    """Let `conversion_report(model)` give `report`."""
+    setattr(model, _ATTRIBUTE, report)
+
+
+def detach_report(model: nn.Module) -> None:
+    """Undo `attach_report`."""
+    delattr(model, _ATTRIBUTE)
+
+
+def conversion_report(model: nn.Module) -> ConversionReport:
+    """What `convert` did with each resizer of a converted model.
+
+    Raises:
+        ValueError: if the model was not made by `convert`.
+    """
+    check_model(model)
+    model = the_one(model, lambda module: _ATTRIBUTE in vars(module), "converted models")
+    report = vars(model).get(_ATTRIBUTE)
+    if not isinstance(report, ConversionReport):
+        raise ValueError(f"the {type(model).__name__} was not made by dynpool.convert")
+    return report

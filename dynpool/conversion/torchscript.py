@@ -1,0 +1,89 @@
+"""What torch.jit.script compiles of a frozen model: a copy whose hooks are functions that TorchScript understands."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import FunctionType
+from typing import Any
+
+from torch import Tensor, nn
+
+from dynpool.graph.untouched import deep_copy
+from dynpool.resizers.fixed import FixedInterpolate2d, FixedPool2d
+from dynpool.resolution.frozen import TakeStride, detach_frozen, frozen_sizes
+from dynpool.resolution.stride_forms import ResizeAfter, align, resize_before
+from dynpool.resolution.tree import GiveSize
+
+__all__ = ["let_script"]
+
+
+class AlignedResize(nn.Module):
+    """A resizer behind :func:`dynpool.resolution.stride_forms.align`."""
+
+    def __init__(self, start: tuple[int, int], end: tuple[int, int], resize: nn.Module) -> None:
+        super().__init__()
+        self.start, self.end, self.resize = start, end, resize
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.resize(align(x, self.start, self.end))
+
+
+def _resized_before(self: Any, input: tuple[Tensor]) -> tuple[Tensor]:
+    return (self.resize(input[0]),)
+
+
+def _resized_after(self: Any, input: tuple[Tensor], output: Tensor) -> Tensor:
+    return self.resize(output)
+
+
+def let_script(model: nn.Module) -> None:
+    """Let torch.jit.script compile a frozen model, at the sizes of the conversion."""
+    setattr(model, "__prepare_scriptable__", partial(_scriptable, model))  # noqa: B010 - that name is mangled otherwise
+
+
+def _scriptable(model: nn.Module) -> nn.Module:
+    """A copy for the compiler; its weights have the same names.
+
+    Raises:
+        TypeError: if the model has hooks that TorchScript cannot compile.
+    """
+    plain = deep_copy(model)
+    delattr(plain, "__prepare_scriptable__")
+    frozen = frozen_sizes(plain)
+    if frozen is not None:
+        frozen.fill(plain, frozen.home)
+        detach_frozen(plain)
+    for name, module in list(plain.named_modules()):
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, GiveSize) and isinstance(module, FixedPool2d | FixedInterpolate2d):
+                module.size = (hook.slot.height, hook.slot.width)
+                del module._forward_pre_hooks[key], module._forward_pre_hooks_with_kwargs[key]
+            elif isinstance(hook, TakeStride):
+                del module._forward_pre_hooks[key]
+            elif hook is resize_before:
+                module._forward_pre_hooks[key] = _resized_before
+            elif not isinstance(hook, FunctionType):
+                _refuse(name, module)
+        for key, hook in list(module._forward_hooks.items()):
+            if isinstance(hook, ResizeAfter):
+                _compile(module, key, hook)
+            elif not isinstance(hook, FunctionType):
+                _refuse(name, module)
+    return plain
+
+
+def _compile(layer: nn.Module, key: int, hook: ResizeAfter) -> None:
+    if hook.native:
+        del layer._forward_hooks[key], layer._modules["resize"]
+        return
+    layer._forward_hooks[key] = _resized_after
+    if (hook.start, hook.end) != ((0, 0), (0, 0)):
+        layer.register_module("resize", AlignedResize(hook.start, hook.end, layer.get_submodule("resize")))
+
+
+def _refuse(name: str, module: nn.Module) -> None:
+    raise TypeError(
+        f"torch.jit.script cannot compile {name or 'the model'} ({type(module).__name__}) of a frozen model, as its "
+        "sizes, or the functions that it calls, are changed by Python code that runs before it: use torch.jit.trace or "
+        "torch.export"
+    )

@@ -1,0 +1,57 @@
+"""Which operations of a pass are in vain: nothing that the model returns or keeps depends on them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from dynpool.graph.tracer import Graph, trace
+
+from .layer_context import places
+from .size_groups import groups
+
+__all__ = ["unused_nodes", "unused_resizers"]
+
+
+def unused_nodes(graph: Graph) -> frozenset[int]:
+    """The nodes of a graph, by index, on which none of `graph.outputs` depends.
+
+    Values that share memory count as one, as what is written to one of them is in all.
+    """
+    memory: dict[int, int] = {}  # the first value in it, by value
+
+    def of(value: int) -> int:
+        return memory.get(value, value)
+
+    for node in graph.nodes:
+        shared = [(node.inputs[0], new) for new in node.outputs] if node.aliasing.view else node.written
+        memory.update((new, of(old)) for old, new in shared)
+    needed = {of(value) for value in graph.outputs}
+    unused: set[int] = set()
+    for node in reversed(graph.nodes):
+        given = (*node.outputs, *(node.inputs if node.aliasing.targets else ()))
+        if any(of(value) in needed for value in given):
+            needed.update(map(of, node.inputs))
+        else:
+            unused.add(node.index)
+    return frozenset(unused)
+
+
+def unused_resizers(model: nn.Module, graph: Graph, batch: int | None = None) -> set[int]:
+    """The nodes of the resizers that open a resolution on which nothing depends, in training mode neither.
+
+    Args:
+        model: left as it is.
+        graph: its trace in eval mode.
+        batch: images that a pass needs, see :func:`dynpool.graph.tracer.trace`.
+    """
+    unused = unused_nodes(graph)
+    resizers = {r.node for r in graph.resizes} & unused
+    if resizers:
+        try:
+            training = trace(model, graph.size, training=True, batch=batch)
+        except ValueError:  # it runs in eval mode only
+            training = graph
+        unused = unused_nodes(training)
+        used = {place for place, r in places(training) if r.node not in unused}
+        resizers -= {r.node for place, r in places(graph) if place in used}
+    return {r.node for group in groups(graph) for r in group.members if {m.node for m in group.members} <= resizers}

@@ -1,0 +1,1 @@
+"""Multiply-accumulates of a model, and their differentiable form as a loss."""

@@ -1,0 +1,181 @@
+"""MACs of a model at any of its learned sizes for one input size: the graph of one pass, and arithmetic on it.
+
+The pass runs at larger learned sizes than the present ones, beside a second one at still others: there every learned
+axis differs, none is a single pixel or a single window, and what is the same in both does not depend on a learned
+size. The arithmetic is compared with passes at other sizes; where it is not right, sizes are costed by passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import ClassVar
+
+from torch import nn
+
+from dynpool.graph.axes import Resize
+from dynpool.graph.tracer import Choose, Graph, Shapes, check_input_size, trace, trace_shapes
+from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
+from dynpool.resolution.tree import AlphaPair, converted_model, is_converted, resolution_tree
+from dynpool.resolution.wrappers import beside, unwrapped
+
+__all__ = ["CostModel", "costed_model", "macs_at"]
+
+Pair = tuple[int, int]
+Change = Callable[[Pair], Pair]
+
+_MOST_KEPT = 4096  # sizes whose MACs are remembered
+
+
+def macs_at(graph: Graph, sizes: Mapping[int, int]) -> int:
+    """MACs at other sizes of the axis classes than at tracing (`Graph.axis_sizes`): Eq. 7 with each layer's own map.
+
+    The map of a layer is its resolution plus the pixels that padding or a valid convolution adds to it.
+    """
+    classes = graph.classes
+    total = 0
+    for mac in graph.macs:
+        now, then = mac.macs, 1
+        for axis, traced in mac.axes:
+            root = classes.find(axis)
+            if root in sizes:
+                now *= sizes[root] + traced - classes.reference(axis)
+                then *= traced
+        total += now // then
+    return total
+
+
+class CostModel:
+    """MACs of one forward pass of one image at the learned sizes that alphas lead to.
+
+    Args:
+        model: converted, with hand-placed resizers, or plain.
+        input_size: (C, H, W) in pixels.
+        batch: images that a pass needs, see `trace`.
+
+    Attributes:
+        graph: of a pass at learned sizes that show how the work depends on them.
+        pools: the resizers that own an alpha, in the order in which :meth:`macs` takes their values.
+        exact: whether arithmetic on the graph gives the MACs of a pass; else :meth:`macs` runs one for sizes that are
+            new, which takes as long as :func:`dynpool.count_macs`.
+
+    Raises:
+        ValueError: for a bad `input_size`, or when the model cannot run at it.
+    """
+
+    _only_read: ClassVar[bool] = True  # no pass changes it: see `untouched`
+
+    def __init__(self, model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> None:
+        model = self.model = costed_model(model)
+        self.input_size = check_input_size(input_size)
+        self.batch = batch
+        self.tree = resolution_tree(model)
+        self.modules = dict(model.named_modules())
+        self.pools: list[LearnedResizer2d] = (
+            [m for m in self.modules.values() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
+            if self.tree is None
+            else self.tree.pools
+        )
+        self._known: dict[object, int] = {}
+        self.graph, self.exact = self._structure() if self.pools else (trace(model, self.input_size, batch=batch), True)
+
+    def macs(self, alphas: Sequence[AlphaPair] | None = None) -> int:
+        """MACs at the current values of the alphas, or at given ones."""
+        values = host_alphas(self.pools) if alphas is None else list(alphas)
+        key = tuple(values) if self.tree is None else tuple(self.tree.sizes_at(self.input_size[1:], values))
+        if key not in self._known:
+            if len(self._known) >= _MOST_KEPT:
+                self._known.clear()
+            self._known[key] = self._computed(self.graph, _same, values) if self.exact else self._passed(_same, values)
+        return self._known[key]
+
+    # --- sizes that are changed for a while ---------------------------------------------------------------------------
+
+    @contextmanager
+    def _at(self, change: Change, values: Sequence[AlphaPair]) -> Iterator[Choose | None]:
+        """Every learned size is changed meanwhile from what the values lead to; hand-placed pools by what it gives."""
+        if self.tree is None:
+            host = {id(pool.root()): v for pool, v in zip(self.pools, values, strict=True)}
+
+            def choose(pool: LearnedResizer2d, size: Pair) -> Pair:
+                return change(pool.output_size(size, pool.strides(host[id(pool.root())])))
+
+            yield choose
+            return
+        sizes = self.tree.sizes_at(self.input_size[1:], values)
+        moved = {i: n.admit(change(sizes[i])) for i, n in enumerate(self.tree.nodes) if n.pool is not None}
+        with self.tree.trying(moved):
+            yield None
+
+    def _traced(self, change: Change, values: Sequence[AlphaPair], others: Shapes | None = None) -> Graph:
+        with self._at(change, values) as choose:
+            return trace(self.model, self.input_size, others=others, choose=choose, batch=self.batch)
+
+    def _passed(self, change: Change, values: Sequence[AlphaPair]) -> int:
+        return sum(mac.macs for mac in self._traced(change, values).macs)
+
+    def _computed(self, graph: Graph, change: Change, values: Sequence[AlphaPair]) -> int:
+        with self._at(change, values) as choose:
+            if self.tree is not None:
+                return macs_at(graph, graph.axis_sizes(self.tree.sizer(self.input_size[1:])))
+
+            def sizer(resize: Resize, size: Pair) -> Pair:
+                pool = self.modules.get(resize.path)
+                by_alpha = isinstance(pool, LearnedResizer2d) and choose is not None
+                return choose(pool, size) if by_alpha else resize.out_size  # type: ignore[arg-type, misc]
+
+            return macs_at(graph, graph.axis_sizes(sizer))
+
+    # --- the structure ------------------------------------------------------------------------------------------------
+
+    def _structure(self) -> tuple[Graph, bool]:
+        """A graph from which the MACs at other sizes follow, and whether they do at all sizes tried."""
+        values = host_alphas(self.pools)
+        true = {_same: self._passed(_same, values)}
+        for change in (_near, _least):
+            with suppress(ValueError):  # hand-placed resizers may be given sizes at which the model does not run
+                true[change] = self._passed(change, values)
+        found: Graph | None = None
+        for here, there in ((_larger, _largest), (_same, _larger)):
+            try:
+                with self._at(there, values) as choose:
+                    others = trace_shapes(self.model, self.input_size, choose=choose, batch=self.batch)
+                graph = self._traced(here, values, others)
+            except ValueError:  # it does not run at such sizes
+                continue
+            found = graph if found is None else found
+            if all(self._computed(graph, change, values) == macs for change, macs in true.items()):
+                return graph, True
+        return found or self._traced(_same, values), False
+
+
+def costed_model(model: nn.Module) -> nn.Module:
+    """The converted model in a wrapper that has no weights of its own."""
+    inner = converted_model(unwrapped(model))
+    others = beside(model, inner)
+    if is_converted(inner) and others:
+        raise ValueError(
+            f"the {type(model).__name__} has weights beside those of the converted model in it ({others[0]}, ...): "
+            "give that model, or convert the whole"
+        )
+    return inner if is_converted(inner) else unwrapped(model)
+
+
+def _same(size: Pair) -> Pair:
+    return size
+
+
+def _near(size: Pair) -> Pair:
+    return (max(round(size[0] * 0.7), 2), max(round(size[1] * 1.3), 3))
+
+
+def _least(size: Pair) -> Pair:
+    return (2, 2)
+
+
+def _larger(size: Pair) -> Pair:
+    return (max(2 * size[0], 9) + 3, max(2 * size[1], 9) + 4)
+
+
+def _largest(size: Pair) -> Pair:
+    return (max(3 * size[0], 16) + 5, max(3 * size[1], 16) + 7)

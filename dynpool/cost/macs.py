@@ -1,0 +1,280 @@
+"""Multiply-accumulates of a model, and their differentiable form as a loss (DynOPool, Eq. 7 and 8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dynpool.common.arguments import check_model
+from dynpool.graph.inputs import InputSize
+from dynpool.graph.tracer import check_input_size, trace
+from dynpool.resizers.host_values import gathered
+from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resolution.tree import AlphaPair
+
+from .cost_model import CostModel
+
+__all__ = ["Ceiling", "GMACsLoss", "LayerMacs", "MacsReport", "count_macs"]
+
+# Operations that move or rename data: nothing to count, nothing to report.
+_LAYOUT = frozenset(
+    f"aten.{name}"
+    for name in (
+        "view _unsafe_view reshape _reshape_alias permute transpose t expand unsqueeze squeeze select slice unbind "
+        "clone detach alias contiguous _to_copy copy_ cat stack split split_with_sizes constant_pad_nd empty zeros "
+        "ones arange full lift_fresh"
+    ).split()
+)
+# Words in names of operations that are sums of products, or distances of all to all.
+_PRODUCTS = frozenset(
+    "fft mm addmm bmm baddbmm addbmm addmv mv dot vdot ger addr trilinear cdist pdist attention lstm gru rnn det inv "
+    "solve svd eigh qr cholesky".split()
+)
+_KNOWN_SMALL = frozenset({"dynpool", "prim", "prims", "torchvision"})
+
+
+@dataclass(frozen=True)
+class LayerMacs:
+    """MACs of one module's own operations; `kinds` names the ATen operations."""
+
+    name: str
+    kinds: tuple[str, ...]
+    macs: int
+
+
+@dataclass(frozen=True)
+class MacsReport:
+    """MACs of a model for one image: `total`, per layer in order of execution, and what was not counted.
+
+    `not_counted` says how often each operation without a count ran (normalisations, activations, pools and resizes);
+    `large_not_counted` names those of them that multiply and accumulate, or may: Fourier transforms, distances,
+    sampling on grids, operators that PyTorch does not know. `notes` tell what was assumed of values that only a real
+    pass has. `input_size` is (C, extents...).
+    """
+
+    input_size: tuple[int, ...]
+    total: int
+    layers: tuple[LayerMacs, ...]
+    not_counted: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def large_not_counted(self) -> tuple[str, ...]:
+        """Operations that the total leaves out though their work is of its kind."""
+        return tuple(sorted(op for op in self.not_counted if _is_large(op)))
+
+    @property
+    def gmacs(self) -> float:
+        """Total in units of 1e9 MACs."""
+        return self.total / 1e9
+
+    @property
+    def by_layer(self) -> dict[str, int]:
+        """MACs by the layers' names."""
+        return {layer.name: layer.macs for layer in self.layers}
+
+    def to_dict(self) -> dict[str, Any]:
+        layers = [{"name": r.name, "kinds": list(r.kinds), "macs": r.macs} for r in self.layers]
+        return {
+            "input_size": list(self.input_size),
+            "total": self.total,
+            "layers": layers,
+            "not_counted": dict(self.not_counted),
+            "large_not_counted": list(self.large_not_counted),
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        width = max([len(r.name) for r in self.layers] + [5])
+        lines = [f"{'layer':<{width}}  {'MACs':>15}  share"]
+        lines += [f"{r.name:<{width}}  {r.macs:>15,}  {r.macs / max(self.total, 1):6.1%}" for r in self.layers]
+        without = ", ".join(f"{op} x{self.not_counted[op]}" for op in self.large_not_counted)
+        without = f", without the work of {without}" if without else ""
+        lines.append(f"{'total':<{width}}  {self.total:>15,}  ({self.gmacs:.3f} GMACs{without})")
+        if self.not_counted:
+            lines.append("not counted: " + ", ".join(f"{k} x{v}" for k, v in sorted(self.not_counted.items())))
+        return "\n".join([*lines, *self.notes])
+
+
+def _is_large(op: str) -> bool:
+    package, _, name = op.partition(".")
+    if package != "aten":
+        return package not in _KNOWN_SMALL
+    return name.startswith(("conv", "grid_sampler")) or not _PRODUCTS.isdisjoint(name.split("_"))
+
+
+def count_macs(
+    model: nn.Module, input_size: InputSize | None = None, *, inputs: Any = None, batch: int | None = None
+) -> MacsReport:
+    """MACs of the convolutions and matrix products of one forward pass of one image, at the model's current sizes.
+
+    Half of what `torch.utils.flop_counter` counts, and what it leaves out: the matrix products of an LSTM with its
+    states, and attention that a CPU runs as one operation. Resizes are not convolutions: they stand under
+    `not_counted`.
+
+    Args:
+        model: any module; it is traced on meta tensors in eval mode and left untouched.
+        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W), or a list or dict of such for a model of several
+            inputs. None: of the first tensor in `inputs`.
+        inputs: what the model is called with (a tensor, a tuple or a dict), where sizes do not say it all.
+        batch: images of the pass that is traced, if one is not enough; the MACs are those of one all the same.
+
+    Raises:
+        ValueError: for a bad `input_size`, or when the model cannot run at it.
+    """
+    check_model(model)
+    graph = trace(model, input_size, inputs=inputs, batch=batch)
+    by_path: dict[str, list[Any]] = {}
+    for mac in graph.macs:
+        by_path.setdefault(mac.path, []).append(mac)
+    layers = tuple(
+        LayerMacs(path, tuple(dict.fromkeys(m.kind for m in rows)), sum(m.macs for m in rows))
+        for path, rows in by_path.items()
+    )
+    counted = {m.node for m in graph.macs}
+    rest: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.index not in counted and node.op not in _LAYOUT:
+            rest[node.op] = rest.get(node.op, 0) + 1
+    return MacsReport(graph.size, sum(r.macs for r in layers), layers, rest, tuple(graph.notes))
+
+
+@dataclass
+class Ceiling:
+    """A hard limit on MACs at one input size, as the resolution tree asks for it."""
+
+    cost: CostModel
+    limit: float  # MACs
+
+    def allows(self, alphas: Sequence[AlphaPair]) -> bool:
+        return self.cost.macs(alphas) <= self.limit
+
+
+class GMACsLoss:
+    """The model's GMACs at its learned sizes, as a scalar that carries a gradient to every alpha (Eq. 7, 8).
+
+    MACs_l = MACs_l(0) * (H_l W_l) / (H_l(0) W_l(0)), summed over the convolutions and matrix products. The value is
+    exact for the rounded sizes in use; the gradient is that of the continuous surrogate, in which a resolution's size
+    is its parent's divided by the learned stride without rounding or floor (`surrogate()`).
+
+    The model is traced at construction; a call costs a few operations on vectors of one entry per resolution. Where no
+    arithmetic gives the MACs of a pass, as the model runs other layers at other sizes, a call at new sizes traces anew.
+
+    Args:
+        model: a converted model, or one with hand-placed resizers.
+        input_size: (C, H, W) in pixels at which the work is counted.
+        batch: images that a pass needs, if one is not enough; what a converted model was converted with is known.
+
+    Raises:
+        ValueError: if the model has no learned resolution, or cannot run at `input_size`.
+
+    Example:
+        >>> import dynpool
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), dynpool.DynOPool2d(), nn.Conv2d(8, 8, 3, padding=1))
+        >>> loss = dynpool.GMACsLoss(model, (3, 32, 32))
+        >>> round(loss().item() * 1e9)  # 32*32*8*27 + 16*16*8*72
+        368640
+    """
+
+    def __init__(self, model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> None:
+        check_model(model)
+        self.input_size = check_input_size(input_size)
+        self.cost = CostModel(model, self.input_size, batch=batch)
+        self.tree, self.pools, self.graph = self.cost.tree, self.cost.pools, self.cost.graph
+        if not self.pools:
+            raise ValueError(f"GMACsLoss: {type(model).__name__} has no learned resolution")
+        self._build()
+
+    def _build(self) -> None:
+        """Continuous size of a class = base / product of alphas; MACs = sum of coefficients times products of sizes."""
+        graph, find, ref = self.graph, self.graph.classes.find, self.graph.classes.reference
+        column = {id(p.shared_alpha()): 2 * i for i, p in enumerate(self.pools)}
+        base: dict[int, float] = {}
+        powers: dict[int, list[int]] = {}
+        for dim in graph.values[graph.input_id].dims[-2:]:
+            if dim.axis is not None:
+                base[find(dim.axis)], powers[find(dim.axis)] = float(dim.size), []
+
+        def known(axis: int | None) -> int | None:
+            """The class as a key of `base`, if its size follows from the input's."""
+            if axis is None or find(axis) in base:
+                return None if axis is None else find(axis)
+            above, ratio = graph.classes.base(axis)
+            if ratio == 1 or above not in base:
+                return None
+            base[find(axis)], powers[find(axis)] = base[above] * float(ratio), powers[above]
+            return find(axis)
+
+        for last in (False, True):  # what sets a size comes before what follows it, in whatever order they run
+            for resize in graph.resizes:
+                pool = self.cost.modules.get(resize.path)
+                follows = resize.learned and not isinstance(pool, LearnedResizer2d)
+                for axis in (0, 1):
+                    source, target = known(resize.source[axis]), resize.target[axis]
+                    if target is None or known(target) is not None or resize.given:
+                        continue
+                    if not last and (follows or source is None):
+                        continue
+                    above = base[source] if source is not None else float(resize.in_size[axis])
+                    steps = list(powers[source]) if source is not None else []
+                    if follows:  # resized to a size that is not learned
+                        above, steps = float(resize.out_size[axis]), []
+                    elif resize.learned and isinstance(pool, LearnedResizer2d):
+                        slot = self.tree.slots[resize.path] if self.tree is not None else None
+                        above *= slot.multiple[axis] if slot is not None else 1
+                        steps.append(column[id(pool.shared_alpha())] + axis)
+                    else:
+                        above *= resize.out_size[axis] / resize.in_size[axis]
+                    base[find(target)], powers[find(target)] = above, steps
+        for axis in graph.classes.defined():
+            known(axis)
+        row = {c: i for i, c in enumerate(base)}
+        exponents = torch.zeros(len(row) + 1, 2 * len(self.pools), dtype=torch.float64)
+        for c, steps in powers.items():
+            for s in steps:
+                exponents[row[c], s] += 1
+        terms: dict[tuple[tuple[int, int], ...], float] = {}
+        for mac in graph.macs:
+            factors = [(row[find(a)], n - ref(a), n) for a, n in mac.axes if find(a) in row]
+            key = tuple((r, offset) for r, offset, _ in factors)
+            terms[key] = terms.get(key, 0.0) + mac.macs / math.prod(n for _, _, n in factors)
+        width = max([len(k) for k in terms] + [1])
+        constant = len(row)  # a row whose size is always 1
+        rows = [[r for r, _ in k] + [constant] * (width - len(k)) for k in terms]
+        offsets = [[float(o) for _, o in k] + [0.0] * (width - len(k)) for k in terms]
+        self._base = torch.tensor([*base.values(), 1.0], dtype=torch.float64)
+        self._exponents = exponents
+        self._rows = torch.tensor(rows, dtype=torch.long)
+        self._offsets = torch.tensor(offsets, dtype=torch.float64)
+        self._coefficients = torch.tensor(list(terms.values()), dtype=torch.float64) / 1e9
+
+    def _to(self, device: torch.device) -> None:
+        if self._base.device != device:
+            for name in ("_base", "_exponents", "_rows", "_offsets", "_coefficients"):
+                setattr(self, name, getattr(self, name).to(device))
+
+    def surrogate(self) -> Tensor:
+        """GMACs at the continuous sizes H / stride: a float64 scalar whose gradient is the loss's."""
+        strides = torch.cat([p.learned_strides(gathered(p.shared_alpha()).double()) for p in self.pools])
+        if any(p.looks_at_chains for p in self.pools) and self.tree is not None:
+            factors = self.tree.factors_at(self.input_size[1:])
+            rows = [factors.get(type(p), (1.0, 1.0)) for p in self.pools]
+            strides = strides / torch.tensor(rows, dtype=strides.dtype, device=strides.device).flatten()
+        self._to(strides.device)
+        sizes = self._base * torch.exp(-(self._exponents @ strides.log()))
+        return (self._coefficients * (sizes[self._rows] + self._offsets).prod(dim=1)).sum()
+
+    def value(self) -> float:
+        """GMACs at the rounded sizes in use, on the host."""
+        return self.cost.macs() / 1e9
+
+    def __call__(self) -> Tensor:
+        """GMACs as a float32 scalar tensor on the alphas' device."""
+        smooth = self.surrogate()
+        return (smooth + (self.value() - smooth.detach())).float()

@@ -1,0 +1,400 @@
+"""Which dimensions of which tensors must agree in size: dimensions as products of atoms, and classes of spatial axes.
+
+A dimension is a product of atoms, each a plain number or an axis: a view that flattens (H, W) to tokens and back keeps
+both. Axes that must agree are united; a size that differs from its class's reference by a crop or a valid convolution
+is the class plus an offset, the difference of the two sizes at tracing.
+
+A class can follow from others: windows of 7 pixels cut a height into a class of height / 7, a pixel shuffle multiplies
+it, a concatenation adds. A class is *free* while only the model's code says what size it has (a grid made during the
+pass, an interpolation to a given size): it becomes whatever it is combined with.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from dynpool.size_math import Whole, window_output_size
+
+__all__ = ["Atom", "AxisClasses", "Dim", "Mac", "Resize", "constant_dims", "input_dims"]
+
+Pair = tuple[int, int]
+OptionalPair = tuple[int | None, int | None]
+
+
+@dataclass(frozen=True)
+class Atom:
+    """A factor of a dimension: `size` at tracing, and the axis class it belongs to (None: a plain number).
+
+    `other` is its size in the second trace, of a larger input; None if there is none to compare with.
+    """
+
+    size: int
+    axis: int | None = None
+    other: int | None = None
+
+    @property
+    def constant(self) -> bool:
+        """Whether it is known to have the same size for every input."""
+        return self.axis is None and self.other in (None, self.size)
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A dimension of a tensor as the product of its atoms, outermost first; no atoms is size 1."""
+
+    atoms: tuple[Atom, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return math.prod(a.size for a in self.atoms)
+
+    @property
+    def other(self) -> int | None:
+        """Size in the second trace, or None."""
+        known = [a.other for a in self.atoms if a.other is not None]
+        return math.prod(known) if len(known) == len(self.atoms) else None
+
+    @property
+    def axis(self) -> int | None:
+        """The axis class if the dimension is exactly one axis."""
+        return self.atoms[0].axis if len(self.atoms) == 1 else None
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        return tuple(a.axis for a in self.atoms if a.axis is not None)
+
+
+def _form(dim: Dim) -> list[tuple[int, bool]]:
+    """The sizes of a product's factors, and which of them are numbers."""
+    return [(a.size, a.axis is None) for a in dim.atoms]
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A class that is a fixed multiple of another, rounded down, or up where the model pads."""
+
+    base: int
+    ratio: Fraction
+    up: bool = False
+
+    def size(self, base: Whole) -> Whole:
+        over, under = self.ratio.numerator, self.ratio.denominator
+        return -(-base * over // under) if self.up else base * over // under
+
+
+@dataclass
+class AxisClasses:
+    """Union-find over the spatial axes; every class has a reference size and possibly a reason why it is pinned."""
+
+    _parent: list[int] = field(default_factory=list)
+    _size: list[int] = field(default_factory=list)
+    _pins: dict[int, str] = field(default_factory=dict)
+    _multiple: dict[int, int] = field(default_factory=dict)
+    _free: set[int] = field(default_factory=set)
+    _scaled: dict[int, _Scaled] = field(default_factory=dict)
+    _sums: dict[int, tuple[Dim, ...]] = field(default_factory=dict)
+    _below: dict[int, dict[Fraction, int]] = field(default_factory=dict)  # the scaled classes of a base
+    _ratios: list[tuple[int, int, Fraction]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self._parent)
+
+    def new(self, size: int, *, free: bool = False) -> int:
+        axis = len(self._parent)
+        self._parent.append(axis)
+        self._size.append(size)
+        if free:
+            self._free.add(axis)
+        return axis
+
+    def find(self, axis: int) -> int:
+        while self._parent[axis] != axis:
+            self._parent[axis] = self._parent[self._parent[axis]]
+            axis = self._parent[axis]
+        return axis
+
+    def unite(self, a: int, b: int) -> None:
+        a, b = sorted((self.find(a), self.find(b)))  # the older class gives the reference size
+        if a == b:
+            return
+        self._parent[b] = a
+        if b in self._pins:
+            self._pins.setdefault(a, self._pins.pop(b))
+        self._multiple[a] = math.lcm(self._multiple.get(a, 1), self._multiple.pop(b, 1))
+        self._merge_definitions(a, b)
+        for ratio, below in self._below.pop(b, {}).items():
+            same = self._below.setdefault(a, {}).setdefault(ratio, below)
+            self.unite(same, below)
+        self._break_circle(self.find(a))
+
+    def _sources(self, root: int) -> list[int]:
+        """The classes that a class follows from directly."""
+        if root in self._scaled:
+            return [self.find(self._scaled[root].base)]
+        return [self.find(axis) for dim in self._sums.get(root, ()) for axis in dim.axes]
+
+    def _break_circle(self, root: int) -> None:
+        """A class that would follow from itself, now that two have become one, follows from none and keeps its size."""
+        pending, met = self._sources(root), set[int]()
+        while pending:
+            source = pending.pop()
+            if source == root:
+                self._scaled.pop(root, None)
+                self._sums.pop(root, None)
+                self.pin(root, "two resolutions must keep their ratio")
+                return
+            if source not in met:
+                met.add(source)
+                pending += self._sources(source)
+
+    def _merge_definitions(self, a: int, b: int) -> None:
+        """Of two classes that have become one, `a`: what it follows from."""
+        free = [c in self._free for c in (a, b)]
+        scaled = [self._scaled.pop(c, None) for c in (a, b)]
+        sums = [self._sums.pop(c, None) for c in (a, b)]
+        self._free -= {a, b}
+        if all(free):
+            self._free.add(a)
+        opened = not all(f or s or p for f, s, p in zip(free, scaled, sums, strict=True))
+        one, two = scaled
+        if one and two and one.ratio == two.ratio:
+            self._scaled[a] = one
+            if one.up != two.up:
+                self.demand(one.base, one.ratio.denominator)
+            self.unite(one.base, two.base)
+        elif one and two:
+            if self.find(one.base) in self._free:
+                one, two = two, one
+            self._scaled[a] = one
+            if self.find(two.base) in self._free:
+                self._free.remove(self.find(two.base))
+                self._follow(self.find(two.base), _Scaled(one.base, one.ratio / two.ratio))
+            elif self.find(one.base) == self.find(two.base):  # a half that is a third
+                self.pin(a, "two resolutions must keep their ratio")
+            else:
+                self._ratios.append((one.base, two.base, one.ratio / two.ratio))
+        elif (one or two) and not any(sums):
+            self._follow(a, one or two)  # type: ignore[arg-type]
+        if any(sums) and not opened and not any(scaled):
+            self._sums[a] = sums[0] or sums[1] or ()
+        elif any(sums):
+            for c in (a, *(axis for dims in sums for dim in dims or () for axis in dim.axes)):
+                self.pin(c, "a resolution must be the sum of others")
+        if sums[0] and sums[1]:
+            if [_form(p) for p in sums[0]] == [_form(q) for q in sums[1]]:
+                for p, q in zip(sums[0], sums[1], strict=True):
+                    for x, y in zip(p.axes, q.axes, strict=True):
+                        self.unite(x, y)
+            else:
+                for c in (axis for part in (*sums[0], *sums[1]) for axis in part.axes):
+                    self.pin(c, "sums of resolutions meet")
+
+    def _follow(self, axis: int, above: _Scaled) -> None:
+        """Let a class be a multiple of another; one that is free becomes a fraction of this one instead."""
+        base = self.find(above.base)
+        if base in self._free and base != axis:
+            self._free.remove(base)
+            self._scaled[base] = _Scaled(axis, 1 / above.ratio)
+            self._below.setdefault(axis, {}).setdefault(1 / above.ratio, base)
+            self.demand(axis, above.ratio.numerator)
+            return
+        self._scaled[axis] = above
+        self._break_circle(axis)  # a multiple of itself by way of others
+
+    def scaled(self, axis: int, ratio: Fraction, size: int, *, up: bool = False) -> int:
+        """The class of `ratio` times `axis`, `size` pixels at tracing, rounded down, or up if the model pads."""
+        base, above = self.base(axis)
+        ratio *= above
+        if ratio == 1:
+            return base
+        below = self._below.setdefault(base, {})
+        if ratio not in below:
+            below[ratio] = self.new(size)
+            self._scaled[below[ratio]] = _Scaled(base, ratio, up)
+        elif self._scaled.get(self.find(below[ratio]), _Scaled(base, ratio, up)).up != up:
+            self.demand(base, ratio.denominator)  # rounded up and down must be the same
+        return self.find(below[ratio])
+
+    def sum(self, parts: Sequence[Dim]) -> int:
+        """The class of the sum of several dimensions."""
+        axes = {self.find(p.axis) if p.axis is not None else None for p in parts}
+        if len(axes) == 1 and None not in axes and len({p.size for p in parts}) == 1 and len(parts) > 1:
+            return self.scaled(axes.pop() or 0, Fraction(len(parts)), sum(p.size for p in parts))
+        axis = self.new(sum(p.size for p in parts))
+        self._sums[axis] = tuple(self._summands(parts))
+        return axis
+
+    def _summands(self, parts: Sequence[Dim]) -> Iterator[Dim]:
+        """The parts of a sum, those of parts that are sums themselves, and neighbouring numbers as one."""
+        whole = [q for p in parts for q in ((self.parts(p.axis) if p.axis is not None else ()) or (p,))]
+        for varies, run in itertools.groupby(whole, key=lambda p: bool(p.axes)):
+            if varies:
+                yield from run
+            else:
+                yield from constant_dims([sum(p.size for p in run)])
+
+    def parts(self, axis: int) -> tuple[Dim, ...]:
+        """The dimensions that the class is the sum of, or none."""
+        return self._sums.get(self.find(axis), ())
+
+    def base(self, axis: int) -> tuple[int, Fraction]:
+        """The class that `axis` is a multiple of, and the multiple; itself and 1 if it is none."""
+        root, ratio = self.find(axis), Fraction(1)
+        while root in self._scaled:
+            ratio *= self._scaled[root].ratio
+            root = self.find(self._scaled[root].base)
+        return root, ratio
+
+    def ratios(self) -> tuple[tuple[int, int, Fraction], ...]:
+        """Classes (a, b, ratio) of separate resizes that the model needs to be such that b = ratio * a."""
+        ends = ((self.base(a), self.base(b), ratio) for a, b, ratio in self._ratios)
+        found = ((a, b, ratio * over / under) for (a, over), (b, under), ratio in ends)
+        return tuple((a, b, ratio) for a, b, ratio in found if a != b or ratio != 1)  # what became one keeps it
+
+    def is_free(self, axis: int) -> bool:
+        """Whether only the model's code knows the size."""
+        return self.find(axis) in self._free
+
+    def pin(self, axis: int, why: str) -> None:
+        root = self.find(axis)
+        if root in self._pins:
+            return
+        self._pins[root] = why
+        if root in self._scaled:
+            self.pin(self._scaled[root].base, why)
+        for dim in self._sums.get(root, ()):
+            for part in dim.axes:
+                self.pin(part, why)
+
+    def pinned(self, axis: int) -> str | None:
+        """Why the class must keep its size, or None."""
+        return self._pins.get(self.find(axis))
+
+    def demand(self, axis: int, multiple: int) -> None:
+        """The size of `axis` must be a multiple of so many pixels."""
+        if multiple == 1:  # any size is, rounded up from its base's as it may be
+            return
+        root, ratio = self.base(axis)
+        need = (Fraction(multiple) / ratio).numerator
+        self._multiple[root] = math.lcm(self._multiple.get(root, 1), need)
+
+    def multiple(self, axis: int) -> int:
+        """What the size of the class must be a multiple of."""
+        return self._multiple.get(self.find(axis), 1)
+
+    def reference(self, axis: int) -> int:
+        """Size of the class at tracing, in pixels."""
+        return self._size[self.find(axis)]
+
+    def size(self, axis: int, sizes: dict[int, Whole]) -> Whole | None:
+        """Size of a class given those of others (by `find`), filled in on the way; None if it follows from none.
+
+        Sizes are in pixels, or integer arrays of them, which go elementwise.
+        """
+        root = self.find(axis)
+        if root not in sizes:
+            if root in self._scaled:
+                above = self.size(self._scaled[root].base, sizes)
+                if above is not None:
+                    sizes[root] = self._scaled[root].size(above)
+            elif root in self._sums:
+                parts = [p for dim in self._sums[root] if (p := self._dim_size(dim, sizes)) is not None]
+                if len(parts) == len(self._sums[root]):
+                    sizes[root] = sum(parts[1:], start=parts[0])
+        return sizes.get(root)
+
+    def _dim_size(self, dim: Dim, sizes: dict[int, Whole]) -> Whole | None:
+        factors: list[Any] = []
+        for atom in dim.atoms:
+            known = None if atom.axis is None else self.size(atom.axis, sizes)
+            if atom.axis is None:
+                factors.append(atom.size)
+            elif known is None:
+                return None
+            else:
+                factors.append(known + (atom.size - self.reference(atom.axis)))
+        return math.prod(factors)
+
+    def defined(self) -> Iterator[int]:
+        """The classes that follow from others."""
+        yield from self._scaled
+        yield from self._sums
+
+
+@dataclass(frozen=True)
+class Resize:
+    """An operation after which height or width may have another size: a strided or learned layer.
+
+    `kernel`, `stride`, `padding` and `dilation` are (height, width) pairs in pixels of the input; `source` and `target`
+    are axis classes (None where the axis carries no resolution). `kind` is the operation's name.
+    """
+
+    node: int
+    kind: str
+    path: str
+    call: int
+    source: OptionalPair
+    target: OptionalPair
+    in_size: Pair
+    out_size: Pair
+    kernel: Pair = (1, 1)
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    ceil_mode: bool = False
+    scale: tuple[float, float] | None = None  # of an upsampling: output pixels per input pixel
+    fixed: bool = False  # the output size does not depend on the input's
+    given: bool = False  # the model's code computes the output size from other sizes
+
+    @property
+    def learned(self) -> bool:
+        """Whether a resizer of this library ran: a `LearnedResizer2d` or one that follows it."""
+        return self.kind in ("dynopool2d", "resizer")
+
+    def output(self, size: Pair) -> Pair:
+        """Output size in pixels at another input size, by the operation's own arithmetic."""
+        if self.fixed or self.given or size == self.in_size:
+            return self.out_size
+        if self.scale is not None:
+            axes = zip(size, self.in_size, self.out_size, self.scale, strict=True)
+            h, w = (o + math.floor(n * s) - math.floor(i * s) for n, i, o, s in axes)  # a transposed layer adds pixels
+            return (h, w)
+        h, w = (
+            window_output_size(n, k, s, p, d, ceil_mode=self.ceil_mode)
+            for n, k, s, p, d in zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        )
+        return (h, w)
+
+
+@dataclass(frozen=True)
+class Mac:
+    """Multiply-accumulates of one operation at tracing; they grow in proportion to each axis in `axes`."""
+
+    node: int
+    kind: str
+    path: str
+    macs: int
+    axes: tuple[tuple[int, int], ...]  # (axis class, size at tracing)
+
+
+def constant_dims(shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:
+    """Dimensions that carry no resolution; `others` are their sizes in the second trace."""
+    seconds: list[int | None] = [None] * len(shape) if others is None else list(others)
+    return tuple(
+        Dim((Atom(int(n), None, m),)) if n != 1 or m not in (None, 1) else Dim()
+        for n, m in zip(shape, seconds, strict=True)
+    )
+
+
+def input_dims(classes: AxisClasses, shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:
+    """Dimensions of an image batch: the last two open the classes of height and width."""
+    seconds: list[int | None] = [None, None] if others is None else list(others[-2:])
+    spatial = tuple(
+        Dim((Atom(n, classes.new(n), m),)) if n != 1 else Dim() for n, m in zip(shape[-2:], seconds, strict=True)
+    )
+    return constant_dims(shape[:-2], shape[:-2]) + spatial

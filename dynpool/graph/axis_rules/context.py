@@ -1,0 +1,211 @@
+"""What a rule works with: the values of one operation, and how dimensions that meet are united, cut and pinned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from dynpool.graph.axes import Atom, Dim, Mac
+
+if TYPE_CHECKING:
+    from dynpool.graph.tracer import Graph, Node, Value
+
+__all__ = ["Context", "Rule", "ints"]
+
+
+class Context:
+    """The operation a rule is asked about, with its values and the classes of the graph.
+
+    `others` are the shapes of the outputs in the second trace, of a larger input; None if there is no such operation.
+    """
+
+    def __init__(self, graph: Graph, node: Node, others: Sequence[tuple[int, ...]] | None) -> None:
+        self.graph = graph
+        self.node = node
+        self.classes = graph.classes
+        self.others = others
+
+    def value(self, ref: Any) -> Value:
+        return self.graph.values[ref.id]
+
+    def arg(self, index: int, default: Any = None) -> Any:
+        return self.node.args[index] if len(self.node.args) > index else default
+
+    @property
+    def first(self) -> Value:
+        return self.graph.values[self.node.inputs[0]]
+
+    @property
+    def out(self) -> Value:
+        return self.graph.values[self.node.outputs[0]]
+
+    def other(self, dim: int, output: int = 0) -> int | None:
+        """Size of a dimension of an output in the second trace."""
+        shape = self.graph.values[self.node.outputs[output]].shape
+        if self.others is None or len(self.others) <= output or len(self.others[output]) != len(shape):
+            return None
+        return self.others[output][dim]
+
+    def unrelated(self, dim: int, output: int = 0) -> Dim:
+        """A dimension of an output that follows from no input's: a number, or free where it varies with the input."""
+        shape, other = self.graph.values[self.node.outputs[output]].shape, self.other(dim, output)
+        n = shape[dim]
+        self.notice(n, other)
+        if other in (None, n):
+            return Dim((Atom(n, None, other),)) if n != 1 else Dim()
+        return Dim((Atom(n, self.classes.new(n, free=True), other),))
+
+    def notice(self, size: int, other: int | None) -> None:
+        """A single pixel or window here, of more at a larger input, hides what it follows from."""
+        self.graph.collapsed |= size == 1 and other not in (None, 1)
+
+    def all_unrelated(self, output: int = 0) -> tuple[Dim, ...]:
+        rank = len(self.graph.values[self.node.outputs[output]].shape)
+        return tuple(self.unrelated(i, output) for i in range(rank))
+
+    def pin(self, dims: Sequence[Dim], why: str) -> None:
+        for dim in dims:
+            for axis in dim.axes:
+                self.classes.pin(axis, f"{why} in {self.node.path or 'the model'} ({self.node.op})")
+
+    def mac(self, macs: int, dims: Sequence[Dim]) -> None:
+        """Count multiply-accumulates of the pass, which grow with the axes in `dims`."""
+        if macs % self.graph.batch == 0:  # else it is no work on images
+            macs //= self.graph.batch
+        axes = tuple((a.axis, a.size) for d in dims for a in d.atoms if a.axis is not None)
+        self.graph.macs.append(Mac(self.node.index, self.node.op, self.node.path, macs, axes))
+
+    # --- one axis out of a dimension ----------------------------------------------------------------------------------
+
+    def single(self, dim: Dim) -> Dim:
+        """The dimension as one axis, if it is a plain multiple of one."""
+        if len(dim.atoms) < 2 or len(dim.axes) != 1:
+            return dim
+        (atom,) = (a for a in dim.atoms if a.axis is not None)
+        return Dim((Atom(dim.size, self.times(atom, Fraction(dim.size, atom.size)), dim.other),))
+
+    def rejoined(self, dim: Dim) -> Dim:
+        """The dimension as the axis it was, if all the parts of a cut have come together again."""
+        if len(dim.atoms) > 1 and len(dim.axes) == 1:
+            (atom,) = (a for a in dim.atoms if a.axis is not None)
+            ratio = self.classes.base(dim.axes[0])[1]
+            if ratio < 1 and ratio * Fraction(dim.size, atom.size) == 1:
+                return self.single(dim)
+        return dim
+
+    def times(self, atom: Atom, ratio: Fraction) -> int:
+        """The class of `ratio` times the axis of `atom`; where nothing pads, the size must divide evenly."""
+        assert_axis = atom.axis if atom.axis is not None else -1
+        offset = atom.size - self.classes.reference(assert_axis)
+        if offset == 0:
+            self.classes.demand(assert_axis, ratio.denominator)
+        return self.classes.scaled(assert_axis, ratio, int(atom.size * ratio), up=offset > 0)
+
+    def section(self, dim: Dim, start: int, size: int, other: int | None) -> Dim:
+        """What is left of a dimension cut to `size` pixels from `start` on; `other`: in the second trace."""
+        if size == dim.size and other in (None, dim.other):
+            return dim
+        parts = self.classes.parts(dim.axis) if dim.axis is not None else ()
+        at, kept = 0, []
+        for part in parts:
+            if at >= start and at + part.size <= start + size:
+                kept.append(part)
+            at += part.size
+        if kept and sum(p.size for p in kept) == size:
+            return kept[0] if len(kept) == 1 else Dim((Atom(size, self.classes.sum(kept), other),))
+        dim = self.single(dim)
+        if dim.axis is None or size <= 1 or (other == size and dim.other != dim.size):
+            free = dim.axis is not None and self.classes.is_free(dim.axis)
+            if not free and not self._is_made():  # the border of a mask, or around a map, is there at every size
+                self.pin((dim,), "cut or padded to a fixed size")
+            return Dim((Atom(size, None, other),)) if size != 1 else Dim()
+        ratio = Fraction(size, dim.size)
+        even = other is not None and dim.other is not None and ratio == Fraction(other, dim.other)
+        if even and ratio < 1:
+            return Dim((Atom(size, self.times(dim.atoms[0], ratio), other),))
+        return Dim((Atom(size, dim.axis, other),))  # the class plus an offset
+
+    def _is_made(self) -> bool:
+        """Whether the first input is a tensor that the pass makes and writes into, as circular padding does."""
+        maker = next((n for n in self.graph.nodes if self.node.inputs[0] in n.outputs), None)
+        return maker is not None and maker.op.startswith(("aten.new_", "aten.empty", "aten.zeros", "aten.ones"))
+
+    def cut(self, atom: Atom, outer: tuple[int, int | None], inner: tuple[int, int | None]) -> tuple[Atom, Atom]:
+        """Two factors of an atom, given as sizes in both traces: the one that varies carries the resolution."""
+        plain = Atom(outer[0], None, outer[1]), Atom(inner[0], None, inner[1])
+        self.notice(*outer)
+        self.notice(*inner)
+        if atom.axis is None:
+            return plain
+        fixed = [n == m for n, m in (outer, inner)]
+        if None in (outer[1], inner[1]) or all(fixed) or (not any(fixed) and not self.classes.is_free(atom.axis)):
+            self.pin((Dim((atom,)),), f"split by a view into blocks of {inner[0]}")
+            return plain
+        if not any(fixed):
+            return (
+                Atom(outer[0], self.classes.new(outer[0], free=True), outer[1]),
+                Atom(inner[0], self.classes.new(inner[0], free=True), inner[1]),
+            )
+        if fixed[0]:
+            return plain[0], Atom(inner[0], self.times(atom, Fraction(1, outer[0])), inner[1])
+        return Atom(outer[0], self.times(atom, Fraction(1, inner[0])), outer[1]), plain[1]
+
+    # --- dimensions that meet -----------------------------------------------------------------------------------------
+
+    def unify(self, a: Dim, b: Dim, why: str) -> Dim:
+        """The dimension two equal-sized dimensions become when they must agree."""
+        if a == b or not (a.axes or b.axes):
+            return a
+        left, right = list(a.atoms), list(b.atoms)
+        while left or right:
+            xs, ys = left[:1], right[:1]
+            del left[:1], right[:1]
+            while _size(xs) != _size(ys):
+                short, rest = (xs, left) if _size(xs) < _size(ys) else (ys, right)
+                if not rest:
+                    self.pin((a, b), "dimensions split in different ways meet")
+                    return a if a.axes else b
+                short.append(rest.pop(0))
+            self._agree(xs, ys, why)
+        return a if a.axes and (len(a.atoms) > 1 or not b.axes or len(b.atoms) == 1) else b
+
+    def _agree(self, xs: list[Atom], ys: list[Atom], why: str) -> None:
+        a, b = Dim(tuple(xs)), Dim(tuple(ys))
+        if not a.axes and not b.axes:
+            return
+        if not a.axes or not b.axes:
+            self.pin((a, b), why)
+            return
+        for one, many in ((a, b), (b, a)):
+            if one.axis is None:
+                continue
+            if many.axis is not None:
+                self.classes.unite(one.axis, many.axis)
+                return
+            if self.classes.is_free(one.axis):
+                self.classes.unite(one.axis, self.classes.sum((many,)))
+                return
+            if len(many.axes) == 1:
+                whole = self.single(many)
+                self.classes.unite(one.axis, whole.axis if whole.axis is not None else one.axis)
+                return
+            if self.classes.parts(one.axis) == (many,):
+                return
+        find = self.classes.find
+        if sorted(map(find, a.axes)) != sorted(map(find, b.axes)):
+            self.pin((a, b), "dimensions split in different ways meet")
+
+
+Rule = Callable[[Context], tuple[Dim, ...]]
+
+
+def ints(value: Any, n: int, default: int = 1) -> tuple[int, ...]:
+    """An int or a list of ints of an operation's arguments as `n` ints."""
+    items = [default] if value is None or value == [] else ([value] if isinstance(value, int) else list(value))
+    return tuple(int(v) for v in (items * n if len(items) == 1 else items))
+
+
+def _size(atoms: list[Atom]) -> int:
+    return math.prod(a.size for a in atoms)

@@ -1,0 +1,109 @@
+"""What a model is traced with: tensors without memory for one or several inputs, of any rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map_only
+
+from dynpool.common.arguments import is_whole
+
+__all__ = ["InputSize", "Inputs", "check_input_size", "make_inputs"]
+
+InputSize = Sequence[int] | Sequence[Sequence[int]] | Mapping[str, Sequence[int]]
+
+
+class Inputs(NamedTuple):
+    """Arguments of a forward pass on meta tensors; `images` are the tensors among them whose extents are `size`'s."""
+
+    size: tuple[int, ...]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    images: tuple[Tensor, ...]
+    given: bool = False  # by the caller, batch included
+
+    @property
+    def batch(self) -> int:
+        """Images of the pass."""
+        first = self.images[0]
+        return max(first.shape[0], 1) if first.ndim > len(self.size) else 1
+
+
+def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
+    """(C, H, W) as a tuple of positive ints, else ValueError naming what was given."""
+    if not _is_size(input_size) or len(input_size) != 3:
+        raise ValueError(f"input_size must be three positive ints (channels, height, width), got {input_size!r}")
+    channels, height, width = map(int, input_size)
+    return channels, height, width
+
+
+def make_inputs(input_size: InputSize | None, inputs: Any, dtype: torch.dtype, *, batch: int = 1) -> Inputs:
+    """The arguments a model is traced with.
+
+    Args:
+        input_size: (C, H, W), (C, L) or (C, D, H, W) of one input, or a list or dict of such for several, positional or
+            by name: the first is the image, and so are others of its extents. None: of the first tensor in `inputs`.
+        inputs: a tensor, or a tuple (positional) or dict (by name) of whatever the model takes, batch included; of
+            tensors only shape and dtype are used. None: one tensor of `dtype` and a batch of `batch` for each size.
+
+    Raises:
+        ValueError: for a bad `input_size`, or if no tensor of `inputs` has its extents.
+    """
+    if inputs is None:
+        sizes = _named_sizes(input_size)
+        try:
+            made = {name: torch.empty((batch, *size), dtype=dtype, device="meta") for name, size in sizes.items()}
+        except RuntimeError as error:
+            raise ValueError(f"input_size is {input_size!r}, which no tensor can have: {error}") from None
+        args = tuple(t for name, t in made.items() if isinstance(name, int))
+        kwargs = {name: t for name, t in made.items() if isinstance(name, str)}
+        return _with_images(next(iter(sizes.values())), args, kwargs)
+    given = (inputs,) if isinstance(inputs, Tensor) else inputs
+    if not isinstance(given, (tuple, list, Mapping)):
+        raise ValueError(f"inputs must be a tensor, a tuple or a dict, got {type(inputs).__name__}")
+    blank = tree_map_only(Tensor, lambda t: torch.empty_like(t, device="meta"), given)
+    tensors = [t for t in tree_flatten(blank)[0] if isinstance(t, Tensor)]
+    if input_size is None:
+        size = tuple(tensors[0].shape[1:]) if tensors else ()
+    else:
+        size = next(iter(_named_sizes(input_size).values()))
+    if not _is_size(size):
+        raise ValueError(f"inputs must hold a tensor (N, C, extents...) first, or say input_size; got {size} for it")
+    if isinstance(blank, Mapping):
+        return _with_images(size, (), dict(blank))._replace(given=True)
+    return _with_images(size, tuple(blank), {})._replace(given=True)
+
+
+def _with_images(size: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
+    extents = size[1:]
+    tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
+    of_size = [t for t in tensors if t.ndim >= len(size) and t.shape[-len(extents) :] == extents]
+    images = tuple(t for t in of_size if t.dtype.is_floating_point) or tuple(of_size)
+    if not images:
+        raise ValueError(f"no tensor of inputs has the extents {extents} of input_size={size}")
+    return Inputs(size, args, kwargs, images)
+
+
+def _named_sizes(input_size: InputSize | None) -> dict[int | str, tuple[int, ...]]:
+    """Every size by the place or name of its argument."""
+    if isinstance(input_size, Mapping):
+        sizes: dict[int | str, Any] = dict(input_size.items())
+    elif isinstance(input_size, (list, tuple)) and not _is_size(input_size):
+        sizes = dict(enumerate(input_size))
+    else:
+        sizes = {0: input_size}
+    if not sizes or not all(_is_size(size) for size in sizes.values()):
+        raise ValueError(
+            "input_size must be two to four positive ints, (channels, length), (channels, height, width) or (channels, "
+            f"depth, height, width), or a list or dict of such, got {input_size!r}"
+        )
+    return {name: tuple(map(int, size)) for name, size in sizes.items()}
+
+
+def _is_size(value: Any) -> bool:
+    if not isinstance(value, Sequence) or isinstance(value, str) or not 2 <= len(value) <= 4:
+        return False
+    return all(is_whole(n) and n > 0 for n in value)

@@ -1,0 +1,1 @@
+"""Running a model without data: on tensors that have a shape and no contents."""

@@ -1,0 +1,89 @@
+"""Do training and eval mode resize alike? A model may have more heads, or other paths, while it trains."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from torch import nn
+
+from .axes import Resize
+from .tracer import Graph, Place, Shape, Shapes, trace_compared, trace_shapes
+
+__all__ = ["unite_modes"]
+
+_SPATIAL = ("aten.convolution", "aten.max_pool2d", "aten.avg_pool2d", "aten.upsample_")
+
+
+def unite_modes(model: nn.Module, graph: Graph, batch: int | None = None) -> bool:
+    """Add to a trace in eval mode what training mode demands of the same resolutions; whether the two modes differ.
+
+    A shallow pass tells whether the convolutions, pools and upsamplings are the same; only if not, the model is traced
+    in training mode as well. Resizers that only run in training mode are noted, and stay as they are.
+    """
+    try:
+        training = trace_shapes(model, graph.input_size, training=True, batch=batch)
+    except ValueError as error:
+        graph.notes.append(f"not looked at in training mode: {error}")
+        return False
+    if _maps(training) == _maps(_shapes_of(graph)):
+        return False
+    _unite(graph, trace_compared(model, graph.input_size, training=True, batch=batch))
+    return True
+
+
+def _shapes_of(graph: Graph) -> Shapes:
+    count: Counter[tuple[str, int, str]] = Counter()
+    shapes: dict[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]] = {}
+    for node in graph.nodes:
+        at = (node.path, node.call, node.op)
+        inputs, outputs = (tuple(graph.values[v].shape for v in values) for values in (node.inputs, node.outputs))
+        shapes[*at, count[at]] = (inputs, outputs)
+        count[at] += 1
+    return shapes
+
+
+def _maps(shapes: Shapes) -> dict[object, object]:
+    """The maps of the spatial operations, by where they run."""
+    return {place: [s[-2:] for s in out] for place, (_, out) in shapes.items() if place[2].startswith(_SPATIAL)}
+
+
+def _by_place(graph: Graph) -> dict[tuple[str, int, int], Resize]:
+    found: dict[tuple[str, int, int], Resize] = {}
+    for r in graph.resizes:
+        k = sum((path, call) == (r.path, r.call) for path, call, _ in found)
+        found[r.path, r.call, k] = r
+    return found
+
+
+def _unite(graph: Graph, training: Graph) -> None:
+    here, there = _by_place(graph), _by_place(training)
+    same: dict[int, list[int]] = {}  # axis classes of training mode, and what they are in eval mode
+    for place, r in here.items():
+        t = there.get(place)
+        name = r.path or r.kind
+        if t is None:
+            graph.notes.append(f"{name} resizes in eval mode only")
+            continue
+        if (t.in_size, t.out_size) != (r.in_size, r.out_size):
+            graph.notes.append(
+                f"{name} resizes {r.in_size} to {r.out_size} in eval mode, {t.in_size} to {t.out_size} in training mode"
+            )
+        for a, b in zip((*t.source, *t.target), (*r.source, *r.target), strict=True):
+            if a is not None and b is not None:
+                same.setdefault(training.classes.find(a), []).append(b)
+    for axis, ours in same.items():
+        for other in ours[1:]:
+            graph.classes.unite(ours[0], other)
+        _pin(graph, ours[0], training.classes.pinned(axis))
+    for place, t in there.items():
+        if place not in here:
+            graph.notes.append(f"{t.path or t.kind} resizes in training mode only, and is left alone")
+            for a, b in zip(t.source, t.target, strict=True):
+                if a is not None and b is not None:
+                    for axis in same.get(training.classes.find(a), [])[:1]:
+                        _pin(graph, axis, training.classes.pinned(b))
+
+
+def _pin(graph: Graph, axis: int, why: str | None) -> None:
+    if why is not None:
+        graph.classes.pin(axis, why if graph.classes.pinned(axis) else f"{why}, in training mode")

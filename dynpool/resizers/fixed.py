@@ -1,0 +1,186 @@
+"""Resizers without an alpha: to the size of another resolution, or to a size fixed for good."""
+
+from __future__ import annotations
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+from torch._jit_internal import is_scripting
+from torch.jit._trace import is_tracing
+from torch.nn import functional as F
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from dynpool.common.arguments import check_size
+
+from .functional import Reduce, check_reduce, dynopool2d
+
+__all__ = ["FixedInterpolate2d", "FixedPool2d", "FollowInterpolate2d", "FollowPool2d", "is_recorded"]
+
+Pair = tuple[int, int]
+
+
+class FollowPool2d(nn.Module):
+    """A resizer without an alpha of its own: it resizes to the size that another resolution has.
+
+    Shape: (N, C, H, W) -> (N, C, *size), with `size` handed in by the model's tree.
+    """
+
+    def __init__(self, *, reduce: Reduce = "max") -> None:
+        super().__init__()
+        self.reduce: Reduce = reduce
+
+    def forward(self, x: Tensor, size: Pair) -> Tensor:
+        return dynopool2d(x, x.new_ones(2, dtype=torch.float32), reduce=self.reduce, size=size)
+
+    def frozen(self, size: Pair) -> FixedPool2d:
+        """The same at a fixed size, by native operations."""
+        return FixedPool2d(size, reduce=self.reduce)
+
+    def extra_repr(self) -> str:
+        return f"reduce={self.reduce!r}"
+
+
+class FollowInterpolate2d(FollowPool2d):
+    """Interpolates to the size that another resolution has: instead of an upsampling by a factor, or behind one.
+
+    Shape: (N, C, H, W) -> (N, C, *size), with `size` handed in by the model's tree.
+    """
+
+    def __init__(self, *, mode: str = "nearest", align_corners: bool | None = None) -> None:
+        super().__init__()
+        self.mode = mode
+        self.align_corners = align_corners
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> FollowInterpolate2d:
+        """In the mode of an `nn.Upsample`, to stand in its place; bilinear behind any other layer, which stays."""
+        if isinstance(layer, nn.Upsample):
+            return cls(mode=layer.mode, align_corners=layer.align_corners)
+        return cls(mode="bilinear", align_corners=False)
+
+    def forward(self, x: Tensor, size: Pair) -> Tensor:
+        return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
+
+    def frozen(self, size: Pair) -> nn.Module:  # type: ignore[override]
+        """The same at a fixed size."""
+        return FixedInterpolate2d(size, mode=self.mode, align_corners=self.align_corners)
+
+    def extra_repr(self) -> str:
+        return f"mode={self.mode!r}"
+
+
+class FixedInterpolate2d(nn.Upsample):
+    """`nn.Upsample` to one size, or to another size given to the call."""
+
+    def __init__(self, size: Pair, *, mode: str, align_corners: bool | None) -> None:
+        super().__init__(size, mode=mode, align_corners=align_corners)
+
+    def forward(self, input: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        return F.interpolate(input, self.size if size is None else size, None, self.mode, self.align_corners)
+
+
+class FixedPool2d(nn.Module):
+    """A resizer frozen at one output size: native operations only, the values of `DynOPool2d` at that size to rounding.
+
+    An infinite or NaN pixel stays within the cells whose queries give it a weight, as there.
+
+    Args:
+        size: (height, width) of the output in pixels.
+        reduce: "max", "mean" or "sample".
+
+    Shape: (N, C, H, W) or (C, H, W) -> the same with `size`, or with another size given to the call.
+
+    Raises:
+        TypeError: if `size` is not a tuple or list of integers.
+        ValueError: if `size` or `reduce` is out of range.
+    """
+
+    def __init__(self, size: Pair, *, reduce: Reduce = "max") -> None:
+        super().__init__()
+        check_reduce(reduce)
+        self.size: Pair = check_size("size", size)
+        self.reduce: str = reduce
+
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        h, w = self.size if size is None else size
+        return fixed_pool(x, h, w, self.reduce)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, reduce={self.reduce!r}"
+
+
+@torch.fx.wrap  # one node of a symbolic trace, as the sizes of its input are no numbers there
+def fixed_pool(x: Tensor, height: int, width: int, reduce: str) -> Tensor:
+    """:func:`dynpool.dynopool2d` at a given size, by native operations; TorchScript compiles it as well."""
+    maps = x if x.dim() == 4 else x.unsqueeze(0)
+    if reduce == "sample":
+        pooled = _sampled(_sampled(maps, -2, height), -1, width)
+    else:
+        if maps.shape[-2] != 2 * height or maps.shape[-1] != 2 * width:
+            if _all_finite(maps):
+                maps = F.interpolate(maps, (2 * height, 2 * width), mode="bilinear", align_corners=False)
+            else:
+                maps = _queried(_queried(maps, -2, 2 * height), -1, 2 * width)
+        pooled = F.max_pool2d(maps, 2) if reduce == "max" else F.avg_pool2d(maps, 2)
+    pooled = pooled.to(x.dtype)
+    return pooled if x.dim() == 4 else pooled.squeeze(0)
+
+
+def _all_finite(x: Tensor) -> bool:
+    """Whether all pixels are known to be finite, so that one of weight zero does no harm.
+
+    It is looked up where that costs about a hundredth of the interpolation and nothing records what runs: on the CPU.
+    """
+    if x.device.type != "cpu":
+        return False
+    if not is_scripting():  # noqa: SIM102 - the compiler skips what is below this condition alone
+        if is_recorded(x):
+            return False
+    return bool(torch.isfinite(x.detach().sum(dtype=torch.float32)))
+
+
+def is_recorded(x: Tensor) -> bool:
+    """Whether somebody records or transforms what is done with x, so that it may not depend on values."""
+    return (
+        torch.compiler.is_compiling()
+        or type(x) not in (Tensor, nn.Parameter)
+        or is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or _get_current_dispatch_mode() is not None
+    )
+
+
+def _queried(x: Tensor, dim: int, count: int) -> Tensor:
+    """Bilinear values at `count` positions spread evenly along an axis, two for each cell."""
+    if x.shape[dim] == count:
+        return x
+    odd = 2 * torch.arange(count, device=x.device) + 1
+    return _interpolated(x, dim, odd * x.shape[dim] - count, 2 * count)
+
+
+def _sampled(x: Tensor, dim: int, size: int) -> Tensor:
+    """The value at each cell's first pixel along an axis, interpolated where that lies between two pixels."""
+    length = x.shape[dim]
+    if length % size == 0:
+        step = length // size
+        if step == 1:
+            return x
+        return x[..., ::step] if dim == -1 else x[..., ::step, :]
+    return _interpolated(x, dim, torch.arange(size, device=x.device) * length, size)
+
+
+def _interpolated(x: Tensor, dim: int, numerators: Tensor, denominator: int) -> Tensor:
+    """Linear interpolation at the positions `numerators / denominator`, in pixels, clamped to the border.
+
+    On a pixel it takes the mean of that pixel with itself: a neighbour of weight zero would make NaN if it is infinite.
+    Half precision becomes float32.
+    """
+    last = x.shape[dim] - 1
+    floors = torch.div(numerators, denominator, rounding_mode="floor")
+    rests = numerators - floors * denominator
+    low, high = floors.clamp(0, last), (floors + (rests > 0).to(floors.dtype)).clamp(0, last)
+    exact = torch.float64 if x.dtype == torch.float64 else torch.float32
+    weight = torch.where(low == high, 0.5, rests.to(exact) / denominator).to(exact)
+    if dim == -2:
+        weight = weight.unsqueeze(-1)
+    return x.index_select(dim, low) * (1 - weight) + x.index_select(dim, high) * weight

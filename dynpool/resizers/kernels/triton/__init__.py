@@ -1,0 +1,1 @@
+"""The operator as Triton kernels, and how they are launched."""

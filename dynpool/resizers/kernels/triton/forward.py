@@ -1,0 +1,124 @@
+"""The forward kernel: four bilinear queries of each cell and their maximum or mean, or one sampled point.
+
+A program walks over the lines of cells, and keeps the two lines of pixels around the present query, interpolated across
+already: each pixel is read and interpolated once for all cells that lie behind each other, not once for each query.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .lines import first_query, next_query, offset, pace, place, quotient, turned
+from .tiles import aligned, larger, planes_of
+
+__all__ = ["forward_kernel"]
+
+
+@triton.jit
+def _neighbours(index, size_in, size_out, SAMPLE: tl.constexpr, ACC: tl.constexpr):
+    """The two pixels that query (or sampled point) ``index`` lies between, and the weight of the second.
+
+    A query on a pixel, or outside the map, has that pixel twice with half the weight each: a neighbour of weight zero
+    would turn into NaN if it is infinite.
+    """
+    floor, rest = first_query(index, size_in, size_out, SAMPLE)
+    between = (rest > 0) & (floor >= 0) & (floor < size_in - 1)
+    low = tl.minimum(tl.maximum(floor, 0), size_in - 1)
+    return low, tl.where(between, low + 1, low), tl.where(between, quotient(rest, 4 * size_out, ACC), 0.5)
+
+
+@triton.jit
+def _across(x, line, neighbours, tile, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr):
+    """A line of pixels, interpolated at a position across it."""
+    low, high, weight = neighbours
+    width, channels, mask = tile
+    a = tl.load(x + offset(line, low, width, channels, CHANNELS_LAST), mask).to(ACC)
+    b = tl.load(x + offset(line, high, width, channels, CHANNELS_LAST), mask).to(ACC)
+    return (1 - weight) * a + weight * b
+
+
+@triton.jit
+def _pair(x, line, sides, tile, SAMPLE: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr):
+    """The same at both positions of a cell, or twice at its one."""
+    first = _across(x, line, sides[0], tile, CHANNELS_LAST, ACC)
+    return first, first if SAMPLE else _across(x, line, sides[1], tile, CHANNELS_LAST, ACC)
+
+
+@triton.jit
+def _query(
+    x, floor, rest, walk, sides, lines, cells, tile,
+    SAMPLE: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """The two values of a query between lines, once the lines are those around it.
+
+    Args:
+        walk: the line of pixels at or before the query, and two values of it and of the one behind.
+    """
+    line, near_0, near_1, far_0, far_1 = walk
+    low = tl.minimum(tl.maximum(floor, 0), lines - 1)
+    if low > line:
+        near_0, near_1 = far_0, far_1
+        if low > line + 1:
+            near_0, near_1 = _pair(x, low, sides, tile, SAMPLE, CHANNELS_LAST, ACC)
+        far_0, far_1 = _pair(x, tl.minimum(low + 1, lines - 1), sides, tile, SAMPLE, CHANNELS_LAST, ACC)
+    value_0, value_1 = near_0, near_1
+    if (rest > 0) & (floor >= 0) & (floor < lines - 1):
+        weight = quotient(rest, 4 * cells, ACC)
+        value_0 = (1 - weight) * near_0 + weight * far_0
+        value_1 = (1 - weight) * near_1 + weight * far_1
+    return value_0, value_1, (low, near_0, near_1, far_0, far_1)
+
+
+@triton.jit(do_not_specialize=["samples", "height", "width", "out_h", "out_w", "each"])
+def forward_kernel(
+    x, y, winners, samples, channels, height, width, out_h, out_w, each,
+    REDUCE: tl.constexpr, KEEP: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """y and, if kept, the winner 2 * a + b of each cell's queries (row a, column b): ``each`` lines a program."""
+    SAMPLE: tl.constexpr = REDUCE == "sample"
+    if WIDE:  # then all that is derived from these is
+        height, width, out_h, out_w = height.to(tl.int64), width.to(tl.int64), out_h.to(tl.int64), out_w.to(tl.int64)
+        samples = samples.to(tl.int64)
+    channels, out_w = aligned(channels, out_w, ALIGN, CHANNELS_LAST)
+    lines, across = turned(height, width, CHANNELS_LAST)
+    out_lines, out_across = turned(out_h, out_w, CHANNELS_LAST)
+    start, end, k, group = place(out_lines, out_across, each, WIDE, LANES, CHANNELS_LAST)
+    mask, source, target = planes_of(
+        group, samples, channels, height * width, out_h * out_w, CHANNELS_LAST, PLANES, LANES
+    )
+    mask = mask if CHANNELS_LAST else mask & (k < out_across)
+    tile = width, channels, mask
+    QUERIES: tl.constexpr = 1 if SAMPLE else 2
+    sides = (
+        _neighbours(QUERIES * k, across, out_across, SAMPLE, ACC),
+        _neighbours(QUERIES * k + QUERIES - 1, across, out_across, SAMPLE, ACC),
+    )
+    floor, rest = first_query(QUERIES * start, lines, out_lines, SAMPLE)
+    step = pace(lines, out_lines, SAMPLE)
+    line = tl.minimum(tl.maximum(floor, 0), lines - 1)
+    near_0, near_1 = _pair(x + source, line, sides, tile, SAMPLE, CHANNELS_LAST, ACC)
+    far_0, far_1 = _pair(x + source, tl.minimum(line + 1, lines - 1), sides, tile, SAMPLE, CHANNELS_LAST, ACC)
+    walk = line, near_0, near_1, far_0, far_1
+    for cell in range(start, end):
+        best, query_1, walk = _query(
+            x + source, floor, rest, walk, sides, lines, out_lines, tile, SAMPLE, CHANNELS_LAST, ACC
+        )
+        floor, rest = next_query(floor, rest, step, 4 * out_lines)
+        at = target + offset(cell, k, out_w, channels, CHANNELS_LAST)
+        if not SAMPLE:
+            query_2, query_3, walk = _query(
+                x + source, floor, rest, walk, sides, lines, out_lines, tile, SAMPLE, CHANNELS_LAST, ACC
+            )
+            floor, rest = next_query(floor, rest, step, 4 * out_lines)
+            if REDUCE == "mean":
+                best = 0.25 * best + 0.25 * query_1 + 0.25 * query_2 + 0.25 * query_3
+            else:  # queries of a cell are counted row by row
+                winner = tl.zeros((PLANES, LANES), tl.int32)
+                best, winner = larger(best, winner, query_2 if CHANNELS_LAST else query_1, 1)
+                best, winner = larger(best, winner, query_1 if CHANNELS_LAST else query_2, 2)
+                best, winner = larger(best, winner, query_3, 3)
+                if KEEP:
+                    tl.store(winners + at, winner.to(tl.uint8), mask)
+        tl.store(y + at, best.to(y.dtype.element_ty), mask)

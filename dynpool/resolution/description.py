@@ -1,0 +1,165 @@
+"""How a model came by its learned sizes, in its state dict's metadata: said when it is saved, checked when loaded.
+
+A state dict keeps metadata beside its tensors (`state_dict._metadata`), which torch.save stores and a plain dict, a
+comprehension or safetensors does not. A frozen model inside another module has its sizes among the tensors as well.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from dynpool import __version__
+
+from .frozen import frozen_sizes
+from .stride_forms import ResizeAfter
+from .tree import ENTRY, FROZEN_ALPHAS, ResolutionTree, from_bits, resolution_tree
+
+__all__ = ["PACKAGES", "attach_description", "description_of", "differences", "dotted", "without_module"]
+
+PACKAGES = ("dynpool", "baselines", "analysis")  # of this library
+
+_GIVEN = ("strides", "alpha", "reduce", "bounds", "tied_to")  # what convert itself hands to a resizer
+
+
+def attach_description(model: nn.Module, tree: ResolutionTree, by: str, arguments: Mapping[str, Any]) -> None:
+    """Let the state dict of a converted model say how it was made.
+
+    Args:
+        model: the model.
+        tree: its resolutions.
+        by: dotted name of the function that made it.
+        arguments: with which, besides the model and the input size; numbers, texts and lists of them.
+    """
+    first = next(pool for pool in tree.pools)
+    accepted = inspect.signature(type(first)).parameters.keys() - set(_GIVEN)
+    described = {
+        "version": __version__,
+        "by": by,
+        "model": dotted(type(model)),
+        "input_size": tree.input_size,
+        "arguments": dict(arguments),
+        "pool": dotted(type(first)),
+        "options": {name: value for name, value in _settings(first).items() if name in accepted},
+        "places": dict(_places(model, tree)),
+    }
+    tree.description = json.loads(json.dumps(described))
+    model.register_state_dict_post_hook(_describe)
+    model.register_load_state_dict_pre_hook(_compare)
+
+
+def description_of(model: nn.Module) -> dict[str, Any] | None:
+    """How a converted or frozen model was made, as plain containers; None where nobody said so."""
+    frozen = frozen_sizes(model)
+    tree = resolution_tree(model) if frozen is None else frozen.tree
+    if tree is None or tree.description is None:
+        return None
+    return {**tree.description, "frozen": frozen is not None}
+
+
+def differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """In what two conversions differ, if the same weights and alphas compute something else in them."""
+    if _same_places(saved.get("places", {}), own["places"]):
+        return []
+    names = ("by", "pool", "options", "input_size", "model")
+    saved = {**saved, **{name: without_module(str(saved[name])) for name in ("pool", "model") if name in saved}}
+    sides = [{**{name: one.get(name) for name in names}, **one.get("arguments", {})} for one in (saved, own)]
+    found = [
+        f"{name} is {sides[0].get(name)!r} in the state dict and {sides[1].get(name)!r} here"
+        for name in dict.fromkeys((*sides[1], *sides[0]))
+        if sides[0].get(name) != sides[1].get(name) and name != "max_gmacs"
+    ]
+    return found or [f"version is {saved.get('version')!r} in the state dict and {own['version']!r} here"]
+
+
+def dotted(kind: type) -> str:
+    """package.module.Name; of a class of this library package.Name, as it may move within its package."""
+    return without_module(f"{kind.__module__}.{kind.__qualname__}")
+
+
+def without_module(name: str) -> str:
+    """What :func:`dotted` gives for a class by its whole dotted name, which may be that of an earlier version."""
+    package = name.partition(".")[0]
+    return f"{package}.{name.rpartition('.')[2]}" if package in PACKAGES else name
+
+
+def _settings(resizer: nn.Module) -> dict[str, Any]:
+    """Its public attributes that are numbers, texts or pairs of them: what was said when it was made."""
+    plain = (bool, int, float, str, tuple, type(None))
+    return {
+        name: value
+        for name, value in vars(resizer).items()
+        if not name.startswith("_") and name != "training" and isinstance(value, plain)
+    }
+
+
+def _places(model: nn.Module, tree: ResolutionTree) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What each resizer does, by its module path, apart from the values of alphas."""
+    for path, slot in tree.slots.items():
+        resizer = model.get_submodule(path)
+        owner = model.get_submodule(path.rpartition(".")[0])
+        after = next((hook for hook in owner._forward_hooks.values() if isinstance(hook, ResizeAfter)), None)
+        node = tree.nodes[slot.resolution]
+        place: dict[str, Any] = {
+            "resolution": node.name,
+            "parent": None if node.parent is None else tree.nodes[node.parent].name,
+            "fixed": node.fixed,
+            "multiple_of": node.multiple,
+            "offset": slot.offset,
+            "multiple": slot.multiple,
+            "after": None if after is None else [after.start, after.end],
+            "kind": dotted(type(resizer)),
+            "settings": _settings(resizer),
+        }
+        yield path, place
+
+
+def _same_places(saved: Any, own: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether all that both sides know of is equal; a later version may know more."""
+    if not isinstance(saved, Mapping) or saved.keys() != own.keys():
+        return False
+    if not all(isinstance(place, Mapping) for place in saved.values()):
+        return False
+    return all(_agree({**saved[path], "kind": _kind(saved[path])}, place) for path, place in own.items())
+
+
+def _kind(saved: Mapping[str, Any]) -> str:
+    return without_module(str(saved.get("kind", "")))
+
+
+def _agree(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return all(_agree(a[key], b[key]) for key in a.keys() & b.keys())
+    return bool(a == b)
+
+
+# ----------------------------------------------------------------------------------------------- hooks of a state dict
+
+
+def _describe(model: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any]) -> None:
+    """After saving."""
+    found = description_of(model)
+    if found is None:
+        return
+    if found["frozen"] and not prefix:  # by itself it has the entries of the original model, and loads there
+        found["alphas"] = from_bits(state_dict.pop(FROZEN_ALPHAS)).tolist()
+    local_metadata[ENTRY] = found
+
+
+def _compare(
+    model: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+) -> None:
+    """Before loading; nothing has been changed when it raises."""
+    saved, own = local_metadata.get(ENTRY), description_of(model)
+    if not isinstance(saved, Mapping) or own is None:
+        return
+    found = differences(saved, own)
+    if found:
+        raise RuntimeError(
+            f"the state dict is of another conversion of {prefix.rstrip('.') or 'the model'}, in which its weights "
+            f"compute something else: {'; '.join(found)}. dynpool.load rebuilds the model as the state dict says"
+        )

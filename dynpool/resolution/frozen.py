@@ -1,0 +1,191 @@
+"""Sizes of a frozen model: those of the tree at the values that its resizers had, for any size of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dynpool.resizers.fixed import FixedInterpolate2d, FixedPool2d, is_recorded
+
+from .stride_forms import set_native
+from .tree import FROZEN_ALPHAS, ResolutionTree, from_bits, frozen_bits, to_bits
+
+__all__ = ["FrozenSizes", "TakeStride", "attach_frozen", "detach_frozen", "frozen_sizes"]
+
+Pair = tuple[int, int]
+
+_ATTRIBUTE = "_dynpool_frozen"
+
+
+@dataclass
+class FrozenSizes:
+    """A forward pre-hook of a frozen model: for an input of another size than the last it fills in all sizes.
+
+    At the same size it does nothing, so that an exported or compiled model holds the sizes as constants. After a pass
+    without gradients (which nobody repeats in part) they are those of the conversion again, as torch.fx finds them.
+
+    Args:
+        tree: the tree of the live model; its resizers are no part of the frozen one.
+        values: what their parameters held. The model has them in a buffer, whose contents count if they are changed.
+        names: of these parameters in the live model.
+        strided: paths of the layers that get their own stride back where that computes the same, and of their resizers.
+        last: (height, width) of the input in pixels that the sizes are filled in for.
+    """
+
+    tree: ResolutionTree
+    values: Sequence[tuple[float, float]]
+    names: Sequence[str] = ()
+    strided: dict[str, str] = field(default_factory=dict)
+    last: Pair | None = None
+    _read: tuple[int, int] | None = None  # the buffer's contents that the values are
+
+    @property
+    def home(self) -> Pair:
+        """(height, width) in pixels of the input that the model was converted for."""
+        return (self.tree.input_size[1], self.tree.input_size[2])
+
+    def at(self, hw: Pair) -> list[Pair]:
+        """Size in pixels of every resolution for an input of `hw` pixels."""
+        return self.tree.sizes_at(hw, self.values)
+
+    def fill(self, model: nn.Module, hw: Pair) -> None:
+        """Bring all sizes of `model` up to date for an input of `hw` pixels."""
+        self.tree.frozen = self.values
+        sizes = self.at(hw)
+        for slot in self.tree.slots.values():
+            slot.fill(sizes[slot.resolution])
+        for layer, resizer in self.strided.items():
+            slot = self.tree.slots[resizer]
+            if slot.strided is not None:
+                set_native(model.get_submodule(layer), slot.strided, native=self.is_native(resizer, sizes))
+        self.last = hw
+
+    def sync(self, model: nn.Module) -> None:
+        """Take the values from the model's buffer, if those have been loaded since."""
+        buffer = model.get_buffer(FROZEN_ALPHAS)
+        if is_recorded(buffer) or buffer.is_meta or buffer.is_inference():
+            return
+        contents = (id(buffer), buffer._version)
+        if contents != self._read:
+            self.take(model, from_bits(buffer))
+            self._read = contents
+
+    def take(self, model: nn.Module, alphas: Tensor) -> None:
+        """Have other values (n, 2) from now on.
+
+        Raises:
+            RuntimeError: if there are resizers of which more than the size follows from them.
+        """
+        values = [(h, w) for h, w in alphas.tolist()]
+        if values == list(self.values):
+            return
+        for path in self.tree.slots:
+            resizer = model.get_submodule(path)
+            if not isinstance(resizer, FixedPool2d | FixedInterpolate2d):
+                raise RuntimeError(
+                    f"the state dict is of a model frozen at other sizes, and {path} ({type(resizer).__name__}) cannot "
+                    "change: load it into the converted model and freeze that, or use dynpool.load"
+                )
+        self.values, self.last = values, None
+
+    def is_native(self, resizer: str, sizes: Sequence[Pair]) -> bool:
+        """Whether a strided layer computes, at these sizes, what its stride-1 form and the resizer do.
+
+        It does at the sizes of the conversion, and at all that differ from them by whole windows.
+        """
+        slot = self.tree.slots[resizer]
+        node = self.tree.nodes[slot.resolution]
+        if slot.strided is None or node.parent is None:
+            return False
+        above, before = sizes[node.parent], self.tree.nodes[node.parent].reference
+        axes = zip(above, before, sizes[slot.resolution], node.reference, slot.strided.stride, strict=True)
+        return all(a - b == s * (n - r) for a, b, n, r, s in axes)
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.sync(module)
+        for x in (*args, *kwargs.values()):
+            if isinstance(x, Tensor) and x.dim() >= 3:
+                if not torch.compiler.is_dynamo_compiling():
+                    self.tree.running = True
+                if (x.shape[-2], x.shape[-1]) != self.last:
+                    self.fill(module, (x.shape[-2], x.shape[-1]))
+                return
+
+    def back(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+        """As a forward hook."""
+        if self.last != self.home and not torch.is_grad_enabled():
+            self.fill(module, self.home)
+
+
+class TakeStride:
+    """A forward pre-hook of a strided layer: its stride is taken away where a part of the model runs by itself.
+
+    The resizer behind it then computes the same, and takes its size from the map that arrives.
+    """
+
+    def __init__(self, frozen: FrozenSizes, resizer: str) -> None:
+        self.frozen, self.resizer = frozen, resizer
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if torch.compiler.is_dynamo_compiling() or self.frozen.tree.running or torch._C._is_tracing():
+            return
+        strided = self.frozen.tree.slots[self.resizer].strided
+        if strided is not None and args and isinstance(args[0], Tensor):
+            set_native(module, strided, native=False)
+            self.frozen.last = None  # the next pass of the whole model puts it back
+
+
+def frozen_sizes(model: nn.Module) -> FrozenSizes | None:
+    """What a frozen model knows of its sizes, or None."""
+    found = getattr(model, _ATTRIBUTE, None)
+    if not isinstance(found, FrozenSizes):
+        return None
+    found.sync(model)
+    return found
+
+
+def attach_frozen(model: nn.Module, frozen: FrozenSizes) -> None:
+    """Make `model` take its sizes from `frozen`, filled in for the input that it was converted for."""
+    setattr(model, _ATTRIBUTE, frozen)
+    device = next((p.device for p in model.parameters()), None)
+    model.register_buffer(FROZEN_ALPHAS, to_bits(frozen.values).to(device))
+    frozen.fill(model, frozen.home)
+    model.register_forward_pre_hook(frozen, prepend=True, with_kwargs=True)
+    model.register_forward_hook(frozen.back)
+    model.register_forward_hook(frozen.tree.leave, always_call=True)
+    model.register_load_state_dict_pre_hook(_keep_sizes)
+
+
+def _keep_sizes(
+    model: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: dict[str, Any], *args: Any
+) -> None:
+    """Before loading: a state dict that knows of no sizes leaves them as they are; those of a live model are taken."""
+    frozen = frozen_sizes(model)
+    if frozen is None:
+        return
+    bits = frozen_bits(state_dict, prefix, metadata)
+    alphas = [state_dict.get(prefix + name) for name in frozen.names]
+    if all(isinstance(alpha, Tensor) for alpha in alphas):
+        bits = to_bits([tuple(state_dict.pop(prefix + name).expand(2).tolist()) for name in frozen.names])
+    if bits is None:
+        bits = model.get_buffer(FROZEN_ALPHAS)
+    if bits.shape == (len(frozen.values), 2) and not bits.is_meta:
+        frozen.take(model, from_bits(bits))
+    state_dict[prefix + FROZEN_ALPHAS] = bits
+
+
+def detach_frozen(model: nn.Module) -> None:
+    """Undo `attach_frozen`; the sizes stay as they are."""
+    frozen = frozen_sizes(model)
+    for hooks in (model._forward_pre_hooks, model._forward_hooks):
+        for key, hook in list(hooks.items()):
+            if frozen is not None and hook in (frozen, frozen.back, frozen.tree.leave):
+                del hooks[key]
+                model._forward_hooks_always_called.pop(key, None)
+                model._forward_pre_hooks_with_kwargs.pop(key, None)
+    del model._buffers[FROZEN_ALPHAS]
+    delattr(model, _ATTRIBUTE)

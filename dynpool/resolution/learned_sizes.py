@@ -1,0 +1,163 @@
+"""What users ask of the learned sizes of a model: which there are, to bound, set and optimise them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from dynpool.common.arguments import check_model, check_numbers, is_whole
+from dynpool.resizers.learned_resizer import LearnedResizer2d, constrain_pools, host_alphas, set_alpha
+
+from .tree import converted_model, resolution_tree
+
+__all__ = ["Resolution", "constrain", "parameter_groups", "resolutions", "set_sizes"]
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """One learned resolution: `alpha` (the learned strides, float32, shape (2,): height, width), `parent`, `size`.
+
+    `parent` names the resolution it is resized from ("input": the model's input); `size` is (height, width) in pixels
+    of the last pass, or at the conversion's input size if there was none; None for a hand-placed pool.
+    """
+
+    name: str
+    alpha: nn.Parameter
+    parent: str | None
+    size: Pair | None
+
+
+def resolutions(model: nn.Module) -> dict[str, Resolution]:
+    """The learned resolutions of a model by name (the module path of the layer that opens each), input to output.
+
+    Of a wrapper, those of the converted model in it, under the names that they have there.
+
+    Raises:
+        TypeError: if `model` is not an nn.Module.
+        ValueError: if the model has no learned resolution, or holds several converted models.
+    """
+    check_model(model)
+    model = converted_model(model)
+    tree = resolution_tree(model)
+    if tree is not None:
+        found = {}
+        for node, size in zip(tree.nodes, tree.sizes, strict=True):
+            if node.pool is not None and node.parent is not None:
+                found[node.name] = Resolution(node.name, node.pool.shared_alpha(), tree.nodes[node.parent].name, size)
+        return found
+    by_hand = {
+        name: Resolution(name, m.alpha, None, None)
+        for name, m in model.named_modules()
+        if isinstance(m, LearnedResizer2d) and m.alpha is not None
+    }
+    if not by_hand:
+        raise ValueError(f"{type(model).__name__} has no learned resolution: convert it, or place a resizer in it")
+    return by_hand
+
+
+def constrain(model: nn.Module, *, trust: float | None = None) -> None:
+    """Bring every alpha of `model` back in bounds; call it after each optimiser step.
+
+    Reads all alphas in one copy, and only if one changed; writes back only those that must move: NaN and infinity
+    return to the last accepted value, a step beyond the trust region is cut to it (relative change of a size, default
+    0.1), and the ceiling on GMACs of `convert(..., max_gmacs=...)` holds. Gradients are left alone. Before its next
+    pass a converted model applies all of it by itself but the trust region, so that a loaded or hand-written alpha is
+    taken as it is.
+
+    Args:
+        model: a converted model, one with hand-placed resizers, or what holds any number of them; others are left as
+            they are.
+        trust: largest relative change of an alpha since the last call; None keeps the model's.
+
+    Raises:
+        ValueError: if `trust` is not positive.
+    """
+    check_model(model)
+    if trust is not None:
+        check_numbers("a positive number", lambda n: n > 0, trust=trust)
+    trees = [tree for m in model.modules() if (tree := resolution_tree(m)) is not None]
+    for tree in trees:
+        tree.trust = tree.trust if trust is None else trust
+        tree.constrain()
+    done = {id(pool) for tree in trees for pool in tree.pools}
+    pools = [m for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
+    constrain_pools([m for m in pools if id(m) not in done], trust=0.1 if trust is None else trust)
+
+
+def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
+    """Set the alphas of a converted model so that its resolutions have the given sizes at its input size.
+
+    Args:
+        model: a converted model.
+        sizes: {name: (height, width)} in pixels, for an input of the conversion's `input_size`; names as in
+            `resolutions(model)`. Those not named keep their alpha. A size outside a pool's bounds widens the bounds.
+
+    Raises:
+        ValueError: for a model that is not converted, an unknown name, a size below 2 pixels, one at which what
+            follows does not run (the message says what), or one that the resizer cannot have.
+    """
+    check_model(model)
+    if not isinstance(sizes, Mapping):
+        raise TypeError(f"sizes must be a dict {{name: (height, width)}}, got {sizes!r}")
+    model = converted_model(model)
+    tree = resolution_tree(model)
+    if tree is None:
+        raise ValueError(f"set_sizes needs a converted model, got a {type(model).__name__}: call dynpool.convert first")
+    names = [n.name for n in tree.nodes if n.pool is not None]
+    for name, size in sizes.items():
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"sizes names an unknown resolution {name!r}{hint} (known: {', '.join(names)})")
+        pair = isinstance(size, (tuple, list)) and len(size) == 2 and all(map(is_whole, size))
+        if not pair or min(size) < 2:
+            raise ValueError(f"sizes[{name!r}] must be (height, width), ints of at least 2 pixels, got {size!r}")
+        node = next(n for n in tree.nodes if n.name == name)
+        if node.admit((size[0], size[1])) != tuple(size):
+            raise ValueError(f"sizes[{name!r}] must be {node.admitted()}, got {size!r}")
+    values = host_alphas(tree.pools)
+    learned = [i for i, n in enumerate(tree.nodes) if n.pool is not None]
+    hw = (tree.input_size[1], tree.input_size[2])
+    for k, i in enumerate(learned):  # parents first, so that each parent already has its wanted size
+        node = tree.nodes[i]
+        if node.name not in sizes or node.pool is None or node.parent is None:
+            continue
+        want = sizes[node.name]
+        values[k] = node.pool.values_for(tree.above(i, hw, values), want)
+        node.pool.make_room(node.pool.strides(values[k]))
+        values[k] = node.pool.checked(values[k])
+        found = tree.sizes_at(hw, values)[i]
+        if found != tuple(want):
+            raise ValueError(f"sizes[{node.name!r}]={want!r} cannot be had: the nearest alpha gives {found}")
+    for pool, alpha in zip(tree.pools, values, strict=True):
+        set_alpha(pool, alpha)
+    tree.accept()
+
+
+def parameter_groups(
+    model: nn.Module, *, lr: float = 0.1, alpha_lr: float = 0.01, weight_decay: float = 5e-4
+) -> list[dict[str, Any]]:
+    """Optimiser groups of a model: its weights, and its alphas with a learning rate of their own and no weight decay.
+
+    Alphas are found by module type, so hand-placed pools count too; without any there is one group only.
+
+    Raises:
+        ValueError: for a negative or non-finite `lr`, `alpha_lr` or `weight_decay`.
+    """
+    check_model(model)
+    rates = {"lr": lr, "alpha_lr": alpha_lr, "weight_decay": weight_decay}
+    check_numbers("a finite number >= 0", lambda n: 0 <= n < math.inf, **rates)
+    alphas = [m.alpha for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
+    mine = {id(a) for a in alphas}
+    weights = [p for p in model.parameters() if id(p) not in mine]
+    groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}]
+    if alphas:
+        groups.append({"params": alphas, "lr": alpha_lr, "weight_decay": 0.0, "name": "alphas"})
+    return groups

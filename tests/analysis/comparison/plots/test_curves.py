@@ -1,0 +1,275 @@
+"""The pictures show the figures: points, lines and rectangles are read back from what was drawn."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import image
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from analysis.comparison.plots import (
+    draw,
+    method_colors,
+    plot_accuracy,
+    plot_alphas,
+    plot_i_min,
+    plot_sizes,
+    plot_tradeoff,
+    to_png,
+)
+from analysis.comparison.plots.curves import DYNOPOOL, HUMAN
+from analysis.comparison.read_runs import Run
+from analysis.comparison.summary import compare_runs
+
+WriteRun = Callable[..., Path]
+
+
+def _runs(*folders: Path) -> tuple[Run, ...]:
+    return compare_runs(folders).runs
+
+
+def _texts(figure: Figure) -> list[str]:
+    found = [text.get_text() for axes in figure.axes for text in axes.texts]
+    return found + [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def _x(line: Line2D) -> list[float]:
+    return [float(value) for value in np.asarray(line.get_xdata())]
+
+
+def _y(line: Line2D) -> list[float]:
+    return [float(value) for value in np.asarray(line.get_ydata())]
+
+
+def _thick(axes_lines: list[Line2D], color: str) -> list[Line2D]:
+    return [line for line in axes_lines if line.get_color() == color and line.get_linewidth() > 2]
+
+
+def test_all_figures_in_order(comparison_folder: Path) -> None:
+    figures = compare_runs([comparison_folder]).plot()
+    assert list(figures) == ["accuracy_vs_gmacs", "sizes", "i_min", "alphas", "accuracy"]
+    for figure in figures.values():
+        assert figure.get_figwidth() == 9.0
+
+
+def test_human_alone_has_no_alphas(tmp_path: Path, write_run: WriteRun) -> None:
+    runs = _runs(write_run(tmp_path / "a", "human"))
+    assert "alphas" not in draw(runs)
+    with pytest.raises(ValueError, match="no run has learned strides"):
+        plot_alphas(runs)
+
+
+def test_png_is_the_same_each_time_and_leaves_settings_alone(comparison_folder: Path, tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    runs = _runs(comparison_folder)
+    first, second = to_png(plot_sizes(runs), dpi=50), to_png(plot_sizes(runs), dpi=50)
+    assert first == second
+    assert dict(mpl.rcParams) == before
+    (tmp_path / "a.png").write_bytes(first)
+    pixels = image.imread(tmp_path / "a.png")
+    assert pixels.shape[1] == 450
+    assert 0.5 < float(np.mean(pixels[..., :3])) < 1.0, "mostly white, and not empty"
+
+
+def test_methods_keep_their_colors(tmp_path: Path, write_run: WriteRun) -> None:
+    names = ("zebra", "dynopool", "human", "ape")
+    colors = method_colors(_runs(*(write_run(tmp_path / name, name) for name in names)))
+    assert colors["human"] == HUMAN
+    assert colors["dynopool"] == DYNOPOOL
+    assert len(set(colors.values())) == 4
+
+
+def test_tradeoff_has_a_point_a_run_and_the_mean(comparison_folder: Path) -> None:
+    comparison = compare_runs([comparison_folder])
+    axes = plot_tradeoff(comparison.runs).axes[0]
+    points = {(_x(line)[0], round(_y(line)[0], 6)) for line in axes.lines if line.get_markersize() == 7}
+    assert points == {(1e3 * row.gmacs, round(100 * row.accuracy, 6)) for row in comparison.rows}
+    means = [line for line in axes.lines if line.get_markersize() >= 10]
+    for line, row in zip(means, comparison.methods, strict=True):
+        assert np.allclose(line.get_xydata(), [[1e3 * row.gmacs.mean, 100 * row.accuracy.mean]])
+
+
+def test_unfinished_run_is_drawn_hollow(tmp_path: Path, write_run: WriteRun) -> None:
+    runs = _runs(write_run(tmp_path / "a"), write_run(tmp_path / "b", "human", epochs=3, planned=16))
+    figure = plot_tradeoff(runs)
+    small = [line for line in figure.axes[0].lines if line.get_markersize() == 7]
+    assert sorted(line.get_markerfacecolor() == "none" for line in small) == [False, True]
+    assert "unfinished run" in _texts(figure)
+    assert "seed 0\nunfinished" in _texts(plot_sizes(runs))
+
+
+def test_accuracy_mean_over_shared_epochs(tmp_path: Path, write_run: WriteRun) -> None:
+    runs = _runs(write_run(tmp_path / "a", seed=0), write_run(tmp_path / "b", seed=1, epochs=4, planned=16))
+    axes = plot_accuracy(runs).axes[0]
+    (mean,) = _thick(list(axes.lines), DYNOPOOL)
+    assert _x(mean) == [0, 1, 2, 3, 4]
+    expected = [50 * sum(run.history[epoch].test_accuracy or 0.0 for run in runs) for epoch in range(5)]
+    assert np.allclose(_y(mean), expected)
+
+
+def test_a_later_method_is_drawn_on_top_and_narrower_so_that_coincident_ones_show(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    methods = ("dynopool", "fixed", "shape-adaptor")
+    runs = _runs(*(write_run(tmp_path / method, method, final=0.8) for method in methods))
+    panels = [plot_accuracy(runs).axes[0], *plot_i_min(runs).axes, *plot_alphas(runs).axes]
+    colors = method_colors(runs)
+    for panel in panels:
+        drawn = [next(i for i, line in enumerate(panel.lines) if line.get_color() == colors[m]) for m in methods]
+        assert drawn == sorted(drawn), "later ones lie on top"
+        lines = [panel.lines[index] for index in drawn]
+        assert all(_y(line) == _y(lines[0]) for line in lines), "they coincide"
+        widths = [line.get_linewidth() for line in lines]
+        assert all(below >= above + 1.5 for below, above in pairwise(widths)), widths
+    points = [line for line in plot_tradeoff(runs).axes[0].lines if line.get_markersize() >= 10]
+    sizes = [line.get_markersize() for line in points]
+    assert len(sizes) == 3
+    assert all(below >= above + 3 for below, above in pairwise(sizes)), sizes
+
+
+def test_i_min_against_resolution_and_human(tmp_path: Path, write_run: WriteRun) -> None:
+    size = (1, 48, 32)
+    runs = _runs(write_run(tmp_path / "h", "human", input_size=size), write_run(tmp_path / "d", input_size=size))
+    for axis, panel in enumerate(plot_i_min(runs).axes):
+        (human,), (learned,) = _thick(list(panel.lines), HUMAN), _thick(list(panel.lines), DYNOPOOL)
+        assert set(_y(human)) == {61.0}
+        assert np.allclose(_y(learned), [row.i_min[axis] for row in runs[1].history])
+        levels = [line for line in panel.lines if len(_x(line)) == 2 and set(_y(line)) == {size[1 + axis]}]
+        assert len(levels) == 1
+        low, high = panel.get_ylim()
+        assert low < size[1 + axis] < high, "the input resolution lies inside the picture"
+
+
+def test_infinite_i_min_is_said_not_drawn(tmp_path: Path, write_run: WriteRun) -> None:
+    runs = _runs(write_run(tmp_path / "h", "human", i_min=math.inf), write_run(tmp_path / "d"))
+    figure = plot_i_min(runs)
+    assert _texts(figure).count("not drawn where infinite: human") == 2
+    assert not _thick(list(figure.axes[0].lines), HUMAN)
+    to_png(figure, dpi=50)
+    to_png(plot_i_min(runs[:1]), dpi=50)
+
+
+def test_alphas_panel_per_resolution_height_solid_width_dashed(comparison_folder: Path) -> None:
+    runs = _runs(comparison_folder)
+    figure = plot_alphas(runs)
+    assert [panel.get_title() for panel in figure.axes] == ["features.2", "features.5", "features.8"]
+    learned = [run for run in runs if run.method == "dynopool"]
+    for name, panel in zip(("features.2", "features.5", "features.8"), figure.axes, strict=True):
+        height, width = _thick(list(panel.lines), DYNOPOOL)
+        assert (height.get_linestyle(), width.get_linestyle()) == ("-", "--")
+        for axis, line in enumerate((height, width)):
+            last = _y(line)[-1]
+            assert last == pytest.approx(np.mean([run.last.strides[name][axis] for run in learned]))
+
+
+def _rectangles(figure: Figure, *, filled: bool) -> list[tuple[float, float]]:
+    patches = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    return [(patch.get_height(), patch.get_width()) for patch in patches if patch.get_fill() == filled]
+
+
+def test_sizes_are_to_scale(comparison_folder: Path) -> None:
+    runs = _runs(comparison_folder)
+    figure = plot_sizes(runs)
+    drawn = _rectangles(figure, filled=True)
+    shown = [size for run in (runs[0], *runs[3:]) for size in run.last.sizes.values()]
+    assert len(drawn) == len(shown), "three human networks of the same sizes share a row"
+    scale = drawn[0][0] / shown[0][0]
+    for (height, width), size in zip(drawn, shown, strict=True):
+        assert np.allclose((height, width), (size[0] * scale, size[1] * scale))
+    outlines = _rectangles(figure, filled=False)[:-1]  # the last one is the key
+    human = [pytest.approx(side * scale) for side in (16, 8, 4)] * 3
+    assert [height for height, _ in outlines] == human
+    texts = _texts(figure)
+    assert "seeds 0, 1, 2" in texts
+    assert all(f"{height}×{width}" in texts for height, width in shown)
+    top, bottom = figure.axes[0].get_ylim()[::-1]
+    assert (bottom - top) == pytest.approx(figure.get_figheight()), "an inch of data is an inch of picture"
+
+
+@pytest.mark.parametrize("count", [1, 5, 20])
+def test_sizes_stay_inside_the_picture(tmp_path: Path, write_run: WriteRun, count: int) -> None:
+    folder = write_run(tmp_path / "a", "a-method-of-a-long-name", input_size=(3, 224, 160), checksums=False)
+    metrics = folder / "metrics.csv"
+    sizes = {"input": [224, 160]} | {
+        f"stages.{i}.blocks.{i}.downsample.conv": [224 >> i, 320 >> i] for i in range(count)
+    }
+    sizes = {name: [max(1, side) for side in size] for name, size in sizes.items()}
+    text = metrics.read_text().splitlines()
+    cells = text[-1].split('"{')
+    start, end = text[-1].index('"{'), text[-1].index('}"') + 2
+    assert len(cells) == 4
+    quoted = "{" + ", ".join(f'""{name}"": [{size[0]}, {size[1]}]' for name, size in sizes.items()) + "}"
+    text[-1] = f'{text[-1][:start]}"{quoted}"{text[-1][end:]}'
+    metrics.write_text("\n".join(text) + "\n")
+    figure = plot_sizes(_runs(folder))
+    axes = figure.axes[0]
+    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert len(patches) == count + 1
+    for patch in patches:
+        assert 0 < patch.get_x() <= patch.get_x() + patch.get_width() < 9.0
+        assert 0 < patch.get_y() <= patch.get_y() + patch.get_height() < figure.get_figheight()
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axes.texts if "×" in text.get_text()]
+    assert len(boxes) == count + 1
+    for index, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[index + 1 :]), "labels overlap"
+
+
+def test_odd_method_names_are_drawn_literally(tmp_path: Path, write_run: WriteRun) -> None:
+    runs = _runs(write_run(tmp_path / "a", "$x_$y"), write_run(tmp_path / "b", "_hidden"))
+    for figure in draw(runs).values():
+        to_png(figure, dpi=40)
+    labels = _texts(plot_accuracy(runs))
+    assert r"\$x_\$y" in labels
+    assert any(label.endswith("_hidden") for label in labels)
+
+
+def test_i_min_that_leaves_layers_out_is_dotted_and_starred(tmp_path: Path, write_run: WriteRun) -> None:
+    human = write_run(tmp_path / "h", "human")
+    figure = plot_i_min(_runs(human, write_run(tmp_path / "d", "diffstride", i_min=3, behind_global=4)))
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["human", "diffstride *"]
+    solid, dotted = (line.get_linestyle() for line in figure.axes[0].lines[:2])
+    assert (solid, dotted) == ("-", "--")  # how matplotlib calls any pattern of dashes
+    assert not any("*" in text for text in _texts(plot_i_min(_runs(human))))
+
+
+def test_sizes_outline_the_design_at_the_same_input_and_name_points(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = []
+    for side in (16, 32):
+        point = f"data.resolution={side}"
+        folders += [write_run(tmp_path / f"h{side}", "human", input_size=(1, side, side), grid_point=point)]
+    for seed in (0, 1):
+        for budget in (1, 2):
+            point = f"gmacs_budget={budget}"
+            folders += [write_run(tmp_path / f"d{budget}{seed}", "dynopool", seed, grid_point=point)]
+    axes = plot_sizes(_runs(*folders)).axes[0]
+    words = [text.get_text() for text in axes.texts]
+    expected = ["data.resolution=16\nseed 0", "data.resolution=32\nseed 0"]
+    expected += [f"gmacs_budget={budget}\nseed 0\n(1 more not drawn)" for budget in (1, 2)]
+    assert [text for text in words if "seed" in text] == expected
+    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    filled = [patch for patch in patches if patch.get_fill()]
+    outlines = [patch.get_width() for patch in patches if not patch.get_fill()]
+    of_32 = [patch.get_width() for patch in filled[5:8]]  # behind the input of the second row
+    assert outlines[:3] == pytest.approx(of_32)
+    assert outlines[3:6] == pytest.approx(of_32)
+
+
+def test_costs_far_apart_are_told_on_a_logarithmic_axis_in_plain_numbers(tmp_path: Path, write_run: WriteRun) -> None:
+    small = write_run(tmp_path / "s", "human", input_size=(1, 8, 8))
+    axes = plot_tradeoff(_runs(small, write_run(tmp_path / "l", input_size=(1, 96, 96)))).axes[0]
+    assert axes.get_xscale() == "log"
+    low, high = axes.get_xlim()
+    shown = [
+        label.get_text() for x, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True) if low < x < high
+    ]
+    assert axes.get_xlabel().startswith("MMACs")
+    assert "1" in shown
+    assert all(float(text) > 0 for text in shown)
+    assert len(shown) >= 4

@@ -1,0 +1,222 @@
+"""Reading run folders: the figures as they stand in the files, and a clear error for everything else."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.common.checksums import file_digest, with_checksum, with_heading
+from analysis.comparison.read_runs import find_runs, read_run
+
+RUN = "{{method: human, seed: 1, epochs: 3, input_size: [1, 8, 8], gmacs_budget: {}}}"
+
+
+def test_reads_figures_as_written(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    run = read_run(write_run(tmp_path / "a", "dynopool", 2, epochs=3, planned=5))
+    assert (run.method, run.seed, run.input_size, run.epochs_planned) == ("dynopool", 2, (1, 32, 32), 5)
+    assert [row.epoch for row in run.history] == [0, 1, 2, 3]
+    assert [row.epoch for row in run.trained] == [1, 2, 3]
+    assert not run.finished
+    assert run.history[0].train_loss is None
+    assert run.history[0].sizes == {
+        "input": (32, 32),
+        "features.2": (16, 16),
+        "features.5": (8, 8),
+        "features.8": (4, 4),
+    }
+    assert run.history[0].i_min == (1 + 4 * 15, 1 + 4 * 15)
+    assert run.last.i_max == (math.inf, math.inf)
+    assert run.last.test_accuracy == pytest.approx(0.91)
+    assert list(run.last.alphas) == list(run.last.strides) == ["features.2", "features.5", "features.8"]
+    assert (run.gmacs_budget, run.last.behind_global) == (None, 0)
+    assert read_run(write_run(tmp_path / "b", gmacs_budget=0.5)).gmacs_budget == 0.5
+    assert run.notes == ()
+    assert run.verified
+
+
+def test_human_run_without_alphas(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    run = read_run(write_run(tmp_path / "a", "human"))
+    assert run.finished
+    assert run.last.alphas == {}
+
+
+def test_comparison_folder_stands_for_its_runs(comparison_folder: Path) -> None:
+    (comparison_folder / "comparison.yaml").write_text("methods: [human]\n")
+    names = [folder.name for folder in find_runs([comparison_folder])]
+    assert names == [f"{method}-seed{seed}" for method in ("dynopool", "human") for seed in range(3)]
+
+
+def test_find_runs_refuses_what_is_no_run(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    run = write_run(tmp_path / "a")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="run_folders is empty"):
+        find_runs([])
+    with pytest.raises(ValueError, match="give a list"):
+        find_runs(str(run))
+    with pytest.raises(FileNotFoundError, match=r"nowhere: there is no such run folder"):
+        find_runs([run, tmp_path / "nowhere"])
+    with pytest.raises(ValueError, match=r"empty: not a run folder"):
+        find_runs([tmp_path / "empty"])
+    with pytest.raises(ValueError, match=r"config.yaml: this is a file"):
+        find_runs([run / "config.yaml"])
+    with pytest.raises(ValueError, match=r"a: this run folder is given twice"):
+        find_runs([run, tmp_path / "empty" / ".." / "a"])
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40, 100])
+def test_half_written_last_line_is_left_out_and_noted(tmp_path: Path, write_run: Callable[..., Path], cut: int) -> None:
+    metrics = write_run(tmp_path / "a", epochs=4) / "metrics.csv"
+    metrics.write_text(metrics.read_text()[:-cut])
+    run = read_run(tmp_path / "a")
+    assert run.last.epoch == 3
+    assert not run.finished
+    assert run.notes == ("metrics.csv line 6 has no line end (perhaps being written): left out",)
+
+
+def test_last_line_cut_short_but_ended_is_left_out_and_noted(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    metrics = write_run(tmp_path / "a", epochs=4) / "metrics.csv"
+    metrics.write_text(metrics.read_text()[:-30] + "\n")
+    run = read_run(tmp_path / "a")
+    assert run.last.epoch == 3
+    assert run.notes == ("metrics.csv line 6 is cut short: left out",)
+
+
+def test_the_last_row_of_an_epoch_counts(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    metrics = write_run(tmp_path / "a", epochs=2, checksums=False) / "metrics.csv"
+    again = metrics.read_text().splitlines(keepends=True)[-1].replace("0.89", "0.5")
+    metrics.write_text(metrics.read_text() + again)
+    run = read_run(tmp_path / "a")
+    assert run.last.test_accuracy == pytest.approx(0.5)
+    assert run.notes == ("metrics.csv has several rows for epoch 2: the last counts",)
+    assert not run.verified
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv"])
+def test_missing_file(tmp_path: Path, write_run: Callable[..., Path], name: str) -> None:
+    folder = write_run(tmp_path / "a")
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"a: not a whole run folder: {name} is missing"):
+        read_run(folder)
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no such run folder"):
+        read_run(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "config.yaml is damaged"),
+        ("just words", "config.yaml holds str"),
+        ("method: human\nseed: 1\n", "it lacks input_size, epochs"),
+        ("{method: human, seed: one, epochs: 3, input_size: [1, 8, 8]}", "seed is 'one', must be a whole number"),
+        ("{method: human, seed: 1, epochs: 0, input_size: [1, 8, 8]}", "epochs is 0, must be a whole number of at"),
+        ("{method: human, seed: 1, epochs: 3, input_size: [8, 8]}", "input_size is .*must be .C, H, W."),
+        ("{method: human, seed: 1, epochs: 3, input_size: [1, 8, x]}", "input_size is .*must be .C, H, W."),
+        (RUN.format("0"), "gmacs_budget is 0, must be null or a number above 0"),
+        (RUN.format("much"), "gmacs_budget is 'much', must be null"),
+        (RUN.format("true"), "gmacs_budget is True, must be null"),
+    ],
+)
+def test_damaged_config(tmp_path: Path, write_run: Callable[..., Path], text: str, message: str) -> None:
+    folder = write_run(tmp_path / "damaged")
+    (folder / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_run(folder)
+    assert str(caught.value).startswith(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("", "", "metrics.csv is empty"),
+        ("epoch,", "time,", "lacks the columns epoch"),
+        ("test_accuracy", "score", "lacks the columns test_accuracy"),
+        ("\n1,", "\none,", "line 3: epoch is 'one', must be a number"),
+        ("\n1,", "\n1.5,", "line 3: epoch is '1.5', must be a whole number"),
+        ("\n1,", "\n", "line 3 is damaged: 22 cells, expected 23"),
+        ('"{""input""', '"{""input', "line 2 is damaged|sizes is"),
+        ("[32, 32]", "[32]", "line 2: sizes is .*JSON object"),
+        ("[32, 32]", "[32, 0]", "line 2: sizes is .*positive"),
+        ("[32, 32]", "[32, 1.5]", "line 2: sizes is .*positive"),
+        ("inf,inf,", "many,inf,", "line 2: i_max_h is 'many', must be a number"),
+        ("inf,inf,1,", "inf,inf,-1,", "line 2: unproductive is '-1', must be a whole number"),
+        ("0.89,", "89,", "line 4: test_accuracy is '89', must be a fraction from 0 to 1"),
+        ("0.89,", "nan,", "line 4: test_accuracy is 'nan', must be a fraction from 0 to 1"),
+    ],
+)
+def test_damaged_metrics(tmp_path: Path, write_run: Callable[..., Path], old: str, new: str, message: str) -> None:
+    folder = write_run(tmp_path / "damaged", epochs=2, checksums=False)
+    text = (folder / "metrics.csv").read_text()
+    if old == "0.89,":  # the test accuracy, not the training accuracy before it
+        head, found, tail = text.rpartition("0.89,")
+        assert found
+        (folder / "metrics.csv").write_text(head + new + tail)
+    else:
+        assert old in text
+        (folder / "metrics.csv").write_text(text.replace(old, new, 1) if old else "")
+    with pytest.raises(ValueError, match=message) as caught:
+        read_run(folder)
+    assert str(caught.value).startswith(str(folder))
+
+
+def test_binary_metrics(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    folder = write_run(tmp_path / "a")
+    (folder / "metrics.csv").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(ValueError, match=r"a: metrics.csv is damaged: it is not UTF-8 text"):
+        read_run(folder)
+
+
+def test_no_finished_epoch(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    folder = write_run(tmp_path / "a", epochs=0, planned=4)
+    with pytest.raises(ValueError, match=r"a: metrics.csv has no finished epoch yet"):
+        read_run(folder)
+    shutil.rmtree(folder)
+    metrics = write_run(tmp_path / "a", epochs=1) / "metrics.csv"
+    metrics.write_text(metrics.read_text()[:-3])
+    with pytest.raises(ValueError, match=r"a: metrics.csv has no finished epoch yet"):
+        read_run(folder)
+
+
+def test_every_changed_character_of_a_row_is_seen(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    folder = write_run(tmp_path / "a", epochs=2)
+    text = (folder / "metrics.csv").read_bytes()
+    start, end = text.index(b"\n0,") + 1, text.index(b"\n2,")
+    for at in range(start, end, 3):
+        flipped = bytearray(text)
+        flipped[at] ^= 1 << at % 7
+        (folder / "metrics.csv").write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"metrics\.csv (line|is damaged)"):
+            read_run(folder)
+
+
+def test_damaged_heading_of_a_config(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    folder = write_run(tmp_path / "a", epochs=1)
+    text = with_heading((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(text)
+    assert read_run(folder).seed == 0
+    (folder / "config.yaml").write_text(text.replace("seed: 0", "seed: 8"))
+    with pytest.raises(ValueError, match=r"a: config\.yaml is damaged or was changed"):
+        read_run(folder)
+
+
+def test_files_of_a_finished_run_are_compared_with_its_digests(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    folder = write_run(tmp_path / "a", epochs=3)
+    files = {name: file_digest(folder / name) for name in ("config.yaml", "metrics.csv")}
+    done = json.dumps(with_checksum({"epochs": 3, "files": files}))
+    (folder / "done.json").write_text(done)
+    assert read_run(folder).notes == ()
+    (folder / "done.json").write_text(done.replace('"epochs": 3', '"epochs": 2'))
+    assert "done.json is damaged" in read_run(folder).notes[0]
+    (folder / "done.json").write_text(done)
+    with (folder / "config.yaml").open("a") as file:
+        file.write("# a word of mine\n")
+    assert read_run(folder).notes == ("config.yaml was changed after the run had ended",)
+    rows = (folder / "metrics.csv").read_text().splitlines(keepends=True)
+    (folder / "metrics.csv").write_text("".join(rows[:-1]))
+    with pytest.raises(ValueError, match=r"metrics\.csv is damaged: not the file that the run ended with .*--resume"):
+        read_run(folder)

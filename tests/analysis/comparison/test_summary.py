@@ -1,0 +1,310 @@
+"""Comparing runs: the figures, the plain truth of the headline, and the printed output against golden files."""
+
+import csv
+import io
+import json
+import math
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.common.checksums import CHECKSUM
+from analysis.common.statistics import Spread, pareto_front
+from analysis.comparison.findings import difference, holm
+from analysis.comparison.summary import compare_runs
+
+GOLDEN = Path(__file__).parent / "golden"
+WriteRun = Callable[..., Path]
+
+
+def test_printed_output(comparison_folder: Path) -> None:
+    assert str(compare_runs([comparison_folder])) + "\n" == (GOLDEN / "comparison.txt").read_text()
+
+
+def test_summary_csv(comparison_folder: Path) -> None:
+    assert compare_runs([comparison_folder]).to_csv() == (GOLDEN / "summary.csv").read_text()
+
+
+def test_mean_and_sample_standard_deviation(comparison_folder: Path) -> None:
+    comparison = compare_runs([comparison_folder])
+    human, learned = comparison.methods
+    assert (human.method, learned.method) == ("human", "dynopool")
+    assert human.accuracy.mean == pytest.approx(0.83)
+    assert human.accuracy.std == pytest.approx(0.01)
+    assert human.accuracy.n == 3
+    gmacs = [row.gmacs for row in comparison.rows if row.method == "dynopool"]
+    assert learned.gmacs.mean == pytest.approx(statistics.fmean(gmacs))
+    assert learned.gmacs.std == pytest.approx(statistics.stdev(gmacs))
+    assert learned.sizes is not None
+    heights = [row.sizes["features.2"][0] for row in comparison.rows if row.method == "dynopool"]
+    assert learned.sizes["features.2"][0] == pytest.approx(statistics.fmean(heights))
+
+
+def test_headline_accuracy_is_of_the_final_epoch(tmp_path: Path, write_run: WriteRun) -> None:
+    (row,) = compare_runs([write_run(tmp_path / "a", final=0.2)]).rows
+    assert row.accuracy == pytest.approx(0.2)
+    falling = write_run(tmp_path / "b", epochs=3, final=0.6, checksums=False)
+    metrics = falling / "metrics.csv"
+    lines = metrics.read_text().splitlines()
+    lines[3] = ",".join("0.95" if index == 6 else cell for index, cell in enumerate(lines[3].split(",")))
+    metrics.write_text("\n".join(lines) + "\n")
+    (row,) = compare_runs([falling]).rows
+    assert row.accuracy == pytest.approx(0.6)
+    assert (row.best_accuracy, row.best_epoch) == (0.95, 2)
+
+
+def test_dict_survives_json(comparison_folder: Path) -> None:
+    data = json.loads(json.dumps(compare_runs([comparison_folder]).to_dict()))
+    assert [row["method"] for row in data["methods"]] == ["human", "dynopool"]
+    assert data["methods"][0]["accuracy"] == {
+        "mean": pytest.approx(0.83),
+        "std": pytest.approx(0.01),
+        "n": 3,
+    }
+    assert data["runs"][0]["sizes"]["features.2"] == [16, 16]
+    assert data["runs"][0]["i_max"] == [math.inf, math.inf]
+
+
+@pytest.mark.parametrize(
+    ("human", "learned", "says"),
+    [
+        ((0.80, 0.81), (0.90, 0.91), "dynopool is ahead of human by 10.0 points"),
+        ((0.80, 0.81), (0.90, 0.91), "that is more than the spread between runs (1.0 points)"),
+        ((0.90, 0.91), (0.80, 0.81), "human is ahead of dynopool by 10.0 points"),
+        ((0.80, 0.90), (0.82, 0.92), "within the spread between runs (10.0 points), so it may be chance"),
+        ((0.80, 0.90), (0.90, 0.80), "human and dynopool are level in final test accuracy (85.0 % ± 7.1 against"),
+        ((0.80,), (0.90,), "with a single run of dynopool and of human the spread is unknown, so this may be chance"),
+        ((0.80,), (0.90, 0.92), "91.0 % ± 1.4 against 80.0 %, 2 runs against 1); with a single run of human"),
+    ],
+)
+def test_headline_says_who_is_ahead_and_whether_it_may_be_chance(
+    tmp_path: Path, write_run: WriteRun, human: tuple[float, ...], learned: tuple[float, ...], says: str
+) -> None:
+    folders = [write_run(tmp_path / f"h{i}", "human", i, final=final) for i, final in enumerate(human)]
+    folders += [write_run(tmp_path / f"d{i}", "dynopool", i, final=final) for i, final in enumerate(learned)]
+    assert says in compare_runs(folders).headline
+
+
+def test_headline_tells_the_cost(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path / "h", "human"), write_run(tmp_path / "d", "dynopool")]
+    comparison = compare_runs(folders)
+    human, learned = (row.gmacs.mean for row in comparison.methods)
+    assert f"dynopool needs {learned / human:.2f} times the MMACs of human" in comparison.headline
+    folders = [write_run(tmp_path / "a", "human", final=0.5), write_run(tmp_path / "b", "other", learns=False)]
+    assert "Both need the same MMACs (1.360 against 1.360)." in compare_runs(folders).headline
+
+
+def test_headline_says_that_no_size_was_learned_where_none_moved(tmp_path: Path, write_run: WriteRun) -> None:
+    still = write_run(tmp_path / "still", "dynopool", epochs=3, final=0.8)
+    table = list(csv.DictReader((still / "metrics.csv").open(newline="")))
+    kept = [row | {"sizes": table[0]["sizes"]} for row in table]
+    with (still / "metrics.csv").open("w", newline="") as file:
+        columns = [column for column in table[0] if column != CHECKSUM]
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+    human = write_run(tmp_path / "human", "human", epochs=3, final=0.8)
+    other = write_run(tmp_path / "other", "dynopool", 1, epochs=3, final=0.8)
+    said = "No size was learned by dynopool: every feature map kept the size that training began with."
+    assert compare_runs([human, still]).headline.endswith(said)
+    assert "No size was learned" not in compare_runs([human, other]).headline
+    assert "No size was learned" not in compare_runs([human, still, other]).headline, "one of its runs did learn"
+    assert "No size was learned" not in compare_runs([human]).headline, "a human design learns no sizes anyway"
+
+
+def test_one_run_has_no_spread(tmp_path: Path, write_run: WriteRun) -> None:
+    comparison = compare_runs([write_run(tmp_path / "a", "human", final=0.8)])
+    assert comparison.methods[0].accuracy == Spread(0.8, None, 1)
+    assert "80.0 ± -" in str(comparison)
+    assert comparison.headline == (
+        "human reaches 80.0 % final test accuracy (1 run) at 1.360 MMACs; there is no other method to compare it with."
+    )
+    row = next(csv.DictReader(io.StringIO(comparison.to_csv())))
+    assert (row["accuracy"], row["accuracy_std"]) == ("0.8", "")
+
+
+def test_three_methods_rank_the_best_two(tmp_path: Path, write_run: WriteRun) -> None:
+    finals = {"human": 0.7, "dynopool": 0.9, "shape_adaptor": 0.8}
+    comparison = compare_runs([write_run(tmp_path / name, name, final=final) for name, final in finals.items()])
+    assert "dynopool is ahead of the next best, shape_adaptor, by 10.0 points" in comparison.headline
+    assert [row.method for row in comparison.methods] == ["human", "dynopool", "shape_adaptor"]
+
+
+def test_unfinished_runs_are_marked(tmp_path: Path, write_run: WriteRun) -> None:
+    comparison = compare_runs([write_run(tmp_path / "a", "human"), write_run(tmp_path / "b", epochs=7, planned=16)])
+    assert comparison.headline.startswith("Preliminary, 1 of 2 runs unfinished: ")
+    assert "7/16 unfinished" in str(comparison)
+    assert comparison.notes == ("b: unfinished, epoch 7 of 16; its figures are of that epoch",)
+    assert [row.unfinished for row in comparison.methods] == [0, 1]
+
+
+def test_infinite_figures(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path / f"a{seed}", "human", seed, i_min=math.inf) for seed in (0, 1)]
+    comparison = compare_runs(folders)
+    assert comparison.methods[0].i_min_h == Spread(math.inf, None, 2)
+    assert "infxinf" in str(comparison)
+    assert "inf ± -" in str(comparison)
+
+
+def test_unlike_runs_are_noted(tmp_path: Path, write_run: WriteRun) -> None:
+    first = write_run(tmp_path / "a", "human", lr=0.1, device="cpu")
+    second = write_run(tmp_path / "b", "dynopool", 1, lr=0.2, device="cuda", data={"name": "cifar10", "root": "/x"})
+    notes = compare_runs([first, second]).notes
+    assert "the runs differ in lr (0.1 / 0.2): not like with like" in notes
+    assert "the runs differ in data.name (digits / cifar10): not like with like" in notes
+    assert "the methods were not run with the same seeds" in notes
+    assert not any("device" in note or "root" in note for note in notes)
+
+
+def test_same_seed_twice_is_noted(tmp_path: Path, write_run: WriteRun) -> None:
+    comparison = compare_runs([write_run(tmp_path / "a"), write_run(tmp_path / "b")])
+    assert comparison.notes == ("dynopool has several runs with seed 0: each counts as a run",)
+
+
+def test_spread_of_unknown_values() -> None:
+    assert Spread.of([None, None]) is None
+    assert Spread.of([None, 2.0]) == Spread(2.0, None, 1)
+    assert Spread(math.nan, None, 1).show() == "- ± -"
+
+
+def test_error_of_one_folder_names_it(tmp_path: Path, write_run: WriteRun) -> None:
+    good, bad = write_run(tmp_path / "good"), write_run(tmp_path / "bad")
+    (bad / "metrics.csv").write_text("something,else\n")
+    with pytest.raises(ValueError, match=r"bad: metrics.csv is not that of a run"):
+        compare_runs([good, bad])
+
+
+def test_differences_are_taken_seed_by_seed(tmp_path: Path, write_run: WriteRun) -> None:
+    # pairs differ by 0.01, 0.02 and 0.03: t = 0.02 / (0.01 / sqrt(3)) = 3.464 on 2 degrees of freedom
+    human, learned = (0.5, 0.7, 0.6), (0.51, 0.72, 0.63)
+    folders = [write_run(tmp_path / f"h{i}", "human", i, final=final) for i, final in enumerate(human)]
+    folders += [write_run(tmp_path / f"d{i}", "dynopool", i, final=final) for i, final in enumerate(learned)]
+    folders += [write_run(tmp_path / "d9", "dynopool", 9, final=0.9)]
+    rows = compare_runs(folders).rows
+    found = difference(rows, "dynopool", "human")
+    assert found is not None
+    assert found.n == 3
+    assert found.mean == pytest.approx(0.02)
+    assert found.p == pytest.approx(0.0742, abs=1e-4)
+    half = 4.3027 * 0.01 / math.sqrt(3)  # 4.3027: the 97.5 % point of Student's t with 2 degrees of freedom
+    assert found.low == pytest.approx(0.02 - half, abs=1e-6)
+    assert found.high == pytest.approx(0.02 + half, abs=1e-6)
+    assert difference(rows, "dynopool", "absent") is None
+
+
+def test_one_seed_or_equal_differences_say_nothing_about_chance(tmp_path: Path, write_run: WriteRun) -> None:
+    one = [write_run(tmp_path / "h", "human", final=0.5), write_run(tmp_path / "d", "dynopool", final=0.75)]
+    assert "one seed, so nothing can be said about chance" in compare_runs(one).findings[0]
+    more = [write_run(tmp_path / f"{m}{i}", m, i, final=0.5) for m in ("human", "other") for i in (0, 1)]
+    assert "every seed gives the same difference" in compare_runs(more).findings[0]
+
+
+def test_holm_corrects_for_the_number_of_comparisons() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+
+
+def test_findings_name_only_what_is_more_than_chance(tmp_path: Path, write_run: WriteRun) -> None:
+    finals = {
+        "human": (0.500, 0.601, 0.702, 0.803),
+        "better": (0.600, 0.700, 0.801, 0.902),
+        "same": (0.502, 0.600, 0.701, 0.804),
+    }
+    folders = [
+        write_run(tmp_path / f"{m}{i}", m, i, final=f) for m, values in finals.items() for i, f in enumerate(values)
+    ]
+    said = " ".join(compare_runs(folders).findings)
+    assert "better +9.9 points against human" in said
+    assert "corrected for 2 comparisons (Holm), is below 0.05: that holds for better." in said
+
+
+def test_points_of_a_grid_are_rows_of_their_own(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path / f"h{i}", "human", i) for i in (0, 1)]
+    folders += [
+        write_run(tmp_path / f"d{w}{i}", "dynopool", i, grid_point=f"gmacs_weight={w}", gmacs_weight=w, final=0.8 + w)
+        for w in (0.0, 0.1)
+        for i in (0, 1)
+    ]
+    comparison = compare_runs(folders)
+    assert [row.group for row in comparison.methods] == [
+        "human",
+        "dynopool gmacs_weight=0.0",
+        "dynopool gmacs_weight=0.1",
+    ]
+    assert [row.accuracy.n for row in comparison.methods] == [2, 2, 2]
+    assert not any("gmacs_weight" in note for note in comparison.notes)
+    points = [(row["method"], row["grid_point"]) for row in csv.DictReader(io.StringIO(comparison.to_csv()))]
+    assert points[:3] == [("human", ""), ("dynopool", "gmacs_weight=0.0"), ("dynopool", "gmacs_weight=0.1")]
+
+
+def test_a_missed_budget_is_told_in_words_and_kept_ones_too(tmp_path: Path, write_run: WriteRun) -> None:
+    cost = compare_runs([write_run(tmp_path / "any")]).rows[0].gmacs
+    budgets = {"over": cost / 1.021, "under": cost / 0.979, "just": cost / 1.019, "free": None}
+    folders = [write_run(tmp_path / name, name, gmacs_budget=budget) for name, budget in budgets.items()]
+    comparison = compare_runs(folders)
+    found = {row.method: row for row in comparison.rows}
+    assert found["over"].off_budget == pytest.approx(0.021)
+    assert found["free"].off_budget is None
+    notes = [note for note in comparison.notes if "misses its gmacs_budget" in note]
+    assert notes == [
+        f"over: costs {cost:.4g} GMACs, which misses its gmacs_budget of {budgets['over']:g} by +2.1 %",
+        f"under: costs {cost:.4g} GMACs, which misses its gmacs_budget of {budgets['under']:g} by \u22122.1 %",
+    ]
+    asked = "To cost within 2 % of its gmacs_budget was asked of"
+    assert f"{asked} 3 runs: these do not: over, seed 0, under, seed 0." in comparison.findings
+    kept = compare_runs([folders[2], folders[3]])
+    assert f"{asked} 1 run: all do." in kept.findings
+    assert not any("misses" in note for note in kept.notes)
+    assert not any("gmacs_budget" in finding for finding in compare_runs([tmp_path / "any", folders[3]]).findings)
+    head, over = (next(line for line in str(comparison).splitlines() if line.startswith(w)) for w in ("method", "over"))
+    assert f"{1e3 * cost / 1.021:g}" in over.split()
+    assert "budget" in head.split()
+    assert "budget" not in str(compare_runs([tmp_path / "any"])).split()
+    rows = {row["method"]: row["gmacs_budget"] for row in csv.DictReader(io.StringIO(comparison.to_csv()))}
+    assert float(rows["over"]) == pytest.approx(cost / 1.021, rel=1e-5)
+    assert rows["free"] == ""
+
+
+def test_others_are_held_to_the_human_design_at_their_own_resolution(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = []
+    for side in (16, 32, 48):
+        point, data = f"data.resolution={side}", {"name": "digits", "resolution": side}
+        folders += [write_run(tmp_path / str(side), "human", grid_point=point, data=data, input_size=(1, side, side))]
+    folders += [write_run(tmp_path / f"d{i}", grid_point=f"gmacs_budget={i}", gmacs_budget=i) for i in (1, 2)]
+    comparison = compare_runs(folders)
+    held = [finding for finding in comparison.findings if " points against " in finding]
+    assert len(held) == 4
+    assert all("points against human data.resolution=32" in finding for finding in held)
+    assert not any("input_size" in note or "resolution" in note for note in comparison.notes)
+
+
+def test_figures_that_leave_layers_out_have_a_star_and_a_footnote(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path / "h", "human"), write_run(tmp_path / "d", "diffstride", i_min=3, behind_global=4)]
+    comparison = compare_runs(folders)
+    assert [row.behind_global for row in comparison.methods] == [0, 4]
+    text = str(comparison)
+    of_method, of_run = [line for line in text.splitlines() if line.startswith("diffstride")][-2:]
+    assert of_method.count("3.0 ± - *") == 2
+    assert "3.0x3.0 *" in of_run
+    assert not any("*" in line for line in text.splitlines() if line.startswith("human"))
+    assert "of these there are: diffstride 4." in text
+    assert "sees the whole image" in text
+    assert "*" not in str(compare_runs(folders[:1]))
+    rows = [(row["method"], row["behind_global"]) for row in csv.DictReader(io.StringIO(comparison.to_csv()))]
+    assert rows[:2] == [("human", "0"), ("diffstride", "4")]
+
+
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ([(1, 1), (2, 2), (3, 1)], [0, 1]),
+        ([(2, 5), (1, 5), (1, 4)], [1]),
+        ([(1, 1), (1, 1)], [0, 1]),
+        ([], []),
+    ],
+)
+def test_pareto_front(points: list[tuple[float, float]], front: list[int]) -> None:
+    assert pareto_front(points) == front

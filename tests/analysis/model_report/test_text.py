@@ -1,0 +1,87 @@
+"""The verdict's numbers are those of the layers; files are strict."""
+
+import csv
+import io
+import json
+import math
+import re
+
+import pytest
+import torch
+import torchvision
+from rich.console import Console
+from torch import nn
+
+from analysis import receptive_field
+from analysis.model_report.text import strict_json, table, to_csv, verdict
+from baselines import FixedSpectralPooling2d
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    with torch.device("meta"):
+        return receptive_field(torchvision.models.vgg16(), (3, 32, 32))
+
+
+def test_sentence_counted_by_hand(vgg):
+    convs = [row for row in vgg.layers if row.kind == "convolution"]
+    # the seven behind features.12, whose r_min is 32: one of 256 channels, one of 256 to 512, five of 512
+    parameters = 590080 + 1180160 + 5 * 2359808
+    macs = 37748736 * 3 + 18874368 + 9437184 * 3
+    assert len(convs) == 13
+    assert (vgg.unproductive_parameters, vgg.unproductive_macs) == (parameters, macs)
+    share, work = round(100 * parameters / 138357544), round(100 * macs / vgg.total_macs)
+    assert verdict(vgg) == (
+        f"7 of 13 convolutions see nothing new at 32 pixels: {share} % of parameters, {work} % of MACs"
+    )
+
+
+def test_other_sentences():
+    one = nn.Sequential(nn.Conv2d(3, 4, 9, padding=4), nn.Conv2d(4, 4, 3, padding=1))
+    assert verdict(receptive_field(one, (3, 9, 8))).startswith("1 of 2 convolutions sees nothing new at 9x8 pixels: ")
+    assert verdict(receptive_field(one, (3, 40, 40))) == (
+        "All 2 convolutions see something new at 40 pixels (I_min 11)"
+    )
+    spectral = nn.Sequential(one[0], FixedSpectralPooling2d(2), one[1])
+    assert verdict(receptive_field(spectral, (3, 40, 40))) == (
+        "The one convolution sees something new at 40 pixels (I_min 9); "
+        "1 more sees the whole image, behind a global operation"
+    )
+    none = nn.Sequential(nn.MaxPool2d(2))
+    assert verdict(receptive_field(none, (3, 8, 8))) == "No layer is a convolution with a local receptive field"
+
+    class Unknown(nn.Module):
+        def forward(self, x):
+            return torch.histc(x)
+
+    report = receptive_field(nn.Sequential(nn.Conv2d(1, 1, 3), Unknown()), (1, 8, 8))
+    assert verdict(report).endswith("; not to be relied on: no rule for aten.histc")
+
+
+def test_table_is_coloured(vgg):
+    console = Console(width=150, force_terminal=True, color_system="truecolor", record=True, file=io.StringIO())
+    console.print(table(vgg))
+    lines = console.export_text(styles=True).splitlines()
+    for row in vgg.layers:
+        (line,) = [line for line in lines if re.search(rf"{row.name}(?!\d)", line)]
+        assert ("\x1b[1;31m" in line) == (row.name in vgg.unproductive)
+        assert ("\x1b[38;5;208m" in line) == (row.name in set(vgg.underutilized) - set(vgg.unproductive))
+
+
+def test_csv_has_a_column_an_axis(vgg):
+    rows = list(csv.DictReader(io.StringIO(to_csv(vgg))))
+    assert [row["layer"] for row in rows] == [row.name for row in vgg.layers]
+    assert [float(row["r_min_width"]) for row in rows] == [row.r_min[1] for row in vgg.layers]
+    assert [row["mark"] for row in rows].count("unproductive") == len(vgg.unproductive)
+    line = receptive_field(nn.Sequential(nn.Conv1d(1, 2, 3)), (1, 32))
+    assert to_csv(line).splitlines()[0].startswith("layer,kind,kernel_length,stride_length,")
+
+
+def test_strict_json_has_no_literals_of_its_own():
+    text = strict_json({"a": [math.inf, -math.inf, 1.5], "b": {"c": math.nan}, "d": (True, None)})
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    read = json.loads(text, parse_constant=refuse)
+    assert read == {"a": ["inf", "-inf", 1.5], "b": {"c": "nan"}, "d": [True, None]}

@@ -1,0 +1,124 @@
+"""Blocks go from the end on, and their weights come back as width."""
+
+import pytest
+import torch
+from torch import nn
+
+from analysis import receptive_field
+from baselines import refine
+from baselines.refinement.shorter_wider import find_blocks
+from baselines.refinement.widths import Widths
+from dynpool.graph.tracer import trace
+from tests.baselines.nets import Residual, chain, resnet
+
+WAY = "shorter and wider"
+
+
+def test_unproductive_blocks_go_and_the_rest_is_widened_to_as_many_weights() -> None:
+    model = resnet((8, 2), (16, 3), (16, 2))
+    refined, plan = refine(model, (3, 16, 16), way=WAY)
+    # by the shortest paths: 3 behind the stem and every shortcut, so that the last block adds 2 * 4 twice
+    assert plan.i_min_before == (19, 19)
+    assert [e.what for e in plan.edits] == ["block removed", "widened"]
+    assert [c.layer for c in plan.edits[0].changes] == ["3.1"]
+    assert isinstance(refined.get_submodule("3.1"), nn.Identity)
+    assert plan.i_min_after == receptive_field(refined, (3, 16, 16)).i_min == (15, 15)
+    assert 0.99 * plan.parameters_before < plan.parameters_after <= plan.parameters_before
+    assert sum(p.numel() for p in refined.parameters()) == plan.parameters_after
+    out = refined(torch.randn(2, 3, 16, 16))
+    assert out.shape == (2, 5)
+    assert torch.isfinite(out).all()
+    assert torch.isfinite(plan.apply(model)(torch.randn(2, 3, 16, 16))).all()
+
+
+def test_a_block_that_gives_more_channels_goes_when_what_is_in_front_can_fill_the_gap() -> None:
+    model = resnet((8, 2), (16, 1))
+    refined, plan = refine(model, (3, 9, 9), way=WAY)
+    assert plan.i_min_before == (9, 9)
+    assert plan.edits[0].changes[-1].layer == "2.0"
+    assert {(c.layer, c.before, c.after) for c in plan.edits[0].changes if c.attribute == "width"} >= {
+        ("0", (3, 8), (3, 16)),
+        ("1.1.conv2", (8, 8), (8, 16)),
+    }
+    assert plan.i_min_after == (7, 7)
+    assert refined(torch.randn(1, 3, 9, 9)).shape == (1, 5)
+
+
+def test_blocks_are_found_with_and_without_shortcuts() -> None:
+    model = resnet((8, 2), (16, 1))
+    assert [b.path for b in find_blocks(model, trace(model, (3, 32, 32)))] == ["0", "1.0", "1.1", "2.0"]
+    plain = chain(1, 2, 1)
+    assert [b.path for b in find_blocks(plain, trace(plain, (3, 32, 32)))] == ["0", "1", "2"]
+
+
+def test_a_plain_network_gets_shorter() -> None:
+    refined, plan = refine(chain(1, 2, 2, 1, 1, 1), (3, 24, 24), way=WAY)
+    assert plan.i_min_before == (33, 33)
+    assert [c.layer for e in plan.edits[:-1] for c in e.changes] == ["5", "4"]
+    assert plan.i_min_after == (17, 17)
+    assert refined(torch.randn(1, 3, 24, 24)).shape == (1, 2)
+
+
+def test_what_cannot_be_widened_says_so() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 3, 2, 1)
+            self.blocks = nn.Sequential(Residual(4, 4), Residual(4, 4))
+            self.scale = nn.Parameter(torch.ones(4, 1, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.stem(x)
+            for block in self.blocks:
+                x = torch.cat([block(x)]) * self.scale
+            return x.mean((2, 3))
+
+    refined, plan = refine(Scaled(), (3, 11, 11), way=WAY)
+    assert plan.i_min_before == (11, 11)
+    assert plan.i_min_after == (3, 3)
+    assert [type(block) for block in refined.get_submodule("blocks").children()] == [nn.Identity, nn.Identity]
+    assert plan.why == "nothing could be widened: no width is free to change"
+    assert f"note: {plan.why}" in str(plan)
+
+
+def test_what_cannot_be_removed_says_so() -> None:
+    refined, plan = refine(chain(1), (3, 3, 3), way=WAY)
+    assert not plan.reached
+    assert plan.why == "no removal of blocks brings r_min below I_res in 0"
+    assert plan.stays == {"0": "0 takes 3 channels and gives 4, and a width of 3 cannot change: the image's channels"}
+    assert isinstance(refined.get_submodule("0"), nn.Conv2d)
+
+
+def test_width_classes_tie_what_meets_and_pin_what_is_not_understood() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        nn.Conv2d(8, 12, 1), nn.Conv2d(12, 12, 3, padding=1, groups=2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5),
+    )  # fmt: skip
+    graph = trace(model, (3, 16, 16))
+    widths = Widths(model, graph)
+    free = {c.width: (number, c) for number, c in widths.classes.items() if not c.pinned}
+    assert set(free) == {8}
+    number, here = free[8]
+    assert (here.gives, here.takes, here.keeps) == (["0"], ["4"], ["1", "3"])
+    assert {(c.layer, c.before, c.after) for c in widths.changes({number: 10})} == {
+        ("0", (3, 8), (3, 10)),
+        ("1", (8,), (10,)),
+        ("3", (8,), (10,)),
+        ("4", (8, 12), (10, 12)),
+    }
+    pinned = {c.pinned for c in widths.classes.values()}
+    assert {"the image's channels", "the model's output", "aten.convolution in 5"} <= pinned
+    output = widths.of(graph.nodes[-1].outputs[0])
+    assert output is not None
+    with pytest.raises(ValueError, match="a width of 5 cannot change: the model's output"):
+        widths.changes({output: 6})
+
+
+def test_widths_that_cannot_grow_enough_say_how_far_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("baselines.refinement.shorter_wider._WIDEST", 1.02)
+    _, plan = refine(resnet((8, 2), (16, 3), (16, 2)), (3, 12, 12), way=WAY)
+    assert plan.reached
+    part = plan.parameters_after / plan.parameters_before
+    assert plan.why == f"the widths that can change come to {part:.0%} of the weights at 1.02 times what they were"
+    assert part < 0.95

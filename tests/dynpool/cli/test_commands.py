@@ -1,0 +1,239 @@
+"""The command line does the whole path, and says in one line what is wrong."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+import dynpool
+from dynpool.cli.commands import main
+
+CONFIG = """\
+name: tiny
+methods: [human, dynopool]
+seeds: [0, 1]
+model: {name: narrow-vgg, options: {widths: [4, 6, 8]}}
+data: {name: digits, variant: tile, resolution: 16, test_fraction: 0.8}
+epochs: 1
+lr: 0.05
+alpha_lr: 1
+device: cpu
+threads: 1
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(CONFIG)
+    return str(file)
+
+
+def test_train_then_report(config, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", config, "--out", str(run), "--epochs", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[1] for line in lines[:3]] == ["epoch 0/2", "epoch 1/2", "epoch 2/2"]
+    assert lines[3].startswith("tiny  test accuracy ")
+    assert main(["report", str(run), "--out", str(tmp_path / "report")]) == 0
+    assert f"report: {tmp_path / 'report' / 'report.html'}" in capsys.readouterr().out
+    assert (tmp_path / "report" / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("workers", "seeds"), [(1, [0, 1]), (2, [0])])
+def test_compare(config, tmp_path, capsys, workers, seeds):
+    out = tmp_path / "comparison"
+    command = ["compare", config, "--out", str(out), "--workers", str(workers), "--seeds", str(seeds)]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert f"report: {out / 'report.html'}" in said
+    for name in (f"{method}-seed{seed}" for method in ("human", "dynopool") for seed in seeds):
+        assert json.loads((out / name / "done.json").read_text())["name"] == name
+        assert f"{name}  epoch 1/1" in said
+    assert yaml.safe_load((out / "comparison.yaml").read_text())["seeds"] == seeds
+    assert (out / "summary.csv").exists()
+
+    before = {p: p.stat().st_mtime_ns for p in out.glob("*/metrics.csv")}
+    assert main(command) == 2
+    assert "already holds a comparison: continue it with --resume" in capsys.readouterr().err
+    resume = [*command, "--workers", "1", "--resume"]
+    assert main([*resume, "--lr", "0.1"]) == 2
+    assert "another configuration (lr: 0.05 -> 0.1)" in capsys.readouterr().err
+    (out / "report.html").unlink()
+    assert main(resume) == 0
+    assert (out / "report.html").exists()
+    assert {p: p.stat().st_mtime_ns for p in out.glob("*/metrics.csv")} == before
+
+
+def test_workers_do_not_change_the_numbers(config, tmp_path):
+    for workers in ("1", "2"):
+        assert main(["compare", config, "--out", str(tmp_path / workers), "--workers", workers, "--seeds", "[3]"]) == 0
+
+    def figures(folder):
+        with (folder / "metrics.csv").open(newline="") as file:
+            return [
+                [v for k, v in row.items() if k not in ("seconds", "images_per_second", "peak_memory", "checksum")]
+                for row in csv.DictReader(file)
+            ]
+
+    for name in ("human-seed3", "dynopool-seed3"):
+        assert figures(tmp_path / "1" / name) == figures(tmp_path / "2" / name)
+
+
+def test_failed_runs_are_named_and_the_others_finished(config, tmp_path, capsys):
+    out = tmp_path / "comparison"
+    (out / "human-seed0").parent.mkdir()
+    (out / "human-seed0").write_text("in the way")
+    assert main(["compare", config, "--out", str(out), "--workers", "2", "--seeds", "[0]"]) == 2
+    err = capsys.readouterr().err
+    assert "1 of the runs failed (human-seed0: cannot write" in err
+    assert (out / "dynopool-seed0" / "done.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "unknown command 'trian'; did you mean 'train'"),
+        (["train"], "needs a configuration file"),
+        (["train", "none.yaml"], "none.yaml: there is no such configuration file"),
+        (["train", "CONFIG", "--epoch", "3"], "did you mean '--epochs'"),
+        (["train", "CONFIG", "--epochs", "x"], "error: --epochs is 'x'; allowed: a whole number"),
+        (["train", "CONFIG", "--method", "dynapool"], "method is 'dynapool', which is no known method; did you mean"),
+        (["train", "CONFIG", "--model.name", "vgg"], "which is no known model"),
+        (["train", "CONFIG", "--data.name", "folder", "--data.root", "nowhere"], "there is no such folder"),
+        (["train", "CONFIG", "--device", "cpu", "--model.options.widths", "[4]"], "nothing to learn"),
+        (["train", "CONFIG", "--data.resolution", "4", "--model.options.widths", "[4,4,4,4,4]"], "input"),
+        (["compare", "CONFIG", "--methods", "[humn]"], "methods has 'humn', which is no known method; did you mean"),
+        (["report", "nowhere"], "error: nowhere: there is no such run folder"),
+        (["report", "CONFIG"], "this is a file, not a run folder"),
+        (["train", "CONFIG", "--model.name", "nowhere:net"], "there is no module 'nowhere'"),
+    ],
+)
+def test_user_errors_are_one_line(config, tmp_path, capsys, arguments, message):
+    words = [config if a == "CONFIG" else a for a in arguments]
+    out = ["--out", str(tmp_path / "out")] if words[0] in ("train", "compare", "report") and len(words) > 1 else []
+    assert main(words + out) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("dynpool: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_help_and_version(capsys):
+    assert main(["--help"]) == main([]) == 0
+    assert "compare CONFIG" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dynpool {dynpool.__version__}\n"
+    for command in ("train", "compare"):
+        assert main([command, "--help"]) == 0
+        assert "--data.variant {plain,stretch,tile,large,canvas}" in capsys.readouterr().out
+
+
+def test_ctrl_c_during_imports_is_one_line(config, tmp_path):
+    """Ctrl-C while torch is imported, which a program of its own waits for: by then a tenth of all modules are."""
+    code = (
+        "import os, signal, sys, threading\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def press():\n"
+        "    while 'torch.nn' not in sys.modules: pass\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=press, daemon=True).start()\n"
+        "from dynpool.cli import main\n"
+        f"sys.argv[1:] = ['train', {config!r}, '--out', {str(tmp_path / 'run')!r}]\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "dynpool: interrupted\n")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "dynpool.cli", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "dynpool: error: [Errno 28] No space left on device\n")
+
+
+def interrupt(
+    command: list[str], ready: Path, number: signal.Signals = signal.SIGINT
+) -> "subprocess.CompletedProcess[str]":
+    """Send a signal once `ready` holds the rows of an epoch after the first, and one more than it held before."""
+    held = max(len(ready.read_text().splitlines()) if ready.exists() else 0, 2)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dynpool.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 90
+    while not (ready.exists() and len(ready.read_text().splitlines()) > held):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def test_interrupted_training_says_how_to_resume(config, tmp_path, capsys):
+    run = tmp_path / "run"
+    done = interrupt(["train", config, "--out", str(run), "--epochs", "2000"], run / "metrics.csv")
+    assert done.returncode == 130
+    expected = f"continue with: dynpool train {run / 'config.yaml'} --out {run} --resume\n"
+    assert done.stderr.startswith("dynpool: interrupted; the finished epochs are saved, and step ")
+    assert done.stderr.endswith(expected)
+    epochs = len((run / "metrics.csv").read_text().splitlines()) - 2
+    assert epochs >= 1
+    again = interrupt(expected.split()[3:], run / "metrics.csv")
+    assert again.returncode == 130
+    assert len((run / "metrics.csv").read_text().splitlines()) - 2 >= epochs - 1
+
+
+@pytest.mark.parametrize(
+    ("command", "work", "saved"),
+    [
+        ("train", "dynpool.training.loop.train", "nothing had been trained yet"),
+        ("compare", "dynpool.training.compare.compare", "the finished epochs of all runs are saved"),
+    ],
+)
+def test_ctrl_c_outside_a_step_says_what_is_saved(config, tmp_path, capsys, monkeypatch, command, work, saved):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(work, interrupted)
+    assert main([command, config, "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == f"dynpool: interrupted; {saved}\n"
+
+
+def test_interrupted_comparison_leaves_no_process_and_resumes(config, tmp_path):
+    out = tmp_path / "comparison"
+    command = ["compare", config, "--out", str(out), "--epochs", "2000", "--seeds", "[0]", "--workers", "2"]
+    done = interrupt(command, out / "human-seed0" / "metrics.csv")
+    assert done.returncode == 130
+    assert "continue with: dynpool compare" in done.stderr
+    assert "Traceback" not in done.stderr
+    rows = (out / "human-seed0" / "metrics.csv").read_text()
+    time.sleep(0.5)
+    assert (out / "human-seed0" / "metrics.csv").read_text() == rows
+    assert not (out / "report.html").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_comparison_that_is_preempted_saves_its_steps(config, tmp_path, workers):
+    out = tmp_path / "comparison"
+    command = ["compare", config, "--out", str(out), "--epochs", "2000", "--seeds", "[0]", "--workers", str(workers)]
+    run = out / "human-seed0"
+    done = interrupt(command, run / "metrics.csv", signal.SIGTERM)
+    assert done.returncode == 75
+    assert done.stderr.startswith("dynpool: stopped by SIGTERM; the finished epochs are saved")
+    assert done.stderr.endswith(f"continue with: dynpool compare {out / 'comparison.yaml'} --out {out} --resume\n")
+    assert done.stderr.count("\n") == 1
+    assert (run / "checkpoints" / "stopped.pt").exists()
+    rows = (run / "metrics.csv").read_text()
+    time.sleep(0.5)
+    assert (run / "metrics.csv").read_text() == rows

@@ -1,0 +1,71 @@
+"""dynpool refine prints a plan, writes it, and says in one line what is wrong."""
+
+import json
+import sys
+
+import pytest
+
+from baselines import RefinementPlan
+from dynpool.cli.commands import main
+
+MODEL = """\
+from torch import nn
+def make():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 1, 1))
+"""
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    (tmp_path / "my_net.py").write_text(MODEL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "my_net:make"
+    sys.modules.pop("my_net", None)
+
+
+def test_prints_and_writes_the_plan(model, tmp_path, capsys):
+    assert main(["refine", model, "--input-size", "15", "--out", str(tmp_path / "plan.json")]) == 0
+    out = capsys.readouterr().out
+    assert "1 edit (less downsampling): I_min 15 -> 11, below I_res 15" in out
+    plan = RefinementPlan.from_dict(json.loads((tmp_path / "plan.json").read_text()))
+    assert str(plan) + f"\nwritten to {tmp_path / 'plan.json'}\n" == out
+
+
+def test_sizes_of_one_to_three_numbers(model, capsys):
+    assert main(["refine", model, "--input-size", "15,40"]) == 0
+    assert "I_res 15x40" in capsys.readouterr().out
+    assert main(["refine", model, "--input-size", "3,40,15"]) == 0
+    assert "I_res 40x15" in capsys.readouterr().out
+
+
+def test_not_reached_is_another_exit_code(model, capsys):
+    assert main(["refine", model, "--input-size", "5"]) == 1
+    assert "not reached: with all 2 downsamplings removed that can be, I_min is still 7x7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["MODEL", "--input-size", "15", "--edits", "vgg"], "edits must be one of vgg19"),
+        (["MODEL", "--input-size", "15", "--edits", "vgg19"], "edits is 'vgg19', which does not fit this Sequential: "),
+        (["torchvision:resnet18", "--input-size", "64", "--edits", "vgg19"], "which does not fit this ResNet: "),
+        (["torchvision:resnet18", "--input-size", "64", "--edits", "mobilenet_v1"], "which does not fit this ResNet: "),
+        (["resnt18", "--input-size", "64"], "did you mean 'resnet18'"),
+        (["no_such_module:make", "--input-size", "64"], "there is no module 'no_such_module'"),
+        (["MODEL", "--input-size", "1,15,15"], "the model cannot run at input_size=(1, 15, 15)"),
+        (["MODEL", "--input-size", "15", "--out", "nowhere/plan.json"], "cannot write nowhere/plan.json"),
+    ],
+)
+def test_user_errors_are_one_line(model, capsys, arguments, message):
+    assert main(["refine", *(model if a == "MODEL" else a for a in arguments)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("dynpool: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_bad_size_is_refused(model, capsys):
+    with pytest.raises(SystemExit):
+        main(["refine", model, "--input-size", "0"])
+    assert "'0' is no input size; allowed: 32, 32,64 or 3,32,64" in capsys.readouterr().err

@@ -1,0 +1,11 @@
+"""Suggestions for mistyped names."""
+
+from dynpool.common.names import nearest
+
+
+def test_nearest():
+    assert nearest("resnt50", ["resnet50", "vgg"]) == "; did you mean 'resnet50'?"
+    assert nearest("resnt5", ["resnet50", "resnet51", "vgg"], most=2) == "; did you mean 'resnet51' or 'resnet50'?"
+    assert nearest("epochs", ["data.epochs", "zzz"]) == "; did you mean 'data.epochs'?"
+    assert nearest("x", ["aaa", "bbb"]) == "; known: aaa, bbb"
+    assert nearest("x", [f"name{i}" for i in range(25)]).endswith("name19 and 5 more")

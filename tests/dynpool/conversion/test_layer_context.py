@@ -1,0 +1,121 @@
+"""Layers that pad, by themselves or by a layer in front: converted, and the same function where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import dynpool
+from dynpool.conversion.layer_context import sites
+from dynpool.graph.tracer import trace
+
+SIZE = (3, 30, 36)
+Mode = Literal["zeros", "reflect", "replicate", "circular"]
+
+
+def same(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+class Function(nn.Module):
+    """Pads by a function."""
+
+    def __init__(self, mode: str, value: float | None = None) -> None:
+        super().__init__()
+        self.mode, self.value = mode, value
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, (2, 1, 1, 2), self.mode, self.value)
+
+
+def conv(kernel: int = 3, padding: int = 0, mode: Mode = "zeros") -> nn.Module:
+    return nn.Conv2d(3, 4, kernel, 2, padding, padding_mode=mode)
+
+
+MODES: tuple[Mode, ...] = ("zeros", "reflect", "replicate", "circular")
+PADDED: dict[str, Callable[[], nn.Module]] = {
+    **{mode: partial(conv, 3, 1, mode) for mode in MODES},
+    **{f"{mode} 5": partial(conv, 5, 2, mode) for mode in MODES},
+    **{f"{mode} even": partial(conv, 4, 1, mode) for mode in MODES},
+    "ZeroPad2d": lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), conv()),
+    "ConstantPad2d": lambda: nn.Sequential(nn.ConstantPad2d((1, 2, 0, 1), 0.7), conv()),
+    "ReflectionPad2d": lambda: nn.Sequential(nn.ReflectionPad2d(1), conv()),
+    "ReplicationPad2d": lambda: nn.Sequential(nn.ReplicationPad2d((2, 1, 1, 0)), conv()),
+    "CircularPad2d": lambda: nn.Sequential(nn.CircularPad2d((2, 1, 1, 0)), conv()),
+    "circular function": lambda: nn.Sequential(Function("circular"), conv()),
+    "constant function": lambda: nn.Sequential(Function("constant", -0.5), conv()),
+}
+
+
+@pytest.mark.parametrize("order", ["after", "before"])
+@pytest.mark.parametrize("preserve", [False, True])
+@pytest.mark.parametrize("name", list(PADDED))
+def test_padded_convolutions_are_converted(name: str, preserve: bool, order: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(PADDED[name](), nn.ReLU(), nn.Conv2d(4, 4, 3, 1, 1)).eval()
+    learned = dynpool.convert(model, SIZE, preserve=preserve, order=order)  # type: ignore[arg-type]
+    x = torch.randn(2, *SIZE)
+    assert learned(x).shape == model(x).shape
+    if preserve:
+        same(learned(x), model(x))
+    (resolution,) = dynpool.resolutions(learned)
+    dynpool.set_sizes(learned, {resolution: (11, 21)})
+    assert learned(x).shape[-2:] == (11, 21)
+    same(dynpool.freeze(learned)(x), learned(x))
+    assert dynpool.GMACsLoss(learned, SIZE).value() * 1e9 == pytest.approx(dynpool.count_macs(learned, SIZE).total)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_the_padding_of_a_layer_is_found(mode: Mode) -> None:
+    graph = trace(nn.Conv2d(3, 4, (3, 5), 2, (1, 2), padding_mode=mode), SIZE)
+    (site,) = sites(graph, graph, "after", False).values()
+    assert site.pad == ((1, 1), (2, 2))
+    assert site.in_size == SIZE[1:]
+
+
+@pytest.mark.parametrize("order", ["after", "before"])
+@pytest.mark.parametrize("preserve", [False, True])
+@pytest.mark.parametrize("up", [(2, 2, 0, 0), (4, 2, 1, 0), (3, 2, 1, 1)])
+def test_transposed_convolutions_keep_their_arithmetic(
+    up: tuple[int, int, int, int], preserve: bool, order: str
+) -> None:
+    class UNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.pool = nn.Conv2d(3, 4, 3, 2, 1), nn.MaxPool2d(2)
+            self.up = nn.ConvTranspose2d(4, 4, *up)
+
+        def forward(self, x: Tensor) -> Tensor:
+            a = self.stem(x)
+            return torch.cat([a, self.up(self.pool(a))], 1)
+
+    torch.manual_seed(0)
+    model, x = UNet(), torch.randn(1, 3, 64, 64)
+    learned = dynpool.convert(model, (3, 64, 64), preserve=preserve, order=order)  # type: ignore[arg-type]
+    if preserve:
+        same(learned(x), model(x))
+    seen: list[torch.Size] = []
+    learned.get_submodule("up").register_forward_hook(lambda m, args, out: seen.append(args[0].shape[-2:]))
+    dynpool.set_sizes(learned, {"stem": (24, 40), "pool": (10, 22)})
+    assert learned(x).shape[-2:] == (24, 40)
+    assert seen == [(10, 22)]
+    same(dynpool.freeze(learned)(x), learned(x))
+
+
+@pytest.mark.parametrize("name", [*MODES, "CircularPad2d", "circular function"])
+def test_padding_behind_a_pool_lets_its_size_be_learned(name: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, 1, 1), nn.MaxPool2d(2), PADDED[name]()).eval()
+    learned = dynpool.convert(model, SIZE)
+    x = torch.randn(2, *SIZE)
+    dynpool.set_sizes(learned, {"1": (9, 13)})
+    learned(x)
+    assert learned.get_submodule("1")(torch.randn(2, 3, *SIZE[1:])).shape[-2:] == (9, 13)
+    same(dynpool.freeze(learned)(x), learned(x))
+    assert dynpool.GMACsLoss(learned, SIZE).value() * 1e9 == pytest.approx(dynpool.count_macs(learned, SIZE).total)

@@ -1,0 +1,202 @@
+"""The fast body on a CPU against the reference in float64."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dynpool.resizers.kernels import cpu, eager, reference
+from dynpool.resizers.kernels import layout as layouts
+
+REDUCTIONS = ("max", "mean", "sample")
+every_reduction = pytest.mark.parametrize("reduce", REDUCTIONS)
+every_layout = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+extent = st.integers(1, 13)
+quick = settings(deadline=None, max_examples=25)
+Size = tuple[int, int]
+
+
+def random_map(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def run(x: Tensor, dy: Tensor, reduce: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """y, winner, the gradient to x and the spread."""
+    size, layout = (dy.shape[2], dy.shape[3]), not x.is_contiguous()
+    y, winner = cpu.forward(x, size, reduce)
+    dx, spread = cpu.backward(dy, x, winner, (x.shape[2], x.shape[3]), reduce, True, layout)
+    assert dx is not None
+    assert spread is not None
+    return y, winner, dx, spread
+
+
+def composed(x: Tensor, dy: Tensor, reduce: str) -> tuple[Tensor, Tensor]:
+    """y and the gradient to x of PyTorch's own composition."""
+    leaf, size = x.detach().requires_grad_(), (2 * dy.shape[2], 2 * dy.shape[3])
+    pool = F.max_pool2d if reduce == "max" else F.avg_pool2d
+    y = pool(F.interpolate(leaf, size, mode="bilinear", align_corners=False), 2)
+    return y.detach(), torch.autograd.grad(y, leaf, dy)[0]
+
+
+@every_reduction
+@quick
+@given(extent, extent, extent, extent, st.integers(1, 3), st.sampled_from([1, 3, 16, 19]), st.booleans())
+def test_it_equals_the_reference(
+    reduce: str, height: int, width: int, out_h: int, out_w: int, n: int, channels: int, channels_last: bool
+) -> None:
+    x, dy = random_map(n, channels, height, width), random_map(n, channels, out_h, out_w, seed=1)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    y, winner, dx, spread = run(x, dy, reduce)
+    exact, _ = reference.forward(x.double(), (out_h, out_w), reduce)
+    torch.testing.assert_close(y.double(), exact, rtol=0, atol=2e-6)
+    exact_dx, exact_spread = reference.backward(dy.double(), x.double(), winner, (height, width), reduce, True)
+    assert exact_spread is not None
+    torch.testing.assert_close(dx.double(), exact_dx, rtol=0, atol=1e-5)
+    torch.testing.assert_close(spread.double(), exact_spread, rtol=1e-5, atol=1e-4)
+
+
+@every_layout
+def test_many_blocks_give_what_one_gives(layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = random_map(5, 24, 9, 7).contiguous(memory_format=layout)
+    dy = random_map(5, 24, 4, 5, seed=1)
+    whole = run(x, dy, "max")
+    monkeypatch.setattr(layouts, "_CACHE_BYTES", 2 * 24 * 9 * 7 * 4)  # two samples, or 48 planes; the last block: less
+    cut = run(x, dy, "max")
+    for one, many in zip(whole[:3], cut[:3], strict=True):
+        assert torch.equal(one, many)
+    torch.testing.assert_close(whole[3], cut[3], rtol=1e-5, atol=1e-4)
+
+
+@every_layout
+@pytest.mark.parametrize("channels", [2, 16])
+def test_ties_go_to_the_first_query_and_nan_to_the_last(layout: torch.memory_format, channels: int) -> None:
+    x = torch.zeros(1, channels, 4, 4).contiguous(memory_format=layout)
+    x[0, 0, 0, 1] = math.nan
+    x[0, 1, 2:, 2:] = torch.tensor([[0.0, 3.0], [3.0, 3.0]])
+    y, winner = cpu.forward(x, (2, 2), "max")
+    assert y[0, 0].isnan().tolist() == [[True, False], [False, False]]
+    assert winner[0, 0].tolist() == [[1, 0], [0, 0]]
+    assert winner[0, 1].tolist() == [[0, 0], [0, 1]]
+
+
+@every_reduction
+@every_layout
+def test_infinite_values_stay_where_they_belong(reduce: str, layout: torch.memory_format) -> None:
+    x = random_map(1, 16, 12, 12).contiguous(memory_format=layout)
+    x[0, 0, 2, 2] = math.inf  # ratio 6: queries on pixels 1, 4, 7, 10, samples on 0 and 6
+    clean = x.clone()
+    clean[0, 0, 2, 2] = 0.0
+    assert torch.equal(cpu.forward(x, (2, 2), reduce)[0], cpu.forward(clean, (2, 2), reduce)[0])
+    dy = torch.zeros(1, 16, 3, 3)
+    dy[0, 0, 0, 0] = math.inf
+    _, winner = cpu.forward(clean, (3, 3), reduce)
+    dx, _ = cpu.backward(dy, None, winner, (12, 12), reduce, True, layout == torch.channels_last)
+    assert dx is not None
+    assert not dx.isnan().any()
+    assert dx[..., 4:, :].eq(0).all()
+
+
+@pytest.mark.parametrize("reduce", ["max", "mean"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("size", [(8, 8), (19, 5), (33, 40)])
+def test_errors_are_at_most_twice_those_of_pytorch_at_the_same_dtype(
+    reduce: str, dtype: torch.dtype, size: Size
+) -> None:
+    x, dy = random_map(3, 16, 17, 21, dtype=dtype), random_map(3, 16, *size, dtype=dtype, seed=1)
+    y, _, dx, _ = run(x, dy, reduce)
+    exact = composed(x.double(), dy.double(), reduce)
+    for ours, theirs, truth in zip((y, dx), composed(x, dy, reduce), exact, strict=True):
+        assert ours.dtype == dtype
+        assert (ours.double() - truth).abs().max() <= 2 * (theirs.double() - truth).abs().max()
+
+
+@every_layout
+def test_results_are_bitwise_reproducible_and_inputs_are_kept(layout: torch.memory_format) -> None:
+    x = random_map(4, 20, 31, 29).contiguous(memory_format=layout)
+    dy = random_map(4, 20, 14, 17, seed=1)
+    copies = x.clone(), dy.clone()
+    first = run(x, dy, "max")
+    for _ in range(3):
+        assert all(torch.equal(a, b) for a, b in zip(first, run(x, dy, "max"), strict=True))
+    assert torch.equal(x, copies[0])
+    assert torch.equal(dy, copies[1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "handled"),
+    [
+        ((2, 3, 224, 224), torch.bfloat16, True),
+        ((2, 3, 224, 224), torch.float64, False),
+        ((0, 3, 8, 8), torch.float32, False),
+        ((1, 1, 4096, 4096), torch.float32, False),
+    ],
+)
+def test_what_it_leaves_to_the_reference(shape: tuple[int, ...], dtype: torch.dtype, handled: bool) -> None:
+    x = torch.empty(1, dtype=dtype).expand(shape) if 0 not in shape else torch.empty(shape, dtype=dtype)
+    assert cpu.handles(x, (shape[2] // 2, shape[3] // 2)) == handled
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1), (3, 6)])
+@pytest.mark.parametrize("need_alpha", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("cache", [0, 2**20])  # one plane, or one sample, at a time, or all
+@every_layout
+def test_halved_maps_equal_the_reference(
+    layout: torch.memory_format,
+    cache: int,
+    dtype: torch.dtype,
+    need_alpha: bool,
+    size: Size,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(layouts, "_CACHE_BYTES", cache)
+    size_in = (2 * size[0], 2 * size[1])
+    x = random_map(3, 17, *size_in).mul(2).round().to(dtype).contiguous(memory_format=layout)  # ties
+    dy = random_map(3, 17, *size, dtype=dtype, seed=1)
+    y, winner = cpu.forward(x, size, "max")
+    exact_y, exact_winner = reference.forward(x.double(), size, "max")
+    assert torch.equal(y, exact_y.to(dtype))
+    assert torch.equal(winner, exact_winner)
+    given = x if need_alpha else None
+    dx, spread = cpu.backward(dy, given, winner, size_in, "max", True, layout == torch.channels_last)
+    exact_dx, exact = reference.backward(dy.double(), x.double(), winner, size_in, "max", True)
+    assert dx is not None
+    assert exact_dx is not None
+    assert torch.equal(dx.double(), exact_dx)
+    assert (spread is not None) == need_alpha
+    if spread is not None and exact is not None:
+        torch.testing.assert_close(spread.double(), exact, rtol=1e-5, atol=1e-4)
+
+
+@every_layout
+def test_halved_maps_with_nan_and_infinities_win_as_in_max_pooling(layout: torch.memory_format) -> None:
+    x = random_map(2, 16, 8, 8)
+    x.view(-1)[::7] = math.inf
+    x.view(-1)[::11] = -math.inf
+    x[:, 1, ::3, 1::2] = math.nan
+    x[:, 2] = math.nan
+    x = x.contiguous(memory_format=layout)
+    y, winner = cpu.forward(x, (4, 4), "max")
+    exact, index = F.max_pool2d(x, 2, return_indices=True)
+    torch.testing.assert_close(y, exact, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(winner, 2 * (index // 8 % 2) + index % 2)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (5, 3)])
+def test_only_the_gradient_asked_for_is_given(size: tuple[int, int]) -> None:
+    x = random_map(1, 2, 8, 8)
+    y, winner = cpu.forward(x, size, "max")
+    dx, spread = cpu.backward(y, x, winner, (8, 8), "max", False, False)
+    assert dx is None
+    assert spread is not None
+
+
+def test_maps_elsewhere_go_to_the_reference() -> None:
+    elsewhere = torch.empty(2, 3, 8, 8, device="meta")
+    assert not cpu.handles(elsewhere, (4, 4))
+    assert eager.forward(elsewhere, (4, 4), "mean", False)[0].device.type == "meta"
