@@ -7,8 +7,8 @@ from dynpool.common.lazy import lazy_package
 if TYPE_CHECKING:
     from .comparison.html import write_report
     from .comparison.summary import Comparison, compare_runs
-    from .fields.report import receptive_field
     from .model_report.effective import EffectiveField, effective_receptive_field
+    from .model_report.receptive_field import receptive_field
     from .tracking.tracker import IMinTracker
 
 __all__ = [
@@ -26,7 +26,7 @@ lazy_package(
     {
         "comparison.summary": "Comparison compare_runs",
         "model_report.effective": "EffectiveField effective_receptive_field",
-        "fields.report": "receptive_field",
+        "model_report.receptive_field": "receptive_field",
         "comparison.html": "write_report",
         "tracking.tracker": "IMinTracker",
     },

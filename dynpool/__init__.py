@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from dynpool.common.lazy import lazy_package
+from dynpool.common.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from dynpool.conversion.api import ConversionReport, conversion_report, convert, sizes
@@ -10,7 +11,8 @@ if TYPE_CHECKING:
     from dynpool.conversion.freezing import FreezeReport, freeze, freeze_report
     from dynpool.conversion.registry import Plan, Site, register_kind
     from dynpool.cost.macs import GMACsLoss, MacsReport, count_macs
-    from dynpool.graph.tracer import Graph, trace
+    from dynpool.graph.ir import Graph
+    from dynpool.graph.tracer import trace
     from dynpool.resizers.dynopool import DynOPool, DynOPool2d
     from dynpool.resizers.fixed import FixedPool2d
     from dynpool.resizers.functional import dynopool2d
@@ -48,8 +50,6 @@ __all__ = [
     "trace",
 ]
 
-__version__ = "0.1.0"
-
 lazy_package(
     __name__,
     {
@@ -58,7 +58,8 @@ lazy_package(
         "resizers.fixed": "FixedPool2d",
         "conversion.freezing": "FreezeReport freeze freeze_report",
         "resizers.functional": "dynopool2d",
-        "graph.tracer": "Graph trace",
+        "graph.ir": "Graph",
+        "graph.tracer": "trace",
         "conversion.registry": "Plan Site register_kind",
         "resolution.learned_sizes": "Resolution constrain parameter_groups resolutions set_sizes",
         "cost.macs": "GMACsLoss MacsReport count_macs",

@@ -33,7 +33,7 @@ class Comparison:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        return tables(self)
+        return tables(self.rows, self.methods, headline=self.headline, findings=self.findings, notes=self.notes)
 
     def to_dict(self) -> dict[str, object]:
         """The comparison as dictionaries, lists, strings and numbers (an infinite figure is float('inf'))."""
@@ -47,7 +47,7 @@ class Comparison:
 
     def to_csv(self) -> str:
         """The comparison as CSV text: a line per method (kind 'method', with _std), then one per run (kind 'run')."""
-        return summary(self)
+        return summary(self.rows, self.methods)
 
     def plot(self) -> dict[str, Figure]:
         """The figures by name, in the order of the report; 'alphas' is there only if some run learns its sizes."""

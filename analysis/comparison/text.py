@@ -7,27 +7,26 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..common.cost_unit import cost_unit
 from ..common.statistics import Spread, number, show_size
-from .rows import footnote
-
-if TYPE_CHECKING:
-    from .summary import Comparison
+from .rows import MethodRow, RunRow, footnote
 
 __all__ = ["summary", "tables"]
 
 Pair = tuple[float, float]
 
 
-def tables(comparison: Comparison) -> str:
-    unit = cost_unit(row.gmacs.mean for row in comparison.methods)
-    budgets = any(row.gmacs_budget is not None for row in comparison.methods)
+def tables(
+    rows: Sequence[RunRow], groups: Sequence[MethodRow], *, headline: str, findings: Sequence[str], notes: Sequence[str]
+) -> str:
+    """A comparison as text: what was found, a table of the methods and one of the runs, what to keep in mind."""
+    unit = cost_unit(row.gmacs.mean for row in groups)
+    budgets = any(row.gmacs_budget is not None for row in groups)
     heads = f"method|runs|accuracy %|best %|{unit.name}|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
     head = heads.split("|")
     methods = [[*head[:5], *["budget"] * budgets, *head[5:]]]
-    for row in comparison.methods:
+    for row in groups:
         methods.append(
             [
                 row.group,
@@ -46,7 +45,7 @@ def tables(comparison: Comparison) -> str:
             ]
         )
     runs = [["method", "seed", "epochs", "accuracy %", "best % (epoch)", unit.name, "I_min", "unproductive", "sizes"]]
-    for run in comparison.rows:
+    for run in rows:
         star = " *" if run.behind_global else ""
         runs.append(
             [
@@ -62,8 +61,8 @@ def tables(comparison: Comparison) -> str:
             ]
         )
     parts = [
-        comparison.headline,
-        *(f"- {finding}" for finding in comparison.findings),
+        headline,
+        *(f"- {finding}" for finding in findings),
         "",
         *_columns(methods, left={0}),
         "",
@@ -71,8 +70,8 @@ def tables(comparison: Comparison) -> str:
         "",
         "accuracy: test accuracy of the final epoch; ±: standard deviation over runs; I_min and sizes: height x width",
     ]
-    parts += [note] if (note := footnote(comparison.methods)) else []
-    parts += [f"note: {note}" for note in comparison.notes]
+    parts += [note] if (note := footnote(groups)) else []
+    parts += [f"note: {note}" for note in notes]
     return "\n".join(parts)
 
 
@@ -94,14 +93,15 @@ FIGURES = (
 )  # fmt: skip
 
 
-def summary(comparison: Comparison) -> str:
+def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
+    """A comparison as CSV text: a line per method, then one per run."""
     head = ["kind", "method", "grid_point", "seed", "runs", "epochs", "epochs_planned", "finished"]
     columns = [*head, *(name for figure in FIGURES for name in (figure, f"{figure}_std"))]
     columns += ["gmacs_budget", "behind_global", "sizes", "folder"]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    for row in comparison.methods:
+    for row in groups:
         cells: dict[str, object] = {"kind": "method", "method": row.method, "runs": row.accuracy.n}
         cells["grid_point"] = row.grid_point
         cells["gmacs_budget"] = _cell(row.gmacs_budget)
@@ -113,7 +113,7 @@ def summary(comparison: Comparison) -> str:
             cells[f"{figure}_std"] = _cell(None if spread is None else spread.std)
         cells["sizes"] = "" if row.sizes is None else _json(row.sizes)
         writer.writerow(cells)
-    for run in comparison.rows:
+    for run in rows:
         values = (
             run.accuracy, run.best_accuracy, run.gmacs, *run.i_min, run.unproductive, run.parameters,
             run.seconds_per_epoch, run.peak_memory,

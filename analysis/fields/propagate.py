@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dynpool.graph.ir import Graph, Node, ValueRef
 from dynpool.graph.meta.aliasing import PLAIN
-from dynpool.graph.tracer import Graph, Node, ValueRef
 
 from .positions import Field, Taps, Term
 from .steps import Layer

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dynpool.graph.tracer import Graph, Node
+from dynpool.graph.ir import Graph, Node
 
 from .arrays import Array
 from .exact import Seen

@@ -18,29 +18,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from matplotlib.figure import Figure
 from torch import nn
 
 from dynpool.common.arguments import check_model
 from dynpool.graph.inputs import InputSize
 from dynpool.graph.tracer import trace
 
-from ..model_report.plots.dot import to_dot
-from ..model_report.plots.kinds import plot_report
 from .layer_row import GLOBAL_PATH, LayerRow, per_axis
 from .regions import SeenRegions
 from .rules.table import compile_fields
 
-__all__ = ["LayerRow", "ReceptiveFieldReport", "receptive_field"]
+__all__ = ["FieldReport", "LayerRow"]
 
 Floats = tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class ReceptiveFieldReport:
-    """What `receptive_field` found. `str()` prints a table, `to_dict()` gives plain data.
+class FieldReport:
+    """What a pass of a model shows of its receptive fields. `str()` prints a table, `to_dict()` gives plain data.
 
     Attributes:
         input_size: (C, H, W), (C, L) or (C, D, H, W) in pixels; what follows C is I_res.
@@ -75,6 +72,30 @@ class ReceptiveFieldReport:
     not_understood: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     exact: SeenRegions | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, model: nn.Module, input_size: InputSize | None, inputs: Any, batch: int | None) -> Self:
+        """The report of a model, see :func:`analysis.receptive_field`."""
+        check_model(model)
+        graph = trace(model, input_size, inputs=inputs, batch=batch)
+        program = compile_fields(graph)
+        fields = program.fields()
+        return cls(
+            input_size=graph.size,
+            layers=program.rows(),
+            i_min=fields.i_min,
+            i_min_table7=fields.i_min_table7,
+            i_max=fields.i_max,
+            i_max_local=fields.i_max_local,
+            aligned=fields.aligned,
+            edges=program.edges(),
+            total_macs=sum(mac.macs for mac in graph.macs),
+            total_parameters=sum(p.numel() for p in model.parameters()),
+            behind_global=program.behind_global,
+            not_understood=program.not_understood,
+            notes=tuple(graph.notes),
+            exact=SeenRegions(graph, program.layers()),
+        )
 
     @property
     def unproductive(self) -> tuple[str, ...]:
@@ -180,24 +201,6 @@ class ReceptiveFieldReport:
             "layers": rows,
         }
 
-    def plot(self, kind: str = "fields", **options: Any) -> Figure:
-        """A picture of the report.
-
-        Args:
-            kind: "fields": r_min and r_max of every layer against I_res; "network": the graph of the layers, those that
-                the input is too small for in red and orange; "image": the fields of some layers on an image, to scale,
-                for models of two spatial axes.
-            options: of "image": `layers` and `image`, see `analysis.model_report.plots.image.plot_on_image`.
-
-        Raises:
-            ValueError: for an unknown kind, or a report that it cannot draw.
-        """
-        return plot_report(self, kind, options)
-
-    def to_dot(self) -> str:
-        """The graph of the layers as text for Graphviz, unproductive layers red and underutilized ones orange."""
-        return to_dot(self)
-
     def __str__(self) -> str:
         head = ("layer", "kind", "kernel", "stride", "r_min", "r_max", "S", "output", "")
         mark = {
@@ -252,52 +255,3 @@ def _show(values: Sequence[float]) -> str:
     """One number if all axes agree, else all; rounded to 0.1."""
     shown = [f"{round(v, 1):g}" if math.isfinite(v) else "inf" for v in values]
     return shown[0] if len(set(shown)) == 1 else "x".join(shown)
-
-
-def receptive_field(
-    model: nn.Module, input_size: InputSize | None = None, *, inputs: Any = None, batch: int | None = None
-) -> ReceptiveFieldReport:
-    """Receptive fields of all layers of a model, its I_min and I_max, and the layers its input is too small for.
-
-    Converted models are looked at with the sizes their alphas give now. A resizer's kernel is its footprint in pixels,
-    its stride the real number input / output, so that fields may be fractional.
-
-    Args:
-        model: any module; it is traced on meta tensors in eval mode and left untouched.
-        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W). What follows C is I_res, that fields are compared with.
-            A list or dict of such for a model of several inputs: fields are those in the first and in all others of
-            its extents. None: of the first tensor in `inputs`.
-        inputs: what the model is called with (a tensor, a tuple or a dict), where sizes do not say it all. Values do
-            not matter.
-        batch: images of the pass that is traced, if one is not enough.
-
-    Raises:
-        TypeError: if `model` is not an nn.Module.
-        ValueError: for a bad `input_size` or `inputs`, or when the model cannot run on them.
-
-    Example:
-        >>> vgg = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
-        >>> report = receptive_field(vgg, (3, 32, 32))
-        >>> report.i_min, [row.r_min[0] for row in report.layers]
-        ((8.0, 8.0), [3.0, 4.0, 8.0])
-    """
-    check_model(model)
-    graph = trace(model, input_size, inputs=inputs, batch=batch)
-    program = compile_fields(graph)
-    fields = program.fields()
-    return ReceptiveFieldReport(
-        input_size=graph.size,
-        layers=program.rows(),
-        i_min=fields.i_min,
-        i_min_table7=fields.i_min_table7,
-        i_max=fields.i_max,
-        i_max_local=fields.i_max_local,
-        aligned=fields.aligned,
-        edges=program.edges(),
-        total_macs=sum(mac.macs for mac in graph.macs),
-        total_parameters=sum(p.numel() for p in model.parameters()),
-        behind_global=program.behind_global,
-        not_understood=program.not_understood,
-        notes=tuple(graph.notes),
-        exact=SeenRegions(graph, program.layers()),
-    )

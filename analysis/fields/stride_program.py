@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynpool.graph.axes import Resize
-from dynpool.graph.tracer import Graph
+from dynpool.graph.ir import Graph
 from dynpool.size_math import window_output_size
 
 from .program import FieldProgram

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from dynpool.graph.tracer import Graph, Node, ValueRef
+from dynpool.graph.ir import Graph, Node, ValueRef
 
 from .positions import Field
 
-if TYPE_CHECKING:
-    from .propagate import Walk
-
 __all__ = ["Writes"]
+
+
+class Walk(Protocol):
+    """The fields of a graph's values as far as they are known, and what gives those of more."""
+
+    graph: Graph
+    fields: dict[int, Field]
+    makers: dict[int, Node]
+
+    def keep(self, value: int, field: Field | None) -> None: ...
+    def apply(self, node: Node) -> None: ...
+    def back(self, node: Node, value: int, field: Field | None) -> Field | None: ...
 
 
 class Writes:

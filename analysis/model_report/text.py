@@ -15,14 +15,14 @@ from ..common.axis_names import axis_names, one_or_all
 from .plots.marks import UNDERUTILIZED, UNPRODUCTIVE, marks, number
 
 if TYPE_CHECKING:
-    from ..fields.report import ReceptiveFieldReport
+    from ..fields.report import FieldReport
 
 __all__ = ["strict_json", "table", "to_csv", "verdict"]
 
 STYLES = {UNPRODUCTIVE: "bold red", UNDERUTILIZED: "dark_orange", "": ""}
 
 
-def verdict(report: ReceptiveFieldReport) -> str:
+def verdict(report: FieldReport) -> str:
     """The report in one sentence: '9 of 16 convolutions see nothing new at 32 pixels: 61 % of parameters, ...'."""
     size = one_or_all(tuple(map(str, report.input_size[1:])))
     marked = [mark for row, mark in zip(report.layers, marks(report), strict=True) if row.kind == "convolution"]
@@ -53,7 +53,7 @@ def verdict(report: ReceptiveFieldReport) -> str:
     return said[0].upper() + said[1:]
 
 
-def table(report: ReceptiveFieldReport) -> Table:
+def table(report: FieldReport) -> Table:
     """The layers as a table for the terminal, unproductive ones red and underutilized ones orange."""
     found = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("layer", "kind"):
@@ -72,7 +72,7 @@ def table(report: ReceptiveFieldReport) -> Table:
     return found
 
 
-def to_csv(report: ReceptiveFieldReport) -> str:
+def to_csv(report: FieldReport) -> str:
     """A row a layer; one column an axis, such as r_min_height; an infinite field is 'inf'."""
     text = io.StringIO(newline="")
     names = axis_names(len(report.input_size) - 1)

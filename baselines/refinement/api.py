@@ -16,7 +16,8 @@ from types import MappingProxyType
 from torch import nn
 
 from dynpool.common.arguments import check_model
-from dynpool.graph.tracer import Graph, check_input_size, trace
+from dynpool.graph.ir import Graph
+from dynpool.graph.tracer import check_input_size, trace
 from dynpool.resizers.learned_resizer import LearnedResizer2d
 from dynpool.resolution.tree import resolution_tree
 

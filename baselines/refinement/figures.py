@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from analysis.fields.rules.table import compile_fields
-from dynpool.graph.tracer import Graph, trace
+from dynpool.graph.ir import Graph
+from dynpool.graph.tracer import trace
 from dynpool.graph.untouched import deep_copy
 
 from .plan import Edit, RefinementPlan

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from dynpool.conversion.functional_calls import name_calls
-from dynpool.graph.tracer import Graph
+from dynpool.graph.ir import Graph
 
 from .placements import stride_of
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from analysis.fields.stride_program import StrideProgram
 from dynpool.graph.axes import Resize
-from dynpool.graph.tracer import Graph
+from dynpool.graph.ir import Graph
 
 __all__ = ["Cut", "Placements", "find_placements", "stride_of"]
 

@@ -17,7 +17,8 @@ from torch import nn
 from analysis.fields.rules.table import compile_fields
 from analysis.fields.stride_program import StrideProgram
 from dynpool.graph.axes import Resize
-from dynpool.graph.tracer import Graph, trace
+from dynpool.graph.ir import Graph
+from dynpool.graph.tracer import trace
 
 from .layer_changes import LayerChange
 from .less_downsampling import uncollapsed

@@ -9,7 +9,8 @@ from torch import nn
 
 from analysis.fields.rules.table import compile_fields
 from analysis.fields.steps import Layer
-from dynpool.graph.tracer import Graph, Node, trace
+from dynpool.graph.ir import Graph, Node
+from dynpool.graph.tracer import trace
 
 from .figures import Figures, Found, Size, figures_of, measure
 from .layer_changes import LayerChange, weights_at

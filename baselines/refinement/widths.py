@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from torch import nn
 
-from dynpool.graph.tracer import Graph, Node, ValueRef
+from dynpool.graph.ir import Graph, Node, ValueRef
 
 from .layer_changes import LayerChange, width_of
 

@@ -17,7 +17,8 @@ from dynpool.common.arguments import check_flags, check_model, check_whole
 from dynpool.conversion.api import convert
 from dynpool.conversion.report import ConversionReport, ConversionRow, attach_report
 from dynpool.graph.axes import Resize
-from dynpool.graph.tracer import Graph, check_input_size, trace
+from dynpool.graph.ir import Graph
+from dynpool.graph.tracer import check_input_size, trace
 from dynpool.graph.untouched import deep_copy
 from dynpool.resizers.learned_resizer import LearnedResizer2d
 from dynpool.resolution.description import attach_description

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from dynpool.graph.axes import Resize
-from dynpool.graph.tracer import Graph
+from dynpool.graph.ir import Graph
 
 __all__ = ["Layer", "find_layers", "layers_that_keep"]
 

@@ -14,7 +14,8 @@ from torch import nn
 from dynpool.common.arguments import check_flags, check_model, check_numbers
 from dynpool.cost.macs import Ceiling, GMACsLoss, count_macs
 from dynpool.graph.axes import Resize
-from dynpool.graph.tracer import RETURNS, Graph, check_input_size, trace, trace_shapes
+from dynpool.graph.ir import Graph
+from dynpool.graph.tracer import RETURNS, check_input_size, trace, trace_shapes
 from dynpool.graph.train_vs_eval import unite_modes
 from dynpool.graph.untouched import deep_copy
 from dynpool.resizers.dynopool import DynOPool2d

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from dynpool.graph.axis_rules.context import ints
-from dynpool.graph.tracer import Graph, Node
+from dynpool.graph.ir import Graph, Node
 
 from .layer_kinds import plan_convolution
 from .registry import register_kind

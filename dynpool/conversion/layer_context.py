@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from dynpool.graph.axes import Resize
-from dynpool.graph.tracer import Graph, Node
+from dynpool.graph.ir import Graph, Node
 
 from .registry import Site
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from dynpool.graph.axes import Resize
-from dynpool.graph.tracer import Graph
+from dynpool.graph.ir import Graph
 
 from .plan import Arithmetic, PlannedNode, Ratio, Role, alike
 from .registry import Plan

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from dynpool.graph.tracer import Graph
+from dynpool.graph.ir import Graph
 
 from .functional_calls import Running, running_in, watch
 from .rewrite import replace_module

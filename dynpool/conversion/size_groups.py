@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from dynpool.graph.axes import Resize
-from dynpool.graph.tracer import Graph, trace_compared
+from dynpool.graph.ir import Graph
+from dynpool.graph.tracer import trace_compared
 
 __all__ = ["Group", "Key", "groups", "source_key", "structural_trace", "target_key"]
 

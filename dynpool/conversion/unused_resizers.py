@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from dynpool.graph.tracer import Graph, trace
+from dynpool.graph.ir import Graph
+from dynpool.graph.tracer import trace
 
 from .layer_context import places
 from .size_groups import groups

@@ -14,7 +14,8 @@ from typing import ClassVar
 from torch import nn
 
 from dynpool.graph.axes import Resize
-from dynpool.graph.tracer import Choose, Graph, Shapes, check_input_size, trace, trace_shapes
+from dynpool.graph.ir import Graph
+from dynpool.graph.tracer import Choose, Shapes, check_input_size, trace, trace_shapes
 from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
 from dynpool.resolution.tree import AlphaPair, converted_model, is_converted, resolution_tree
 from dynpool.resolution.wrappers import beside, unwrapped

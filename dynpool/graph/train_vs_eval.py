@@ -7,7 +7,8 @@ from collections import Counter
 from torch import nn
 
 from .axes import Resize
-from .tracer import Graph, Place, Shape, Shapes, trace_compared, trace_shapes
+from .ir import Graph
+from .tracer import Place, Shape, Shapes, trace_compared, trace_shapes
 
 __all__ = ["unite_modes"]
 

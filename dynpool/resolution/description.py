@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from dynpool import __version__
+from dynpool.common.version import __version__
 
 from .frozen import frozen_sizes
 from .stride_forms import ResizeAfter

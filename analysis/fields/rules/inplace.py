@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dynpool.graph.tracer import ValueRef
+from dynpool.graph.ir import ValueRef
 
 from ..positions import Field, Term
 from ..propagate import Back, Call, Rule

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dynpool.graph.tracer import ValueRef
+from dynpool.graph.ir import ValueRef
 
 from ..positions import Field, Term
 from ..propagate import Call, Rule

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynpool.graph.tracer import ValueRef
+from dynpool.graph.ir import ValueRef
 
 from ..positions import Field, Term
 from ..propagate import Call, Rule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dynpool.graph.tracer import Graph, Node
+from dynpool.graph.ir import Graph, Node
 
 from ..nominal import Nominal
 from ..positions import Field

@@ -8,12 +8,12 @@ from .layer_graph import INPUT, layer_graph
 from .marks import FILLS, TEXTS, field_words, marks, window_words
 
 if TYPE_CHECKING:
-    from ...fields.report import ReceptiveFieldReport
+    from ...fields.report import FieldReport
 
 __all__ = ["to_dot"]
 
 
-def to_dot(report: ReceptiveFieldReport) -> str:
+def to_dot(report: FieldReport) -> str:
     """The layers as a graph: unproductive ones red, underutilized ones orange (Richter and Pal, Figure 6).
 
     Graphviz draws it: `dot -Tsvg network.dot -o network.svg`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,19 +11,33 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from ...common.axis_names import axis_names
 from ...common.style import FAINT, INK, SMALL, WIDTH, legend, path_end, plain, styled
 
-if TYPE_CHECKING:
-    from ..effective import EffectiveField
-
 __all__ = ["plot_effective"]
+
+
+class Measured(Protocol):
+    """What is drawn of an :class:`~analysis.EffectiveField`."""
+
+    @property
+    def gradient(self) -> NDArray[np.float64]: ...
+    @property
+    def projection(self) -> tuple[NDArray[np.float64], ...]: ...
+    @property
+    def region(self) -> tuple[tuple[float, float], ...]: ...
+    @property
+    def layer(self) -> str: ...
+    @property
+    def size(self) -> float: ...
+
 
 FIELD, OUTLINE = "magma", "#56B4E9"  # the outline stands out from every colour of the map
 
 
-def plot_effective(field: EffectiveField) -> Figure:
+def plot_effective(field: Measured) -> Figure:
     """The gradient over the image with the theoretical field outlined; beside it, what is projected onto each axis.
 
     Raises:
@@ -60,7 +74,7 @@ def plot_effective(field: EffectiveField) -> Figure:
 _WIDTHS = {1: (1.0, 0.01), 2: (1.25, 1.0, 1.0)}
 
 
-def _map(figure: Figure, axes: Axes, field: EffectiveField) -> None:
+def _map(figure: Figure, axes: Axes, field: Measured) -> None:
     height, width = field.gradient.shape
     top = float(field.gradient.max()) or 1.0
     # A square-root scale: the flanks of a Gaussian are as good as black on a linear one.

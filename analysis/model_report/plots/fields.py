@@ -17,7 +17,7 @@ from ...common.style import INK, LARGE, SMALL, WIDTH, legend, path_end, plain, s
 from .marks import FILLS, UNDERUTILIZED, UNPRODUCTIVE, headline, marks
 
 if TYPE_CHECKING:
-    from ...fields.report import ReceptiveFieldReport
+    from ...fields.report import FieldReport
 
 __all__ = ["plot_fields"]
 
@@ -25,7 +25,7 @@ FIELD = "#0072B2"
 MOST_NAMES = 64  # more do not fit below the axis
 
 
-def plot_fields(report: ReceptiveFieldReport) -> Figure:
+def plot_fields(report: FieldReport) -> Figure:
     """r_min and r_max of each layer in order of execution, the input resolution dashed, a panel per differing axis.
 
     Columns of unproductive layers are red, of underutilized ones orange. r_max is that of local paths; a triangle says
@@ -49,7 +49,7 @@ def plot_fields(report: ReceptiveFieldReport) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, report: ReceptiveFieldReport, axis: int, label: str) -> None:
+def _panel(axes: Axes, report: FieldReport, axis: int, label: str) -> None:
     styled(axes, "", label)
     axes.set_yscale("log", base=2)
     extent = report.input_size[1 + axis]
@@ -78,7 +78,7 @@ def _panel(axes: Axes, report: ReceptiveFieldReport, axis: int, label: str) -> N
     axes.grid(visible=False, axis="x")
 
 
-def _names(axes: Axes, report: ReceptiveFieldReport) -> None:
+def _names(axes: Axes, report: FieldReport) -> None:
     """Every layer's name below the axis, or every n-th where there are too many."""
     every = math.ceil(len(report.layers) / MOST_NAMES)
     ticks = range(0, len(report.layers), every)
@@ -86,7 +86,7 @@ def _names(axes: Axes, report: ReceptiveFieldReport) -> None:
     axes.set_xticks(list(ticks), texts, rotation=90, fontsize=SMALL if len(texts) <= 45 else 7.5)
 
 
-def _handles(report: ReceptiveFieldReport) -> list[Artist]:
+def _handles(report: FieldReport) -> list[Artist]:
     handles: list[Artist] = [Line2D([], [], color=FIELD, ls="", marker="o", ms=4.5, label="r_min")]
     if any(row.r_max != row.r_min for row in report.layers):
         handles.append(Line2D([], [], color=FIELD, lw=1.6, alpha=0.55, label="up to r_max"))

@@ -22,7 +22,7 @@ from ...comparison.plots.curves import DYNOPOOL, HUMAN, OTHERS
 from .marks import centre_unit, number
 
 if TYPE_CHECKING:
-    from ...fields.report import LayerRow, ReceptiveFieldReport
+    from ...fields.report import FieldReport, LayerRow
 
 __all__ = ["MOST_LAYERS", "plot_on_image"]
 
@@ -36,7 +36,7 @@ Box = tuple[float, float, float, float]  # first and last pixel along the height
 
 
 def plot_on_image(
-    report: ReceptiveFieldReport, *, layers: Sequence[str] | None = None, image: ImageLike | None = None
+    report: FieldReport, *, layers: Sequence[str] | None = None, image: ImageLike | None = None
 ) -> Figure:
     """The receptive fields of the centre units of some layers on an image, to scale with its pixels.
 
@@ -96,7 +96,7 @@ def plot_on_image(
     return figure
 
 
-def _chosen(report: ReceptiveFieldReport, layers: Sequence[str] | None) -> list[LayerRow]:
+def _chosen(report: FieldReport, layers: Sequence[str] | None) -> list[LayerRow]:
     by_name = {row.name: row for row in report.layers}
     if layers is not None:
         for name in layers:

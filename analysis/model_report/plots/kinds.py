@@ -15,7 +15,7 @@ from .image import plot_on_image
 from .network import plot_network
 
 if TYPE_CHECKING:
-    from ...fields.report import ReceptiveFieldReport
+    from ...fields.report import FieldReport
 
 __all__ = ["KINDS", "plot_report"]
 
@@ -24,7 +24,7 @@ KINDS: Mapping[str, Callable[..., Figure]] = MappingProxyType(
 )
 
 
-def plot_report(report: ReceptiveFieldReport, kind: str, options: Mapping[str, Any]) -> Figure:
+def plot_report(report: FieldReport, kind: str, options: Mapping[str, Any]) -> Figure:
     """The picture of that kind.
 
     Raises:

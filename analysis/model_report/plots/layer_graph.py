@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...fields.report import ReceptiveFieldReport
+    from ...fields.report import FieldReport
 
 __all__ = ["INPUT", "LayerGraph", "layer_graph"]
 
@@ -26,7 +26,7 @@ class LayerGraph:
     sources: tuple[tuple[int, ...], ...]
 
 
-def layer_graph(report: ReceptiveFieldReport) -> LayerGraph:
+def layer_graph(report: FieldReport) -> LayerGraph:
     """The report's edges with meeting points put back in, so that there are about as many arrows as layers.
 
     In a residual network the layer behind the n-th block is reached from all n of them, so that the bare edges grow

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...common.axis_names import one_or_all
 
 if TYPE_CHECKING:
-    from ...fields.report import LayerRow, ReceptiveFieldReport
+    from ...fields.report import FieldReport, LayerRow
 
 __all__ = [
     "FILLS",
@@ -31,13 +31,13 @@ FILLS = MappingProxyType({UNPRODUCTIVE: "#A50F15", UNDERUTILIZED: "#F5A623", "":
 TEXTS = MappingProxyType({UNPRODUCTIVE: "#ffffff", UNDERUTILIZED: "#1a1a1a", "": "#1a1a1a"})
 
 
-def marks(report: ReceptiveFieldReport) -> list[str]:
+def marks(report: FieldReport) -> list[str]:
     """By layer 'unproductive', 'underutilized' or, where the input is large enough for it, an empty string."""
     mark = dict.fromkeys(report.underutilized, UNDERUTILIZED) | dict.fromkeys(report.unproductive, UNPRODUCTIVE)
     return [mark.get(row.name, "") for row in report.layers]
 
 
-def headline(report: ReceptiveFieldReport) -> str:
+def headline(report: FieldReport) -> str:
     """How many layers the input is too small for, as a title."""
     size = "×".join(map(str, report.input_size[1:]))
     layers, nothing_new = len(report.layers), len(report.unproductive)

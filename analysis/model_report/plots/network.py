@@ -15,7 +15,7 @@ from .layer_layout import Layout, Place, lay_out
 from .marks import FILLS, TEXTS, UNDERUTILIZED, UNPRODUCTIVE, field_words, headline, marks, window_words
 
 if TYPE_CHECKING:
-    from ...fields.report import LayerRow, ReceptiveFieldReport
+    from ...fields.report import FieldReport, LayerRow
 
 __all__ = ["plot_network"]
 
@@ -29,7 +29,7 @@ LETTER = 0.06  # inches that a bold letter of that size is wide at most, on aver
 LONGEST_NAME = 24
 
 
-def plot_network(report: ReceptiveFieldReport) -> Figure:
+def plot_network(report: FieldReport) -> Figure:
     """Every layer as a box with its kernel, stride and receptive field, its arrows and the points where paths meet.
 
     Unproductive layers are red, underutilized ones orange (Richter and Pal, Figure 6). Any number of spatial axes.
@@ -82,7 +82,7 @@ class _Page:
         return POINT if place in self.meetings else self.columns[place[0]][1]
 
 
-def _page(report: ReceptiveFieldReport, graph: LayerGraph, layout: Layout) -> _Page:
+def _page(report: FieldReport, graph: LayerGraph, layout: Layout) -> _Page:
     longest = max([len(path_end(row.name, LONGEST_NAME)) for row in report.layers] + [8])
     box = 0.08 + LETTER * max(longest, *(len(field_words(row)) for row in report.layers), 8)
     boxes = {layout.nodes[node][0] for node in graph.layers}
@@ -136,7 +136,7 @@ def _meeting(axes: Axes, middle: tuple[float, float]) -> None:
     axes.add_patch(Circle(middle, POINT, fc=ARROW, ec="white", lw=0.8, zorder=3))
 
 
-def _input(axes: Axes, page: _Page, report: ReceptiveFieldReport, place: Place) -> None:
+def _input(axes: Axes, page: _Page, report: FieldReport, place: Place) -> None:
     (x, y), half = page.point(place), page.columns[place[0]][1]
     size = "×".join(map(str, report.input_size))
     axes.text(x + half - 0.04, y, f"input\n{size}", ha="right", va="center", fontsize=TINY + 0.7, color=INK)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dynpool.graph.axes import Atom, Dim, Mac
 
 if TYPE_CHECKING:
-    from dynpool.graph.tracer import Graph, Node, Value
+    from dynpool.graph.ir import Graph, Node, Value
 
 __all__ = ["Context", "Rule", "ints"]
 

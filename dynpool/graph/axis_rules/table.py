@@ -9,7 +9,7 @@ from . import compute, views, windows
 from .context import Context, Rule
 
 if TYPE_CHECKING:
-    from dynpool.graph.tracer import Graph, Node
+    from dynpool.graph.ir import Graph, Node
 
 __all__ = ["annotate"]
 

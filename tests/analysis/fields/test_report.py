@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dynpool
-from analysis.fields.report import receptive_field
+from analysis import receptive_field
 from analysis.fields.rules.table import compile_fields
 from dynpool.graph.tracer import trace
+from dynpool.resolution.tree import resolution_tree
 from dynpool.size_math import effective_kernel
 
 # Richter and Pal, Table 7: I_min of unchanged architectures, as our rule and as the rule behind the table give it.
@@ -392,7 +393,7 @@ def test_a_program_follows_the_sizes_without_a_new_trace(name: str, order: Liter
     model = dynpool.convert(build(name).to_empty(device="cpu"), (3, 128, 96), order=order)
     program = compile_fields(graph := trace(model, (3, 128, 96)))
     generator = torch.Generator().manual_seed(0)
-    tree = dynpool.resolution.tree.resolution_tree(model)
+    tree = resolution_tree(model)
     assert tree is not None
     for _ in range(3):
         with torch.no_grad():

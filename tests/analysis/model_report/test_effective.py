@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import dynpool
-from analysis.fields.report import receptive_field
+from analysis import receptive_field
 from analysis.model_report.effective import effective_receptive_field
 
 SIZE = (2, 16, 20)

@@ -13,7 +13,7 @@ import torchvision
 from torch import nn
 
 import dynpool
-from analysis.fields.report import receptive_field
+from analysis import receptive_field
 from analysis.tracking.tracker import IMinTracker
 
 SIZE = (3, 64, 48)

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 import dynpool
 from dynpool.conversion.size_groups import structural_trace
 from dynpool.graph.axes import Atom, AxisClasses, Dim
-from dynpool.graph.tracer import Graph, trace, trace_compared
+from dynpool.graph.ir import Graph
+from dynpool.graph.tracer import trace, trace_compared
 
 
 class Then(nn.Module):

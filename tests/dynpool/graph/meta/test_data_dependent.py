@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from analysis.fields.report import receptive_field
+from analysis import receptive_field
 
 
 class Pasted(nn.Module):

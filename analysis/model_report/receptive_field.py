@@ -1,0 +1,70 @@
+"""The receptive fields of a model, with what shows them: the table, pictures, a graph for Graphviz."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+from torch import nn
+
+from dynpool.graph.inputs import InputSize
+
+from ..fields.report import FieldReport
+from .plots.dot import to_dot
+from .plots.kinds import plot_report
+
+__all__ = ["ReceptiveFieldReport", "receptive_field"]
+
+
+@dataclass(frozen=True)
+class ReceptiveFieldReport(FieldReport):
+    """What `receptive_field` found. `str()` prints a table, `to_dict()` gives plain data, `plot()` draws it."""
+
+    def plot(self, kind: str = "fields", **options: Any) -> Figure:
+        """A picture of the report.
+
+        Args:
+            kind: "fields": r_min and r_max of every layer against I_res; "network": the graph of the layers, those that
+                the input is too small for in red and orange; "image": the fields of some layers on an image, to scale,
+                for models of two spatial axes.
+            options: of "image": `layers` and `image`, see `analysis.model_report.plots.image.plot_on_image`.
+
+        Raises:
+            ValueError: for an unknown kind, or a report that it cannot draw.
+        """
+        return plot_report(self, kind, options)
+
+    def to_dot(self) -> str:
+        """The graph of the layers as text for Graphviz, unproductive layers red and underutilized ones orange."""
+        return to_dot(self)
+
+
+def receptive_field(
+    model: nn.Module, input_size: InputSize | None = None, *, inputs: Any = None, batch: int | None = None
+) -> ReceptiveFieldReport:
+    """Receptive fields of all layers of a model, its I_min and I_max, and the layers its input is too small for.
+
+    Converted models are looked at with the sizes their alphas give now. A resizer's kernel is its footprint in pixels,
+    its stride the real number input / output, so that fields may be fractional.
+
+    Args:
+        model: any module; it is traced on meta tensors in eval mode and left untouched.
+        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W). What follows C is I_res, that fields are compared with.
+            A list or dict of such for a model of several inputs: fields are those in the first and in all others of
+            its extents. None: of the first tensor in `inputs`.
+        inputs: what the model is called with (a tensor, a tuple or a dict), where sizes do not say it all. Values do
+            not matter.
+        batch: images of the pass that is traced, if one is not enough.
+
+    Raises:
+        TypeError: if `model` is not an nn.Module.
+        ValueError: for a bad `input_size` or `inputs`, or when the model cannot run on them.
+
+    Example:
+        >>> vgg = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
+        >>> report = receptive_field(vgg, (3, 32, 32))
+        >>> report.i_min, [row.r_min[0] for row in report.layers]
+        ((8.0, 8.0), [3.0, 4.0, 8.0])
+    """
+    return ReceptiveFieldReport.of(model, input_size, inputs, batch)
