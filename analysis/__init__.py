@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from dynpool.common.lazy import lazy_package
+from dynpool.common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .comparison.html import write_report
@@ -21,13 +21,14 @@ __all__ = [
     "write_report",
 ]
 
-lazy_package(
-    __name__,
-    {
-        "comparison.summary": "Comparison compare_runs",
-        "model_report.effective": "EffectiveField effective_receptive_field",
-        "model_report.receptive_field": "receptive_field",
-        "comparison.html": "write_report",
-        "tracking.tracker": "IMinTracker",
-    },
-)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "comparison.summary": "Comparison compare_runs",
+            "model_report.effective": "EffectiveField effective_receptive_field",
+            "model_report.receptive_field": "receptive_field",
+            "comparison.html": "write_report",
+            "tracking.tracker": "IMinTracker",
+        },
+    )

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from dynpool.common.lazy import lazy_package
+from dynpool.common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .diffstride.fixed_strides import FixedSpectralPooling2d
@@ -35,18 +35,19 @@ __all__ = [
     "shape_adaptor_network",
 ]
 
-lazy_package(
-    __name__,
-    {
-        "diffstride.resizer": "DiffStride2d FixedDiffStride2d diffstride2d",
-        "shape_adaptor.alternating": "EveryFewSteps alpha_optimizer",
-        "refinement.published": "PublishedEdit published_edits",
-        "refinement.plan": "Edit RefinementPlan",
-        "shape_adaptor.resizer": "ShapeAdaptor2d",
-        "shape_adaptor.mixture": "FixedShapeAdaptor2d shape_adaptor2d",
-        "shape_adaptor.networks": "shape_adaptor_network",
-        "shape_adaptor.size_math": "initial_alpha",
-        "diffstride.fixed_strides": "FixedSpectralPooling2d",
-        "refinement.api": "refine",
-    },
-)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "diffstride.resizer": "DiffStride2d FixedDiffStride2d diffstride2d",
+            "shape_adaptor.alternating": "EveryFewSteps alpha_optimizer",
+            "refinement.published": "PublishedEdit published_edits",
+            "refinement.plan": "Edit RefinementPlan",
+            "shape_adaptor.resizer": "ShapeAdaptor2d",
+            "shape_adaptor.mixture": "FixedShapeAdaptor2d shape_adaptor2d",
+            "shape_adaptor.networks": "shape_adaptor_network",
+            "shape_adaptor.size_math": "initial_alpha",
+            "diffstride.fixed_strides": "FixedSpectralPooling2d",
+            "refinement.api": "refine",
+        },
+    )

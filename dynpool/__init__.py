@@ -2,22 +2,22 @@
 
 from typing import TYPE_CHECKING
 
-from dynpool.common.lazy import lazy_package
-from dynpool.common.version import __version__ as __version__
+from .common.lazy import lazy_names
+from .common.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from dynpool.conversion.api import ConversionReport, conversion_report, convert, sizes
-    from dynpool.conversion.checkpoints import load, save
-    from dynpool.conversion.freezing import FreezeReport, freeze, freeze_report
-    from dynpool.conversion.registry import Plan, Site, register_kind
-    from dynpool.cost.macs import GMACsLoss, MacsReport, count_macs
-    from dynpool.graph.ir import Graph
-    from dynpool.graph.tracer import trace
-    from dynpool.resizers.dynopool import DynOPool, DynOPool2d
-    from dynpool.resizers.fixed import FixedPool2d
-    from dynpool.resizers.functional import dynopool2d
-    from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d
-    from dynpool.resolution.learned_sizes import Resolution, constrain, parameter_groups, resolutions, set_sizes
+    from .conversion.api import ConversionReport, conversion_report, convert, sizes
+    from .conversion.checkpoints import load, save
+    from .conversion.freezing import FreezeReport, freeze, freeze_report
+    from .conversion.registry import Plan, Site, register_kind
+    from .cost.macs import GMACsLoss, MacsReport, count_macs
+    from .graph.ir import Graph
+    from .graph.tracer import trace
+    from .resizers.dynopool import DynOPool, DynOPool2d
+    from .resizers.fixed import FixedPool2d
+    from .resizers.functional import dynopool2d
+    from .resizers.learned_resizer import Chain, LearnedResizer2d
+    from .resolution.learned_sizes import Resolution, constrain, parameter_groups, resolutions, set_sizes
 
 __all__ = [
     "Chain",
@@ -50,20 +50,21 @@ __all__ = [
     "trace",
 ]
 
-lazy_package(
-    __name__,
-    {
-        "conversion.checkpoints": "load save",
-        "conversion.api": "ConversionReport conversion_report convert sizes",
-        "resizers.fixed": "FixedPool2d",
-        "conversion.freezing": "FreezeReport freeze freeze_report",
-        "resizers.functional": "dynopool2d",
-        "graph.ir": "Graph",
-        "graph.tracer": "trace",
-        "conversion.registry": "Plan Site register_kind",
-        "resolution.learned_sizes": "Resolution constrain parameter_groups resolutions set_sizes",
-        "cost.macs": "GMACsLoss MacsReport count_macs",
-        "resizers.dynopool": "DynOPool DynOPool2d",
-        "resizers.learned_resizer": "Chain LearnedResizer2d",
-    },
-)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "conversion.checkpoints": "load save",
+            "conversion.api": "ConversionReport conversion_report convert sizes",
+            "resizers.fixed": "FixedPool2d",
+            "conversion.freezing": "FreezeReport freeze freeze_report",
+            "resizers.functional": "dynopool2d",
+            "graph.ir": "Graph",
+            "graph.tracer": "trace",
+            "conversion.registry": "Plan Site register_kind",
+            "resolution.learned_sizes": "Resolution constrain parameter_groups resolutions set_sizes",
+            "cost.macs": "GMACsLoss MacsReport count_macs",
+            "resizers.dynopool": "DynOPool DynOPool2d",
+            "resizers.learned_resizer": "Chain LearnedResizer2d",
+        },
+    )

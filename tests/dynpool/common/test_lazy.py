@@ -19,7 +19,7 @@ PACKAGES = ("dynpool", "analysis", "baselines")
 def static_homes(package: str) -> dict[str, str]:
     """{name: submodule} as type checkers take it from the package's __init__."""
     tree = ast.parse((ROOT / package / "__init__.py").read_text())
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     return {alias.name: str(node.module) for node in imports for alias in node.names}
 
@@ -27,14 +27,15 @@ def static_homes(package: str) -> dict[str, str]:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_public_name_is_what_its_static_import_says(package: str) -> None:
     module = importlib.import_module(package)
-    assert static_homes(package) == module._homes
-    assert set(module.__all__) == set(module._homes)
+    homes = static_homes(package)
+    assert set(module.__all__) == set(homes)
     star: dict[str, object] = {}
     exec(f"from {package} import *", star)
     for name in module.__all__:
         value = getattr(module, name)
         assert not isinstance(value, ModuleType)
         assert value is star[name]
+        assert value is getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
         assert name in dir(module)
     with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
         _ = module.nothing
@@ -43,33 +44,6 @@ def test_every_public_name_is_what_its_static_import_says(package: str) -> None:
 def run(code: str) -> str:
     """What the code prints in a process of its own."""
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
-
-
-def test_a_submodule_never_hides_the_function_of_its_name() -> None:
-    orders = [
-        "import dynpool.sizes; import dynpool.convert; import dynpool.freeze",
-        "import dynpool; dynpool.convert; dynpool.sizes; import dynpool.sizes, dynpool.conversion_report",
-        "from dynpool import freeze, sizes, convert; import analysis.receptive_field",
-        "import importlib; [importlib.import_module(f'dynpool.{n}') for n in ('conversion_report', 'sizes', 'graph')]",
-        "import analysis, dynpool.cost.macs; analysis.receptive_field; import dynpool.freeze",
-    ]
-    check = (
-        "\nimport dynpool, analysis, pickle, types\n"
-        "functions = [dynpool.sizes, dynpool.convert, dynpool.freeze, dynpool.conversion_report]\n"
-        "for f in (*functions, analysis.receptive_field):\n"
-        "    assert isinstance(f, types.FunctionType), f\n"
-        "    assert pickle.loads(pickle.dumps(f)) is f\n"
-        "assert pickle.loads(pickle.dumps(dynpool.DynOPool2d)) is dynpool.DynOPool2d\n"
-        "assert isinstance(dynpool.cost.macs, types.ModuleType)\n"
-    )
-    run(
-        "import os, torch._dynamo, matplotlib.figure\n"  # no more is imported before the forks
-        f"for order in {orders!r}:\n"
-        "    pid = os.fork()\n"
-        "    if not pid:\n"
-        f"        exec(order + {check!r}); os._exit(0)\n"
-        "    assert os.waitpid(pid, 0)[1] == 0, order\n"
-    )
 
 
 def test_importing_the_packages_imports_nothing_heavy() -> None:
