@@ -128,7 +128,7 @@ AHEAD = """
 import torch
 from benchmarks.gpu import launches as ahead
 from benchmarks.gpu.maps import Map
-from dynpool.resizers.kernels import triton as kernels
+from dynpool.resizers.kernels.triton import launch as kernels
 from dynpool.resizers.kernels.layout import memory_format
 
 ahead.use_target(ahead.HOPPER)
