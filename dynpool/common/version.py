@@ -1,3 +1,3 @@
-"""The version of the library; that of the package is in pyproject.toml."""
+"""The version of the library, the same as in pyproject.toml."""
 
 __version__ = "0.1.0"

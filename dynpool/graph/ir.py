@@ -72,7 +72,7 @@ class Graph:
     `resizes` are the operations after which a spatial axis may have another size, in order of execution; `macs` the
     operations that multiply and accumulate; `not_understood` the operations that no rule describes and that touched a
     spatial axis; `notes` what else is worth telling. `size` is (C, extents...) of the input, `inputs` the tensors of
-    of these extents and `input_id` the first of them; `outputs` the tensors that the pass made and that are still there
+    these extents and `input_id` the first of them; `outputs` the tensors that the pass made and that are still there
     behind it, returned or kept anywhere. With `every_window`, layers of stride 1 count as resizes too, each
     opening classes of its own.
     """

@@ -69,12 +69,16 @@ def test_a_branch_in_vain_that_resizes_like_a_used_one_shares_its_size() -> None
     class Shared(Branches):
         def forward(self, x: Tensor) -> Tensor:
             x = self.conv(x)
-            self.side(x).mul(F.max_pool2d(x, 2))
-            return x.mean((-2, -1))
+            pooled = F.max_pool2d(x, 2)
+            self.side(x).mul(pooled)
+            return pooled.mean((-2, -1))
 
     learned = dynpool.convert(Shared("nowhere"), SIZE)
     assert list(dynpool.sizes(learned, SIZE).values()) == [(32, 32), (16, 16), (8, 8)]
-    learned(torch.randn(1, *SIZE))
+    statuses = sorted(row.status for row in dynpool.conversion_report(learned).rows)
+    assert statuses == ["converted", "converted", "tied"]
+    learned(torch.randn(1, *SIZE)).sum().backward()
+    assert all(parameter.grad is not None for parameter in learned.parameters())
 
 
 def test_operations_in_vain_are_those_that_can_be_left_out() -> None:
