@@ -41,7 +41,9 @@ HEAD = """# All methods on the digits
 Made by `python benchmarks/digits.py`; every run is a row of `benchmarks/results/digits.csv`. Accuracy is that of the
 last epoch on the test set, mean and standard deviation over three seeds; I_min is height x width in pixels. `fixed` is
 DynOPool whose sizes do not learn, `random` has random sizes of equal GMACs, `refine` is the static refinement of the
-human design. The networks are small and so are the budgets: the page shows what these runs show, no more.
+human design. The networks are small and so are the budgets: the page shows what these runs show, no more. Versions of
+PyTorch round differently, and what single runs learn differs with them, at times by more than these standard
+deviations; the versions are in the CSV.
 
 """
 MACHINE = ("cpu", "cpu_count", "python", "torch", "timm", "dynpool", "started")
