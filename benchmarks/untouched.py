@@ -11,11 +11,12 @@ import argparse
 import csv
 import functools
 import random
+import tempfile
 import time
 import types
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ import torchvision
 from torch import Tensor, nn
 
 import dynpool
-from analysis import receptive_field
+from analysis import IMinTracker, receptive_field
 from dynpool.conversion.coverage import build_model
 
-__all__ = ["picture", "process"]
+__all__ = ["built", "names", "picture", "process"]
 
+COLUMNS = ["model", "count_macs", "receptive_field", "convert", "GMACsLoss", "IMinTracker", "seconds"]
 MOST_PARAMETERS = 60_000_000
 
 
@@ -87,11 +89,29 @@ def names() -> Iterator[str]:
 
 def look(model: nn.Module, size: tuple[int, ...]) -> dict[str, str]:
     """Which function changes the model, raising or not: its name and "same", "changed", or both with the error."""
-    looks: dict[str, Callable[[], Any]] = {
-        "count_macs": lambda: dynpool.count_macs(model, size),
-        "receptive_field": lambda: receptive_field(model, size),
-        "convert": lambda: dynpool.convert(model, size),
-    }
+    found = looked(
+        model,
+        {
+            "count_macs": lambda: dynpool.count_macs(model, size),
+            "receptive_field": lambda: receptive_field(model, size),
+            "convert": lambda: dynpool.convert(model, size),
+        },
+    )
+    if found["convert"] not in ("same", "CHANGED"):
+        return {**found, "GMACsLoss": "", "IMinTracker": ""}
+    learned = dynpool.convert(model, size)
+    with tempfile.TemporaryDirectory() as folder:
+        return found | looked(
+            learned,
+            {
+                "GMACsLoss": lambda: dynpool.GMACsLoss(learned, size)(),
+                "IMinTracker": lambda: IMinTracker(learned, size, Path(folder) / "i_min.jsonl").log(0),
+            },
+        )
+
+
+def looked(model: nn.Module, looks: Mapping[str, Callable[[], Any]]) -> dict[str, str]:
+    """Whether the model and the process are what they were, after each call."""
     before, outside, found = picture(model), process(), {}
     for name, call in looks.items():
         try:
@@ -111,7 +131,7 @@ def main() -> None:
     arguments = parser.parse_args()
     done = {row["model"] for row in csv.DictReader(arguments.out.open())} if arguments.out.exists() else set()
     with arguments.out.open("a", newline="") as file:
-        rows = csv.DictWriter(file, ["model", "count_macs", "receptive_field", "convert", "seconds"])
+        rows = csv.DictWriter(file, COLUMNS)
         if not done:
             rows.writeheader()
         for name in arguments.names or names():

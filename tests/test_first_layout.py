@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 import analysis
 import baselines
 import dynpool
+from analysis.common.checksums import CHECKSUM
 from dynpool.cli.commands import main
 from tests.networks import two_resizers
 
@@ -56,9 +58,16 @@ def test_a_run_is_read_analysed_and_continued(tmp_path: Path) -> None:
     assert main(["analyze", "--run", str(run), "--out", str(tmp_path / "fields")]) == 0
     assert main(["report", str(run), "--out", str(tmp_path / "report")]) == 0
     assert (tmp_path / "report" / "report.html").exists()
+    with (run / "metrics.csv").open(newline="") as file:
+        before = list(csv.DictReader(file))
     (run / "done.json").unlink()
     assert main(["train", str(run / "config.yaml"), "--out", str(run), "--resume"]) == 0
     assert (run / "done.json").exists()
+    with (run / "metrics.csv").open(newline="") as file:
+        after = list(csv.DictReader(file))
+    assert [{k: row[k] for k in before[0] if k != CHECKSUM} for row in after] == [
+        {k: v for k, v in row.items() if k != CHECKSUM} for row in before
+    ]
 
 
 def test_public_names_are_there() -> None:

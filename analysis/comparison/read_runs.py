@@ -41,6 +41,7 @@ class Epoch:
     strides: Mapping[str, Pair]
     i_min: Pair
     i_max: Pair | None
+    i_max_local: Pair | None
     unproductive: int | None
     behind_global: int | None
     parameters: int | None
@@ -322,6 +323,10 @@ class _Row:
         except ValueError:
             raise self.fail(column, "a number") from None
 
+    def optional_pair(self, name: str) -> Pair | None:
+        height, width = self.optional(f"{name}_h"), self.optional(f"{name}_w")
+        return None if height is None or width is None else (height, width)
+
     def number(self, column: str) -> float:
         value = self.optional(column)
         if value is None:
@@ -367,7 +372,6 @@ class _Row:
         accuracy = self.number("test_accuracy") if epoch > 0 else self.optional("test_accuracy")
         if accuracy is not None and not 0.0 <= accuracy <= 1.0:
             raise self.fail("test_accuracy", "a fraction from 0 to 1")
-        i_max_h, i_max_w = self.optional("i_max_h"), self.optional("i_max_w")
         return Epoch(
             epoch=epoch,
             train_loss=self.optional("train_loss"),
@@ -379,7 +383,8 @@ class _Row:
             alphas=self.pairs("alphas"),
             strides=self.pairs("strides"),
             i_min=(self.number("i_min_h"), self.number("i_min_w")),
-            i_max=None if i_max_h is None or i_max_w is None else (i_max_h, i_max_w),
+            i_max=self.optional_pair("i_max"),
+            i_max_local=self.optional_pair("i_max_local"),
             unproductive=self.count("unproductive"),
             behind_global=self.count("behind_global"),
             parameters=self.count("parameters"),

@@ -42,6 +42,7 @@ class RunRow:
     alphas: Mapping[str, Pair]
     i_min: Pair
     i_max: Pair | None
+    i_max_local: Pair | None
     unproductive: int | None
     behind_global: int
     parameters: int | None
@@ -73,6 +74,7 @@ class RunRow:
             alphas=run.last.alphas,
             i_min=run.last.i_min,
             i_max=run.last.i_max,
+            i_max_local=run.last.i_max_local,
             unproductive=run.last.unproductive,
             behind_global=run.last.behind_global or 0,
             parameters=run.last.parameters,

@@ -350,8 +350,9 @@ class _Run:
             return {}
         with writing(self.folder.i_min):
             line = self.tracker.log(epoch)
-        (i_min_h, i_min_w), (i_max_h, i_max_w) = line["i_min"], line["i_max"]
-        columns = {"i_min_h": i_min_h, "i_min_w": i_min_w, "i_max_h": i_max_h, "i_max_w": i_max_w}
+        columns = {
+            f"{name}_{axis}": line[name][k] for name in ("i_min", "i_max", "i_max_local") for k, axis in enumerate("hw")
+        }
         return {
             key: line[key] for key in ("gmacs", "sizes", "alphas", "strides", "unproductive", "behind_global")
         } | columns

@@ -13,7 +13,8 @@ from analysis.common.checksums import CHECKSUM, with_checksum
 
 COLUMNS = (
     "epoch train_loss task_loss gmacs_loss train_accuracy test_loss test_accuracy gmacs sizes alphas strides i_min_h "
-    "i_min_w i_max_h i_max_w unproductive behind_global lr alpha_lr parameters seconds images_per_second peak_memory"
+    "i_min_w i_max_h i_max_w i_max_local_h i_max_local_w unproductive behind_global lr alpha_lr parameters seconds "
+    "images_per_second peak_memory"
 ).split()
 NAMES = ("features.2", "features.5", "features.8")
 # The strides (height, width) of the three resolutions that the runs of each seed end at.
@@ -83,6 +84,8 @@ def _write_run(
                 "i_min_w": reach[1],
                 "i_max_h": "inf",
                 "i_max_w": "inf",
+                "i_max_local_h": reach[0] + 8,
+                "i_max_local_w": reach[1] + 8,
                 "unproductive": 1 if learns else 2,
                 "behind_global": behind_global,
                 "lr": 0.1,

@@ -29,6 +29,7 @@ def test_reads_figures_as_written(tmp_path: Path, write_run: Callable[..., Path]
     }
     assert run.history[0].i_min == (1 + 4 * 15, 1 + 4 * 15)
     assert run.last.i_max == (math.inf, math.inf)
+    assert run.last.i_max_local == tuple(reach + 8 for reach in run.last.i_min)
     assert run.last.test_accuracy == pytest.approx(0.91)
     assert list(run.last.alphas) == list(run.last.strides) == ["features.2", "features.5", "features.8"]
     assert (run.gmacs_budget, run.last.behind_global) == (None, 0)
@@ -138,13 +139,13 @@ def test_damaged_config(tmp_path: Path, write_run: Callable[..., Path], text: st
         ("test_accuracy", "score", "lacks the columns test_accuracy"),
         ("\n1,", "\none,", "line 3: epoch is 'one', must be a number"),
         ("\n1,", "\n1.5,", "line 3: epoch is '1.5', must be a whole number"),
-        ("\n1,", "\n", "line 3 is damaged: 22 cells, expected 23"),
+        ("\n1,", "\n", "line 3 is damaged: 24 cells, expected 25"),
         ('"{""input""', '"{""input', "line 2 is damaged|sizes is"),
         ("[32, 32]", "[32]", "line 2: sizes is .*JSON object"),
         ("[32, 32]", "[32, 0]", "line 2: sizes is .*positive"),
         ("[32, 32]", "[32, 1.5]", "line 2: sizes is .*positive"),
         ("inf,inf,", "many,inf,", "line 2: i_max_h is 'many', must be a number"),
-        ("inf,inf,1,", "inf,inf,-1,", "line 2: unproductive is '-1', must be a whole number"),
+        (",1,0,0.1,", ",-1,0,0.1,", "line 2: unproductive is '-1', must be a whole number"),
         ("0.89,", "89,", "line 4: test_accuracy is '89', must be a fraction from 0 to 1"),
         ("0.89,", "nan,", "line 4: test_accuracy is 'nan', must be a fraction from 0 to 1"),
     ],

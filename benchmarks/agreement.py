@@ -1,0 +1,184 @@
+"""Do all forms of a model agree, and the loss with the count? A sweep over timm's families and torchvision.
+
+    python -m benchmarks.agreement [--out benchmarks/results/agreement.csv] [NAME ...]
+
+Each model is converted at three sizes of input: about half its own, an odd one near it, and one at which its last maps
+have one or two pixels; the order and `preserve` alternate. A row a conversion, written as it is measured; a later start
+goes on where the file ends. The columns hold how much was compared and, after a colon, what differed:
+
+- start: the maps that every module returns, against the original's ("floor": a map of one pixel has two now);
+- macs: `GMACsLoss` against `count_macs` at random reachable sizes, and at the smallest;
+- forms: outputs of the live, the frozen and the exported model, at that input and (not exported) at its neighbours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import random
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import dynpool
+from benchmarks.untouched import built, names
+from dynpool.graph.tracer import RETURNS, trace_shapes
+
+COLUMNS = ["model", "size", "order", "preserve", "status", "start", "macs", "forms", "seconds"]
+RESULTS = Path(__file__).parent / "results" / "agreement.csv"
+LIMIT = 1e-4  # of the largest difference of the outputs to the largest output
+Pixels = tuple[int, int]
+
+
+def sizes_of(model: nn.Module, size: tuple[int, ...], chance: random.Random) -> list[Pixels]:
+    """Three sizes at which the model runs; its own in their place where it demands it."""
+    height, width = size[1:]
+    wanted = [
+        (height // 2, width // 2),
+        (height // 2 + 2 * chance.randint(-4, 4) + 1, width // 2 + chance.randint(-9, 9)),
+        (chance.randint(33, 48), chance.randint(33, 48)),
+    ]
+    found = [hw for hw in wanted if runs(model, (size[0], *hw))]
+    return found or [hw for hw in [(height, width)] if runs(model, size)]
+
+
+def runs(model: nn.Module, size: tuple[int, ...]) -> bool:
+    try:
+        trace_shapes(model, size)
+    except ValueError:
+        return False
+    return True
+
+
+def start(model: nn.Module, learned: nn.Module, size: tuple[int, ...]) -> str:
+    before, after = trace_shapes(model, size), trace_shapes(learned, size)
+    both = [at for at in before if at[2] == RETURNS and at in after]
+    moved = [at for at in both if before[at][1] != after[at][1]]
+    if not moved:
+        return str(len(both))
+    floor = all(1 in shape[2:] for shape in before[moved[0]][1])  # the rest follows from the first
+    return f"{len(both)}, floor" if floor else f"{len(both)}: {moved[0][0] or 'the model'} and {len(moved) - 1} more"
+
+
+def macs(learned: nn.Module, size: tuple[int, ...], chance: random.Random) -> str:
+    """The closed form against the count; leaves the model at its smallest sizes."""
+    loss, at_start, wrong = dynpool.GMACsLoss(learned, size), dynpool.sizes(learned, size), []
+    nodes = [node for node in loss.cost.tree.nodes if node.pool is not None]
+    for k in range(5):
+        factors = [(0.0, 0.0) if k == 4 else (chance.uniform(0.4, 1.9), chance.uniform(0.4, 1.9)) for _ in nodes]
+        wanted = {
+            node.name: node.admit(tuple(max(2, round(n * f)) for n, f in zip(at_start[node.name], factor, strict=True)))
+            for node, factor in zip(nodes, factors, strict=True)
+        }
+        try:
+            dynpool.set_sizes(learned, wanted)
+            counted, closed = dynpool.count_macs(learned, size).total, loss.cost.macs()
+        except ValueError as error:
+            wrong.append(str(error).splitlines()[0][:120])
+            continue
+        if counted != closed:
+            wrong.append(f"{closed} instead of {counted}")
+    return f"5: {'; '.join(wrong)}" if wrong else "5"
+
+
+def outputs(model: Any, x: Tensor) -> list[Tensor] | str:
+    """The tensors that a model returns, or why it does not run."""
+    try:
+        with torch.no_grad():
+            return [t for t in pytree.tree_leaves(model(x)) if isinstance(t, Tensor)]
+    except (RuntimeError, ValueError, AssertionError) as error:
+        return f"{type(error).__name__} {error}".splitlines()[0][:80]
+
+
+def apart(ours: list[Tensor] | str, theirs: list[Tensor] | str) -> str:
+    """How two results differ; nothing if they agree."""
+    if isinstance(ours, str) or isinstance(theirs, str):
+        return (
+            ""
+            if isinstance(ours, str) and isinstance(theirs, str)
+            else f"only one runs: {ours if isinstance(ours, str) else theirs}"
+        )
+    if [t.shape for t in ours] != [t.shape for t in theirs]:
+        return "shapes"
+    far = [
+        float((a - b).abs().max() / a.abs().max().clamp(min=1e-3))
+        for a, b in zip(ours, theirs, strict=True)
+        if a.numel()
+    ]
+    return f"{max(far):.1e}" if far and not max(far) < LIMIT else ""
+
+
+def forms(learned: nn.Module, size: tuple[int, ...]) -> str:
+    """The live model against the frozen one at five sizes, and against the exported one at one."""
+    learned.eval()
+    frozen, (channels, height, width) = dynpool.freeze(learned), size
+    torch.manual_seed(0)
+    compared, wrong = 0, []
+    for hw in ((height, width), (height - 1, width), (height, width + 1), (height + 1, width - 1), (34, 33)):
+        x = torch.randn(1, channels, *hw)
+        live = outputs(learned, x)
+        compared += not isinstance(live, str)
+        if found := apart(live, outputs(frozen, x)):
+            wrong.append(f"frozen at {hw}: {found}")
+    x = torch.randn(1, *size)
+    try:
+        exported = torch.export.export(frozen, (x,)).module()
+    except Exception as error:  # noqa: BLE001 - one of many kinds; it is what the row says
+        wrong.append(f"export: {type(error).__name__} {str(error).splitlines()[0][:80]}")
+    else:
+        if found := apart(outputs(learned, x), outputs(exported, x)):
+            wrong.append(f"exported: {found}")
+    return f"{compared}: {'; '.join(wrong)}" if wrong else str(compared)
+
+
+def measure(
+    model: nn.Module, size: tuple[int, ...], order: Any, preserve: bool, chance: random.Random
+) -> dict[str, Any]:
+    try:
+        learned = dynpool.convert(model, size, order=order, preserve=preserve)
+    except ValueError as error:
+        return {"status": f"refused: {str(error).splitlines()[0][:100]}"}
+    found = {"start": start(model, learned, size), "forms": forms(learned, size), "macs": macs(learned, size, chance)}
+    return {"status": "differs" if any(":" in said for said in found.values()) else "same", **found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    done = {row["model"] for row in csv.DictReader(arguments.out.open())} if arguments.out.exists() else set()
+    with arguments.out.open("a", newline="") as file:
+        rows = csv.DictWriter(file, COLUMNS)
+        if not done:
+            rows.writeheader()
+        for name in arguments.names or names():
+            if name in done:
+                continue
+            own, model = built(name)
+            if model is None:
+                continue
+            model.eval()
+            chance = random.Random(name)
+            found = sizes_of(model, own, chance)
+            for k, hw in enumerate(found):
+                began, size = time.process_time(), (own[0], *hw)
+                order, preserve = ("after", "before")[k % 2], k < 2
+                row = measure(model, size, order, preserve, chance)
+                spent = round(time.process_time() - began, 1)
+                rows.writerow(
+                    {"model": name, "size": size, "order": order, "preserve": preserve, **row, "seconds": spent}
+                )
+                file.flush()
+            if not found:
+                rows.writerow({"model": name, "size": own, "status": "does not run"})
+
+
+if __name__ == "__main__":
+    main()
