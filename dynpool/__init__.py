@@ -6,11 +6,12 @@ from .common.lazy import lazy_names
 from .common.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from .conversion.api import ConversionReport, conversion_report, convert, sizes
+    from .conversion.api import ConversionReport, NothingToLearnError, conversion_report, convert, sizes
     from .conversion.checkpoints import load, save
     from .conversion.freezing import FreezeReport, freeze, freeze_report
     from .conversion.registry import Plan, Site, register_kind
     from .cost.macs import GMACsLoss, MacsReport, count_macs
+    from .graph.errors import TraceError
     from .graph.ir import Graph
     from .graph.tracer import trace
     from .resizers.dynopool import DynOPool, DynOPool2d
@@ -30,9 +31,11 @@ __all__ = [
     "Graph",
     "LearnedResizer2d",
     "MacsReport",
+    "NothingToLearnError",
     "Plan",
     "Resolution",
     "Site",
+    "TraceError",
     "constrain",
     "conversion_report",
     "convert",
@@ -55,10 +58,11 @@ if not TYPE_CHECKING:
         __name__,
         {
             "conversion.checkpoints": "load save",
-            "conversion.api": "ConversionReport conversion_report convert sizes",
+            "conversion.api": "ConversionReport NothingToLearnError conversion_report convert sizes",
             "resizers.fixed": "FixedPool2d",
             "conversion.freezing": "FreezeReport freeze freeze_report",
             "resizers.functional": "dynopool2d",
+            "graph.errors": "TraceError",
             "graph.ir": "Graph",
             "graph.tracer": "trace",
             "conversion.registry": "Plan Site register_kind",

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from dynpool.common.arguments import check_flags, check_model, check_numbers
-from dynpool.cost.macs import Ceiling, GMACsLoss, count_macs
+from dynpool.cost.macs import Ceiling, GMACsLoss, macs_of
 from dynpool.graph.axes import Resize
+from dynpool.graph.inputs import check_input_size
 from dynpool.graph.ir import Graph
-from dynpool.graph.tracer import RETURNS, check_input_size, trace, trace_shapes
-from dynpool.graph.train_vs_eval import unite_modes
+from dynpool.graph.survey import Survey
+from dynpool.graph.tracer import trace
 from dynpool.graph.untouched import deep_copy
 from dynpool.resizers.dynopool import DynOPool2d
 from dynpool.resizers.fixed import FollowInterpolate2d, FollowPool2d
@@ -43,15 +44,16 @@ from .layer_context import matched, sites
 from .plan import Role, place_at
 from .planner import plan_resolutions
 from .registry import Plan, Site, pair, plan_for, planner_of, resizer_kinds
-from .report import ConversionReport, ConversionRow, Status, attach_report, conversion_report
+from .report import ConversionReport, ConversionRow, NothingToLearnError, Status, attach_report, conversion_report
 from .rewrite import rewrite
 from .shared_layers import separate_names, split_calls, unite_runs, where_called
-from .size_groups import Key, groups, source_key, structural_trace, target_key
+from .size_groups import Key, groups, source_key, target_key
 from .unused_resizers import unused_resizers
 
 __all__ = [
     "ConversionReport",
     "ConversionRow",
+    "NothingToLearnError",
     "conversion_report",
     "convert",
     "resizer_kinds",
@@ -82,20 +84,19 @@ class _Converter:
     """Builds the tree of a copied model and rewrites its resizers, as planned."""
 
     def __init__(
-        self, model: nn.Module, graph: Graph, pool: Callable[..., LearnedResizer2d], order: str, preserve: bool
+        self, model: nn.Module, seen: Survey, pool: Callable[..., LearnedResizer2d], order: str, preserve: bool
     ) -> None:
-        self.model, self.graph, self.pool, self.order, self.preserve = model, graph, pool, order, preserve
+        self.model, self.seen, self.pool, self.order, self.preserve = model, seen, pool, order, preserve
+        self.graph = graph = seen.structure
         self.modules = dict(model.named_modules())
         self.tree = ResolutionTree(graph.input_size)
         self.keys: dict[int, Key] = {}  # of the resolutions, by their place in the tree
         self.original: list[Pair] = []  # their sizes in pixels in the given model, in the same order
         self.rows: list[ConversionRow] = []
 
-    def run(
-        self, size: tuple[int, int, int], multiple_of: Pair, held: Mapping[Key, str], batch: int | None
-    ) -> tuple[ResolutionTree, ConversionReport]:
+    def run(self, multiple_of: Pair, held: Mapping[Key, str]) -> tuple[ResolutionTree, ConversionReport]:
         """`held`: resolutions that were found out to be unable to move, and why."""
-        here = self.graph if self.graph.input_size == size else trace(self.model, size, batch=batch)
+        size, batch, here = self.seen.input_size, self.seen.batch, self.seen.here
         at = sites(self.graph, here, self.order, self.preserve)
         plans = {r.node: _plan(self.graph, here, self.modules, r, at[r.node]) for r in self.graph.resizes}
         plans.update(dict.fromkeys(unused_resizers(self.model, self.graph, batch), _UNUSED))
@@ -127,10 +128,7 @@ class _Converter:
                 done.add(role.resize.path)
                 self.rewrite(role.resize, plan, role.node, role.status)
             self.row(role)
-        report = ConversionReport(
-            size, tuple(self.rows), tuple(sorted(self.graph.not_understood)), tuple(self.graph.notes)
-        )
-        return self.tree, report
+        return self.tree, _reported(self.seen, self.rows)
 
     def row(self, role: Role) -> None:
         r = role.resize
@@ -231,8 +229,9 @@ def convert(
 
     Raises:
         TypeError: for an argument of a wrong type, or a `pool` that makes something else than resizers.
-        ValueError: for a bad argument, a model that is converted already, cannot run at `input_size`, or has no
-            resizer that can be learned; the message says why for each.
+        ValueError: for a bad argument, or a model that is converted already; as a `TraceError` for one that cannot run
+            at `input_size`, as a `NothingToLearnError` for one without a resizer that can be learned, whose report
+            says why for each.
 
     Example:
         >>> from torch import nn
@@ -254,23 +253,24 @@ def convert(
         raise ValueError(f"the {type(model).__name__} has learned resizers already; convert the original model")
     if frozen_sizes(model) is not None:
         raise ValueError(f"the {type(model).__name__} is frozen; convert the original model")
-    graph = structural_trace(model, size, batch)
-    if not any(not r.fixed for r in graph.resizes):
-        raise ValueError(f"the {type(model).__name__} has no pooling or strided layer: there is nothing to learn")
-    functions, held, differ = graph, dict[Key, str](), False
+    given = functions = seen = Survey(model, size, batch)
+    if all(r.fixed for r in given.structure.resizes):
+        raise NothingToLearnError(_reported(given, ()), type(model).__name__)
+    held: dict[Key, str] = {}
     while True:
         learned = deep_copy(model)
         if separate_names(learned, _known) and not held:
-            functions = graph = structural_trace(learned, size, batch)
-        changed = name_calls(learned, functions, _known) | split_calls(learned, functions, _known)
+            functions = Survey(learned, size, batch)
+        called = functions.structure
+        changed = name_calls(learned, called, _known) | split_calls(learned, called, _known)
         if not held:
-            graph = structural_trace(learned, size, batch) if changed else graph
-            unite_runs(graph)
-            differ = unite_modes(learned, graph, batch)
-        converter = _Converter(learned, graph, pool, order, preserve)
-        tree, report = converter.run(size, multiples, held, batch)
+            seen = Survey(learned, size, batch) if changed else functions
+            unite_runs(seen.structure)
+        converter = _Converter(learned, seen, pool, order, preserve)
+        differ = seen.modes_differ
+        tree, report = converter.run(multiples, held)
         if not report.of("converted"):
-            raise ValueError(f"no resizer of the {type(model).__name__} can be learned:\n{report}")
+            raise NothingToLearnError(report, type(model).__name__)
         shield(learned)
         attach_tree(learned, tree)
         limits = find_limits(learned, tree, training=differ)
@@ -278,20 +278,24 @@ def convert(
         if not stuck:
             break
         held |= stuck
-    report = _limited(tree, report, limits)
-    for resize in trace(learned, size).resizes:
+    after = Survey(learned, size).here
+    for resize in after.resizes:
         if (slot := tree.slots.get(resize.path)) is not None and slot.source is not None:
             above = tree.sizes_at(size[1:])[slot.source]
             slot.margin = pair(n - a for n, a in zip(resize.in_size, above, strict=True))
-    _warn_of_changes(model, learned, tree, converter.original, preserve=preserve)
-    attach_report(
-        learned, report.with_macs(count_macs(model, size, batch=batch).by_layer, count_macs(learned, size).by_layer)
-    )
+    _warn_of_changes(given.here, after, tree, converter.original, type(model).__name__, preserve=preserve)
+    macs = (macs_of(graph).by_layer for graph in (given.here, after))
+    attach_report(learned, _limited(tree, report, limits).with_macs(*macs))
     if max_gmacs is not None:
         _limit(learned, tree, max_gmacs)
-    given = {"order": order, "preserve": bool(preserve), "multiple_of": multiples, "max_gmacs": max_gmacs}
-    attach_description(learned, tree, "dynpool.convert", given)
+    arguments = {"order": order, "preserve": bool(preserve), "multiple_of": multiples, "max_gmacs": max_gmacs}
+    attach_description(learned, tree, "dynpool.convert", arguments)
     return learned
+
+
+def _reported(seen: Survey, rows: Sequence[ConversionRow]) -> ConversionReport:
+    graph = seen.structure
+    return ConversionReport(seen.input_size, tuple(rows), tuple(sorted(graph.not_understood)), tuple(graph.notes))
 
 
 def _limited(tree: ResolutionTree, report: ConversionReport, limits: Mapping[int, Limits]) -> ConversionReport:
@@ -308,7 +312,7 @@ def _limited(tree: ResolutionTree, report: ConversionReport, limits: Mapping[int
 
 
 def _warn_of_changes(
-    model: nn.Module, learned: nn.Module, tree: ResolutionTree, original: Sequence[Pair], *, preserve: bool
+    before: Graph, after: Graph, tree: ResolutionTree, original: Sequence[Pair], name: str, *, preserve: bool
 ) -> None:
     """Warn where the maps of the converted model do not start at the sizes that they have in the given one."""
     moved = [
@@ -324,15 +328,14 @@ def _warn_of_changes(
                 stacklevel=4,
             )
         return
-    after = trace_shapes(learned, tree.input_size, batch=tree.batch)
     changed = [
-        f"{at[0] or 'the model'} returns {after[at][1]} instead of {shapes}"
-        for at, (_, shapes) in trace_shapes(model, tree.input_size, batch=tree.batch).items()
-        if at[2] == RETURNS and at in after and after[at][1] != shapes
+        f"{at[0] or 'the model'} returns {after.returns[at][1]} instead of {shapes}"
+        for at, (_, shapes) in before.returns.items()
+        if at in after.returns and after.returns[at][1] != shapes
     ]
     if changed:
         warnings.warn(
-            f"{len(changed)} maps of the converted {type(model).__name__} differ in size from those of the given one"
+            f"{len(changed)} maps of the converted {name} differ in size from those of the given one"
             f"{', so that preserve=True cannot keep its function' * preserve}: {'; '.join(changed[:3])}",
             stacklevel=4,
         )

@@ -34,7 +34,7 @@ from dynpool.resolution.tree import resolution_tree
 
 from .api import convert
 from .freezing import freeze
-from .report import ConversionReport, conversion_report
+from .report import FIXED_OUTPUT, ConversionReport, ConversionRow, NothingToLearnError, conversion_report
 
 __all__ = ["COLUMNS", "SPOT_CHECKS", "CoverageRow", "cover", "coverage_names", "run_coverage", "summarize"]
 
@@ -150,9 +150,9 @@ def _randomize(model: nn.Module, seed: str) -> None:
             set_alpha(node.pool, values)
 
 
-def _reasons(report: ConversionReport) -> str:
-    rows = [*report.of("pinned"), *report.of("left alone")]
-    why = Counter(r.why.partition(" in ")[0] for r in rows if r.why != "its output size is fixed")
+def _reasons(rows: Iterable[ConversionRow]) -> str:
+    """Why resizers were not converted, the most frequent reasons first, without the layers that they name."""
+    why = Counter(r.why.partition(" in ")[0] for r in rows if r.why)
     return "; ".join(f"{k} x{v}" for k, v in why.most_common(4))
 
 
@@ -179,11 +179,9 @@ def cover(
             try:
                 learned = convert(model, input_size)
             except ValueError as error:
-                lines = str(error).splitlines()
-                said = [": ".join(line.split(": ")[1:]).partition(" in ")[0] for line in lines[2:-1]]
-                why = "; ".join(f"{k} x{v}" for k, v in Counter(filter(None, said)).most_common(4))
+                why = _reasons(error.report.rows) if isinstance(error, NothingToLearnError) else ""
                 took = round(time.perf_counter() - start, 1)
-                return CoverageRow(name, "refused", seconds=took, why=why, message=lines[0][:300])
+                return CoverageRow(name, "refused", seconds=took, why=why, message=str(error).splitlines()[0][:300])
             report = conversion_report(learned)
             _randomize(learned, name)
             _pass(learned, input_size, device)
@@ -191,19 +189,22 @@ def cover(
         status, message = "too slow", f"gave up after {limit:g} s"
     except Exception as error:  # noqa: BLE001 - a sweep records whatever a model raises
         status, message = "fails" if report is not None else "error", f"{type(error).__name__}: {error}"[:300]
-    counts = Counter(r.status for r in report.rows) if report is not None else Counter()
+    rows = report.rows if report is not None else ()
+    pinned = [r for r in rows if r.status == "pinned"]
+    left = [r for r in rows if r.status == "left alone" and r.why != FIXED_OUTPUT]
+    counts = Counter(r.status for r in rows)
     return CoverageRow(
         name,
         status,
         sum(counts.values()),
-        len({r.resolution for r in report.rows}) if report is not None else 0,
+        len({r.resolution for r in rows}),
         counts["converted"],
         counts["tied"],
         counts["follows"],
-        counts["pinned"],
-        sum(r.why != "its output size is fixed" for r in report.of("left alone")) if report is not None else 0,
+        len(pinned),
+        len(left),
         round(time.perf_counter() - start, 1),
-        _reasons(report) if report is not None else "",
+        _reasons([*pinned, *left]),
         message.replace("\n", " "),
     )
 

@@ -7,11 +7,14 @@ pixels as a valid convolution, an unpadded pool or a reflection behind the map t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from torch import nn
 
-from dynpool.graph.tracer import RETURNS, Shape, trace_shapes
+from dynpool.graph.errors import TraceError
+from dynpool.graph.ir import Shape
+from dynpool.graph.tracer import RETURNS, trace_shapes
 from dynpool.resolution.tree import ResolutionTree
 from dynpool.size_math import round_to_multiple
 
@@ -47,7 +50,7 @@ class Limits:
 def find_limits(model: nn.Module, tree: ResolutionTree, *, training: bool = False) -> dict[int, Limits]:
     """The limits of those learned resolutions that have any, by their place in the tree.
 
-    Three passes if every size will do; else a few more for each resolution, as each is added to those that are known.
+    Two passes if every size will do; else a few more for each resolution, as each is added to those that are known.
 
     Args:
         model: converted, at its original sizes; left as it is.
@@ -66,12 +69,8 @@ class _Trial:
         self.model, self.tree = model, tree
         start = tree.sizes_at(tree.input_size[1:])
         self.start = {i: size for i, (node, size) in enumerate(zip(tree.nodes, start, strict=True)) if node.pool}
-        self.returned: dict[bool, tuple[int | None, tuple[Shape, ...]]] = {}  # by mode, with the batch that runs
-        for mode in sorted({False, training}):
-            try:
-                self.returned[mode] = (_BATCH, self.returns(mode, _BATCH, self.start))
-            except ValueError:  # made for a batch of another size
-                self.returned[mode] = (None, self.returns(mode, None, self.start))
+        self.modes = sorted({False, training})
+        self.at_start: dict[bool, tuple[int | None, tuple[Shape, ...]]] = {}  # by mode, with the batch that runs
         self.found: dict[int, Limits] = {}
 
     def limits(self, i: int, why: str) -> Limits:
@@ -161,17 +160,33 @@ class _Trial:
             shapes = trace_shapes(self.model, self.tree.input_size, training=training, batch=batch)
         return shapes["", 0, RETURNS, 0][1]
 
+    def started(self, mode: bool) -> tuple[int | None, tuple[Shape, ...]]:
+        """The images that a pass at the original sizes takes, None for its own number of them, and what it returns."""
+        if mode not in self.at_start:
+            try:
+                self.at_start[mode] = (_BATCH, self.returns(mode, _BATCH, self.start))
+            except ValueError:  # made for a batch of another size
+                self.at_start[mode] = (None, self.returns(mode, None, self.start))
+        return self.at_start[mode]
+
     def failure(self, sizes: Mapping[int, Pair]) -> str | None:
         """What goes wrong when the learned resolutions have these sizes; None if the model runs as before."""
-        for mode, (batch, before) in self.returned.items():
-            try:
-                now = self.returns(mode, batch, sizes)
-            except ValueError as error:
-                said = str(error).partition(": ")[2].partition("\n")[0]
-                return f"the model does not run at other sizes of it: {said}"
-            for a, b in zip(before, now, strict=False):
-                if batch is not None and a[:1] == (batch,) != b[:1]:
-                    return f"at other sizes of it the model gives {b[0] if b else 'no'} results for {batch} images"
+        return next(filter(None, (self.failure_in(mode, sizes) for mode in self.modes)), None)
+
+    def failure_in(self, mode: bool, sizes: Mapping[int, Pair]) -> str | None:
+        if mode not in self.at_start:  # most models give a result for each image, and need not run at their start
+            with suppress(ValueError):
+                if all(shape[:1] == (_BATCH,) for shape in self.returns(mode, _BATCH, sizes)):
+                    return None
+        batch, before = self.started(mode)
+        try:
+            now = self.returns(mode, batch, sizes)
+        except ValueError as error:
+            first = (error.reason if isinstance(error, TraceError) else str(error)).partition("\n")[0]
+            return f"the model does not run at other sizes of it: {first}"
+        for a, b in zip(before, now, strict=False):
+            if batch is not None and a[:1] == (batch,) != b[:1]:
+                return f"at other sizes of it the model gives {b[0] if b else 'no'} results for {batch} images"
         return None
 
 

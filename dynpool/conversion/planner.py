@@ -18,6 +18,7 @@ from dynpool.graph.ir import Graph
 
 from .plan import Arithmetic, PlannedNode, Ratio, Role, alike
 from .registry import Plan
+from .report import FIXED_OUTPUT
 from .size_groups import Group, Key, groups, source_key
 
 __all__ = ["plan_resolutions"]
@@ -334,7 +335,7 @@ class _Planner:
 def _unplaced(resize: Resize) -> Role:
     if resize.given:
         return Role(resize, None, "follows", "the model's code computes its size from the sizes it meets")
-    why = "its output size is fixed" if resize.fixed else "its output carries no resolution"
+    why = FIXED_OUTPUT if resize.fixed else "its output carries no resolution"
     return Role(resize, None, "left alone", why)
 
 
@@ -344,7 +345,7 @@ def plan_resolutions(
     """The resolutions of a model, parents before children, and the role of each resizer in order of execution.
 
     Args:
-        graph: from `structural_trace`.
+        graph: the structure of a :class:`~dynpool.graph.survey.Survey`.
         plans: by node of the graph, how each resizer could be rewritten, or why it cannot be.
         held: resolutions that cannot move for reasons that the graph does not show.
     """

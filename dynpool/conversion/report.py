@@ -11,9 +11,20 @@ from torch import nn
 from dynpool.common.arguments import check_model
 from dynpool.resolution.wrappers import the_one
 
-__all__ = ["ConversionReport", "ConversionRow", "Status", "attach_report", "conversion_report", "detach_report"]
+__all__ = [
+    "FIXED_OUTPUT",
+    "ConversionReport",
+    "ConversionRow",
+    "NothingToLearnError",
+    "Status",
+    "attach_report",
+    "conversion_report",
+    "detach_report",
+]
 
 Status = Literal["converted", "tied", "follows", "pinned", "left alone"]
+
+FIXED_OUTPUT = "its output size is fixed"  # why an adaptive pool is left alone
 
 _ATTRIBUTE = "_dynpool_report"
 
@@ -81,6 +92,23 @@ class ConversionReport:
             lines.append("operations without a rule: " + ", ".join(self.not_understood))
         lines += self.notes
         return "\n".join(lines)
+
+
+class NothingToLearnError(ValueError):
+    """A model has no resizer that can be learned.
+
+    Attributes:
+        report: what became of each resizer, and why; without rows if no layer of the model resizes.
+    """
+
+    def __init__(self, report: ConversionReport, model: str = "model") -> None:
+        super().__init__(report, model)
+        self.report, self._model = report, model
+
+    def __str__(self) -> str:
+        if self.report.rows:
+            return f"no resizer of the {self._model} can be learned:\n{self.report}"
+        return f"the {self._model} has no pooling or strided layer: there is nothing to learn"
 
 
 def attach_report(model: nn.Module, report: ConversionReport) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torch import nn
-
 from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
-from dynpool.graph.tracer import trace_compared
 
-__all__ = ["Group", "Key", "groups", "source_key", "structural_trace", "target_key"]
+__all__ = ["Group", "Key", "groups", "source_key", "target_key"]
 
 Key = tuple[int, int]
 
@@ -22,27 +19,6 @@ class Group:
 
     key: Key
     members: list[Resize]
-
-
-def structural_trace(model: nn.Module, input_size: tuple[int, int, int], batch: int | None = None) -> Graph:
-    """The trace that tells sizes from numbers, at `input_size` or at a double of it that shows more.
-
-    It does where no map is a single pixel any more, or where both passes run the same operations.
-    A model that runs at one size alone is traced at that size; it is pinned wherever sizes meet numbers.
-    """
-    best = graph = trace_compared(model, input_size, batch=batch)
-    size = input_size
-    for _ in range(5):
-        if not graph.collapsed and (graph is not best or not graph.unmatched):
-            return best
-        size = (size[0], 2 * size[1], 2 * size[2])
-        try:
-            graph = trace_compared(model, size, batch=batch)
-        except ValueError:  # it cannot run at that size
-            return best
-        if (graph.collapsed, graph.unmatched) < (best.collapsed, best.unmatched):
-            best = graph
-    return best
 
 
 def groups(graph: Graph) -> Iterator[Group]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from dynpool.graph.errors import TraceError
 from dynpool.graph.ir import Graph
 from dynpool.graph.tracer import trace
 
@@ -50,7 +51,7 @@ def unused_resizers(model: nn.Module, graph: Graph, batch: int | None = None) ->
     if resizers:
         try:
             training = trace(model, graph.size, training=True, batch=batch)
-        except ValueError:  # it runs in eval mode only
+        except TraceError:  # it runs in eval mode only
             training = graph
         unused = unused_nodes(training)
         used = {place for place, r in places(training) if r.node not in unused}

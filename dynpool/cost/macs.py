@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dynpool.common.arguments import check_model
 from dynpool.graph.inputs import InputSize
+from dynpool.graph.ir import Graph
 from dynpool.graph.tracer import check_input_size, trace
 from dynpool.resizers.host_values import gathered
 from dynpool.resizers.learned_resizer import LearnedResizer2d
@@ -19,7 +20,7 @@ from dynpool.resolution.tree import AlphaPair
 
 from .cost_model import CostModel
 
-__all__ = ["Ceiling", "GMACsLoss", "LayerMacs", "MacsReport", "count_macs"]
+__all__ = ["Ceiling", "GMACsLoss", "LayerMacs", "MacsReport", "count_macs", "macs_of"]
 
 # Operations that move or rename data: nothing to count, nothing to report.
 _LAYOUT = frozenset(
@@ -128,7 +129,11 @@ def count_macs(
         ValueError: for a bad `input_size`, or when the model cannot run at it.
     """
     check_model(model)
-    graph = trace(model, input_size, inputs=inputs, batch=batch)
+    return macs_of(trace(model, input_size, inputs=inputs, batch=batch))
+
+
+def macs_of(graph: Graph) -> MacsReport:
+    """What :func:`count_macs` gives for the model and the input that a graph is of."""
     by_path: dict[str, list[Any]] = {}
     for mac in graph.macs:
         by_path.setdefault(mac.path, []).append(mac)

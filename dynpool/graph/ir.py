@@ -14,9 +14,12 @@ from .axes import AxisClasses, Dim, Mac, Resize
 from .inputs import check_input_size
 from .meta.aliasing import PLAIN, Aliasing
 
-__all__ = ["Graph", "Node", "Value", "ValueRef"]
+__all__ = ["Graph", "Node", "Place", "Shape", "Value", "ValueRef"]
 
 Pair = tuple[int, int]
+Shape = tuple[int, ...]
+# An operation of a pass by what does not change with sizes: module path and call, operation, its how-manieth there.
+Place = tuple[str, int, str, int]
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Graph:
     spatial axis; `notes` what else is worth telling. `size` is (C, extents...) of the input, `inputs` the tensors of
     these extents and `input_id` the first of them; `outputs` the tensors that the pass made and that are still there
     behind it, returned or kept anywhere. With `every_window`, layers of stride 1 count as resizes too, each
-    opening classes of its own.
+    opening classes of its own. `returns` has the shapes that the calls of modules return, with resizes hooked to them.
     """
 
     _only_read: ClassVar[bool] = True  # no pass changes it: see `untouched`
@@ -97,6 +100,7 @@ class Graph:
     every_window: bool = False
     calls: dict[str, int] = field(default_factory=dict)
     callers: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)  # of a module's call: its caller's
+    returns: dict[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]] = field(default_factory=dict)
 
     @property
     def input_size(self) -> tuple[int, int, int]:

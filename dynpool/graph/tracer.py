@@ -26,8 +26,9 @@ from dynpool.resolution.tree import resolution_tree
 from dynpool.resolution.wrappers import unwrapped, without_sharding
 
 from .axes import Dim, constant_dims, input_dims
+from .errors import TraceError
 from .inputs import Inputs, InputSize, check_input_size, make_inputs
-from .ir import Graph, Node, Value, ValueRef
+from .ir import Graph, Node, Place, Shape, Value, ValueRef
 from .untouched import untouched
 
 __all__ = [
@@ -43,10 +44,7 @@ __all__ = [
 Pair = tuple[int, int]
 
 
-# An operation of a pass by what does not change with sizes: module path and call, operation, its how-manieth there.
-Place = tuple[str, int, str, int]
 RETURNS = "returns"  # in the place of an operation: what a call of a module returns
-Shape = tuple[int, ...]
 Shapes = Mapping[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]]  # of its inputs, and of its outputs
 Choose = Callable[[LearnedResizer2d, Pair], Pair]  # the output size of a hand-placed resizer for that of its input
 
@@ -58,6 +56,7 @@ class _Pass(TorchDispatchMode):
         super().__init__()
         self.values_read = ValuesRead(compared=compared)
         self.executed = 0
+        self.running = ""  # the operation that runs
         self.calls: dict[str, int] = {}
         self.callers: dict[tuple[str, int], tuple[str, int]] = {}
         self.stack: list[tuple[str, int]] = [("", 0)]
@@ -73,12 +72,14 @@ class _Pass(TorchDispatchMode):
         name = func._schema.name
         if name == "aten::_local_scalar_dense" and not self.constants.known(args[0]):
             return self.values_read.read(args[0])
-        begun = None if self.hidden else self.begin(name.replace("::", "."), args, kwargs)
+        self.running = name.replace("::", ".")
+        begun = None if self.hidden else self.begin(self.running, args, kwargs)
         out = run_on_meta(func, args, kwargs, self.constants)
         self.executed += 1
         self.values_read.note(name, out)
         if begun is not None:
             self.finish(begun, out, func)
+        self.running = ""
         return out
 
     def place(self, op: str) -> Place:
@@ -122,7 +123,7 @@ class _Recorder(_Pass):
         self.graph = graph
         self.others = others
         self.larger = larger
-        self.calls, self.callers = graph.calls, graph.callers
+        self.calls, self.callers, self.shapes = graph.calls, graph.callers, graph.returns
         self.ids: dict[int, int] = {}
         self.alive: list[Tensor] = []  # ids of objects are unique only while the objects live
 
@@ -367,18 +368,20 @@ def _run(
         try:
             out = model(*example.args, **example.kwargs)  # held until the recorder has seen what there is
         except Exception as error:  # whatever the model's own code raises
-            where = recorder.stack[-1][0] or type(model).__name__
-            said = f"{type(error).__name__} in {where}: {error}"
-            raise ValueError(f"the model cannot run at input_size={example.size}{_tried(example)}: {said}") from error
+            raise TraceError(
+                recorder.running, recorder.stack[-1][0], error, type(model).__name__, _tried(example)
+            ) from error
         recorder.end()
         del out
 
 
 def _tried(example: Inputs) -> str:
-    """Of how many images the pass was, where the caller did not give them."""
+    """The input of the pass in words, and of how many images it was, where the caller did not give them."""
+    tried = f" at input_size={example.size}"
     if example.given:
-        return ""
-    return f" (a batch of {example.batch} image{'s' * (example.batch > 1)} was tried; the argument batch sets another)"
+        return tried
+    images = f"{example.batch} image{'s' * (example.batch > 1)}"
+    return f"{tried} (a batch of {images} was tried; the argument batch sets another)"
 
 
 _R = TypeVar("_R", bound=_Pass)
@@ -457,7 +460,8 @@ def trace(
             another stride there would do. Classes then say which layers could change together, not which maps agree.
 
     Raises:
-        ValueError: for a bad `input_size` or `inputs`, or when the model cannot run on them or at `larger`.
+        TraceError: when the model cannot run on `inputs`, at `input_size` or at `larger`.
+        ValueError: for a bad `input_size` or `inputs`, or a model that has no shapes yet or cannot be traced.
     """
     check_model(model)
     check_flags(training=training, every_window=every_window)

@@ -7,8 +7,9 @@ from collections import Counter
 from torch import nn
 
 from .axes import Resize
-from .ir import Graph
-from .tracer import Place, Shape, Shapes, trace_compared, trace_shapes
+from .errors import TraceError
+from .ir import Graph, Place, Shape
+from .tracer import Shapes, trace_compared, trace_shapes
 
 __all__ = ["unite_modes"]
 
@@ -23,7 +24,7 @@ def unite_modes(model: nn.Module, graph: Graph, batch: int | None = None) -> boo
     """
     try:
         training = trace_shapes(model, graph.input_size, training=True, batch=batch)
-    except ValueError as error:
+    except TraceError as error:
         graph.notes.append(f"not looked at in training mode: {error}")
         return False
     if _maps(training) == _maps(_shapes_of(graph)):

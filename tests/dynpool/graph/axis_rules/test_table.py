@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dynpool
-from dynpool.conversion.size_groups import structural_trace
 from dynpool.graph.axes import Atom, AxisClasses, Dim
 from dynpool.graph.ir import Graph
+from dynpool.graph.survey import Survey
 from dynpool.graph.tracer import trace, trace_compared
 
 
@@ -105,7 +105,7 @@ FREE = {
 
 @pytest.mark.parametrize("function", FREE.values(), ids=FREE)
 def test_what_follows_from_sizes_pins_nothing(function: Callable[[Tensor], Tensor]) -> None:
-    graph = structural_trace(Then(function), (8, 48, 48))
+    graph = Survey(Then(function), (8, 48, 48)).structure
     assert not graph.not_understood
     assert [graph.classes.pinned(a) for a in pooled(graph)] == [None, None]
 
@@ -123,7 +123,7 @@ def test_and_runs_at_other_sizes(function: Callable[[Tensor], Tensor]) -> None:
 
 @pytest.mark.parametrize("function", [windows, grid])
 def test_windows_make_sizes_multiples(function: Callable[[Tensor], Tensor]) -> None:
-    graph = structural_trace(Then(function), (8, 48, 48))
+    graph = Survey(Then(function), (8, 48, 48)).structure
     assert [(graph.classes.pinned(a), graph.classes.multiple(a)) for a in pooled(graph)] == [(None, 4), (None, 4)]
     model = dynpool.convert(Then(function), (8, 48, 48))
     with torch.no_grad():
@@ -135,7 +135,7 @@ def test_windows_make_sizes_multiples(function: Callable[[Tensor], Tensor]) -> N
 
 @pytest.mark.parametrize("kind", [padded_windows, lambda x: padded_windows(padded_windows(x))], ids=["once", "twice"])
 def test_where_the_model_pads_its_windows_any_size_will_do(kind: Callable[[Tensor], Tensor]) -> None:
-    graph = structural_trace(Then(kind), (8, 42, 44))  # 21 x 22 pixels, padded to 24 x 24
+    graph = Survey(Then(kind), (8, 42, 44)).structure  # 21 x 22 pixels, padded to 24 x 24
     assert [(graph.classes.pinned(a), graph.classes.multiple(a)) for a in pooled(graph)] == [(None, 1), (None, 1)]
     model = dynpool.convert(Then(kind), (8, 42, 44), preserve=True)
     assert dynpool.sizes(model, (8, 42, 44))["pool"] == (21, 22)
@@ -145,7 +145,7 @@ def test_where_the_model_pads_its_windows_any_size_will_do(kind: Callable[[Tenso
 
 def test_a_whole_map_as_one_window_is_told_apart_from_a_number() -> None:
     """At 8 x 8 the pooled map is one window of 4 x 4: only a larger input shows the rest."""
-    graph = structural_trace(Then(windows), (8, 8, 8))
+    graph = Survey(Then(windows), (8, 8, 8)).structure
     assert [graph.classes.multiple(a) for a in pooled(graph)] == [4, 4]
     assert dynpool.convert(Then(windows), (8, 8, 8))(torch.zeros(1, 8, 8, 8)).shape == (1, 8, 4, 4)
 
@@ -162,7 +162,7 @@ def test_a_whole_map_as_one_window_is_told_apart_from_a_number() -> None:
     ids=["table", "matrix", "normalised", "crop", "positions"],
 )
 def test_what_has_a_fixed_size_pins_with_a_reason(function: Callable[[Tensor], Tensor]) -> None:
-    graph = structural_trace(Then(function), (8, 48, 48))
+    graph = Survey(Then(function), (8, 48, 48)).structure
     assert all(graph.classes.pinned(a) for a in pooled(graph))
 
 
@@ -182,7 +182,7 @@ class AlongRows(nn.Module):
 
 
 def test_a_recurrent_network_takes_sequences_of_any_length() -> None:
-    graph = structural_trace(AlongRows(), (8, 48, 48))
+    graph = Survey(AlongRows(), (8, 48, 48)).structure
     assert not graph.not_understood
     assert [graph.classes.pinned(a) for a in pooled(graph)] == [None, None]
 

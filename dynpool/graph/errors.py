@@ -1,0 +1,28 @@
+"""What can go wrong in a pass of a model, as data."""
+
+from __future__ import annotations
+
+__all__ = ["TraceError"]
+
+
+class TraceError(ValueError):
+    """A model cannot run on what it is traced with.
+
+    Attributes:
+        op: the ATen operation that failed, such as "aten.convolution"; empty if the model's own code did.
+        path: module path of the innermost module that ran; empty for the model itself.
+        cause: what was raised.
+    """
+
+    def __init__(self, op: str, path: str, cause: Exception, model: str = "the model", tried: str = "") -> None:
+        super().__init__(op, path, cause, model, tried)
+        self.op, self.path, self.cause = op, path, cause
+        self._model, self._tried = model, tried
+
+    @property
+    def reason(self) -> str:
+        """What was raised and where, without the input that was tried."""
+        return f"{type(self.cause).__name__} in {self.path or self._model}: {self.cause}"
+
+    def __str__(self) -> str:
+        return f"the model cannot run{self._tried}: {self.reason}"

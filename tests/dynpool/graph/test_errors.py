@@ -1,0 +1,52 @@
+"""A pass that fails says as data which operation, which module and which error it was."""
+
+import pickle
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dynpool
+
+
+class Picky(nn.Module):
+    """Refuses in its own code, or in an operation."""
+
+    def __init__(self, *, own: bool) -> None:
+        super().__init__()
+        self.own = own
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.own:
+            raise KeyError("no such size")
+        return x @ torch.zeros(5, 5)
+
+
+def failure(model: nn.Module) -> dynpool.TraceError:
+    with pytest.raises(dynpool.TraceError) as caught:
+        dynpool.convert(model, (3, 8, 8))
+    return caught.value
+
+
+def test_the_operation_the_module_and_the_cause_are_named() -> None:
+    error = failure(nn.Sequential(nn.MaxPool2d(2), nn.Sequential(nn.Conv2d(4, 8, 3))))
+    assert (error.op, error.path) == ("aten.convolution", "1.0")
+    assert isinstance(error.cause, RuntimeError)
+    assert error.cause is error.__cause__
+    assert error.reason == f"RuntimeError in 1.0: {error.cause}"
+
+
+def test_an_error_of_the_models_own_code_names_no_operation() -> None:
+    error = failure(nn.Sequential(nn.MaxPool2d(2), Picky(own=True)))
+    assert (error.op, error.path, type(error.cause)) == ("", "1", KeyError)
+    error = failure(Picky(own=False))
+    assert (error.op, error.path) == ("aten.mm", "")
+    assert error.reason.startswith("RuntimeError in Picky: ")
+
+
+def test_it_is_a_value_error_whose_message_survives_a_pickle() -> None:
+    error = failure(Picky(own=True))
+    assert isinstance(error, ValueError)
+    assert str(error).startswith("the model cannot run at input_size=(3, 8, 8) (a batch of 1 image was tried; ")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.op, again.path) == (str(error), error.op, error.path)
