@@ -3,13 +3,14 @@
 from typing import TYPE_CHECKING
 
 from dynpool.common.lazy import lazy_names
+from dynpool.common.short_names import shorten
 
 if TYPE_CHECKING:
-    from .comparison.html import write_report
-    from .comparison.summary import Comparison, compare_runs
-    from .model_report.effective import EffectiveField, effective_receptive_field
-    from .model_report.receptive_field import receptive_field
-    from .tracking.tracker import IMinTracker
+    from dynpool.analysis.comparison.html import write_report
+    from dynpool.analysis.comparison.summary import Comparison, compare_runs
+    from dynpool.analysis.model_report.effective import EffectiveField, effective_receptive_field
+    from dynpool.analysis.model_report.receptive_field import receptive_field
+    from dynpool.analysis.tracking.tracker import IMinTracker
 
 __all__ = [
     "Comparison",
@@ -21,7 +22,9 @@ __all__ = [
     "write_report",
 ]
 
-if not TYPE_CHECKING:
+if __name__ == "analysis":  # the short name
+    shorten(__name__)
+elif not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {

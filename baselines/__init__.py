@@ -3,18 +3,19 @@
 from typing import TYPE_CHECKING
 
 from dynpool.common.lazy import lazy_names
+from dynpool.common.short_names import shorten
 
 if TYPE_CHECKING:
-    from .diffstride.fixed_strides import FixedSpectralPooling2d
-    from .diffstride.resizer import DiffStride2d, FixedDiffStride2d, diffstride2d
-    from .refinement.api import refine
-    from .refinement.plan import Edit, RefinementPlan
-    from .refinement.published import PublishedEdit, published_edits
-    from .shape_adaptor.alternating import EveryFewSteps, alpha_optimizer
-    from .shape_adaptor.mixture import FixedShapeAdaptor2d, shape_adaptor2d
-    from .shape_adaptor.networks import shape_adaptor_network
-    from .shape_adaptor.resizer import ShapeAdaptor2d
-    from .shape_adaptor.size_math import initial_alpha
+    from dynpool.baselines.diffstride.fixed_strides import FixedSpectralPooling2d
+    from dynpool.baselines.diffstride.resizer import DiffStride2d, FixedDiffStride2d, diffstride2d
+    from dynpool.baselines.refinement.api import refine
+    from dynpool.baselines.refinement.plan import Edit, RefinementPlan
+    from dynpool.baselines.refinement.published import PublishedEdit, published_edits
+    from dynpool.baselines.shape_adaptor.alternating import EveryFewSteps, alpha_optimizer
+    from dynpool.baselines.shape_adaptor.mixture import FixedShapeAdaptor2d, shape_adaptor2d
+    from dynpool.baselines.shape_adaptor.networks import shape_adaptor_network
+    from dynpool.baselines.shape_adaptor.resizer import ShapeAdaptor2d
+    from dynpool.baselines.shape_adaptor.size_math import initial_alpha
 
 __all__ = [
     "DiffStride2d",
@@ -35,7 +36,9 @@ __all__ = [
     "shape_adaptor_network",
 ]
 
-if not TYPE_CHECKING:
+if __name__ == "baselines":  # the short name
+    shorten(__name__)
+elif not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {

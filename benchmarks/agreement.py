@@ -68,13 +68,13 @@ def start(model: nn.Module, learned: nn.Module, size: tuple[int, ...]) -> str:
 def macs(learned: nn.Module, size: tuple[int, ...], chance: random.Random) -> str:
     """The closed form against the count; leaves the model at its smallest sizes."""
     loss, at_start, wrong = dynpool.GMACsLoss(learned, size), dynpool.sizes(learned, size), []
-    nodes = [node for node in loss.cost.tree.nodes if node.pool is not None]
+    nodes = [] if loss.cost.tree is None else [node for node in loss.cost.tree.nodes if node.pool is not None]
     for k in range(5):
-        factors = [(0.0, 0.0) if k == 4 else (chance.uniform(0.4, 1.9), chance.uniform(0.4, 1.9)) for _ in nodes]
-        wanted = {
-            node.name: node.admit(tuple(max(2, round(n * f)) for n, f in zip(at_start[node.name], factor, strict=True)))
-            for node, factor in zip(nodes, factors, strict=True)
-        }
+        wanted = {}
+        for node in nodes:
+            h, w = (0.0, 0.0) if k == 4 else (chance.uniform(0.4, 1.9), chance.uniform(0.4, 1.9))
+            height, width = at_start[node.name]
+            wanted[node.name] = node.admit((max(2, round(height * h)), max(2, round(width * w))))
         try:
             dynpool.set_sizes(learned, wanted)
             counted, closed = dynpool.count_macs(learned, size).total, loss.cost.macs()

@@ -19,9 +19,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from analysis import Comparison, compare_runs
-from analysis.comparison.plots import to_png
-from analysis.comparison.rows import footnote
+from dynpool.analysis import Comparison, compare_runs
+from dynpool.analysis.comparison.plots import to_png
+from dynpool.analysis.comparison.rows import footnote
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "digits.csv"

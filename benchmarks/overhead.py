@@ -25,8 +25,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
 
 import dynpool
-from analysis import IMinTracker
 from benchmarks.checkout import commit
+from dynpool.analysis import IMinTracker
 from dynpool.training.models import MODELS
 
 RESULTS = Path(__file__).parent / "results" / "overhead.csv"

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from analysis import effective_receptive_field, receptive_field
-from baselines import refine
 from benchmarks.published_networks import network, resnet50_small_stem, vgg11_wide_pools
 from benchmarks.published_page import PAGE, page
+from dynpool.analysis import effective_receptive_field, receptive_field
+from dynpool.baselines import refine
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "published_fields.csv"

@@ -30,8 +30,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
 
-from analysis import receptive_field
 from benchmarks.checkout import commit
+from dynpool.analysis import receptive_field
 
 RESULTS = Path(__file__).parent / "results" / "receptive_field.csv"
 COLUMNS = (

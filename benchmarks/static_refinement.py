@@ -21,9 +21,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
 
-from analysis import receptive_field
-from baselines import refine
 from benchmarks.checkout import commit
+from dynpool.analysis import receptive_field
+from dynpool.baselines import refine
 
 RESULTS = Path(__file__).parent / "results" / "static_refinement.csv"
 FAMILIES = (

@@ -25,8 +25,8 @@ import torchvision
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
 
 import dynpool
-from analysis import IMinTracker
 from benchmarks.checkout import commit
+from dynpool.analysis import IMinTracker
 
 RESULTS = Path(__file__).parent / "results" / "tracker.csv"
 NETWORKS = ("resnet50", "vgg16", "mobilenet_v2", "densenet121", "efficientnet_b0")

@@ -27,7 +27,7 @@ import torchvision
 from torch import Tensor, nn
 
 import dynpool
-from analysis import IMinTracker, receptive_field
+from dynpool.analysis import IMinTracker, receptive_field
 from dynpool.conversion.coverage import build_model
 
 __all__ = ["built", "names", "picture", "process"]

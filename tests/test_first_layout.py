@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import analysis
-import baselines
 import dynpool
-from analysis.common.checksums import CHECKSUM
+from dynpool import analysis, baselines
+from dynpool.analysis.common.checksums import CHECKSUM
 from dynpool.cli.commands import main
 from tests.networks import two_resizers
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import analysis
 import dynpool
+from dynpool import analysis
 
 ROOT = Path(__file__).parents[1]
 

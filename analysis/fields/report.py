@@ -75,7 +75,7 @@ class FieldReport:
 
     @classmethod
     def of(cls, model: nn.Module, input_size: InputSize | None, inputs: Any, batch: int | None) -> Self:
-        """The report of a model, see :func:`analysis.receptive_field`."""
+        """The report of a model, see :func:`dynpool.analysis.receptive_field`."""
         check_model(model)
         graph = trace(model, input_size, inputs=inputs, batch=batch)
         program = compile_fields(graph)

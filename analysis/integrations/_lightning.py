@@ -16,7 +16,7 @@ class LightningHooks(LoopTracker):
 
     Steps are the trainer's `global_step`. Where the LightningModule's forward cannot take a batch of images alone,
     name the network inside of it with `module`. Only the first process writes; alphas are kept in bounds in all.
-    Arguments and errors: those of `analysis.integrations.loop.LoopTracker`.
+    Arguments and errors: those of `dynpool.analysis.integrations.loop.LoopTracker`.
     """
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:

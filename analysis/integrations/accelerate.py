@@ -24,8 +24,8 @@ class AcceleratedIMin:
         model: as `accelerator.prepare` returned it, or before.
         input_size: (C, H, W) in pixels.
         path: the file of JSON lines to append to; its folder must exist.
-        options: `every`, `module`, `constrain`, `writer` of `analysis.integrations.loop.LoopTracker`; `every` is 1
-            unless given.
+        options: `every` (1 unless given), `module`, `constrain`, `writer` of
+            `dynpool.analysis.integrations.loop.LoopTracker`.
 
     Example:
         >>> i_min = AcceleratedIMin(accelerator, model, (3, 224, 224), "i_min.jsonl", every=100)  # doctest: +SKIP

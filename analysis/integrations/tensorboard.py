@@ -17,7 +17,7 @@ class ScalarWriter(Protocol):
 
 
 def write_scalars(writer: ScalarWriter, record: Mapping[str, Any]) -> None:
-    """Write what `IMinTracker.log` returned, at its step, under the names of `analysis.integrations.scalars`.
+    """Write what `IMinTracker.log` returned, at its step, under the names of `dynpool.analysis.integrations.scalars`.
 
     Example:
         >>> from torch.utils.tensorboard import SummaryWriter  # doctest: +SKIP

@@ -18,7 +18,7 @@ class IMinCallback(LoopTracker, TrainerCallback):
 
     Appends the I_min of the trained model to a file. Steps are the trainer's `global_step`. Only the first process
     writes; alphas are kept in bounds in all. The trainer's own reports are written before its callbacks are asked: for
-    TensorBoard, give a `writer`. Arguments and errors: those of `analysis.integrations.loop.LoopTracker`.
+    TensorBoard, give a `writer`. Arguments and errors: those of `dynpool.analysis.integrations.loop.LoopTracker`.
     """
 
     def on_train_begin(self, args: Any, state: Any, control: Any, *, model: Any, **others: Any) -> None:

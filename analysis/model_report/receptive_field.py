@@ -28,7 +28,7 @@ class ReceptiveFieldReport(FieldReport):
             kind: "fields": r_min and r_max of every layer against I_res; "network": the graph of the layers, those that
                 the input is too small for in red and orange; "image": the fields of some layers on an image, to scale,
                 for models of two spatial axes.
-            options: of "image": `layers` and `image`, see `analysis.model_report.plots.image.plot_on_image`.
+            options: of "image": `layers` and `image`, see `dynpool.analysis.model_report.plots.image.plot_on_image`.
 
         Raises:
             ValueError: for an unknown kind, or a report that it cannot draw.

@@ -157,7 +157,7 @@ class DiffStride2d(LearnedResizer2d):
         return super().own_size(x)
 
     def output_size(self, size: Pair, strides: Pair) -> Size:
-        """:func:`baselines.diffstride.size_math.diffstride_size`, or the same size without cropping."""
+        """:func:`dynpool.baselines.diffstride.size_math.diffstride_size`, or the same size without cropping."""
         here = int(size[0]), int(size[1])
         return diffstride_size(here, strides, self.smoothness, symmetric=self.symmetric) if self.cropping else here
 

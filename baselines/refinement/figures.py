@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from analysis.fields.rules.table import compile_fields
+from dynpool.analysis.fields.rules.table import compile_fields
 from dynpool.graph.ir import Graph
 from dynpool.graph.tracer import trace
 from dynpool.graph.untouched import deep_copy

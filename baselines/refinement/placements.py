@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from analysis.fields.stride_program import StrideProgram
+from dynpool.analysis.fields.stride_program import StrideProgram
 from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
 

@@ -14,8 +14,8 @@ from types import MappingProxyType
 
 from torch import nn
 
-from analysis.fields.rules.table import compile_fields
-from analysis.fields.stride_program import StrideProgram
+from dynpool.analysis.fields.rules.table import compile_fields
+from dynpool.analysis.fields.stride_program import StrideProgram
 from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
 from dynpool.graph.tracer import trace

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from analysis.fields.rules.table import compile_fields
-from analysis.fields.steps import Layer
+from dynpool.analysis.fields.rules.table import compile_fields
+from dynpool.analysis.fields.steps import Layer
 from dynpool.graph.ir import Graph, Node
 from dynpool.graph.tracer import trace
 

@@ -72,7 +72,7 @@ def alpha_optimizer(model: nn.Module, *, lr: float = 0.1, momentum: float = 0.9,
         ValueError: if an argument is out of range, or the model has no learned resizer.
 
     Example:
-        >>> from baselines import ShapeAdaptor2d
+        >>> from dynpool.baselines import ShapeAdaptor2d
         >>> model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), ShapeAdaptor2d(alpha=0.0))
         >>> alphas = alpha_optimizer(model, every=2)
         >>> for _ in range(2):

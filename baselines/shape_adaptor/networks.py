@@ -51,11 +51,12 @@ def shape_adaptor_network(
 
     Liu et al., ECCV 2020: section 3 ("standard"), 5.1 (AutoTL) and 5.2 (AutoSC). The sizes follow from a tree of
     resolutions, so `dynpool.resolutions`, `sizes`, `set_sizes`, `constrain`, `GMACsLoss`, `parameter_groups`, `freeze`
-    and `analysis.IMinTracker` serve it as they do a converted model. A resolution is named after the layer it follows.
+    and `dynpool.analysis.IMinTracker` serve it as they do a converted model. A resolution is named after the layer
+    that it follows.
 
     - "standard": the backbone's own strides and pools are removed; ``adaptors`` (floor(log2(pixels / 2)), so 4 at 32
       pixels and 6 at 224) spread uniformly over the layers, from the first on. All start with the alpha that leads to
-      ``last_size`` (:func:`baselines.initial_alpha`); each size is rounded down.
+      ``last_size`` (:func:`dynpool.baselines.initial_alpha`); each size is rounded down.
     - "autosc": the backbone keeps its strides and pools; ``adaptors`` (two fewer: 2 at 32 pixels, 4 at 224) spread
       uniformly behind the layers that keep their size, from s near 0.95 on. Fractions of pixels are handed on.
     - "autotl": each of the backbone's resizers becomes an adaptor, from s near 0.55 on; same as

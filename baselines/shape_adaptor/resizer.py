@@ -38,7 +38,7 @@ class ShapeAdaptor2d(LearnedResizer2d):
     """Resizing by a learned mixture of two branches (Liu et al., ECCV 2020); see :func:`shape_adaptor2d`.
 
     Shape: (N, C, H, W) to (N, C, floor(H * s), floor(W * s)), at least 1 pixel, with s between r1 and r2; in a network
-    made by :func:`dynpool.convert` or :func:`baselines.shape_adaptor_network` the sizes come from the whole network.
+    made by :func:`dynpool.convert` or :func:`dynpool.baselines.shape_adaptor_network` the sizes come from all of it.
 
     The first branch pools by ``strides``, rounded to whole pixels: r1 is the inverse; the second is the map itself,
     r2 = 1. Learned is one number for both axes, the parameter ``alpha`` of shape (1,), without weight decay.

@@ -14,7 +14,7 @@ from .interrupts import interruptible
 if TYPE_CHECKING:
     from torch import nn
 
-    from analysis.comparison.read_runs import Run
+    from dynpool.analysis.comparison.read_runs import Run
 
 __all__ = ["analyze"]
 
@@ -85,10 +85,10 @@ def analyze(arguments: Sequence[str]) -> int:
         raise ConfigError(f"--prefix is {options.prefix!r}: it goes with --checkpoint")
     from rich.console import Console
 
-    from analysis import receptive_field
-    from analysis.fields.layer_row import GLOBAL_PATH
-    from analysis.model_report.text import table, verdict
-    from analysis.model_report.write import write_analysis
+    from dynpool.analysis import receptive_field
+    from dynpool.analysis.fields.layer_row import GLOBAL_PATH
+    from dynpool.analysis.model_report.text import table, verdict
+    from dynpool.analysis.model_report.write import write_analysis
 
     try:
         with interruptible():
@@ -116,13 +116,13 @@ def analyze(arguments: Sequence[str]) -> int:
 def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...], Run | None]":
     """Name, model, input size, and the run it comes from."""
     if options.run is not None:
-        from analysis.comparison.read_runs import read_run
+        from dynpool.analysis.comparison.read_runs import read_run
         from dynpool.training.restored import restored_model
 
         run = read_run(options.run)
         model, trained_at = restored_model(options.run)
         return run.label, model, options.input_size or trained_at, run
-    from analysis.integrations.named_models import named_model
+    from dynpool.analysis.integrations.named_models import named_model
     from dynpool.conversion.checkpoints import load
 
     if "" not in sys.path:  # an installed program does not look for modules where it is called

@@ -73,7 +73,7 @@ def _train(arguments: list[str]) -> int:
         saved = "the finished epochs are saved" if folder.started else "nothing had been trained yet"
         return _ended(error, saved, "train", folder.config, folder.path)
     if figures:
-        from analysis.common.cost_unit import cost_words
+        from dynpool.analysis.common.cost_unit import cost_words
 
         said = f"test accuracy {figures['test_accuracy']:.4f}  {cost_words(figures['gmacs'])}"
         print(f"{figures['name']}  {said}  {folder.path}")
@@ -111,7 +111,7 @@ def _report(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     out = options.out or (options.runs[0] if len(options.runs) == 1 else Path("report"))
-    from analysis.comparison.html import compare_runs, write_report
+    from dynpool.analysis.comparison.html import compare_runs, write_report
 
     try:
         with interruptible():

@@ -49,8 +49,8 @@ def refine(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if "" not in sys.path:  # an installed program does not look for modules where it is called
         sys.path.insert(0, "")
-    import baselines
-    from analysis.integrations.named_models import named_model
+    from dynpool import baselines
+    from dynpool.analysis.integrations.named_models import named_model
 
     try:
         with interruptible():

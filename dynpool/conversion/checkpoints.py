@@ -187,7 +187,7 @@ def _converted(model: nn.Module, description: Mapping[str, Any]) -> nn.Module:
     if by == "dynpool.convert":
         arguments["pool"] = partial(_resizer(description["pool"]), **description["options"])
     else:
-        make = importlib.import_module("baselines").shape_adaptor_network  # which lies above this module
+        make = importlib.import_module("dynpool.baselines").shape_adaptor_network  # which lies above this module
     return make(model, tuple(description["input_size"]), **arguments)
 
 
@@ -196,7 +196,8 @@ def _resizer(name: str) -> type[LearnedResizer2d]:
     name = without_module(name)
     package, _, own = name.partition(".")
     if package in PACKAGES:
-        getattr(importlib.import_module(package), own, None)  # public names are imported when they are asked for
+        home = package if package == "dynpool" else f"dynpool.{package}"
+        getattr(importlib.import_module(home), own, None)  # public names are imported when they are asked for
     known = {dotted(kind): kind for kind in _below(LearnedResizer2d)}
     if name not in known:
         raise ValueError(

@@ -21,7 +21,7 @@ from .tree import ENTRY, FROZEN_ALPHAS, ResolutionTree, from_bits, resolution_tr
 
 __all__ = ["PACKAGES", "attach_description", "description_of", "differences", "dotted", "without_module"]
 
-PACKAGES = ("dynpool", "baselines", "analysis")  # of this library
+PACKAGES = ("dynpool", "baselines", "analysis")  # of this library, the latter two in dynpool
 
 _GIVEN = ("strides", "alpha", "reduce", "bounds", "tied_to")  # what convert itself hands to a resizer
 
@@ -83,6 +83,8 @@ def dotted(kind: type) -> str:
 
 def without_module(name: str) -> str:
     """What :func:`dotted` gives for a class by its whole dotted name, which may be that of an earlier version."""
+    inner = name.removeprefix("dynpool.")
+    name = inner if inner.startswith(PACKAGES[1:]) else name
     package = name.partition(".")[0]
     return f"{package}.{name.rpartition('.')[2]}" if package in PACKAGES else name
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from analysis.common.checksums import text_is_intact
-from analysis.comparison.html import compare_runs, write_report
+from dynpool.analysis.common.checksums import text_is_intact
+from dynpool.analysis.comparison.html import compare_runs, write_report
 
 from .config import ComparisonConfig, GridPoint, RunConfig, changed_keys, nearest, to_dict
 from .config_file import options_for, read_yaml, run_config

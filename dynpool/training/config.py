@@ -117,7 +117,7 @@ class ConversionConfig:
 
 @dataclass(frozen=True)
 class ShapeAdaptorConfig:
-    """Options of the method "shape-adaptor" (Liu et al., ECCV 2020; see `baselines.shape_adaptor_network`).
+    """Options of the method "shape-adaptor" (Liu et al., ECCV 2020; see `dynpool.baselines.shape_adaptor_network`).
 
     Attributes:
         mode: "autotl" (in place of the network's own resizers, as DynOPool), "standard" (spread over the layers, own

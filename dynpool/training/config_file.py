@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import jsonargparse
 import yaml
 
-from analysis.common.checksums import text_is_intact
+from dynpool.analysis.common.checksums import text_is_intact
 
 from .config import COMPARISON_KEYS, ComparisonConfig, GridPoint, RunConfig, nearest, to_dict
 from .errors import ConfigError

@@ -9,8 +9,8 @@ from typing import IO, Any
 
 import yaml
 
-from analysis.common.atomic_files import remove_leftovers, write_whole
-from analysis.common.checksums import with_heading
+from dynpool.analysis.common.atomic_files import remove_leftovers, write_whole
+from dynpool.analysis.common.checksums import with_heading
 
 from .errors import RunFolderError, writing
 

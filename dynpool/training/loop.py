@@ -22,8 +22,8 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from analysis.common.checksums import CHECKSUM
-from analysis.tracking.tracker import IMinTracker
+from dynpool.analysis.common.checksums import CHECKSUM
+from dynpool.analysis.tracking.tracker import IMinTracker
 
 from . import checkpoint as checkpoints
 from .config import RunConfig, fingerprint, to_dict

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import dynpool
-from baselines import DiffStride2d, refine, shape_adaptor_network
+from dynpool.baselines import DiffStride2d, refine, shape_adaptor_network
 from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas, set_alpha
 
 from .budget import TOLERANCE, Budget, settle

@@ -10,7 +10,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from analysis.integrations.named_models import found_object, why
+from dynpool.analysis.integrations.named_models import found_object, why
 from dynpool.common.names import nearest
 
 from .config import ModelConfig
@@ -210,7 +210,7 @@ def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> n
     """The network that `config` names, with fresh weights drawn from PyTorch's global generator.
 
     A factory is called as factory(num_classes=..., in_channels=..., **options). A name that both libraries know is
-    timm's, as in `analysis.integrations.named_models`.
+    timm's, as in `dynpool.analysis.integrations.named_models`.
 
     Raises:
         ConfigError: for an unknown name (naming the nearest), or options that its factory refuses.

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from analysis.common.cost_unit import cost_words
+from dynpool.analysis.common.cost_unit import cost_words
 
 __all__ = ["BarReporter", "LineReporter", "Reporter", "Silent", "epoch_line", "reporting"]
 

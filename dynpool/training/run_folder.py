@@ -27,8 +27,8 @@ import torch
 import torchvision
 
 import dynpool
-from analysis.common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact, with_checksum
-from analysis.comparison.read_runs import read_rows
+from dynpool.analysis.common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact, with_checksum
+from dynpool.analysis.comparison.read_runs import read_rows
 
 from .checkpoint import Checkpoint, last_path, load, stopped_path
 from .config import RunConfig, changed_keys, to_dict

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analysis.common.checksums import CHECKSUM, with_checksum
+from dynpool.analysis.common.checksums import CHECKSUM, with_checksum
 
 COLUMNS = (
     "epoch train_loss task_loss gmacs_loss train_accuracy test_loss test_accuracy gmacs sizes alphas strides i_min_h "

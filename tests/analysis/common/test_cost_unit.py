@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.common.cost_unit import cost_unit, cost_words
+from dynpool.analysis.common.cost_unit import cost_unit, cost_words
 
 
 @pytest.mark.parametrize(

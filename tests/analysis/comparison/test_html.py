@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.comparison.html import compare_runs, write_report
+from dynpool.analysis.comparison.html import compare_runs, write_report
 
 WriteRun = Callable[..., Path]
 VOID = {"meta", "img", "br"}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.common.checksums import file_digest, with_checksum, with_heading
-from analysis.comparison.read_runs import find_runs, read_run
+from dynpool.analysis.common.checksums import file_digest, with_checksum, with_heading
+from dynpool.analysis.comparison.read_runs import find_runs, read_run
 
 RUN = "{{method: human, seed: 1, epochs: 3, input_size: [1, 8, 8], gmacs_budget: {}}}"
 

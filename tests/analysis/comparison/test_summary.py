@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.common.checksums import CHECKSUM
-from analysis.common.statistics import Spread, pareto_front
-from analysis.comparison.findings import difference, holm
-from analysis.comparison.summary import compare_runs
+from dynpool.analysis.common.checksums import CHECKSUM
+from dynpool.analysis.common.statistics import Spread, pareto_front
+from dynpool.analysis.comparison.findings import difference, holm
+from dynpool.analysis.comparison.summary import compare_runs
 
 GOLDEN = Path(__file__).parent / "golden"
 WriteRun = Callable[..., Path]

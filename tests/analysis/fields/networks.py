@@ -7,7 +7,7 @@ import timm
 import torchvision
 from torch import Tensor, nn
 
-from analysis.model_report.receptive_field import ReceptiveFieldReport, receptive_field
+from dynpool.analysis.model_report.receptive_field import ReceptiveFieldReport, receptive_field
 from tests.analysis.fields.oracle import Region, Shortest, image, layer_outputs, positive, region
 
 __all__ = ["FAST", "NETWORKS", "Comparison", "build", "compare"]

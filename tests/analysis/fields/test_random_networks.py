@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dynpool
-from analysis import receptive_field
+from dynpool.analysis import receptive_field
 from tests.analysis.fields.oracle import image, layer_outputs, positive, region
 
 CHANNELS = 4

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from analysis import receptive_field
+from dynpool.analysis import receptive_field
 from tests.analysis.fields.oracle import image, layer_outputs, positive, region
 
 SIZE = (3, 6, 10)

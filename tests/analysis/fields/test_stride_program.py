@@ -8,10 +8,10 @@ import torch
 import torchvision
 from torch import nn
 
-from analysis import receptive_field
-from analysis.fields.rules.table import compile_fields
-from analysis.fields.stride_program import StrideProgram
 from dynpool import count_macs
+from dynpool.analysis import receptive_field
+from dynpool.analysis.fields.rules.table import compile_fields
+from dynpool.analysis.fields.stride_program import StrideProgram
 from dynpool.graph.tracer import trace
 
 

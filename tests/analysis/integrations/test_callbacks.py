@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.tensorboard import SummaryWriter
 
 import dynpool
-from analysis.integrations.accelerate import AcceleratedIMin
+from dynpool.analysis.integrations.accelerate import AcceleratedIMin
 
 SIZE = (3, 16, 12)
 
@@ -26,7 +26,7 @@ def tensorboard_scalars(folder, tag):
 @pytest.mark.parametrize("package", ["lightning.pytorch", "pytorch_lightning"])
 def test_lightning(package, network, batch, tmp_path, read_log):
     pl = pytest.importorskip(package)
-    module = pytest.importorskip(f"analysis.integrations.{package.split('.')[0]}")
+    module = pytest.importorskip(f"dynpool.analysis.integrations.{package.split('.')[0]}")
 
     base: Any = pl.LightningModule
 
@@ -81,7 +81,7 @@ class Images(torch.utils.data.Dataset):
 
 def test_hugging_face_trainer(batch, tmp_path, read_log):
     transformers = pytest.importorskip("transformers")
-    from analysis.integrations.transformers import IMinCallback
+    from dynpool.analysis.integrations.transformers import IMinCallback
 
     sizes = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic", "num_labels": 2}
     torch.manual_seed(0)

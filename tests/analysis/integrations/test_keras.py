@@ -11,9 +11,9 @@ import json, sys
 import keras
 import torch
 from torch import nn
-from analysis import effective_receptive_field, receptive_field
-from analysis.integrations.keras import from_keras
-from analysis.integrations.named_models import named_model
+from dynpool.analysis import effective_receptive_field, receptive_field
+from dynpool.analysis.integrations.keras import from_keras
+from dynpool.analysis.integrations.named_models import named_model
 
 layers = keras.layers
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.integrations.loop import LoopTracker, unwrapped
-from analysis.integrations.optional import optional
-from analysis.integrations.scalars import scalars
+from dynpool.analysis.integrations.loop import LoopTracker, unwrapped
+from dynpool.analysis.integrations.optional import optional
+from dynpool.analysis.integrations.scalars import scalars
 
 SIZE = (3, 16, 12)
 
@@ -85,7 +85,7 @@ def test_infinite_values_are_no_scalars(network, tmp_path):
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch):
     for module in ("lightning", "pytorch_lightning", "transformers"):
-        name = f"analysis.integrations.{module}"
+        name = f"dynpool.analysis.integrations.{module}"
         monkeypatch.delitem(sys.modules, name, raising=False)
         for loaded in [key for key in sys.modules if key.split(".")[0] == module]:
             monkeypatch.setitem(sys.modules, loaded, None)

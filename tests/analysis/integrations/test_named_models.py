@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.integrations.named_models import named_model
+from dynpool.analysis.integrations.named_models import named_model
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import dynpool
-from analysis import receptive_field
-from analysis.model_report.effective import effective_receptive_field
+from dynpool.analysis import receptive_field
+from dynpool.analysis.model_report.effective import effective_receptive_field
 
 SIZE = (2, 16, 20)
 

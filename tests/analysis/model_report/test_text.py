@@ -12,9 +12,9 @@ import torchvision
 from rich.console import Console
 from torch import nn
 
-from analysis import receptive_field
-from analysis.model_report.text import strict_json, table, to_csv, verdict
-from baselines import FixedSpectralPooling2d
+from dynpool.analysis import receptive_field
+from dynpool.analysis.model_report.text import strict_json, table, to_csv, verdict
+from dynpool.baselines import FixedSpectralPooling2d
 
 
 @pytest.fixture(scope="module")

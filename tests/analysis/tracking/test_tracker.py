@@ -13,8 +13,8 @@ import torchvision
 from torch import nn
 
 import dynpool
-from analysis import receptive_field
-from analysis.tracking.tracker import IMinTracker
+from dynpool.analysis import receptive_field
+from dynpool.analysis.tracking.tracker import IMinTracker
 
 SIZE = (3, 64, 48)
 KEYS = ["step", "sizes", "alphas", "strides", "gmacs", "i_min", "i_max", "i_max_local", "unproductive", "behind_global"]

@@ -7,7 +7,7 @@ import torch
 import torch._dynamo
 from torch import Tensor
 
-from baselines import FixedSpectralPooling2d
+from dynpool.baselines import FixedSpectralPooling2d
 
 
 def random_map(*shape: int) -> Tensor:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from baselines.diffstride.resizer import diffstride2d
-from baselines.diffstride.size_math import diffstride_size, least_stride
+from dynpool.baselines.diffstride.resizer import diffstride2d
+from dynpool.baselines.diffstride.size_math import diffstride_size, least_stride
 
 NORMS = ("backward", "ortho", "forward")
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import dynpool
-from analysis import IMinTracker, receptive_field
-from baselines import DiffStride2d, FixedDiffStride2d, diffstride2d
+from dynpool.analysis import IMinTracker, receptive_field
+from dynpool.baselines import DiffStride2d, FixedDiffStride2d, diffstride2d
 from dynpool.resizers.dynopool import DynOPool2d
 from dynpool.resizers.learned_resizer import set_alpha
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from baselines.diffstride.size_math import (
+from dynpool.baselines.diffstride.size_math import (
     diffstride_size,
     diffstride_stride,
     fixed_spectral_size,

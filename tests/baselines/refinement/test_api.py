@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from analysis import receptive_field
-from baselines import RefinementPlan, refine
 from dynpool import convert, count_macs, freeze
+from dynpool.analysis import receptive_field
+from dynpool.baselines import RefinementPlan, refine
 from tests.baselines.nets import Residual, chain, named, resnet
 
 Strides = tuple[int, ...]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.refinement.layer_changes import LayerChange, change_layer
+from dynpool.baselines.refinement.layer_changes import LayerChange, change_layer
 
 Mode = Literal["zeros", "reflect", "replicate", "circular"]
 

@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
-from analysis import receptive_field
-from baselines import published_edits, refine
+from dynpool.analysis import receptive_field
+from dynpool.baselines import published_edits, refine
 from tests.baselines.nets import chain, named, nasnet_a_mobile
 
 # Richter and Pal, Tables 2, 4 and 5: network, edit, I_res, GMACs before and after (None: they do not follow from it)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from analysis import receptive_field
-from baselines import refine
-from baselines.refinement.shorter_wider import find_blocks
-from baselines.refinement.widths import Widths
+from dynpool.analysis import receptive_field
+from dynpool.baselines import refine
+from dynpool.baselines.refinement.shorter_wider import find_blocks
+from dynpool.baselines.refinement.widths import Widths
 from dynpool.graph.tracer import trace
 from tests.baselines.nets import Residual, chain, resnet
 
@@ -116,7 +116,7 @@ def test_width_classes_tie_what_meets_and_pin_what_is_not_understood() -> None:
 
 
 def test_widths_that_cannot_grow_enough_say_how_far_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("baselines.refinement.shorter_wider._WIDEST", 1.02)
+    monkeypatch.setattr("dynpool.baselines.refinement.shorter_wider._WIDEST", 1.02)
     _, plan = refine(resnet((8, 2), (16, 3), (16, 2)), (3, 12, 12), way=WAY)
     assert plan.reached
     part = plan.parameters_after / plan.parameters_before

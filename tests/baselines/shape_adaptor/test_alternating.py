@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import dynpool
-from baselines import EveryFewSteps, ShapeAdaptor2d, alpha_optimizer
+from dynpool.baselines import EveryFewSteps, ShapeAdaptor2d, alpha_optimizer
 
 
 def model() -> nn.Sequential:

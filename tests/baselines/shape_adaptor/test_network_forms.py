@@ -15,8 +15,8 @@ import torch._dynamo
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from baselines import FixedShapeAdaptor2d, ShapeAdaptor2d
-from baselines.shape_adaptor.size_math import shrink_factor
+from dynpool.baselines import FixedShapeAdaptor2d, ShapeAdaptor2d
+from dynpool.baselines.shape_adaptor.size_math import shrink_factor
 from tests.baselines.shape_adaptor.formula import Size, mixed
 
 SHAPE = (2, 3, 11, 14)

@@ -11,9 +11,9 @@ from torch import nn
 from torchvision.models import mobilenet_v2, resnet50, vgg16
 
 import dynpool
-from analysis import IMinTracker
-from baselines import ShapeAdaptor2d, alpha_optimizer, shape_adaptor_network
-from baselines.shape_adaptor.networks import Mode
+from dynpool.analysis import IMinTracker
+from dynpool.baselines import ShapeAdaptor2d, alpha_optimizer, shape_adaptor_network
+from dynpool.baselines.shape_adaptor.networks import Mode
 
 
 def vgg(pixels: int) -> nn.Module:

@@ -13,9 +13,9 @@ import torch._dynamo.testing
 from torch import Tensor, nn
 
 import dynpool
-from analysis import IMinTracker, receptive_field
-from baselines import FixedShapeAdaptor2d, ShapeAdaptor2d, shape_adaptor2d
-from baselines.shape_adaptor.size_math import scale_factor
+from dynpool.analysis import IMinTracker, receptive_field
+from dynpool.baselines import FixedShapeAdaptor2d, ShapeAdaptor2d, shape_adaptor2d
+from dynpool.baselines.shape_adaptor.size_math import scale_factor
 from dynpool.resizers.functional import Reduce
 from dynpool.resizers.learned_resizer import constrain_pools, host_alphas, set_alpha
 from tests.baselines.shape_adaptor.formula import Size, pooled, restated, taps

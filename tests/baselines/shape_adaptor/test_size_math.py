@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines.shape_adaptor.size_math import (
+from dynpool.baselines.shape_adaptor.size_math import (
     adapted_size,
     alpha_for,
     initial_alpha,

@@ -12,8 +12,8 @@ import torchvision
 from PIL import Image
 
 import dynpool
-from analysis import receptive_field
-from analysis.model_report.text import verdict
+from dynpool.analysis import receptive_field
+from dynpool.analysis.model_report.text import verdict
 from dynpool.cli.commands import main
 
 FILES = {"report.json", "layers.csv", "fields.png", "network.png", "network.dot", "image.png"}

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from baselines import RefinementPlan
+from dynpool.baselines import RefinementPlan
 from dynpool.cli.commands import main
 
 MODEL = """\

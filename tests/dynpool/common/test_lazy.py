@@ -13,15 +13,15 @@ import torch
 import dynpool
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("dynpool", "analysis", "baselines")
+PACKAGES = ("dynpool", "dynpool.analysis", "dynpool.baselines")
 
 
 def static_homes(package: str) -> dict[str, str]:
     """{name: submodule} as type checkers take it from the package's __init__."""
-    tree = ast.parse((ROOT / package / "__init__.py").read_text())
+    tree = ast.parse((ROOT / package.replace(".", "/") / "__init__.py").read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    return {alias.name: str(node.module) for node in imports for alias in node.names}
+    return {alias.name: str(node.module).removeprefix(f"{package}.") for node in imports for alias in node.names}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import dynpool
-from baselines import DiffStride2d, ShapeAdaptor2d, shape_adaptor_network
+from dynpool.baselines import DiffStride2d, ShapeAdaptor2d, shape_adaptor_network
 from dynpool.conversion.checkpoints import read_state_dict
 from dynpool.resizers.dynopool import DynOPool2d
 from tests.networks import two_resizers

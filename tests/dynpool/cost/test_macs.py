@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
 import dynpool
-from analysis import IMinTracker, receptive_field
+from dynpool.analysis import IMinTracker, receptive_field
 from dynpool.training.models import MODELS
 
 # GMACs and sizes (height, width) that the paper prints: Jang et al., CVPR 2022, Tables 1 to 3 and Figure 4.

@@ -15,11 +15,11 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-import baselines
 import dynpool
-from analysis import IMinTracker, effective_receptive_field, receptive_field
 from benchmarks.untouched import picture
 from benchmarks.untouched import process as process_state
+from dynpool import baselines
+from dynpool.analysis import IMinTracker, effective_receptive_field, receptive_field
 
 SIZE = (3, 32, 32)
 SHARED: dict[str, Any] = {}

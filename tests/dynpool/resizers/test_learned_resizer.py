@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dynpool
-from analysis import IMinTracker, receptive_field
+from dynpool.analysis import IMinTracker, receptive_field
 from dynpool.resizers.dynopool import DynOPool2d
 from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d, constrain_pools, host_alphas, set_alpha
 from tests.networks import two_resizers

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 import dynpool
-from analysis import IMinTracker, receptive_field
+from dynpool.analysis import IMinTracker, receptive_field
 from tests.networks import two_resizers
 
 SIZE = (3, 32, 32)

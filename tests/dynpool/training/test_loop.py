@@ -15,7 +15,7 @@ import torch
 import yaml
 
 import dynpool
-from analysis.tracking.tracker import IMinTracker
+from dynpool.analysis.tracking.tracker import IMinTracker
 from dynpool.training import checkpoint as checkpoints
 from dynpool.training.config import RunConfig
 from dynpool.training.config_file import load_config

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import dynpool
-from analysis import receptive_field
-from analysis.comparison.findings import BUDGET_TOLERANCE
-from baselines import DiffStride2d
+from dynpool.analysis import receptive_field
+from dynpool.analysis.comparison.findings import BUDGET_TOLERANCE
+from dynpool.baselines import DiffStride2d
 from dynpool.training.budget import TOLERANCE
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import METHODS, Prepared, prepare, register

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis.comparison.read_runs import read_run
+from dynpool.analysis.comparison.read_runs import read_run
 from dynpool.training import checkpoint as checkpoints
 from dynpool.training.config import RunConfig
 from dynpool.training.config_file import load_config

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from analysis.comparison.plots import (
+from dynpool.analysis.comparison.plots import (
     draw,
     method_colors,
     plot_accuracy,
@@ -23,9 +23,9 @@ from analysis.comparison.plots import (
     plot_tradeoff,
     to_png,
 )
-from analysis.comparison.plots.curves import DYNOPOOL, HUMAN
-from analysis.comparison.read_runs import Run
-from analysis.comparison.summary import compare_runs
+from dynpool.analysis.comparison.plots.curves import DYNOPOOL, HUMAN
+from dynpool.analysis.comparison.read_runs import Run
+from dynpool.analysis.comparison.summary import compare_runs
 
 WriteRun = Callable[..., Path]
 

@@ -9,9 +9,9 @@ import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import receptive_field
-from analysis.model_report.plots.layer_graph import INPUT, layer_graph
-from analysis.model_report.plots.layer_layout import lay_out
+from dynpool.analysis import receptive_field
+from dynpool.analysis.model_report.plots.layer_graph import INPUT, layer_graph
+from dynpool.analysis.model_report.plots.layer_layout import lay_out
 
 
 def reached(graph):

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import nn
 
 import dynpool
-from analysis import effective_receptive_field, receptive_field
-from analysis.common.style import path_end
-from analysis.comparison.plots import to_png
-from analysis.model_report.plots.marks import FILLS
+from dynpool.analysis import effective_receptive_field, receptive_field
+from dynpool.analysis.common.style import path_end
+from dynpool.analysis.comparison.plots import to_png
+from dynpool.analysis.model_report.plots.marks import FILLS
 
 
 @pytest.fixture(scope="module")

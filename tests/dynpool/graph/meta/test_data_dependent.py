@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from analysis import receptive_field
+from dynpool.analysis import receptive_field
 
 
 class Pasted(nn.Module):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import dynpool
-from analysis import receptive_field
+from dynpool.analysis import receptive_field
 
 
 class Exits(nn.Module):
