@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .cost.macs import GMACsLoss, MacsReport, count_macs
     from .graph.errors import TraceError
     from .graph.ir import Graph
+    from .graph.ops.describe import register_op
     from .graph.tracer import trace
     from .resizers.dynopool import DynOPool, DynOPool2d
     from .resizers.fixed import FixedPool2d
@@ -46,6 +47,7 @@ __all__ = [
     "load",
     "parameter_groups",
     "register_kind",
+    "register_op",
     "resolutions",
     "save",
     "set_sizes",
@@ -64,6 +66,7 @@ if not TYPE_CHECKING:
             "resizers.functional": "dynopool2d",
             "graph.errors": "TraceError",
             "graph.ir": "Graph",
+            "graph.ops.describe": "register_op",
             "graph.tracer": "trace",
             "conversion.registry": "Plan Site register_kind",
             "resolution.learned_sizes": "Resolution constrain parameter_groups resolutions set_sizes",

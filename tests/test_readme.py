@@ -64,7 +64,7 @@ def test_public_names() -> None:
         (
             dynpool,
             "DynOPool DynOPool2d dynopool2d convert conversion_report resolutions sizes set_sizes count_macs GMACsLoss "
-            "parameter_groups constrain freeze freeze_report register_kind trace",
+            "parameter_groups constrain freeze freeze_report register_kind register_op trace",
         ),
         (analysis, "receptive_field IMinTracker compare_runs write_report"),
     ):

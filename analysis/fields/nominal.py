@@ -388,7 +388,7 @@ class Nominal:
         windows: list[Window] = []
         if isinstance(step, Layer):
             windows = [w if isinstance(w, Window) else w.at_tracing() for w in step.windows]
-        covered = isinstance(step, Layer) and step.covers([size for _, size in step.whole], windows)
+        covered = isinstance(step, Layer) and step.covers([size for *_, size in step.whole], windows)
         self.steps.append(step)
         self.states.append(self.states[GLOBAL] if covered else evaluate(step, self.states, windows))
         return len(self.states) - 1

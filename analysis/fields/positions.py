@@ -75,8 +75,28 @@ class Term:
         back = dict(zip(away, added[-len(away) :], strict=True))
         return replace(term, home=tuple(back.get(i, h) for i, h in enumerate(term.home)))
 
-    def permuted(self, order: Sequence[int]) -> Term:
-        return self.map(lambda a: a.transpose(order), lambda dim: list(order).index(dim))
+    def permuted(self, order: Sequence[int | None]) -> Term:
+        """The term whose dimension i is `order[i]` of this one, or a new one of size 1 for None; others go."""
+        kept = [dim for dim in order if dim is not None]
+
+        def move(a: Array) -> Array:
+            a = a.transpose([*kept, *(dim for dim in range(a.ndim) if dim not in kept)])
+            return a.reshape([1 if dim is None else a.shape[kept.index(dim)] for dim in order])
+
+        return self.map(move, lambda dim: list(order).index(dim) if dim in kept else None)
+
+    def unsqueezed(self, at: int) -> Term:
+        """The term of a tensor that gets a dimension of size 1 at the given place."""
+        return self.map(lambda a: np.expand_dims(a, at), lambda dim: dim + (dim >= at))
+
+    def without(self, dims: Sequence[int]) -> Term:
+        """The term of a tensor that loses dimensions of size 1."""
+        gone = set(dims)
+
+        def home(dim: int) -> int | None:
+            return None if dim in gone else dim - sum(g < dim for g in gone)
+
+        return self.map(lambda a: a.reshape([n for i, n in enumerate(a.shape) if i not in gone]), home)
 
     def taken(self, dim: int, index: NDArray[np.intp]) -> Term:
         """The term of the entries `index` along a dimension."""

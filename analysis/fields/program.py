@@ -35,7 +35,7 @@ _Windows = list[tuple[Window, ...]]  # of every layer, in order
 
 
 class FieldProgram:
-    """The layers, joins and global operations of a traced model; `analysis.fields.rules.table.compile_fields` makes it.
+    """The layers, joins and global operations of a traced model; `analysis.fields.compile.compile_fields` makes it.
 
     Args:
         graph: the trace.
@@ -136,13 +136,9 @@ class FieldProgram:
         """Names of the convolutions over a map of the image that are no rows: each of their paths is global before."""
         rows = {layer.node for layer in self.layers()}
         values = self.graph.values
-        return tuple(
-            node.path or node.op
-            for node in self.graph.nodes
-            if node.op.startswith("aten.convolution")
-            and node.index not in rows
-            and any(dim.axis is not None for dim in values[node.outputs[0]].dims[2:])
-        )
+        left = [n for n in self.graph.nodes if n.op.startswith("aten.convolution") and n.index not in rows]
+        maps = (n for n in left if max(values[n.outputs[0]].shape[2:], default=1) > 1)  # only they have axes
+        return tuple(n.path or n.op for n in maps if any(d.axis is not None for d in self.graph.dims(n.outputs[0])[2:]))
 
     def edges(self) -> tuple[tuple[int, int], ...]:
         """From which layer to which, as indices of `rows()`; -1 is the input. What is no layer is passed through."""
@@ -180,14 +176,15 @@ class FieldProgram:
             if isinstance(window, Window):
                 yield window
                 continue
-            resize, dim = window.resize, window.dim
+            source, target = window.axes(self.graph) if sizes else (None, None)
             yield window.window(
-                size_now(self.graph, resize.source[dim], resize.in_size[dim], sizes),
-                size_now(self.graph, resize.target[dim], resize.out_size[dim], sizes),
+                size_now(self.graph, source, window.size_in, sizes),
+                size_now(self.graph, target, window.size_out, sizes),
             )
 
     def _covers(self, layer: Layer, windows: Sequence[Window], sizes: Mapping[int, int]) -> bool:
-        return layer.covers([size_now(self.graph, axis, traced, sizes) for axis, traced in layer.whole], windows)
+        dims = ((self.graph.dims(value)[dim].axis if sizes else None, traced) for value, dim, traced in layer.whole)
+        return layer.covers([size_now(self.graph, axis, traced, sizes) for axis, traced in dims], windows)
 
 
 def _fixed_windows(step: Step) -> tuple[Window, ...] | None:

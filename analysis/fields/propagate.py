@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dynpool.graph.ir import Graph, Node, ValueRef
+from dynpool.graph.ir import Graph, Node, Value
 from dynpool.graph.meta.aliasing import PLAIN
+from dynpool.graph.record import Primitive
 
 from .positions import Field, Taps, Term
 from .steps import Layer
@@ -42,32 +43,24 @@ class Domain(Protocol):
 
 
 class Call:
-    """One operation, as its rule sees it: its arguments, their shapes and fields, and what can be done to fields."""
+    """One operation, as its rule sees it: what it gives, the fields of tensors, and what can be done to fields."""
 
     def __init__(self, walk: Walk, node: Node) -> None:
         self.walk = walk
         self.node = node
         self.domain = walk.domain
 
-    def arg(self, index: int, name: str = "", default: Any = None) -> Any:
-        if len(self.node.args) > index:
-            return self.node.args[index]
-        return self.node.kwargs.get(name, default)
-
-    def shape(self, ref: Any) -> Ints:
-        return self.walk.graph.values[ref.id].shape
-
     @property
     def out_shape(self) -> Ints:
         return self.walk.graph.values[self.node.outputs[0]].shape
 
-    def field(self, ref: Any) -> Field | None:
-        """The field of a tensor argument, with its parts; None if it does not depend on the image."""
-        return self.walk.fields.get(ref.id) if isinstance(ref, ValueRef) else None
+    def field(self, value: Value | None) -> Field | None:
+        """The field of a tensor, with its parts; None if it does not depend on the image."""
+        return None if value is None else self.walk.fields.get(value.id)
 
-    def terms(self, ref: Any, rank: int | None = None) -> tuple[Term, ...]:
-        """The terms of a tensor argument; of the given rank, leading dimensions of size 1 are added."""
-        field = self.field(ref)
+    def terms(self, value: Value | None, rank: int | None = None) -> tuple[Term, ...]:
+        """The terms of a tensor; of the given rank, leading dimensions of size 1 are added."""
+        field = self.field(value)
         if field is None:
             return ()
         terms = self.domain.whole(field).terms
@@ -77,12 +70,12 @@ class Call:
         """Those of all tensor arguments that depend on the image."""
         return [self.walk.fields[v] for v in self.node.inputs if v in self.walk.fields]
 
-    def each(self, ref: Any, move: Callable[[Term], Term]) -> Field:
-        return self.domain.join([move(t) for t in self.terms(ref)])
+    def each(self, value: Value, move: Callable[[Term], Term]) -> Field:
+        return self.domain.join([move(t) for t in self.terms(value)])
 
-    def moved(self, ref: Any, move: Callable[[Term], Term]) -> Field | None:
+    def moved(self, value: Value, move: Callable[[Term], Term]) -> Field | None:
         """The field after positions are moved such that the first or the distance of neighbours may change."""
-        found = [settled for t in self.terms(ref) if (settled := self.domain.settle(move(t), t)) is not None]
+        found = [settled for t in self.terms(value) if (settled := self.domain.settle(move(t), t)) is not None]
         return self.domain.join(found) if found else None
 
     def everything(self) -> Field:
@@ -96,8 +89,8 @@ class Call:
         return self.everything()
 
 
-Rule = Callable[[Call], "Field | None | list[Field | None]"]
-Back = Callable[[Call, "Field | None", int], "Field | None"]
+Rule = Callable[[Call, Any], "Field | None | list[Field | None]"]
+Back = Callable[[Call, Any, "Field | None", int], "Field | None"]
 LayerOf = Callable[[Call, Sequence[int]], Layer]
 
 
@@ -107,9 +100,9 @@ class Walk:
     Args:
         graph: the trace.
         domain: what is computed of positions.
-        rules: gives the rule of an operation, or None.
-        backs: by operation that gives a view, the rule for what it is a view of: given the call, the field that has
-            been written to an output, and which output.
+        rules: by kind of primitive, the rule: given the call and the primitive.
+        backs: by kind that gives a view, the rule for what it is a view of: given the call, the primitive, the field
+            that has been written to an output, and which output.
         layer: names the row of a window; it is given the call and the dimensions whose size is to be kept beside.
     """
 
@@ -117,8 +110,8 @@ class Walk:
         self,
         graph: Graph,
         domain: Domain,
-        rules: Callable[[Node], Rule | None],
-        backs: Mapping[str, Back],
+        rules: Mapping[type[Primitive], Rule],
+        backs: Mapping[type[Primitive], Back],
         layer: LayerOf | None = None,
     ) -> None:
         self.graph = graph
@@ -126,8 +119,6 @@ class Walk:
         self.rules = rules
         self.backs = backs
         self.layer = layer
-        self.resizes = {resize.node: resize for resize in graph.resizes}
-        self.makers = {value: node for node in graph.nodes for value in node.outputs}
         self.fields: dict[int, Field] = {}  # of what is still used
         self.of_image: set[int] = set()  # all values that have had one
         self.empty: dict[int, Field] = {}  # of slices without entries, should their limits follow from the image
@@ -156,8 +147,7 @@ class Walk:
     def apply(self, node: Node) -> None:
         """Give the outputs of an operation their fields."""
         call = Call(self, node)
-        rule = self.rules(node)
-        found = call.not_understood() if rule is None else rule(call)
+        found = self.rules[type(node.primitive)](call, node.primitive)
         fields = (
             found if isinstance(found, list) else [found, *(self._of_other(call, found, v) for v in node.outputs[1:])]
         )
@@ -187,9 +177,9 @@ class Walk:
     def back(self, maker: Node, value: int, field: Field | None) -> Field | None:
         """The field of what `maker` took a view of, after the view, `value`, has been given one."""
         call = Call(self, maker)
-        rule = self.backs.get(maker.op)
+        rule = self.backs.get(type(maker.primitive))
         if rule is not None:
-            return rule(call, field, maker.outputs.index(value))
+            return rule(call, maker.primitive, field, maker.outputs.index(value))
         call.not_understood()
         terms = [t for f in (*call.fields(), field) if f is not None for t in self.domain.whole(f).terms]
-        return self.domain.spread(terms, len(call.shape(maker.args[0]))) if terms else None
+        return self.domain.spread(terms, len(self.graph.values[maker.inputs[0]].shape)) if terms else None

@@ -26,9 +26,9 @@ from dynpool.common.arguments import check_model
 from dynpool.graph.inputs import InputSize
 from dynpool.graph.tracer import trace
 
+from .compile import compile_fields
 from .layer_row import GLOBAL_PATH, LayerRow, per_axis
 from .regions import SeenRegions
-from .rules.table import compile_fields
 
 __all__ = ["FieldReport", "LayerRow"]
 
@@ -89,7 +89,7 @@ class FieldReport:
             i_max_local=fields.i_max_local,
             aligned=fields.aligned,
             edges=program.edges(),
-            total_macs=sum(mac.macs for mac in graph.macs),
+            total_macs=sum(graph.macs_by_node.values()),
             total_parameters=sum(p.numel() for p in model.parameters()),
             behind_global=program.behind_global,
             not_understood=program.not_understood,

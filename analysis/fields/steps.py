@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from dynpool.graph.axes import Resize
+from dynpool.graph.ir import Graph
 from dynpool.resizers.learned_resizer import LearnedResizer2d
 from dynpool.size_math import effective_kernel, sample_kernel
 
@@ -35,20 +35,30 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Resized:
-    """The window of a resizer, which follows from its input and output size; `dim` is its place among height and width.
+    """The window of a resizer, which follows from its input and output size along `dim`, height (0) or width (1).
 
-    `points` is how many pixels a kind of interpolation looks at; DynOPool's cells have a footprint instead.
+    The operation `node` resizes the map `value` from `size_in` to `size_out` pixels at tracing. `points` is how many
+    pixels a kind of interpolation looks at; DynOPool's cells have a footprint instead.
     """
 
-    resize: Resize
+    node: int
+    value: int
     dim: int
+    size_in: int
+    size_out: int
     points: int = 1
     reduce: str = ""
     align_corners: bool = False
     resizer: LearnedResizer2d | None = None  # says which pixels it sees, where it is no single operation
 
     def at_tracing(self) -> Window:
-        return self.window(self.resize.in_size[self.dim], self.resize.out_size[self.dim])
+        return self.window(self.size_in, self.size_out)
+
+    def axes(self, graph: Graph) -> tuple[int | None, int | None]:
+        """The axis classes of its input and output."""
+        resize = graph.resize_at[self.node]
+        of_map = graph.dims(self.value)[self.dim - 2].axis  # a resizer may have several maps
+        return resize.source[self.dim] if self.resizer is None else of_map, resize.target[self.dim]
 
     def window(self, size_in: int, size_out: int) -> Window:
         ratio = Fraction(size_in, size_out)
@@ -79,8 +89,8 @@ def interpolated(size_in: int, size_out: int, points: int, align_corners: bool) 
 class Layer:
     """A window slides over the map; it is a row of the report if it has a name.
 
-    `whole` are the input's dimensions, as axis class and size at tracing, of a convolution that is a linear layer where
-    its kernel covers them (VGG's first, in timm). `dims` are the output's dimensions along the image's axes, and
+    `whole` are the input's dimensions, as value, dimension and size at tracing, of a convolution that is a linear layer
+    where its kernel covers them (VGG's first, in timm). `dims` are the output's dimensions along the image's axes, and
     `slides` those that its windows slide along: fewer where tokens hold several axes of the image.
     """
 
@@ -89,7 +99,7 @@ class Layer:
     name: str = ""
     kind: str = ""
     node: int = -1
-    whole: tuple[tuple[int | None, int], ...] = ()
+    whole: tuple[tuple[int, int, int], ...] = ()
     dims: tuple[int | None, ...] = ()
     slides: tuple[int, ...] = ()
     macs: int = 0

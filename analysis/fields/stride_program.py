@@ -89,7 +89,7 @@ class StrideProgram:
         graph, count = self.graph, len(strides)
         sizes: _Sizes = {}
         agrees = np.ones(count, dtype=bool)
-        for dim, n in zip(graph.values[graph.input_id].dims[-2:], self.input_hw, strict=True):
+        for dim, n in zip(graph.dims(graph.input_id)[-2:], self.input_hw, strict=True):
             if dim.axis is not None:
                 sizes[graph.classes.find(dim.axis)] = np.full(count, n)
         for resize in graph.resizes:
@@ -191,14 +191,15 @@ class StrideProgram:
 
     def _resized(self, window: Resized, sizes: _Sizes, count: int) -> tuple[Floats, Floats]:
         """Kernel and stride of a resizer, for each candidate's sizes."""
-        resize, dim = window.resize, window.dim
-        before = self._size(resize.source[dim], resize.in_size[dim], sizes, count)
-        after = self._size(resize.target[dim], resize.out_size[dim], sizes, count)
+        source, target = window.axes(self.graph)
+        before = self._size(source, window.size_in, sizes, count)
+        after = self._size(target, window.size_out, sizes, count)
         now = [window.window(int(n), int(m)) for n, m in zip(before, after, strict=True)]
         return np.array([w.shortest for w in now]), np.array([w.stride for w in now])
 
     def _covers(self, layer: Layer, kernel: Floats, sizes: _Sizes) -> Flags:
-        now = [self._size(axis, traced, sizes, len(kernel)) for axis, traced in layer.whole]
+        dims = ((self.graph.dims(value)[dim].axis, traced) for value, dim, traced in layer.whole)
+        now = [self._size(axis, traced, sizes, len(kernel)) for axis, traced in dims]
         return (np.stack(now, axis=1) == kernel).all(axis=1)
 
 

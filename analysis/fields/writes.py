@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dynpool.graph.ir import Graph, Node, ValueRef
+from dynpool.graph.ir import Graph, Node
 
 from .positions import Field
 
@@ -16,7 +16,6 @@ class Walk(Protocol):
 
     graph: Graph
     fields: dict[int, Field]
-    makers: dict[int, Node]
 
     def keep(self, value: int, field: Field | None) -> None: ...
     def apply(self, node: Node) -> None: ...
@@ -39,8 +38,8 @@ class Writes:
 
     def follow(self, node: Node) -> None:
         """Note a view, or bring the fields of all that shares memory with what the operation has written to in step."""
-        if node.aliasing.view and isinstance(node.args[0], ValueRef):
-            self.views.setdefault(self._first(node.args[0].id), []).append(node)
+        if node.aliasing.view and node.inputs:
+            self.views.setdefault(self._first(node.inputs[0]), []).append(node)
         for target, new in node.written:
             first = self._first(target)
             before, field = self.walk.fields.get(first), self.walk.fields.get(new)
@@ -61,9 +60,9 @@ class Writes:
                 self.walk.apply(view)
                 for value in view.outputs:
                     self._write(self._first(value), self.walk.fields.get(value), now, view)
-        maker = self.walk.makers.get(first)
+        maker = self.walk.graph.makers.get(first)
         if maker is not None and maker.aliasing.view and maker is not done:
-            base = self._first(maker.args[0].id)
+            base = self._first(maker.inputs[0])
             self._write(base, self.walk.back(maker, first, field), now, maker)
 
 

@@ -22,8 +22,8 @@ from dynpool.graph.tracer import check_input_size, trace_compared
 from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
 from dynpool.resolution.tree import resolution_tree
 
+from ..fields.compile import compile_fields
 from ..fields.program import size_now
-from ..fields.rules.table import compile_fields
 
 __all__ = ["IMinTracker"]
 

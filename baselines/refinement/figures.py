@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from dynpool.analysis.fields.rules.table import compile_fields
+from dynpool.analysis.fields.compile import compile_fields
 from dynpool.graph.ir import Graph
 from dynpool.graph.tracer import trace
 from dynpool.graph.untouched import deep_copy
@@ -40,7 +40,7 @@ def measure(model: nn.Module, size: Size) -> Figures:
 def figures_of(model: nn.Module, graph: Graph) -> Figures:
     """The figures of a model from a trace of it."""
     h, w = compile_fields(graph).fields().i_min
-    return Figures((h, w), sum(mac.macs for mac in graph.macs) / 1e9, sum(p.numel() for p in model.parameters()))
+    return Figures((h, w), sum(graph.macs_by_node.values()) / 1e9, sum(p.numel() for p in model.parameters()))
 
 
 def without_weights(model: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from dynpool.analysis.fields.rules.table import compile_fields
+from dynpool.analysis.fields.compile import compile_fields
 from dynpool.analysis.fields.stride_program import StrideProgram
 from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph

@@ -115,7 +115,7 @@ def _cuts(program: StrideProgram, *, through_strides_of_one: bool) -> Iterator[C
     graph = program.graph
     edges = _edges(program)
     following = _following(program, through_strides_of_one=through_strides_of_one)
-    start = _key(graph, tuple(d.axis for d in graph.values[graph.input_id].dims[-2:]))
+    start = _key(graph, tuple(d.axis for d in graph.dims(graph.input_id)[-2:]))
     found: set[tuple[int, ...]] = set()
     for vertex in dict.fromkeys(b for _, _, b in edges):
         behind = _reachable(vertex, following)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from torch import nn
 
-from dynpool.analysis.fields.rules.table import compile_fields
+from dynpool.analysis.fields.compile import compile_fields
 from dynpool.analysis.fields.stride_program import StrideProgram
 from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
@@ -84,7 +84,7 @@ class _Layers:
     def convolutions(self, *, depthwise: bool = False) -> list[Resize]:
         """Convolutions with a window larger than one pixel, or the depthwise ones among them."""
         found = [w for w in self.program.windows if w.kind == "convolution" and max(w.kernel) > 1]
-        return [w for w in found if not depthwise or self.graph.nodes[w.node].args[8] > 1]
+        return [w for w in found if not depthwise or self.graph.nodes[w.node].arguments["groups"] > 1]
 
 
 def _stride(window: Resize, after: Pair) -> LayerChange:

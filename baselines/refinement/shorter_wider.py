@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from dynpool.analysis.fields.rules.table import compile_fields
+from dynpool.analysis.fields.compile import compile_fields
 from dynpool.analysis.fields.steps import Layer
 from dynpool.graph.ir import Graph, Node
 from dynpool.graph.tracer import trace
@@ -178,7 +178,7 @@ def _whole_modules(modules: Mapping[str, nn.Module], graph: Graph) -> Iterator[B
 
 
 def _is_windowed(graph: Graph, node: Node) -> bool:
-    return node.op == "aten.convolution" and max(graph.values[node.args[1].id].shape[2:]) > 1
+    return node.op == "aten.convolution" and max(node.arguments["weight"].shape[2:]) > 1
 
 
 def _has_shortcut(graph: Graph, block: Block) -> bool:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from torch import nn
 
-from dynpool.graph.ir import Graph, Node, ValueRef
+from dynpool.graph.ir import Graph, Node
 
 from .layer_changes import LayerChange, width_of
 
@@ -158,9 +158,10 @@ class Widths:
         return True
 
     def _convolution(self, node: Node) -> bool:
-        x, weight, groups = node.args[0].id, node.args[1].id, node.args[8]
+        (x, weight), groups = node.inputs[:2], node.arguments["groups"]
         taken, given = self.graph.values[x].shape[1], self.graph.values[node.outputs[0]].shape[1]
-        if not self._layer(node, (nn.Conv2d,)) or node.args[6] or x not in self._of or weight in self._of:
+        plain = self._layer(node, (nn.Conv2d,)) and not node.arguments["transposed"]
+        if not plain or x not in self._of or weight in self._of:
             return False
         if groups == taken == given > 1:
             self._class(x).keeps.append(node.path)
@@ -171,7 +172,7 @@ class Widths:
         return self._product(node, x, given)
 
     def _linear(self, node: Node) -> bool:
-        x = next(ref.id for ref in node.args if isinstance(ref, ValueRef) and ref.id in self._of)
+        x = next(value for value in node.inputs if value in self._of)
         return self._layer(node, (nn.Linear,)) and self._product(node, x, self.graph.values[node.outputs[0]].shape[1])
 
     def _product(self, node: Node, x: int, given: int) -> bool:
@@ -181,7 +182,7 @@ class Widths:
         return True
 
     def _mean(self, node: Node) -> bool:
-        dims = node.args[1] if len(node.args) > 1 else None
+        dims = node.arguments.get("dim")
         x = self.graph.values[node.inputs[0]]
         if not dims or any(d % len(x.shape) < 2 for d in dims):
             return False

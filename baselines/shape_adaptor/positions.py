@@ -98,7 +98,7 @@ def _passes(graph: Graph, at: int) -> bool:
     read = {value for node in graph.nodes[at:] for value in node.inputs if value in made}
     if len(read) != 1 or not read.issubset(graph.nodes[at].inputs):
         return False
-    dims = graph.values[next(iter(read))].dims
+    dims = graph.dims(next(iter(read)))
     offsets = [d.size - graph.classes.reference(d.axis) if d.axis is not None else None for d in dims[-2:]]
     return len(dims) == 4 and offsets == [0, 0]
 

@@ -157,7 +157,7 @@ class _Converter:
         if status in ("converted", "tied"):
             return self.tree.nodes[here].parent
         above = source_key(self.graph, resize)
-        start = [d.axis for d in self.graph.values[self.graph.input_id].dims[-2:]]
+        start = [d.axis for d in self.graph.dims(self.graph.input_id)[-2:]]
         if above is not None and [self.graph.classes.find(a) for a in start if a is not None] == list(above):
             return 0
         return next((i for i, key in self.keys.items() if key == above), None)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from dynpool.graph.axis_rules.context import ints
 from dynpool.graph.ir import Graph, Node
+from dynpool.graph.ops.operation import ints
 
 from .layer_kinds import plan_convolution
 from .registry import register_kind
@@ -46,32 +46,29 @@ class CalledConv2d(nn.Module):
 register_kind(CalledConv2d)(plan_convolution)
 
 
-def _argument(node: Node, index: int, default: Any) -> Any:
-    return node.args[index] if len(node.args) > index else default
-
-
 def _convolution(node: Node) -> nn.Module:
-    stride, padding, dilation = (_pair(node.args[i]) for i in (3, 4, 5))
-    return CalledConv2d(stride, padding, dilation, node.args[8])
+    stride, padding, dilation = (_pair(node.arguments[name]) for name in ("stride", "padding", "dilation"))
+    return CalledConv2d(stride, padding, dilation, node.arguments["groups"])
 
 
 def _max_pool(node: Node) -> nn.Module:
-    kernel, padding, dilation = (_pair(_argument(node, i, default)) for i, default in ((1, 1), (3, 0), (4, 1)))
-    stride = _pair(_argument(node, 2, None) or kernel)
-    return nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=bool(_argument(node, 5, False)))
+    kernel, padding, dilation = (_pair(node.arguments[name]) for name in ("kernel_size", "padding", "dilation"))
+    stride = _pair(node.arguments["stride"] or kernel)
+    return nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=bool(node.arguments["ceil_mode"]))
 
 
 def _avg_pool(node: Node) -> nn.Module:
-    kernel, padding = _pair(node.args[1]), _pair(_argument(node, 3, 0))
-    stride = _pair(_argument(node, 2, None) or kernel)
-    ceil_mode, counts = bool(_argument(node, 4, False)), bool(_argument(node, 5, True))
-    return nn.AvgPool2d(kernel, stride, padding, ceil_mode, counts, _argument(node, 6, None))
+    given = node.arguments
+    kernel, padding = _pair(given["kernel_size"]), _pair(given["padding"])
+    stride = _pair(given["stride"] or kernel)
+    ceil_mode, counts = bool(given["ceil_mode"]), bool(given["count_include_pad"])
+    return nn.AvgPool2d(kernel, stride, padding, ceil_mode, counts, given["divisor_override"])
 
 
 def _upsampling(node: Node) -> nn.Module:
     mode = _MODES[node.op]
-    align = node.args[2] if mode in ("bilinear", "bicubic") else None
-    return nn.Upsample(scale_factor=tuple(node.args[-2:]), mode=mode, align_corners=align)
+    scales = (node.arguments["scales_h"], node.arguments["scales_w"])
+    return nn.Upsample(scale_factor=scales, mode=mode, align_corners=node.arguments.get("align_corners"))
 
 
 _MODES = {
@@ -256,6 +253,7 @@ def _how_manieth(graph: Graph, node: Node, family: str) -> int:
 
 
 def _family(node: Node) -> str | None:
-    if node.op == "aten.convolution" and (node.args[6] or len(node.args[3]) != 2):  # transposed, or not of images
+    given = node.arguments
+    if node.op == "aten.convolution" and (given["transposed"] or len(given["stride"]) != 2):  # or not of images
         return None
     return _MAKERS[node.op][0] if node.op in _MAKERS else None

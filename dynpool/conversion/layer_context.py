@@ -52,7 +52,8 @@ def _site(graph: Graph, resize: Resize, order: str, preserve: bool) -> Site:
         return Site(resize, order, preserve, _written_around(graph, node))
     if node.op not in _PADS:
         return Site(resize, order, preserve)
-    left, right, top, bottom = [int(n) for n in node.args[1]] + [0, 0] * (len(node.args[1]) == 2)
+    around = [int(n) for n in node.arguments["pad" if node.op == "aten.constant_pad_nd" else "padding"]]
+    left, right, top, bottom = around + [0, 0] * (len(around) == 2)
     return Site(resize, order, preserve, ((top, bottom), (left, right)))
 
 
@@ -66,7 +67,7 @@ def _written_around(graph: Graph, made: Node) -> tuple[Pair, Pair]:
     spans: dict[int, dict[int, Pair]] = {value: {}}  # by view of the larger map: what it covers of each axis
     for node in graph.nodes[made.index + 1 :]:
         if node.op == "aten.slice" and node.inputs[0] in spans:
-            at, start, end = (int(n) for n in node.args[1:4])
+            at, start, end = (int(node.arguments[name]) for name in ("dim", "start", "end"))
             (view,) = node.outputs
             spans[view] = {**spans[node.inputs[0]], at % rank: (start, end)}
         elif node.op == "aten.copy_" and node.inputs[0] in spans:

@@ -90,7 +90,7 @@ class _Planner:
     # --- the tree so far ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        h, w = (d.axis for d in self.graph.values[self.graph.input_id].dims[-2:])
+        h, w = (d.axis for d in self.graph.dims(self.graph.input_id)[-2:])
         self.nodes = [PlannedNode("input", None, None, self.graph.input_size[1:], "input")]
         self.roles, self.index = [], {}
         if h is not None and w is not None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dynpool.common.arguments import check_model
 from dynpool.graph.inputs import InputSize
 from dynpool.graph.ir import Graph
+from dynpool.graph.ops.describe import is_registered
 from dynpool.graph.tracer import check_input_size, trace
 from dynpool.resizers.host_values import gathered
 from dynpool.resizers.learned_resizer import LearnedResizer2d
@@ -54,8 +55,8 @@ class MacsReport:
 
     `not_counted` says how often each operation without a count ran (normalisations, activations, pools and resizes);
     `large_not_counted` names those of them that multiply and accumulate, or may: Fourier transforms, distances,
-    sampling on grids, operators that PyTorch does not know. `notes` tell what was assumed of values that only a real
-    pass has. `input_size` is (C, extents...).
+    sampling on grids, operators that neither PyTorch nor `dynpool.register_op` describes. `notes` tell what was assumed
+    of values that only a real pass has. `input_size` is (C, extents...).
     """
 
     input_size: tuple[int, ...]
@@ -105,7 +106,7 @@ class MacsReport:
 def _is_large(op: str) -> bool:
     package, _, name = op.partition(".")
     if package != "aten":
-        return package not in _KNOWN_SMALL
+        return package not in _KNOWN_SMALL and not is_registered(op)
     return name.startswith(("conv", "grid_sampler")) or not _PRODUCTS.isdisjoint(name.split("_"))
 
 
@@ -134,18 +135,16 @@ def count_macs(
 
 def macs_of(graph: Graph) -> MacsReport:
     """What :func:`count_macs` gives for the model and the input that a graph is of."""
-    by_path: dict[str, list[Any]] = {}
-    for mac in graph.macs:
-        by_path.setdefault(mac.path, []).append(mac)
-    layers = tuple(
-        LayerMacs(path, tuple(dict.fromkeys(m.kind for m in rows)), sum(m.macs for m in rows))
-        for path, rows in by_path.items()
-    )
-    counted = {m.node for m in graph.macs}
+    by_path: dict[str, dict[str, int]] = {}  # by kind
     rest: dict[str, int] = {}
     for node in graph.nodes:
-        if node.index not in counted and node.op not in _LAYOUT:
+        macs = graph.macs_by_node.get(node.index)
+        if macs is not None:
+            kinds = by_path.setdefault(node.path, {})
+            kinds[node.op] = kinds.get(node.op, 0) + macs
+        elif node.op not in _LAYOUT:
             rest[node.op] = rest.get(node.op, 0) + 1
+    layers = tuple(LayerMacs(path, tuple(kinds), sum(kinds.values())) for path, kinds in by_path.items())
     return MacsReport(graph.size, sum(r.macs for r in layers), layers, rest, tuple(graph.notes))
 
 
@@ -202,7 +201,7 @@ class GMACsLoss:
         column = {id(p.shared_alpha()): 2 * i for i, p in enumerate(self.pools)}
         base: dict[int, float] = {}
         powers: dict[int, list[int]] = {}
-        for dim in graph.values[graph.input_id].dims[-2:]:
+        for dim in graph.dims(graph.input_id)[-2:]:
             if dim.axis is not None:
                 base[find(dim.axis)], powers[find(dim.axis)] = float(dim.size), []
 

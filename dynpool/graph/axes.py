@@ -20,7 +20,7 @@ from typing import Any
 
 from dynpool.size_math import Whole, window_output_size
 
-__all__ = ["Atom", "AxisClasses", "Dim", "Mac", "Resize", "constant_dims", "input_dims"]
+__all__ = ["Atom", "Axes", "AxisClasses", "Dim", "Resize", "constant_dims", "input_dims"]
 
 Pair = tuple[int, int]
 OptionalPair = tuple[int | None, int | None]
@@ -371,17 +371,6 @@ class Resize:
         return (h, w)
 
 
-@dataclass(frozen=True)
-class Mac:
-    """Multiply-accumulates of one operation at tracing; they grow in proportion to each axis in `axes`."""
-
-    node: int
-    kind: str
-    path: str
-    macs: int
-    axes: tuple[tuple[int, int], ...]  # (axis class, size at tracing)
-
-
 def constant_dims(shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:
     """Dimensions that carry no resolution; `others` are their sizes in the second trace."""
     seconds: list[int | None] = [None] * len(shape) if others is None else list(others)
@@ -398,3 +387,21 @@ def input_dims(classes: AxisClasses, shape: Sequence[int], others: Sequence[int]
         Dim((Atom(n, classes.new(n), m),)) if n != 1 else Dim() for n, m in zip(shape[-2:], seconds, strict=True)
     )
     return constant_dims(shape[:-2], shape[:-2]) + spatial
+
+
+@dataclass
+class Axes:
+    """What the rules find out about the axes of a recorded pass.
+
+    `dims` are the dimensions of its values, by their ids. `resizes` are the operations after which a spatial axis may
+    have another size, in order of execution; `not_understood` those that no rule describes and that touched a spatial
+    axis. `unmatched` counts operations on maps that the second pass did not run likewise; `collapsed` says whether a
+    map has a single pixel here that has more at a larger input.
+    """
+
+    dims: list[tuple[Dim, ...]]
+    classes: AxisClasses = field(default_factory=AxisClasses)
+    resizes: list[Resize] = field(default_factory=list)
+    not_understood: dict[str, int] = field(default_factory=dict)
+    unmatched: int = 0
+    collapsed: bool = False

@@ -2,54 +2,44 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
+from dynpool.graph import primitives as kinds
 from dynpool.graph.axes import Dim
+from dynpool.graph.record import Value
 
-from .context import Context, ints
+from .context import Context, Dims
 
 __all__ = [
-    "embedding",
-    "factory",
+    "attention",
+    "diagonal",
+    "elementwise",
     "gather",
+    "grid_sample",
     "index",
-    "matmul",
-    "normalized",
-    "partly",
-    "pointwise",
+    "make",
+    "normalize",
+    "opaque",
+    "product",
     "recurrent",
     "reduce",
-    "reduce_norm",
-    "same",
-    "transform",
-    "unknown",
+    "scan",
+    "write",
 ]
 
 
-def same(c: Context) -> tuple[Dim, ...]:
-    return c.first.dims
+def elementwise(c: Context, p: kinds.Elementwise) -> Dims:
+    return _met(c, p.inputs)
 
 
-def factory(c: Context) -> tuple[Dim, ...]:
-    """A tensor made during the pass: of fixed numbers, or of sizes that the model's code computed."""
-    return c.all_unrelated()
-
-
-def unknown(c: Context) -> tuple[Dim, ...]:
-    touched = [d for v in c.node.inputs for d in c.graph.values[v].dims]
-    if any(d.axes for d in touched):
-        c.pin(touched, "an operation without a rule")
-        c.graph.not_understood[c.node.op] = c.graph.not_understood.get(c.node.op, 0) + 1
-    return c.all_unrelated()
-
-
-def pointwise(c: Context) -> tuple[Dim, ...]:
+def _met(c: Context, inputs: Sequence[Value]) -> Dims:
+    """What corresponds must agree."""
     rank = len(c.out.shape)
     dims: list[Dim] = [Dim()] * rank
-    for vid in c.node.inputs:
-        value = c.graph.values[vid]
-        for i, dim in enumerate(value.dims):
-            at = rank - len(value.dims) + i
+    for value in inputs:
+        own = c.dims(value)
+        for i, dim in enumerate(own):
+            at = rank - len(own) + i
             if at < 0 or not dim.atoms:
                 continue
             if not dims[at].atoms:
@@ -66,87 +56,76 @@ def _origin(origin: str) -> str:
     return "table" if origin == "op" else origin
 
 
-def normalized(c: Context) -> tuple[Dim, ...]:
-    """Normalisation: of the first input's shape; weights over an axis pin it."""
-    if len(c.node.inputs) > 1:
-        if c.node.op == "aten.native_layer_norm":
-            covered = c.first.dims[len(c.first.dims) - len(c.arg(1)) :]
-        else:
-            covered = c.first.dims[1:2]
-        c.pin(covered, "normalised with a weight of that size")
-    return c.first.dims
+def make(c: Context, p: kinds.Make) -> Dims:
+    """A tensor made during the pass: like another, of fixed numbers, or of sizes that the model's code computed."""
+    return c.dims(p.like) if p.like is not None else c.all_unrelated()
 
 
-def _reduced(c: Context, over: object, keep: bool) -> tuple[Dim, ...]:
-    rank = len(c.first.dims)
-    if over is None or over == []:
-        return c.all_unrelated()
-    gone = {d % rank for d in ints(over, 1)} if rank else set()
-    return tuple(Dim() if i in gone else d for i, d in enumerate(c.first.dims) if keep or i not in gone)
+def opaque(c: Context, p: kinds.Opaque) -> Dims:
+    touched = [] if p.made else [d for value in c.inputs for d in c.dims(value)]
+    if any(d.axes for d in touched):
+        c.pin(touched, "an operation without a rule")
+        c.axes.not_understood[c.node.op] = c.axes.not_understood.get(c.node.op, 0) + 1
+    return c.all_unrelated()
 
 
-def reduce(c: Context) -> tuple[Dim, ...]:
-    kwargs = c.node.kwargs
-    return _reduced(c, c.arg(1, kwargs.get("dim")), bool(c.arg(2, kwargs.get("keepdim", False))))
-
-
-def reduce_norm(c: Context) -> tuple[Dim, ...]:
-    """As `reduce`, behind the order of the norm."""
-    kwargs = c.node.kwargs
-    return _reduced(c, c.arg(2, kwargs.get("dim")), bool(c.arg(3, kwargs.get("keepdim", False))))
-
-
-def partly(c: Context) -> tuple[Dim, ...]:
-    """The first input's dimensions where the size is the same (topk, unequal FFT halves), else unrelated ones."""
-    return tuple(
-        d if d.size == n and c.other(i) in (None, d.other) else c.unrelated(i)
-        for i, (d, n) in enumerate(zip(c.first.dims, c.out.shape, strict=True))
-    )
-
-
-def transform(c: Context) -> tuple[Dim, ...]:
-    """Fourier transforms, of which a one-sided one halves a dimension; pairs of numbers seen as complex and back."""
-    if c.node.op == "aten.view_as_real":
-        return (*c.first.dims, c.unrelated(-1))
-    if c.node.op == "aten.view_as_complex":
-        return c.first.dims[:-1]
-    return partly(c)
-
-
-def matmul(c: Context) -> tuple[Dim, ...]:
-    a, b = (c.graph.values[v] for v in c.node.inputs[-2:])
-    inner = c.unify(a.dims[-1], b.dims[-2], "multiplied with a matrix of that size")
-    dims: tuple[Dim, ...] = (*a.dims[:-1], b.dims[-1])
-    if len(a.dims) == 3:
-        dims = (c.unify(a.dims[0], b.dims[0], "a batch of matrices"), *dims[1:])
-    if len(c.node.inputs) > 2:
-        added = c.first.dims
-        for i, dim in enumerate(added):
-            at = len(dims) - len(added) + i
-            if dim.atoms:
-                c.unify(dims[at], dim, f"combined with a {_origin(c.first.origin)} of that size")
-    c.mac(math.prod(a.shape) * b.shape[-1], (*dims, inner))
+def normalize(c: Context, p: kinds.Normalize) -> Dims:
+    dims = c.dims(p.x)
+    c.pin([dims[i] for i in p.weighted], "normalised with a weight of that size")
     return dims
 
 
-def recurrent(c: Context) -> tuple[Dim, ...]:
-    """A recurrent network over sequences: batch and time stay. Every weight is used once for each step of each."""
-    weights = (c.graph.values[v].shape for v in c.node.inputs if c.graph.values[v].origin == "parameter")
-    steps = math.prod(c.first.shape[:2])
-    c.mac(steps * sum(math.prod(shape) for shape in weights if len(shape) == 2), c.first.dims[:2])
-    return (*c.first.dims[:2], c.unrelated(2))
+def scan(c: Context, p: kinds.Scan) -> Dims:
+    return c.dims(p.x)
 
 
-def index(c: Context) -> tuple[Dim, ...]:
-    """Advanced indexing: the indexed dimensions become those of the indices."""
-    places = [i for i, ref in enumerate(c.arg(1)) if ref is not None]
-    indices = [c.value(c.arg(1)[i]) for i in places]
-    c.pin([c.first.dims[i] for i in places], "positions are picked from it")
-    rank = max(len(v.shape) for v in indices)
+def reduce(c: Context, p: kinds.Reduce) -> Dims:
+    dims = c.dims(p.x)
+    if len(c.out.shape) < len(dims):
+        return tuple(d for i, d in enumerate(dims) if i not in p.dims)
+    kept = enumerate(zip(dims, c.out.shape, strict=True))
+    return tuple(
+        d if i not in p.dims or (d.size == n and c.other(i) in (None, d.other)) else c.unrelated(i)
+        for i, (d, n) in kept
+    )
+
+
+def product(c: Context, p: kinds.Product) -> Dims:
+    a, b = c.dims(p.a), c.dims(p.b)
+    c.unify(a[-1], b[-2] if len(b) > 1 else b[0], "multiplied with a matrix of that size")
+    dims: Dims = (*a[:-1], *b[-1:]) if len(b) > 1 else a[:-1]
+    if len(a) == 3:
+        dims = (c.unify(a[0], b[0], "a batch of matrices"), *dims[1:])
+    added = c.dims(p.added) if p.added is not None else ()
+    for i, dim in enumerate(added):
+        if p.added is not None and dim.atoms:
+            at = len(dims) - len(added) + i
+            c.unify(dims[at], dim, f"combined with a {_origin(p.added.origin)} of that size")
+    return dims
+
+
+def attention(c: Context, p: kinds.Attention) -> Dims:
+    query, key, value = (c.dims(t) for t in (p.query, p.key, p.value))
+    c.unify(key[-2], value[-2], "attended to together")
+    return (*query[:-1], value[-1])
+
+
+def recurrent(c: Context, p: kinds.Recurrent) -> Dims:
+    """Batch and time stay."""
+    return (*c.dims(p.x)[:2], c.unrelated(2))
+
+
+def index(c: Context, p: kinds.Index) -> Dims:
+    """The indexed dimensions become those of the indices."""
+    own = c.dims(p.x)
+    places = [i for i, value in enumerate(p.indices) if value is not None]
+    indices = [c.dims(value) for value in p.indices if value is not None]
+    c.pin([own[i] for i in places], "positions are picked from it")
+    rank = max(map(len, indices))
     new = [Dim()] * rank
-    for value in indices:
-        for i, dim in enumerate(value.dims):
-            at = rank - len(value.dims) + i
+    for dims in indices:
+        for i, dim in enumerate(dims):
+            at = rank - len(dims) + i
             new[at] = (
                 c.unify(new[at], dim, "indices of that size")
                 if new[at].atoms and dim.atoms
@@ -154,14 +133,27 @@ def index(c: Context) -> tuple[Dim, ...]:
             )
     beside = places == list(range(places[0], places[0] + len(places)))
     first = places[0] if beside else 0
-    kept = [d for i, d in enumerate(c.first.dims) if i not in places]
+    kept = [d for i, d in enumerate(own) if i not in places]
     dims = (*kept[:first], *new, *kept[first:])
     return dims if len(dims) == len(c.out.shape) else c.all_unrelated()  # a mask gives as many as are true
 
 
-def gather(c: Context) -> tuple[Dim, ...]:
-    return c.value(c.arg(2)).dims
+def gather(c: Context, p: kinds.Gather) -> Dims:
+    return c.dims(p.index)
 
 
-def embedding(c: Context) -> tuple[Dim, ...]:
-    return (*c.value(c.arg(1)).dims, c.unrelated(-1))
+def grid_sample(c: Context, p: kinds.GridSample) -> Dims:
+    return (*c.dims(p.x)[:2], *c.dims(p.grid)[1:-1])
+
+
+def write(c: Context, p: kinds.Write) -> Dims:
+    """What is written over all of a map must fit it."""
+    if p.dim is None and not p.anywhere:
+        return _met(c, c.inputs)
+    return c.dims(p.x)
+
+
+def diagonal(c: Context, p: kinds.Diagonal) -> Dims:
+    dims = c.dims(p.x)
+    c.pin([dims[i] for i in p.dims], "its diagonal is taken")
+    return (*(d for i, d in enumerate(dims) if i not in p.dims), c.unrelated(-1))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
 
-from dynpool.graph.axes import Atom, Dim, Mac
+from dynpool.graph.axes import Atom, Axes, Dim
+from dynpool.graph.primitives import Make
+from dynpool.graph.record import Node, Record, Shape, Value
 
-if TYPE_CHECKING:
-    from dynpool.graph.ir import Graph, Node, Value
+__all__ = ["Context", "Dims", "told_of_both"]
 
-__all__ = ["Context", "Rule", "ints"]
+Dims = tuple[Dim, ...]
 
 
 class Context:
@@ -21,36 +21,50 @@ class Context:
     `others` are the shapes of the outputs in the second trace, of a larger input; None if there is no such operation.
     """
 
-    def __init__(self, graph: Graph, node: Node, others: Sequence[tuple[int, ...]] | None) -> None:
-        self.graph = graph
+    def __init__(self, record: Record, axes: Axes, node: Node) -> None:
+        self.record = record
+        self.axes = axes
         self.node = node
-        self.classes = graph.classes
-        self.others = others
+        self.classes = axes.classes
+        self.others = self._others()
 
-    def value(self, ref: Any) -> Value:
-        return self.graph.values[ref.id]
+    def _others(self) -> tuple[Shape, ...] | None:
+        """Shapes of the outputs in the second pass, if that ran the same operation on what became of its inputs.
 
-    def arg(self, index: int, default: Any = None) -> Any:
-        return self.node.args[index] if len(self.node.args) > index else default
+        Where the model's code decides by size what to run, the passes fall out of step.
+        """
+        inputs, outputs = self.record.others.get(self.node.place, ((), None))
+        dims = [self.axes.dims[v] for v in self.node.inputs]
+        same = len(inputs) == len(dims) and all(
+            len(shape) == len(ds) and all(d.other in (None, n) for d, n in zip(ds, shape, strict=True))
+            for ds, shape in zip(dims, inputs, strict=True)
+        )
+        if outputs is not None and same:
+            return outputs
+        self.axes.unmatched += bool(self.record.others) and any(d.axes for ds in dims for d in ds)
+        return None
+
+    def dims(self, value: Value) -> Dims:
+        return self.axes.dims[value.id]
 
     @property
-    def first(self) -> Value:
-        return self.graph.values[self.node.inputs[0]]
+    def inputs(self) -> list[Value]:
+        return [self.record.values[v] for v in self.node.inputs]
 
     @property
     def out(self) -> Value:
-        return self.graph.values[self.node.outputs[0]]
+        return self.record.values[self.node.outputs[0]]
 
     def other(self, dim: int, output: int = 0) -> int | None:
         """Size of a dimension of an output in the second trace."""
-        shape = self.graph.values[self.node.outputs[output]].shape
+        shape = self.record.values[self.node.outputs[output]].shape
         if self.others is None or len(self.others) <= output or len(self.others[output]) != len(shape):
             return None
         return self.others[output][dim]
 
     def unrelated(self, dim: int, output: int = 0) -> Dim:
         """A dimension of an output that follows from no input's: a number, or free where it varies with the input."""
-        shape, other = self.graph.values[self.node.outputs[output]].shape, self.other(dim, output)
+        shape, other = self.record.values[self.node.outputs[output]].shape, self.other(dim, output)
         n = shape[dim]
         self.notice(n, other)
         if other in (None, n):
@@ -59,23 +73,16 @@ class Context:
 
     def notice(self, size: int, other: int | None) -> None:
         """A single pixel or window here, of more at a larger input, hides what it follows from."""
-        self.graph.collapsed |= size == 1 and other not in (None, 1)
+        self.axes.collapsed |= size == 1 and other not in (None, 1)
 
     def all_unrelated(self, output: int = 0) -> tuple[Dim, ...]:
-        rank = len(self.graph.values[self.node.outputs[output]].shape)
+        rank = len(self.record.values[self.node.outputs[output]].shape)
         return tuple(self.unrelated(i, output) for i in range(rank))
 
     def pin(self, dims: Sequence[Dim], why: str) -> None:
         for dim in dims:
             for axis in dim.axes:
                 self.classes.pin(axis, f"{why} in {self.node.path or 'the model'} ({self.node.op})")
-
-    def mac(self, macs: int, dims: Sequence[Dim]) -> None:
-        """Count multiply-accumulates of the pass, which grow with the axes in `dims`."""
-        if macs % self.graph.batch == 0:  # else it is no work on images
-            macs //= self.graph.batch
-        axes = tuple((a.axis, a.size) for d in dims for a in d.atoms if a.axis is not None)
-        self.graph.macs.append(Mac(self.node.index, self.node.op, self.node.path, macs, axes))
 
     # --- one axis out of a dimension ----------------------------------------------------------------------------------
 
@@ -129,8 +136,8 @@ class Context:
 
     def _is_made(self) -> bool:
         """Whether the first input is a tensor that the pass makes and writes into, as circular padding does."""
-        maker = next((n for n in self.graph.nodes if self.node.inputs[0] in n.outputs), None)
-        return maker is not None and maker.op.startswith(("aten.new_", "aten.empty", "aten.zeros", "aten.ones"))
+        maker = self.record.makers.get(self.node.inputs[0])
+        return maker is not None and isinstance(maker.primitive, Make)
 
     def cut(self, atom: Atom, outer: tuple[int, int | None], inner: tuple[int, int | None]) -> tuple[Atom, Atom]:
         """Two factors of an atom, given as sizes in both traces: the one that varies carries the resolution."""
@@ -169,7 +176,7 @@ class Context:
                     return a if a.axes else b
                 short.append(rest.pop(0))
             self._agree(xs, ys, why)
-        return a if a.axes and (len(a.atoms) > 1 or not b.axes or len(b.atoms) == 1) else b
+        return told_of_both(a, b)
 
     def _agree(self, xs: list[Atom], ys: list[Atom], why: str) -> None:
         a, b = Dim(tuple(xs)), Dim(tuple(ys))
@@ -198,13 +205,9 @@ class Context:
             self.pin((a, b), "dimensions split in different ways meet")
 
 
-Rule = Callable[[Context], tuple[Dim, ...]]
-
-
-def ints(value: Any, n: int, default: int = 1) -> tuple[int, ...]:
-    """An int or a list of ints of an operation's arguments as `n` ints."""
-    items = [default] if value is None or value == [] else ([value] if isinstance(value, int) else list(value))
-    return tuple(int(v) for v in (items * n if len(items) == 1 else items))
+def told_of_both(a: Dim, b: Dim) -> Dim:
+    """Of two dimensions that agree the one that says more: a product rather than the class that it is."""
+    return a if a.axes and (len(a.atoms) > 1 or not b.axes or len(b.atoms) == 1) else b
 
 
 def _size(atoms: list[Atom]) -> int:

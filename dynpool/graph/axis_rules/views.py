@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
+from dynpool.graph import primitives as kinds
 from dynpool.graph.axes import Atom, Dim, constant_dims
 
-from .context import Context, ints
+from .context import Context, Dims
 
-__all__ = [
-    "cat",
-    "expand",
-    "pad",
-    "permute",
-    "repeat",
-    "select",
-    "slice_",
-    "split",
-    "squeeze",
-    "stack",
-    "tensor_unfold",
-    "unbind",
-    "unsqueeze",
-    "view",
-]
+__all__ = ["broadcast", "concatenate", "pad", "permute", "repeat", "slice_", "take", "unfold", "view"]
 
 TwoSizes = tuple[int, int | None]  # at tracing, and in the second trace
 
@@ -43,8 +30,11 @@ def _atoms(c: Context, dim: Dim) -> list[Atom]:
     return list(parts[0].atoms if len(parts) == 1 else dim.atoms)
 
 
-def view(c: Context) -> tuple[Dim, ...]:
-    stack = [a for d in c.first.dims for a in _atoms(c, d)][::-1]
+def view(c: Context, p: kinds.View) -> Dims:
+    own = c.dims(p.x)
+    if math.prod(p.x.shape) != math.prod(c.out.shape):  # pairs of real numbers seen as complex ones, or the reverse
+        return (*own, c.unrelated(-1)) if len(own) < len(c.out.shape) else own[:-1]
+    stack = [a for d in own for a in _atoms(c, d)][::-1]
     dims: list[Dim] = []
     for i, n in enumerate(c.out.shape):
         taken: list[Atom] = []
@@ -69,90 +59,67 @@ def view(c: Context) -> tuple[Dim, ...]:
     return tuple(dims)
 
 
-def permute(c: Context) -> tuple[Dim, ...]:
-    dims = c.first.dims
-    if c.node.op == "aten.permute":
-        return tuple(dims[i] for i in c.arg(1))
-    order = list(range(len(dims)))
-    if len(order) > 1:
-        a, b = (0, 1) if c.node.op == "aten.t" else (c.arg(1), c.arg(2))
-        order[a], order[b] = order[b], order[a]
-    return tuple(dims[i] for i in order)
-
-
-def expand(c: Context) -> tuple[Dim, ...]:
-    shape = c.out.shape
-    old: tuple[Dim, ...] = (Dim(),) * (len(shape) - len(c.first.dims)) + c.first.dims
+def broadcast(c: Context, p: kinds.Broadcast) -> Dims:
+    own, shape = c.dims(p.x), c.out.shape
+    old = (Dim(),) * (len(shape) - len(own)) + own
     return tuple(
         d if d.size == n and c.other(i) in (None, d.other) else c.unrelated(i)
         for i, (d, n) in enumerate(zip(old, shape, strict=True))
     )
 
 
-def repeat(c: Context) -> tuple[Dim, ...]:
-    shape, times = c.out.shape, c.arg(1)
-    old: tuple[Dim, ...] = (Dim(),) * (len(shape) - len(c.first.dims)) + c.first.dims
+def permute(c: Context, p: kinds.Permute) -> Dims:
+    dims = c.dims(p.x)
+    return tuple([Dim() if i is None else dims[i] for i in p.order])
+
+
+def take(c: Context, p: kinds.Take) -> Dims:
+    return c.dims(p.x)
+
+
+def repeat(c: Context, p: kinds.Repeat) -> Dims:
+    own = c.dims(p.x)
+    old = (Dim(),) * (len(p.times) - len(own)) + own
     dims: list[Dim] = []
-    for i, (dim, k) in enumerate(zip(old, times, strict=True)):
+    for i, (dim, k) in enumerate(zip(old, p.times, strict=True)):
         dims.append(dim if k == 1 else Dim((Atom(k, None, k), *dim.atoms)) if dim.axes else c.unrelated(i))
     return tuple(dims)
 
 
-def unsqueeze(c: Context) -> tuple[Dim, ...]:
-    dims = list(c.first.dims)
-    at = c.arg(1)
-    dims.insert(at if at >= 0 else at + len(dims) + 1, Dim())
-    return tuple(dims)
+def slice_(c: Context, p: kinds.Slice) -> list[Dims]:
+    """Of every output; a part of a dimension is its class plus an offset, every n-th entry a class of its own."""
+    whole = c.dims(p.x)
+    before, dim, after = whole[: p.dim], whole[p.dim], whole[p.dim + 1 :]
+    if p.drop:
+        if len(p.ranges) > 1:
+            c.pin((dim,), "taken apart position by position")
+        elif p.ranges[0].start not in (0, p.x.shape[p.dim] - 1):  # the first and the last are there at every size
+            c.pin((dim,), "one position is selected")
+        return [(*before, *after)] * len(p.ranges)
+    return [(*before, _part(c, dim, p, k), *after) for k in range(len(p.ranges))]
 
 
-def squeeze(c: Context) -> tuple[Dim, ...]:
-    rank = len(c.first.dims)
-    only = c.arg(1)
-    places = range(rank) if only is None else [d % rank for d in ints(only, 1)]
-    return tuple(d for i, d in enumerate(c.first.dims) if not (i in places and c.first.shape[i] == 1))
-
-
-def select(c: Context) -> tuple[Dim, ...]:
-    at = c.arg(1) % len(c.first.dims)
-    if c.arg(2) not in (0, -1, c.first.shape[at] - 1):  # the first and the last are there at every size
-        c.pin((c.first.dims[at],), "one position is selected")
-    return tuple(d for i, d in enumerate(c.first.dims) if i != at)
-
-
-def unbind(c: Context) -> tuple[Dim, ...]:
-    at = c.arg(1, 0) % len(c.first.dims)
-    c.pin((c.first.dims[at],), "taken apart position by position")
-    return tuple(d for i, d in enumerate(c.first.dims) if i != at)
-
-
-def slice_(c: Context) -> tuple[Dim, ...]:
-    at = c.arg(1, 0) % len(c.first.dims)
-    dims = list(c.first.dims)
-    dim, step, size, other = dims[at], c.arg(4, 1), c.out.shape[at], c.other(at)
-    start = c.arg(2) or 0
-    start = min(max(start + dim.size if start < 0 else start, 0), dim.size)
+def _part(c: Context, dim: Dim, p: kinds.Slice, output: int) -> Dim:
+    kept, other = p.ranges[output], c.other(p.dim, output)
+    size, step = len(kept), kept.step
     if step == 1:
-        dims[at] = c.section(dim, start, size, other)
-        return tuple(dims)
+        alone = len(p.ranges) == 1
+        return c.section(dim, kept.start, size, other) if dim.axes or alone else c.unrelated(p.dim, output)
     dim = c.single(dim)
     if dim.axis is None or size == 1:
         c.pin((dim,), "cut to a fixed size")
-        dims[at] = c.unrelated(at)
-    else:
-        axis = c.classes.scaled(dim.axis, Fraction(1, step), size, up=size * step >= dim.size)
-        dims[at] = Dim((Atom(size, axis, other),))
-    return tuple(dims)
+        return c.unrelated(p.dim)
+    axis = c.classes.scaled(dim.axis, Fraction(1, step), size, up=size * step >= dim.size)
+    return Dim((Atom(size, axis, other),))
 
 
-def pad(c: Context) -> tuple[Dim, ...]:
-    dims = list(c.first.dims)
-    around = [*c.arg(1), *[0] * (2 * len(dims) - len(c.arg(1)))]  # (low, high) from the last dimension to the first
-    for i, (dim, n) in enumerate(zip(c.first.dims, c.out.shape, strict=True)):
+def pad(c: Context, p: kinds.Pad) -> Dims:
+    dims = list(c.dims(p.x))
+    for i, (dim, n, (low, high)) in enumerate(zip(c.dims(p.x), c.out.shape, p.around, strict=True)):
         other = c.other(i)
         if dim.size == n and other in (None, dim.other):
             continue
         one = c.single(dim)
-        low, high = around[2 * (len(dims) - 1 - i) :][:2]
         if one.axis is not None:
             dims[i] = Dim((Atom(n, one.axis, other),))
         elif dim.axes and min(low, high) >= 0 and other is not None and other - n == (dim.other or 0) - dim.size:
@@ -165,54 +132,32 @@ def pad(c: Context) -> tuple[Dim, ...]:
     return tuple(dims)
 
 
-def split(c: Context) -> tuple[Dim, ...]:
-    at = c.arg(2, 0) % len(c.first.dims)
-    whole, start = c.first.dims[at], 0
-    for k, vid in enumerate(c.node.outputs):
-        value = c.graph.values[vid]
-        n = value.shape[at]
-        part = c.section(whole, start, n, c.other(at, k)) if whole.axes else c.unrelated(at, k)
-        value.dims = tuple(part if i == at else d for i, d in enumerate(c.first.dims))
-        start += n
-    return c.out.dims
-
-
-def cat(c: Context) -> tuple[Dim, ...]:
-    parts = [c.graph.values[v] for v in c.node.inputs if c.graph.values[v].shape != (0,)]
-    at = c.arg(1, 0) % len(c.out.shape)
-    dims = list(parts[0].dims)
-    for part in parts[1:]:
-        for i, dim in enumerate(part.dims):
-            if i != at and dim.atoms:
-                dims[i] = c.unify(dims[i], dim, f"concatenated with a {part.origin} of that size")
-    along = [p.dims[at] for p in parts]
-    if len(along) > 1:
+def concatenate(c: Context, p: kinds.Concatenate) -> Dims:
+    joined = "stacked" if p.new else "concatenated"
+    dims = list(c.dims(p.parts[0]))
+    for part in p.parts[1:]:
+        for i, dim in enumerate(c.dims(part)):
+            if (p.new or i != p.dim) and dim.atoms:
+                dims[i] = c.unify(dims[i], dim, f"{joined} with a {part.origin} of that size")
+    if p.new:
+        dims.insert(p.dim, c.unrelated(p.dim))
+    elif len(p.parts) > 1:
+        along = [c.dims(part)[p.dim] for part in p.parts]
         varies = any(d.axes for d in along)
-        dims[at] = Dim((Atom(c.out.shape[at], c.classes.sum(along), c.other(at)),)) if varies else c.unrelated(at)
+        whole = Atom(c.out.shape[p.dim], c.classes.sum(along), c.other(p.dim)) if varies else None
+        dims[p.dim] = c.unrelated(p.dim) if whole is None else Dim((whole,))
     return tuple(dims)
 
 
-def stack(c: Context) -> tuple[Dim, ...]:
-    parts = [c.graph.values[v] for v in c.node.inputs]
-    dims = list(parts[0].dims)
-    for part in parts[1:]:
-        dims = [
-            c.unify(a, b, f"stacked with a {part.origin} of that size") for a, b in zip(dims, part.dims, strict=True)
-        ]
-    at = c.arg(1, 0) % len(c.out.shape)
-    dims.insert(at, c.unrelated(at))
-    return tuple(dims)
-
-
-def tensor_unfold(c: Context) -> tuple[Dim, ...]:
+def unfold(c: Context, p: kinds.Unfold) -> Dims:
     """Windows of a dimension: how many there are varies with its size, their pixels stand in a new last dimension."""
-    at, step = c.arg(1) % len(c.first.dims), c.arg(3)
-    dims = list(c.first.dims)
+    at = p.dim
+    dims = list(c.dims(p.x))
     whole, n = c.single(dims[at]), c.out.shape[at]
     if whole.axis is None or n == 1 or c.other(at) in (None, n):
         dims[at] = c.unrelated(at)
     else:
-        up = n * step > c.classes.reference(whole.axis)
-        axis = c.classes.scaled(whole.axis, Fraction(1, step), n, up=up)
+        up = n * p.step > c.classes.reference(whole.axis)
+        axis = c.classes.scaled(whole.axis, Fraction(1, p.step), n, up=up)
         dims[at] = Dim((Atom(n, axis, c.other(at)),))
     return (*dims, c.unrelated(-1))

@@ -13,13 +13,13 @@ class Aliasing(NamedTuple):
 
     Attributes:
         view: whether its outputs lie in the memory of the first argument.
-        targets: the arguments that it writes to, by place or keyword.
-        written: which outputs are such an argument, as (place or keyword of the argument, output).
+        targets: names of the arguments that it writes to.
+        written: which outputs are such an argument, as (name of the argument, output).
     """
 
     view: bool = False
-    targets: tuple[int | str, ...] = ()
-    written: tuple[tuple[int | str, int], ...] = ()
+    targets: tuple[str, ...] = ()
+    written: tuple[tuple[str, int], ...] = ()
 
 
 PLAIN = Aliasing()
@@ -30,18 +30,18 @@ def aliasing(func: Any) -> Aliasing:
     """What the schema of an ATen operation says; it is the same at every call."""
     arguments, returns = func._schema.arguments, func._schema.returns
     written_to = {
-        argument.name if argument.kwarg_only else place: argument.alias_info.before_set
-        for place, argument in enumerate(arguments)
+        argument.name: argument.alias_info.before_set
+        for argument in arguments
         if argument.alias_info is not None and argument.alias_info.is_write
     }
-    targets = {name: place for place, names in written_to.items() for name in names}
+    targets = {alias: name for name, aliases in written_to.items() for alias in aliases}
     infos = [returned.alias_info for returned in returns]
     written = tuple(
-        (targets[name], output)
+        (targets[alias], output)
         for output, info in enumerate(infos)
         if info is not None and info.is_write
-        for name in info.before_set
-        if name in targets
+        for alias in info.before_set
+        if alias in targets
     )
     shared = bool(arguments) and arguments[0].alias_info is not None and not arguments[0].alias_info.is_write
     return Aliasing(shared and any(info is not None for info in infos), tuple(written_to), written)

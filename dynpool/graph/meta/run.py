@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .aliasing import aliasing
+from .arguments import bind
 from .containers import map_tensors, tensors_in
 from .data_dependent import STAND_INS, with_known_masks
 from .fast_shapes import SHORTCUTS
@@ -74,8 +75,9 @@ def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], consta
 
 def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
     """The arguments that the operation writes to."""
-    named = dict(enumerate(args)) | kwargs
-    return [t for place in aliasing(func).targets if isinstance(t := named.get(place), Tensor)]
+    targets = aliasing(func).targets
+    named = bind(func, args, kwargs) if targets else {}
+    return [named[target] for target in targets if isinstance(named[target], Tensor)]
 
 
 def _place(t: Tensor) -> int:

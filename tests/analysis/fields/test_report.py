@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import dynpool
 from dynpool.analysis import receptive_field
-from dynpool.analysis.fields.rules.table import compile_fields
+from dynpool.analysis.fields.compile import compile_fields
 from dynpool.graph.tracer import trace
 from dynpool.resolution.tree import resolution_tree
 from dynpool.size_math import effective_kernel

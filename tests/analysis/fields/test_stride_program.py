@@ -10,7 +10,7 @@ from torch import nn
 
 from dynpool import count_macs
 from dynpool.analysis import receptive_field
-from dynpool.analysis.fields.rules.table import compile_fields
+from dynpool.analysis.fields.compile import compile_fields
 from dynpool.analysis.fields.stride_program import StrideProgram
 from dynpool.graph.tracer import trace
 

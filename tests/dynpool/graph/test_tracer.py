@@ -59,12 +59,12 @@ def test_axes_survive_tokens_and_are_not_pinned() -> None:
 
 def test_a_valid_convolution_shifts_the_offset_not_the_class() -> None:
     graph = trace(Branches(), (3, 32, 48))
-    out = graph.values[graph.nodes[-1].outputs[0]]
+    (value,) = graph.nodes[-1].outputs
     target = graph.resizes[1].target
-    assert [graph.classes.find(d.axis) for d in out.dims[-2:] if d.axis is not None] == [
+    assert [graph.classes.find(d.axis) for d in graph.dims(value)[-2:] if d.axis is not None] == [
         graph.classes.find(a) for a in target if a is not None
     ]
-    assert out.shape[-2:] == (6, 10)
+    assert graph.values[value].shape[-2:] == (6, 10)
 
 
 def test_position_table_pins_with_the_reason() -> None:

@@ -1,0 +1,69 @@
+"""The field program of a traced model: its steps, with the rows that they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from dynpool.graph.ir import Graph, Node
+
+from .nominal import Nominal
+from .program import FieldProgram
+from .propagate import Call
+from .rules.table import walk_of
+from .steps import Layer
+
+__all__ = ["compile_fields"]
+
+
+def compile_fields(graph: Graph) -> FieldProgram:
+    """What a traced model does to receptive fields; operations that do nothing to them leave no step behind."""
+    domain = Nominal(len(graph.size) - 1)
+    walk = walk_of(graph, domain, _Layers(graph))
+    walk.run()
+    return FieldProgram(graph, domain.steps, graph.size[1:], walk.not_understood)
+
+
+class _Layers:
+    """Makes the rows' steps: their names, and what they cost."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.names: dict[str, int] = {}
+        self.counted: set[int] = set()  # parameters of earlier layers
+
+    def __call__(self, call: Call, whole: Sequence[int]) -> Layer:
+        node = call.node
+        kind = node.op.split(".")[-1].removesuffix("_with_indices")
+        x = self.graph.values[node.inputs[0]]
+        return Layer(
+            source=-1,
+            windows=(),
+            name=self._name(node, kind),
+            kind=kind,
+            node=node.index,
+            whole=tuple((x.id, d, x.shape[d]) for d in whole),
+            macs=self.graph.macs_by_node.get(node.index, 0),
+            parameters=sum(math.prod(self.graph.values[v].shape) for v in self._parameters(call)),
+        )
+
+    def _name(self, node: Node, kind: str) -> str:
+        """The module's path, or the kind of an operation in the model's own forward; numbered when it runs again."""
+        name = node.path or kind
+        self.names[name] = self.names.get(name, 0) + 1
+        return name if self.names[name] == 1 else f"{name}#{self.names[name]}"
+
+    def _parameters(self, call: Call) -> list[int]:
+        """The parameters that the layer's weights are, or are made of, unless an earlier layer has counted them."""
+        found = []
+        left = list(call.node.inputs[1:])
+        while left:
+            value = left.pop()
+            if value in self.counted:
+                continue
+            self.counted.add(value)
+            if self.graph.values[value].origin == "parameter":
+                found.append(value)
+            elif value in self.graph.makers and value not in call.walk.of_image:
+                left += self.graph.makers[value].inputs
+        return found

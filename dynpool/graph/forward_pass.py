@@ -1,0 +1,285 @@
+"""A forward pass on meta tensors: which module runs which operation, at no memory and leaving the model as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dynpool.resizers.dynopool import DynOPool2d
+from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
+from dynpool.resolution.tree import resolution_tree
+from dynpool.resolution.wrappers import without_sharding
+
+from .errors import TraceError
+from .inputs import Inputs, check_input_size
+from .meta.arguments import bind
+from .meta.containers import tensors_in
+from .meta.data_dependent import recurrent_outputs
+from .meta.run import Constants, run_on_meta
+from .meta.values_read import ValuesRead
+from .record import Place, Shape
+from .untouched import untouched
+
+__all__ = ["RETURNS", "Choose", "ForwardPass", "meta_state", "run_pass"]
+
+Pair = tuple[int, int]
+RETURNS = "returns"  # in the place of an operation: what a call of a module returns
+Choose = Callable[[LearnedResizer2d, Pair], Pair]  # the output size of a hand-placed resizer for that of its input
+
+
+class ForwardPass(TorchDispatchMode):
+    """A forward pass on meta tensors that knows which module runs, and notes the shapes that every operation gives."""
+
+    def __init__(self, *, compared: bool = True) -> None:
+        super().__init__()
+        self.values_read = ValuesRead(compared=compared)
+        self.executed = 0
+        self.running = ""  # the operation that runs
+        self.calls: dict[str, int] = {}
+        self.callers: dict[tuple[str, int], tuple[str, int]] = {}
+        self.stack: list[tuple[str, int]] = [("", 0)]
+        self.hidden = 0  # depth of modules whose inside is not recorded
+        self.constants = Constants()
+        self.shapes: dict[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]] = {}
+        self._count: dict[tuple[str, int, str], int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func._schema.name
+        if name == "aten::_local_scalar_dense" and not self.constants.known(args[0]):
+            return self.values_read.read(args[0])
+        self.running = name.replace("::", ".")
+        begun = None if self.hidden else self.begin(self.running, bind(func, args, kwargs))
+        out = run_on_meta(func, args, kwargs, self.constants)
+        self.executed += 1
+        self.values_read.note(name, out)
+        if begun is not None:
+            self.finish(begun, out, func)
+        self.running = ""
+        return out
+
+    def place(self, op: str) -> Place:
+        """Where the operation stands in the pass; asked once for each."""
+        path, call = self.stack[-1]
+        k = self._count[path, call, op] = self._count.get((path, call, op), -1) + 1
+        return (path, call, op, k)
+
+    def note_output(self, path: str, out: Any) -> None:
+        """Note the shapes that a module returns, resizes hooked to it included, under the operation `RETURNS`."""
+        k = self._count[path, 0, RETURNS] = self._count.get((path, 0, RETURNS), -1) + 1
+        self.shapes[path, k, RETURNS, 0] = (
+            (),
+            tuple(tuple(t.shape) for t in tree_leaves(out) if isinstance(t, Tensor)),
+        )
+
+    def start(self, state: Mapping[str, Tensor], buffers: set[str], images: Sequence[Tensor]) -> None:
+        """The pass begins, with these parameters and buffers, by name, and these inputs."""
+
+    def end(self) -> None:
+        """The pass is over, and what it returns still there."""
+
+    def begin(self, op: str, arguments: dict[str, Any]) -> Any:
+        """What is known of an operation before it runs."""
+        return self.place(op), _shapes(arguments)
+
+    def finish(self, begun: Any, out: Any, func: Any = None, *, resizer: LearnedResizer2d | None = None) -> None:
+        """Note what came out of it; `func` is the ATen operation, where it is one."""
+        place, inputs = begun
+        self.shapes[place] = (inputs, _shapes(out))
+
+
+def _shapes(values: Any) -> tuple[Shape, ...]:
+    return tuple(tuple(t.shape) for t in tensors_in(values))
+
+
+class _Contracted:
+    """Hooks on a resizer of many operations: the graph gets one node for the whole module."""
+
+    def __init__(self, recorder: ForwardPass) -> None:
+        self.recorder = recorder
+        self.open: list[Any] = []
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        self.open.append(self.recorder.begin("dynpool.resizer", {"maps": tensors}))
+        self.recorder.hidden += 1
+
+    def leave(self, module: LearnedResizer2d, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        out = torch.ops.aten.alias(out)  # a tensor of its own, should it be the input
+        self.recorder.hidden -= 1
+        self.recorder.finish(self.open.pop(), out, resizer=module)
+        return out
+
+
+def _standalone_size(
+    pool: LearnedResizer2d, choose: Choose | None
+) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]:
+    """A hook that gives a hand-placed pool its size from the real alpha, which tracing replaces by a meta tensor."""
+    alphas = host_alphas([pool])[0]
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if kwargs.get("size") is None and len(args) < 2:
+            h, w = args[0].shape[-2:]
+            size = pool.output_size((h, w), pool.strides(alphas)) if choose is None else choose(pool, (h, w))
+            kwargs = {**kwargs, "size": size}
+        return args, kwargs
+
+    return hook
+
+
+@contextmanager
+def _paths(model: nn.Module, recorder: ForwardPass, choose: Choose | None) -> Iterator[None]:
+    calls = recorder.calls
+
+    def enter(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any) -> None:
+            here = (path, calls.get(path, 0))
+            recorder.callers[here] = recorder.stack[-1]
+            recorder.stack.append(here)
+            calls[path] = here[1] + 1
+
+        return hook
+
+    def leave(module: nn.Module, args: Any, out: Any) -> None:
+        recorder.stack.pop()
+
+    def note(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, out: Any) -> None:
+            if not recorder.hidden:
+                recorder.note_output(path, out)
+
+        return hook
+
+    handles = []
+    for path, module in model.named_modules():
+        if path:
+            handles.append(module.register_forward_pre_hook(enter(path), prepend=True))
+            # before the module's own forward hooks, so that a resize hooked behind it is not counted as part of it
+            handles.append(module.register_forward_hook(leave, prepend=True))
+        if isinstance(module, LearnedResizer2d):
+            handles.append(module.register_forward_pre_hook(_standalone_size(module, choose), with_kwargs=True))
+            if not isinstance(module, DynOPool2d):  # which is one operation anyway
+                contracted = _Contracted(recorder)
+                handles.append(module.register_forward_pre_hook(contracted.enter, with_kwargs=True))
+                handles.append(module.register_forward_hook(contracted.leave, prepend=True))
+        handles.append(module.register_forward_hook(note(path)))  # last: behind a resize that is hooked to the module
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _recurrent(model: nn.Module, recorder: ForwardPass) -> Iterator[None]:
+    """Recurrent networks run as one operation each, not as a loop over time of which every step would be recorded."""
+
+    def stub(module: nn.RNNBase) -> Callable[..., Any]:
+        own = module.forward
+
+        def forward(x: Any, state: Any = None) -> Any:
+            if not isinstance(x, Tensor) or x.ndim != 3:  # a packed or unbatched sequence
+                return own(x, state)
+            out, states = recurrent_outputs(module, x)
+            if not recorder.hidden:
+                arguments = {
+                    "input": x,
+                    "states": [t for t in tree_leaves(state) if isinstance(t, Tensor)],
+                    "parameters": list(module.parameters()),
+                    "bidirectional": module.bidirectional,
+                    "batch_first": module.batch_first,
+                }
+                begun = recorder.begin(f"aten.{module.mode.lower()}", arguments)
+                recorder.finish(begun, (out, states))
+            return out, states
+
+        return forward
+
+    networks = [m for m in model.modules() if isinstance(m, nn.RNNBase) and "forward" not in vars(m)]
+    for network in networks:
+        vars(network)["forward"] = stub(network)
+    try:
+        yield
+    finally:
+        for network in networks:
+            del vars(network)["forward"]
+
+
+def meta_state(model: nn.Module) -> Mapping[str, Tensor]:
+    """A tensor without contents for each parameter and buffer, by name; one for all names of the same."""
+    made: dict[int, Tensor] = {}
+    state: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(f"{name or 'the model'} is a ScriptModule, which cannot be traced: give its original")
+    for source in (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)):
+        for name, t in source:
+            if is_lazy(t):
+                raise ValueError(f"{name} has no shape yet: run the {type(model).__name__} once on a real input first")
+            if id(t) not in made:
+                made[id(t)] = torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta")
+            state[name] = made[id(t)]
+    return state
+
+
+def _put(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Let the modules of the model have these parameters and buffers."""
+    for path, module in model.named_modules(remove_duplicate=False):
+        for held in (module._parameters, module._buffers):
+            for name, t in held.items():
+                if t is not None:
+                    held[name] = state[f"{path}.{name}" if path else name]
+
+
+def run_pass(
+    model: nn.Module,
+    example: Inputs,
+    state: Mapping[str, Tensor],
+    recorder: ForwardPass,
+    training: bool,
+    choose: Choose | None = None,
+) -> None:
+    """One pass of `model` on meta tensors under `recorder`."""
+    tree = resolution_tree(model)
+    with ExitStack() as stack:
+        host_alphas([m for m in model.modules() if isinstance(m, LearnedResizer2d)])  # meta tensors hold none
+        stack.enter_context(untouched(model))
+        without_sharding(model)
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.device("cpu"))  # what is made without a device is a constant, whatever the default
+        for module in model.modules():
+            module.training = training
+        if tree is not None:
+            stack.enter_context(tree.at(check_input_size(example.size)[1:]))
+        stack.enter_context(_paths(model, recorder, choose))
+        stack.enter_context(_recurrent(model, recorder))
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        recorder.start(state, state.keys() - parameters.keys(), example.images)
+        _put(model, state)
+        stack.enter_context(recorder)
+        try:
+            out = model(*example.args, **example.kwargs)  # held until the recorder has seen what there is
+        except Exception as error:  # whatever the model's own code raises
+            raise TraceError(
+                recorder.running, recorder.stack[-1][0], error, type(model).__name__, _tried(example)
+            ) from error
+        recorder.end()
+        del out
+
+
+def _tried(example: Inputs) -> str:
+    """The input of the pass in words, and of how many images it was, where the caller did not give them."""
+    tried = f" at input_size={example.size}"
+    if example.given:
+        return tried
+    images = f"{example.batch} image{'s' * (example.batch > 1)}"
+    return f"{tried} (a batch of {images} was tried; the argument batch sets another)"

@@ -1,0 +1,141 @@
+"""Which primitive a recorded operation is, and `register_op` for operations that this library does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+
+import numpy as np
+import torch
+
+from dynpool.size_math import window_output_size
+
+from .. import primitives as kinds
+from ..record import Node, Primitive, Record, Shape, Value
+from .correspond import elementwise
+from .operation import Describe, Operation
+from .table import DESCRIPTIONS
+
+__all__ = ["describe", "is_registered", "register_op"]
+
+_REGISTERED: dict[str, Describe] = {}
+
+
+def describe(record: Record, node: Node) -> Primitive:
+    """What an operation of a pass is."""
+    if not node.inputs:
+        return kinds.Make()
+    op, out_of_place = Operation(record, node), node.op.removesuffix("_")
+    own = _REGISTERED.get(node.op)
+    if own is not None:
+        return _checked(op, own(op))
+    description = DESCRIPTIONS.get(node.op) or DESCRIPTIONS.get(out_of_place)
+    if description is None:
+        description = elementwise if node.pointwise else _unknown
+    return description(op)
+
+
+def _unknown(op: Operation) -> Primitive:
+    return kinds.Opaque(described=False)
+
+
+def is_registered(op: str) -> bool:
+    """Whether an operation, such as "mylib.blur", is described by the user."""
+    return op in _REGISTERED
+
+
+def register_op(*names: str) -> Callable[[Describe], Describe]:
+    """A decorator that says what operations of your own are, so that nothing about them has to be guessed.
+
+    With it, :func:`dynpool.convert` follows sizes through the operation instead of fixing them, :func:`count_macs`
+    counts its work, and :func:`dynpool.analysis.receptive_field` knows which positions it reads. The function it
+    decorates is called as `description(op)` after a model has been traced, once for each time that the operation ran;
+    `op["size"]` is an argument by its name in the schema, tensors as values with a `shape`. It returns one of the
+    primitives of :mod:`dynpool.graph.primitives`. A later description replaces an earlier one.
+
+    Args:
+        names: such as "mylib::blur", of operations that PyTorch knows (`torch.library.custom_op` defines them).
+
+    Raises:
+        TypeError: for no name or one that is no string, or a description that cannot be called; from whatever traces a
+            model, if a description returns no primitive.
+        ValueError: for a name that is not of the form "namespace::name", that PyTorch does not know, or that this
+            library describes itself; from whatever traces a model, if a description asks for an argument that the
+            operation does not have, or if the operation gave another shape than its primitive does.
+
+    Example:
+        >>> import torch, dynpool
+        >>> from dynpool.graph.primitives import Window
+        >>> @torch.library.custom_op("docs::blur", mutates_args=())
+        ... def blur(x: torch.Tensor, size: int) -> torch.Tensor:
+        ...     return torch.nn.functional.avg_pool2d(x, size, 1, size // 2)
+        >>> @blur.register_fake
+        ... def _(x, size):
+        ...     return torch.empty_like(x)
+        >>> @dynpool.register_op("docs::blur")
+        ... def describe_blur(op):
+        ...     return Window(op["x"], kernel=(op["size"],) * 2, padding=(op["size"] // 2,) * 2)
+        >>> class Blurred(torch.nn.Sequential):
+        ...     def forward(self, x):
+        ...         return blur(super().forward(x), 5)
+        >>> model = Blurred(torch.nn.Conv2d(3, 8, 3, stride=2, padding=1))
+        >>> dynpool.analysis.receptive_field(model, (3, 32, 32)).i_min  # 3 + (5 - 1) * 2
+        (11.0, 11.0)
+        >>> list(dynpool.resolutions(dynpool.convert(model, (3, 32, 32))))
+        ['0']
+    """
+    if not names:
+        raise TypeError("register_op: names of operations are missing")
+    for name in names:
+        _check_name(name)
+
+    def decorator(description: Describe) -> Describe:
+        if not callable(description):
+            raise TypeError(f"register_op: a description must be callable, got {description!r}")
+        _REGISTERED.update({name.replace("::", "."): description for name in names})
+        return description
+
+    return decorator
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f'register_op: names must be strings such as "mylib::blur", got {name!r}')
+    namespace, separator, op = name.partition("::")
+    if not (namespace.isidentifier() and separator and op.isidentifier()):
+        raise ValueError(f'register_op: a name must be of the form "namespace::name", got {name!r}')
+    if f"{namespace}.{op}" in DESCRIPTIONS:
+        raise ValueError(f"register_op: {name} is described by this library already")
+    if not hasattr(getattr(torch.ops, namespace), op):
+        raise ValueError(f"register_op: PyTorch knows no operation {name}; define it first")
+
+
+def _checked(op: Operation, made: object) -> Primitive:
+    """What a description of the user's has given, if it fits the operation."""
+    if not isinstance(made, Primitive) or type(made) is Primitive:
+        raise TypeError(f"the description of {op.name} must return one of dynpool.graph.primitives, got {made!r}")
+    kind = type(made).__name__
+    for field in fields(made):  # type: ignore[arg-type]
+        value = getattr(made, field.name)
+        if field.type == "Value" and not isinstance(value, Value):
+            raise TypeError(f"{kind}.{field.name} in the description of {op.name} must be a tensor, got {value!r}")
+    expected, given = _shape_of(made), op.outputs[0].shape if op.outputs else None
+    if expected is not None and expected != given:
+        raise ValueError(f"{op.name} is described as {kind}, which gives the shape {expected}, but it gave {given}")
+    return made
+
+
+def _shape_of(p: Primitive) -> Shape | None:
+    """The shape of the first output where the primitive alone tells it."""
+    if isinstance(p, kinds.Elementwise):
+        return np.broadcast_shapes(*(x.shape for x in p.inputs))
+    if isinstance(p, kinds.Normalize | kinds.Scan | kinds.Take):
+        return p.x.shape
+    if isinstance(p, kinds.Permute):
+        return tuple([1 if dim is None else p.x.shape[dim] for dim in p.order])
+    if isinstance(p, kinds.Window) and not p.transposed:
+        n = len(p.kernel)
+        windows = zip(p.x.shape[-n:], p.kernel, p.stride, p.padding, p.dilation, strict=True)
+        front = p.x.shape[:-n] if p.weight is None else (*p.x.shape[: -n - 1], p.weight.shape[0])
+        return (*front, *(window_output_size(*window, ceil_mode=p.ceil_mode) for window in windows))
+    return None
