@@ -28,13 +28,13 @@ class AuxiliaryHead(nn.Module):
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The input sizes of all passes of a test."""
     found: list[tuple[int, ...]] = []
-    run = tracer._run
+    run = tracer.run_pass
 
     def noted(model: nn.Module, example: Any, *args: Any) -> None:
         found.append(example.size)
         run(model, example, *args)
 
-    monkeypatch.setattr(tracer, "_run", noted)
+    monkeypatch.setattr(tracer, "run_pass", noted)
     return found
 
 
