@@ -45,10 +45,10 @@ def dynopool2d(x: Tensor, alpha: Alpha, *, reduce: Reduce = "max", size: tuple[i
         alpha: learned stride in input pixels per output pixel, finite and positive: a tensor of two (rows, columns) or
             one number on the device of x, a float, or a pair of floats.
         reduce: "max", "mean" or "sample".
-        size: (H_out, W_out). Default: ``round(max(H / alpha, 1.5))`` per axis, half to even, for which alpha is read on
-            the host; with a given size it is not (and its values are not checked). An axis of one pixel becomes two
-            for every alpha from 2/5 upwards. Compiled, the default serves every size with one graph; so do given
-            numbers with ``dynamic=True``, without which each makes another graph when it first changes.
+        size: (H_out, W_out). Default: ``round(max(H / alpha, 1.5))`` per axis, half to even, for which a tensor alpha
+            is read on the host; with a given size it is not (and its values are not checked). An axis of one pixel
+            becomes two for every alpha from 2/5 upwards. Compiled, the default serves every size with one graph; so do
+            given numbers with ``dynamic=True``, without which each makes another graph when it first changes.
 
     Returns:
         (N, C, H_out, W_out) or (C, H_out, W_out), dtype of x.
@@ -92,7 +92,9 @@ def _check_input(x: Tensor) -> None:
 
 
 def check_alpha(alpha: Alpha, x: Tensor) -> Tensor:
-    """Alpha as a tensor (rows, columns) on the device of x. Values are checked only where they are on the host already.
+    """Alpha as a tensor (rows, columns): one given as such on the device of x, numbers on the host, where they are.
+
+    Values are checked only where they are on the host already.
 
     Raises:
         TypeError: if alpha is neither a floating-point tensor nor one or two numbers.
@@ -111,7 +113,7 @@ def check_alpha(alpha: Alpha, x: Tensor) -> Tensor:
         raise TypeError(f"alpha={alpha!r} {_for(x)}: {_ALPHA_ALLOWED}")
     if len(values) != 2 or not all(0 < value < math.inf for value in values):
         raise ValueError(f"alpha={alpha!r} {_for(x)}: {_ALPHA_ALLOWED}")
-    return torch.tensor([float(value) for value in values], dtype=torch.float32, device=x.device)
+    return torch.tensor([float(value) for value in values], dtype=torch.float32, device="cpu")
 
 
 def _check_output_size(size: tuple[int, int], x: Tensor) -> tuple[int, int]:

@@ -6,6 +6,7 @@ They are registered by ``torch.library.Library`` and hand-written autograd funct
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from importlib.util import find_spec
 from types import ModuleType
@@ -47,12 +48,20 @@ def pool(x: Tensor, alpha: Tensor, out_h: int, out_w: int, reduce: str) -> Tenso
 
 @lru_cache(maxsize=1)
 def _fused() -> ModuleType | None:
-    """The Triton kernels, imported when the first map on a GPU comes; None where Triton is not installed."""
+    """The Triton kernels, imported when the first map on a GPU comes; None where Triton cannot be used."""
     if find_spec("triton") is None:
         return None
-    from dynpool.resizers.kernels.triton import launch as triton
+    from dynpool.resizers.kernels.triton import launch, usable
 
-    return triton
+    why = usable.why_not()
+    if why is None:
+        return launch
+    warnings.warn(
+        f"Triton is installed but cannot be used ({why}): dynopool2d runs as plain PyTorch on GPUs, which is slower",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
 
 
 def _body(x: Tensor) -> Any:

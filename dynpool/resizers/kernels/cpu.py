@@ -28,6 +28,7 @@ from .reference import Kind, Row, map_rows, transpose
 __all__ = ["backward", "forward", "handles"]
 
 _MIN_WIDTH = 16  # narrower rows of channels cost more to address than to add: there, samples are put side by side
+_WINDOW = ([1, 4], [1, 4], [0, 0], [1, 1], False)  # of a cell's queries: kernel, stride, padding, dilation, ceil_mode
 _MAX_TAPS = 2**21  # of one map: tables of 16 MB
 
 
@@ -97,36 +98,23 @@ def _values(reduce: str, height: int, width: int, out_h: int, out_w: int, copies
         return _product(rows, columns, copies, height * width)
 
 
-@lru_cache(maxsize=32)
-def _gradients(
-    reduce: str, height: int, width: int, out_h: int, out_w: int, copies: int, need_x: bool, need_alpha: bool
-) -> _Sums:
-    """From queries or cells to pixels: the gradient to x, then what x is multiplied with for alpha along H and W."""
+@lru_cache(maxsize=96)
+def _gradient(reduce: str, height: int, width: int, out_h: int, out_w: int, copies: int, what: str) -> _Sums:
+    """From queries or cells to pixels: the gradient to ``"x"``, or what x is multiplied with for alpha.
+
+    ``what`` is "x", "rows" or "columns".
+    """
     value: Kind = "query" if reduce == "max" else reduce  # type: ignore[assignment]
     surrogate: Kind = "query" if reduce == "max" else "mean"
     slope: Kind = "slope" if reduce == "max" else "mean slope"
-    maps = [(value, value)] * need_x + [(slope, surrogate), (surrogate, slope)] * need_alpha
+    kind_h, kind_w = {"x": (value, value), "rows": (slope, surrogate), "columns": (surrogate, slope)}[what]
     parts = 2 if reduce == "max" else 1
-    cells = out_h * out_w
     row_places = [parts * (parts * i * out_w + a) for i in range(out_h) for a in range(parts)]
     column_places = [parts * parts * k + b for k in range(out_w) for b in range(parts)]
     with torch.inference_mode(False):
-        sums = [
-            _product(
-                _Axis.of(transpose(map_rows(kind_h, height, out_h), height), row_places),
-                _Axis.of(transpose(map_rows(kind_w, width, out_w), width), column_places),
-                copies,
-                parts * parts * cells,
-            )
-            for kind_h, kind_w in maps
-        ]
-        starts = [0, *torch.tensor([len(part.index) for part in sums]).cumsum(0).tolist()]
-        offsets = [part.offsets[:-1] + start for part, start in zip(sums, starts, strict=False)]
-        return _Sums(
-            torch.cat([part.index for part in sums]),
-            torch.cat([*offsets, torch.tensor([starts[-1]])]).to(torch.int32),
-            torch.cat([part.weight for part in sums]),
-        )
+        rows = _Axis.of(transpose(map_rows(kind_h, height, out_h), height), row_places)
+        columns = _Axis.of(transpose(map_rows(kind_w, width, out_w), width), column_places)
+        return _product(rows, columns, copies, parts * parts * out_h * out_w)
 
 
 # ------------------------------------------------------------------------------------------------------------ blocks
@@ -194,12 +182,10 @@ def forward(x: Tensor, size: tuple[int, int], reduce: str, *, keep_winner: bool 
             continue
         # each cell is an image of one row of four pixels: max_pool2d settles ties and NaN, and its index is the winner
         cells = values.view(len(y_block), 1, 4, -1).permute(0, 3, 1, 2)
-        if keep_winner:
-            best, index = F.max_pool2d(cells, (1, 4), return_indices=True)
-            _fill(winner_block, index.view(y_block.shape).to(torch.uint8))
-        else:
-            best = F.max_pool2d(cells, (1, 4))
+        best, index = F.max_pool2d(cells, (1, 4), return_indices=True)
         _fill(y_block, best.view(y_block.shape))
+        if keep_winner:
+            _fill(winner_block, index.view(y_block.shape))
     return y, winner
 
 
@@ -222,17 +208,16 @@ def backward(
     spreads = []
     tables = zip_longest(blocks.cut(dy), blocks.cut(winner), blocks.cut(x), blocks.cut(dx))
     for dy_block, winner_block, x_block, dx_block in tables:
-        copies = len(dy_block) // (size[0] * size[1])
+        shape = (reduce, *size_in, *size, len(dy_block) // (size[0] * size[1]))
         grad = _table(dy_block)
         if reduce == "max":
             grad = _to_queries(grad, winner_block)
-        sums = _gradients(reduce, *size_in, *size, copies, need_x, x is not None)(grad)
-        parts = list(sums.view(-1, copies * height * width, sums.shape[1]))
-        if dx is not None:
-            _fill(dx_block, parts.pop(0))
+        if dx is not None:  # one map after the other, in the same memory
+            _fill(dx_block, _gradient(*shape, "x")(grad))
         if x is not None:
             pixels = _table(x_block)
-            spreads.append(torch.stack([part.mul_(pixels).sum() for part in parts]))
+            sums = [_gradient(*shape, along)(grad).mul_(pixels).sum() for along in ("rows", "columns")]
+            spreads.append(torch.stack(sums))
     return dx, None if x is None else _added(spreads)
 
 
@@ -243,7 +228,8 @@ def _added(spreads: list[Tensor]) -> Tensor:
 
 def _to_queries(grad: Tensor, winner: Tensor) -> Tensor:
     """Each cell's gradient at its winning query, zero at the other three: (cells, planes) -> (4 * cells, planes)."""
-    cells, planes = grad.shape
-    queries = grad.new_zeros(cells, 4, planes)
-    queries.scatter_(1, winner.to(torch.int64).unsqueeze(1), grad.unsqueeze(1))
-    return queries.view(4 * cells, planes)
+    shape = (len(grad), 1, 1, -1)
+    queries = grad.new_empty(len(grad), 1, 4, grad.shape[1]).permute(0, 3, 1, 2)
+    grad, index = (values.view(shape).permute(0, 3, 1, 2) for values in (grad, winner.to(torch.int64)))
+    torch.ops.aten.max_pool2d_with_indices_backward.grad_input(grad, queries, *_WINDOW, index, grad_input=queries)
+    return queries.permute(0, 2, 3, 1).view(-1, queries.shape[1])

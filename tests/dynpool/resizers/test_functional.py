@@ -319,6 +319,17 @@ def test_alpha_on_another_device_is_refused() -> None:
         dynopool2d(torch.zeros(1, 1, 4, 4), torch.ones(2, device="meta"))
 
 
+@pytest.mark.parametrize("alpha", [2.0, (2.0, 1.19)])
+def test_an_alpha_of_numbers_never_waits_for_the_device(alpha: float | tuple[float, float]) -> None:
+    # nothing can be copied to, or read from, the meta device: as while a CUDA graph is captured
+    x = torch.empty(1, 2, 12, 25, device="meta", requires_grad=True)
+    y = dynopool2d(x, alpha)
+    assert y.shape == dynopool2d(torch.zeros(1, 2, 12, 25), alpha).shape
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.device.type == "meta"
+
+
 def test_unknown_reduction_is_refused() -> None:
     with pytest.raises(ValueError, match="reduce='median': expected one of 'max', 'mean', 'sample'"):
         dynopool2d(torch.zeros(1, 1, 4, 4), 2.0, reduce="median")  # type: ignore[arg-type]

@@ -1,13 +1,18 @@
 """What autograd makes of the operator besides its values."""
 
+import os
+import warnings
+from importlib.util import find_spec
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch._dynamo import compiled_autograd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dynpool import dynopool2d
+from dynpool.resizers import library
 
 
 class Dispatched(TorchDispatchMode):
@@ -62,3 +67,15 @@ def test_compiled_autograd_takes_the_backward_pass_into_its_one_graph() -> None:
             loss.backward()
         gradients.append((x.grad, alpha.grad))
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.skipif(torch.cuda.is_available() or "TRITON_INTERPRET" in os.environ, reason="Triton can be used here")
+def test_where_triton_cannot_be_used_one_warning_says_why_and_the_operator_is_plain_pytorch() -> None:
+    library._fused.cache_clear()
+    with pytest.warns(RuntimeWarning, match=r"Triton is installed but cannot be used \(RuntimeError: 0 active drivers"):
+        assert library._fused() is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert library._fused() is None
+    library._fused.cache_clear()

@@ -307,5 +307,15 @@ def alpha_kernel(partials, alpha, dalpha, count, alpha_stride, height, width, ou
     for start in range(0, count, BLOCK):
         index = start + tl.arange(0, BLOCK)
         total += tl.load(partials + 2 * index + axis, index < count, 0).to(tl.float64)
-    stride = size_in / (size_out * tl.load(alpha + axis * alpha_stride).to(tl.float64))
-    tl.store(dalpha + axis, (tl.sum(total) * (0.25 * stride * stride)).to(dalpha.dtype.element_ty))
+    stride = size_in / (size_out * _through_float32(tl.load(alpha + axis * alpha_stride), tl.float64))
+    found = tl.sum(total) * (0.25 * stride * stride)
+    tl.store(dalpha + axis, _through_float32(found, dalpha.dtype.element_ty))
+
+
+@triton.jit
+def _through_float32(value, dtype: tl.constexpr):
+    """Cast by way of float32 unless float64 is kept: not every compiler goes from bfloat16 to it, or back, at once."""
+    if value.dtype == tl.float64 and dtype == tl.float64:
+        return value
+    else:
+        return value.to(tl.float32).to(dtype)

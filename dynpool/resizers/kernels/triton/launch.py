@@ -272,8 +272,14 @@ def _common(layout: torch.memory_format, inner: int, vector: int, dtype: torch.d
     return {"CHANNELS_LAST": channels_last, "ALIGN": align, "WIDE": wide, "ACC": sums}
 
 
+@lru_cache(maxsize=1)
+def _threads_of_a_warp() -> int:
+    """32, or 64 on those AMD GPUs whose waves have so many."""
+    return 32 if torch.version.hip is None else int(torch.cuda.get_device_properties().warp_size)
+
+
 def _options(threads: int, dtype: torch.dtype) -> dict[str, int]:
-    options = {"num_warps": max(1, threads // 32)}
+    options = {"num_warps": max(1, threads // _threads_of_a_warp())}
     if torch.version.hip is None:  # the compiler for AMD does not know it
         options["maxnreg"] = _REGISTERS[accumulator(dtype)]
     return options

@@ -238,6 +238,7 @@ def rocm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from dynpool.resizers.kernels.triton import launch as kernels
 
     monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(kernels, "_threads_of_a_warp", lambda: 64)
     plans = kernels._forward_plan, kernels._backward_plan
     for cached in plans:
         cached.cache_clear()
@@ -254,6 +255,7 @@ def test_plans_for_amd_have_options_that_its_compiler_knows_and_nothing_is_spill
     from dynpool.resizers.kernels.triton import launch as kernels
 
     options = kernels._options(128, torch.bfloat16)
+    assert options["num_warps"] * 64 == 128
     assert options.keys() <= {field.name for field in dataclasses.fields(HIPOptions)}
     binaries = [forward_kernel("bf16", channels_last, halves, "gfx942") for halves in (False, True)]
     binaries += [backward_kernel("bf16", channels_last, "gfx942", cells) for cells in (3, 0)]

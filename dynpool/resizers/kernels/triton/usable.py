@@ -1,0 +1,26 @@
+"""Whether Triton can compile and launch here: it wants a C compiler, its own assembler and a driver that it knows."""
+
+from __future__ import annotations
+
+from subprocess import SubprocessError
+
+import triton
+import triton.language as tl
+from triton.errors import TritonError
+
+__all__ = ["why_not"]
+
+
+@triton.jit
+def _nothing(BLOCK: tl.constexpr):
+    """The smallest kernel."""
+    tl.static_assert(BLOCK == 1)
+
+
+def why_not() -> str | None:
+    """Launch a kernel that does nothing on the present device; what went wrong, or None."""
+    try:
+        _nothing[(1,)](BLOCK=1)
+    except (RuntimeError, OSError, ImportError, SubprocessError, TritonError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
