@@ -1,7 +1,6 @@
-"""Which dimensions of which tensors must agree in size: dimensions as products of atoms, and classes of spatial axes.
+"""Which dimensions of which tensors must agree in size: classes of spatial axes, and the resizes between them.
 
-A dimension is a product of atoms, each a plain number or an axis: a view that flattens (H, W) to tokens and back keeps
-both. Axes that must agree are united; a size that differs from its class's reference by a crop or a valid convolution
+Axes that must agree are united; a size that differs from its class's reference by a crop or a valid convolution
 is the class plus an offset, the difference of the two sizes at tracing.
 
 A class can follow from others: windows of 7 pixels cut a height into a class of height / 7, a pixel shuffle multiplies
@@ -20,53 +19,12 @@ from typing import Any
 
 from dynpool.size_math import Whole, window_output_size
 
-__all__ = ["Atom", "Axes", "AxisClasses", "Dim", "Resize", "constant_dims", "input_dims"]
+from .dims import Atom, Dim, constant_dims
+
+__all__ = ["Axes", "AxisClasses", "Resize", "input_dims"]
 
 Pair = tuple[int, int]
 OptionalPair = tuple[int | None, int | None]
-
-
-@dataclass(frozen=True)
-class Atom:
-    """A factor of a dimension: `size` at tracing, and the axis class it belongs to (None: a plain number).
-
-    `other` is its size in the second trace, of a larger input; None if there is none to compare with.
-    """
-
-    size: int
-    axis: int | None = None
-    other: int | None = None
-
-    @property
-    def constant(self) -> bool:
-        """Whether it is known to have the same size for every input."""
-        return self.axis is None and self.other in (None, self.size)
-
-
-@dataclass(frozen=True)
-class Dim:
-    """A dimension of a tensor as the product of its atoms, outermost first; no atoms is size 1."""
-
-    atoms: tuple[Atom, ...] = ()
-
-    @property
-    def size(self) -> int:
-        return math.prod(a.size for a in self.atoms)
-
-    @property
-    def other(self) -> int | None:
-        """Size in the second trace, or None."""
-        known = [a.other for a in self.atoms if a.other is not None]
-        return math.prod(known) if len(known) == len(self.atoms) else None
-
-    @property
-    def axis(self) -> int | None:
-        """The axis class if the dimension is exactly one axis."""
-        return self.atoms[0].axis if len(self.atoms) == 1 else None
-
-    @property
-    def axes(self) -> tuple[int, ...]:
-        return tuple(a.axis for a in self.atoms if a.axis is not None)
 
 
 def _form(dim: Dim) -> list[tuple[int, bool]]:
@@ -369,15 +327,6 @@ class Resize:
             for n, k, s, p, d in zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
         )
         return (h, w)
-
-
-def constant_dims(shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:
-    """Dimensions that carry no resolution; `others` are their sizes in the second trace."""
-    seconds: list[int | None] = [None] * len(shape) if others is None else list(others)
-    return tuple(
-        Dim((Atom(int(n), None, m),)) if n != 1 or m not in (None, 1) else Dim()
-        for n, m in zip(shape, seconds, strict=True)
-    )
 
 
 def input_dims(classes: AxisClasses, shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from .axes import Axes, AxisClasses, Dim, Resize
+from .axes import Axes, AxisClasses, Resize
 from .axis_rules.table import find_axes
+from .dims import Dim
 from .macs import Mac, find_macs, macs_by_node
 from .record import Node, Place, Record, Shape, Value
 

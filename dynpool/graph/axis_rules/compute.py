@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dynpool.graph import primitives as kinds
-from dynpool.graph.axes import Dim
+from dynpool.graph.dims import Dim
 from dynpool.graph.record import Value
 
 from .context import Context, Dims

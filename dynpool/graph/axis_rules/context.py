@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
-from dynpool.graph.axes import Atom, Axes, Dim
+from dynpool.graph.axes import Axes
+from dynpool.graph.dims import Atom, Dim
 from dynpool.graph.primitives import Make
 from dynpool.graph.record import Node, Record, Shape, Value
 

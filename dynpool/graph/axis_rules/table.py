@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Any
 
 from dynpool.graph import primitives as kinds
-from dynpool.graph.axes import Axes, constant_dims, input_dims
+from dynpool.graph.axes import Axes, input_dims
+from dynpool.graph.dims import constant_dims
 from dynpool.graph.record import Primitive, Record
 
 from . import compute, views, windows

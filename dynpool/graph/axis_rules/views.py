@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 
 from dynpool.graph import primitives as kinds
-from dynpool.graph.axes import Atom, Dim, constant_dims
+from dynpool.graph.dims import Atom, Dim, constant_dims
 
 from .context import Context, Dims
 

@@ -6,7 +6,8 @@ from fractions import Fraction
 from typing import Any
 
 from dynpool.graph import primitives as kinds
-from dynpool.graph.axes import Atom, Dim, Resize
+from dynpool.graph.axes import Resize
+from dynpool.graph.dims import Atom, Dim
 from dynpool.graph.record import Value
 from dynpool.size_math import window_output_size
 

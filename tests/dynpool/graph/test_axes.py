@@ -5,7 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from dynpool.graph.axes import Atom, AxisClasses, Dim
+from dynpool.graph.axes import AxisClasses
+from dynpool.graph.dims import Atom, Dim
 
 RATIOS = (Fraction(1, 2), Fraction(1, 3), Fraction(2), Fraction(3, 2))
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dynpool
-from dynpool.graph.axes import Atom, AxisClasses, Dim
+from dynpool.graph.axes import AxisClasses
+from dynpool.graph.dims import Atom, Dim
 from dynpool.graph.ir import Graph
 from dynpool.graph.survey import Survey
 from dynpool.graph.tracer import trace, trace_compared
