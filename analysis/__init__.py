@@ -1,4 +1,4 @@
-"""What a network's resolution does to it: receptive fields, I_min along a training run, comparisons of runs."""
+"""Receptive fields of a model, I_min during training, and comparisons of training runs."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What DynOPool is compared with: other learned resizers through its interface x, size -> y, and static refinement."""
+"""The methods that DynOPool is compared with: other learned resizers with the same interface, and static refinement."""
 
 from typing import TYPE_CHECKING
 

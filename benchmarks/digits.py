@@ -1,10 +1,10 @@
-"""All methods on five variants of the digits, and their trade-off of accuracy against GMACs, three seeds each.
+"""All methods on five variants of the digits, and their trade-off between accuracy and GMACs, three seeds each.
 
     python benchmarks/digits.py [--variants tile large ...] [--runs runs]
 
-Runs `dynpool compare configs/digits-VARIANT.yaml` one after the other, at most ten minutes each on two cores that do
-nothing else; what is finished is kept, so that an interrupted benchmark goes on where it stopped. Then writes
-benchmarks/results/digits.csv and docs/digits.md, with a picture of the trade-off, from all variants that have been run.
+Runs `dynpool compare configs/digits-VARIANT.yaml` one after the other, at most ten minutes each on two idle cores.
+Finished runs are kept, so an interrupted benchmark continues where it stopped. Then writes
+benchmarks/results/digits.csv and docs/digits.md, with a plot of the trade-off, from all variants that have been run.
 Seconds and memory are those of the machine it ran on.
 """
 
@@ -29,9 +29,9 @@ PAGE = ROOT / "docs" / "digits.md"
 VARIANTS = {
     "plain": "the 8 x 8 digits as they are, brought to the input's size",
     "stretch": "twice as tall, and cropped at a random height",
-    "tile": "halved to 4 x 4 pixels and repeated 4 x 4: fine detail, nothing to see from afar",
-    "large": "halved in detail, doubled in size: many pixels, little in them",
-    "canvas": "at half the size, at a random place on a black canvas",
+    "tile": "halved to 4 x 4 pixels and repeated 4 x 4 times: fine detail, no large structure",
+    "large": "half the detail at twice the size: many pixels with little information",
+    "canvas": "at half the size, at a random position on a black canvas",
     "tradeoff": "the stretched digits once more: the human design at four resolutions, learned sizes at three budgets "
     "of GMACs, 0.0025 among them for all three methods",
 }
@@ -40,9 +40,9 @@ HEAD = """# All methods on the digits
 
 Made by `python benchmarks/digits.py`; every run is a row of `benchmarks/results/digits.csv`. Accuracy is that of the
 last epoch on the test set, mean and standard deviation over three seeds; I_min is height x width in pixels. `fixed` is
-DynOPool whose sizes do not learn, `random` has random sizes of equal GMACs, `refine` is the static refinement of the
-human design. The networks are small and so are the budgets: the page shows what these runs show, no more. Versions of
-PyTorch round differently, and what single runs learn differs with them, at times by more than these standard
+DynOPool with sizes that are not learned, `random` has random sizes of equal GMACs, `refine` is the static refinement of
+the human design. Networks and budgets are small, so these results do not carry over to large ones. Versions of PyTorch
+round differently, so single runs can learn different sizes, at times with larger differences than these standard
 deviations; the versions are in the CSV.
 
 """

@@ -1,6 +1,7 @@
 """The README's examples run as printed, and what its comments claim is so; names that are public stay public."""
 
 import ast
+import pkgutil
 import re
 from pathlib import Path
 
@@ -70,3 +71,10 @@ def test_public_names() -> None:
     ):
         assert set(names.split()) <= set(module.__all__)
         assert all(callable(getattr(module, name)) for name in names.split())
+
+
+@pytest.mark.parametrize(
+    "name", re.findall(r"`((?:dynpool|analysis|baselines)(?:\.\w+)+)", (ROOT / "docs" / "glossary.md").read_text())
+)
+def test_every_name_in_the_glossary_exists(name: str) -> None:
+    pkgutil.resolve_name(name)

@@ -1,1 +1,1 @@
-"""What all of the analysis uses: styles, units, names, files that are whole or absent."""
+"""Shared by all of the analysis: plot style, number formats, axis names, atomic files, checksums."""

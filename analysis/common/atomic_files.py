@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Atomic file writes: a reader sees the old file or the complete new one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SUFFIX = ".part"
 
 
 def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
-    """Write a file beside its place and move it there, so that a reader meets the old file or the whole new one.
+    """Write a file atomically: to a temporary file in the same folder, then moved into place.
 
     Args:
         path: the file to write; its folder must exist.
         content: the bytes, or a function that writes them to the open binary file.
 
     Raises:
-        OSError: the old file, if there was one, is left as it was.
+        OSError: if it cannot be written; an existing file is left as it was.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=SUFFIX)
     try:
@@ -33,7 +33,7 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
                 content(file)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp lets the owner alone read the file; a report or a run is meant to be shared like any other.
+        # mkstemp makes files readable by their owner only; these get the usual permissions.
         mask = os.umask(0)
         os.umask(mask)
         Path(name).chmod(0o666 & ~mask)
@@ -46,17 +46,17 @@ def write_whole(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> N
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what `write_whole` was writing to a folder when its process was killed; nobody may be writing there now.
+    """Remove temporary files that killed processes left in a folder. No process may be writing there.
 
     Raises:
-        OSError: one cannot be removed.
+        OSError: if a file cannot be removed.
     """
     for file in folder.glob(f".*{SUFFIX}"):
         file.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system allows opening a folder."""
+    """Flush a rename to disk, on systems that allow opening a folder."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

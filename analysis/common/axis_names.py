@@ -1,4 +1,4 @@
-"""What the spatial axes of an input are called."""
+"""Names of spatial axes."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def axis_names(count: int) -> tuple[str, ...]:
 
 
 def one_or_all(values: tuple[str, ...]) -> str:
-    """One value if all axes agree, else all of them: '3' or '3x5'."""
+    """One value if all axes have the same, else all of them: '3' or '3x5'."""
     return values[0] if len(set(values)) == 1 else "x".join(values)

@@ -1,4 +1,4 @@
-"""A figure over several runs, and how figures are written."""
+"""Mean and standard deviation over runs, number formats, and Pareto fronts."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Spread", "number", "pareto_front", "percent", "plural", "show_size"]
+__all__ = ["MeanStd", "format_accuracy", "format_number", "format_size", "pareto_front", "plural"]
 
 Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Spread:
-    """The mean of one figure over `n` runs, and their sample standard deviation (None for a single run)."""
+class MeanStd:
+    """Mean and sample standard deviation of one figure over `n` runs; `std` is None for a single run."""
 
     mean: float
     std: float | None
     n: int
 
     @classmethod
-    def of(cls, values: Iterable[float | None]) -> Spread | None:
-        """The spread of the values that are known; None if no value is. An infinite value makes the mean infinite."""
+    def from_values(cls, values: Iterable[float | None]) -> MeanStd | None:
+        """Mean and standard deviation of the values that are not None; None if there are none.
+
+        An infinite value makes the mean infinite, with no standard deviation.
+        """
         known = [value for value in values if value is not None]
         if not known:
             return None
@@ -32,35 +35,41 @@ class Spread:
         return cls(mean=statistics.fmean(known), std=std, n=len(known))
 
     def show(self, digits: int = 1, scale: float = 1.0) -> str:
-        """The figure as 'mean ± standard deviation'; '-' stands for the spread of a single run."""
-        return f"{number(self.mean * scale, digits)} ± {number(None if self.std is None else self.std * scale, digits)}"
+        """The text 'mean ± standard deviation', with '-' where there is no standard deviation."""
+        std = None if self.std is None else self.std * scale
+        return f"{format_number(self.mean * scale, digits)} ± {format_number(std, digits)}"
 
 
-def number(value: float | None, digits: int = 1) -> str:
-    """A figure with so many digits after the point; '-' if there is none, 'inf' if it is infinite."""
+def format_number(value: float | None, digits: int = 1) -> str:
+    """A number with `digits` decimals; '-' for None and NaN, 'inf' or '-inf' for an infinity."""
     if value is None or math.isnan(value):
         return "-"
     return f"{value:.{digits}f}" if math.isfinite(value) else ("inf" if value > 0 else "-inf")
 
 
-def show_size(size: Pair, digits: int = 0) -> str:
-    """A size or receptive field as HxW."""
-    return f"{number(size[0], digits)}x{number(size[1], digits)}"
+def format_size(size: Pair, digits: int = 0) -> str:
+    """A size or receptive field as 'HxW'."""
+    return f"{format_number(size[0], digits)}x{format_number(size[1], digits)}"
 
 
-def percent(accuracy: Spread) -> str:
+def format_accuracy(accuracy: MeanStd) -> str:
+    """An accuracy in percent, with its standard deviation if there is one: '90.0 % ± 1.0'."""
     shown = f"{100 * accuracy.mean:.1f} %"
     return shown if accuracy.std is None else f"{shown} ± {100 * accuracy.std:.1f}"
 
 
 def plural(count: int, noun: str) -> str:
+    """A count with its noun: '1 run', '3 runs'."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the (cost, value) points that no other beats: none is as cheap and as good, and better in one."""
+    """Indices of the (cost, value) points on the Pareto front (low cost, high value), by rising cost.
 
-    def beaten(cost: float, value: float) -> bool:
+    A point is on the front if no other costs at most as much with at least its value and is better in one of the two.
+    """
+
+    def dominated(cost: float, value: float) -> bool:
         return any(c <= cost and v >= value and (c < cost or v > value) for c, v in points)
 
-    return sorted((i for i, point in enumerate(points) if not beaten(*point)), key=lambda i: points[i])
+    return sorted((i for i, point in enumerate(points) if not dominated(*point)), key=lambda i: points[i])

@@ -1,7 +1,7 @@
-"""What all pictures share: colours, sizes of type, axes, legends, and the bytes of a PNG file.
+"""Shared plot style: colours, font sizes, axes, legends, text that fits, PNG output.
 
-Figures are 9 inches wide and meant to be shown at 900 pixels, where a point of type is about 1.4 pixels high. No
-picture touches matplotlib's global state.
+Figures are 9 inches wide and meant to be shown at 900 pixels, where one point is about 1.4 pixels. None of them touches
+matplotlib's global state.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ SMALL, NORMAL, LARGE = 9.5, 10.5, 11.5
 
 
 def to_png(figure: Figure, dpi: int = 200) -> bytes:
-    """The figure as the bytes of a PNG file, the same bytes for the same figure."""
+    """The figure as PNG bytes, identical for identical figures."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, dpi=dpi, format="png", facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def styled(axes: Axes, x: str, y: str, title: str = "") -> Axes:
+    """The axes with labels, title, grid and colours set."""
     axes.set_xlabel(x, fontsize=NORMAL, color=INK)
     axes.set_ylabel(y, fontsize=NORMAL, color=INK)
     if title:
@@ -56,7 +57,8 @@ def styled(axes: Axes, x: str, y: str, title: str = "") -> Axes:
 
 
 def legend(figure: Figure, handles: Sequence[Artist]) -> None:
-    # One line if it fits in the width (about 0.085 inches a letter, 0.6 for each sign), else two.
+    """Put a legend above the axes, in as few rows as fit the width."""
+    # A letter takes about 0.085 inches, each handle 0.6.
     length = sum(0.085 * len(str(handle.get_label())) + 0.6 for handle in handles)
     columns = math.ceil(len(handles) / math.ceil(length / WIDTH))
     figure.legend(
@@ -65,13 +67,13 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
 
 
 def plain(text: str) -> str:
-    """`text` as matplotlib shows it literally: a dollar sign starts no formula, a leading underscore hides no label."""
+    """`text` escaped so that matplotlib shows it literally, dollar signs and leading underscores included."""
     escaped = text.replace("$", r"\$")
     return "\u200a" + escaped if escaped.startswith("_") else escaped
 
 
 def short(text: str, most: int) -> str:
-    """`text`, its middle left out if it is longer than `most` characters."""
+    """`text` with its middle elided if it is longer than `most` characters."""
     if len(text) <= most:
         return text
     keep = most - 1
@@ -79,7 +81,7 @@ def short(text: str, most: int) -> str:
 
 
 def path_end(path: str, most: int) -> str:
-    """As many of the last parts of a module's path as fit into `most` characters."""
+    """The last parts of a module's path, as many as fit into `most` characters."""
     if len(path) <= most:
         return path
     parts = path.split(".")

@@ -1,1 +1,1 @@
-"""Several training runs compared: figures, findings and a page."""
+"""Comparison of training runs: tables, findings, plots and an HTML report."""

@@ -1,8 +1,8 @@
-"""What the figures of compared runs say, in words: who is ahead, at what cost, and whether it may be chance.
+"""Findings in sentences: which method is more accurate, at what cost, and whether the difference is significant.
 
-Runs of one seed share their initial weights, data order and augmentation, so that differences between methods are taken
-seed by seed, and their mean is tested with Student's t for paired samples; as several methods are compared with one, p
-values are corrected by Holm's method.
+Runs of one seed share their initial weights, data order and augmentation. So differences between methods are taken seed
+by seed, and their mean is tested with a paired Student's t-test. As several methods are compared with one, p values are
+corrected by Holm's method.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pathlib import Path
 import scipy.stats
 
 from ..common.cost_unit import CostUnit, cost_unit
-from ..common.statistics import number, pareto_front, percent, plural
+from ..common.statistics import format_accuracy, format_number, pareto_front, plural
 from .read_runs import Run
 from .rows import MethodRow, RunRow
 
 __all__ = ["Difference", "difference", "findings", "headline", "holm", "notes", "nothing_learned"]
 
 LEVEL = 0.05
-BUDGET_TOLERANCE = 0.02  # the part of a budget of GMACs that training promises not to miss it by
+BUDGET_TOLERANCE = 0.02  # training keeps GMACs within this fraction of the budget
 
-# The keys of config.yaml in which compared runs may differ: what is compared, and where and how it ran.
+# Keys of config.yaml that may differ between compared runs without a note.
 MAY_DIFFER = frozenset(
     {"name", "method", "seed", "out", "device", "threads", "checkpoint_every", "grid_point"}
     | {"data.root", "data.download", "data.cache"}
@@ -33,6 +33,7 @@ MAY_DIFFER = frozenset(
 
 
 def headline(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> str:
+    """The two most accurate methods, the gap between them, and their costs, in one or two sentences."""
     unit = cost_unit(row.gmacs.mean for row in methods)
     ranked = sorted(methods, key=lambda row: -row.accuracy.mean)
     first = ranked[0]
@@ -40,14 +41,14 @@ def headline(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> str:
     start = f"Preliminary, {unfinished} of {plural(len(rows), 'run')} unfinished: " if unfinished else ""
     if len(ranked) == 1:
         return (
-            f"{start}{first.group} reaches {percent(first.accuracy)} final test accuracy"
+            f"{start}{first.group} reaches {format_accuracy(first.accuracy)} final test accuracy"
             f" ({plural(first.accuracy.n, 'run')}) at {unit.show(first.gmacs.mean)} {unit.name};"
             " there is no other method to compare it with."
         )
     second = ranked[1]
     gap = 100 * (first.accuracy.mean - second.accuracy.mean)
     other = f"{second.group}" if len(ranked) == 2 else f"the next best, {second.group},"
-    figures = f"{percent(first.accuracy)} against {percent(second.accuracy)}"
+    figures = f"{format_accuracy(first.accuracy)} against {format_accuracy(second.accuracy)}"
     if first.accuracy.n == second.accuracy.n:
         figures += f", {plural(first.accuracy.n, 'run')} each"
     else:
@@ -61,19 +62,19 @@ def headline(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> str:
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much a group's final test accuracy differs from another's, seed by seed.
+    """The paired difference in final test accuracy between two groups, seed by seed.
 
     Attributes:
-        group: the one.
-        than: the other.
-        mean: mean difference as a fraction.
-        low, high: 95 % confidence interval of the mean; None with fewer than two seeds in common, or no spread at all.
-        p: two-sided p value of the mean being zero; None likewise.
-        n: seeds in common.
+        group: the group whose accuracy is the minuend.
+        baseline: the group it is compared with.
+        mean: mean of `group` minus `baseline`, as a fraction.
+        low, high: 95 % confidence interval of the mean; None with fewer than two common seeds, or equal differences.
+        p: two-sided p value for a mean of zero; None in the same cases.
+        n: number of common seeds.
     """
 
     group: str
-    than: str
+    baseline: str
     mean: float
     low: float | None
     high: float | None
@@ -81,29 +82,29 @@ class Difference:
     n: int
 
 
-def difference(rows: Sequence[RunRow], group: str, than: str) -> Difference | None:
-    """The paired difference over the seeds that both groups have once; None if there is no such seed."""
-    one, other = _by_seed(rows, group), _by_seed(rows, than)
+def difference(rows: Sequence[RunRow], group: str, baseline: str) -> Difference | None:
+    """The paired difference over the seeds that both groups have exactly once; None if there is no such seed."""
+    one, other = _accuracy_by_seed(rows, group), _accuracy_by_seed(rows, baseline)
     seeds = sorted(one.keys() & other.keys())
     if not seeds:
         return None
     differences = [one[seed] - other[seed] for seed in seeds]
     mean = statistics.fmean(differences)
-    if len(seeds) < 2 or max(differences) - min(differences) < 1e-9:  # equal but for rounding
-        return Difference(group, than, mean, None, None, None, len(seeds))
+    if len(seeds) < 2 or max(differences) - min(differences) < 1e-9:  # equal up to rounding
+        return Difference(group, baseline, mean, None, None, None, len(seeds))
     test = scipy.stats.ttest_1samp(differences, 0.0)
     interval = test.confidence_interval(0.95)
-    return Difference(group, than, mean, float(interval.low), float(interval.high), float(test.pvalue), len(seeds))
+    return Difference(group, baseline, mean, float(interval.low), float(interval.high), float(test.pvalue), len(seeds))
 
 
-def _by_seed(rows: Sequence[RunRow], group: str) -> dict[int, float]:
+def _accuracy_by_seed(rows: Sequence[RunRow], group: str) -> dict[int, float]:
     mine = [row for row in rows if row.group == group]
     seeds = [row.seed for row in mine]
     return {row.seed: row.accuracy for row in mine if seeds.count(row.seed) == 1}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction of p values for their number, in the order given."""
+    """The p values after Holm's step-down correction for multiple comparisons, in the order given."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     corrected = [0.0] * len(p_values)
     highest = 0.0
@@ -114,71 +115,75 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def findings(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> list[str]:
-    """What the figures show, and what they do not, sentence by sentence, beside the first method."""
+    """One sentence per comparison with the baseline, then significance, Pareto front, budgets and limits."""
     if len(methods) < 2:
         return []
-    first = _base(methods)
+    first = _baseline(methods)
     base, others = first.group, [row for row in methods if row is not first]
     found = [difference(rows, row.group, base) for row in others]
     known = [d.p for d in found if d is not None and d.p is not None]
     corrected = iter(holm(known))
-    told = []
+    sentences = []
     significant = []
     for row, d in zip(others, found, strict=True):
         ratio = row.gmacs.mean / first.gmacs.mean if first.gmacs.mean > 0 else math.nan
-        cost = f"at {number(ratio, 2)} times its GMACs" if math.isfinite(ratio) else "at GMACs that cannot be compared"
+        cost = (
+            f"at {format_number(ratio, 2)} times its GMACs"
+            if math.isfinite(ratio)
+            else "at GMACs that cannot be compared"
+        )
         if d is None:
-            told.append(f"{row.group} and {base} have no seed in common, so they are not compared seed by seed.")
+            sentences.append(f"{row.group} and {base} have no seed in common, so they are not compared seed by seed.")
             continue
         gap = f"{row.group} {_signed(100 * d.mean)} points against {base} {cost}"
         if d.p is None or d.low is None or d.high is None:
-            why = "one seed" if d.n < 2 else "every seed gives the same difference"
-            told.append(f"{gap}: {why}, so nothing can be said about chance.")
+            reason = "only one seed in common" if d.n < 2 else "every seed gives the same difference"
+            sentences.append(f"{gap} ({reason}, so significance cannot be tested).")
             continue
         p = next(corrected)
         if p < LEVEL:
             significant.append(row.group)
-        told.append(
+        sentences.append(
             f"{gap} (95 % interval {_signed(100 * d.low)} to {_signed(100 * d.high)}, {d.n} seeds, p = {p:.2g})."
         )
     if known:
         count = plural(len(known), "comparison")
-        who = f"that holds for {', '.join(significant)}" if significant else "that holds for none of them"
-        told.append(
-            f"A difference counts as more than chance where p, corrected for {count} (Holm), is below {LEVEL:g}: {who}."
-        )
+        who = ", ".join(significant) or "none"
+        sentences.append(f"Significant differences (p < {LEVEL:g}, Holm-corrected for {count}): {who}.")
     best = pareto_front([(row.gmacs.mean, row.accuracy.mean) for row in methods])
-    told.append(f"On the Pareto front of mean accuracy against GMACs: {', '.join(methods[i].group for i in best)}.")
-    told += _budgets(rows)
-    told.append(
-        "Not shown: other networks, data, budgets or learning rates than these; and where settings were chosen by"
-        " looking at these test images, the figures flatter."
+    sentences.append(
+        f"On the Pareto front of mean accuracy against GMACs: {', '.join(methods[i].group for i in best)}."
     )
-    return told
+    sentences += _budgets(rows)
+    sentences.append(
+        "These results hold for these networks, data, budgets and learning rates only. If settings were chosen on these"
+        " test images, the accuracies are optimistic."
+    )
+    return sentences
 
 
-def _base(methods: Sequence[MethodRow]) -> MethodRow:
-    """What the others are held to: of the first method the group at the resolution that most groups have."""
+def _baseline(methods: Sequence[MethodRow]) -> MethodRow:
+    """The group that the others are compared with: of the first method, the one at the most common resolution."""
     resolutions = [row.i_res for row in methods]
     usual = max(dict.fromkeys(resolutions), key=resolutions.count)
     return next((row for row in methods if row.method == methods[0].method and row.i_res == usual), methods[0])
 
 
-def _missed(rows: Sequence[RunRow]) -> list[tuple[RunRow, float]]:
-    """The runs that miss their budget of GMACs, each with the part that they miss it by."""
+def _missed_budgets(rows: Sequence[RunRow]) -> list[tuple[RunRow, float]]:
+    """The runs that miss their budget of GMACs, each with its relative deviation."""
     found = [(row, row.off_budget) for row in rows if row.off_budget is not None]
     return [(row, off) for row, off in found if not abs(off) <= BUDGET_TOLERANCE]
 
 
 def _budgets(rows: Sequence[RunRow]) -> list[str]:
-    """Whether runs that were given a budget of GMACs keep it."""
+    """A sentence on which runs miss their budget of GMACs; empty if none has one."""
     given = [row for row in rows if row.gmacs_budget is not None]
     if not given:
         return []
-    missed = ", ".join(f"{row.group}, seed {row.seed}" for row, _ in _missed(given))
-    who = f"these do not: {missed}" if missed else "all do"
-    asked = f"To cost within {100 * BUDGET_TOLERANCE:g} % of its gmacs_budget was asked of"
-    return [f"{asked} {plural(len(given), 'run')}: {who}."]
+    missed = ", ".join(f"{row.group}, seed {row.seed}" for row, _ in _missed_budgets(given))
+    tolerance = f"{100 * BUDGET_TOLERANCE:g} %"
+    who = f"missed by more than {tolerance}: {missed}" if missed else f"none is missed by more than {tolerance}"
+    return [f"{plural(len(given), 'run')} with a gmacs_budget; {who}."]
 
 
 def _signed(value: float) -> str:
@@ -207,7 +212,7 @@ def _cost(first: MethodRow, second: MethodRow, unit: CostUnit) -> str:
 
 
 def nothing_learned(runs: Sequence[Run]) -> str:
-    """Which groups have alphas, but in every run the same sizes after all training as before it; empty if none."""
+    """A sentence that names the groups with alphas whose sizes changed in no run; empty if there are none."""
     moved: dict[str, bool] = {}
     for run in runs:
         if run.last.alphas and run.trained:
@@ -216,25 +221,25 @@ def nothing_learned(runs: Sequence[Run]) -> str:
     groups = [group for group, any_moved in moved.items() if not any_moved]
     if not groups:
         return ""
-    return f"No size was learned by {', '.join(groups)}: every feature map kept the size that training began with."
+    return f"No size changed during training with {', '.join(groups)}: every feature map kept its initial size."
 
 
 def notes(runs: Sequence[Run], methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> list[str]:
-    """What a reader must know before comparing the figures."""
+    """What to know before comparing the figures: unfinished runs, missed budgets, differing settings and the like."""
     notes = [f"{run.folder.name}: {note}" for run in runs for note in run.notes]
     unverified = [run.folder.name for run in runs if not run.verified]
     if unverified:
         named = "all runs" if len(unverified) == len(runs) else ", ".join(unverified)
-        notes.append(f"not verified, as an earlier version wrote them without checksums: {named}")
+        notes.append(f"not verified, written by an earlier version without checksums: {named}")
     notes += [
         f"{run.folder.name}: unfinished, epoch {run.last.epoch} of {run.epochs_planned}; its figures are of that epoch"
         for run in runs
         if not run.finished
     ]
     notes += [
-        f"{Path(row.folder).name}: costs {row.gmacs:.4g} GMACs, which misses its gmacs_budget of {row.gmacs_budget:g}"
+        f"{Path(row.folder).name}: costs {row.gmacs:.4g} GMACs, missing its gmacs_budget of {row.gmacs_budget:g}"
         f" by {_signed(100 * off)} %"
-        for row, off in _missed(rows)
+        for row, off in _missed_budgets(rows)
     ]
     settings = [_flat(run.config) for run in runs]
     varied = {part.partition("=")[0] for run in runs for part in run.grid_point.split()}
@@ -242,17 +247,17 @@ def notes(runs: Sequence[Run], methods: Sequence[MethodRow], rows: Sequence[RunR
     for key in dict.fromkeys(key for setting in settings for key in setting):
         values = dict.fromkeys(str(setting.get(key)) for setting in settings)
         if len(values) > 1 and key not in MAY_DIFFER | varied:
-            notes.append(f"the runs differ in {key} ({' / '.join(values)}): not like with like")
+            notes.append(f"the runs differ in {key} ({' / '.join(values)}), so they are not directly comparable")
     for row in methods:
         twice = sorted({seed for seed in row.seeds if row.seeds.count(seed) > 1})
-        notes += [f"{row.group} has several runs with seed {seed}: each counts as a run" for seed in twice]
+        notes += [f"{row.group} has several runs with seed {seed}; all are counted" for seed in twice]
     if len({tuple(sorted(row.seeds)) for row in methods}) > 1:
         notes.append("the methods were not run with the same seeds")
     return notes
 
 
 def _flat(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """The settings of all sections as 'section.key'."""
+    """Nested settings flattened to 'section.key'."""
     flat: dict[str, object] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):

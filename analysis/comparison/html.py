@@ -1,4 +1,4 @@
-"""A comparison of runs as a folder that needs nothing else: report.html, summary.csv and the pictures."""
+"""The HTML report of a comparison: report.html, summary.csv and the plots as PNG files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..common.atomic_files import write_whole
 from ..common.cost_unit import CostUnit, cost_unit
-from ..common.statistics import Spread, number, show_size
+from ..common.statistics import MeanStd, format_number, format_size
 from .plots import method_colors, to_png
 from .rows import MethodRow, RunRow, footnote
 from .summary import Comparison, compare_runs
@@ -55,14 +55,14 @@ TITLES = {
 
 
 def write_report(run_folders: Sequence[Path | str], out: Path | str) -> Path:
-    """Write report.html, summary.csv and the pictures of the runs into `out`; returns the path of report.html.
+    """Write report.html, summary.csv and the plots of the runs into `out`, and return the path of report.html.
 
-    report.html holds its styles and pictures itself and loads nothing. Every file is written beside its place and then
-    moved there, so that no reader meets half of one; `out` is created if need be.
+    report.html embeds its styles and pictures and loads nothing. Every file is written atomically. `out` is created if
+    it does not exist.
 
     Raises:
         FileNotFoundError: if a run folder or one of its files is missing.
-        ValueError: if a run folder is damaged, foreign or without a finished epoch, or `out` is a file.
+        ValueError: if a folder is not a run folder, is damaged or has no finished epoch, or if `out` is a file.
         OSError: if `out` cannot be written.
     """
     if not isinstance(out, (str, Path)):
@@ -70,7 +70,7 @@ def write_report(run_folders: Sequence[Path | str], out: Path | str) -> Path:
     out = Path(out)
     comparison = compare_runs(run_folders)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out is {str(out)!r}, which is a file: give a folder")
+        raise ValueError(f"out must be a folder, but {str(out)!r} is a file")
     pictures = {name: to_png(figure) for name, figure in comparison.plot().items()}
     page = _page(comparison, pictures, _title(comparison))
     out.mkdir(parents=True, exist_ok=True)
@@ -89,10 +89,10 @@ def _title(comparison: Comparison) -> str:
 
 
 def _setup(comparison: Comparison) -> str:
-    """What the runs have in common, in words."""
+    """One line on what was run: model, data, input, epochs and seeds."""
     parts = []
     for key in ("model", "data"):
-        values = list(dict.fromkeys(_in_words(run.config[key]) for run in comparison.runs if run.config.get(key)))
+        values = list(dict.fromkeys(_setting_text(run.config[key]) for run in comparison.runs if run.config.get(key)))
         if values:
             parts.append(f"{key} {' / '.join(values)}")
     inputs = dict.fromkeys("×".join(map(str, run.input_size)) for run in comparison.runs)
@@ -105,20 +105,20 @@ def _setup(comparison: Comparison) -> str:
     return " · ".join(parts)
 
 
-def _in_words(value: object) -> str:
-    """A setting in words, without what is off or only says where the files lie."""
+def _setting_text(value: object) -> str:
+    """The text of a setting, without unset values and file locations."""
     if isinstance(value, Mapping):
-        told = {key: item for key, item in value.items() if item and key not in ("name", "root", "cache", "download")}
-        listed = ", ".join(f"{key} {_in_words(item)}" for key, item in told.items())
+        shown = {key: item for key, item in value.items() if item and key not in ("name", "root", "cache", "download")}
+        listed = ", ".join(f"{key} {_setting_text(item)}" for key, item in shown.items())
         name = str(value.get("name") or "")
         return f"{name} ({listed})" if name and listed else name or listed
     if isinstance(value, (list, tuple)):
-        return "-".join(map(_in_words, value))
+        return "-".join(map(_setting_text, value))
     return str(value)
 
 
 def _page(comparison: Comparison, pictures: Mapping[str, bytes], title: str) -> str:
-    figures = [_figure(name, data, *_words(name, comparison)) for name, data in pictures.items()]
+    figures = [_figure(name, data, *_caption_and_alt(name, comparison)) for name, data in pictures.items()]
     if "alphas" not in pictures:
         figures.append("<p>No run learns its sizes, so there are no strides to draw.</p>")
     notes = ""
@@ -138,7 +138,7 @@ def _page(comparison: Comparison, pictures: Mapping[str, bytes], title: str) -> 
         "<h2>Methods</h2>",
         _methods_table(comparison),
         *figures,
-        "<h2>Every run</h2>",
+        "<h2>Runs</h2>",
         _runs_table(comparison),
         _glossary(),
         "</main></body></html>",
@@ -152,8 +152,8 @@ def _figure(name: str, data: bytes, caption: str, alt: str) -> str:
     return f"<h2>{TITLES[name]}</h2>\n<figure>{image}<figcaption>{_html(caption)}</figcaption></figure>"
 
 
-def _words(name: str, comparison: Comparison) -> tuple[str, str]:
-    """The caption below a picture and its text for who cannot see it."""
+def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
+    """The caption below a plot and its alt text."""
     methods = comparison.methods
     unit = cost_unit(row.gmacs.mean for row in methods)
     if name == "accuracy_vs_gmacs":
@@ -162,14 +162,14 @@ def _words(name: str, comparison: Comparison) -> tuple[str, str]:
             for row in methods
         )
         caption = (
-            "Up and to the left is better. Small: one run, final epoch. Large: mean of the method, with one standard"
-            " deviation each way. The axes do not start at zero."
+            "Up and to the left is better. Small markers: single runs, final epoch. Large markers: mean of a method ±"
+            " one standard deviation. The axes do not start at zero."
         )
         return caption, alt
     if name == "sizes":
-        rows = dict.fromkeys(f"{row.group}: {_chain(row.sizes)}" for row in comparison.rows)
+        rows = dict.fromkeys(f"{row.group}: {_size_sequence(row.sizes)}" for row in comparison.rows)
         caption = (
-            "Height × width at the last finished epoch, all networks to one scale, in network order from the input on."
+            "Height × width at the last finished epoch, from the input onwards, all networks drawn to the same scale."
             " Runs that ended at the same sizes share a row."
         )
         return caption, "; ".join(rows)
@@ -178,16 +178,16 @@ def _words(name: str, comparison: Comparison) -> tuple[str, str]:
         inputs = " / ".join(dict.fromkeys(f"{run.input_size[1]}×{run.input_size[2]}" for run in comparison.runs))
         caption = (
             f"Means at the last epoch: {finals}; input {inputs} (height × width). Where I_min exceeds the input"
-            " resolution, the receptive field of some layers is larger than the whole image."
+            " resolution, some layers have a receptive field larger than the image."
         )
         if note := footnote(methods):
             caption += f" {note}"
         return caption, f"I_min per epoch: {finals}; input resolution {inputs}"
     if name == "alphas":
         caption = (
-            "A stride is input size over output size: 2 halves the feature map, below 1 it grows; that of a Shape"
-            " Adaptor is 1 / s, with s its scale factor. Flat lines are strides that do not learn. One panel per"
-            " resolution, named after its module, in network order."
+            "A stride is input size / output size: 2 halves the feature map, values below 1 enlarge it. The stride of a"
+            " Shape Adaptor is 1 / s, with s its scale factor. Flat lines are strides that are not learned. One panel"
+            " per resolution, named after its module, in network order."
         )
         return caption, "stride of each resolution per epoch, height and width"
     finals = "; ".join(f"{row.group} {row.accuracy.show(1, 100)} %" for row in methods)
@@ -198,11 +198,11 @@ def _words(name: str, comparison: Comparison) -> tuple[str, str]:
 
 
 def _mean_pair(row: MethodRow) -> str:
-    return row.starred(f"{number(row.i_min_h.mean)}×{number(row.i_min_w.mean)}")
+    return row.starred(f"{format_number(row.i_min_h.mean)}×{format_number(row.i_min_w.mean)}")
 
 
-def _chain(sizes: Mapping[str, tuple[int, int]]) -> str:
-    return " → ".join(show_size(size).replace("x", "×") for size in sizes.values())
+def _size_sequence(sizes: Mapping[str, tuple[int, int]]) -> str:
+    return " → ".join(format_size(size).replace("x", "×") for size in sizes.values())
 
 
 def _swatch(group: str, color: str) -> str:
@@ -210,21 +210,21 @@ def _swatch(group: str, color: str) -> str:
 
 
 def _budget(row: MethodRow, unit: CostUnit) -> str:
-    """The budget, unless the row's name tells it."""
+    """The budget, unless it is part of the row's name."""
     named = row.gmacs_budget is None or "gmacs_budget=" in row.grid_point
     return "" if named else f"budget {unit.scale * (row.gmacs_budget or 0):g}"
 
 
-def _below(text: str) -> str:
-    """A second line of a cell."""
+def _second_line(text: str) -> str:
+    """HTML of a cell's second line; empty without text."""
     return f'<br><span class="spread">{escape(text)}</span>' if text else ""
 
 
-def _spread(spread: Spread | None, digits: int = 1, scale: float = 1.0) -> str:
-    if spread is None:
+def _mean_std(value: MeanStd | None, digits: int = 1, scale: float = 1.0) -> str:
+    if value is None:
         return "-"
-    mean, deviation = spread.show(digits, scale).split(" ± ")
-    return mean if spread.std is None else f'{mean}<span class="spread"> ± {deviation}</span>'
+    mean, deviation = value.show(digits, scale).split(" ± ")
+    return mean if value.std is None else f'{mean}<span class="spread"> ± {deviation}</span>'
 
 
 def _methods_table(comparison: Comparison) -> str:
@@ -236,21 +236,22 @@ def _methods_table(comparison: Comparison) -> str:
     for row in comparison.methods:
         runs = str(row.accuracy.n) + (f"<br>{row.unfinished} unfinished" if row.unfinished else "")
         cells = [
-            _swatch(row.method, colors[row.method]) + _below(row.grid_point),
+            _swatch(row.method, colors[row.method]) + _second_line(row.grid_point),
             runs,
-            f"<strong>{_spread(row.accuracy, 1, 100)}</strong>",
-            _spread(row.gmacs, unit.digits, unit.scale).replace("<span", "<br><span") + _below(_budget(row, unit)),
+            f"<strong>{_mean_std(row.accuracy, 1, 100)}</strong>",
+            _mean_std(row.gmacs, unit.digits, unit.scale).replace("<span", "<br><span")
+            + _second_line(_budget(row, unit)),
             "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
-            row.starred(_spread(row.i_min_h)) + "<br>" + row.starred(_spread(row.i_min_w)),
-            "-" if row.i_res is None else show_size(row.i_res).replace("x", "×"),
-            row.starred(_spread(row.unproductive)),
-            _spread(row.seconds_per_epoch),
-            _spread(row.peak_memory, 0, 1e-6),
+            row.starred(_mean_std(row.i_min_h)) + "<br>" + row.starred(_mean_std(row.i_min_w)),
+            "-" if row.i_res is None else format_size(row.i_res).replace("x", "×"),
+            row.starred(_mean_std(row.unproductive)),
+            _mean_std(row.seconds_per_epoch),
+            _mean_std(row.peak_memory, 0, 1e-6),
         ]
         body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     key = (
-        "Mean ± standard deviation over the runs of a method; a single run has no spread. Final accuracy is"
-        " that of the last epoch; the best epoch, in the table of every run, is chosen by the test set and so flatters."
+        "Mean ± standard deviation over the runs of a method; a single run has no standard deviation. Final accuracy is"
+        " that of the last epoch. The best epoch, in the table of runs, is chosen on the test set, so it is optimistic."
     )
     keys = [key, *filter(None, [footnote(comparison.methods)])]
     return _table(heads.split("|"), body) + "".join(f'\n<p class="key">{_html(key)}</p>' for key in keys)
@@ -265,12 +266,12 @@ def _runs_table(comparison: Comparison) -> str:
         cells = [f"<td>{cell}</td>" for cell in _run_cells(row, unit)]
         first = f"<td>{_swatch(row.group, colors[row.method])}, seed {row.seed}</td>"
         body.append(f'<tr class="above">{first}{"".join(cells)}</tr>')
-        body.append(f'<tr class="sizes"><td colspan="{1 + len(cells)}">{_chain(row.sizes)}</td></tr>')
+        body.append(f'<tr class="sizes"><td colspan="{1 + len(cells)}">{_size_sequence(row.sizes)}</td></tr>')
     names = {tuple(row.sizes) for row in comparison.rows}
     key = ""
     if len(names) == 1:
         listed = ", ".join(f"{index} {name}" if index else name for index, name in enumerate(names.pop()))
-        key = f'\n<p class="key">Final sizes, height × width, of: {escape(listed)}.</p>'
+        key = f'\n<p class="key">Final sizes (height × width) of: {escape(listed)}.</p>'
     return _table(heads.split("|"), body) + key
 
 
@@ -278,44 +279,46 @@ def _run_cells(row: RunRow, unit: CostUnit) -> list[str]:
     star = " *" if row.behind_global else ""
     return [
         f"{row.epochs}/{row.epochs_planned}" + ("" if row.finished else "<br>unfinished"),
-        number(100 * row.accuracy),
-        f"{number(100 * row.best_accuracy)} ({row.best_epoch})",
+        format_number(100 * row.accuracy),
+        f"{format_number(100 * row.best_accuracy)} ({row.best_epoch})",
         unit.show(row.gmacs),
-        show_size(row.i_min, 1).replace("x", "×") + star,
+        format_size(row.i_min, 1).replace("x", "×") + star,
         "-" if row.unproductive is None else str(row.unproductive) + star,
-        number(row.seconds_per_epoch),
+        format_number(row.seconds_per_epoch),
     ]
 
 
 def _table(heads: Sequence[str], body: Sequence[str]) -> str:
-    """`heads` and `body` are HTML, escaped where they came from outside."""
+    """An HTML table. `heads` and `body` are HTML: text of the runs in them must be escaped."""
     cells = "".join(f"<th>{head}</th>" for head in heads)
     rows = "\n".join(body)
     return f'<div class="wide"><table><thead><tr>{cells}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
 
 
 def _html(text: str) -> str:
-    """Plain text as HTML, with the subscript that I_min has in print."""
+    """Plain text as HTML, with I_min as I<sub>min</sub>."""
     return escape(text).replace("I_min", "I<sub>min</sub>")
 
 
 def _glossary() -> str:
     terms = {
         "Spread between runs": "√(s₁² + s₂²), with s₁ and s₂ the standard deviations of the two methods compared: a"
-        " yardstick, not a test of significance.",
-        "p": "how probable a difference at least as large would be if both methods were equally good: Student's t for"
-        " pairs of runs with the same seed, corrected for the number of comparisons (Holm). With few seeds even a real"
-        " difference seldom shows.",
-        "Pareto front": "the methods that no other beats in both accuracy and GMACs.",
+        " guide, not a test of significance.",
+        "p": "the probability of a difference at least as large if both methods were equally good: paired Student's"
+        " t-test over runs with the same seed, corrected for the number of comparisons (Holm). With few seeds the test"
+        " seldom detects even a real difference.",
+        "Pareto front": "the methods that no other method beats: none is at least as accurate at no more GMACs and"
+        " better in one of the two.",
         "GMACs, MMACs": "10⁹ and 10⁶ multiply-accumulate operations in one forward pass of one image, at the sizes of"
         " the last epoch.",
-        "I_min": "the largest r_min over the layers, r_min being a layer's receptive field along the path on which it"
-        " grows least. On an input smaller than that, some layers see more than there is. Height × width in pixels.",
-        "Unproductive layer": "its input already has a receptive field of at least the whole image.",
-        "Stride": "1 / scale factor, input size over output size, one for the height and one for the width of each"
+        "I_min": "the largest r_min over the layers. r_min is a layer's receptive field along the path on which it"
+        " grows least. If the input is smaller than I_min, some layers have a receptive field larger than the image."
+        " Height × width in pixels.",
+        "Unproductive layer": "a layer whose input already has a receptive field at least as large as the image.",
+        "Stride": "input size / output size = 1 / scale factor; one for the height and one for the width of each"
         " resolution.",
-        "Budget": "the GMACs that learned or random sizes were to cost (gmacs_budget). The notes name every run that"
-        " misses its budget by more than 2 %, and by how much.",
+        "Budget": "the target for a run's GMACs (gmacs_budget). The notes name every run that misses its budget by more"
+        " than 2 %, and by how much.",
     }
     items = "".join(f"<dt>{_html(term)}</dt><dd>{_html(text)}</dd>" for term, text in terms.items())
-    return f"<h2>Words</h2><dl>{items}</dl>"
+    return f"<h2>Glossary</h2><dl>{items}</dl>"

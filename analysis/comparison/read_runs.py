@@ -1,4 +1,4 @@
-"""Reading what a training run left in its folder: the configuration and one typed row an epoch."""
+"""Reads run folders: the configuration and one typed row per epoch."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ REQUIRED_KEYS = ("method", "seed", "input_size", "epochs")
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One row of a run's metrics.csv. Accuracies are fractions, sizes and receptive fields (height, width) in pixels,
-    `peak_memory` bytes. `strides` are what the alphas stand for, in input pixels per output pixel; `behind_global` is
-    how many convolutions see the whole image, so that neither `i_min` nor `unproductive` counts them.
+    """One row of a run's metrics.csv. Row 0 is the state before training. A figure that the run did not write is None.
 
-    Row 0 is the state before training. A figure that the run did not write is None.
+    Accuracies are fractions; sizes and receptive fields are (height, width) in pixels; `peak_memory` is in bytes.
+    `strides` are the strides that the alphas give, in input pixels per output pixel. `behind_global` is the number of
+    convolutions behind a global operation, which neither `i_min` nor `unproductive` counts.
     """
 
     epoch: int
@@ -51,11 +51,11 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run folder. `history` holds its epochs in order, at least one of them after training began.
+    """The contents of one run folder. `history` holds its epochs in order, at least one of them trained.
 
-    `grid_point` tells it from others of its method in a comparison that trains a method several times a seed;
-    `gmacs_budget` is the GMACs that its sizes were to cost, None if they were free. `verified` is False if an earlier
-    version wrote the rows, without checksums.
+    `grid_point` names the settings by which it differs from other runs of the same method and seed in a comparison.
+    `gmacs_budget` is the target for its GMACs, None if it had none. `verified` is False if an earlier version wrote the
+    rows, without checksums.
     """
 
     folder: Path
@@ -73,57 +73,57 @@ class Run:
 
     @property
     def last(self) -> Epoch:
-        """The last finished epoch, whose figures are the run's figures."""
+        """The last finished epoch, whose figures count as the run's."""
         return self.history[-1]
 
     @property
     def trained(self) -> tuple[Epoch, ...]:
-        """The epochs after training began, without the row of the initial state."""
+        """The trained epochs: all rows but that of the initial state."""
         return tuple(row for row in self.history if row.epoch > 0)
 
     @property
     def finished(self) -> bool:
-        """True once every planned epoch has its row."""
+        """True if every planned epoch has a row."""
         return self.last.epoch >= self.epochs_planned
 
     @property
     def group(self) -> str:
-        """What runs that differ in their seed alone share: the method, and its point of the grid if it has several."""
+        """The method and, if it has several, the grid point: the same for runs that differ only in their seed."""
         return f"{self.method} {self.grid_point}".rstrip()
 
     @property
     def label(self) -> str:
-        """The run in words, e.g. 'human, seed 0'."""
+        """A name for the run, such as 'human, seed 0'."""
         return f"{self.group}, seed {self.seed}"
 
 
 def find_runs(folders: Sequence[Path | str]) -> list[Path]:
-    """The run folders meant by `folders`: each itself, or the runs directly inside a comparison's folder.
+    """The run folders among `folders`, with the folder of a comparison replaced by the runs directly inside it.
 
     Raises:
         FileNotFoundError: if a folder does not exist.
-        ValueError: if `folders` is empty, one is no folder, holds no run, or is given twice.
+        ValueError: if `folders` is empty or a single path, or if one of them is a file, holds no run or is given twice.
     """
     if isinstance(folders, (str, Path)):
-        raise ValueError(f"run_folders is a single path, {str(folders)!r}: give a list of folders")
+        raise ValueError(f"run_folders must be a list of folders, got the single path {str(folders)!r}")
     listed = list(folders) if isinstance(folders, Iterable) else [folders]
     if not isinstance(folders, Iterable) or not all(isinstance(folder, (str, Path)) for folder in listed):
         raise TypeError(f"run_folders must be a list of str or paths, got {folders!r}")
     found: list[Path] = []
     for folder in map(Path, listed):
         if not folder.exists():
-            raise FileNotFoundError(f"{folder}: there is no such run folder")
+            raise FileNotFoundError(f"{folder}: no such run folder")
         if not folder.is_dir():
-            raise ValueError(f"{folder}: this is a file, not a run folder")
+            raise ValueError(f"{folder}: a file, not a run folder")
         if (folder / "config.yaml").exists() or (folder / "metrics.csv").exists():
             found.append(folder)
             continue
         inside = sorted(path.parent for path in folder.glob("*/config.yaml"))
         if not inside:
-            raise ValueError(f"{folder}: not a run folder: it has neither config.yaml nor metrics.csv, nor runs inside")
+            raise ValueError(f"{folder}: not a run folder: no config.yaml, no metrics.csv and no run folders inside")
         found.extend(inside)
     if not found:
-        raise ValueError("run_folders is empty: give at least one run folder")
+        raise ValueError("run_folders must not be empty: give at least one run folder")
     seen: set[Path] = set()
     for folder in found:
         if folder.resolve() in seen:
@@ -135,18 +135,19 @@ def find_runs(folders: Sequence[Path | str]) -> list[Path]:
 def read_run(folder: Path) -> Run:
     """The run in `folder`, from its config.yaml and metrics.csv.
 
-    A last line without a line end, or with too few cells, may be half-written: it is left out and noted. Of several
-    rows for one epoch (a run that was resumed) the last counts, which is noted too. What the files say is compared with
-    their checksums, and those of a finished run with the SHA-256 in its done.json.
+    A last line without a newline or with too few cells may be half-written: it is skipped, with a note. If an epoch has
+    several rows (a resumed run), the last counts, with a note. Rows and configuration are checked against their
+    checksums, and the files of a finished run against the SHA-256 in its done.json.
 
     Raises:
         FileNotFoundError: if the folder or one of the two files is missing.
-        ValueError: if a file is damaged or foreign, or no epoch is finished; names the folder and what is wrong.
+        ValueError: if a file is damaged or not that of a run, or no epoch is finished; the message names the folder and
+            the reason.
     """
     if folder.is_file():
-        raise ValueError(f"{folder}: this is a file, not a run folder")
+        raise ValueError(f"{folder}: a file, not a run folder")
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: there is no such run folder")
+        raise FileNotFoundError(f"{folder}: no such run folder")
     config = _read_config(folder)
     notes: list[str] = []
     history, verified = _read_metrics(folder, notes)
@@ -175,9 +176,9 @@ def read_run(folder: Path) -> Run:
 def _text(folder: Path, name: str) -> str:
     path = folder / name
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: not a whole run folder: {name} is missing")
+        raise FileNotFoundError(f"{folder}: incomplete run folder: {name} is missing")
     try:
-        # newline="" keeps the line ends: whether the last one is there tells whether the last row is whole.
+        # newline="" keeps line ends: a last row without one may be incomplete.
         with path.open(encoding="utf-8", newline="") as file:
             return file.read()
     except UnicodeDecodeError:
@@ -189,7 +190,9 @@ def _text(folder: Path, name: str) -> str:
 def _read_config(folder: Path) -> dict[str, object]:
     text = _text(folder, "config.yaml")
     if text_is_intact(text) is False:
-        raise ValueError(f"{folder}: config.yaml is damaged or was changed: not what its first line's checksum is of")
+        raise ValueError(
+            f"{folder}: config.yaml is damaged or was edited: it does not match the checksum in its first line"
+        )
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -199,7 +202,7 @@ def _read_config(folder: Path) -> dict[str, object]:
         raise ValueError(f"{folder}: config.yaml holds {type(config).__name__}, not keys and values")
     missing = [key for key in REQUIRED_KEYS if config.get(key) is None]
     if missing:
-        raise ValueError(f"{folder}: config.yaml is not that of a run: it lacks {', '.join(missing)}")
+        raise ValueError(f"{folder}: config.yaml is not that of a run: missing keys {', '.join(missing)}")
     return {str(key): value for key, value in config.items()}
 
 
@@ -221,11 +224,11 @@ def _input_size(folder: Path, value: object) -> tuple[int, int, int]:
         channels, height, width = value
         if all(isinstance(item, int) and item > 0 for item in value):
             return int(channels), int(height), int(width)
-    raise ValueError(f"{folder}: config.yaml: input_size is {value!r}, must be [C, H, W], whole and positive")
+    raise ValueError(f"{folder}: config.yaml: input_size is {value!r}, must be [C, H, W], three positive whole numbers")
 
 
 def _compare_with_done(folder: Path, notes: list[str]) -> None:
-    """Whether the files of a finished run are still those that it ended with."""
+    """Check the files of a finished run against the digests in its done.json."""
     try:
         done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -233,26 +236,26 @@ def _compare_with_done(folder: Path, notes: list[str]) -> None:
     except (OSError, ValueError):
         done = None
     if not isinstance(done, dict) or is_intact(done) is False:
-        notes.append("done.json is damaged: whether the other files are as the run left them is not known")
+        notes.append("done.json is damaged, so the other files could not be verified")
         return
     files = done.get("files")
     digests = files if isinstance(files, dict) else {}
     if digests.get("metrics.csv") not in (None, file_digest(folder / "metrics.csv")):
         raise ValueError(
-            f"{folder}: metrics.csv is damaged: not the file that the run ended with (SHA-256 in done.json); "
-            "train the run with --resume, which restores it from its checkpoint"
+            f"{folder}: metrics.csv is damaged: it does not match the SHA-256 in done.json; "
+            "train the run with --resume to restore it from its checkpoint"
         )
     if digests.get("config.yaml") not in (None, file_digest(folder / "config.yaml")):
-        notes.append("config.yaml was changed after the run had ended")
+        notes.append("config.yaml was changed after the run ended")
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of a run's metrics.csv as they stand there, each checked. Raises as `read_run`."""
+    """The rows of a run's metrics.csv as text, each checked. Raises the errors of `read_run`."""
     return [row.cells for row, _ in _checked_rows(folder, [])]
 
 
 def _read_metrics(folder: Path, notes: list[str]) -> tuple[list[Epoch], bool]:
-    """The rows, and whether they have checksums."""
+    """The rows by epoch, and whether all of them have checksums."""
     rows: dict[int, Epoch] = {}
     verified = True
     for row, epoch in _checked_rows(folder, notes):
@@ -269,26 +272,26 @@ def _checked_rows(folder: Path, notes: list[str]) -> Iterator[tuple[_Row, Epoch]
     if lines and not lines[-1].endswith(("\n", "\r")):
         lines.pop()
         if lines:
-            notes.append(f"metrics.csv line {len(lines) + 1} has no line end (perhaps being written): left out")
+            notes.append(f"metrics.csv line {len(lines) + 1} has no newline (perhaps still being written): skipped")
     if not lines:
         raise ValueError(f"{folder}: metrics.csv is empty")
     header = _cells(lines[0]) or []
     missing = [column for column in REQUIRED_COLUMNS if column not in header]
     if missing:
-        raise ValueError(f"{folder}: metrics.csv is not that of a run: it lacks the columns {', '.join(missing)}")
+        raise ValueError(f"{folder}: metrics.csv is not that of a run: missing columns {', '.join(missing)}")
     for number, line in enumerate(lines[1:], start=2):
         cells = _cells(line)
         if cells is None or len(cells) != len(header):
             if number == len(lines):
-                notes.append(f"metrics.csv line {number} is cut short: left out")
+                notes.append(f"metrics.csv line {number} is truncated: skipped")
                 break
             count = "an unclosed quote" if cells is None else f"{len(cells)} cells"
             raise ValueError(f"{folder}: metrics.csv line {number} is damaged: {count}, expected {len(header)} cells")
         named = dict(zip(header, cells, strict=True))
         if is_intact(named) is False:
             raise ValueError(
-                f"{folder}: metrics.csv line {number} is damaged: its figures do not agree with their checksum; "
-                "train the run with --resume, which restores them from its checkpoint"
+                f"{folder}: metrics.csv line {number} is damaged: it does not match its checksum; "
+                "train the run with --resume to restore it from its checkpoint"
             )
         row = _Row(folder, number, named)
         yield row, row.epoch()

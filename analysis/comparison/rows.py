@@ -1,4 +1,4 @@
-"""One run, and all runs of one method, as rows of figures."""
+"""One row of figures per run, and one per group of runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..common.statistics import Spread
+from ..common.statistics import MeanStd
 from .read_runs import Run
 
 __all__ = ["MethodRow", "RunRow", "footnote"]
@@ -18,10 +18,10 @@ Pair = tuple[float, float]
 class RunRow:
     """One run at its last finished epoch.
 
-    Accuracies are fractions, sizes, I_min and I_res (height, width) in pixels, peak_memory bytes. `group` is what the
-    run shares with those of other seeds: the method, and its point of the grid if it has several. `gmacs_budget` is
-    what its GMACs were to be, None if they were free; `behind_global` how many convolutions see the whole image and are
-    counted neither by `i_min` nor by `unproductive`.
+    Accuracies are fractions; sizes, I_min and I_res are (height, width) in pixels; peak_memory is in bytes. Runs of one
+    `group` differ only in their seed: same method and, if the method was trained at several, same grid point.
+    `gmacs_budget` is the target for the run's GMACs, None if it had none. `behind_global` is the number of convolutions
+    behind a global operation, which neither `i_min` nor `unproductive` counts.
     """
 
     folder: str
@@ -50,11 +50,11 @@ class RunRow:
     peak_memory: int | None
 
     @classmethod
-    def of(cls, run: Run) -> RunRow:
+    def from_run(cls, run: Run) -> RunRow:
         """The row of a run."""
         accuracies = [(row.test_accuracy, row.epoch) for row in run.trained if row.test_accuracy is not None]
         best, best_epoch = max(accuracies, key=lambda pair: (pair[0], -pair[1]))
-        seconds = Spread.of(row.seconds for row in run.trained)
+        seconds = MeanStd.from_values(row.seconds for row in run.trained)
         return cls(
             folder=str(run.folder),
             name=run.name,
@@ -84,7 +84,7 @@ class RunRow:
 
     @property
     def off_budget(self) -> float | None:
-        """By what part of its budget the run's GMACs miss it, positive above it; None without a budget."""
+        """Relative deviation of the run's GMACs from its budget, positive above it; None without a budget."""
         return None if self.gmacs_budget is None else self.gmacs / self.gmacs_budget - 1
 
 
@@ -92,79 +92,79 @@ class RunRow:
 class MethodRow:
     """All runs of one group: mean and sample standard deviation over its seeds, at each run's last finished epoch.
 
-    A group is a method, or one point of the grid of a method that is trained at several. `i_res` is the input
-    resolution as (height, width), None where the runs differ in it, as is `gmacs_budget`; `sizes` is the mean size of
-    each resolution, None where the runs do not have the same resolutions; `behind_global` is the most of any run.
+    A group is a method, or one grid point of a method trained at several. `i_res` is the input resolution as
+    (height, width). `i_res` and `gmacs_budget` are None where the runs differ in them. `sizes` is the mean size of each
+    resolution, None where the runs do not have the same resolutions. `behind_global` is the largest count of any run.
     """
 
     method: str
     group: str
     seeds: tuple[int, ...]
     unfinished: int
-    accuracy: Spread
-    best_accuracy: Spread
-    gmacs: Spread
+    accuracy: MeanStd
+    best_accuracy: MeanStd
+    gmacs: MeanStd
     gmacs_budget: float | None
-    i_min_h: Spread
-    i_min_w: Spread
+    i_min_h: MeanStd
+    i_min_w: MeanStd
     i_res: tuple[int, int] | None
-    unproductive: Spread | None
+    unproductive: MeanStd | None
     behind_global: int
-    parameters: Spread | None
-    seconds_per_epoch: Spread | None
-    peak_memory: Spread | None
+    parameters: MeanStd | None
+    seconds_per_epoch: MeanStd | None
+    peak_memory: MeanStd | None
     sizes: Mapping[str, Pair] | None
 
     @classmethod
-    def of(cls, rows: Sequence[RunRow]) -> MethodRow:
-        """The row of one group from the rows of its runs, of which there is at least one."""
+    def from_rows(cls, rows: Sequence[RunRow]) -> MethodRow:
+        """The row of one group from the rows of its runs, at least one."""
         return cls(
             method=rows[0].method,
             group=rows[0].group,
             seeds=tuple(row.seed for row in rows),
             unfinished=sum(not row.finished for row in rows),
-            accuracy=_spread(row.accuracy for row in rows),
-            best_accuracy=_spread(row.best_accuracy for row in rows),
-            gmacs=_spread(row.gmacs for row in rows),
+            accuracy=_mean_std(row.accuracy for row in rows),
+            best_accuracy=_mean_std(row.best_accuracy for row in rows),
+            gmacs=_mean_std(row.gmacs for row in rows),
             gmacs_budget=rows[0].gmacs_budget if len({row.gmacs_budget for row in rows}) == 1 else None,
-            i_min_h=_spread(row.i_min[0] for row in rows),
-            i_min_w=_spread(row.i_min[1] for row in rows),
+            i_min_h=_mean_std(row.i_min[0] for row in rows),
+            i_min_w=_mean_std(row.i_min[1] for row in rows),
             i_res=rows[0].i_res if len({row.i_res for row in rows}) == 1 else None,
-            unproductive=Spread.of(row.unproductive for row in rows),
+            unproductive=MeanStd.from_values(row.unproductive for row in rows),
             behind_global=max(row.behind_global for row in rows),
-            parameters=Spread.of(row.parameters for row in rows),
-            seconds_per_epoch=Spread.of(row.seconds_per_epoch for row in rows),
-            peak_memory=Spread.of(row.peak_memory for row in rows),
+            parameters=MeanStd.from_values(row.parameters for row in rows),
+            seconds_per_epoch=MeanStd.from_values(row.seconds_per_epoch for row in rows),
+            peak_memory=MeanStd.from_values(row.peak_memory for row in rows),
             sizes=_mean_sizes(rows),
         )
 
     @property
     def grid_point(self) -> str:
-        """What tells the group from others of its method, such as 'gmacs_budget=0.001'; mostly empty."""
+        """The settings that tell groups of one method apart, such as 'gmacs_budget=0.001'; empty for a single group."""
         return self.group.removeprefix(self.method).strip()
 
     def starred(self, figure: str) -> str:
-        """A figure of receptive fields, with a star if it leaves layers out: see `footnote`."""
+        """The figure, with a star if it leaves out layers behind a global operation: see `footnote`."""
         return f"{figure} *" if self.behind_global else figure
 
 
 def footnote(methods: Sequence[MethodRow]) -> str:
-    """What the star at figures of receptive fields means; empty if there is none."""
+    """The explanation of the star on figures of receptive fields; empty if no figure has one."""
     found = [f"{row.group} {row.behind_global}" for row in methods if row.behind_global]
     if not found:
         return ""
     return (
-        "* of the layers in front of the first operation over the whole map (such as DiffStride's Fourier transform)"
-        " alone. Every convolution behind it sees the whole image and so is no layer with a receptive field of its own;"
-        f" of these there are: {', '.join(found)}."
+        "* counts only layers before the first global operation (such as DiffStride's Fourier transform). Every"
+        " convolution behind it sees the whole image, so it has no receptive field of its own."
+        f" Convolutions not counted: {', '.join(found)}."
     )
 
 
-def _spread(values: Iterable[float]) -> Spread:
-    spread = Spread.of(values)
-    if spread is None:
+def _mean_std(values: Iterable[float]) -> MeanStd:
+    found = MeanStd.from_values(values)
+    if found is None:
         raise ValueError("a method has no runs")
-    return spread
+    return found
 
 
 def _mean_sizes(rows: Sequence[RunRow]) -> dict[str, Pair] | None:

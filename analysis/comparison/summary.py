@@ -1,4 +1,4 @@
-"""Several training runs side by side: a row per run, a row per method, and plain sentences on who is ahead."""
+"""Training runs compared: one row per run, one per method, and findings in sentences."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["Comparison", "compare_runs"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare_runs` found. `str()` prints it, `to_dict()` gives plain data, `plot()` draws it.
+    """The result of `compare_runs`. `str()` prints it, `to_dict()` gives plain data, `plot()` draws it.
 
-    The headline accuracy is that of the final epoch, not of the best one: picking the best epoch by the test set would
-    flatter whichever method fluctuates more. The best epoch is in the rows too.
+    The headline accuracy is that of the final epoch, not of the best one: choosing the best epoch on the test set
+    favours methods whose accuracy fluctuates more. The rows hold the best epoch too.
     """
 
     runs: tuple[Run, ...]
@@ -36,7 +36,7 @@ class Comparison:
         return tables(self.rows, self.methods, headline=self.headline, findings=self.findings, notes=self.notes)
 
     def to_dict(self) -> dict[str, object]:
-        """The comparison as dictionaries, lists, strings and numbers (an infinite figure is float('inf'))."""
+        """The comparison as dictionaries, lists, strings and numbers; an infinite value is float('inf')."""
         return {
             "headline": self.headline,
             "findings": list(self.findings),
@@ -46,27 +46,28 @@ class Comparison:
         }
 
     def to_csv(self) -> str:
-        """The comparison as CSV text: a line per method (kind 'method', with _std), then one per run (kind 'run')."""
+        """The comparison as CSV text: one line per method (kind 'method', with _std), then one per run (kind 'run')."""
         return summary(self.rows, self.methods)
 
     def plot(self) -> dict[str, Figure]:
-        """The figures by name, in the order of the report; 'alphas' is there only if some run learns its sizes."""
+        """The figures by name, in the order of the report; 'alphas' only if some run learns its sizes."""
         return draw(self.runs)
 
 
 def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
-    """The runs in `run_folders` side by side. A comparison's folder stands for all runs inside it.
+    """A comparison of the runs in `run_folders`. The folder of a comparison stands for all runs inside it.
 
     Raises:
         FileNotFoundError: if a folder, its config.yaml or its metrics.csv is missing.
-        ValueError: if a folder is no run's, damaged, given twice or without a finished epoch; names it and says why.
+        ValueError: if a folder is not a run folder, is damaged, given twice or has no finished epoch; the message names
+            the folder and the reason.
     """
     runs = [read_run(folder) for folder in find_runs(run_folders)]
-    # The human-designed network comes first: it is what the others are compared with.
+    # The human-designed network comes first: the others are compared with it.
     runs.sort(key=lambda run: (run.method != "human", run.method, run.grid_point, run.seed, str(run.folder)))
-    rows = [RunRow.of(run) for run in runs]
+    rows = [RunRow.from_run(run) for run in runs]
     groups = list(dict.fromkeys(row.group for row in rows))
-    methods = [MethodRow.of([row for row in rows if row.group == group]) for group in groups]
+    methods = [MethodRow.from_rows([row for row in rows if row.group == group]) for group in groups]
     return Comparison(
         runs=tuple(runs),
         rows=tuple(rows),

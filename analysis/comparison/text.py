@@ -1,4 +1,4 @@
-"""A comparison as text: the printed tables and the CSV."""
+"""A comparison as printed tables and as CSV."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..common.cost_unit import cost_unit
-from ..common.statistics import Spread, number, show_size
+from ..common.statistics import MeanStd, format_number, format_size
 from .rows import MethodRow, RunRow, footnote
 
 __all__ = ["summary", "tables"]
@@ -20,7 +20,7 @@ Pair = tuple[float, float]
 def tables(
     rows: Sequence[RunRow], groups: Sequence[MethodRow], *, headline: str, findings: Sequence[str], notes: Sequence[str]
 ) -> str:
-    """A comparison as text: what was found, a table of the methods and one of the runs, what to keep in mind."""
+    """The printed comparison: headline, findings, a table of methods, a table of runs, notes."""
     unit = cost_unit(row.gmacs.mean for row in groups)
     budgets = any(row.gmacs_budget is not None for row in groups)
     heads = f"method|runs|accuracy %|best %|{unit.name}|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
@@ -38,7 +38,7 @@ def tables(
                 "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
                 row.starred(row.i_min_h.show()),
                 row.starred(row.i_min_w.show()),
-                "-" if row.i_res is None else show_size(row.i_res),
+                "-" if row.i_res is None else format_size(row.i_res),
                 "-" if row.unproductive is None else row.starred(row.unproductive.show()),
                 "-" if row.seconds_per_epoch is None else row.seconds_per_epoch.show(),
                 "-" if row.peak_memory is None else row.peak_memory.show(0, 1e-6),
@@ -52,21 +52,21 @@ def tables(
                 run.group,
                 str(run.seed),
                 f"{run.epochs}/{run.epochs_planned}" + ("" if run.finished else " unfinished"),
-                number(100 * run.accuracy),
-                f"{number(100 * run.best_accuracy)} ({run.best_epoch})",
+                format_number(100 * run.accuracy),
+                f"{format_number(100 * run.best_accuracy)} ({run.best_epoch})",
                 unit.show(run.gmacs),
-                show_size(run.i_min, 1) + star,
+                format_size(run.i_min, 1) + star,
                 "-" if run.unproductive is None else str(run.unproductive) + star,
-                " ".join(show_size(size) for size in run.sizes.values()),
+                " ".join(format_size(size) for size in run.sizes.values()),
             ]
         )
     parts = [
         headline,
         *(f"- {finding}" for finding in findings),
         "",
-        *_columns(methods, left={0}),
+        *_aligned_columns(methods, left={0}),
         "",
-        *_columns(runs, left={0, 8}),
+        *_aligned_columns(runs, left={0, 8}),
         "",
         "accuracy: test accuracy of the final epoch; ±: standard deviation over runs; I_min and sizes: height x width",
     ]
@@ -75,7 +75,7 @@ def tables(
     return "\n".join(parts)
 
 
-def _columns(table: Sequence[Sequence[str]], left: set[int]) -> list[str]:
+def _aligned_columns(table: Sequence[Sequence[str]], left: set[int]) -> list[str]:
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = []
     for row in table:
@@ -94,7 +94,7 @@ FIGURES = (
 
 
 def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
-    """A comparison as CSV text: a line per method, then one per run."""
+    """The comparison as CSV text: one line per method, then one per run."""
     head = ["kind", "method", "grid_point", "seed", "runs", "epochs", "epochs_planned", "finished"]
     columns = [*head, *(name for figure in FIGURES for name in (figure, f"{figure}_std"))]
     columns += ["gmacs_budget", "behind_global", "sizes", "folder"]
@@ -104,14 +104,14 @@ def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
     for row in groups:
         cells: dict[str, object] = {"kind": "method", "method": row.method, "runs": row.accuracy.n}
         cells["grid_point"] = row.grid_point
-        cells["gmacs_budget"] = _cell(row.gmacs_budget)
+        cells["gmacs_budget"] = _csv_cell(row.gmacs_budget)
         cells["behind_global"] = row.behind_global
         cells["finished"] = str(row.unfinished == 0).lower()
         for figure in FIGURES:
-            spread: Spread | None = getattr(row, figure)
-            cells[figure] = _cell(None if spread is None else spread.mean)
-            cells[f"{figure}_std"] = _cell(None if spread is None else spread.std)
-        cells["sizes"] = "" if row.sizes is None else _json(row.sizes)
+            value: MeanStd | None = getattr(row, figure)
+            cells[figure] = _csv_cell(None if value is None else value.mean)
+            cells[f"{figure}_std"] = _csv_cell(None if value is None else value.std)
+        cells["sizes"] = "" if row.sizes is None else _sizes_as_json(row.sizes)
         writer.writerow(cells)
     for run in rows:
         values = (
@@ -128,19 +128,19 @@ def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
                 "epochs": run.epochs,
                 "epochs_planned": run.epochs_planned,
                 "finished": str(run.finished).lower(),
-                "gmacs_budget": _cell(run.gmacs_budget),
+                "gmacs_budget": _csv_cell(run.gmacs_budget),
                 "behind_global": run.behind_global,
-                **{figure: _cell(value) for figure, value in zip(FIGURES, values, strict=True)},
-                "sizes": _json(run.sizes),
+                **{figure: _csv_cell(value) for figure, value in zip(FIGURES, values, strict=True)},
+                "sizes": _sizes_as_json(run.sizes),
                 "folder": Path(run.folder).name,
             }
         )
     return buffer.getvalue()
 
 
-def _cell(value: float | None) -> str:
+def _csv_cell(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def _json(sizes: Mapping[str, Pair]) -> str:
+def _sizes_as_json(sizes: Mapping[str, Pair]) -> str:
     return json.dumps({name: [round(height, 3), round(width, 3)] for name, (height, width) in sizes.items()})

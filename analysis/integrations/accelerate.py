@@ -19,13 +19,13 @@ class AcceleratedIMin:
     """Logs a model's I_min to a file and to the accelerator's trackers; call `step()` after every `optimizer.step()`.
 
     Args:
-        accelerator: of the loop. Its trackers, if `init_trackers` was called, get every line as scalars; only the main
-            process writes.
-        model: as `accelerator.prepare` returned it, or before.
+        accelerator: the accelerator of the loop. Its trackers, if `init_trackers` was called, get every line as
+            scalars. Only the main process writes.
+        model: the model, before or after `accelerator.prepare`.
         input_size: (C, H, W) in pixels.
         path: the file of JSON lines to append to; its folder must exist.
-        options: `every` (1 unless given), `module`, `constrain`, `writer` of
-            `dynpool.analysis.integrations.loop.LoopTracker`.
+        every: optimiser steps between two lines.
+        options: `module`, `constrain`, `writer` of `dynpool.analysis.integrations.loop.LoopTracker`.
 
     Example:
         >>> i_min = AcceleratedIMin(accelerator, model, (3, 224, 224), "i_min.jsonl", every=100)  # doctest: +SKIP
@@ -48,16 +48,16 @@ class AcceleratedIMin:
         self.accelerator = accelerator
         self.steps = 0
         self._loop = LoopTracker(input_size, path, every=every, **options)
-        own = accelerator.unwrap_model(model)
-        self._pass_on(self._loop.start(own, 0, log=accelerator.is_main_process))
+        unwrapped = accelerator.unwrap_model(model)
+        self._send_to_trackers(self._loop.start(unwrapped, 0, log=accelerator.is_main_process))
 
     def step(self) -> dict[str, Any] | None:
-        """An optimiser step is done: the line written about it, if any. Steps that only accumulate do not count."""
+        """Call after each optimiser step: the line written, or None. Accumulation steps do not count."""
         if self.accelerator.sync_gradients:
             self.steps += 1
-        return self._pass_on(self._loop.after_step(self.steps))
+        return self._send_to_trackers(self._loop.after_step(self.steps))
 
-    def _pass_on(self, record: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _send_to_trackers(self, record: dict[str, Any] | None) -> dict[str, Any] | None:
         if record is not None:
             self.accelerator.log(scalars(record), step=record["step"])
         return record

@@ -1,4 +1,4 @@
-"""I_min while Lightning trains (`import lightning`)."""
+"""I_min during training with Lightning (`import lightning`)."""
 
 from __future__ import annotations
 

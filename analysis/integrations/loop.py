@@ -1,4 +1,4 @@
-"""An `IMinTracker` for a training loop that somebody else runs: when to begin, when to log, when to keep quiet."""
+"""`LoopTracker`: the base of callbacks that run an `IMinTracker` in another library's training loop."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ __all__ = ["LoopTracker", "unwrapped"]
 class LoopTracker:
     """Logs a model's I_min when training begins and then every epoch, or every `every` optimiser steps.
 
-    It also calls `dynpool.constrain` after every step, in every process: a loop that knows nothing of learned sizes
-    would let the alphas leave their bounds.
+    It also calls `dynpool.constrain` after every step, in every process, which such loops do not do themselves.
 
     Args:
         input_size: (C, H, W) in pixels.
         path: the file of JSON lines to append to; its folder must exist.
-        every: optimiser steps between two lines; None: a line an epoch.
-        module: path of the submodule to look at, such as "backbone"; "": the whole model.
+        every: optimiser steps between two lines; None: one line per epoch.
+        module: path of the submodule to log, such as "backbone"; "": the whole model.
         constrain: whether to keep the alphas in bounds.
-        writer: a TensorBoard SummaryWriter or alike that gets every line as scalars as well.
+        writer: a TensorBoard SummaryWriter or similar that also gets every line as scalars.
 
     Raises:
         ValueError: for a bad `input_size`, or `every` below 1.
@@ -60,14 +59,14 @@ class LoopTracker:
         self._step: int | None = None  # of the last optimiser step seen
 
     def start(self, model: nn.Module, step: int, *, log: bool) -> dict[str, Any] | None:
-        """Training begins: the line of the state it begins from, or None in a process that does not log."""
+        """Call when training begins: the line of the initial state, or None in a process that does not log."""
         self._model = _submodule(unwrapped(model), self.module)
         self._tracker = IMinTracker(self._model, self.input_size, self.path) if log else None
         self._step = step
         return self._log(step)
 
     def after_step(self, step: int) -> dict[str, Any] | None:
-        """An optimiser step is done, `step` of them in all: its line, if it gets one."""
+        """Call after optimiser step number `step`: the line written, or None if none was due."""
         if step == self._step:  # only gradients were accumulated
             return None
         self._step = step
@@ -76,7 +75,7 @@ class LoopTracker:
         return self._log(step) if self.every is not None and step % self.every == 0 else None
 
     def after_epoch(self, step: int) -> dict[str, Any] | None:
-        """An epoch is done: its line, if lines are written by epoch."""
+        """Call after each epoch: the line written, or None if lines are written by step."""
         return self._log(step) if self.every is None else None
 
     def _log(self, step: int) -> dict[str, Any] | None:
@@ -89,7 +88,7 @@ class LoopTracker:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself, without what `torch.compile` and data-parallel training wrap around it."""
+    """The model without the wrappers of `torch.compile` and data-parallel training."""
     while True:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             model = model.module
@@ -102,5 +101,5 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def _submodule(model: nn.Module, path: str) -> nn.Module:
     names = dict(model.named_modules())
     if path not in names:
-        raise ValueError(f"module is {path!r}, which {type(model).__name__} has not{nearest(path, names)}")
+        raise ValueError(f"{type(model).__name__} has no module {path!r}{nearest(path, names)}")
     return names[path]

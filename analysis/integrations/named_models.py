@@ -1,4 +1,4 @@
-"""Models by name: of timm, of torchvision, or what a callable of the user's own returns. Nothing is downloaded."""
+"""Models by name: from timm, from torchvision, or from a callable of the user. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ from torch import nn
 
 from dynpool.common.names import nearest
 
-__all__ = ["found_object", "named_model", "why"]
+__all__ = ["error_summary", "imported_object", "named_model"]
 
 
 def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -> tuple[str, nn.Module]:
-    """The model that `name` stands for, with fresh weights, and its full name.
+    """The full name of a model and the model itself, with random weights.
 
-    A name that both libraries know is timm's: "torchvision:resnet50" asks for the other.
+    A name that both libraries have means timm's model; write "torchvision:resnet50" for the other.
 
     Args:
-        name: a name of timm or torchvision, also as "timm:NAME" or "torchvision:NAME"; or "module:callable", which is
-            called without arguments (an nn.Module found under that name is taken as it is). A Keras 3 model on Keras'
-            torch backend is made to take images of (N, C, H, W).
-        input_size: (C, *spatial) in pixels. timm's models take their channels, and where they need it their size, from
-            it.
-        weights: whether the weights will be looked at; if not, those of named models take no memory.
+        name: a model name of timm or torchvision, also as "timm:NAME" or "torchvision:NAME"; or "module:callable",
+            which is called without arguments (an nn.Module under that name is returned as it is). A Keras 3 model on
+            Keras' torch backend is wrapped to take images of shape (N, C, H, W).
+        input_size: (C, *spatial) in pixels. timm's models are built for its channels and, where needed, its size.
+        weights: False puts the weights of timm's and torchvision's models on the meta device, which takes no memory.
 
     Raises:
-        ValueError: for a name that nobody knows (naming the nearest), or a model that cannot be built so.
+        ValueError: for an unknown name (the message gives the nearest ones), or a model that cannot be built.
     """
     prefix, colon, rest = name.partition(":")
     if colon and prefix not in _LIBRARIES:
@@ -49,8 +48,8 @@ def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -
                 raise ValueError(f"{library}:{wanted} cannot be built for {tuple(input_size)}: {error}") from error
     all_names = [f"{library}:{one}" if colon else one for library, names in known.items() for one in names]
     raise ValueError(
-        f"model is {name!r}, which is no model of {' or '.join(known)}{nearest(name, dict.fromkeys(all_names), most=3)}"
-        " (one of your own is given as package.module:callable)"
+        f"model is {name!r}: no such model in {' or '.join(known)}{nearest(name, dict.fromkeys(all_names), most=3)}"
+        " (give your own model as package.module:callable)"
     )
 
 
@@ -85,23 +84,23 @@ _LIBRARIES: dict[str, tuple[Callable[[], list[str]], Callable[[str, Sequence[int
 }
 
 
-def found_object(name: str) -> Any:
-    """What "module:attribute" stands for, imported from Python's path.
+def imported_object(name: str) -> Any:
+    """The object that "module:attribute" names, imported from Python's path.
 
     Raises:
-        ValueError: there is no such module or attribute, or the module cannot be imported, whatever it raises.
+        ValueError: if there is no such module or attribute, or the module cannot be imported, whatever it raises.
     """
     path, _, attribute = name.partition(":")
     if not path.strip(".") or path.startswith(".") or not attribute:
-        raise ValueError(f"model is {name!r}: one of your own is given as package.module:callable")
+        raise ValueError(f"model is {name!r}: give your own model as package.module:callable")
     try:
         found: Any = importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{path}.".startswith(f"{error.name}."):
             raise ValueError(f"model is {name!r}: there is no module {error.name!r}") from None
-        raise ValueError(f"model is {name!r}: {path} cannot be imported: {why(error)}") from error
-    except (Exception, SystemExit) as error:  # what a user's module raises is up to it
-        raise ValueError(f"model is {name!r}: {path} cannot be imported: {why(error)}") from error
+        raise ValueError(f"model is {name!r}: {path} cannot be imported: {error_summary(error)}") from error
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
+        raise ValueError(f"model is {name!r}: {path} cannot be imported: {error_summary(error)}") from error
     try:
         for part in attribute.split("."):
             found = getattr(found, part)
@@ -110,8 +109,8 @@ def found_object(name: str) -> Any:
     return found
 
 
-def why(error: BaseException) -> str:
-    """An error of code that is not ours in one line: its type, what it says, and the line of that code."""
+def error_summary(error: BaseException) -> str:
+    """One line on an error raised by a user's code: its type, its message, and the line of that code."""
     said = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
     ours = tuple(str(Path(__file__).parents[2] / name) for name in ("analysis", "dynpool"))
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
@@ -122,16 +121,18 @@ def why(error: BaseException) -> str:
 
 
 def _imported(name: str) -> nn.Module:
-    made = found = found_object(name)
+    made = found = imported_object(name)
     if not isinstance(found, nn.Module):
         if not callable(found):
             raise ValueError(f"model is {name!r}, which is of type {type(found).__name__}, not a callable")
         try:
             made = found()
-        except Exception as error:  # what a user's callable raises is up to it
-            raise ValueError(f"model is {name!r}: called without arguments, it raised {why(error)}") from error
+        except Exception as error:  # a user's callable may raise anything
+            raise ValueError(
+                f"model is {name!r}: called without arguments, it raised {error_summary(error)}"
+            ) from error
     if not isinstance(made, nn.Module):
-        raise ValueError(f"model is {name!r}: it gave a {type(made).__name__}, not an nn.Module")
+        raise ValueError(f"model is {name!r}: it returned a {type(made).__name__}, not an nn.Module")
     if any(kind.__module__.split(".")[0] == "keras" for kind in type(made).__mro__):
         from .keras import from_keras
 

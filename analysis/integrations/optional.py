@@ -1,4 +1,4 @@
-"""Packages that only some users have."""
+"""Imports of optional packages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["optional"]
 
 @contextmanager
 def optional(package: str, *, extra: str) -> Iterator[None]:
-    """Around the import of a package: if it is not installed, the error says how to install it.
+    """A context for importing an optional package: if it is missing, the error says how to install it.
 
     Raises:
-        ModuleNotFoundError: `package` is missing. A module missing inside of it is reported as it is.
+        ModuleNotFoundError: if `package` is missing. The error of a module missing inside it is passed on unchanged.
     """
     try:
         yield

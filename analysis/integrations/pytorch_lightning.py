@@ -1,4 +1,4 @@
-"""I_min while Lightning trains (`import pytorch_lightning`)."""
+"""I_min during training with Lightning (`import pytorch_lightning`)."""
 
 from __future__ import annotations
 

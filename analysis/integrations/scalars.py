@@ -1,4 +1,4 @@
-"""The line of an I_min log as named numbers, as loggers of scalars want them."""
+"""The line of an I_min log as named scalars for loggers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["scalars"]
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:
-    """What `IMinTracker.log` returned as {"i_min/height": 43.0, ..., "alpha/NAME/width": 2.0}; no infinite value.
+    """A line of `IMinTracker.log` as named scalars: {"i_min/height": 43.0, ..., "alpha/NAME/width": 2.0}.
 
-    Loggers draw no infinity, so that an infinite i_max is left out.
+    Infinite values are left out, as loggers cannot draw them.
 
     Example:
         >>> scalars({"step": 3, "i_min": [43.0, 45.0], "i_max": [math.inf, math.inf], "gmacs": 0.5,

@@ -11,13 +11,13 @@ __all__ = ["ScalarWriter", "write_scalars"]
 
 
 class ScalarWriter(Protocol):
-    """What a `torch.utils.tensorboard.SummaryWriter` does; tensorboardX and others do it too."""
+    """The interface of `torch.utils.tensorboard.SummaryWriter`, which tensorboardX and others share."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None: ...
 
 
 def write_scalars(writer: ScalarWriter, record: Mapping[str, Any]) -> None:
-    """Write what `IMinTracker.log` returned, at its step, under the names of `dynpool.analysis.integrations.scalars`.
+    """Write a line of `IMinTracker.log` at its step, under the names that `dynpool.analysis.integrations.scalars` gives.
 
     Example:
         >>> from torch.utils.tensorboard import SummaryWriter  # doctest: +SKIP

@@ -1,1 +1,1 @@
-"""One model shown: its receptive fields as text, files and pictures."""
+"""The report of one model: its receptive fields as text, files and plots."""

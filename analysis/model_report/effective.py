@@ -1,4 +1,4 @@
-"""The effective receptive field: how much each input pixel really moves the centre unit of a layer, by its gradient.
+"""The effective receptive field: the gradient of a layer's centre unit with respect to each input pixel.
 
 Reference: Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks", NIPS 2016.
 """
@@ -27,23 +27,23 @@ from .receptive_field import ReceptiveFieldReport, receptive_field
 
 __all__ = ["EffectiveField", "effective_receptive_field"]
 
-TAIL = 1 - 0.9545  # what lies beyond two standard deviations of a Gaussian: Luo et al.'s edge of the effective field
-AT_ONCE = 4  # images in one pass, so that a large network fits into memory
+TAIL = 1 - 0.9545  # the mass beyond two standard deviations of a Gaussian: Luo et al.'s edge of the effective field
+BATCH = 4  # images in one pass, so that a large network fits into memory
 
 
 @dataclass(frozen=True, eq=False)
 class EffectiveField:
-    """What `effective_receptive_field` measured. `str()` says it in a line, `plot()` draws it.
+    """The result of `effective_receptive_field`. `str()` gives one line, `plot()` draws it.
 
     Attributes:
-        layer: name of the layer whose centre unit was looked at.
+        layer: name of the layer whose centre unit was measured.
         unit: position of that unit in the layer's output.
         input_size: (C, *spatial) in pixels.
-        gradient: of shape (*spatial), float64: |d unit / d pixel|, the unit summed over its channels, the absolute
-            value averaged over the images and over the channels of the input.
+        gradient: of shape (*spatial), float64: |d unit / d pixel|, with the unit summed over its channels and the
+            absolute value averaged over the images and over the channels of the input.
         region: per axis the first and last pixel of the theoretical receptive field, which may lie outside the image;
             infinite where the field is global.
-        samples: how many images were averaged.
+        samples: number of images averaged.
     """
 
     layer: str
@@ -55,7 +55,7 @@ class EffectiveField:
 
     @property
     def projection(self) -> tuple[NDArray[np.float64], ...]:
-        """The gradient projected onto each axis, one value a pixel: its sum over all other axes."""
+        """The gradient projected onto each axis, one value per pixel: its sum over all other axes."""
         axes = range(self.gradient.ndim)
         return tuple(self.gradient.sum(axis=tuple(other for other in axes if other != axis)) for axis in axes)
 
@@ -66,13 +66,16 @@ class EffectiveField:
 
     @property
     def size(self) -> float:
-        """Side in pixels of the square (cube, interval) of as many pixels as have more than 4.55 % of the largest
-        gradient: Luo et al.'s measure of the effective field. Zero if there is no gradient at all."""
+        """Side in pixels of the effective field; 0 if all gradients are zero.
+
+        Luo et al.'s measure: the side of a square (interval, cube) with as many pixels as have a gradient above 4.55 %
+        of the largest one.
+        """
         inside = int((self.gradient > TAIL * self.gradient.max()).sum())
         return float(inside ** (1 / self.gradient.ndim))
 
     def to_dict(self) -> dict[str, Any]:
-        """The measurement as plain data; an infinite bound of the region is the string "inf" or "-inf"."""
+        """The result as plain data; an infinite bound of the region is the string "inf" or "-inf"."""
         return {
             "layer": self.layer,
             "unit": list(self.unit),
@@ -85,10 +88,10 @@ class EffectiveField:
         }
 
     def plot(self) -> Figure:
-        """The gradient as a picture, the theoretical receptive field outlined over it, its projections beside it.
+        """A plot of the gradient with the theoretical receptive field outlined, and of its projections.
 
         Raises:
-            ValueError: for three spatial axes, which one picture cannot show.
+            ValueError: for three spatial axes, which cannot be plotted.
         """
         return plot_effective(self)
 
@@ -96,7 +99,7 @@ class EffectiveField:
         sides = "x".join(_side(first, last) for first, last in self.region)
         return (
             f"effective receptive field of {self.layer} at {'x'.join(map(str, self.input_size[1:]))}: "
-            f"{self.size:.1f} pixels a side, theoretically {sides}; largest projected gradient "
+            f"{self.size:.1f} pixels per side (theoretical field: {sides}); largest projected gradient "
             + " x ".join(f"{value:.3g}" for value in self.max_projected_gradient)
         )
 
@@ -114,35 +117,35 @@ def effective_receptive_field(
     samples: int = 16,
     seed: int = 0,
 ) -> EffectiveField:
-    """How much each input pixel moves the centre unit of a layer: its gradient, averaged over images (Luo et al.).
+    """The gradient of a layer's centre unit with respect to each input pixel, averaged over images (Luo et al.).
 
-    The model runs in eval mode on its own device and is left as it was; its parameters receive no gradient.
+    The model runs in eval mode on its own device and is left unchanged; its parameters receive no gradient.
 
     Args:
-        model: any module that takes one batch of images; its weights matter here, unlike for `receptive_field`.
+        model: any module that takes one batch of images. Unlike for `receptive_field`, its weights matter.
         input_size: (C, H, W) in pixels; (C, L) or (C, D, H, W) for models of one or three spatial axes.
-        layer: name of a row of `receptive_field(model, input_size).layers`; default: the last of them.
+        layer: name of a row of `receptive_field(model, input_size).layers`; default: the last one.
         images: of shape (N, *input_size); default: `samples` images of standard normal noise.
         samples: number of random images.
-        seed: of the noise.
+        seed: seed of the noise.
 
     Raises:
         TypeError: for an argument of a wrong type.
-        ValueError: for a bad `input_size`, an unknown layer or one that is no module of its own, images of another
-            size, or `samples` below 1.
+        ValueError: for a bad `input_size`, an unknown layer, a layer that is not a module, images of another size, or
+            `samples` below 1.
 
     Example:
         >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
         <torch...>
         >>> stack = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(5)))
         >>> field = effective_receptive_field(stack, (3, 32, 32))
-        >>> field.region, field.size < 11  # the corners of the theoretical field hardly count
+        >>> field.region, field.size < 11  # the gradient is small at the corners of the theoretical field
         (((11, 21), (11, 21)), True)
     """
     check_whole(1, samples=samples)
     check_whole(-(2**63), seed=seed)
     if layer is not None and not isinstance(layer, str):
-        raise TypeError(f"layer must be a name, got {layer!r}")
+        raise TypeError(f"layer must be a str, got {layer!r}")
     if images is not None and not isinstance(images, Tensor):
         raise TypeError(f"images must be a tensor, got {type(images).__name__}")
     report = receptive_field(model, input_size)
@@ -155,9 +158,9 @@ def effective_receptive_field(
         images = torch.randn((samples, *size), generator=torch.Generator().manual_seed(seed))
     unit = centre_unit(row)
     total = torch.zeros(size[1:], dtype=torch.float64)
-    with _evaluating(model):
-        for start in range(0, len(images), AT_ONCE):
-            batch = images[start : start + AT_ONCE].to(like)
+    with _eval_mode(model):
+        for start in range(0, len(images), BATCH):
+            batch = images[start : start + BATCH].to(like)
             total += _gradient(model, batch, row, unit).abs().mean(dim=1).sum(dim=0).double().cpu()
     return EffectiveField(
         layer=row.name,
@@ -170,7 +173,7 @@ def effective_receptive_field(
 
 
 def _row(report: ReceptiveFieldReport, layer: str | None) -> LayerRow:
-    """The row of that name, or the last one."""
+    """The row of the named layer, or the last row."""
     if not report.layers:
         raise ValueError("the model has no layer with a receptive field")
     if layer is None:
@@ -178,11 +181,11 @@ def _row(report: ReceptiveFieldReport, layer: str | None) -> LayerRow:
     for row in report.layers:
         if row.name == layer:
             return row
-    raise ValueError(f"layer is {layer!r}, which the model has not{nearest(layer, [r.name for r in report.layers])}")
+    raise ValueError(f"the model has no layer {layer!r}{nearest(layer, [r.name for r in report.layers])}")
 
 
 def _gradient(model: nn.Module, batch: Tensor, row: LayerRow, unit: tuple[int, ...]) -> Tensor:
-    """Gradient of each image's unit (the sum over its channels) to that image; shape of the batch."""
+    """The gradient of each image's unit (summed over its channels) with respect to that image; shape of the batch."""
     with torch.enable_grad():
         pixels = batch.detach().requires_grad_()
         out = _output(model, pixels, row)
@@ -191,10 +194,10 @@ def _gradient(model: nn.Module, batch: Tensor, row: LayerRow, unit: tuple[int, .
 
 
 def _output(model: nn.Module, batch: Tensor, row: LayerRow) -> Tensor:
-    """What the row's module gives, seen before any hook of its own, such as the resizer of a converted layer."""
+    """The output of the row's module before its own hooks, such as the resizer of a converted layer."""
     path, _, number = row.name.partition("#")
     modules = dict(model.named_modules())
-    below = [module for name, module in modules.items() if name.startswith(f"{path}.")]
+    children = [module for name, module in modules.items() if name.startswith(f"{path}.")]
     outputs: list[Any] = []
     running = nested = 0
 
@@ -205,9 +208,9 @@ def _output(model: nn.Module, batch: Tensor, row: LayerRow) -> Tensor:
     def leave(module: nn.Module, args: Any, out: Any) -> None:
         nonlocal running
         running -= 1
-        outputs.append(out.clone() if isinstance(out, Tensor) else out)  # an activation may work in place on it
+        outputs.append(out.clone() if isinstance(out, Tensor) else out)  # an in-place activation may follow
 
-    def enter_below(module: nn.Module, args: Any) -> None:
+    def enter_child(module: nn.Module, args: Any) -> None:
         nonlocal nested
         nested += running
 
@@ -215,7 +218,7 @@ def _output(model: nn.Module, batch: Tensor, row: LayerRow) -> Tensor:
         handles = [
             modules[path].register_forward_pre_hook(enter),
             modules[path].register_forward_hook(leave, prepend=True),
-            *(module.register_forward_pre_hook(enter_below) for module in below),
+            *(module.register_forward_pre_hook(enter_child) for module in children),
         ]
         try:
             model(batch)
@@ -228,13 +231,13 @@ def _output(model: nn.Module, batch: Tensor, row: LayerRow) -> Tensor:
         found = found.movedim(-1, 1)  # a layer of Keras
     axes = len(row.r_max)
     if nested or not isinstance(found, Tensor) or found.ndim != axes + 2 or found.shape[-axes:] != row.shape[-axes:]:
-        raise ValueError(f"layer is {row.name!r}, which is no module of its own: choose one that is")
+        raise ValueError(f"layer {row.name!r} is not a module that runs as one operation: choose one that is")
     return found
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode, each module's own mode restored afterwards."""
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """A context in eval mode, which restores the mode of each module."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""The receptive fields of a model, with what shows them: the table, pictures, a graph for Graphviz."""
+"""`receptive_field` and its report: a table, plots, and a graph for Graphviz."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["ReceptiveFieldReport", "receptive_field"]
 
 @dataclass(frozen=True)
 class ReceptiveFieldReport(FieldReport):
-    """What `receptive_field` found. `str()` prints a table, `to_dict()` gives plain data, `plot()` draws it."""
+    """The result of `receptive_field`. `str()` prints a table, `to_dict()` gives plain data, `plot()` draws it."""
 
     def plot(self, kind: str = "fields", **options: Any) -> Figure:
-        """A picture of the report.
+        """A plot of the report.
 
         Args:
-            kind: "fields": r_min and r_max of every layer against I_res; "network": the graph of the layers, those that
-                the input is too small for in red and orange; "image": the fields of some layers on an image, to scale,
-                for models of two spatial axes.
-            options: of "image": `layers` and `image`, see `dynpool.analysis.model_report.plots.image.plot_on_image`.
+            kind: "fields": r_min and r_max of every layer against I_res; "network": the graph of the layers,
+                unproductive ones red and underutilized ones orange; "image": the fields of some layers on an image, to
+                scale, for models with two spatial axes.
+            options: for "image": `layers` and `image`, see `dynpool.analysis.model_report.plots.image.plot_on_image`.
 
         Raises:
-            ValueError: for an unknown kind, or a report that it cannot draw.
+            ValueError: for an unknown kind, or a report that this kind cannot show.
         """
         return plot_report(self, kind, options)
 
@@ -43,19 +43,19 @@ class ReceptiveFieldReport(FieldReport):
 def receptive_field(
     model: nn.Module, input_size: InputSize | None = None, *, inputs: Any = None, batch: int | None = None
 ) -> ReceptiveFieldReport:
-    """Receptive fields of all layers of a model, its I_min and I_max, and the layers its input is too small for.
+    """Receptive fields of all layers of a model, its I_min and I_max, and its unproductive and underutilized layers.
 
-    Converted models are looked at with the sizes their alphas give now. A resizer's kernel is its footprint in pixels,
-    its stride the real number input / output, so that fields may be fractional.
+    A converted model is analysed at the sizes that its alphas give now. The kernel of a resizer is its footprint in
+    pixels and its stride is the real number input / output, so fields may be fractional.
 
     Args:
-        model: any module; it is traced on meta tensors in eval mode and left untouched.
-        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W). What follows C is I_res, that fields are compared with.
-            A list or dict of such for a model of several inputs: fields are those in the first and in all others of
-            its extents. None: of the first tensor in `inputs`.
-        inputs: what the model is called with (a tensor, a tuple or a dict), where sizes do not say it all. Values do
+        model: any module; it is traced on meta tensors in eval mode and left unchanged.
+        input_size: (C, H, W) in pixels; or (C, L) or (C, D, H, W). The part after C is I_res, with which fields are
+            compared. For a model with several inputs, a list or dict of these: fields are those in the first input and
+            in all others of its extents. None: the size of the first tensor in `inputs`.
+        inputs: the arguments of the model's forward (a tensor, a tuple or a dict), if sizes are not enough. Values do
             not matter.
-        batch: images of the pass that is traced, if one is not enough.
+        batch: batch size of the traced pass, if one image is not enough.
 
     Raises:
         TypeError: if `model` is not an nn.Module.

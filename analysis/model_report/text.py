@@ -1,4 +1,4 @@
-"""What a receptive-field report comes to: one sentence, a coloured table, and files."""
+"""A receptive-field report as a sentence, a coloured table, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ STYLES = {UNPRODUCTIVE: "bold red", UNDERUTILIZED: "dark_orange", "": ""}
 
 
 def verdict(report: FieldReport) -> str:
-    """The report in one sentence: '9 of 16 convolutions see nothing new at 32 pixels: 61 % of parameters, ...'."""
+    """The report in one sentence: '9 of 16 convolutions are unproductive at 32 pixels: 61 % of parameters, ...'."""
     size = one_or_all(tuple(map(str, report.input_size[1:])))
     marked = [mark for row, mark in zip(report.layers, marks(report), strict=True) if row.kind == "convolution"]
-    wasted = marked.count(UNPRODUCTIVE)
+    unproductive = marked.count(UNPRODUCTIVE)
     convolutions = f"{len(marked)} convolution{'' if len(marked) == 1 else 's'}"
     if not marked:
         said = "no layer is a convolution with a local receptive field"
-    elif not wasted:
+    elif not unproductive:
         i_min = one_or_all(tuple(map(number, report.i_min)))
-        every = "the one convolution sees" if len(marked) == 1 else f"all {convolutions} see"
-        said = f"{every} something new at {size} pixels (I_min {i_min})"
+        every = "the only convolution is" if len(marked) == 1 else f"all {convolutions} are"
+        said = f"{every} productive at {size} pixels (I_min {i_min})"
     else:
         parts = [
             f"{100 * spent / total:.0f} % of {word}"
@@ -43,13 +43,15 @@ def verdict(report: FieldReport) -> str:
             )
             if total
         ]
-        said = f"{wasted} of {convolutions} {'sees' if wasted == 1 else 'see'} nothing new at {size} pixels: "
+        said = (
+            f"{unproductive} of {convolutions} {'is' if unproductive == 1 else 'are'} unproductive at {size} pixels: "
+        )
         said += ", ".join(parts)
     if report.behind_global:
         more = len(report.behind_global)
-        said += f"; {more} more {'sees' if more == 1 else 'see'} the whole image, behind a global operation"
+        said += f"; {more} more {'is' if more == 1 else 'are'} behind a global operation and not counted"
     if report.not_understood:
-        said += f"; not to be relied on: no rule for {', '.join(sorted(report.not_understood))}"
+        said += f"; unreliable, as there is no rule for {', '.join(sorted(report.not_understood))}"
     return said[0].upper() + said[1:]
 
 
@@ -73,7 +75,7 @@ def table(report: FieldReport) -> Table:
 
 
 def to_csv(report: FieldReport) -> str:
-    """A row a layer; one column an axis, such as r_min_height; an infinite field is 'inf'."""
+    """CSV text with one row per layer and one column per quantity and axis (r_min_height, ...); 'inf' if infinite."""
     text = io.StringIO(newline="")
     names = axis_names(len(report.input_size) - 1)
     per_axis = ("kernel", "stride", "r_min", "r_max", "r_max_local", "effective_stride", "effective_padding", "centre")
@@ -88,14 +90,13 @@ def to_csv(report: FieldReport) -> str:
 
 
 def strict_json(value: Mapping[str, Any]) -> str:
-    """The value as JSON that every reader takes: infinities and NaN, which JSON has not, as the strings "inf", "-inf",
-    "nan"."""
-    return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
+    """The value as standard JSON text, with infinities and NaN as the strings "inf", "-inf" and "nan"."""
+    return json.dumps(_without_infinities(value), indent=2, allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def _without_infinities(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _without_infinities(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [_without_infinities(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

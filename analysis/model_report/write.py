@@ -1,4 +1,4 @@
-"""Everything there is to say about a model's receptive fields, as files in a folder."""
+"""Writes the receptive-field report of a model to a folder: data and plots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .text import strict_json, to_csv, verdict
 
 __all__ = ["write_analysis"]
 
-RENDERING_SECONDS = 120  # Graphviz takes its time on networks of thousands of arrows
+RENDERING_SECONDS = 120  # Graphviz is slow on networks of thousands of edges
 
 logger = logging.getLogger(__name__)
 
@@ -36,19 +36,20 @@ def write_analysis(
     effective: bool = False,
     run: Run | None = None,
 ) -> list[Path]:
-    """Write what the report says, and pictures of it; returns the files, in the order they are worth reading.
+    """Write the report and plots of it to a folder, and return the paths of the files.
 
-    report.json (strict JSON: an infinite field is the string "inf"), layers.csv, fields.png, network.png, network.dot
-    and, where Graphviz is installed, network.svg; for two spatial axes image.png; with `effective`, effective.json and,
-    for up to two axes, effective.png; of a run i_min.png, sizes.png and, if it learns them, alphas.png.
+    Files: report.json (an infinite field is the string "inf"), layers.csv, fields.png, network.png, network.dot and, if
+    Graphviz is installed, network.svg; for two spatial axes image.png; with `effective`, effective.json and, for up to
+    two axes, effective.png; with `run`, i_min.png, sizes.png and, if the run learns its sizes, alphas.png.
 
     Args:
-        model: the model, whose weights matter to `effective` alone.
+        model: the model; its weights matter only to `effective`.
         report: its receptive fields.
-        out: folder, created if need be.
-        name: what the model is called.
-        layers: those drawn on the image, and the first of them as effective field; default: chosen by their size.
-        image: picture to draw on.
+        out: the folder, created if it does not exist.
+        name: the model's name in report.json.
+        layers: names of the layers drawn on the image, the first of which is used for `effective`; default: layers of
+            different field sizes.
+        image: the image to draw on.
         effective: whether to measure the effective receptive field.
         run: the training run that the model comes from.
 
@@ -81,7 +82,7 @@ def write_analysis(
 
 
 def _render(dot: Path) -> list[Path]:
-    """The graph as a vector picture, if Graphviz is there and can draw it."""
+    """The path of the graph as SVG, if Graphviz is installed and can render it."""
     program = shutil.which("dot")
     if program is None:
         return []
@@ -89,7 +90,7 @@ def _render(dot: Path) -> list[Path]:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=RENDERING_SECONDS)
     except (subprocess.SubprocessError, OSError) as error:
-        said = getattr(error, "stderr", None) or error
-        logger.warning("%s is not drawn: %s", dot.with_suffix(".svg").name, str(said).strip())
+        message = getattr(error, "stderr", None) or error
+        logger.warning("%s was not rendered: %s", dot.with_suffix(".svg").name, str(message).strip())
         return []
     return [dot.with_suffix(".svg")]

@@ -1,1 +1,1 @@
-"""I_min of a model while it is trained."""
+"""I_min of a model during training."""

@@ -1,4 +1,4 @@
-"""I_min of a model while it is trained: one line of JSON for every time it is asked."""
+"""`IMinTracker`: sizes, GMACs and I_min of a model during training, as a file of JSON lines."""
 
 from __future__ import annotations
 
@@ -30,25 +30,26 @@ __all__ = ["IMinTracker"]
 Pair = tuple[int, int]
 FloatPair = tuple[float, float]
 
-_HEAD = b'{"step"'  # every line starts so
+_HEAD = b'{"step"'  # the start of every line
 _BLOCK = 1 << 16  # bytes
 
 
 class IMinTracker:
     """Appends a model's sizes, alphas, GMACs, I_min and I_max to a file of JSON lines.
 
-    The model is traced once, here. A call of `log` reads the alphas in one copy and evaluates what the trace left.
-    Lines already in the file stay; a last line cut off by a crash is dropped when the next one is appended.
+    The model is traced once, on construction. Each call of `log` reads the alphas in one copy from the device and
+    evaluates the trace at them. Existing lines of the file stay; a last line that a crash truncated is dropped before
+    the next one is appended.
 
     Args:
         model: a converted model, one with hand-placed resizers, or a plain one. Its layers must not change later.
         input_size: (C, H, W) in pixels.
         path: the file to append to; its folder must exist.
-        batch: images that a pass needs, if one is not enough.
+        batch: batch size of the traced pass, if one image is not enough.
 
     Raises:
         TypeError: if `model` is not an nn.Module.
-        ValueError: for a bad `input_size`, a model that cannot run at it, or a file that is no such log.
+        ValueError: for a bad `input_size`, a model that cannot run at it, or an existing file that is not such a log.
         OSError: if `path` cannot be written (as PermissionError, IsADirectoryError, ...); the message names it.
     """
 
@@ -66,27 +67,27 @@ class IMinTracker:
         self._cost = CostModel(model, self.input_size, batch=batch)
         self._tree = resolution_tree(model)
         self._traced_sizes = sizes(model, self.input_size, batch=batch)
-        self._openers: dict[str, Resize] = {}  # the first layer that resizes to each named size
+        self._first_resizes: dict[str, Resize] = {}  # the first layer that resizes to each named size
         for resize in self._graph.resizes:
-            self._openers.setdefault(resize.path or resize.kind, resize)
+            self._first_resizes.setdefault(resize.path or resize.kind, resize)
         if self._tree is not None:
             self._pools = {node.name: node.pool for node in self._tree.nodes if node.pool is not None}
         else:
             self._pools = {name: m for name, m in model.named_modules() if isinstance(m, LearnedResizer2d)}
-        self._append(b"")  # whether the path can be written shows now, not after the first epoch
+        self._append(b"")  # an unwritable path is an error now, not after the first epoch
 
     def log(self, step: int) -> dict[str, Any]:
-        """What holds at this moment, appended to the file as one line and returned.
+        """The model's current sizes, alphas, GMACs and receptive fields, returned and appended to the file as one line.
 
         Args:
-            step: any integer the caller counts by, such as the epoch.
+            step: any integer that identifies the line, such as the epoch.
 
         Returns:
             "step"; "sizes": {name: [h, w]} in pixels, "input" first; "alphas": {name: [h, w]}, empty for a plain model;
-            "strides": {name: [h, w]}, the strides that the alphas stand for, in input pixels per output pixel; "gmacs";
+            "strides": {name: [h, w]}, the strides that the alphas give, in input pixels per output pixel; "gmacs";
             "i_min", "i_max", "i_max_local": [h, w] in pixels of the input; "unproductive": the number of such layers;
-            "behind_global": how many convolutions see the whole image, as they lie behind a global operation, so that
-            they are no layers. An infinite i_max is the float `inf` here and the string "inf" in the file.
+            "behind_global": the number of convolutions behind a global operation, which see the whole image and are not
+            counted as layers. An infinite i_max is the float `inf` here and the string "inf" in the file.
 
         Raises:
             TypeError: if `step` is not an integer.
@@ -104,7 +105,7 @@ class IMinTracker:
                 for a, s in zip(pair, self._pools[name].strides(pair), strict=True)
             ):
                 raise ValueError(
-                    f"alpha of {name} is {pair}, no finite and positive stride: call dynpool.constrain(model) first"
+                    f"alpha of {name} is {pair}, not a finite positive stride: call dynpool.constrain(model) first"
                 )
         learned = {name: pair for name, pair in alphas.items() if self._pools[name].alpha is not None}
         named, axes = self._sizes_at(alphas)
@@ -126,7 +127,7 @@ class IMinTracker:
         return record
 
     def _sizes_at(self, alphas: dict[str, FloatPair]) -> tuple[dict[str, Pair], dict[int, int]]:
-        """Sizes in pixels by name, and those of all axis classes."""
+        """Sizes in pixels by name, and the size of every axis class."""
         hw = (self.input_size[1], self.input_size[2])
         if self._tree is not None:
             values = list(alphas.values())
@@ -135,15 +136,15 @@ class IMinTracker:
             return named, self._graph.axis_sizes(self._tree.sizer(hw, values))
 
         def sizer(resize: Resize, size: Pair) -> Pair:
-            if resize.path not in alphas:  # resized by hand, to a size that is not learned
+            if resize.path not in alphas:  # a hand-placed resize to a fixed size
                 return resize.out_size
             pool = self._pools[resize.path]
             return pool.output_size(size, pool.strides(alphas[resize.path]))
 
         axes = self._graph.axis_sizes(sizer)
         now = dict(self._traced_sizes)
-        for name in now.keys() & self._openers.keys():
-            resize = self._openers[name]
+        for name in now.keys() & self._first_resizes.keys():
+            resize = self._first_resizes[name]
             h, w = (
                 size_now(self._graph, axis, n, axes) for axis, n in zip(resize.target, resize.out_size, strict=True)
             )
@@ -151,7 +152,7 @@ class IMinTracker:
         return now, axes
 
     def _append(self, line: bytes) -> None:
-        """Mend the end of the file, then append `line` with one write: all of it or nothing."""
+        """Repair the end of the file, then append `line` with a single write: all of it or nothing."""
         try:
             with self.path.open("ab", buffering=0) as out:
                 end, missing = _end_of_lines(self.path)
@@ -166,7 +167,7 @@ class IMinTracker:
 
 
 def _write(out: FileIO, data: bytes, end: int) -> None:
-    """One write of `data` to a file that ends at `end`; if the disk cannot take all of it, none of it stays."""
+    """Write `data` to a file that ends at `end`; if the write is incomplete, undo it and raise OSError."""
     try:
         complete = not data or out.write(data) == len(data)
     except OSError:
@@ -178,12 +179,12 @@ def _write(out: FileIO, data: bytes, end: int) -> None:
 
 
 def _end_of_lines(path: Path) -> tuple[int, bytes]:
-    """Where the last whole line of the log ends, and the newline if it lacks only that."""
+    """(end of the last complete line in bytes, newline to add if that line lacks one)."""
     with path.open("rb") as old:
         head = old.read(len(_HEAD))
         if not _HEAD.startswith(head):
             raise ValueError(
-                f"{path} is not an I_min log (its first line is no object with 'step'); it is left as it is"
+                f"{path} is not an I_min log (its first line does not start with {_HEAD.decode()}); it was not changed"
             )
         size = old.seek(0, os.SEEK_END)
         tail = b""

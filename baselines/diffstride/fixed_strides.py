@@ -1,4 +1,4 @@
-"""Spectral pooling by fixed strides (Rippel et al., NeurIPS 2015): what DiffStride learns, without the learning."""
+"""Spectral pooling with fixed strides (Rippel et al., NeurIPS 2015)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from torch import Tensor, nn
 from dynpool.common.arguments import is_number
 
 from .size_math import fixed_spectral_size
-from .spectral import Norm, check_map, check_norm, computed_in, like, spectral_resize
+from .spectral import Norm, check_map, check_norm, compute_dtype, match_format, spectral_resize
 
 __all__ = ["FixedSpectralPooling2d"]
 
 
 class FixedSpectralPooling2d(nn.Module):
-    """Keeps the low frequencies of a map, all at full gain, so many as its stride asks for; nothing is learned.
+    """Spectral pooling with a fixed stride: keeps the low frequencies of a map at full gain and drops the others.
 
-    The output has floor(H / s) rows, one less if that is odd, and floor(W / s) columns, each at least 2 (an axis of one
-    pixel keeps it): the spectral pooling of Rippel et al., NeurIPS 2015, that DiffStride (Riad et al., ICLR 2022) is
-    compared with. Kept are the rows 0 ... h / 2 - 1 and -h / 2 ... -1 and the columns 0 ... w // 2 of the spectrum.
+    The output has floor(H / s) rows, one less if that is odd, and floor(W / s) columns, each at least 2; an axis of one
+    pixel stays as it is. This is the spectral pooling of Rippel et al., NeurIPS 2015, with which DiffStride (Riad et
+    al., ICLR 2022) is compared. It keeps the rows 0 ... h / 2 - 1 and -h / 2 ... -1 and the columns 0 ... w // 2 of the
+    spectrum.
 
     Shape: (N, C, H, W) or (C, H, W) to the same with (H_out, W_out); dtype and memory format of the input.
 
@@ -45,12 +46,12 @@ class FixedSpectralPooling2d(nn.Module):
             raise TypeError(f"stride={stride!r}: expected one or two (height, width) numbers of at least 1")
         self.stride = (float(pair[0]), float(pair[1]))
         self.norm: Norm = norm
-        fixed_spectral_size((1, 1), self.stride)  # a bad stride shows now, not in the first pass
+        fixed_spectral_size((1, 1), self.stride)  # raises for a bad stride
 
     def forward(self, x: Tensor) -> Tensor:
         check_map(x)
         size = fixed_spectral_size((x.shape[-2], x.shape[-1]), self.stride)
-        return like(spectral_resize(x.to(computed_in(x.dtype)), size, None, self.norm), x)
+        return match_format(spectral_resize(x.to(compute_dtype(x.dtype)), size, None, self.norm), x)
 
     def extra_repr(self) -> str:
         """The stride and the normalisation, as shown by print."""

@@ -13,7 +13,7 @@ from dynpool.common.arguments import check_flags, check_size, is_number, is_whol
 from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas, number_pair
 
 from .size_math import check_smoothness, diffstride_size, diffstride_stride, least_stride
-from .spectral import Norm, check_map, check_norm, computed_in, like, spectral_resize, symmetric_resize
+from .spectral import Norm, check_map, check_norm, compute_dtype, match_format, spectral_resize, symmetric_resize
 
 __all__ = ["DiffStride2d", "FixedDiffStride2d", "diffstride2d"]
 
@@ -31,42 +31,41 @@ def diffstride2d(
     norm: Norm = "backward",
     size: Size | None = None,
 ) -> Tensor:
-    """The feature map x without its high frequencies, cropped by a stride with a gradient (Riad et al., ICLR 2022).
+    """The feature map x without its high frequencies, cropped by a differentiable stride (Riad et al., ICLR 2022).
 
-    The spectrum of x is multiplied by a trapezoid per axis, cropped to where that is above zero, and transformed back.
-    The gain of the frequency of distance d is ``clip(1 + (t - d) / R, 0, 1)``, R the smoothness and, with s the stride
-    of the axis,
+    The spectrum of x is multiplied by a trapezoid per axis, cropped to where it is positive, and transformed back. The
+    gain of a frequency at distance d is ``clip(1 + (t - d) / R, 0, 1)``, where R is the smoothness and, with s the
+    stride of the axis,
 
         t = max(H / s, 2) / 2 on rows,    t = max(W / s, 2) / 2 + 1 on columns.
 
-    Column m has d = m. Of the rows, +m has d = m (for odd H: min(m + 1, (H - 1) / 2)) and -m has d = m - 1: the
-    published window, which is not symmetric in +-frequency, so that the imaginary part that it leaves is dropped. With
-    ``symmetric`` +m and -m have d = m on both axes, and t of the rows holds for columns too: then the result is real by
-    itself, and transposing x transposes it.
+    Column m has d = m. Row +m has d = m (for odd H: min(m + 1, (H - 1) / 2)) and row -m has d = m - 1. This is the
+    published window, which is not symmetric in +-frequency; the imaginary part that results is dropped. With
+    ``symmetric`` +m and -m have d = m on both axes, and columns have the t of the rows. The result is then exactly
+    real, and transposing x transposes it.
 
-    A stride counts as at least ``max(1, n / (n - R))`` on an axis of n pixels (1 where R >= n), with the gradient
-    passed straight through. The gradient to the stride flows through the gains alone, in full at both ends of the clip;
-    it is zero where the 2 in t binds.
+    The stride is clipped below at ``max(1, n / (n - R))`` on an axis of n pixels (1 where R >= n), with a
+    straight-through gradient. The gradient to the stride flows only through the gains, in full at both ends of the
+    clip; it is zero where the 2 in t is the maximum.
 
     Args:
-        x: (N, C, H, W) or (C, H, W), float16, bfloat16 (both computed in float32), float32 or float64. Keeps its memory
-            format.
-        stride: input pixels per output pixel, finite and positive: a tensor of two (rows, columns) or one number, a
+        x: (N, C, H, W) or (C, H, W), float16, bfloat16 (both computed in float32), float32 or float64.
+        stride: input pixels per output pixel, finite and positive: a tensor of two values (rows, columns) or one, a
             float, or a pair of floats.
         smoothness: R, the width of the ramp in frequencies; finite and positive.
-        symmetric: treat frequencies +m and -m alike.
-        cropping: False keeps the size of x and only takes out frequencies.
+        symmetric: give frequencies +m and -m the same gain.
+        cropping: False keeps the size of x and only removes frequencies.
         norm: normalisation of the transforms, as in torch.fft. "backward", as published, multiplies the mean of a map
             by ``H * W / (H_out * W_out)``, which jumps with the size; "ortho" keeps the energy (the sum of squares) of
             the kept frequencies, "forward" their amplitude.
-        size: (H_out, W_out) in pixels. Default: :func:`.size_math.diffstride_size`, for which the stride is read on the
-            host. Another size crops further or adds zeros to the spectrum; the gains stay.
+        size: (H_out, W_out) in pixels. Default: :func:`.size_math.diffstride_size`, which reads the stride on the host.
+            Another size crops further or pads the spectrum with zeros; the gains do not change.
 
     Returns:
-        (N, C, H_out, W_out) or (C, H_out, W_out), dtype of x.
+        (N, C, H_out, W_out) or (C, H_out, W_out), dtype and memory format of x.
 
     Raises:
-        TypeError: if x or stride is of a wrong type.
+        TypeError: if x or stride has a wrong type.
         ValueError: if a shape, a value, a name or a device is out of range.
 
     >>> diffstride2d(torch.ones(1, 1, 32, 32), 2.0).shape, diffstride2d(torch.ones(1, 1, 32, 32), 2.0)[0, 0, 0, 0]
@@ -87,24 +86,23 @@ def diffstride2d(
 class DiffStride2d(LearnedResizer2d):
     """Spectral pooling with a learned stride per axis (Riad et al., ICLR 2022); see :func:`diffstride2d`.
 
-    Shape: (N, C, H, W) or (C, H, W) to the same with (H_out, W_out). By itself it makes of a map the size that
-    :func:`.size_math.diffstride_size` says: 24 of 32 pixels at stride 2. :func:`dynpool.convert` starts it
-    at the strides of the layers it replaces, as published, so with larger maps than those layers made: the ramp of the
-    gain takes R frequencies on either side, and a map of up to 2R + 2 pixels is not cropped at all. Its receptive field
-    is the whole axis. It keeps low frequencies whatever the replaced layer did, so ``preserve=True`` preserves nothing.
+    Shape: (N, C, H, W) or (C, H, W) to the same with (H_out, W_out). On its own it resizes a map to
+    :func:`.size_math.diffstride_size`: 32 pixels to 24 at stride 2. :func:`dynpool.convert` starts it at the strides of
+    the layers it replaces, as published. Maps are then larger than those of the original layers, as the ramp of the
+    gain adds R frequencies on either side; a map of up to 2R + 2 pixels is not cropped at all. Its receptive field is
+    the whole axis. It keeps low frequencies whatever the replaced layer did, so ``preserve=True`` has no effect.
 
     Args:
         alpha: initial stride in input pixels per output pixel, one number or (height, width). Learned as the float32
             parameter ``alpha`` of shape (2,). Values below 1 count as 1, with the gradient passed straight through.
         smoothness: R, the width of the ramp of the gain, in frequencies.
-        shared: learn one stride for both axes: the first entry of ``alpha``, which the second follows. A pair given
-            counts as its geometric mean.
-        symmetric: treat frequencies +m and -m alike; its own rule of sizes makes 23 of 32 pixels at stride 2.
-        cropping: False keeps the size and only takes out frequencies.
+        shared: learn one stride for both axes, the first entry of ``alpha``. A pair is replaced by its geometric mean.
+        symmetric: give frequencies +m and -m the same gain; it has another rule for sizes: 32 pixels to 23 at stride 2.
+        cropping: False keeps the size and only removes frequencies.
         norm: normalisation of the transforms: "backward" (published), "ortho" (keeps the energy) or "forward" (keeps
             the amplitude).
-        reduce: what the replaced layer did, as :func:`dynpool.convert` tells every resizer; it makes no difference.
-        bounds: lowest and highest scale factor (1 / stride) of an axis. Not used if ``tied_to`` is given.
+        reduce: accepted because :func:`dynpool.convert` passes it to every resizer; ignored.
+        bounds: lowest and highest scale factor (1 / stride) per axis. Ignored if ``tied_to`` is given.
         tied_to: another DiffStride2d whose alpha, ``shared`` and bounds this one uses; it is not registered as a child.
 
     Raises:
@@ -132,7 +130,7 @@ class DiffStride2d(LearnedResizer2d):
         check_smoothness(smoothness)
         check_norm(norm)
         check_flags(shared=shared, symmetric=symmetric, cropping=cropping)
-        self.shared = shared  # ahead of the rest, which checks alpha by it
+        self.shared = shared  # before super().__init__, whose check of alpha reads it
         super().__init__(alpha, bounds=bounds, tied_to=tied_to)
         self.shared = self.root().shared
         self.smoothness, self.symmetric, self.cropping = float(smoothness), symmetric, cropping
@@ -140,7 +138,7 @@ class DiffStride2d(LearnedResizer2d):
         self.reduce = reduce
 
     def forward(self, x: Tensor, size: Size | None = None) -> Tensor:
-        """x at ``size`` (H_out, W_out), or without it at the size that alpha gives."""
+        """x resized to ``size`` (H_out, W_out); by default the size that alpha gives."""
         check_map(x)
         return diffstride2d(
             x,
@@ -153,52 +151,52 @@ class DiffStride2d(LearnedResizer2d):
 
     @torch.compiler.disable  # as for the function
     def own_size(self, x: Tensor) -> Size:
-        """(H_out, W_out) that alpha gives for x, after what it holds has been brought into bounds."""
+        """(H_out, W_out) that alpha gives for x, after alpha has been brought into its bounds."""
         return super().own_size(x)
 
     def output_size(self, size: Pair, strides: Pair) -> Size:
-        """:func:`dynpool.baselines.diffstride.size_math.diffstride_size`, or the same size without cropping."""
-        here = int(size[0]), int(size[1])
-        return diffstride_size(here, strides, self.smoothness, symmetric=self.symmetric) if self.cropping else here
+        """:func:`dynpool.baselines.diffstride.size_math.diffstride_size`, or ``size`` itself without cropping."""
+        pixels = int(size[0]), int(size[1])
+        return diffstride_size(pixels, strides, self.smoothness, symmetric=self.symmetric) if self.cropping else pixels
 
     def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
-        """Every frequency sees the whole axis."""
+        """Infinity: every frequency depends on the whole axis."""
         return math.inf, math.inf
 
     def frozen(self, size: Size) -> FixedDiffStride2d:
-        """The same at fixed strides and a fixed size."""
+        """This module with fixed strides and a fixed size."""
         strides = self.strides(host_alphas([self])[0])
         return FixedDiffStride2d(strides, size, smoothness=self.smoothness, symmetric=self.symmetric, norm=self.norm)
 
     def strides(self, values: Pair) -> Pair:
-        """The strides in use: alpha, at least 1, or its first entry for both axes if they share one."""
+        """The strides in use: alpha clipped below at 1, or its first entry for both axes if they share one."""
         height, width = (max(value, 1.0) for value in values)
         return (height, height) if self.shared else (height, width)
 
     def learned_strides(self, alpha: Tensor) -> Tensor:
-        """:meth:`strides` as tensors, with the gradient to alpha passed straight through the lower bound."""
+        """:meth:`strides` as a tensor, with a straight-through gradient to alpha at the lower bound."""
         alpha = alpha[:1].expand(2) if self.shared else alpha
         return torch.where(alpha < 1, 1 + (alpha - alpha.detach()), alpha)
 
     def values_for(self, size_in: Pair, size_out: Size) -> Pair:
-        """Strides that lead from the one (height, width) in pixels to the other.
+        """Strides that resize a map of ``size_in`` (height, width) pixels to ``size_out``.
 
         Raises:
-            ValueError: if none do: rows come in twos, and at least about 2R of them remain.
+            ValueError: if there are none: rows come in pairs, and at least about 2R of them remain.
         """
-        here = int(size_in[0]), int(size_in[1])
-        height, width = (diffstride_stride(n, out, self.smoothness) for n, out in zip(here, size_out, strict=True))
+        pixels = int(size_in[0]), int(size_in[1])
+        height, width = (diffstride_stride(n, out, self.smoothness) for n, out in zip(pixels, size_out, strict=True))
         tried = [(height, height), (width, width)] if self.shared else [(height, width)]
-        found = {self.output_size(here, strides): strides for strides in tried}
+        found = {self.output_size(pixels, strides): strides for strides in tried}
         if (size_out[0], size_out[1]) not in found:
             raise ValueError(
-                f"size={tuple(size_out)} cannot be had of {here} by DiffStride with {self._options()}: "
-                f"next to it is {' or '.join(map(str, found))}"
+                f"size={tuple(size_out)} cannot be reached from {pixels} by DiffStride with {self._options()}: "
+                f"the nearest size is {' or '.join(map(str, found))}"
             )
         return found[size_out[0], size_out[1]]
 
     def checked(self, values: float | Sequence[float]) -> Pair:
-        """The strides that a user gives as float32 numbers within the bounds; a single one for axes that share it."""
+        """The given strides as float32 numbers within the bounds; their geometric mean for axes that share one."""
         height, width = super().checked(values)
         return super().checked(math.sqrt(height * width)) if self.shared and height != width else (height, width)
 
@@ -272,15 +270,15 @@ class FixedDiffStride2d(nn.Module):
 # ------------------------------------------------------------------------------------------------ gains of frequencies
 
 
-@torch.compiler.disable  # PyTorch's FFTs refuse sizes that a graph computes, so the graph ends where they are read
+@torch.compiler.disable  # a graph break: PyTorch's FFTs cannot take data-dependent sizes
 def _own_size(size: Size, strides: Tensor, smoothness: float, symmetric: bool) -> Size:
     rows, columns = strides.detach().tolist()
     return diffstride_size(size, (rows, columns), smoothness, symmetric=symmetric)
 
 
 def _diffstride2d(x: Tensor, strides: Tensor, smoothness: float, symmetric: bool, norm: Norm, size: Size) -> Tensor:
-    """The function without its checks."""
-    dtype = computed_in(x.dtype)
+    """:func:`diffstride2d` without validation."""
+    dtype = compute_dtype(x.dtype)
     height, width = x.shape[-2:]
     thresholds = [
         _threshold(n, stride, smoothness) for n, stride in zip((height, width), strides.to(dtype), strict=True)
@@ -293,7 +291,7 @@ def _diffstride2d(x: Tensor, strides: Tensor, smoothness: float, symmetric: bool
         thresholds[1] = thresholds[1] + 1
     gains = _gain(rows, thresholds[0], smoothness), _gain(columns, thresholds[1], smoothness)
     resize = symmetric_resize if symmetric else spectral_resize
-    return like(resize(x.to(dtype), size, gains, norm), x)
+    return match_format(resize(x.to(dtype), size, gains, norm), x)
 
 
 def row_distances(n: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -325,7 +323,7 @@ _ALLOWED = "expected one or two (height, width) finite positive numbers"
 
 
 def _check_stride(stride: Tensor | float | Sequence[float], x: Tensor) -> Tensor:
-    """The stride as a tensor (rows, columns); its values are checked only where they are on the host already."""
+    """The stride as a tensor (rows, columns). Values of a tensor are not checked, as that would synchronise."""
     shape = f"for x of shape {tuple(x.shape)}"
     if isinstance(stride, Tensor):
         if not stride.dtype.is_floating_point:
@@ -340,7 +338,7 @@ def _check_stride(stride: Tensor | float | Sequence[float], x: Tensor) -> Tensor
         raise TypeError(f"stride={stride!r} {shape}: {_ALLOWED}")
     if len(values) != 2 or not all(0 < value < math.inf for value in values):
         raise ValueError(f"stride={stride!r} {shape}: {_ALLOWED}")
-    return torch.tensor([float(value) for value in values], dtype=computed_in(x.dtype), device=x.device)
+    return torch.tensor([float(value) for value in values], dtype=compute_dtype(x.dtype), device=x.device)
 
 
 def _check_size(size: Size, x: Tensor) -> Size:

@@ -1,8 +1,8 @@
-"""Arithmetic of sizes of spectral pooling along one axis: pure functions of Python integers and floats.
+"""Size arithmetic of spectral pooling: pure functions of Python integers and floats.
 
-Spectral pooling keeps the low frequencies of a map, so that its sizes are counts of kept frequencies. With a learned
-stride the gain of the frequency of distance ``d`` is ``clip(1 + (t - d) / R, 0, 1)``, ``R`` the smoothness and ``t``
-the threshold that the stride sets; kept is what has a gain above zero, so every ``d < t + R``.
+Spectral pooling keeps the low frequencies of a map, so its output sizes are numbers of kept frequencies. With a learned
+stride the gain of a frequency at distance ``d`` is ``clip(1 + (t - d) / R, 0, 1)``, where ``R`` is the smoothness and
+``t`` a threshold that the stride sets. Frequencies with a positive gain are kept, that is all ``d < t + R``.
 
 References: Rippel et al., "Spectral Representations for Convolutional Neural Networks", NeurIPS 2015 (hard crop);
 Riad et al., "Learning strides in convolutional neural networks", ICLR 2022 (DiffStride: learned, smooth crop).
@@ -27,7 +27,7 @@ Pair = tuple[int, int]
 
 
 def least_stride(n: int, smoothness: float) -> float:
-    """The smallest stride in use on an axis of ``n`` pixels: ``max(1, n / (n - R))``, and 1 where ``R >= n``.
+    """The smallest effective stride on an axis of ``n`` pixels: ``max(1, n / (n - R))``, and 1 where ``R >= n``.
 
     >>> least_stride(32, 4), least_stride(4, 4)
     (1.1428571428571428, 1.0)
@@ -39,7 +39,7 @@ def least_stride(n: int, smoothness: float) -> float:
 def diffstride_size(
     size: Pair, strides: tuple[float, float], smoothness: float = 4.0, *, symmetric: bool = False
 ) -> Pair:
-    """(height, width) in pixels that DiffStride makes of a map of ``size`` pixels: the frequencies of gain above zero.
+    """DiffStride's output (height, width) in pixels for a map of ``size`` pixels: the number of positive gains.
 
     With ``s`` the stride, at least `least_stride`, and ``t = max(n / s, 2) / 2``:
 
@@ -47,13 +47,13 @@ def diffstride_size(
     - columns: ``2 * min(ceil(R + t), W // 2)``, so an odd width loses a column even at stride 1;
     - symmetric, both axes: ``min(2 * ceil(R + t) - 1, n)``.
 
-    An axis of one pixel keeps it.
+    An axis of one pixel stays as it is.
 
     Args:
         size: (H, W), pixels, each at least 1.
         strides: (rows, columns), input pixels per output pixel, finite and positive.
         smoothness: R, finite and positive, in frequencies.
-        symmetric: whether frequencies ``+m`` and ``-m`` have one gain.
+        symmetric: whether frequencies ``+m`` and ``-m`` have the same gain.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -65,18 +65,18 @@ def diffstride_size(
     """
     check_smoothness(smoothness)
     _check_size(size)
-    half_h, half_w = (_kept(n, stride, smoothness) for n, stride in zip(size, strides, strict=True))
+    half_h, half_w = (_kept_distances(n, stride, smoothness) for n, stride in zip(size, strides, strict=True))
     if symmetric:
         return min(2 * half_h - 1, size[0]), min(2 * half_w - 1, size[1])
     return _rows(size[0], half_h), _columns(size[1], half_w)
 
 
 def diffstride_stride(n: int, out: int, smoothness: float = 4.0) -> float:
-    """The stride at which an axis of ``n`` pixels comes out ``out`` pixels long, or as close to it as one can get.
+    """A stride that resizes an axis of ``n`` pixels to ``out`` pixels, or as close to that as possible.
 
-    Sizes between ``2 * ceil(R + 1)`` and the full one are reached by a range of strides; this is the one in its middle
-    (in thresholds), so that rounding cannot miss. Below the range it is ``n / 2``, the largest stride that still
-    changes anything; from the full size on, `least_stride`.
+    A range of strides leads to any size between ``2 * ceil(R + 1)`` and ``n``; this is the middle of that range (in
+    thresholds), which is robust to rounding. For smaller sizes it is ``n / 2``, the largest stride with an effect; for
+    ``n`` and larger sizes `least_stride`.
 
     >>> diffstride_stride(32, 24), diffstride_size((32, 32), (diffstride_stride(32, 24),) * 2)
     (2.1333333333333333, (24, 24))
@@ -86,14 +86,14 @@ def diffstride_stride(n: int, out: int, smoothness: float = 4.0) -> float:
     least = least_stride(n, smoothness)
     if out >= n:
         return least
-    threshold = max((out + 1) // 2 - smoothness - 0.5, 1.0)  # between the two at which ceil(R + t) changes
+    threshold = max((out + 1) // 2 - smoothness - 0.5, 1.0)  # halfway between two jumps of ceil(R + t)
     return max(n / (2 * threshold), least)
 
 
 def fixed_spectral_size(size: Pair, strides: tuple[float, float]) -> Pair:
-    """(height, width) of spectral pooling by fixed strides: floor(H / s) made even, and floor(W / s), at least 2.
+    """(height, width) after spectral pooling with fixed strides: floor(H / s) made even, and floor(W / s), at least 2.
 
-    An axis of one pixel keeps it.
+    An axis of one pixel stays as it is.
 
     Raises:
         ValueError: if a size or a stride is out of range.
@@ -109,13 +109,13 @@ def fixed_spectral_size(size: Pair, strides: tuple[float, float]) -> Pair:
 
 
 def row_window(n: int, out: int) -> Pair:
-    """How many of the ``n`` rows of a spectrum in FFT order stay at its start and at its end, when ``out`` are kept.
+    """The numbers of rows kept at the start and at the end of a spectrum of ``n`` rows in FFT order, ``out`` in all.
 
-    Those with the largest gains stay; of two with one gain, that of the lower frequency.
+    The rows with the largest gains are kept; of two with equal gains, the one of lower frequency.
 
     Args:
         n: number of rows.
-        out: number of rows kept, at most ``n``. No branch depends on it, so that a compiled graph serves every size.
+        out: number of rows kept, at most ``n``. No branch depends on it, so one compiled graph serves all sizes.
 
     >>> row_window(32, 24), row_window(31, 23), row_window(31, 22), row_window(32, 23)
     ((12, 12), (11, 12), (11, 11), (12, 11))
@@ -132,8 +132,8 @@ def check_smoothness(smoothness: float) -> None:
         raise ValueError(message) if number else TypeError(message)
 
 
-def _kept(n: int, stride: float, smoothness: float) -> int:
-    """How many of the distances ``d = 0, 1, ...`` have a gain above zero at ``t = max(n / s, 2) / 2``."""
+def _kept_distances(n: int, stride: float, smoothness: float) -> int:
+    """The number of distances ``d = 0, 1, ...`` with a positive gain at ``t = max(n / s, 2) / 2``."""
     _check_stride(stride)
     return math.ceil(smoothness + max(n / max(stride, least_stride(n, smoothness)), 2.0) / 2)
 
@@ -143,7 +143,9 @@ def _rows(n: int, kept: int) -> int:
 
 
 def _columns(n: int, kept: int) -> int:
-    return max(2 * min(kept, n // 2), 1)  # t of columns is larger by one, but m columns of a half spectrum are 2m - 2
+    return max(
+        2 * min(kept, n // 2), 1
+    )  # t is larger by one for columns, but m columns of a half spectrum give 2m - 2 pixels
 
 
 def _check_size(size: Pair) -> None:

@@ -1,6 +1,6 @@
 """Spectral resizing of feature maps: multiply each frequency by a gain, keep the low ones, transform back.
 
-Separable, axis by axis, so that what is cropped on one axis is never transformed along the other.
+The axes are transformed one after the other, so frequencies cropped along one axis are not transformed along the other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .size_math import row_window
 
-__all__ = ["Norm", "check_map", "check_norm", "computed_in", "like", "spectral_resize", "symmetric_resize"]
+__all__ = ["Norm", "check_map", "check_norm", "compute_dtype", "match_format", "spectral_resize", "symmetric_resize"]
 
 Norm = Literal["backward", "ortho", "forward"]
 
@@ -22,15 +22,15 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 def spectral_resize(x: Tensor, size: tuple[int, int], gains: tuple[Tensor, Tensor] | None, norm: Norm) -> Tensor:
     """The map of ``size`` whose spectrum is the low frequencies of x, each times the gains of its row and column.
 
-    The row window is that of :func:`.size_math.row_window`, not symmetric in +-frequency. The inverse is a
-    complex transform over rows and then a real one over columns, which ignores the imaginary part of the first and (for
+    The row window is that of :func:`.size_math.row_window`, which is not symmetric in +-frequency. The inverse is a
+    complex transform over rows, then a real one over columns, which ignores the imaginary part of the first and (for
     an even width) the last column; a direct two-dimensional inverse ignores it differently on different back ends.
 
     Args:
         x: (..., H, W), real, float32 or float64.
-        size: (height, width) in pixels. Where it is larger than that of x, zeros take the place of higher frequencies.
+        size: (height, width) in pixels. If it is larger than that of x, the higher frequencies are zero.
         gains: for the H rows in FFT order, and for the W // 2 + 1 columns; None: all are 1.
-        norm: where the transforms are normalised, as in torch.fft.
+        norm: normalisation of the transforms, as in torch.fft.
 
     Returns:
         (..., height, width), dtype of x.
@@ -41,7 +41,7 @@ def spectral_resize(x: Tensor, size: tuple[int, int], gains: tuple[Tensor, Tenso
     spectrum = torch.fft.rfft(x, dim=-1, norm=norm)
     if gains is not None:
         spectrum = spectrum * gains[1]
-    if width > n_columns:  # among higher frequencies, the highest stands for + and - alike
+    if width > n_columns:  # the highest frequency is split equally between + and -
         spectrum = _weigh_highest(spectrum, n_columns, 0.5)
     spectrum = spectrum[..., : width // 2 + 1]
     spectrum = torch.fft.fft(spectrum, dim=-2, norm=norm)
@@ -56,11 +56,11 @@ def spectral_resize(x: Tensor, size: tuple[int, int], gains: tuple[Tensor, Tenso
 
 
 def symmetric_resize(x: Tensor, size: tuple[int, int], gains: tuple[Tensor, Tensor] | None, norm: Norm) -> Tensor:
-    """As :func:`spectral_resize` with one gain for the frequencies +m and -m: the same real map along either axis.
+    """:func:`spectral_resize` with the same gain for the frequencies +m and -m, and the same rule along both axes.
 
-    Along an axis it samples the trigonometric interpolant of the map, each frequency multiplied by its gain. So the
-    highest frequency of an even number of pixels is shared equally by + and -, and an even number of samples takes both
-    together: nothing is dropped.
+    Along each axis it samples the trigonometric interpolant of the map, with each frequency multiplied by its gain. The
+    highest frequency of an even number of pixels is split equally between + and -, and an even number of samples adds
+    the two: nothing is dropped.
 
     Args:
         gains: for the distances 0 ... H // 2 and 0 ... W // 2.
@@ -72,7 +72,7 @@ def symmetric_resize(x: Tensor, size: tuple[int, int], gains: tuple[Tensor, Tens
 
 
 def _resized_empty(x: Tensor, size: tuple[int, int], gains: tuple[Tensor, Tensor] | None) -> Tensor:
-    """No maps at another size, without a transform, which some FFT libraries refuse; all gradients are zero."""
+    """An empty tensor of the output shape with zero gradients; some FFT libraries reject empty input."""
     y = x[..., :1, :1].expand(*x.shape[:-2], *size)
     return y if gains is None else y * (gains[0].sum() * gains[1].sum())
 
@@ -90,29 +90,29 @@ def _resize_axis(x: Tensor, out: int, gain: Tensor | None, dim: int, norm: Norm)
 
 
 def _weigh_highest(spectrum: Tensor, n: int, weight: float) -> Tensor:
-    """The half spectrum of n pixels with weight on the frequency n / 2, if it has that one."""
+    """The half spectrum of n pixels with its frequency n / 2, if it has one, multiplied by ``weight``."""
     if n % 2 or spectrum.shape[-1] <= n // 2:
         return spectrum
     return torch.cat([spectrum[..., :-1], spectrum[..., -1:] * weight], dim=-1)
 
 
-def computed_in(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that the transforms are computed in: float64 stays, half precision has none of its own."""
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of the transforms: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def like(y: Tensor, x: Tensor) -> Tensor:
+def match_format(y: Tensor, x: Tensor) -> Tensor:
     """y in the dtype and the memory format of x."""
     channels_last = x.dim() == 4 and x.shape[1] > 1 and not x.is_contiguous() and x.stride(1) == 1
     return y.to(x.dtype).contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 def check_map(x: Tensor) -> None:
-    """Raise unless x is a floating-point feature map (N, C, H, W) or (C, H, W) of at least one pixel an axis.
+    """Raise unless x is a floating-point feature map (N, C, H, W) or (C, H, W) with at least one pixel per axis.
 
     Raises:
-        TypeError: if x is no tensor or has another dtype.
-        ValueError: if its shape is another.
+        TypeError: if x is not a tensor or has another dtype.
+        ValueError: if it has another shape.
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"x is a {type(x).__name__}: expected a tensor (N, C, H, W) or (C, H, W)")

@@ -1,1 +1,1 @@
-"""Static refinement: strides edited before training until I_min < I_res (Richter and Pal)."""
+"""Static refinement: a network is edited before training so that I_min < I_res (Richter and Pal)."""

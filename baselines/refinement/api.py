@@ -1,8 +1,8 @@
-"""Static refinement: edit a network before training so that its receptive fields fit the images it is given.
+"""`refine`: edits a network before training so that its receptive fields fit the image size.
 
-Where a layer's input has seen the whole image already, the layer is unproductive: it can integrate no new context.
-Richter and Pal therefore ask for I_min < I_res: the smallest receptive field of the last layers must stay below the
-image's size. `refine` reaches that with as little change as it can find.
+A layer whose input already has a receptive field of the whole image is unproductive: it can add no new context. Richter
+and Pal therefore require I_min < I_res: no layer's smallest receptive field may reach the size of the image. `refine`
+achieves that with few edits.
 
 Reference: Richter and Pal, "Receptive Field Refinement for Convolutional Neural Networks Reliably Improves Predictive
 Performance".
@@ -21,7 +21,7 @@ from dynpool.graph.tracer import check_input_size, trace
 from dynpool.resizers.learned_resizer import LearnedResizer2d
 from dynpool.resolution.tree import resolution_tree
 
-from .figures import Figures, Found, figures_of, make_plan, measure, without_weights
+from .figures import Figures, RefinementResult, figures_of, make_plan, measure, on_meta_device
 from .layer_changes import name_pools
 from .less_downsampling import less_downsampling
 from .plan import RefinementPlan, apply_edits
@@ -30,7 +30,7 @@ from .shorter_wider import shorter_and_wider
 
 __all__ = ["refine"]
 
-_WAYS: Mapping[str, Callable[[nn.Module, Graph, Figures], Found]] = MappingProxyType(
+_WAYS: Mapping[str, Callable[[nn.Module, Graph, Figures], RefinementResult]] = MappingProxyType(
     {"less downsampling": less_downsampling, "shorter and wider": shorter_and_wider}
 )
 
@@ -38,36 +38,37 @@ _WAYS: Mapping[str, Callable[[nn.Module, Graph, Figures], Found]] = MappingProxy
 def refine(
     model: nn.Module, input_size: Sequence[int], *, way: str = "less downsampling", edits: str | None = None
 ) -> tuple[nn.Module, RefinementPlan]:
-    """A copy of `model` with I_min < I_res, and the plan of edits that leads to it; the given model is left untouched.
+    """A copy of `model` with I_min < I_res, and the plan of edits that it was made with. `model` is not changed.
 
-    "less downsampling" changes strides alone, so that all weights load before or after. Every downsampling, with all
-    layers that must change together, can be removed, weakened (stride 4 to 3, 2 or 1) or moved to a later layer of
-    stride 1; each of these is one edit. Of what the search finds, the plan has the fewest edits, then I_min as close
-    below I_res as possible, then the fewest GMACs. Padding stays as it is, so that layers with an even window give maps
-    some pixels smaller or larger; patches of a stride below their window overlap. Every plan has been checked by a pass
-    of the refined model.
+    "less downsampling" changes only strides, so weights load before or after. Each downsampling, with all layers that
+    must change together, can be removed, weakened (stride 4 to 3, 2 or 1) or moved to a later layer of stride 1; each
+    of these is one edit. The search prefers the fewest edits, then I_min as close below I_res as possible, then the
+    fewest GMACs. Padding does not change, so layers with an even kernel give maps some pixels smaller or larger, and
+    patches overlap if their stride falls below their kernel. Every plan has been verified by a pass of the refined
+    model.
 
-    "shorter and wider" removes the last blocks whose layers have r_min >= I_res, and widens what is left by one factor
-    to as many weights. A block that gives more channels than it takes goes if the layers in front of it can be widened
-    to fill the gap. Widths can change where convolutions, linear layers, batch norms and elementwise operations alone
-    meet; concatenations, grouped convolutions and layers with other weights of their own keep theirs. Layers that
-    change their shape start with new weights.
+    "shorter and wider" removes the last blocks whose layers have r_min >= I_res, and widens the remaining layers by a
+    common factor to the original number of weights. A block with more output than input channels can be removed if the
+    layers before it can be widened to match. Widths can change only where convolutions, linear layers, batch norms and
+    elementwise operations meet, not at concatenations, grouped convolutions and layers with other weights of their own.
+    Layers that change shape get new weights.
 
-    `edits` names an edit published by Richter and Pal (`published_edits()`), made as printed whatever I_min is.
+    `edits` names an edit published by Richter and Pal (`published_edits()`), which is made as printed whatever the
+    resulting I_min.
 
-    `plan.reached` tells whether I_min < I_res. Where it is False, `plan.why` says why; a search then leaves the copy
-    unchanged, a published edit is made all the same.
+    `plan.reached` is True if I_min < I_res. If not, `plan.why` gives the reason; the copy is then unchanged after a
+    search, but has the edit if a published one was named.
 
     Args:
         model: any module that takes one image batch; weights, mode, dtype and device are kept.
-        input_size: (C, H, W) in pixels; (H, W) is I_res. I_min must fall below it along both axes.
+        input_size: (C, H, W) in pixels; (H, W) is I_res. I_min must be below it along both axes.
         way: "less downsampling" or "shorter and wider".
-        edits: a published edit instead of a search.
+        edits: name of a published edit to make instead of a search.
 
     Raises:
         TypeError: if `model` is not an nn.Module.
-        ValueError: for an unknown way or published edit, one for another architecture, a bad `input_size`, a model that
-            cannot run at it or has learned resizers.
+        ValueError: for an unknown way or published edit, an edit for another architecture, a bad `input_size`, or a
+            model that cannot run at it or has learned resizers.
 
     Example:
         >>> vgg = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 7), nn.Conv2d(8, 8, 3))
@@ -84,25 +85,25 @@ def refine(
         raise ValueError(f"way must be one of {', '.join(map(repr, _WAYS))}, got {way!r}")
     size = check_input_size(input_size)
     if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
-        raise ValueError(f"the {type(model).__name__} has learned resizers; refine the original model, or freeze it")
+        raise ValueError(f"the {type(model).__name__} has learned resizers; refine the original model or a frozen one")
     if edits is not None and (not isinstance(edits, str) or edits not in published_edits()):
         raise ValueError(f"edits must be one of {', '.join(published_edits())}, got {edits!r}")
-    trial = without_weights(model)
+    trial = on_meta_device(model)
     graph = trace(trial, size, every_window=True)
     if name_pools(trial, graph):
         graph = trace(trial, size, every_window=True)
     before = figures_of(trial, graph)
-    found = Found((), before)
+    found = RefinementResult((), before)
     if edits is not None:
         way = f"published: {edits}"
         try:
             made = published_edits()[edits].make(trial, graph)
             after = measure(apply_edits(trial, made), size)
         except (IndexError, ValueError) as error:
-            said = "a layer that it changes is missing" if isinstance(error, IndexError) else error
-            raise ValueError(f"edits is {edits!r}, which does not fit this {type(model).__name__}: {said}") from error
-        found = Found(
-            made, after, "" if after.fits(size) else "a published edit is made as printed, whatever I_min it gives"
+            reason = "a layer that it changes is missing" if isinstance(error, IndexError) else error
+            raise ValueError(f"edits is {edits!r}, which does not fit this {type(model).__name__}: {reason}") from error
+        found = RefinementResult(
+            made, after, "" if after.fits(size) else "published edits are made as printed, whatever the resulting I_min"
         )
     elif not before.fits(size):
         found = _WAYS[way](trial, graph, before)

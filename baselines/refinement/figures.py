@@ -1,4 +1,4 @@
-"""What a pass of a model shows of it, and what a way of refining it comes to."""
+"""The figures that refinement compares (I_min, GMACs, weights) and the result of a search."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dynpool.graph.untouched import deep_copy
 
 from .plan import Edit, RefinementPlan
 
-__all__ = ["Figures", "Found", "Size", "figures_of", "make_plan", "measure", "without_weights"]
+__all__ = ["Figures", "RefinementResult", "Size", "figures_of", "make_plan", "measure", "on_meta_device"]
 
 Size = tuple[int, int, int]
 
@@ -33,18 +33,18 @@ class Figures:
 
 
 def measure(model: nn.Module, size: Size) -> Figures:
-    """The figures that plans state, from a trace of the model at `size`."""
+    """The figures of a model, from a trace of it at `size`."""
     return figures_of(model, trace(model, size))
 
 
 def figures_of(model: nn.Module, graph: Graph) -> Figures:
-    """The figures of a model from a trace of it."""
+    """The figures of a model, from a given trace of it."""
     h, w = compile_fields(graph).fields().i_min
     return Figures((h, w), sum(graph.macs_by_node.values()) / 1e9, sum(p.numel() for p in model.parameters()))
 
 
-def without_weights(model: nn.Module) -> nn.Module:
-    """A copy whose parameters and buffers are on the meta device, for trials that cost no memory."""
+def on_meta_device(model: nn.Module) -> nn.Module:
+    """A copy of the model with parameters and buffers on the meta device, where they take no memory."""
     memo: dict[int, object] = {}
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
@@ -54,8 +54,8 @@ def without_weights(model: nn.Module) -> nn.Module:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a way of refining came to: edits, the figures with them, or why there are none."""
+class RefinementResult:
+    """The result of one way of refining: the edits and the figures with them, or no edits and the reason."""
 
     edits: tuple[Edit, ...]
     figures: Figures
@@ -63,8 +63,8 @@ class Found:
     stays: Mapping[str, str] = field(default_factory=dict)
 
 
-def make_plan(size: Size, way: str, before: Figures, found: Found) -> RefinementPlan:
-    """The plan that states what was found, beside the figures before."""
+def make_plan(size: Size, way: str, before: Figures, found: RefinementResult) -> RefinementPlan:
+    """The plan of a result, with the figures before and after."""
     return RefinementPlan(
         input_size=size,
         way=way,

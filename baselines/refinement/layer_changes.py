@@ -1,4 +1,4 @@
-"""Changes of single layers that edits of a network are made of, and how each is carried out on a module."""
+"""Changes of single layers, of which edits consist, and how each is applied to a module."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ Values = tuple[int, ...]
 
 @dataclass(frozen=True)
 class LayerChange:
-    """A layer by its module path, what of it changes, and the values before and after: whole numbers.
+    """The change of one attribute of one layer, with its values before and after.
 
-    Nothing is checked on construction: `from_dict` refuses an attribute that there is none of, `change_layer` a layer
-    that is not as `before` says.
+    Nothing is checked on construction: `from_dict` rejects an unknown attribute, `change_layer` a layer whose value is
+    not `before`.
 
     `attribute` is one of
-        "stride": (height, width); a pool whose window is its stride and has no padding shrinks with it and is gone
-            (`nn.Identity`) at stride 1. Nothing else changes: padding stays, weights stay.
-        "window": (kernel height, width, stride height, width, padding height, width) of a convolution, which starts
-            with new weights.
-        "max_pool": 0 -> 2, a 2x2 max-pool behind a layer without weights.
+        "stride": (height, width). Padding and weights do not change. The kernel of a pool with kernel = stride and no
+            padding follows the stride; at stride 1 the pool becomes `nn.Identity`.
+        "window": (kernel height, width, stride height, width, padding height, width) of a convolution, which gets new
+            weights.
+        "max_pool": 0 -> 2, adds a 2x2 max-pool behind a layer without weights.
         "kept": 1 -> 0, the layer or block becomes `nn.Identity`.
-        "width": (taken, given) channels of a convolution or linear layer, (channels,) of a batch norm or depthwise
-            convolution; the layer starts with new weights.
+        "width": (input, output) channels of a convolution or linear layer, (channels,) of a batch norm or depthwise
+            convolution; the layer gets new weights.
 
     Attributes:
         layer: path of the module, as in `named_modules()`.
-        attribute: what changes, see above.
-        before, after: its values, of the shape that the attribute has.
+        attribute: the attribute that changes, see above.
+        before, after: its values, whole numbers.
     """
 
     layer: str
@@ -59,12 +59,12 @@ class LayerChange:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> LayerChange:
-        """The change that `to_dict` gave `plain` of.
+        """The change that `to_dict` returned as `plain`.
 
         Raises:
-            KeyError: if a part is missing.
-            TypeError: if `before` or `after` are no lists of numbers.
-            ValueError: if there is no such attribute, or a value is no number.
+            KeyError: if a key is missing.
+            TypeError: if `before` or `after` is not a list of numbers.
+            ValueError: if the attribute is unknown, or a value is not a number.
         """
         before, after = (tuple(int(n) for n in plain[key]) for key in ("before", "after"))
         change = cls(str(plain["layer"]), str(plain["attribute"]), before, after)
@@ -73,38 +73,38 @@ class LayerChange:
         return change
 
     def cells(self) -> tuple[str, str, str, str, str]:
-        """Layer, attribute, before, arrow and after, for a table."""
+        """The cells of a table row: layer, attribute, before, arrow, after."""
         return (self.layer, self.attribute, _show(self.before), "->", _show(self.after))
 
 
 def name_pools(model: nn.Module, graph: Graph) -> bool:
-    """Make modules of the pools that the model calls as functions, so that they can be changed; whether there were any.
+    """Replace functional calls of pools by modules, which can be changed; True if there were any.
 
     Args:
         model: changed in place.
-        graph: its trace with every window.
+        graph: its trace with `every_window=True`.
     """
     return name_calls(model, graph, lambda module: stride_of(module) is not None)
 
 
 def change_layer(model: nn.Module, change: LayerChange) -> None:
-    """Carry out a change on `model` itself.
+    """Apply a change to `model` in place.
 
     Raises:
-        ValueError: if the layer is missing, or is not as the change says it was.
+        ValueError: if the layer is missing, or its value is not the change's `before`.
     """
     modules = dict(model.named_modules())
     module = modules.get(change.layer)
     if module is None:
         raise ValueError(f"{type(model).__name__} has no layer {change.layer!r}")
-    now, put = _CHANGES[change.attribute]
-    found = now(module)
+    read, set_value = _CHANGES[change.attribute]
+    found = read(module)
     if found != change.before:
         raise ValueError(
-            f"{change.attribute} of {change.layer} is {_show(found) if found else 'not to be found'} in this "
-            f"{type(model).__name__}, the plan is for {_show(change.before)}"
+            f"{change.attribute} of {change.layer} is {_show(found) if found else 'missing'} in this "
+            f"{type(model).__name__}, the plan expects {_show(change.before)}"
         )
-    replacement = put(module, change.after)
+    replacement = set_value(module, change.after)
     if replacement is not module:
         replacement.train(module.training)
         owner, _, leaf = change.layer.rpartition(".")
@@ -118,7 +118,7 @@ def _show(values: Values) -> str:
 # --- strides ----------------------------------------------------------------------------------------------------------
 
 
-def _put_stride(module: nn.Module, stride: Values) -> nn.Module:
+def _set_stride(module: nn.Module, stride: Values) -> nn.Module:
     if isinstance(module, _POOLS):
         kernel, padding = _pair(module.kernel_size), _pair(getattr(module, "padding", 0))
         old = stride_of(module) or stride
@@ -148,15 +148,15 @@ def _window_of(module: nn.Module) -> Values:
     return (*_pair(module.kernel_size), *_pair(module.stride), *_pair(module.padding))
 
 
-def _put_window(module: nn.Module, window: Values) -> nn.Module:
+def _set_window(module: nn.Module, window: Values) -> nn.Module:
     if not isinstance(module, nn.Conv2d):
-        raise TypeError(f"a {type(module).__name__} has no such window")
+        raise TypeError(f"a {type(module).__name__} is not an nn.Conv2d, whose window could be changed")
     kh, kw, sh, sw, ph, pw = window
     return convolution_like(module, kernel_size=(kh, kw), stride=(sh, sw), padding=(ph, pw))
 
 
 def convolution_like(module: nn.Conv2d, **changed: Any) -> nn.Conv2d:
-    """A convolution with new weights that differs from `module` in what is named."""
+    """A convolution with new weights and the arguments of `module` except those in `changed`."""
     arguments = {
         "in_channels": module.in_channels,
         "out_channels": module.out_channels,
@@ -177,7 +177,7 @@ def _pool_behind(module: nn.Module) -> Values:
     return () if next(module.parameters(), None) is not None else (0,)
 
 
-def _put_pool(module: nn.Module, size: Values) -> nn.Module:
+def _add_pool(module: nn.Module, size: Values) -> nn.Module:
     return nn.Sequential(module, nn.MaxPool2d(size[0]))
 
 
@@ -185,7 +185,7 @@ def _kept(module: nn.Module) -> Values:
     return (int(not isinstance(module, nn.Identity)),)
 
 
-def _put_identity(module: nn.Module, _: Values) -> nn.Module:
+def _set_identity(module: nn.Module, _: Values) -> nn.Module:
     return nn.Identity()
 
 
@@ -193,7 +193,7 @@ def _put_identity(module: nn.Module, _: Values) -> nn.Module:
 
 
 def width_of(module: nn.Module) -> Values:
-    """Channels as in the "width" of a `LayerChange`; nothing for a module without."""
+    """The channels of a module as in the "width" of a `LayerChange`; empty if it has none."""
     if isinstance(module, nn.Conv2d):
         depthwise = module.groups == module.in_channels == module.out_channels > 1
         return (module.in_channels,) if depthwise else (module.in_channels, module.out_channels)
@@ -203,7 +203,7 @@ def width_of(module: nn.Module) -> Values:
 
 
 def weights_at(module: nn.Module, width: Values) -> int:
-    """Number of weights the module would have at that width."""
+    """The number of weights that the module would have at the given width."""
     taken, given = width[0], width[-1]
     biases = given * (getattr(module, "bias", None) is not None)
     if isinstance(module, nn.Conv2d):
@@ -214,7 +214,7 @@ def weights_at(module: nn.Module, width: Values) -> int:
     return given * (getattr(module, "weight", None) is not None) + biases
 
 
-def _put_width(module: nn.Module, width: Values) -> nn.Module:
+def _set_width(module: nn.Module, width: Values) -> nn.Module:
     taken, given = width[0], width[-1]
     if isinstance(module, nn.Conv2d):
         module.groups = taken if len(width) == 1 else module.groups
@@ -239,16 +239,16 @@ def _put_width(module: nn.Module, width: Values) -> nn.Module:
     return module
 
 
-# --- what can change: its value now, and how to put another one -------------------------------------------------------
+# --- for each attribute, how to read and how to set it ---------------------------------------------------------------
 
-_Now = Callable[[nn.Module], Values]
-_Put = Callable[[nn.Module, Values], nn.Module]
-_CHANGES: Mapping[str, tuple[_Now, _Put]] = MappingProxyType(
+_Read = Callable[[nn.Module], Values]
+_Set = Callable[[nn.Module, Values], nn.Module]
+_CHANGES: Mapping[str, tuple[_Read, _Set]] = MappingProxyType(
     {
-        "stride": (lambda module: stride_of(module) or (), _put_stride),
-        "window": (_window_of, _put_window),
-        "max_pool": (_pool_behind, _put_pool),
-        "kept": (_kept, _put_identity),
-        "width": (width_of, _put_width),
+        "stride": (lambda module: stride_of(module) or (), _set_stride),
+        "window": (_window_of, _set_window),
+        "max_pool": (_pool_behind, _add_pool),
+        "kept": (_kept, _set_identity),
+        "width": (width_of, _set_width),
     }
 )

@@ -1,9 +1,9 @@
 """Where a network downsamples and where else it could: sets of layers whose strides can only change together.
 
-Read a trace in which every window opens axis classes of its own as a graph: classes are its vertices, windows its
-edges. If maps are to keep meeting at one size, a stride can change only for all edges that lead into a part of the
-graph with no way out: a cut. An identity shortcut closes a cycle, so that no cut runs through its block; a
-projection shortcut is one more edge of the block's cut.
+In a trace with `every_window=True` every window has axis classes of its own. Take these classes as vertices of a graph
+and the windows as its edges. Maps that are combined must keep equal sizes, so a stride can change only together for all
+edges that lead into a part of the graph which no edge leaves: a cut. An identity shortcut closes a cycle, so no cut
+passes through its block; a projection shortcut is one more edge of the block's cut.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Cut:
-    """Windows by their row in `StrideProgram.windows`, what lies behind them, and the stride all have in common."""
+    """Windows (rows of `StrideProgram.windows`), the classes behind them, and the common factor of their strides."""
 
     rows: tuple[int, ...]
     behind: frozenset[Pair]
@@ -34,44 +34,44 @@ class Cut:
 
 @dataclass(frozen=True)
 class Placements:
-    """`steps` downsample now; `places` could, in order of execution; `refused` says why other steps must stay."""
+    """`steps` downsample now; `targets` could, in order of execution; `refused` has the reasons for fixed strides."""
 
     steps: tuple[Cut, ...]
-    places: tuple[Cut, ...]
+    targets: tuple[Cut, ...]
     refused: Mapping[str, str]
 
 
 def find_placements(model: nn.Module, program: StrideProgram) -> Placements:
-    """All downsampling steps of a traced model, and the places that a step can move to.
+    """All downsampling steps of a traced model, and the targets that a step can move to.
 
-    A place needs a layer of stride 1 whose window is larger than one pixel: where only 1x1 windows strode, three
-    quarters of the map would be thrown away.
+    A target needs a layer of stride 1 with a kernel larger than one pixel: 1x1 kernels with stride 2 would discard
+    three quarters of the map.
     """
     modules = dict(model.named_modules())
     steps: list[Cut] = []
     refused: dict[str, str] = {}
     for cut in _cuts(program, through_strides_of_one=False):
         members = [program.windows[row] for row in cut.rows]
-        why = _first_refusal(modules, program, members)
-        if cut.factor != (1, 1) and why:
-            refused[members[0].path or members[0].kind] = why
+        reason = _first_reason(modules, program, members)
+        if cut.factor != (1, 1) and reason:
+            refused[members[0].path or members[0].kind] = reason
         elif cut.factor != (1, 1):
             steps.append(cut)
     movable = {row for cut in steps for row in cut.rows}
     for row, window in enumerate(program.windows):
         if window.stride != (1, 1) and row not in movable:
-            refused.setdefault(window.path or window.kind, _why_it_stays(program, window))
-    places = []
+            refused.setdefault(window.path or window.kind, _no_cut_reason(program, window))
+    targets = []
     for cut in _cuts(program, through_strides_of_one=True):
         members = [program.windows[row] for row in cut.rows]
         slides = any(m.stride == (1, 1) and min(m.kernel) > 1 for m in members)
-        if cut.factor == (1, 1) and slides and not _first_refusal(modules, program, members):
-            places.append(cut)
-    return Placements(tuple(steps), tuple(places), refused)
+        if cut.factor == (1, 1) and slides and not _first_reason(modules, program, members):
+            targets.append(cut)
+    return Placements(tuple(steps), tuple(targets), refused)
 
 
 def stride_of(module: nn.Module) -> Pair | None:
-    """The stride a module says it has, as (height, width), or None if it says nothing of the kind."""
+    """The `stride` attribute of a module as (height, width); None if it has none."""
     stride = getattr(module, "stride", None)
     if isinstance(stride, int):
         return (stride, stride)
@@ -80,12 +80,12 @@ def stride_of(module: nn.Module) -> Pair | None:
     return None
 
 
-def _first_refusal(modules: Mapping[str, nn.Module], program: StrideProgram, members: Sequence[Resize]) -> str:
-    return next((why for why in (_refusal(modules, program, m) for m in members) if why), "")
+def _first_reason(modules: Mapping[str, nn.Module], program: StrideProgram, members: Sequence[Resize]) -> str:
+    return next((reason for reason in (_unsettable_reason(modules, program, m) for m in members) if reason), "")
 
 
-def _refusal(modules: Mapping[str, nn.Module], program: StrideProgram, window: Resize) -> str:
-    """Why the stride of a window cannot be set on its module, or nothing."""
+def _unsettable_reason(modules: Mapping[str, nn.Module], program: StrideProgram, window: Resize) -> str:
+    """The reason why a window's stride cannot be set on its module; empty if it can."""
     module = modules[window.path]
     if window.stride != stride_of(module):
         return f"{window.kind} is called in {type(module).__name__}, not by a module with that stride"
@@ -96,21 +96,21 @@ def _refusal(modules: Mapping[str, nn.Module], program: StrideProgram, window: R
     return ""
 
 
-def _why_it_stays(program: StrideProgram, window: Resize) -> str:
-    """Why no cut runs through a window that strides."""
+def _no_cut_reason(program: StrideProgram, window: Resize) -> str:
+    """The reason why no cut passes through a strided window."""
     a, b = _key(program.graph, window.source), _key(program.graph, window.target)
     if a is None or b is None:
-        return "its map is cut up or reshaped on its way, so that its size is not known to follow from the image's"
+        return "its map is partitioned or reshaped, so its size may not depend on that of the image"
     if a in _reachable(b, _following(program, through_strides_of_one=False)):
-        return "its map is upsampled, and meets the one that it is made from"
-    return "its map meets others that come by another stride or an upsampling"
+        return "its output is upsampled and combined with its input"
+    return "its output is combined with maps of another stride or an upsampling"
 
 
 def _cuts(program: StrideProgram, *, through_strides_of_one: bool) -> Iterator[Cut]:
     """The smallest cut in front of each axis class, in order of execution.
 
-    Without `through_strides_of_one`, only layers with a stride may be cut through: what layers of stride 1 connect is
-    on one side.
+    Without `through_strides_of_one`, cuts pass only through layers with a stride above 1: classes that layers of stride
+    1 connect are on the same side.
     """
     graph = program.graph
     edges = _edges(program)
@@ -122,14 +122,14 @@ def _cuts(program: StrideProgram, *, through_strides_of_one: bool) -> Iterator[C
         crossing = [row for row, a, b in edges if b in behind and a not in behind]
         rows = tuple(row for row in crossing if row is not None)
         if start in behind or not rows or rows in found or len(rows) < len(crossing):
-            continue  # an upsampling that crosses would have to upsample by another factor
+            continue  # a crossing upsampling would need another factor
         found.add(rows)
         h, w = (math.gcd(*(program.windows[row].stride[axis] for row in rows)) for axis in (0, 1))
         yield Cut(rows, behind, (h, w))
 
 
 def _edges(program: StrideProgram) -> list[tuple[int | None, Pair, Pair]]:
-    """What resizes, as its row among the windows (None: an upsampling), the class before and the one behind."""
+    """(row of the window, class before, class behind) of every resize; the row is None for an upsampling."""
     graph = program.graph
     return [
         (program.row.get(resize.node), a, b)
@@ -139,7 +139,7 @@ def _edges(program: StrideProgram) -> list[tuple[int | None, Pair, Pair]]:
 
 
 def _following(program: StrideProgram, *, through_strides_of_one: bool) -> Mapping[Pair, set[Pair]]:
-    """By class, the classes right behind it; for classes that a stride of one connects, both ways if so asked."""
+    """For each class, the classes directly behind it. Stride-1 windows that are not cut count in both directions."""
     following: dict[Pair, set[Pair]] = {}
     for row, a, b in _edges(program):
         following.setdefault(a, set()).add(b)
@@ -149,7 +149,7 @@ def _following(program: StrideProgram, *, through_strides_of_one: bool) -> Mappi
 
 
 def _key(graph: Graph, axes: Sequence[int | None]) -> Pair | None:
-    """A resolution by its classes of height and width; one that is a multiple of another counts as that."""
+    """A resolution as its classes of height and width, with a multiple of a class replaced by that class."""
     h, w = axes
     return None if h is None or w is None else (graph.classes.base(h)[0], graph.classes.base(w)[0])
 

@@ -1,4 +1,4 @@
-"""A plan of static refinement: edits as plain data that print, travel as JSON, and apply to a model again."""
+"""Refinement plans: edits as plain data that can be printed, stored as JSON and applied to another copy of a model."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["Edit", "RefinementPlan", "apply_edits"]
 
 FloatPair = tuple[float, float]
 
-_LISTED = 4  # layers that a line names
+_LISTED = 4  # layers named in one line
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One decision and all layers that carry it out.
+    """One edit of a network, with all layer changes that it needs.
 
     Attributes:
-        what: the decision in words: "removed", "weakened", "moved", "widened", ...
-        changes: of single layers, in the order in which they are made; `RefinementPlan.apply` raises ValueError where a
-            layer of the model is not as they say.
+        what: the kind of edit: "removed", "weakened", "moved", "widened", ...
+        changes: the changes of single layers, in the order in which they are applied. `RefinementPlan.apply` raises
+            ValueError if a layer does not have the value that a change expects.
     """
 
     what: str
@@ -36,17 +36,17 @@ class Edit:
 
 @dataclass(frozen=True)
 class RefinementPlan:
-    """What `refine` decided. `str()` prints it, `to_dict` and `from_dict` store it, `apply` repeats it.
+    """The result of `refine`. `str()` prints it, `to_dict` and `from_dict` store it, `apply` repeats it.
 
     Attributes:
         input_size: (C, H, W) in pixels; (H, W) is I_res.
         way: "less downsampling", "shorter and wider", or the name of a published edit.
-        edits: what changes; empty if nothing must, or nothing helps.
+        edits: the edits; empty if none is needed or none helps.
         i_min_before, i_min_after: max over layers of r_min (Richter and Pal, Eq. 7), (height, width) in pixels.
         gmacs_before, gmacs_after: 1e9 multiply-accumulates for one image.
         parameters_before, parameters_after: numbers of weights.
-        why: why I_min < I_res is not reached, or what the way could not do; else nothing.
-        stays: resizers that no edit could change, and why.
+        why: the reason why I_min < I_res is not reached, or a remark on what could not be done; else empty.
+        stays: layer -> reason, for the downsamplings that no edit can change.
     """
 
     input_size: tuple[int, int, int]
@@ -69,11 +69,11 @@ class RefinementPlan:
     def apply(self, model: nn.Module) -> nn.Module:
         """A copy of `model` with the plan's edits; weights, mode, dtype and device are kept.
 
-        Stride edits keep all names and shapes of the state dict; layers whose shape changes start with new weights.
+        Stride edits keep all names and shapes of the state dict; layers whose shape changes get new weights.
 
         Raises:
             TypeError: if `model` is not an nn.Module.
-            ValueError: if a layer is missing or is not as the plan found it; the message names it.
+            ValueError: if a layer is missing or does not have the value that the plan expects; the message names it.
         """
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
@@ -102,10 +102,10 @@ class RefinementPlan:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> RefinementPlan:
-        """The plan that `to_dict` gave `plain` of.
+        """The plan that `to_dict` returned as `plain`.
 
         Raises:
-            ValueError: if `plain` is no such dict; the message names what is missing or wrong.
+            ValueError: if `plain` is not a plan; the message names what is missing or wrong.
         """
         try:
             channels, height, width = plain["input_size"]
@@ -125,7 +125,7 @@ class RefinementPlan:
                 stays={str(k): str(v) for k, v in plain["stays"].items()},
             )
         except KeyError as error:
-            raise ValueError(f"not a refinement plan: it has no {error}") from error
+            raise ValueError(f"not a refinement plan: missing key {error}") from error
         except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"not a refinement plan: {error}") from error
 
@@ -149,13 +149,15 @@ class RefinementPlan:
         if self.why:
             lines.append(f"{'note' if self.reached else 'not reached'}: {self.why}")
         if not self.reached:
-            named = {why: [name for name, other in self.stays.items() if other == why] for why in self.stays.values()}
-            lines += [f"stays as it is: {_listed(names)}: {why}" for why, names in named.items()]
+            layers_of: dict[str, list[str]] = {}
+            for layer, reason in self.stays.items():
+                layers_of.setdefault(reason, []).append(layer)
+            lines += [f"cannot be changed: {_listed(layers)}: {reason}" for reason, layers in layers_of.items()]
         return "\n".join(lines)
 
 
 def apply_edits(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
-    """A copy of `model` with the edits; ValueError as for `RefinementPlan.apply`."""
+    """A copy of `model` with the edits applied; raises ValueError like `RefinementPlan.apply`."""
     refined = deep_copy(model)
     for edit in edits:
         for change in edit.changes:
@@ -174,6 +176,6 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _show(pair: Sequence[float]) -> str:
-    """One number if height and width agree, else both; rounded to 0.1."""
+    """A pair rounded to 0.1, as one number if both agree: '3' or '3x5'."""
     h, w = (f"{round(v, 1):g}" for v in pair)
     return h if h == w else f"{h}x{w}"

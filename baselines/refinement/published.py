@@ -1,6 +1,6 @@
-"""The edits that Richter and Pal made by hand, by the name of the architecture.
+"""The edits that Richter and Pal made by hand, by name of the architecture.
 
-Layers are found by what they do, not by what they are called, so that an edit fits the network of any library.
+Layers are identified by their function, not by their names, so an edit fits the networks of any library.
 
 Reference: Richter and Pal, "Receptive Field Refinement for Convolutional Neural Networks Reliably Improves Predictive
 Performance", Tables 2, 4 and 5 and Appendices D and E.
@@ -34,15 +34,15 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class PublishedEdit:
-    """An edit of the paper: I_min before and after as printed, and how to find its layers in a model.
+    """An edit of the paper, with its printed I_min and a function that finds its layers in a model.
 
     Attributes:
-        name: what `refine(..., edits=name)` takes.
-        what: the edit in words.
+        name: the name for `refine(..., edits=name)`.
+        what: a description of the edit.
         i_min_before, i_min_after: the printed numbers, in pixels, the same along height and width.
-        make: (model, its trace with every window) -> the edits of that model, without changing it. Raises ValueError if
-            the model has another architecture.
-        remark: where the printed number follows another rule than I_min, or cannot be derived.
+        make: (model, its trace with `every_window=True`) -> the edits for that model, which is not changed. Raises
+            ValueError if the model has another architecture.
+        remark: a note if the printed number follows another rule than I_min or could not be derived.
     """
 
     name: str
@@ -62,15 +62,15 @@ def published_edits() -> Mapping[str, PublishedEdit]:
 
 
 class _Layers:
-    """The downsampling steps of a model, the places where others could be, and its convolutions, in order."""
+    """The downsampling steps of a model, the targets that they could move to, and its convolutions, in order."""
 
     def __init__(self, model: nn.Module, graph: Graph, steps: int) -> None:
         self.graph = uncollapsed(model, graph)
         self.program = StrideProgram(self.graph, compile_fields(self.graph), graph.input_size[1:])
         placements = find_placements(model, self.program)
-        self.steps, self.places = placements.steps, placements.places
+        self.steps, self.targets = placements.steps, placements.targets
         if len(self.steps) != steps:
-            raise ValueError(f"the edit is for a network with {steps} downsamplings, this one has {len(self.steps)}")
+            raise ValueError(f"the edit is for networks with {steps} downsamplings, this one has {len(self.steps)}")
 
     def windows(self, cut: Cut) -> list[Resize]:
         return [self.program.windows[row] for row in cut.rows]
@@ -78,11 +78,11 @@ class _Layers:
     def removed(self, number: int) -> Edit:
         return Edit("removed", tuple(_stride(w, (1, 1)) for w in self.windows(self.steps[number])))
 
-    def moved(self, number: int, place: Resize) -> Edit:
-        return Edit("moved", (*self.removed(number).changes, _stride(place, self.steps[number].factor)))
+    def moved(self, number: int, target: Resize) -> Edit:
+        return Edit("moved", (*self.removed(number).changes, _stride(target, self.steps[number].factor)))
 
     def convolutions(self, *, depthwise: bool = False) -> list[Resize]:
-        """Convolutions with a window larger than one pixel, or the depthwise ones among them."""
+        """Convolutions with a kernel larger than one pixel, or only the depthwise ones among them."""
         found = [w for w in self.program.windows if w.kind == "convolution" and max(w.kernel) > 1]
         return [w for w in found if not depthwise or self.graph.nodes[w.node].arguments["groups"] > 1]
 
@@ -122,7 +122,7 @@ def _pool_behind(graph: Graph, convolution: Resize) -> LayerChange:
 
 
 def _mobilenet_v1(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
-    """Layers 1, 3, 5 and 11 stride, of 1 stem and 13 depthwise ones, instead of 1, 3, 5, 7 and 13."""
+    """Strides in layers 1, 3, 5 and 11 of the stem and 13 depthwise layers, instead of 1, 3, 5, 7 and 13."""
     layers = _Layers(model, graph, 5)
     return (layers.moved(3, layers.convolutions(depthwise=True)[9]), layers.removed(4))
 
@@ -134,10 +134,10 @@ def _convnext(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
 
 
 def _efficientnet(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
-    """Strides at the stem and stages 2, 3 and 5, none at 4 and 6: what the paper's I_min and GMACs come out with."""
+    """Strides at the stem and stages 2, 3 and 5, none at 4 and 6, which give the paper's I_min and GMACs."""
     layers = _Layers(model, graph, 5)
     between = [
-        c for c in layers.places if layers.steps[4].behind < c.behind < layers.steps[3].behind and len(c.rows) == 1
+        c for c in layers.targets if layers.steps[4].behind < c.behind < layers.steps[3].behind and len(c.rows) == 1
     ]
     if len(between) != 1:
         raise ValueError("the edit is for an EfficientNet, whose fifth stage begins with a block without a shortcut")
@@ -145,7 +145,7 @@ def _efficientnet(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
 
 
 def _efficientnet_b0_shorter_wider(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
-    """Stage 7 and all but the first block of stage 6 out; stage 5 gives 165 channels, stage 6 gives 320."""
+    """Stage 7 and all but the first block of stage 6 removed, stages 5 and 6 widened to 165 and 320 channels."""
     edits: list[Edit] = []
     now = model
     for _ in range(4):  # stage 7, then blocks 4, 3 and 2 of stage 6
@@ -156,12 +156,12 @@ def _efficientnet_b0_shorter_wider(model: nn.Module, graph: Graph) -> tuple[Edit
         now = apply_edits(now, [edit])
         graph = trace(now, graph.input_size)
     widths, blocks = Widths(now, graph), find_blocks(now, graph)
-    number = widths.of(blocks[-1].source)
+    number = widths.class_of(blocks[-1].source)
     if number is None or widths.classes[number].width != 112:
-        raise ValueError("the edit is for EfficientNet-B0, whose fifth stage gives 112 channels")
+        raise ValueError("the edit is for EfficientNet-B0, whose fifth stage has 112 output channels")
     wider = {number: 165}
-    for node in graph.nodes:  # six times as many inside the blocks that take them, a quarter in their gates
-        here = widths.of(node.outputs[0]) if node.outputs else None
+    for node in graph.nodes:  # six times as many channels inside the following blocks, a quarter in their gates
+        here = widths.class_of(node.outputs[0]) if node.outputs else None
         inner = None if here is None else {672: 6 * 165, 28: 165 // 4}.get(widths.classes[here].width)
         if here is not None and inner is not None and any(node.index in block.nodes for block in blocks[-3:]):
             wider[here] = inner
@@ -169,7 +169,7 @@ def _efficientnet_b0_shorter_wider(model: nn.Module, graph: Graph) -> tuple[Edit
 
 
 def _resnet50_cifar(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
-    """A 3x3 stem without pool; the only stride left is in the first bottleneck that gives 1024 channels."""
+    """A 3x3 stem without pool; the only remaining stride is in the first bottleneck with 1024 output channels."""
     layers = _Layers(model, graph, 5)
     (stem,), (pool,) = layers.windows(layers.steps[0]), layers.windows(layers.steps[1])
     return (
@@ -193,7 +193,7 @@ def _mobilenet_v2_cifar(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
     return tuple(layers.removed(i) for i in range(4))
 
 
-_BY_R_IN = "printed by another rule: the largest of r_min before a layer and of kernel times effective stride behind it"
+_BY_R_IN = "printed by another rule: the largest of r_min before a layer and kernel times effective stride behind it"
 
 _PUBLISHED: Mapping[str, PublishedEdit] = MappingProxyType(
     {
@@ -210,7 +210,7 @@ _PUBLISHED: Mapping[str, PublishedEdit] = MappingProxyType(
             PublishedEdit("convnext", "patches of 2x2 instead of 4x4 pixels", 224, 112, _convnext),
             PublishedEdit(
                 "efficientnet",
-                "stage 5 downsamples instead of stage 4, stage 6 no more",
+                "stage 5 downsamples instead of stage 4, stage 6 no longer does",
                 299,
                 203,
                 _efficientnet,

@@ -1,4 +1,4 @@
-"""Shorter and wider: unproductive blocks removed, the layers that are left widened to the same number of weights."""
+"""Shorter and wider: blocks with too large receptive fields are removed, the remaining layers widened."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from dynpool.analysis.fields.steps import Layer
 from dynpool.graph.ir import Graph, Node
 from dynpool.graph.tracer import trace
 
-from .figures import Figures, Found, Size, figures_of, measure
+from .figures import Figures, RefinementResult, Size, figures_of, measure
 from .layer_changes import LayerChange, weights_at
 from .plan import Edit, apply_edits
 from .widths import Widths
 
 __all__ = ["Block", "find_blocks", "removal", "shorter_and_wider"]
 
-_WIDEST = 16.0  # the largest factor of width that is tried
+_WIDEST = 16.0  # the largest width factor tried
 _FACTOR_STEP = 1e-4
-_NEARLY = 0.95  # of the weights before, where no more is said of it
+_ENOUGH_WEIGHTS = 0.95  # the fraction of the original weights from which on there is no remark
 
 
 @dataclass(frozen=True)
 class Block:
-    """A module with one map in and one out, by their values in the graph, and its operations."""
+    """A module with one input and one output map, as values of the graph, and its nodes."""
 
     path: str
     source: int
@@ -35,10 +35,11 @@ class Block:
 
 
 def find_blocks(model: nn.Module, graph: Graph) -> tuple[Block, ...]:
-    """What could be taken out of a network: blocks of a kind with shortcuts, elsewhere members of an `nn.Sequential`.
+    """The blocks that could be removed from a network, in order of execution.
 
-    Only what runs once, and has layers of a window larger than one pixel, counts; of nested blocks the outermost, of
-    nested members the innermost. In order of execution.
+    These are modules of a type with shortcuts (of nested ones the outermost) and, outside of these, members of an
+    `nn.Sequential` (of nested ones the innermost). All run exactly once and have a convolution with a kernel larger
+    than one pixel.
     """
     modules = dict(model.named_modules())
     windowed = {node.index for node in graph.nodes if _is_windowed(graph, node)}
@@ -53,36 +54,35 @@ def find_blocks(model: nn.Module, graph: Graph) -> tuple[Block, ...]:
 
 
 def removal(model: nn.Module, graph: Graph, block: Block) -> Edit | str:
-    """The edit that takes a block out, or why it cannot be.
+    """The edit that removes a block, or the reason why it cannot be removed.
 
-    A block that gives more channels than it takes leaves a gap: the layers in front of it are widened to what the
-    layers behind it take.
+    If the block has more output than input channels, the layers before it are widened to match the layers behind it.
     """
     taken, given = (graph.values[v].shape[1] for v in (block.source, block.result))
     changes: tuple[LayerChange, ...] = ()
     if taken != given:
         widths = Widths(model, graph)
-        number = widths.of(block.source)
+        number = widths.class_of(block.source)
         if taken > given or number is None:
-            return f"{block.path} takes {taken} channels and gives {given}"
+            return f"{block.path} has {taken} input and {given} output channels"
         try:
             changes = widths.changes({number: given})
         except ValueError as error:
-            return f"{block.path} takes {taken} channels and gives {given}, and {error}"
+            return f"{block.path} has {taken} input and {given} output channels, and {error}"
     inside = block.path + "."
     kept = tuple(c for c in changes if not c.layer.startswith(inside) and c.layer != block.path)
     return Edit("block removed", (*kept, LayerChange(block.path, "kept", (1,), (0,))))
 
 
-def shorter_and_wider(model: nn.Module, graph: Graph, before: Figures) -> Found:
-    """Blocks removed from the end of the network on until I_min < I_res, then as many weights put into widths."""
+def shorter_and_wider(model: nn.Module, graph: Graph, before: Figures) -> RefinementResult:
+    """Edits that remove blocks from the end of the network until I_min < I_res, then widen it to as many weights."""
     now, size = model, graph.input_size
     edits: list[Edit] = []
     figures = before
     stays: dict[str, str] = {}
     while not figures.fits(size):
-        wide = _too_wide(graph, size)
-        for block in _in_the_way(now, graph, wide):
+        wide = _underutilized_nodes(graph, size)
+        for block in _removal_order(now, graph, wide):
             if block.path in stays:
                 continue
             edit = removal(now, graph, block)
@@ -100,39 +100,40 @@ def shorter_and_wider(model: nn.Module, graph: Graph, before: Figures) -> Found:
             break
         else:
             names = ", ".join(dict.fromkeys(graph.nodes[i].path for i in sorted(wide)))
-            return Found((), before, f"no removal of blocks brings r_min below I_res in {names}", stays)
+            return RefinementResult((), before, f"no removable block brings r_min below I_res in {names}", stays)
     wider = _widened(now, graph, before.parameters)
     if wider is None:
-        return Found(tuple(edits), figures, "nothing could be widened: no width is free to change")
+        return RefinementResult(tuple(edits), figures, "nothing could be widened: no width can change")
     figures = measure(apply_edits(now, [wider]), size)
     part = figures.parameters / before.parameters
-    short = f"the widths that can change come to {part:.0%} of the weights at {_WIDEST:g} times what they were"
-    return Found((*edits, wider), figures, "" if part > _NEARLY else short)
+    short = f"only {part:.0%} of the original weights, as the widths that can change grow at most {_WIDEST:g} times"
+    return RefinementResult((*edits, wider), figures, "" if part > _ENOUGH_WEIGHTS else short)
 
 
-def _too_wide(graph: Graph, size: Size) -> set[int]:
-    """Nodes of the layers whose own r_min is I_res or more along an axis."""
+def _underutilized_nodes(graph: Graph, size: Size) -> set[int]:
+    """Nodes of the underutilized layers, whose own r_min is at least I_res along an axis."""
     program = compile_fields(graph)
     names = {row.name for row in program.rows() if row.r_min[0] >= size[1] or row.r_min[1] >= size[2]}
     return {step.node for step in program.steps if isinstance(step, Layer) and step.name in names}
 
 
-def _in_the_way(model: nn.Module, graph: Graph, wide: set[int]) -> list[Block]:
-    """Blocks to remove, in the order to try: those that hold such nodes, then those in front without a shortcut."""
+def _removal_order(model: nn.Module, graph: Graph, wide: set[int]) -> list[Block]:
+    """Blocks in the order in which removals are tried: those that contain nodes in `wide`, then those before them
+    without a shortcut; later blocks first."""
     blocks = [block for block in reversed(find_blocks(model, graph)) if block.nodes.start <= max(wide)]
-    holding = [block for block in blocks if wide.intersection(block.nodes)]
-    return holding + [block for block in blocks if block not in holding and not _has_shortcut(graph, block)]
+    containing = [block for block in blocks if wide.intersection(block.nodes)]
+    return containing + [block for block in blocks if block not in containing and not _has_shortcut(graph, block)]
 
 
 def _widened(model: nn.Module, graph: Graph, parameters: int) -> Edit | None:
-    """One factor for all widths that can change, so that the weights are as many as before, or just fewer.
+    """The edit that widens all free widths by a common factor, to at most the given number of weights.
 
-    What rounding to whole channels leaves over goes to single widths, a channel each.
+    The remainder that rounding to whole channels leaves goes to single widths, one channel each.
     """
     widths = Widths(model, graph)
     modules = dict(model.named_modules())
     missing = parameters - sum(p.numel() for p in model.parameters())
-    free = {number: c.width for number, c in widths.classes.items() if not c.pinned and c.gives}
+    free = {number: c.width for number, c in widths.classes.items() if not c.pinned and c.producers}
 
     def at(factor: float) -> dict[int, int]:
         return {number: round(width * factor) for number, width in free.items()}
@@ -158,7 +159,7 @@ def _widened(model: nn.Module, graph: Graph, parameters: int) -> Edit | None:
 
 
 def _whole_modules(modules: Mapping[str, nn.Module], graph: Graph) -> Iterator[Block]:
-    """Modules that run once, as one stretch of operations, on one map that is no weight, and give one map."""
+    """Modules that run exactly once, without interruption, with one input map (not a weight) and one output map."""
     readers: dict[int, list[int]] = {}
     maker: dict[int, int] = {}
     for node in graph.nodes:
@@ -182,7 +183,7 @@ def _is_windowed(graph: Graph, node: Node) -> bool:
 
 
 def _has_shortcut(graph: Graph, block: Block) -> bool:
-    """Whether the module itself, not one inside it, adds two maps."""
+    """Whether the module itself, not a submodule, adds two maps."""
     own = (graph.nodes[i] for i in block.nodes if graph.nodes[i].path == block.path)
     return any(node.op in ("aten.add", "aten.add_") and len(node.inputs) == 2 for node in own)
 

@@ -20,24 +20,24 @@ Pair = tuple[int, int]
 Ints = npt.NDArray[np.int64]
 Subset = tuple[int, ...]  # steps by index
 
-_SUBSETS = 2000  # sets of steps kept from one number of edits to the next; all of them for up to twelve steps
-_CANDIDATES = 8000  # combinations tried one by one; beyond, edits are improved in turn
-_PART = 512  # combinations whose strides are held at a time
-_STARTS = 16  # sets of steps that this is tried from
+_SUBSETS = 2000  # sets of steps kept for each number of edits; enough for all sets of up to twelve steps
+_CANDIDATES = 8000  # the most combinations that are all evaluated; if there are more, edits are improved in turn
+_PART = 512  # combinations evaluated at a time
+_STARTS = 16  # sets of steps from which edits are improved in turn
 
 
 @dataclass(frozen=True)
 class Option:
-    """What an edit does to a downsampling step: which stride is `left` of it, and which place takes over the rest."""
+    """One possible edit of a downsampling step: the stride `left` of it, and the target that takes over the rest."""
 
     step: int
     left: Pair
-    place: int | None = None
+    target: int | None = None
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Edits and what they are predicted to come to; `doubtful` if maps may no longer fit together."""
+    """Edits with their predicted figures; `doubtful` if the sizes of combined maps may no longer agree."""
 
     options: tuple[Option, ...]
     strides: Ints  # of all windows, (windows, 2)
@@ -49,14 +49,14 @@ class Candidate:
 class StrideSearch:
     """Candidates in the order of the criteria: fewest edits, I_min closest below I_res, fewest MACs.
 
-    An edit removes a downsampling, weakens it, or moves it to a later place. r_min never falls when a stride grows, so
-    that a set of steps can be passed over as soon as removing all of them does not suffice: the fewest edits are found
-    for certain as long as the sets are not too many to look at.
+    An edit removes a downsampling, weakens it, or moves it to a later target. r_min never falls when a stride grows, so
+    a set of steps can be skipped if removing all of them is not sufficient. The smallest number of edits is therefore
+    guaranteed to be found unless there are too many sets to look at.
 
     Args:
-        program: evaluates strides.
-        placements: steps and places of the same model.
-        i_res: (H, W) that I_min must fall below along both axes, in pixels.
+        program: computes I_min and MACs for given strides.
+        placements: steps and targets of the same model.
+        i_res: (H, W) in pixels, which I_min must be below along both axes.
     """
 
     def __init__(self, program: StrideProgram, placements: Placements, i_res: Pair) -> None:
@@ -64,27 +64,29 @@ class StrideSearch:
         self.choices = [list(self._options(step)) for step in range(len(placements.steps))]
 
     def lowest(self) -> tuple[float, float]:
-        """I_min, at least, of any choice of edits: with every step removed."""
+        """A lower bound of I_min over all edits: I_min with every step removed."""
         h, w = self._bounds([self._open_steps()])[0]
         return (float(h), float(w))
 
     def alone(self, option: Option) -> Ints:
-        """The windows' strides, (windows, 2), with one edit only."""
+        """The strides of all windows, (windows, 2), with a single edit."""
         return self._strides([(option,)])[0]
 
     def drop(self, option: Option) -> None:
-        """Leave an option out from now on."""
+        """Exclude an option from all later candidates."""
         self.choices[option.step] = [o for o in self.choices[option.step] if o != option]
 
     def levels(self) -> Iterator[list[Candidate]]:
-        """For 1, 2, ... edits: candidates with I_min < I_res, best first and the doubtful ones last."""
+        """For 1, 2, ... edits, the candidates with I_min < I_res, best first and doubtful ones last."""
         subsets: list[Subset] = [()]
         while subsets and (np.array(self.lowest()) < self.i_res).all():
             steps = self._open_steps()
             grown = sorted(
                 {tuple(sorted({*s, i})) for s in subsets for i in steps if i not in s and set(s) <= set(steps)}
             )
-            subsets = [s for s in grown if self._strides([self._removed(s)]).all()]  # cuts that share layers exclude
+            subsets = [
+                s for s in grown if self._strides([self._removed(s)]).all()
+            ]  # cuts with common layers exclude each other
             bounds = self._bounds(subsets)
             order = np.argsort((bounds / self.i_res).max(axis=1), kind="stable")[:_SUBSETS]
             subsets = [subsets[i] for i in order]
@@ -95,10 +97,10 @@ class StrideSearch:
     def _open_steps(self) -> Subset:
         return tuple(step for step, options in enumerate(self.choices) if options)
 
-    # -- what can be done --
+    # -- options and their strides --
 
     def _options(self, index: int) -> Iterator[Option]:
-        """All edits of one step; height and width apart only where they differ to begin with."""
+        """All edits of one step. Height and width change separately only if the input is not square."""
         step = self.placements.steps[index]
         h, w = step.factor
         if self.i_res[0] == self.i_res[1]:
@@ -108,13 +110,13 @@ class StrideSearch:
             left = dict.fromkeys(p for p in itertools.product(range(1, h + 1), range(1, w + 1)) if p != (h, w))
             taken = [p for p in dict.fromkeys([(1, 1), (1, w), (h, 1)]) if p != (h, w)]
         yield from (Option(index, p) for p in left)
-        for number, place in enumerate(self.placements.places):
-            if place.behind < step.behind:
+        for number, target in enumerate(self.placements.targets):
+            if target.behind < step.behind:
                 yield from (Option(index, p, number) for p in taken)
 
     def _strides(self, combinations: Sequence[Sequence[Option]]) -> Ints:
-        """The windows' strides under each combination of options, (combinations, windows, 2); 0 where there is none."""
-        steps, places = self.placements.steps, self.placements.places
+        """The strides of all windows for each combination, (combinations, windows, 2); 0 marks impossible edits."""
+        steps, targets = self.placements.steps, self.placements.targets
         strides = np.repeat(self.program.strides[None], len(combinations), axis=0)
         for row, options in zip(strides, combinations, strict=True):
             for option in options:
@@ -122,16 +124,16 @@ class StrideSearch:
                 whole, rest = np.divmod(row[members], steps[option.step].factor)
                 row[members] = np.where(rest == 0, whole * option.left, 0)
             for option in options:
-                if option.place is not None:
+                if option.target is not None:
                     h, w = steps[option.step].factor
-                    row[list(places[option.place].rows)] *= (h // option.left[0], w // option.left[1])
+                    row[list(targets[option.target].rows)] *= (h // option.left[0], w // option.left[1])
         return strides
 
     def _removed(self, subset: Subset) -> tuple[Option, ...]:
         return tuple(Option(step, (1, 1)) for step in subset)
 
     def _bounds(self, subsets: Sequence[Subset]) -> npt.NDArray[np.float64]:
-        """I_min, at least, of any edits of these steps."""
+        """For each set of steps, a lower bound of I_min over all edits of these steps, (sets, 2)."""
         parts = []
         for start in range(0, len(subsets), _PART):
             removed = [self._removed(subset) for subset in subsets[start : start + _PART]]
@@ -151,7 +153,8 @@ class StrideSearch:
         return list(found)
 
     def _improved(self, subset: Subset) -> Iterator[tuple[Option, ...]]:
-        """From all steps removed on: the best option of each edit in turn, the others kept, until none gets better."""
+        """Combinations from coordinate descent: start with all steps removed, then replace the option of one step at a
+        time by the best one until nothing improves."""
         now = self._removed(subset)
         before = None
         while now != before:
@@ -174,13 +177,13 @@ class StrideSearch:
         return sorted(found, key=lambda c: (c.doubtful, self.gap(c.i_min), c.macs))
 
     def gap(self, i_min: Sequence[float]) -> float:
-        """How far I_min lies below I_res, in pixels of height and width together."""
+        """The distance of I_min below I_res, in pixels, summed over height and width."""
         return float(sum(self.i_res) - sum(i_min))
 
     def _sound(self, combinations: Sequence[Sequence[Option]], strides: Ints) -> npt.NDArray[np.bool_]:
-        """Whether edits do not overlap, no place takes over two, and no window above one pixel skips pixels anew."""
-        places = [[o.place for o in options if o.place is not None] for options in combinations]
-        once = np.array([len(set(p)) == len(p) for p in places])
+        """Whether edits do not overlap, no target is used twice, and no kernel above one pixel newly skips pixels."""
+        targets = [[o.target for o in options if o.target is not None] for options in combinations]
+        once = np.array([len(set(t)) == len(t) for t in targets])
         windows = self.program.windows
         allowed = np.array(
             [[max(k, s) if k > 1 else max(2, s) for k, s in zip(w.kernel, w.stride, strict=True)] for w in windows]

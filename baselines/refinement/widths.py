@@ -1,4 +1,4 @@
-"""Which layers must agree in their number of channels, and what changes when that number does."""
+"""Groups of layers that must have the same number of channels, and the changes needed to widen one."""
 
 from __future__ import annotations
 
@@ -30,21 +30,29 @@ _SAME = frozenset(
 
 @dataclass
 class WidthClass:
-    """Values of one number of channels: the layers that give, take and keep it, and why it cannot change, if so."""
+    """Values that must have the same number of channels, and the layers involved.
+
+    Attributes:
+        width: the number of channels.
+        producers: layers with as many output channels.
+        consumers: layers with as many input channels.
+        per_channel: normalisations and depthwise convolutions.
+        pinned: the reason why the width cannot change; empty if it can.
+    """
 
     width: int
-    gives: list[str] = field(default_factory=list)
-    takes: list[str] = field(default_factory=list)
-    keeps: list[str] = field(default_factory=list)  # normalisations and depthwise convolutions
+    producers: list[str] = field(default_factory=list)
+    consumers: list[str] = field(default_factory=list)
+    per_channel: list[str] = field(default_factory=list)
     pinned: str = ""
 
 
 class Widths:
     """The width classes of a traced model.
 
-    Convolutions, linear layers behind a global pooling, batch norms, elementwise operations and pools are understood.
-    What meets any other operation (concatenation, grouped convolution, attention, a layer norm or scale with weights of
-    its own) is pinned.
+    Convolutions, linear layers behind a global pooling, batch norms, elementwise operations and pools are supported.
+    The inputs and outputs of any other operation (concatenation, grouped convolution, attention, a layer norm, a scale
+    with weights of its own) are pinned.
     """
 
     def __init__(self, model: nn.Module, graph: Graph) -> None:
@@ -52,40 +60,41 @@ class Widths:
         self.modules = dict(model.named_modules())
         self._classes: list[WidthClass] = []
         self._parent: list[int] = []
-        self._of: dict[int, int] = {}  # class by value; a value without one has no channels to follow
-        self._of[graph.input_id] = self._new(graph.values[graph.input_id].shape[1])
+        self._number: dict[int, int] = {}  # value -> number of its class; weights have none
+        self._number[graph.input_id] = self._new(graph.values[graph.input_id].shape[1])
         self._pin(graph.input_id, "the image's channels")
         for node in graph.nodes:
-            if any(v in self._of for v in node.inputs):
+            if any(v in self._number for v in node.inputs):
                 self._follow(node)
         for value in graph.nodes[-1].outputs:
             self._pin(value, "the model's output")
 
-    def of(self, value: int) -> int | None:
-        """The class of a value's channels, by its number in `classes`."""
-        return None if value not in self._of else self._find(self._of[value])
+    def class_of(self, value: int) -> int | None:
+        """The number in `classes` of the class of a value's channels; None if it has none."""
+        return None if value not in self._number else self._find(self._number[value])
 
     @property
     def classes(self) -> dict[int, WidthClass]:
+        """All classes by number."""
         return {i: c for i, c in enumerate(self._classes) if self._parent[i] == i}
 
     def changes(self, widths: Mapping[int, int]) -> tuple[LayerChange, ...]:
-        """What changes, layer by layer in order of execution, when classes get other widths.
+        """The layer changes, in order of execution, that give classes new widths.
 
         Raises:
-            ValueError: for a class that is pinned; the message says why.
+            ValueError: for a pinned class; the message gives the reason.
         """
         found: dict[str, Width] = {}
         for number, width in widths.items():
-            here = self._classes[number]
-            if here.pinned:
-                raise ValueError(f"a width of {here.width} cannot change: {here.pinned}")
-            for place, layers in enumerate((here.takes, here.gives)):
+            changed = self._classes[number]
+            if changed.pinned:
+                raise ValueError(f"a width of {changed.width} cannot change: {changed.pinned}")
+            for side, layers in enumerate((changed.consumers, changed.producers)):  # input, output channels
                 for layer in layers:
                     now = list(found.get(layer, width_of(self.modules[layer])))
-                    now[place] = width
+                    now[side] = width
                     found[layer] = tuple(now)
-            for layer in here.keeps:
+            for layer in changed.per_channel:
                 found[layer] = (width,) * len(width_of(self.modules[layer]))
         order = {path: i for i, path in enumerate(self.modules)}
         return tuple(
@@ -107,78 +116,82 @@ class Widths:
         return number
 
     def _class(self, value: int) -> WidthClass:
-        return self._classes[self._find(self._of[value])]
+        return self._classes[self._find(self._number[value])]
 
     def _unite(self, a: int, b: int) -> None:
         a, b = sorted((self._find(a), self._find(b)))
         if a != b:
             self._parent[b] = a
-            kept, gone = self._classes[a], self._classes[b]
-            for mine, theirs in ((kept.gives, gone.gives), (kept.takes, gone.takes), (kept.keeps, gone.keeps)):
-                mine += [path for path in theirs if path not in mine]
-            kept.pinned = kept.pinned or gone.pinned
+            kept, merged = self._classes[a], self._classes[b]
+            for layers, more in (
+                (kept.producers, merged.producers),
+                (kept.consumers, merged.consumers),
+                (kept.per_channel, merged.per_channel),
+            ):
+                layers += [path for path in more if path not in layers]
+            kept.pinned = kept.pinned or merged.pinned
 
-    def _pin(self, value: int, why: str) -> None:
-        if value in self._of:
-            here = self._class(value)
-            here.pinned = here.pinned or why
+    def _pin(self, value: int, reason: str) -> None:
+        if value in self._number:
+            pinned = self._class(value)
+            pinned.pinned = pinned.pinned or reason
 
-    # -- what operations do --
+    # -- rules for operations --
 
     def _follow(self, node: Node) -> None:
         rule = _RULES.get(node.op) or (Widths._same if node.op in _SAME or node.pointwise else None)
         if rule is None or not rule(self, node):
-            why = f"{node.op} in {node.path or 'the model'}"
+            reason = f"{node.op} in {node.path or 'the model'}"
             for value in node.inputs:
-                self._pin(value, why)
+                self._pin(value, reason)
             for value in node.outputs:
-                self._of[value] = self._new(0)
-                self._pin(value, why)
+                self._number[value] = self._new(0)
+                self._pin(value, reason)
 
     def _layer(self, node: Node, kinds: tuple[type[nn.Module], ...]) -> bool:
-        """Whether the node is the whole work of a module of these kinds, with no weights but the usual ones."""
+        """Whether the node is the only call of a module of one of these types, with no other weights than usual."""
         module = self.modules[node.path]
         usual = {"weight", "bias"} >= {name for name, _ in module.named_parameters()}
         return isinstance(module, kinds) and usual and self.graph.calls.get(node.path, 0) == 1
 
     def _same(self, node: Node) -> bool:
-        """Channels stay where they are; what is combined must agree."""
-        known = [v for v in node.inputs if v in self._of]
+        """An operation that keeps channels; the values it combines must have the same number."""
+        known = [v for v in node.inputs if v in self._number]
         out = self.graph.values[node.outputs[0]].shape
-        if any(math.prod(self.graph.values[v].shape) > 1 for v in node.inputs if v not in self._of):  # weights
+        if any(math.prod(self.graph.values[v].shape) > 1 for v in node.inputs if v not in self._number):  # weights
             if not self._layer(node, (nn.BatchNorm2d,)):
                 return False
-            self._class(known[0]).keeps.append(node.path)
+            self._class(known[0]).per_channel.append(node.path)
         for value in known:
             if self.graph.values[value].shape[1:2] != out[1:2]:
                 return False
         for value in known[1:]:
-            self._unite(self._of[known[0]], self._of[value])
-        self._of[node.outputs[0]] = self._of[known[0]]
+            self._unite(self._number[known[0]], self._number[value])
+        self._number[node.outputs[0]] = self._number[known[0]]
         return True
 
     def _convolution(self, node: Node) -> bool:
         (x, weight), groups = node.inputs[:2], node.arguments["groups"]
         taken, given = self.graph.values[x].shape[1], self.graph.values[node.outputs[0]].shape[1]
         plain = self._layer(node, (nn.Conv2d,)) and not node.arguments["transposed"]
-        if not plain or x not in self._of or weight in self._of:
+        if not plain or x not in self._number or weight in self._number:
             return False
         if groups == taken == given > 1:
-            self._class(x).keeps.append(node.path)
-            self._of[node.outputs[0]] = self._of[x]
+            self._class(x).per_channel.append(node.path)
+            self._number[node.outputs[0]] = self._number[x]
             return True
         if groups != 1:
             return False
         return self._product(node, x, given)
 
     def _linear(self, node: Node) -> bool:
-        x = next(value for value in node.inputs if value in self._of)
+        x = next(value for value in node.inputs if value in self._number)
         return self._layer(node, (nn.Linear,)) and self._product(node, x, self.graph.values[node.outputs[0]].shape[1])
 
     def _product(self, node: Node, x: int, given: int) -> bool:
-        self._class(x).takes.append(node.path)
-        self._of[node.outputs[0]] = self._new(given)
-        self._class(node.outputs[0]).gives.append(node.path)
+        self._class(x).consumers.append(node.path)
+        self._number[node.outputs[0]] = self._new(given)
+        self._class(node.outputs[0]).producers.append(node.path)
         return True
 
     def _mean(self, node: Node) -> bool:
@@ -186,15 +199,15 @@ class Widths:
         x = self.graph.values[node.inputs[0]]
         if not dims or any(d % len(x.shape) < 2 for d in dims):
             return False
-        self._of[node.outputs[0]] = self._of[x.id]
+        self._number[node.outputs[0]] = self._number[x.id]
         return True
 
     def _view(self, node: Node) -> bool:
-        """A view that only drops or adds dimensions of one pixel."""
+        """A view that only removes or adds dimensions of size 1."""
         before, after = (self.graph.values[v].shape for v in (node.inputs[0], node.outputs[0]))
         if len(before) < 2 or len(after) < 2 or before[:2] != after[:2] or math.prod(before[2:]) != 1:
             return False
-        self._of[node.outputs[0]] = self._of[node.inputs[0]]
+        self._number[node.outputs[0]] = self._number[node.inputs[0]]
         return True
 
 

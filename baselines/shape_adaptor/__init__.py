@@ -1,1 +1,1 @@
-"""Shape Adaptor: a learned mixture of a branch of lower resolution and one that keeps it (Liu et al., ECCV 2020)."""
+"""Shape Adaptor: a learned mixture of a downsampled and a full-resolution branch (Liu et al., ECCV 2020)."""

@@ -1,4 +1,4 @@
-"""Shape parameters with an optimiser of their own that steps now and then, in any training loop."""
+"""An optimiser for the shape parameters that steps only once in several batches, for any training loop."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["EveryFewSteps", "alpha_optimizer"]
 
 
 class EveryFewSteps:
-    """An optimiser that steps at every n-th call of `step` and rests in between.
+    """A wrapper of an optimiser that steps only at every n-th call of `step`.
 
     Liu et al., ECCV 2020, section 4.1: the weights take a step with every batch, alpha with every 20th, along the
-    gradient of that batch. (A loop that clears the gradients only when `step` says that it has stepped has it use the
-    sum over the batches.)
+    gradient of that batch alone. To use the sum of the gradients since the last step, clear them only after `step` has
+    returned True.
 
     Args:
-        optimizer: of the shape parameters alone.
+        optimizer: an optimiser of the shape parameters only.
         every: n, at least 1.
 
     Raises:
@@ -36,7 +36,7 @@ class EveryFewSteps:
         self.optimizer, self.every, self.calls = optimizer, every, 0
 
     def step(self) -> bool:
-        """Count a batch; whether the parameters took a step with it."""
+        """Count a batch; True if the parameters took a step."""
         self.calls += 1
         due = self.calls % self.every == 0
         if due:
@@ -48,25 +48,25 @@ class EveryFewSteps:
         self.optimizer.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimiser's state and how many batches were counted."""
+        """The optimiser's state and the number of batches counted."""
         return {"optimizer": self.optimizer.state_dict(), "calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where a `state_dict` was taken."""
+        """Restore the state that `state_dict` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.calls = int(state["calls"])
 
 
 def alpha_optimizer(model: nn.Module, *, lr: float = 0.1, momentum: float = 0.9, every: int = 20) -> EveryFewSteps:
-    """SGD for the alphas of a model's learned resizers, whatever their class, every few steps; no weight decay.
+    """SGD without weight decay for the alphas of all learned resizers of a model, with one step in ``every`` batches.
 
-    Give the rest of the parameters to another optimiser: ``dynpool.parameter_groups(model)[0]`` holds them.
+    The other parameters, ``dynpool.parameter_groups(model)[0]``, need an optimiser of their own.
 
     Args:
-        model: with learned resizers.
+        model: a model with learned resizers.
         lr: learning rate, finite and at least 0.
-        momentum: from 0 to below 1.
-        every: steps of the weights to one of the alphas.
+        momentum: at least 0 and below 1.
+        every: batches per step of the alphas.
 
     Raises:
         ValueError: if an argument is out of range, or the model has no learned resizer.
@@ -84,7 +84,7 @@ def alpha_optimizer(model: nn.Module, *, lr: float = 0.1, momentum: float = 0.9,
     """
     check_model(model)
     check_numbers("a finite number >= 0", lambda n: 0 <= n < math.inf, lr=lr)
-    check_numbers("a number from 0 to below 1", lambda n: 0 <= n < 1, momentum=momentum)
+    check_numbers("a number of at least 0 and below 1", lambda n: 0 <= n < 1, momentum=momentum)
     alphas = [m.alpha for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
     if not alphas:
         raise ValueError(f"the model, a {type(model).__name__}, has no learned resizer")

@@ -1,4 +1,4 @@
-"""Bilinear resizing to a size that a compiled graph need not know: an operator of its own where PyTorch compiles."""
+"""Bilinear resizing to a data-dependent size, as a custom operator under torch.compile."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Size = tuple[int, int]
 def bilinear_resize(x: Tensor, size: Size, *, align_corners: bool) -> Tensor:
     """x resized by bilinear interpolation, (N, C, H, W) to (N, C, *size); x itself if it has that size.
 
-    With ``align_corners`` an axis of one output pixel takes the mean of the axis (interpolation takes its first pixel).
+    With ``align_corners`` a single output pixel is the mean of the axis (F.interpolate takes the first pixel).
     """
-    if torch.compiler.is_compiling():  # interpolation branches on its sizes, which would split the graph
+    if torch.compiler.is_compiling():  # F.interpolate branches on sizes, which would break the graph
         return _compiled(x, size[0], size[1], align_corners)
     return _resized(x, size, align_corners)
 
@@ -47,7 +47,7 @@ def _(x: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
 
 @torch.library.custom_op("dynpool::bilinear_resize_backward", mutates_args=())
 def _compiled_backward(dy: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
-    """The gradient to x: that of the interpolation, spread over the axes whose mean was taken."""
+    """The gradient to x: that of the interpolation, distributed over the axes that were averaged."""
     inner = [1 if align_corners and out == 1 else n for n, out in zip((height, width), dy.shape[-2:], strict=True)]
     shape = [dy.shape[0], dy.shape[1], *inner]
     dx = torch.ops.aten.upsample_bilinear2d_backward(dy, dy.shape[-2:], shape, align_corners)

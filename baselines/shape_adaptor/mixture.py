@@ -1,4 +1,4 @@
-"""The mixture of a Shape Adaptor as a function, and at a fixed size and weight.
+"""The mixture of a Shape Adaptor as a function, and as a module with a fixed size and weight.
 
 Reference: Liu et al., "Shape Adaptor: A Learnable Resizing Module", ECCV 2020, section 3. Written from its formulas.
 """
@@ -30,18 +30,17 @@ def shape_adaptor2d(
     residual: bool = False,
     align_corners: bool = True,
 ) -> Tensor:
-    """Two feature maps resized to one size and mixed: ``(1 - weight) * resize(down) + weight * resize(keep)``.
+    """Two feature maps resized to the same size and mixed: ``(1 - weight) * resize(down) + weight * resize(keep)``.
 
     Liu et al., ECCV 2020, section 3.1. Half-precision maps are mixed in float32.
 
     Args:
         down: (N, C, H1, W1), the branch of lower resolution; floating-point.
         keep: (N, C, H2, W2), the branch that keeps the resolution; dtype and device of ``down``.
-        weight: of the second branch, from 0 to 1: a number, or a tensor of one value, which gets a gradient.
+        weight: weight of the second branch, from 0 to 1: a number, or a tensor of one value, which gets a gradient.
         size: (H_out, W_out) in pixels.
-        residual: double the result, as the two branches of a residual block are added and not averaged.
-        align_corners: of the bilinear interpolation. With it, an axis of one output pixel takes the mean of the axis
-            (interpolation would take its first pixel).
+        residual: double the result, because the branches of a residual block are added, not averaged.
+        align_corners: as in F.interpolate, but a single output pixel is the mean of the axis.
 
     Returns:
         (N, C, H_out, W_out), dtype and memory format of the maps.
@@ -82,12 +81,12 @@ def check_map(name: str, x: Tensor) -> None:
 
 def check_form(residual: bool, down: Tensor | None) -> None:
     if (down is not None) != residual:
-        given = "none was given" if down is None else "one was given"
-        raise ValueError(f"down: a second branch goes with residual=True alone, this is {residual}; {given}")
+        given = "down is None" if down is None else "down was given"
+        raise ValueError(f"down must be given with residual=True and only then; residual is {residual} and {given}")
 
 
 def pool(x: Tensor, kernel: Size, reduce: Reduce) -> Tensor:
-    """The branch of lower resolution: windows as large as their stride, within maps that may be smaller."""
+    """The branch of lower resolution: pooling with stride = kernel size; a kernel larger than the map is cut to it."""
     h, w = min(kernel[0], x.shape[-2]), min(kernel[1], x.shape[-1])
     if reduce == "sample":
         return x[..., ::h, ::w]
@@ -95,20 +94,20 @@ def pool(x: Tensor, kernel: Size, reduce: Reduce) -> Tensor:
 
 
 class FixedShapeAdaptor2d(nn.Module):
-    """A Shape Adaptor frozen at one output size and weight: native operations only, no parameters.
+    """A Shape Adaptor with a fixed output size and weight: native PyTorch operations, no parameters.
 
-    What :func:`dynpool.freeze` leaves of a :class:`ShapeAdaptor2d`; also fixed resizing by the paper's mixture.
+    :func:`dynpool.freeze` replaces every :class:`ShapeAdaptor2d` by one. It also resizes to any fixed size on its own.
 
-    Shape: (N, C, H, W) to (N, C, *size), dtype and memory format of the input. A window larger than the map is cut to
-    the map.
+    Shape: (N, C, H, W) to (N, C, *size), dtype and memory format of the input. A kernel larger than the map is cut to
+    it.
 
     Args:
         size: (height, width) of the output in pixels.
-        weight: of the branch that keeps the resolution, from 0 to 1.
+        weight: weight of the branch that keeps the resolution, from 0 to 1.
         kernel: (height, width) of the pooling branch in pixels; not used in the residual form.
-        reduce: of the pooling branch: "max", "mean" or "sample" (a strided slice).
-        residual: whether both branches are handed over, and their mixture is doubled.
-        align_corners: of the bilinear interpolation.
+        reduce: reduction of the pooling branch: "max", "mean" or "sample" (a strided slice).
+        residual: the residual form: the caller passes both branches, and their mixture is doubled.
+        align_corners: as in :func:`shape_adaptor2d`.
 
     Raises:
         TypeError: if an argument is of a wrong type.
@@ -143,11 +142,11 @@ class FixedShapeAdaptor2d(nn.Module):
 
         Args:
             x: (N, C, H, W); in the residual form the output of the block's weight branch.
-            down: (N, C, H1, W1), in the residual form alone: the output of its strided shortcut.
+            down: (N, C, H1, W1), only in the residual form: the output of its strided shortcut.
 
         Raises:
             TypeError: if x is not a floating-point tensor, or the dtypes differ.
-            ValueError: if a shape is out of range, or ``down`` does not go with the form.
+            ValueError: if a shape is out of range, or ``down`` is missing or not expected.
         """
         check_map("x", x)
         check_form(self.residual, down)

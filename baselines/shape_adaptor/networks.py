@@ -1,4 +1,4 @@
-"""Networks with Shape Adaptors as in the paper: standard, for shape compression (AutoSC), for transfer (AutoTL).
+"""Networks with Shape Adaptors as in the paper: standard, shape compression (AutoSC) and transfer learning (AutoTL).
 
 Reference: Liu et al., "Shape Adaptor: A Learnable Resizing Module", ECCV 2020, sections 3 to 5.
 """
@@ -26,14 +26,14 @@ from dynpool.resolution.tree import GiveSize, ResolutionNode, ResolutionTree, Sl
 
 from .positions import Layer, find_layers, layers_that_keep
 from .resizer import Bookkeeping, ShapeAdaptor2d, check_limit
-from .size_math import initial_alpha, uniform_places
+from .size_math import initial_alpha, uniform_positions
 
 __all__ = ["shape_adaptor_network"]
 
 Pair = tuple[int, int]
 Mode = Literal["standard", "autosc", "autotl"]
 
-_COMPRESSING, _TRANSFERRING = 2.19, -2.19  # s near 0.95 and 0.55
+_AUTOSC_ALPHA, _AUTOTL_ALPHA = 2.19, -2.19  # s near 0.95 and 0.55
 
 
 def shape_adaptor_network(
@@ -47,42 +47,41 @@ def shape_adaptor_network(
     parity: bool = False,
     align_corners: bool = True,
 ) -> nn.Module:
-    """A copy of a backbone that learns its sizes with Shape Adaptors, placed and started as in the paper.
+    """A copy of a backbone that learns its sizes with Shape Adaptors, placed and initialised as in the paper.
 
-    Liu et al., ECCV 2020: section 3 ("standard"), 5.1 (AutoTL) and 5.2 (AutoSC). The sizes follow from a tree of
-    resolutions, so `dynpool.resolutions`, `sizes`, `set_sizes`, `constrain`, `GMACsLoss`, `parameter_groups`, `freeze`
-    and `dynpool.analysis.IMinTracker` serve it as they do a converted model. A resolution is named after the layer
-    that it follows.
+    Liu et al., ECCV 2020: section 3 ("standard"), 5.1 (AutoTL) and 5.2 (AutoSC). The copy has a tree of resolutions, so
+    `dynpool.resolutions`, `sizes`, `set_sizes`, `constrain`, `GMACsLoss`, `parameter_groups`, `freeze` and
+    `dynpool.analysis.IMinTracker` work as for a converted model. A resolution is named after the layer it follows.
 
-    - "standard": the backbone's own strides and pools are removed; ``adaptors`` (floor(log2(pixels / 2)), so 4 at 32
-      pixels and 6 at 224) spread uniformly over the layers, from the first on. All start with the alpha that leads to
-      ``last_size`` (:func:`dynpool.baselines.initial_alpha`); each size is rounded down.
-    - "autosc": the backbone keeps its strides and pools; ``adaptors`` (two fewer: 2 at 32 pixels, 4 at 224) spread
-      uniformly behind the layers that keep their size, from s near 0.95 on. Fractions of pixels are handed on.
-    - "autotl": each of the backbone's resizers becomes an adaptor, from s near 0.55 on; same as
+    - "standard": the backbone's own strides and pools are removed. ``adaptors`` (default floor(log2(pixels / 2)), so 4
+      at 32 pixels and 6 at 224) are placed uniformly over the layers, beginning behind the first. All start with the
+      alpha that leads to ``last_size`` (:func:`dynpool.baselines.initial_alpha`); each size is rounded down.
+    - "autosc": the backbone keeps its strides and pools. ``adaptors`` (default two fewer: 2 at 32 pixels, 4 at 224) are
+      placed uniformly behind layers of stride 1 and start at s near 0.95. Fractions of pixels are carried on.
+    - "autotl": each resizer of the backbone becomes an adaptor that starts at s near 0.55; the same as
       ``dynpool.convert(model, input_size, pool=ShapeAdaptor2d)``.
 
-    Behind residual blocks, too, an adaptor mixes the map with its 2x2 max-pool ("autotl": with what the layer replaced
-    makes of it). The paper's residual form, which mixes a block's strided shortcut with its weight branch, is
+    An adaptor behind a residual block, too, mixes the map with its 2x2 max-pool ("autotl": with the output of the layer
+    replaced). The paper's residual form, which mixes a block's strided shortcut with its weight branch, is
     ``ShapeAdaptor2d(residual=True)`` in blocks of your own.
 
     Args:
-        model: a sequence of convolutions or blocks (VGG, ResNet, MobileNetV2 and the like); it is left untouched, and
-            weights, mode, dtype and device are kept.
+        model: a sequence of convolutions or blocks (VGG, ResNet, MobileNetV2 and the like). It is not changed; weights,
+            mode, dtype and device are kept.
         input_size: (C, H, W) in pixels.
         mode: "standard", "autosc" or "autotl".
-        adaptors: how many; None: the paper's number. Not for "autotl".
-        last_size: pixels behind the last adaptor at first, along the shorter axis; for "standard" alone.
+        adaptors: number of adaptors; None: the paper's number. Not for "autotl".
+        last_size: initial size behind the last adaptor along the shorter axis, in pixels; only for "standard".
         limit: memory-bounded training, see :class:`ShapeAdaptor2d`.
-        parity: for "autosc" alone: count as the published sizes do, halving the fractional size at every stride of the
-            backbone although its maps are rounded, and let its pools round up. By default the count continues from the
-            pixels that the maps have.
-        align_corners: of the bilinear interpolation.
+        parity: only for "autosc": compute sizes as published, by halving the fractional size at every stride of the
+            backbone although its maps are rounded, and by pools that round up. By default fractions are computed from
+            the actual sizes of the maps.
+        align_corners: as in :func:`baselines.shape_adaptor2d`.
 
     Raises:
         TypeError: if `model` is not an nn.Module.
-        ValueError: for a bad argument, a size that the adaptors cannot reach, or a model that is no such sequence, has
-            learned resizers already or resizers that cannot be removed.
+        ValueError: for a bad argument, a size that the adaptors cannot reach, or a model that is not such a sequence,
+            has learned resizers already or has resizers that cannot be removed.
 
     Example:
         >>> import dynpool
@@ -100,14 +99,14 @@ def shape_adaptor_network(
     check_limit(limit)
     check_flags(parity=parity, align_corners=align_corners)
     if parity and mode != "autosc":
-        raise ValueError(f"parity=True goes with mode='autosc' alone, got mode={mode!r}")
+        raise ValueError(f"parity=True requires mode='autosc', got mode={mode!r}")
     if mode == "autotl":
         if adaptors is not None:
-            raise ValueError(f"adaptors={adaptors!r}: with mode='autotl' there are as many as the model has resizers")
-        pool = partial(ShapeAdaptor2d, alpha=_TRANSFERRING, limit=limit, align_corners=align_corners)
+            raise ValueError(f"adaptors={adaptors!r}: expected None with mode='autotl', which replaces every resizer")
+        pool = partial(ShapeAdaptor2d, alpha=_AUTOTL_ALPHA, limit=limit, align_corners=align_corners)
         return convert(model, size, pool=pool)
     if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
-        raise ValueError(f"the {type(model).__name__} has learned resizers already; give the original model")
+        raise ValueError(f"the {type(model).__name__} already has learned resizers; give the original model")
     builder = _Builder(model, size, partial(ShapeAdaptor2d, limit=limit, align_corners=align_corners))
     usual = int(math.log2(max(min(size[1:]), 4) / 2))
     if mode == "standard":
@@ -128,7 +127,7 @@ class _Builder:
         self.layers = find_layers(model, self.graph)
         if len(self.layers) < 2 or not any(layer.next for layer in self.layers):
             raise ValueError(
-                f"the {type(model).__name__} is no sequence of convolutions or blocks: no place for adaptors"
+                f"the {type(model).__name__} is not a sequence of convolutions or blocks, which Shape Adaptors need"
             )
         self.model = deep_copy(model)
         self.size, self.pool = size, pool
@@ -138,38 +137,39 @@ class _Builder:
     def standard(self, adaptors: int, last_size: int) -> nn.Module:
         alpha = initial_alpha(min(self.size[1:]), last_size, adaptors)
         gaps = self.layers[:-1]
-        chosen = [gaps[i] for i in uniform_places(len(gaps), adaptors)]
+        chosen = [gaps[i] for i in uniform_positions(len(gaps), adaptors)]
         for resize in (r for layer in self.layers for r in layer.resizes):
             _remove(self.model, resize)
-            self.row(resize, "removed")
+            self.add_row(resize, "removed")
         for layer in chosen:
-            self.place(layer, alpha, "local")
+            self.add_adaptor(layer, alpha, "local")
         return self.finish()
 
     def compressing(self, adaptors: int, parity: bool) -> nn.Module:
         candidates = layers_that_keep(self.layers)
-        chosen = {candidates[i].path for i in uniform_places(len(candidates), adaptors)}
+        chosen = {candidates[i].path for i in uniform_positions(len(candidates), adaptors)}
         for layer in self.layers:
             opened: set[int | None] = set()
             for resize in layer.resizes:
-                self.row(resize, "kept as designed")
+                self.add_row(resize, "kept as designed")
                 if parity:
                     _round_up(self.model.get_submodule(resize.path), resize)
                 axis = resize.target[0]
                 root = None if axis is None else self.graph.classes.find(axis)
                 if root not in opened:
-                    self.keep(resize, parity)
+                    self.add_backbone_resizer(resize, parity)
                 opened.add(root)
             if layer.path in chosen:
-                self.place(layer, _COMPRESSING, "global")
+                self.add_adaptor(layer, _AUTOSC_ALPHA, "global")
         return self.finish()
 
-    def row(self, resize: Resize, why: str) -> None:
+    def add_row(self, resize: Resize, reason: str) -> None:
+        """Report a resizer of the backbone that no adaptor replaces."""
         kind = f"{resize.kind} stride {resize.stride[0]}x{resize.stride[1]}"
-        self.rows.append(ConversionRow(resize.path, kind, "-", "left alone", why))
+        self.rows.append(ConversionRow(resize.path, kind, "-", "left alone", reason))
 
-    def keep(self, resize: Resize, parity: bool) -> None:
-        """A resizer of the backbone opens the next resolution."""
+    def add_backbone_resizer(self, resize: Resize, parity: bool) -> None:
+        """Add the resolution behind a resizer that the backbone keeps."""
         node = ResolutionNode(resize.path, len(self.tree.nodes) - 1, resize.out_size)
         if parity:
             node.derive, node.strides = partial(_divided_up, strides=resize.stride), resize.stride
@@ -177,10 +177,10 @@ class _Builder:
             node.derive = resize.output
         self.tree.nodes.append(node)
 
-    def place(self, layer: Layer, alpha: float, bookkeeping: Bookkeeping) -> None:
-        """An adaptor behind the layer: before the next one runs."""
+    def add_adaptor(self, layer: Layer, alpha: float, bookkeeping: Bookkeeping) -> None:
+        """Add an adaptor behind the layer, which runs in a pre-hook of the next one."""
         if layer.next is None:
-            raise ValueError(f"no adaptor can stand behind {layer.path}: more than one feature map leads on from there")
+            raise ValueError(f"no adaptor can be placed behind {layer.path}: its output is not the only map used later")
         host = self.model.get_submodule(layer.next)
         adaptor = self.pool(alpha=alpha, bookkeeping=bookkeeping)
         parent = len(self.tree.nodes) - 1
@@ -204,20 +204,20 @@ class _Builder:
         return self.model
 
     def check(self, graph: Graph) -> None:
-        """Whether the maps in front of the adaptors have the sizes that the tree counts with."""
+        """Raise unless the maps in front of the adaptors have the sizes that the tree computes."""
         sizes = self.tree.sizes_at(self.size[1:])
         by_path = {resize.path: resize for resize in graph.resizes}
         for path, slot in self.tree.slots.items():
             parent = self.tree.nodes[slot.resolution].parent or 0
             if path in by_path and by_path[path].in_size != sizes[parent]:
                 raise ValueError(
-                    f"the map before {path} has {by_path[path].in_size} pixels and not {sizes[parent]}: the model "
-                    "changes sizes by more than its strides"
+                    f"the map before {path} has {by_path[path].in_size} pixels, expected {sizes[parent]}: operations "
+                    "other than strides change the sizes of the model"
                 )
 
 
 def _adapt_first(module: nn.Module, args: tuple[object, ...], *, name: str) -> tuple[object, ...]:
-    """Forward pre-hook of the layer behind an adaptor, which is the layer's child of that name."""
+    """A forward pre-hook that applies the adaptor, a child of the module with the given name, to its input."""
     return (module.get_submodule(name)(args[0]), *args[1:])
 
 
@@ -233,7 +233,10 @@ def _remove(model: nn.Module, resize: Resize) -> None:
 
 
 def _round_up(module: nn.Module, resize: Resize) -> None:
-    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and resize.padding == (0, 0):  # with padding it rounds up anyway
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and resize.padding == (
+        0,
+        0,
+    ):  # with padding it already rounds up
         module.ceil_mode = True
 
 

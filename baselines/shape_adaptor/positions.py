@@ -1,4 +1,4 @@
-"""Between which layers of a backbone adaptors can stand: where the whole network passes through one feature map."""
+"""The positions for adaptors in a backbone: between layers that a single feature map connects."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ __all__ = ["Layer", "find_layers", "layers_that_keep"]
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or a block of them, with what follows up to the next: normalisation, activation, pooling.
+    """A convolution or a block, with everything up to the next one: normalisation, activation, pooling.
 
     Attributes:
-        path: of the convolution or block.
+        path: module path of the convolution or block.
         block: whether it is a block.
-        resizes: the strided operations in it.
-        end: node of the graph before which it ends.
-        next: path of the next layer if the feature map between the two is all that connects what lies before and
-            behind, else None.
+        resizes: its strided operations.
+        end: index of the first graph node behind it.
+        next: path of the next layer if a single feature map connects the two and nothing bypasses it, else None.
     """
 
     path: str
@@ -34,15 +33,15 @@ class Layer:
 
 
 def find_layers(model: nn.Module, graph: Graph) -> list[Layer]:
-    """The layers of a traced model in order of execution: the convolutions and blocks of its sequence of modules.
+    """The layers of a traced model, its convolutions and blocks, in order of execution.
 
-    Containers of type `nn.Sequential` are opened, and the model itself; any other module is a block.
+    The model and every `nn.Sequential` in it are entered; any other module with children counts as one block.
     """
     spans = _spans(graph)
     found = [
         (spans[path], path, module)
-        for path, module in _atoms(model, "")
-        if path in spans and graph.calls.get(path) == 1 and _convolves(graph, spans[path])
+        for path, module in _layer_modules(model, "")
+        if path in spans and graph.calls.get(path) == 1 and _has_convolution(graph, spans[path])
     ]
     found.sort(key=lambda item: item[0])
     layers = []
@@ -50,35 +49,34 @@ def find_layers(model: nn.Module, graph: Graph) -> list[Layer]:
         following = found[i + 1] if i + 1 < len(found) else None
         end = len(graph.nodes) if following is None else following[0][0]
         if last >= end:
-            raise ValueError(f"{path} and what follows it run at the same time: they are no sequence of layers")
+            raise ValueError(f"{path} and the layer behind it overlap in time, so they are not a sequence of layers")
         inside = tuple(r for r in graph.resizes if first <= r.node < end and not r.fixed and None not in r.target)
-        passage = following is not None and _passes(graph, end) and not _iterates(following[2])
+        passage = following is not None and _is_bottleneck(graph, end) and not _iterates(following[2])
         is_block = next(module.children(), None) is not None
         layers.append(Layer(path, is_block, inside, end, following[1] if passage and following else None))
     return layers
 
 
 def layers_that_keep(layers: list[Layer]) -> list[Layer]:
-    """The layers without a stride, behind which adaptors that compress (AutoSC) stand.
+    """The layers of stride 1, behind which AutoSC places adaptors.
 
-    Of networks made of blocks only blocks count, and the first not: the stem and its first block keep the map that
-    they are given.
+    In networks with blocks these are all such blocks but the first.
     """
     blocks = [layer for layer in layers if layer.block]
     return [layer for layer in blocks[1:] or layers if not layer.resizes]
 
 
-def _atoms(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+def _layer_modules(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
     for name, child in module.named_children():
         inner = f"{path}.{name}" if path else name
         if isinstance(child, nn.Sequential) and type(child).forward is nn.Sequential.forward:
-            yield from _atoms(child, inner)
+            yield from _layer_modules(child, inner)
         else:
             yield inner, child
 
 
 def _spans(graph: Graph) -> dict[str, tuple[int, int]]:
-    """First and last node of every module, those of the modules inside it included."""
+    """First and last node of every module, including its submodules."""
     spans: dict[str, tuple[int, int]] = {}
     for node in graph.nodes:
         parts = node.path.split(".")
@@ -88,12 +86,12 @@ def _spans(graph: Graph) -> dict[str, tuple[int, int]]:
     return spans
 
 
-def _convolves(graph: Graph, span: tuple[int, int]) -> bool:
+def _has_convolution(graph: Graph, span: tuple[int, int]) -> bool:
     return any(node.op in ("aten.convolution", "aten._convolution") for node in graph.nodes[span[0] : span[1] + 1])
 
 
-def _passes(graph: Graph, at: int) -> bool:
-    """Whether one feature map, the input of node `at`, is all that the nodes from there on read of those before."""
+def _is_bottleneck(graph: Graph, at: int) -> bool:
+    """Whether nodes from `at` on read only a single earlier feature map, the input of node `at`."""
     made = {graph.input_id} | {value for node in graph.nodes[:at] for value in node.outputs}
     read = {value for node in graph.nodes[at:] for value in node.inputs if value in made}
     if len(read) != 1 or not read.issubset(graph.nodes[at].inputs):
@@ -104,5 +102,5 @@ def _passes(graph: Graph, at: int) -> bool:
 
 
 def _iterates(module: nn.Module) -> bool:
-    """Whether the module runs all its children one by one, so that none can be added."""
+    """Whether the module iterates over its children, so that adding a child would change what it computes."""
     return isinstance(module, nn.ModuleDict | nn.ModuleList | nn.Sequential)

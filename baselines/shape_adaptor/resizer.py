@@ -1,11 +1,11 @@
-"""Shape Adaptor: a resizer that mixes a branch of lower resolution with one that keeps it, by a learned weight.
+"""Shape Adaptor: a resizer that mixes a downsampled and a full-resolution branch with a learned weight.
 
     w = sigmoid(alpha),  s = r1 + (r2 - r1) * w
     out = (1 - w) * resize(F1(x)) + w * resize(F2(x))        both bilinear, to the size that s gives
 
-doubled in residual blocks, where the branches are added. F1 has the ratio r1 (a 2x2 max pool: 1/2, or a residual
-block's strided shortcut), F2 the ratio r2 (the identity: 1, or the block's weight branch). The size is a number of the
-host: the gradient reaches alpha through the weights only.
+In residual blocks, where the branches are added, the result is doubled. F1 has the ratio r1 (a 2x2 max pool: 1/2, or a
+residual block's strided shortcut), F2 the ratio r2 (the identity: 1, or the block's weight branch). The size is
+computed on the host, so the gradient reaches alpha only through the weights.
 
 Reference: Liu et al., "Shape Adaptor: A Learnable Resizing Module", ECCV 2020, section 3. Written from its formulas.
 """
@@ -37,27 +37,27 @@ Bookkeeping = Literal["local", "global"]
 class ShapeAdaptor2d(LearnedResizer2d):
     """Resizing by a learned mixture of two branches (Liu et al., ECCV 2020); see :func:`shape_adaptor2d`.
 
-    Shape: (N, C, H, W) to (N, C, floor(H * s), floor(W * s)), at least 1 pixel, with s between r1 and r2; in a network
-    made by :func:`dynpool.convert` or :func:`dynpool.baselines.shape_adaptor_network` the sizes come from all of it.
+    Shape: (N, C, H, W) to (N, C, floor(H * s), floor(W * s)), at least 1 pixel, with s between r1 and r2. In a network
+    made by :func:`dynpool.convert` or :func:`dynpool.baselines.shape_adaptor_network` the tree of resolutions sets the sizes.
 
-    The first branch pools by ``strides``, rounded to whole pixels: r1 is the inverse; the second is the map itself,
-    r2 = 1. Learned is one number for both axes, the parameter ``alpha`` of shape (1,), without weight decay.
+    The first branch pools with ``strides``, rounded to whole pixels, and r1 is their inverse. The second branch is the
+    map itself, r2 = 1. One number for both axes is learned: the parameter ``alpha`` of shape (1,), not weight-decayed.
 
     Args:
-        strides: of the layer replaced, one number or (height, width). Not used if ``tied_to`` is given, as all that
-            follows but ``reduce``.
-        alpha: its initial value; -2.19 (w = 0.1, so s is near 0.55 with strides of 2) is the paper's for adaptors in
-            the place of a network's own resizers (AutoTL), 2.19 for those added to them (AutoSC).
-        reduce: of the first branch: "max", "mean" or "sample" (a strided slice).
-        bookkeeping: "local": each size is rounded down, ``floor(D * s)``; "global": the tree of resolutions hands the
-            fraction on, and a map has the nearest number of pixels.
-        limit: memory-bounded training: the largest number of pixels along an axis that the last adaptor of a network
-            gives; all s are multiplied by ``p = min(1, (limit / D_n) ** (1 / n))``, with n adaptors and D_n the last
-            size without it, and ``w = (s * p - r1) / (r2 - r1)``, at least 0. It holds in networks whose sizes come
-            from the whole (not in an adaptor on its own), from the first step.
-        residual: the form for residual blocks: the caller hands over both branches, and their mixture is doubled.
-        align_corners: of the bilinear interpolation.
-        bounds: lowest and highest scale factor of an axis, besides r1 and r2.
+        strides: strides of the layer replaced, one number or (height, width). With ``tied_to`` this and all following
+            arguments but ``reduce`` are ignored.
+        alpha: initial value. The paper uses -2.19 (w = 0.1, so s is near 0.55 with strides of 2) for adaptors that
+            replace a network's own resizers (AutoTL), and 2.19 for additional ones (AutoSC).
+        reduce: reduction of the first branch: "max", "mean" or "sample" (a strided slice).
+        bookkeeping: "local": each size is rounded down, ``floor(D * s)``; "global": the tree of resolutions carries
+            fractions on, and each map has the nearest whole number of pixels.
+        limit: memory-bounded training: the largest size in pixels along an axis behind the last adaptor of a network.
+            All s are multiplied by ``p = min(1, (limit / D_n) ** (1 / n))``, with n adaptors and D_n the last size
+            without the limit, and ``w = (s * p - r1) / (r2 - r1)``, at least 0. It has no effect on an adaptor outside
+            of such a network.
+        residual: the form for residual blocks: the caller passes both branches, and their mixture is doubled.
+        align_corners: as in :func:`shape_adaptor2d`.
+        bounds: lowest and highest scale factor per axis, in addition to r1 and r2.
         tied_to: another ShapeAdaptor2d whose alpha and settings this one uses; it is not registered as a child.
 
     Raises:
@@ -108,17 +108,17 @@ class ShapeAdaptor2d(LearnedResizer2d):
         weight = torch.sigmoid(self.shared_alpha())
         if self.looks_at_chains:
             share = self.root().share
-            low, high = min(self.ratios)  # of the axis that is reduced most
+            low, high = min(self.ratios)  # of the axis that is reduced more
             weight = (((low + (high - low) * weight) * share - low) / (high - low)).clamp(min=0.0)
         return weight
 
     def forward(self, x: Tensor, size: Size | None = None, *, down: Tensor | None = None) -> Tensor:
-        """The mixture at ``size`` (H_out, W_out), or without it at the size that alpha gives for x.
+        """The mixture at ``size`` (H_out, W_out); by default the size that alpha gives for x.
 
         Args:
             x: (N, C, H, W); in the residual form the output of the block's weight branch.
-            size: in pixels.
-            down: (N, C, H1, W1), in the residual form alone: the output of its strided shortcut.
+            size: output size in pixels.
+            down: (N, C, H1, W1), only in the residual form: the output of its strided shortcut.
         """
         check_map("x", x)
         check_form(self.residual, down)
@@ -134,7 +134,7 @@ class ShapeAdaptor2d(LearnedResizer2d):
         torch._check(width >= 1)
         return height, width
 
-    # -- what the tree of resolutions asks for --
+    # -- the interface that the tree of resolutions uses --
 
     def strides(self, values: Pair) -> Pair:
         """1 / s along height and width."""
@@ -148,12 +148,12 @@ class ShapeAdaptor2d(LearnedResizer2d):
         return 1.0 / torch.cat([low_h + (high_h - low_h) * weight, low_w + (high_w - low_w) * weight])
 
     def output_size(self, size: Pair, strides: Pair) -> Size:
-        """``floor(size * s)``, or the nearest with global bookkeeping; at least 1 pixel."""
+        """``floor(size * s)``, with global bookkeeping rounded to the nearest; at least 1 pixel."""
         h, w = (adapted_size(n, 1.0 / s, fractions=self.keeps_fractions) for n, s in zip(size, strides, strict=True))
         return h, w
 
     def values_of(self, strides: Pair) -> Pair:
-        """The alpha with which the axis reduced most has this stride, or the end of what it can have."""
+        """The alpha that gives the axis that is reduced more this stride, or the nearest one it can have."""
         ratios = min(self.ratios)
         margin = 1e-6 * (ratios[1] - ratios[0])
         scale = 1.0 / strides[self.ratios.index(ratios)]
@@ -161,10 +161,10 @@ class ShapeAdaptor2d(LearnedResizer2d):
         return alpha, alpha
 
     def values_for(self, size_in: Pair, size_out: Size) -> Pair:
-        """The alpha whose s leads along both axes from one size to the other.
+        """The alpha that resizes ``size_in`` to ``size_out`` along both axes.
 
         Raises:
-            ValueError: if there is none: s must lie between r1 and r2 and be the same function of w along both axes.
+            ValueError: if there is none: s must lie between r1 and r2, and both axes need the same w.
         """
         weights: list[Pair] = []
         for n, wanted, (low, high) in zip(size_in, size_out, self.ratios, strict=True):
@@ -193,7 +193,7 @@ class ShapeAdaptor2d(LearnedResizer2d):
         return pair
 
     def project(self, values: Pair, previous: Pair, trust: float | None) -> Pair:
-        """The nearest finite alpha within bounds whose s differs by no more than ``trust`` from the previous."""
+        """The nearest finite alpha within bounds whose s is within a factor of ``1 + trust`` of the previous one."""
         low, high = ratios = min(self.ratios)
         at_least, at_most = self.bounds
         if trust is not None:
@@ -207,31 +207,31 @@ class ShapeAdaptor2d(LearnedResizer2d):
 
     @classmethod
     def chain_factor(cls, chains: Sequence[Chain]) -> Pair:
-        """p of memory-bounded training, one number for both axes: that of the chain that needs the smallest."""
+        """p of memory-bounded training, the same for both axes: the smallest that any chain needs."""
         factors = [1.0]
         for chain in chains:
-            mine = [adaptor for adaptor in chain.resizers if isinstance(adaptor, cls)]
-            limit = min((adaptor.limit for adaptor in mine if adaptor.limit is not None), default=None)
-            factors.append(shrink_factor(limit, max(chain.size), len(mine)))
+            adaptors = [resizer for resizer in chain.resizers if isinstance(resizer, cls)]
+            limit = min((adaptor.limit for adaptor in adaptors if adaptor.limit is not None), default=None)
+            factors.append(shrink_factor(limit, max(chain.size), len(adaptors)))
         return min(factors), min(factors)
 
     def scaled_by(self, factor: Pair | None) -> None:
-        """Keep p for the weights of the next pass."""
+        """Store p for the weights of the next pass."""
         alpha = self.shared_alpha()
         self.share = torch.full((), 1.0 if factor is None else factor[0], dtype=alpha.dtype, device=alpha.device)
 
     def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
-        """Pixels under the narrower and under the wider of the two branches."""
-        kept = _seen(size_in, size_out, self.align_corners)
+        """Footprint in pixels of the narrower and of the wider of the two branches."""
+        kept = _bilinear_footprint(size_in, size_out, self.align_corners)
         if self.residual:
             return kept, kept
         kernel = min(self.kernel[axis], size_in)
-        windows = _seen(_pooled_size(size_in, kernel, self.reduce), size_out, self.align_corners)
+        windows = _bilinear_footprint(_pooled_size(size_in, kernel, self.reduce), size_out, self.align_corners)
         pooled = (windows - 1) * kernel + (1 if self.reduce == "sample" else kernel)
         return min(kept, pooled), max(kept, pooled)
 
     def frozen(self, size: Size) -> FixedShapeAdaptor2d:
-        """The same mixture at a fixed size."""
+        """This adaptor with its current weight and a fixed size."""
         return FixedShapeAdaptor2d(
             size,
             self.weight().item(),
@@ -251,13 +251,13 @@ class ShapeAdaptor2d(LearnedResizer2d):
 
 
 def check_limit(limit: float | None) -> None:
-    """Raise an error unless it is a number of pixels, or None."""
+    """Raise unless ``limit`` is a number of pixels of at least 1, or None."""
     if limit is not None:
         check_numbers("a number of pixels of at least 1, or None", lambda n: 1 <= n < math.inf, limit=limit)
 
 
 def _kernel(strides: float | Sequence[float]) -> Size:
-    """The window of the pooling branch: the strides to the nearest whole pixel."""
+    """The kernel size of the pooling branch: the strides rounded to whole pixels."""
     message = f"strides={strides!r}: expected one or two (height, width) numbers of at least 1, one of at least 1.5"
     h, w = (math.floor(stride + 0.5) for stride in as_pair(strides, message))
     if min(h, w) < 1 or max(h, w) < 2:
@@ -269,14 +269,14 @@ def _pooled_size(size: int, kernel: int, reduce: Reduce) -> int:
     return -(-size // kernel) if reduce == "sample" else size // kernel
 
 
-def _seen(size_in: int, size_out: int, align_corners: bool) -> int:
-    whole = align_corners and size_out == 1  # the mean over the axis
+def _bilinear_footprint(size_in: int, size_out: int, align_corners: bool) -> int:
+    whole = align_corners and size_out == 1  # then the result is the mean over the axis
     return size_in if whole else bilinear_kernel(size_in, size_out, align_corners=align_corners)
 
 
 @torch.library.custom_op("dynpool::shape_adaptor_size", mutates_args=())
 def _own_size(alpha: Tensor, height: int, width: int, ratios: Sequence[float], fractions: bool) -> Tensor:
-    """The output size as a CPU tensor of two int64, so that a compiled graph serves every size."""
+    """The output size as a CPU tensor of two int64, so that one compiled graph serves all sizes."""
     value = min(max(alpha.item(), -ALPHA_LIMIT), ALPHA_LIMIT)
     sizes = [
         adapted_size(n, scale_factor(value, (low, high)), fractions=fractions)

@@ -1,7 +1,7 @@
-"""Arithmetic of the Shape Adaptor on the host: pure functions of Python numbers.
+"""Size arithmetic of the Shape Adaptor: pure functions of Python numbers.
 
-A Shape Adaptor with the parameter alpha mixes a branch that reduces by the ratio r1 with one of ratio r2 and so has the
-scale factor s = r1 + (r2 - r1) * w, w = sigmoid(alpha).
+A Shape Adaptor with the parameter alpha mixes a branch of scale factor r1 with one of scale factor r2. Its own scale
+factor is s = r1 + (r2 - r1) * w with w = sigmoid(alpha).
 
 Reference: Liu et al., "Shape Adaptor: A Learnable Resizing Module", ECCV 2020.
 """
@@ -23,14 +23,14 @@ __all__ = [
     "scale_factor",
     "scales_between",
     "shrink_factor",
-    "uniform_places",
+    "uniform_positions",
 ]
 
 Pair = tuple[float, float]
 
-ALPHA_LIMIT = 12.0  # beyond it a sigmoid hardly has a gradient any more
+ALPHA_LIMIT = 12.0  # beyond it the gradient of a sigmoid vanishes
 _RATIOS = "expected two numbers with 0 <= r1 < r2, the scale factors of the two branches"
-_QUOTIENT = 1e-9  # pixels: what the rounding of a quotient may cost
+_QUOTIENT = 1e-9  # pixels, tolerance for the rounding error of a quotient
 
 
 def scale_factor(alpha: float, ratios: Pair = (0.5, 1.0)) -> float:
@@ -56,20 +56,20 @@ def alpha_for(scale: float, ratios: Pair = (0.5, 1.0)) -> float:
 
 
 def initial_alpha(size_in: int, size_out: int, adaptors: int, ratios: Pair = (0.5, 1.0)) -> float:
-    """The alpha with which so many adaptors, one behind another, lead from one size to another.
+    """The alpha with which ``adaptors`` adaptors in sequence reduce ``size_in`` to ``size_out`` pixels.
 
-    ``logit((q - r1) / (r2 - r1))`` with ``q = (size_out / size_in) ** (1 / adaptors)``, as a float32 that is rounded
-    upwards, so that rounding down the sizes costs no pixel more.
+    It is ``logit((q - r1) / (r2 - r1))`` with ``q = (size_out / size_in) ** (1 / adaptors)``, rounded up to a float32,
+    so that rounding sizes down does not lose another pixel.
 
     Args:
-        size_in: input pixels.
-        size_out: output pixels wanted.
-        adaptors: how many, at least 1.
+        size_in: input size in pixels.
+        size_out: output size in pixels.
+        adaptors: number of adaptors, at least 1.
         ratios: (r1, r2) of the two branches.
 
     Raises:
-        TypeError: if an argument is of a wrong type.
-        ValueError: if ``adaptors`` or a size is below 1, ``size_out`` is not below ``size_in``, or no alpha does it.
+        TypeError: if an argument has a wrong type.
+        ValueError: if ``adaptors`` or a size is below 1, ``size_out`` is not below ``size_in``, or no alpha exists.
 
     >>> alpha = initial_alpha(32, 8, 4)
     >>> size, sizes = 32, []
@@ -97,9 +97,10 @@ def initial_alpha(size_in: int, size_out: int, adaptors: int, ratios: Pair = (0.
 
 
 def adapted_size(size: float, scale: float, *, fractions: bool = False) -> int:
-    """Output pixels of an adaptor: ``floor(size * scale)``, or to the nearest where sizes keep their fraction.
+    """Output size of an adaptor in pixels: ``floor(size * scale)``, or rounded to the nearest with ``fractions``.
 
-    Rounding down ("local"), every adaptor drops a pixel at least; ``size`` may have a fraction ("global") otherwise.
+    Rounding down ("local" bookkeeping) reduces the size by at least a pixel. With ``fractions`` ("global" bookkeeping)
+    ``size`` need not be whole.
 
     >>> adapted_size(224, 0.999), adapted_size(212.7, 0.95, fractions=True)
     (223, 202)
@@ -109,13 +110,13 @@ def adapted_size(size: float, scale: float, *, fractions: bool = False) -> int:
 
 
 def scales_between(size_in: float, size_out: int, *, fractions: bool = False) -> Pair:
-    """The scale factors that lead from one size to another: from the first, up to but without the second."""
+    """The half-open interval of scale factors that lead from one size to another: (lowest, excluded end)."""
     low, high = (size_out - 0.5, size_out + 0.5) if fractions else (size_out, size_out + 1)
     return low / size_in, high / size_in
 
 
 def shrink_factor(limit: float | None, size: float, adaptors: int) -> float:
-    """By what every scale factor is multiplied to keep the last size within a limit (memory-bounded training).
+    """The factor for all scale factors that keeps the last size within a limit (memory-bounded training).
 
     ``p = min(1, (limit / size) ** (1 / adaptors))``, with ``size`` the last size without the limit; None: no limit.
 
@@ -125,18 +126,18 @@ def shrink_factor(limit: float | None, size: float, adaptors: int) -> float:
     return 1.0 if limit is None else min(1.0, (limit / size) ** (1.0 / adaptors))
 
 
-def uniform_places(places: int, adaptors: int) -> Sequence[int]:
-    """Which of so many places adaptors spread uniformly take: ``floor(i * places / adaptors)``.
+def uniform_positions(positions: int, adaptors: int) -> Sequence[int]:
+    """The indices of the positions that uniformly placed adaptors take: ``floor(i * positions / adaptors)``.
 
     Raises:
-        ValueError: unless ``1 <= adaptors <= places``.
+        ValueError: unless ``1 <= adaptors <= positions``.
 
-    >>> uniform_places(12, 4), uniform_places(18, 4)
+    >>> uniform_positions(12, 4), uniform_positions(18, 4)
     ([0, 3, 6, 9], [0, 4, 9, 13])
     """
-    if not 1 <= adaptors <= places:
-        raise ValueError(f"adaptors={adaptors!r}: expected from 1 to {places}, the number of places for them")
-    return [i * places // adaptors for i in range(adaptors)]
+    if not 1 <= adaptors <= positions:
+        raise ValueError(f"adaptors={adaptors!r}: expected from 1 to {positions}, the number of positions for them")
+    return [i * positions // adaptors for i in range(adaptors)]
 
 
 def _float32(value: float) -> float:

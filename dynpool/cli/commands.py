@@ -73,9 +73,9 @@ def _train(arguments: list[str]) -> int:
         saved = "the finished epochs are saved" if folder.started else "nothing had been trained yet"
         return _ended(error, saved, "train", folder.config, folder.path)
     if figures:
-        from dynpool.analysis.common.cost_unit import cost_words
+        from dynpool.analysis.common.cost_unit import format_cost
 
-        said = f"test accuracy {figures['test_accuracy']:.4f}  {cost_words(figures['gmacs'])}"
+        said = f"test accuracy {figures['test_accuracy']:.4f}  {format_cost(figures['gmacs'])}"
         print(f"{figures['name']}  {said}  {folder.path}")
     return 0
 

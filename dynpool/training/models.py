@@ -10,7 +10,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynpool.analysis.integrations.named_models import found_object, why
+from dynpool.analysis.integrations.named_models import error_summary, imported_object
 from dynpool.common.names import nearest
 
 from .config import ModelConfig
@@ -182,7 +182,7 @@ def _torchvision(name: str) -> Callable[..., nn.Module]:
 
 def _imported(name: str) -> Callable[..., nn.Module]:
     try:
-        factory: Callable[..., nn.Module] = found_object(name)
+        factory: Callable[..., nn.Module] = imported_object(name)
     except ValueError as error:
         raise ConfigError(str(error).replace("model is", "model.name is", 1)) from error
     if not callable(factory):
@@ -227,7 +227,7 @@ def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> n
     except ConfigError:
         raise
     except Exception as error:  # what a factory raises is up to it
-        raise ConfigError(f"model {config.name!r} with options {config.options}: {why(error)}") from error
+        raise ConfigError(f"model {config.name!r} with options {config.options}: {error_summary(error)}") from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model.name is {config.name!r}: it gave a {type(model).__name__}, not an nn.Module")
     return model

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from dynpool.analysis.common.cost_unit import cost_words
+from dynpool.analysis.common.cost_unit import format_cost
 
 __all__ = ["BarReporter", "LineReporter", "Reporter", "Silent", "epoch_line", "reporting"]
 
@@ -41,7 +41,7 @@ def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:
     if row["train_loss"] is not None:
         parts.append(f"loss {row['train_loss']:.4f}")
     parts.append(f"test accuracy {row['test_accuracy']:.4f}")
-    parts.append(cost_words(row["gmacs"]))
+    parts.append(format_cost(row["gmacs"]))
     parts.append(f"I_min {row['i_min_h']:.1f} x {row['i_min_w']:.1f}")
     if row["images_per_second"] is not None:
         parts.append(f"{row['images_per_second']:.0f} images/s")

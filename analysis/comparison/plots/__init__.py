@@ -1,4 +1,4 @@
-"""Pictures, drawn without any global state: each function returns a Figure of its own."""
+"""Plots of compared runs. Each function returns a new Figure and touches no global state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def draw(runs: Sequence[Run]) -> dict[str, Figure]:
-    """All figures of the comparison by name, in a report's order; no 'alphas' if no run learns its sizes."""
+    """All figures of the comparison by name, in the order of the report; 'alphas' only if some run learns its sizes."""
     figures = {"accuracy_vs_gmacs": plot_tradeoff(runs), "sizes": plot_sizes(runs), "i_min": plot_i_min(runs)}
     if any(run.last.strides for run in runs):
         figures["alphas"] = plot_alphas(runs)

@@ -1,4 +1,4 @@
-"""Curves and points of training runs: accuracy, cost, I_min and the learned strides, epoch by epoch."""
+"""Plots of training runs: accuracy against cost, and accuracy, I_min and learned strides per epoch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..read_runs import Epoch, Run
 
 __all__ = ["distinct", "method_colors", "plot_accuracy", "plot_alphas", "plot_i_min", "plot_tradeoff"]
 
-# Okabe and Ito's palette, which readers with any kind of colour blindness can tell apart.
+# The Okabe-Ito palette, safe for all kinds of colour blindness.
 HUMAN, DYNOPOOL = "#0072B2", "#D55E00"
 OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F3C8D", "#6B6B00")
 LINE, WIDEST_LINE = 2.4, 8.4  # points, of the lines of means
@@ -27,7 +27,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def method_colors(runs: Sequence[Run]) -> dict[str, str]:
-    """A colour for each method, the same in every figure: human and dynopool always have theirs."""
+    """A colour for each method, the same in every figure. Those of human and dynopool never change."""
     fixed = {"human": HUMAN, "dynopool": DYNOPOOL}
     names = dict.fromkeys(run.method for run in runs)
     others = [name for name in names if name not in fixed]
@@ -35,18 +35,16 @@ def method_colors(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _widths(methods: Iterable[str], narrowest: float, widest: float) -> dict[str, float]:
-    """How wide each method is drawn: later ones lie on top and are narrower, so that none hides another that it
-    coincides with. The last is as narrow as `narrowest`."""
+    """A line or marker width for each method. Later ones are drawn on top and narrower, so that none hides another."""
     names = list(methods)
     step = (widest - narrowest) / max(3, len(names) - 1)
     return {name: narrowest + step * (len(names) - 1 - index) for index, name in enumerate(names)}
 
 
 def plot_tradeoff(runs: Sequence[Run]) -> Figure:
-    """Final test accuracy against GMACs: a point per run, the mean of a group with its standard deviations.
+    """Final test accuracy against GMACs: one point per run, and the mean of each group with its standard deviations.
 
-    The means of a method that was trained at several points of a grid are joined by a line; the Pareto front of all
-    means is grey.
+    A line joins the means of a method that was trained at several grid points. The Pareto front of all means is grey.
     """
     figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
     unit = cost_unit(run.last.gmacs for run in runs)
@@ -65,16 +63,16 @@ def plot_tradeoff(runs: Sequence[Run]) -> Figure:
                 unit.scale * run.last.gmacs, _accuracy(run), marker, ms=7, mfc=fill, mec=color, mew=1.3, alpha=alpha
             )
         groups = [
-            _center((r for r in mine if r.group == group), unit) for group in dict.fromkeys(r.group for r in mine)
+            _mean_point((r for r in mine if r.group == group), unit) for group in dict.fromkeys(r.group for r in mine)
         ]
         groups.sort()
         axes.plot([g[0] for g in groups], [g[1] for g in groups], color=color, lw=1.6, zorder=4)
-        for x, y, spread_x, spread_y in groups:
+        for x, y, std_x, std_y in groups:
             axes.errorbar(
                 x,
                 y,
-                xerr=spread_x or None,
-                yerr=spread_y or None,
+                xerr=std_x or None,
+                yerr=std_y or None,
                 fmt=marker,
                 ms=widths[method],
                 color=color,
@@ -104,8 +102,8 @@ def _accuracy(run: Run) -> float:
     return 100 * (run.last.test_accuracy or 0.0)
 
 
-def _center(runs: Iterable[Run], unit: CostUnit) -> tuple[float, float, float, float]:
-    """Mean cost, mean accuracy in percent, and their standard deviations (0 for a single run)."""
+def _mean_point(runs: Iterable[Run], unit: CostUnit) -> tuple[float, float, float, float]:
+    """(mean cost, mean accuracy in percent, standard deviation of each); 0 for a single run."""
     x, y = zip(*((unit.scale * run.last.gmacs, _accuracy(run)) for run in runs), strict=True)
     several = len(x) > 1
     return (
@@ -117,7 +115,7 @@ def _center(runs: Iterable[Run], unit: CostUnit) -> tuple[float, float, float, f
 
 
 def _cost_axis(axes: Axes, costs: Sequence[float]) -> None:
-    """Linear, or logarithmic where costs differ by more than a factor of 8."""
+    """Set the cost axis: linear, or logarithmic if costs differ by more than a factor of 8."""
     axes.margins(0.12)
     if costs and min(costs) > 0 and max(costs) > 8 * min(costs):
         axes.set_xscale("log")
@@ -130,7 +128,7 @@ def _cost_axis(axes: Axes, costs: Sequence[float]) -> None:
 
 
 def plot_accuracy(runs: Sequence[Run]) -> Figure:
-    """Test accuracy per epoch: a thin line per run, the mean of each method thick."""
+    """Test accuracy per epoch: a thin line per run, a thick one for the mean of each method."""
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
     axes = styled(figure.add_subplot(), "epoch", "test accuracy (%)")
     colors = method_colors(runs)
@@ -144,9 +142,9 @@ def plot_accuracy(runs: Sequence[Run]) -> Figure:
 
 
 def plot_i_min(runs: Sequence[Run]) -> Figure:
-    """I_min per epoch, height and width apart, with the input resolution as a dashed line.
+    """I_min per epoch, one panel for the height and one for the width, with the input resolution as a dashed line.
 
-    Dotted, and starred in the legend, is that of networks of which it leaves out layers that see the whole image.
+    It is dotted, and starred in the legend, for networks with layers behind a global operation, which I_min leaves out.
     """
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -164,9 +162,9 @@ def plot_i_min(runs: Sequence[Run]) -> Figure:
         panel.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         infinite = {run.method for run in runs for row in run.history if not math.isfinite(row.i_min[axis])}
         if infinite:
-            text = "not drawn where infinite: " + plain(", ".join(sorted(infinite)))
+            text = "infinite values not drawn: " + plain(", ".join(sorted(infinite)))
             panel.text(0.98, 0.97, text, transform=panel.transAxes, ha="right", va="top", fontsize=SMALL, color=INK)
-    # A line that lies on the edge of the axes is hard to see: leave some room on both sides of it.
+    # Leave some margin: a line on the edge of the axes is hard to see.
     low, high = panels[0].get_ylim()
     panels[0].set_ylim(max(0.0, low - 0.04 * (high - low)), high + 0.04 * (high - low))
     resolution = Line2D([], [], color=INK, lw=1.4, ls=(0, (5, 3)), label="input resolution")
@@ -183,7 +181,7 @@ def _starred(runs: Sequence[Run]) -> bool:
 
 
 def plot_alphas(runs: Sequence[Run]) -> Figure:
-    """The learned strides per epoch, a panel per resolution: height solid, width dashed.
+    """The learned strides per epoch, one panel per resolution: height solid, width dashed.
 
     Raises:
         ValueError: if no run has learned strides.
@@ -191,7 +189,7 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
     learned = [run for run in runs if any(row.strides for row in run.history)]
     names = list(dict.fromkeys(name for run in learned for name in run.last.strides))
     if not names:
-        raise ValueError("no run has learned strides: there is nothing to draw")
+        raise ValueError("no run has learned strides to plot")
     colors = method_colors(runs)
     widths = _widths(dict.fromkeys(run.method for run in learned), LINE, WIDEST_LINE)
     columns = min(len(names), 3 if len(names) in (5, 6, 9) else 4)
@@ -218,7 +216,7 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
                     _curves(panel, mine, _stride_along(name, axis), color, style, width=widths[method])
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.yaxis.set_major_locator(MaxNLocator(5))
-    # One method needs no colour key, but height and width always do.
+    # A single method needs no legend entry; height and width always do.
     learners = {run.method for run in learned}
     neutral = next(iter(colors[method] for method in learners)) if len(learners) == 1 else INK
     handles = [] if len(learners) == 1 else _method_handles(learned, colors)
@@ -232,7 +230,7 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """The module paths without the last parts that all but 'input' share, e.g. without '.conv_dw'."""
+    """The module paths without the suffix that all but 'input' share, such as '.conv_dw'."""
     paths = [name.split(".") for name in names if name != "input"]
     shared = 0
     while len(paths) > 1 and all(
@@ -276,7 +274,7 @@ def _curves(
     if lines:
         shared = sorted(set.intersection(*map(set, lines)))
         mean = [statistics.fmean(line[epoch] for line in lines) for epoch in shared]
-        # A single point makes no line, so it is drawn as a dot.
+        # A single point makes no line: draw a dot.
         axes.plot(shared, mean, color=color, lw=width, ls=style, marker="o" if len(shared) == 1 else "", zorder=4)
 
 
@@ -287,7 +285,7 @@ def _method_handles(runs: Sequence[Run], colors: Mapping[str, str] | None = None
 
 
 def _thin_handle(runs: Sequence[Run]) -> list[Line2D]:
-    """The key to the thin lines, where some method has several runs."""
+    """The legend entry for the thin lines, if some group has several runs."""
     return [Line2D([], [], color=FAINT, lw=0.9, label="one run (thick: mean)")] if _several(runs) else []
 
 
@@ -297,7 +295,7 @@ def _several(runs: Sequence[Run]) -> bool:
 
 
 def _groups(runs: Iterable[Run]) -> list[list[Run]]:
-    """The runs that differ in their seed alone, together."""
+    """The runs in groups that differ only in their seed."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)

@@ -1,4 +1,4 @@
-"""The feature maps of trained networks as rectangles, to one scale."""
+"""The feature maps of trained networks as rectangles, all to the same scale."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .curves import distinct, method_colors
 
 __all__ = ["plot_sizes"]
 
-MOST_ROWS = 4  # networks of different sizes drawn for one method; one for each of its points, if it has several
+MOST_ROWS = 4  # size sequences drawn per method; only one per grid point if the method has several
 
 
 def plot_sizes(runs: Sequence[Run]) -> Figure:
-    """The feature maps of each network as rectangles to one scale, in network order from the input on.
+    """The feature maps of each network as rectangles to scale, from the input onwards.
 
-    Runs that ended at the same sizes share a row; the sizes of the human design at the same input are outlined.
+    Runs that ended at the same sizes share a row. The sizes of the human design at the same input are outlined.
     """
     rows = _size_rows(runs)
     colors = method_colors(runs)
@@ -31,9 +31,9 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
             designed.setdefault(sizes[0], sizes)
     networks = [sizes for _, sizes, _ in rows]
     longest = max(map(len, networks))
-    # In inches: the words to the left, the least width of a column (its label must fit), the space between columns.
+    # In inches: the text to the left, the minimum width of a column (its label must fit), the space between columns.
     letters = [len("unfinished"), *(len(method) for _, _, method in rows)]
-    letters += [round(0.75 * len(line)) for words, _, _ in rows for line in words.split("\n")]  # in smaller type
+    letters += [round(0.75 * len(line)) for text, _, _ in rows for line in text.split("\n")]  # in smaller type
     left = min(2.3, 0.35 + 0.115 * max(letters))
     label = 0.1 * max(len(f"{height}×{width}") for sizes in networks for height, width in sizes)
     gap, space = 0.16, WIDTH - left - 0.15
@@ -75,20 +75,20 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
             width = max(widest[column] * scale, label)
             centers[column] = x + width / 2
             x += width + gap
-            text = plain(names[column])
-            axes.text(centers[column], y + 0.2, text, ha="center", va="center", fontsize=SMALL, color="#555555")
+            name = plain(names[column])
+            axes.text(centers[column], y + 0.2, name, ha="center", va="center", fontsize=SMALL, color="#555555")
         y += 0.42
-        for row, (words, sizes, method) in enumerate(rows):
+        for row, (text, sizes, method) in enumerate(rows):
             middle = y + (heights[row, block.start] - 0.42) / 2
             if block.start < len(sizes):
                 axes.text(
                     0.1, middle - 0.06, plain(short(method, 18)), fontsize=LARGE, weight="bold", color=colors[method]
                 )
-                axes.text(0.1, middle + 0.02, words, fontsize=SMALL, color=INK, va="top", parse_math=False)
+                axes.text(0.1, middle + 0.02, text, fontsize=SMALL, color=INK, va="top", parse_math=False)
             human = designed.get(sizes[0], [])
             for column in block:
                 if column < len(sizes):
-                    # The input is the same for all, so it needs no outline.
+                    # The input has the same size for all: no outline.
                     outline = human[column] if method != "human" and 0 < column < len(human) else None
                     _feature_map(axes, centers[column], middle, sizes[column], scale, colors[method], outline)
             y += heights[row, block.start]
@@ -108,13 +108,13 @@ def _feature_map(
     color: str,
     outline: tuple[int, int] | None,
 ) -> None:
-    """One rectangle to scale with its size below, and the human-designed size outlined over it."""
+    """Draw one rectangle to scale with its size below, and the outline of the human-designed size over it."""
 
     def rectangle(size: tuple[int, int]) -> Rectangle:
         height, width = size[0] * scale, size[1] * scale
         return Rectangle((center - width / 2, middle - height / 2), width, height)
 
-    # A map of a few pixels is but a dot: it is filled in full to be seen, and an outline would hide it.
+    # A map of a few pixels is a mere dot: draw it opaque and without an outline, which would hide it.
     dot = max(size) * scale < 0.12
     shape = rectangle(size)
     shape.set(facecolor=color, edgecolor=color, linewidth=0.8, alpha=1.0 if dot else 0.55)
@@ -131,7 +131,7 @@ def _feature_map(
 
 
 def _size_rows(runs: Sequence[Run]) -> list[tuple[str, list[tuple[int, int]], str]]:
-    """(words, sizes, method) of each row of the drawing: runs of a group with the same sizes share one."""
+    """(text, sizes, method) of each row of the plot; runs of a group with the same sizes share a row."""
     groups: dict[tuple[str, str], dict[tuple[tuple[int, int], ...], list[Run]]] = {}
     for run in runs:
         alike = groups.setdefault((run.method, run.grid_point), {})
@@ -143,18 +143,18 @@ def _size_rows(runs: Sequence[Run]) -> list[tuple[str, list[tuple[int, int]], st
         for index, (sizes, same) in enumerate(mine[:most]):
             seeds = list(dict.fromkeys(str(run.seed) for run in same))
             shown = ", ".join(seeds[:3]) + (" …" if len(seeds) > 3 else "")
-            words = f"seed {shown}" if len(seeds) == 1 else f"seeds {shown}"
+            text = f"seed {shown}" if len(seeds) == 1 else f"seeds {shown}"
             unfinished = sum(not run.finished for run in same)
             if unfinished:
-                words += "\nunfinished" if unfinished == len(same) else f"\n{unfinished} unfinished"
+                text += "\nunfinished" if unfinished == len(same) else f"\n{unfinished} unfinished"
             if index == most - 1 and len(mine) > most:
-                words += f"\n({len(mine) - most} more not drawn)"
-            rows.append((f"{point}\n{words}" if point else words, list(sizes), method))
+                text += f"\n({len(mine) - most} more not drawn)"
+            rows.append((f"{point}\n{text}" if point else text, list(sizes), method))
     return rows
 
 
 def _column_names(runs: Sequence[Run], count: int, least: float, most: float) -> tuple[list[str], float]:
-    """The heads of the columns and the width in inches a column needs: numbers if names do not fit or do not agree."""
+    """(heads of the columns, width of a column in inches). Heads are numbers if names do not fit or runs differ."""
     names = {tuple(run.last.sizes) for run in runs}
     if len(names) == 1:
         heads = distinct(list(names.pop()))

@@ -1,1 +1,1 @@
-"""Pictures of one model's receptive fields."""
+"""Plots of one model's receptive fields."""

@@ -1,11 +1,11 @@
-"""The network as text in the DOT language of Graphviz."""
+"""The network as a graph in Graphviz' DOT language."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from .layer_graph import INPUT, layer_graph
-from .marks import FILLS, TEXTS, field_words, marks, window_words
+from .marks import FILLS, TEXTS, field_text, marks, window_text
 
 if TYPE_CHECKING:
     from ...fields.report import FieldReport
@@ -14,9 +14,9 @@ __all__ = ["to_dot"]
 
 
 def to_dot(report: FieldReport) -> str:
-    """The layers as a graph: unproductive ones red, underutilized ones orange (Richter and Pal, Figure 6).
+    """The graph of the layers as DOT text, unproductive ones red and underutilized ones orange.
 
-    Graphviz draws it: `dot -Tsvg network.dot -o network.svg`.
+    After Richter and Pal, Figure 6. Graphviz renders it: `dot -Tsvg network.dot -o network.svg`.
     """
     graph = layer_graph(report)
     mark_of = marks(report)
@@ -36,7 +36,7 @@ def to_dot(report: FieldReport) -> str:
         else:
             row = report.layers[index]
             mark = mark_of[index]
-            label = "\\n".join(_escaped(part) for part in (row.name, window_words(row), field_words(row)))
+            label = "\\n".join(_escaped(part) for part in (row.name, window_text(row), field_text(row)))
             colors = f'fillcolor="{FILLS[mark]}", fontcolor="{TEXTS[mark]}"'
             tip = f', tooltip="{mark}"' if mark else ""
             lines.append(f'  n{node} [label="{label}", {colors}{tip}];')

@@ -1,4 +1,4 @@
-"""The effective receptive field over the theoretical one."""
+"""Plot of the effective receptive field."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["plot_effective"]
 
 
 class Measured(Protocol):
-    """What is drawn of an :class:`~analysis.EffectiveField`."""
+    """The attributes of an :class:`~analysis.EffectiveField` that the plot uses."""
 
     @property
     def gradient(self) -> NDArray[np.float64]: ...
@@ -34,17 +34,19 @@ class Measured(Protocol):
     def size(self) -> float: ...
 
 
-FIELD, OUTLINE = "magma", "#56B4E9"  # the outline stands out from every colour of the map
+FIELD, OUTLINE = "magma", "#56B4E9"  # an outline that contrasts with every colour of the map
 
 
 def plot_effective(field: Measured) -> Figure:
-    """The gradient over the image with the theoretical field outlined; beside it, what is projected onto each axis.
+    """The gradient as an image with the theoretical field outlined, and its projection onto each axis.
 
     Raises:
         ValueError: for three spatial axes.
     """
     if field.gradient.ndim > 2:
-        raise ValueError(f"the effective field of {field.gradient.ndim} spatial axes cannot be drawn, only of 1 or 2")
+        raise ValueError(
+            f"an effective field can be plotted for 1 or 2 spatial axes, this one has {field.gradient.ndim}"
+        )
     figure = Figure(figsize=(WIDTH, 4.2 if field.gradient.ndim == 2 else 3.4), layout="constrained")
     panels = list(
         figure.subplots(1, field.gradient.ndim + 1, squeeze=False, width_ratios=_WIDTHS[field.gradient.ndim])[0]
@@ -64,7 +66,7 @@ def plot_effective(field: Measured) -> Figure:
             panel.axvline(end, color=OUTLINE, lw=1.6, ls=(0, (4, 2)))
     sides = "×".join("the whole axis" if not math.isfinite(b - a) else f"{b - a + 1:g}" for a, b in field.region)
     title = Line2D(
-        [], [], ls="", label=plain(f"{path_end(field.layer, 40)}: effective field {field.size:.1f} pixels a side")
+        [], [], ls="", label=plain(f"{path_end(field.layer, 40)}: effective field {field.size:.1f} pixels per side")
     )
     outline = Line2D([], [], color=OUTLINE, lw=1.6, ls=(0, (4, 2)), label=f"theoretical field, {sides} pixels")
     legend(figure, [title, outline])
@@ -77,7 +79,7 @@ _WIDTHS = {1: (1.0, 0.01), 2: (1.25, 1.0, 1.0)}
 def _map(figure: Figure, axes: Axes, field: Measured) -> None:
     height, width = field.gradient.shape
     top = float(field.gradient.max()) or 1.0
-    # A square-root scale: the flanks of a Gaussian are as good as black on a linear one.
+    # On a linear scale the tails of a Gaussian would be nearly black.
     picture = axes.imshow(field.gradient / top, cmap=FIELD, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     (y0, y1), (x0, x1) = (
         (max(a, -0.5 * n), min(b, 1.5 * n)) for (a, b), n in zip(field.region, (height, width), strict=True)

@@ -1,4 +1,4 @@
-"""The receptive field of every layer against the input resolution."""
+"""Plot of every layer's receptive field against the input resolution."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ MOST_NAMES = 64  # more do not fit below the axis
 
 
 def plot_fields(report: FieldReport) -> Figure:
-    """r_min and r_max of each layer in order of execution, the input resolution dashed, a panel per differing axis.
+    """r_min and r_max of each layer in order of execution, with the input resolution dashed.
 
-    Columns of unproductive layers are red, of underutilized ones orange. r_max is that of local paths; a triangle says
-    that another path is global.
-    Any number of spatial axes can be drawn.
+    There is one panel per axis, or a single one if all axes agree. Columns of unproductive layers are red, those of
+    underutilized ones orange. r_max is that of local paths; a triangle means that another path is global.
     """
     axes_count = len(report.input_size) - 1
     same = len(set(report.input_size[1:])) == 1 and all(
@@ -41,8 +40,8 @@ def plot_fields(report: FieldReport) -> Figure:
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     names = axis_names(axes_count)
     for axis, panel in zip(shown, panels, strict=True):
-        word = "receptive field" if same else f"receptive field, {names[axis]}"
-        _panel(panel, report, axis, f"{word} (pixels)")
+        label = "receptive field" if same else f"receptive field, {names[axis]}"
+        _panel(panel, report, axis, f"{label} (pixels)")
     _names(panels[-1], report)
     panels[0].set_title(headline(report), loc="left", fontsize=LARGE, color=INK, weight="bold")
     legend(figure, _handles(report))
@@ -79,7 +78,7 @@ def _panel(axes: Axes, report: FieldReport, axis: int, label: str) -> None:
 
 
 def _names(axes: Axes, report: FieldReport) -> None:
-    """Every layer's name below the axis, or every n-th where there are too many."""
+    """Label the axis with every layer's name, or with every n-th if there are too many."""
     every = math.ceil(len(report.layers) / MOST_NAMES)
     ticks = range(0, len(report.layers), every)
     texts = [plain(path_end(report.layers[index].name, 26)) for index in ticks]
@@ -91,7 +90,7 @@ def _handles(report: FieldReport) -> list[Artist]:
     if any(row.r_max != row.r_min for row in report.layers):
         handles.append(Line2D([], [], color=FIELD, lw=1.6, alpha=0.55, label="up to r_max"))
     if any(row.has_global_path for row in report.layers):
-        label = "a path is global: r_max of the others"
+        label = "r_max of local paths (another path is global)"
         handles.append(Line2D([], [], color=FIELD, ls="", marker="^", ms=6, mew=0, label=label))
     handles.append(Line2D([], [], color=INK, lw=1.4, ls=(0, (5, 3)), label="input resolution"))
     for mark, found in ((UNDERUTILIZED, report.underutilized), (UNPRODUCTIVE, report.unproductive)):

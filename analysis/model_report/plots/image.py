@@ -1,4 +1,4 @@
-"""Receptive fields drawn on an image, to scale."""
+"""Plot of receptive fields on an image, to scale."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ __all__ = ["MOST_LAYERS", "plot_on_image"]
 
 COLORS = (DYNOPOOL, "#56B4E9", "#F0E442", OTHERS[0], OTHERS[1], HUMAN)
 MOST_LAYERS = len(COLORS)
-ROOM = (6.4, 5.9)  # inches, height and width, that the drawing may take
-SURROUNDINGS = 0.75  # at most so many image sizes are shown beyond each border
+ROOM = (6.4, 5.9)  # available height and width in inches
+SURROUNDINGS = 0.75  # at most this many image sizes are shown beyond each border
 
 ImageLike = str | Path | NDArray
 Box = tuple[float, float, float, float]  # first and last pixel along the height, then along the width
@@ -40,21 +40,21 @@ def plot_on_image(
 ) -> Figure:
     """The receptive fields of the centre units of some layers on an image, to scale with its pixels.
 
-    Solid: along the longest path (r_max), where that is finite, at its exact place. Dashed: along the shortest (r_min),
-    drawn around the unit's centre. What lies beyond the image is padding.
+    Solid: the field of the longest path (r_max) at its exact position, if finite. Dashed: that of the shortest path
+    (r_min), centred on the unit. Fields that extend beyond the image cover padding.
 
     Args:
         report: of a model with two spatial axes.
-        layers: names of rows of the report, at most six; default: up to four whose fields grow from small to large.
-        image: path of a picture, or an array of shape (H, W), (H, W, 3) or (H, W, 4) with values 0 to 255, or floats
-            0 to 1; it is scaled to the input size. Default: a photograph that comes with scikit-learn.
+        layers: names of rows of the report, at most six; default: up to four with fields from small to large.
+        image: path of an image file, or an array of shape (H, W), (H, W, 3) or (H, W, 4), with uint8 values or floats
+            from 0 to 1; it is scaled to the input size. Default: a photograph that comes with scikit-learn.
 
     Raises:
         ValueError: for a model of another number of spatial axes, an unknown layer, or an unreadable image.
     """
     if len(report.input_size) != 3:
         raise ValueError(
-            f"only models of 2 spatial axes can be drawn on an image, this has {len(report.input_size) - 1}"
+            f"fields can be drawn on an image for 2 spatial axes only, this model has {len(report.input_size) - 1}"
         )
     height, width = report.input_size[1:]
     rows = _chosen(report, layers)
@@ -65,7 +65,7 @@ def plot_on_image(
     axes.imshow(_pixels(image, height, width), extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
     handles, boxes = [], [(0.0, height - 1.0, 0.0, width - 1.0)]
     for row, color in zip(rows, COLORS, strict=False):
-        long, small = _longest(row), _shortest(row, (height, width))
+        long, small = _longest_path_box(row), _shortest_path_box(row, (height, width))
         for box, style in ((long, "-"), (small, (0, (4, 2)))):
             if box is not None and not (style != "-" and long is not None and row.r_min == row.r_max):
                 y0, y1, x0, x1 = box
@@ -75,7 +75,7 @@ def plot_on_image(
                 )  # fmt: skip
                 axes.add_patch(shape)
                 boxes.append(box)
-        handles.append(Line2D([], [], color=color, lw=2.2, label=plain(_words(row))))
+        handles.append(Line2D([], [], color=color, lw=2.2, label=plain(_legend_text(row))))
     shown = []
     for axis, extent in ((0, height), (1, width)):
         first = max(min(box[2 * axis] for box in boxes), -SURROUNDINGS * extent)
@@ -84,7 +84,7 @@ def plot_on_image(
         limits = (first - room, last + room)
         axes.set_xlim(*limits) if axis else axes.set_ylim(*reversed(limits))
         shown.append(limits[1] - limits[0])
-    scale = min(ROOM[0] / shown[0], ROOM[1] / shown[1])  # inches a pixel
+    scale = min(ROOM[0] / shown[0], ROOM[1] / shown[1])  # inches per pixel
     tall, wide = scale * shown[0], scale * shown[1]
     total = max(tall + 0.75, 0.5 + 0.4 * (len(handles) + 1))
     figure.set_size_inches(WIDTH, total)
@@ -101,11 +101,11 @@ def _chosen(report: FieldReport, layers: Sequence[str] | None) -> list[LayerRow]
     if layers is not None:
         for name in layers:
             if name not in by_name:
-                raise ValueError(f"layers has {name!r}, which the model has not{nearest(name, by_name)}")
+                raise ValueError(f"layers has {name!r}: the model has no such layer{nearest(name, by_name)}")
         if not 0 < len(layers) <= MOST_LAYERS:
             raise ValueError(f"layers must name one to {MOST_LAYERS} layers, got {len(layers)}")
         return [by_name[name] for name in layers]
-    # The layers whose shortest path reaches a quarter, a half, the whole, twice the smaller side of the image.
+    # The first layers whose r_min reaches a quarter, a half, the whole and twice the smaller side of the image.
     side = min(report.input_size[1:])
     finite = [row for row in report.layers if all(map(math.isfinite, row.r_min))]
     wanted = [next((row for row in finite if min(row.r_min) >= part * side), None) for part in (0.25, 0.5, 1, 2)]
@@ -113,33 +113,33 @@ def _chosen(report: FieldReport, layers: Sequence[str] | None) -> list[LayerRow]
     return [by_name[name] for name in found] or finite[-1:]
 
 
-def _longest(row: LayerRow) -> Box | None:
+def _longest_path_box(row: LayerRow) -> Box | None:
     (y0, y1), (x0, x1) = row.region(centre_unit(row))
     return (y0, y1, x0, x1) if all(map(math.isfinite, (y0, y1, x0, x1))) else None
 
 
-def _shortest(row: LayerRow, size: Sequence[int]) -> Box | None:
+def _shortest_path_box(row: LayerRow, size: Sequence[int]) -> Box | None:
     if not all(map(math.isfinite, row.r_min)):
         return None
     ends = []
     for axis, position in enumerate(centre_unit(row)):
         middle = row.centre[axis] + row.effective_stride[axis] * position
-        if math.isinf(row.r_max[axis]):  # no centre; the unit's place, in proportion
+        if math.isinf(row.r_max[axis]):  # there is no centre: scale the unit's position to the image
             middle = (position + 0.5) * size[axis] / row.shape[axis - 2] - 0.5
         reach = (row.r_min[axis] - 1) / 2
         ends += [middle - reach, middle + reach]
     return (ends[0], ends[1], ends[2], ends[3])
 
 
-def _words(row: LayerRow) -> str:
+def _legend_text(row: LayerRow) -> str:
     low, high = ("×".join(map(number, values)).replace("∞×∞", "∞") for values in (row.r_min, row.r_max_local))
     return f"{path_end(row.name, 30)}\n{low}" + (f" to {high}" if high != low else "") + "*" * row.has_global_path
 
 
 def _pixels(image: ImageLike | None, height: int, width: int) -> NDArray:
-    """The image as (height, width, 3) bytes, its middle cut to the input's proportions and scaled."""
+    """The image as (height, width, 3) uint8, cropped at its centre to the input's aspect ratio and scaled."""
     if image is None:
-        from sklearn.datasets import load_sample_image  # takes a second to import, which few pictures need
+        from sklearn.datasets import load_sample_image  # a second to import, so only when needed
 
         image = load_sample_image("china.jpg")
     if isinstance(image, (str, Path)):

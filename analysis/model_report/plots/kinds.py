@@ -1,4 +1,4 @@
-"""The pictures of a receptive-field report by name."""
+"""The plots of a receptive-field report by name."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ KINDS: Mapping[str, Callable[..., Figure]] = MappingProxyType(
 
 
 def plot_report(report: FieldReport, kind: str, options: Mapping[str, Any]) -> Figure:
-    """The picture of that kind.
+    """The plot of the given kind.
 
     Raises:
-        ValueError: for an unknown kind, naming the known ones, or a report that it cannot draw.
+        ValueError: for an unknown kind, with the known ones in the message, or a report that this kind cannot show.
     """
     if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}, which is no picture of a report{nearest(kind, KINDS)}")
+        raise ValueError(f"unknown plot kind {kind!r}{nearest(kind, KINDS)}")
     return KINDS[kind](report, **options)

@@ -1,4 +1,4 @@
-"""The graph of a report's layers for drawing: layers joined by arrows, with a point wherever several paths meet."""
+"""The graph of a report's layers for plotting, with a junction wherever several paths meet."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ INPUT = -1
 
 @dataclass(frozen=True)
 class LayerGraph:
-    """Nodes in an order in which every arrow points forward.
+    """A graph in topological order.
 
     Attributes:
-        layers: node -> index of its row in the report; the input is `INPUT`, a meeting point has no entry.
-        sources: by node, the nodes that lead to it.
+        layers: node -> index of its row in the report; the input is `INPUT`, a junction has no entry.
+        sources: for each node, the nodes that lead to it.
     """
 
     layers: dict[int, int]
@@ -27,11 +27,11 @@ class LayerGraph:
 
 
 def layer_graph(report: FieldReport) -> LayerGraph:
-    """The report's edges with meeting points put back in, so that there are about as many arrows as layers.
+    """The report's edges with junctions inserted, so that there are about as many edges as layers.
 
-    In a residual network the layer behind the n-th block is reached from all n of them, so that the bare edges grow
-    with the square of the depth. Layers reached from one set of layers share a meeting point, and a set that contains
-    an earlier one is drawn as that meeting point and what comes to it: the additions (or concatenations) of the model.
+    In a residual network the layer behind the n-th block is reached from all n blocks, so the report's edges grow with
+    the square of the depth. Layers reached from the same set of layers share a junction. A set that contains an earlier
+    one becomes that one's junction plus the additional layers: the additions or concatenations of the model.
     """
     reached: dict[int, set[int]] = {}
     for source, target in report.edges:
@@ -41,12 +41,12 @@ def layer_graph(report: FieldReport) -> LayerGraph:
     node_of = {INPUT: 0}
     joins: dict[frozenset[int], int] = {}
 
-    def point(found: frozenset[int]) -> int:
-        """The node that stands for a set of layers."""
+    def junction(found: frozenset[int]) -> int:
+        """The node that represents a set of layers."""
         if len(found) == 1:
             return node_of[next(iter(found))]
         if found not in joins:
-            # The latest sets are the largest, and the likeliest to be contained.
+            # The latest sets are the largest and the most likely subsets.
             inside = [known for known in reversed(joins) if known < found]
             best = max(inside, key=len, default=frozenset())
             parts = [joins[best]] if best else []
@@ -57,7 +57,7 @@ def layer_graph(report: FieldReport) -> LayerGraph:
 
     for index in range(len(report.layers)):
         found = reached.get(index)
-        before = () if not found else (point(frozenset(found)),)
+        before = () if not found else (junction(frozenset(found)),)
         sources.append(before)
         node_of[index] = len(sources) - 1
         layers[len(sources) - 1] = index

@@ -1,4 +1,4 @@
-"""Where the nodes and arrows of a layer graph go: columns by depth, and lanes so that no arrow runs through a node."""
+"""The layout of a layer graph: columns by depth, and lanes so that no edge crosses a node."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ from dataclasses import dataclass
 
 from .layer_graph import LayerGraph
 
-__all__ = ["Layout", "Place", "lay_out"]
+__all__ = ["Cell", "Layout", "lay_out"]
 
-Place = tuple[int, int]  # column, lane
+Cell = tuple[int, int]  # column, lane
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Attributes:
-    nodes: place of each node.
-    arrows: the places each arrow passes, from its node to its node.
+    """The cells of nodes and edges.
+
+    Attributes:
+        nodes: cell of each node.
+        edges: the cells that each edge passes, both ends included.
     """
 
-    nodes: tuple[Place, ...]
-    arrows: tuple[tuple[Place, ...], ...]
+    nodes: tuple[Cell, ...]
+    edges: tuple[tuple[Cell, ...], ...]
 
 
 def lay_out(graph: LayerGraph) -> Layout:
-    """A node's column is its depth, the longest way from the input; each place holds one node or passing arrow.
+    """The layout of a graph. A node's column is its longest path from the input; a cell holds one node or passing edge.
 
-    A node prefers the lane of its deepest source and an arrow that of its node, so that a chain of layers stays
-    straight and a shortcut runs beside what it skips. Linear in nodes and in the columns that arrows cross.
+    A node prefers the lane of its deepest source, and an edge that of its ends, so that a chain of layers is straight
+    and a shortcut runs beside the layers it skips. Time is linear in the nodes and in the columns that edges cross.
     """
     depth: list[int] = []
     for sources in graph.sources:
         depth.append(1 + max((depth[source] for source in sources), default=-1))
-    taken: set[Place] = set()
+    taken: set[Cell] = set()
     lanes = [0] * len(depth)
-    arrows: list[tuple[Place, ...]] = []
+    edges: list[tuple[Cell, ...]] = []
 
     def free(first: int, last: int, wished: tuple[int, ...]) -> int:
         """The first of the wished lanes, else of all lanes, that is free in the columns first to last; takes it."""
@@ -51,9 +53,9 @@ def lay_out(graph: LayerGraph) -> Layout:
         lanes[node] = free(depth[node], depth[node], tuple(lanes[source] for source in deepest_first[:1]))
         for source in deepest_first:
             start, end = (depth[source], lanes[source]), (depth[node], lanes[node])
-            between: Sequence[Place] = ()
+            between: Sequence[Cell] = ()
             if depth[node] - depth[source] > 1:
                 lane = free(depth[source] + 1, depth[node] - 1, (lanes[source], lanes[node]))
                 between = [(column, lane) for column in range(depth[source] + 1, depth[node])]
-            arrows.append((start, *between, end))
-    return Layout(tuple(zip(depth, lanes, strict=True)), tuple(arrows))
+            edges.append((start, *between, end))
+    return Layout(tuple(zip(depth, lanes, strict=True)), tuple(edges))

@@ -1,4 +1,4 @@
-"""The network as a graph of its layers, drawn without Graphviz: read it in lines from left to right, like a text."""
+"""Plot of the graph of layers without Graphviz, in lines that are read from left to right."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from matplotlib.patches import Circle, FancyBboxPatch, Patch
 
 from ...common.style import INK, LARGE, NORMAL, WIDTH, path_end, plain
 from .layer_graph import INPUT, LayerGraph, layer_graph
-from .layer_layout import Layout, Place, lay_out
-from .marks import FILLS, TEXTS, UNDERUTILIZED, UNPRODUCTIVE, field_words, headline, marks, window_words
+from .layer_layout import Cell, Layout, lay_out
+from .marks import FILLS, TEXTS, UNDERUTILIZED, UNPRODUCTIVE, field_text, headline, marks, window_text
 
 if TYPE_CHECKING:
     from ...fields.report import FieldReport, LayerRow
@@ -25,14 +25,14 @@ BOX_HEIGHT, LANE, LINE_GAP, GAP = 0.46, 0.56, 0.14, 0.2
 POINT = 0.09
 ARROW = "#6b6b6b"
 TINY = 6.8  # points; a point is 1.4 pixels high at the 900 pixels that a figure is shown at
-LETTER = 0.06  # inches that a bold letter of that size is wide at most, on average over a name
+LETTER = 0.06  # inches, upper bound of the mean width of a bold letter of that size
 LONGEST_NAME = 24
 
 
 def plot_network(report: FieldReport) -> Figure:
-    """Every layer as a box with its kernel, stride and receptive field, its arrows and the points where paths meet.
+    """The graph of the layers, each a box with its kernel, stride and receptive field.
 
-    Unproductive layers are red, underutilized ones orange (Richter and Pal, Figure 6). Any number of spatial axes.
+    Unproductive layers are red, underutilized ones orange (Richter and Pal, Figure 6). Dots are junctions of paths.
     """
     graph = layer_graph(report)
     layout = lay_out(graph)
@@ -42,17 +42,17 @@ def plot_network(report: FieldReport) -> Figure:
     axes.set_axis_off()
     axes.set_xlim(0, WIDTH)
     axes.set_ylim(page.height, 0)
-    for places in layout.arrows:
-        _arrow(axes, page, places)
+    for cells in layout.edges:
+        _arrow(axes, page, cells)
     mark_of = marks(report)
-    for node, place in enumerate(layout.nodes):
+    for node, cell in enumerate(layout.nodes):
         index = graph.layers.get(node)
         if index is None:
-            _meeting(axes, page.point(place))
+            _junction(axes, page.point(cell))
         elif index == INPUT:
-            _input(axes, page, report, place)
+            _input(axes, page, report, cell)
         else:
-            _layer(axes, page, report.layers[index], mark_of[index], place)
+            _layer(axes, page, report.layers[index], mark_of[index], cell)
     found = [mark for mark in (UNDERUTILIZED, UNPRODUCTIVE) if mark in mark_of]
     axes.text(MARGIN, 0.2, headline(report), fontsize=LARGE, color=INK, va="center", weight="bold")
     if found:
@@ -66,31 +66,31 @@ def plot_network(report: FieldReport) -> Figure:
 
 @dataclass(frozen=True)
 class _Page:
-    """Places in inches: the middle of each column and its half width, the line it stands in, the top of each line."""
+    """The page in inches: the middle and half width of each column, the line it is in, and the top of each line."""
 
     columns: dict[int, tuple[float, float]]
     line_of: dict[int, int]
     tops: list[float]
     height: float
-    meetings: frozenset[Place]  # the points where paths meet, narrower than a column of boxes
+    junctions: frozenset[Cell]  # drawn as dots, narrower than a column of boxes
 
-    def point(self, place: Place) -> tuple[float, float]:
-        column, lane = place
+    def point(self, cell: Cell) -> tuple[float, float]:
+        column, lane = cell
         return self.columns[column][0], self.tops[self.line_of[column]] + LANE * lane + BOX_HEIGHT / 2
 
-    def half_width(self, place: Place) -> float:
-        return POINT if place in self.meetings else self.columns[place[0]][1]
+    def half_width(self, cell: Cell) -> float:
+        return POINT if cell in self.junctions else self.columns[cell[0]][1]
 
 
 def _page(report: FieldReport, graph: LayerGraph, layout: Layout) -> _Page:
     longest = max([len(path_end(row.name, LONGEST_NAME)) for row in report.layers] + [8])
-    box = 0.08 + LETTER * max(longest, *(len(field_words(row)) for row in report.layers), 8)
+    box = 0.08 + LETTER * max(longest, *(len(field_text(row)) for row in report.layers), 8)
     boxes = {layout.nodes[node][0] for node in graph.layers}
     columns: dict[int, tuple[float, float]] = {}
     line_of: dict[int, int] = {}
     lanes: list[int] = [0]
     highest: dict[int, int] = {}
-    for column, lane in (place for places in (*layout.arrows, layout.nodes) for place in places):
+    for column, lane in (cell for cells in (*layout.edges, layout.nodes) for cell in cells):
         highest[column] = max(highest.get(column, 0), lane)
     x = MARGIN
     for column in sorted(highest):
@@ -106,21 +106,21 @@ def _page(report: FieldReport, graph: LayerGraph, layout: Layout) -> _Page:
     for count in lanes:
         tops.append(y)
         y += LANE * count + BOX_HEIGHT + LINE_GAP
-    meetings = frozenset(place for node, place in enumerate(layout.nodes) if node not in graph.layers)
-    return _Page(columns, line_of, tops, y + 0.05, meetings)
+    junctions = frozenset(cell for node, cell in enumerate(layout.nodes) if node not in graph.layers)
+    return _Page(columns, line_of, tops, y + 0.05, junctions)
 
 
-def _arrow(axes: Axes, page: _Page, places: tuple[Place, ...]) -> None:
-    """A line through the places; where it leaves a line of the page it runs into the margin and comes in again."""
+def _arrow(axes: Axes, page: _Page, cells: tuple[Cell, ...]) -> None:
+    """Draw an edge through the cells. Between lines of the page it runs out to the right and back in from the left."""
     pieces: list[list[tuple[float, float]]] = [[]]
-    for index, place in enumerate(places):
-        (x, y), half = page.point(place), page.half_width(place)
-        if index and page.line_of[place[0]] != page.line_of[places[index - 1][0]]:
+    for index, cell in enumerate(cells):
+        (x, y), half = page.point(cell), page.half_width(cell)
+        if index and page.line_of[cell[0]] != page.line_of[cells[index - 1][0]]:
             pieces[-1].append((WIDTH, pieces[-1][-1][1]))
             pieces.append([(0.0, y)])
         if index:
             pieces[-1].append((x - half, y))
-        if index < len(places) - 1:
+        if index < len(cells) - 1:
             pieces[-1].append((x + half, y))
     for piece in pieces[:-1]:
         axes.plot(*zip(*piece, strict=True), color=ARROW, lw=0.9, solid_joinstyle="round", zorder=1)
@@ -131,23 +131,23 @@ def _arrow(axes: Axes, page: _Page, places: tuple[Place, ...]) -> None:
     axes.annotate("", xy=last, xytext=before[-1], arrowprops=style, zorder=1)
 
 
-def _meeting(axes: Axes, middle: tuple[float, float]) -> None:
-    """The point where paths meet, be it a sum or a concatenation."""
+def _junction(axes: Axes, middle: tuple[float, float]) -> None:
+    """Draw the dot of a junction, a sum or a concatenation."""
     axes.add_patch(Circle(middle, POINT, fc=ARROW, ec="white", lw=0.8, zorder=3))
 
 
-def _input(axes: Axes, page: _Page, report: FieldReport, place: Place) -> None:
-    (x, y), half = page.point(place), page.columns[place[0]][1]
+def _input(axes: Axes, page: _Page, report: FieldReport, cell: Cell) -> None:
+    (x, y), half = page.point(cell), page.columns[cell[0]][1]
     size = "×".join(map(str, report.input_size))
     axes.text(x + half - 0.04, y, f"input\n{size}", ha="right", va="center", fontsize=TINY + 0.7, color=INK)
 
 
-def _layer(axes: Axes, page: _Page, row: LayerRow, mark: str, place: Place) -> None:
-    (x, y), half = page.point(place), page.columns[place[0]][1]
+def _layer(axes: Axes, page: _Page, row: LayerRow, mark: str, cell: Cell) -> None:
+    (x, y), half = page.point(cell), page.columns[cell[0]][1]
     corner = (x - half, y - BOX_HEIGHT / 2)
     style = "round,pad=0,rounding_size=0.05"
     axes.add_patch(FancyBboxPatch(corner, 2 * half, BOX_HEIGHT, style, fc=FILLS[mark], ec=ARROW, lw=0.6, zorder=2))
-    for line, text in enumerate((path_end(row.name, LONGEST_NAME), window_words(row), field_words(row))):
+    for line, text in enumerate((path_end(row.name, LONGEST_NAME), window_text(row), field_text(row))):
         axes.text(
             x, y + (line - 1) * BOX_HEIGHT / 3.3, plain(text), ha="center", va="center", fontsize=TINY,
             color=TEXTS[mark], weight="bold" if line == 0 else "normal", zorder=4,

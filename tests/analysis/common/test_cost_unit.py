@@ -2,7 +2,7 @@
 
 import pytest
 
-from dynpool.analysis.common.cost_unit import cost_unit, cost_words
+from dynpool.analysis.common.cost_unit import cost_unit, format_cost
 
 
 @pytest.mark.parametrize(
@@ -10,7 +10,7 @@ from dynpool.analysis.common.cost_unit import cost_unit, cost_words
     [(0.0004885, "0.4885 MMACs"), (0.0139, "13.9 MMACs"), (0.1, "0.1 GMACs"), (15.4, "15.4 GMACs"), (0.0, "0 GMACs")],
 )
 def test_one_cost(gmacs: float, shown: str) -> None:
-    assert cost_words(gmacs) == shown
+    assert format_cost(gmacs) == shown
 
 
 def test_several_costs_share_a_unit_and_four_digits_of_the_smallest() -> None:

@@ -1,4 +1,4 @@
-"""The report: whole, self-contained, escaped, and never half-written."""
+"""The HTML report is complete, self-contained, escaped and never half-written."""
 
 import base64
 import csv
@@ -78,8 +78,8 @@ def test_report_tells_budgets_and_layers_left_out(tmp_path: Path, write_run: Wri
     text = Page(write_report(folders, tmp_path / "out").read_text()).text
     assert "budget 250" in text  # MMACs, as the costs
     assert "budget 125" not in text  # the name of the row has it
-    assert "misses its gmacs_budget of 0.125 by" in text
-    assert text.count("of these there are: diffstride 4.") == 2  # below the table and the picture of I_min
+    assert "missing its gmacs_budget of 0.125 by" in text
+    assert text.count("Convolutions not counted: diffstride 4.") == 2  # below the table and the plot of I_min
     assert "gmacs_budget=0.125" in text
 
 
@@ -118,7 +118,7 @@ def test_unfinished_and_truncated_runs_are_marked(tmp_path: Path, write_run: Wri
     text = Page(write_report([folder, write_run(tmp_path / "h", "human")], tmp_path / "out").read_text()).text
     assert "Preliminary, 1 of 2 runs unfinished" in text
     assert "4/16unfinished" in text
-    assert "cut: metrics.csv line 7 has no line end" in text
+    assert "cut: metrics.csv line 7 has no newline" in text
     assert "cut: unfinished, epoch 4 of 16" in text
 
 
@@ -143,7 +143,7 @@ def test_everything_from_outside_is_escaped(tmp_path: Path, write_run: WriteRun)
 
 def test_out_that_is_a_file(comparison_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ValueError, match=r"out is '.*file', which is a file: give a folder"):
+    with pytest.raises(ValueError, match=r"out must be a folder, but '.*file' is a file"):
         write_report([comparison_folder], tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -50,39 +50,41 @@ def test_comparison_folder_stands_for_its_runs(comparison_folder: Path) -> None:
     assert names == [f"{method}-seed{seed}" for method in ("dynopool", "human") for seed in range(3)]
 
 
-def test_find_runs_refuses_what_is_no_run(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+def test_find_runs_rejects_folders_without_runs(tmp_path: Path, write_run: Callable[..., Path]) -> None:
     run = write_run(tmp_path / "a")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="run_folders is empty"):
+    with pytest.raises(ValueError, match="run_folders must not be empty"):
         find_runs([])
-    with pytest.raises(ValueError, match="give a list"):
+    with pytest.raises(ValueError, match="must be a list of folders, got the single path"):
         find_runs(str(run))
-    with pytest.raises(FileNotFoundError, match=r"nowhere: there is no such run folder"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: no such run folder"):
         find_runs([run, tmp_path / "nowhere"])
     with pytest.raises(ValueError, match=r"empty: not a run folder"):
         find_runs([tmp_path / "empty"])
-    with pytest.raises(ValueError, match=r"config.yaml: this is a file"):
+    with pytest.raises(ValueError, match=r"config.yaml: a file, not a run folder"):
         find_runs([run / "config.yaml"])
     with pytest.raises(ValueError, match=r"a: this run folder is given twice"):
         find_runs([run, tmp_path / "empty" / ".." / "a"])
 
 
 @pytest.mark.parametrize("cut", [1, 5, 40, 100])
-def test_half_written_last_line_is_left_out_and_noted(tmp_path: Path, write_run: Callable[..., Path], cut: int) -> None:
+def test_half_written_last_line_is_skipped_and_noted(tmp_path: Path, write_run: Callable[..., Path], cut: int) -> None:
     metrics = write_run(tmp_path / "a", epochs=4) / "metrics.csv"
     metrics.write_text(metrics.read_text()[:-cut])
     run = read_run(tmp_path / "a")
     assert run.last.epoch == 3
     assert not run.finished
-    assert run.notes == ("metrics.csv line 6 has no line end (perhaps being written): left out",)
+    assert run.notes == ("metrics.csv line 6 has no newline (perhaps still being written): skipped",)
 
 
-def test_last_line_cut_short_but_ended_is_left_out_and_noted(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+def test_truncated_last_line_with_a_newline_is_skipped_and_noted(
+    tmp_path: Path, write_run: Callable[..., Path]
+) -> None:
     metrics = write_run(tmp_path / "a", epochs=4) / "metrics.csv"
     metrics.write_text(metrics.read_text()[:-30] + "\n")
     run = read_run(tmp_path / "a")
     assert run.last.epoch == 3
-    assert run.notes == ("metrics.csv line 6 is cut short: left out",)
+    assert run.notes == ("metrics.csv line 6 is truncated: skipped",)
 
 
 def test_the_last_row_of_an_epoch_counts(tmp_path: Path, write_run: Callable[..., Path]) -> None:
@@ -99,12 +101,12 @@ def test_the_last_row_of_an_epoch_counts(tmp_path: Path, write_run: Callable[...
 def test_missing_file(tmp_path: Path, write_run: Callable[..., Path], name: str) -> None:
     folder = write_run(tmp_path / "a")
     (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"a: not a whole run folder: {name} is missing"):
+    with pytest.raises(FileNotFoundError, match=rf"a: incomplete run folder: {name} is missing"):
         read_run(folder)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no such run folder"):
+    with pytest.raises(FileNotFoundError, match="no such run folder"):
         read_run(tmp_path / "a")
 
 
@@ -113,7 +115,7 @@ def test_missing_folder(tmp_path: Path) -> None:
     [
         ("a: [1", "config.yaml is damaged"),
         ("just words", "config.yaml holds str"),
-        ("method: human\nseed: 1\n", "it lacks input_size, epochs"),
+        ("method: human\nseed: 1\n", "missing keys input_size, epochs"),
         ("{method: human, seed: one, epochs: 3, input_size: [1, 8, 8]}", "seed is 'one', must be a whole number"),
         ("{method: human, seed: 1, epochs: 0, input_size: [1, 8, 8]}", "epochs is 0, must be a whole number of at"),
         ("{method: human, seed: 1, epochs: 3, input_size: [8, 8]}", "input_size is .*must be .C, H, W."),
@@ -135,8 +137,8 @@ def test_damaged_config(tmp_path: Path, write_run: Callable[..., Path], text: st
     ("old", "new", "message"),
     [
         ("", "", "metrics.csv is empty"),
-        ("epoch,", "time,", "lacks the columns epoch"),
-        ("test_accuracy", "score", "lacks the columns test_accuracy"),
+        ("epoch,", "time,", "missing columns epoch"),
+        ("test_accuracy", "score", "missing columns test_accuracy"),
         ("\n1,", "\none,", "line 3: epoch is 'one', must be a number"),
         ("\n1,", "\n1.5,", "line 3: epoch is '1.5', must be a whole number"),
         ("\n1,", "\n", "line 3 is damaged: 24 cells, expected 25"),
@@ -183,7 +185,7 @@ def test_no_finished_epoch(tmp_path: Path, write_run: Callable[..., Path]) -> No
         read_run(folder)
 
 
-def test_every_changed_character_of_a_row_is_seen(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+def test_every_changed_character_of_a_row_is_detected(tmp_path: Path, write_run: Callable[..., Path]) -> None:
     folder = write_run(tmp_path / "a", epochs=2)
     text = (folder / "metrics.csv").read_bytes()
     start, end = text.index(b"\n0,") + 1, text.index(b"\n2,")
@@ -201,7 +203,7 @@ def test_damaged_heading_of_a_config(tmp_path: Path, write_run: Callable[..., Pa
     (folder / "config.yaml").write_text(text)
     assert read_run(folder).seed == 0
     (folder / "config.yaml").write_text(text.replace("seed: 0", "seed: 8"))
-    with pytest.raises(ValueError, match=r"a: config\.yaml is damaged or was changed"):
+    with pytest.raises(ValueError, match=r"a: config\.yaml is damaged or was edited"):
         read_run(folder)
 
 
@@ -216,8 +218,10 @@ def test_files_of_a_finished_run_are_compared_with_its_digests(tmp_path: Path, w
     (folder / "done.json").write_text(done)
     with (folder / "config.yaml").open("a") as file:
         file.write("# a word of mine\n")
-    assert read_run(folder).notes == ("config.yaml was changed after the run had ended",)
+    assert read_run(folder).notes == ("config.yaml was changed after the run ended",)
     rows = (folder / "metrics.csv").read_text().splitlines(keepends=True)
     (folder / "metrics.csv").write_text("".join(rows[:-1]))
-    with pytest.raises(ValueError, match=r"metrics\.csv is damaged: not the file that the run ended with .*--resume"):
+    with pytest.raises(
+        ValueError, match=r"metrics\.csv is damaged: it does not match the SHA-256 in done\.json.*--resume"
+    ):
         read_run(folder)

@@ -1,4 +1,4 @@
-"""Comparing runs: the figures, the plain truth of the headline, and the printed output against golden files."""
+"""Comparison of runs: figures, headline, findings, and the printed output against golden files."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dynpool.analysis.common.checksums import CHECKSUM
-from dynpool.analysis.common.statistics import Spread, pareto_front
+from dynpool.analysis.common.statistics import MeanStd, pareto_front
 from dynpool.analysis.comparison.findings import difference, holm
 from dynpool.analysis.comparison.summary import compare_runs
 
@@ -96,7 +96,7 @@ def test_headline_tells_the_cost(tmp_path: Path, write_run: WriteRun) -> None:
     assert "Both need the same MMACs (1.360 against 1.360)." in compare_runs(folders).headline
 
 
-def test_headline_says_that_no_size_was_learned_where_none_moved(tmp_path: Path, write_run: WriteRun) -> None:
+def test_headline_says_if_no_size_changed_during_training(tmp_path: Path, write_run: WriteRun) -> None:
     still = write_run(tmp_path / "still", "dynopool", epochs=3, final=0.8)
     table = list(csv.DictReader((still / "metrics.csv").open(newline="")))
     kept = [row | {"sizes": table[0]["sizes"]} for row in table]
@@ -107,16 +107,16 @@ def test_headline_says_that_no_size_was_learned_where_none_moved(tmp_path: Path,
         writer.writerows(kept)
     human = write_run(tmp_path / "human", "human", epochs=3, final=0.8)
     other = write_run(tmp_path / "other", "dynopool", 1, epochs=3, final=0.8)
-    said = "No size was learned by dynopool: every feature map kept the size that training began with."
+    said = "No size changed during training with dynopool: every feature map kept its initial size."
     assert compare_runs([human, still]).headline.endswith(said)
-    assert "No size was learned" not in compare_runs([human, other]).headline
-    assert "No size was learned" not in compare_runs([human, still, other]).headline, "one of its runs did learn"
-    assert "No size was learned" not in compare_runs([human]).headline, "a human design learns no sizes anyway"
+    assert "No size changed" not in compare_runs([human, other]).headline
+    assert "No size changed" not in compare_runs([human, still, other]).headline, "one of its runs did learn"
+    assert "No size changed" not in compare_runs([human]).headline, "a human design learns no sizes anyway"
 
 
 def test_one_run_has_no_spread(tmp_path: Path, write_run: WriteRun) -> None:
     comparison = compare_runs([write_run(tmp_path / "a", "human", final=0.8)])
-    assert comparison.methods[0].accuracy == Spread(0.8, None, 1)
+    assert comparison.methods[0].accuracy == MeanStd(0.8, None, 1)
     assert "80.0 ± -" in str(comparison)
     assert comparison.headline == (
         "human reaches 80.0 % final test accuracy (1 run) at 1.360 MMACs; there is no other method to compare it with."
@@ -143,7 +143,7 @@ def test_unfinished_runs_are_marked(tmp_path: Path, write_run: WriteRun) -> None
 def test_infinite_figures(tmp_path: Path, write_run: WriteRun) -> None:
     folders = [write_run(tmp_path / f"a{seed}", "human", seed, i_min=math.inf) for seed in (0, 1)]
     comparison = compare_runs(folders)
-    assert comparison.methods[0].i_min_h == Spread(math.inf, None, 2)
+    assert comparison.methods[0].i_min_h == MeanStd(math.inf, None, 2)
     assert "infxinf" in str(comparison)
     assert "inf ± -" in str(comparison)
 
@@ -152,21 +152,21 @@ def test_unlike_runs_are_noted(tmp_path: Path, write_run: WriteRun) -> None:
     first = write_run(tmp_path / "a", "human", lr=0.1, device="cpu")
     second = write_run(tmp_path / "b", "dynopool", 1, lr=0.2, device="cuda", data={"name": "cifar10", "root": "/x"})
     notes = compare_runs([first, second]).notes
-    assert "the runs differ in lr (0.1 / 0.2): not like with like" in notes
-    assert "the runs differ in data.name (digits / cifar10): not like with like" in notes
+    assert "the runs differ in lr (0.1 / 0.2), so they are not directly comparable" in notes
+    assert "the runs differ in data.name (digits / cifar10), so they are not directly comparable" in notes
     assert "the methods were not run with the same seeds" in notes
     assert not any("device" in note or "root" in note for note in notes)
 
 
 def test_same_seed_twice_is_noted(tmp_path: Path, write_run: WriteRun) -> None:
     comparison = compare_runs([write_run(tmp_path / "a"), write_run(tmp_path / "b")])
-    assert comparison.notes == ("dynopool has several runs with seed 0: each counts as a run",)
+    assert comparison.notes == ("dynopool has several runs with seed 0; all are counted",)
 
 
 def test_spread_of_unknown_values() -> None:
-    assert Spread.of([None, None]) is None
-    assert Spread.of([None, 2.0]) == Spread(2.0, None, 1)
-    assert Spread(math.nan, None, 1).show() == "- ± -"
+    assert MeanStd.from_values([None, None]) is None
+    assert MeanStd.from_values([None, 2.0]) == MeanStd(2.0, None, 1)
+    assert MeanStd(math.nan, None, 1).show() == "- ± -"
 
 
 def test_error_of_one_folder_names_it(tmp_path: Path, write_run: WriteRun) -> None:
@@ -194,9 +194,9 @@ def test_differences_are_taken_seed_by_seed(tmp_path: Path, write_run: WriteRun)
     assert difference(rows, "dynopool", "absent") is None
 
 
-def test_one_seed_or_equal_differences_say_nothing_about_chance(tmp_path: Path, write_run: WriteRun) -> None:
+def test_one_seed_or_equal_differences_are_not_tested_for_significance(tmp_path: Path, write_run: WriteRun) -> None:
     one = [write_run(tmp_path / "h", "human", final=0.5), write_run(tmp_path / "d", "dynopool", final=0.75)]
-    assert "one seed, so nothing can be said about chance" in compare_runs(one).findings[0]
+    assert "(only one seed in common, so significance cannot be tested)." in compare_runs(one).findings[0]
     more = [write_run(tmp_path / f"{m}{i}", m, i, final=0.5) for m in ("human", "other") for i in (0, 1)]
     assert "every seed gives the same difference" in compare_runs(more).findings[0]
 
@@ -207,7 +207,7 @@ def test_holm_corrects_for_the_number_of_comparisons() -> None:
     assert holm([]) == []
 
 
-def test_findings_name_only_what_is_more_than_chance(tmp_path: Path, write_run: WriteRun) -> None:
+def test_findings_name_only_significant_differences(tmp_path: Path, write_run: WriteRun) -> None:
     finals = {
         "human": (0.500, 0.601, 0.702, 0.803),
         "better": (0.600, 0.700, 0.801, 0.902),
@@ -218,7 +218,7 @@ def test_findings_name_only_what_is_more_than_chance(tmp_path: Path, write_run: 
     ]
     said = " ".join(compare_runs(folders).findings)
     assert "better +9.9 points against human" in said
-    assert "corrected for 2 comparisons (Holm), is below 0.05: that holds for better." in said
+    assert "Significant differences (p < 0.05, Holm-corrected for 2 comparisons): better." in said
 
 
 def test_points_of_a_grid_are_rows_of_their_own(tmp_path: Path, write_run: WriteRun) -> None:
@@ -240,7 +240,7 @@ def test_points_of_a_grid_are_rows_of_their_own(tmp_path: Path, write_run: Write
     assert points[:3] == [("human", ""), ("dynopool", "gmacs_weight=0.0"), ("dynopool", "gmacs_weight=0.1")]
 
 
-def test_a_missed_budget_is_told_in_words_and_kept_ones_too(tmp_path: Path, write_run: WriteRun) -> None:
+def test_missed_and_kept_budgets_are_reported(tmp_path: Path, write_run: WriteRun) -> None:
     cost = compare_runs([write_run(tmp_path / "any")]).rows[0].gmacs
     budgets = {"over": cost / 1.021, "under": cost / 0.979, "just": cost / 1.019, "free": None}
     folders = [write_run(tmp_path / name, name, gmacs_budget=budget) for name, budget in budgets.items()]
@@ -248,16 +248,16 @@ def test_a_missed_budget_is_told_in_words_and_kept_ones_too(tmp_path: Path, writ
     found = {row.method: row for row in comparison.rows}
     assert found["over"].off_budget == pytest.approx(0.021)
     assert found["free"].off_budget is None
-    notes = [note for note in comparison.notes if "misses its gmacs_budget" in note]
+    notes = [note for note in comparison.notes if "missing its gmacs_budget" in note]
     assert notes == [
-        f"over: costs {cost:.4g} GMACs, which misses its gmacs_budget of {budgets['over']:g} by +2.1 %",
-        f"under: costs {cost:.4g} GMACs, which misses its gmacs_budget of {budgets['under']:g} by \u22122.1 %",
+        f"over: costs {cost:.4g} GMACs, missing its gmacs_budget of {budgets['over']:g} by +2.1 %",
+        f"under: costs {cost:.4g} GMACs, missing its gmacs_budget of {budgets['under']:g} by \u22122.1 %",
     ]
-    asked = "To cost within 2 % of its gmacs_budget was asked of"
-    assert f"{asked} 3 runs: these do not: over, seed 0, under, seed 0." in comparison.findings
+    missed = "missed by more than 2 %"
+    assert f"3 runs with a gmacs_budget; {missed}: over, seed 0, under, seed 0." in comparison.findings
     kept = compare_runs([folders[2], folders[3]])
-    assert f"{asked} 1 run: all do." in kept.findings
-    assert not any("misses" in note for note in kept.notes)
+    assert f"1 run with a gmacs_budget; none is {missed}." in kept.findings
+    assert not any("missing" in note for note in kept.notes)
     assert not any("gmacs_budget" in finding for finding in compare_runs([tmp_path / "any", folders[3]]).findings)
     head, over = (next(line for line in str(comparison).splitlines() if line.startswith(w)) for w in ("method", "over"))
     assert f"{1e3 * cost / 1.021:g}" in over.split()
@@ -268,16 +268,18 @@ def test_a_missed_budget_is_told_in_words_and_kept_ones_too(tmp_path: Path, writ
     assert rows["free"] == ""
 
 
-def test_others_are_held_to_the_human_design_at_their_own_resolution(tmp_path: Path, write_run: WriteRun) -> None:
+def test_others_are_compared_with_the_human_design_at_the_most_common_resolution(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
     folders = []
     for side in (16, 32, 48):
         point, data = f"data.resolution={side}", {"name": "digits", "resolution": side}
         folders += [write_run(tmp_path / str(side), "human", grid_point=point, data=data, input_size=(1, side, side))]
     folders += [write_run(tmp_path / f"d{i}", grid_point=f"gmacs_budget={i}", gmacs_budget=i) for i in (1, 2)]
     comparison = compare_runs(folders)
-    held = [finding for finding in comparison.findings if " points against " in finding]
-    assert len(held) == 4
-    assert all("points against human data.resolution=32" in finding for finding in held)
+    compared = [finding for finding in comparison.findings if " points against " in finding]
+    assert len(compared) == 4
+    assert all("points against human data.resolution=32" in finding for finding in compared)
     assert not any("input_size" in note or "resolution" in note for note in comparison.notes)
 
 
@@ -290,7 +292,7 @@ def test_figures_that_leave_layers_out_have_a_star_and_a_footnote(tmp_path: Path
     assert of_method.count("3.0 ± - *") == 2
     assert "3.0x3.0 *" in of_run
     assert not any("*" in line for line in text.splitlines() if line.startswith("human"))
-    assert "of these there are: diffstride 4." in text
+    assert "Convolutions not counted: diffstride 4." in text
     assert "sees the whole image" in text
     assert "*" not in str(compare_runs(folders[:1]))
     rows = [(row["method"], row["behind_global"]) for row in csv.DictReader(io.StringIO(comparison.to_csv()))]

@@ -99,4 +99,4 @@ def test_same_fields_as_in_torch(tmp_path):
         assert results[data_format + " error"] < 1e-5
     assert results["named"] == results["torch"]
     assert results["refused"] == "model must be a keras.Model, got ReLU"
-    assert results["backend"].startswith("Keras runs on jax: set KERAS_BACKEND=torch")
+    assert results["backend"].startswith("Keras runs on jax; set KERAS_BACKEND=torch")

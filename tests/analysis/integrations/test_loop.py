@@ -61,7 +61,7 @@ def test_wrapped_models_and_submodules(network, tmp_path, read_log):
     outer = nn.ModuleDict({"backbone": network})
     LoopTracker(SIZE, tmp_path / "log", module="backbone").start(outer, 0, log=True)
     assert read_log(tmp_path / "log")[0]["i_min"] == [8.0, 8.0]
-    with pytest.raises(ValueError, match="module is 'backbon', which ModuleDict has not; did you mean 'backbone'"):
+    with pytest.raises(ValueError, match="ModuleDict has no module 'backbon'; did you mean 'backbone'"):
         LoopTracker(SIZE, tmp_path / "log", module="backbon").start(outer, 0, log=True)
 
 

@@ -54,14 +54,14 @@ def test_a_callable_and_a_module(tmp_path, monkeypatch):
     for name, said in (
         ("own_nets:nett", "has no attribute 'nett'"),
         ("own_nets:number", "'own_nets:number', which is of type int, not a callable"),
-        ("own_nets:wrong", "it gave a int, not an nn.Module"),
+        ("own_nets:wrong", "it returned a int, not an nn.Module"),
         ("own_nets:needs", "called without arguments, it raised TypeError: .*'x'"),
         ("own_nets:fails", r"called without arguments, it raised KeyError: 'gone' \(own_nets.py, line 9\)"),
         ("broken_nets:net", r"cannot be imported: .*No module named 'not_there_at_all' \(broken_nets.py, line 1\)"),
         ("unfinished_nets:net", r"cannot be imported: SyntaxError: .*\(unfinished_nets.py, line 1\)"),
         ("leaving_nets:net", r"cannot be imported: SystemExit: 3 \(leaving_nets.py, line 2\)"),
-        ("own_nets:", "one of your own is given as package.module:callable"),
-        (".own_nets:net", "one of your own is given as package.module:callable"),
+        ("own_nets:", "give your own model as package.module:callable"),
+        (".own_nets:net", "give your own model as package.module:callable"),
         ("own_netz:net", "there is no module 'own_netz'"),
         (":net", "model is ':net'"),
     ):
@@ -71,9 +71,9 @@ def test_a_callable_and_a_module(tmp_path, monkeypatch):
 
 
 def test_wrong_names_get_the_nearest():
-    with pytest.raises(ValueError, match="no model of timm or torchvision; did you mean 'resnet50'"):
+    with pytest.raises(ValueError, match="no such model in timm or torchvision; did you mean 'resnet50'"):
         named_model("resnet5O", (3, 32, 32))
-    with pytest.raises(ValueError, match=r"no model of torchvision; did you mean .*'torchvision:vgg16'"):
+    with pytest.raises(ValueError, match=r"no such model in torchvision; did you mean .*'torchvision:vgg16'"):
         named_model("torchvision:vgg61", (3, 32, 32))
     with pytest.raises(ValueError, match=r"torchvision:vgg11 cannot be built for \(1, 32, 32\): .* 3 channels, not 1"):
         named_model("torchvision:vgg11", (1, 32, 32))

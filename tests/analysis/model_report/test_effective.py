@@ -1,4 +1,4 @@
-"""The effective field against gradients counted by hand, and its bounds against the theoretical field."""
+"""The effective field against gradients computed by hand, and its bounds against the theoretical field."""
 
 import json
 import math
@@ -34,7 +34,7 @@ def test_gradient_of_two_convolutions_counted_by_hand():
     assert field.max_projected_gradient == (27.0, 27.0)
     np.testing.assert_allclose(field.projection[1][8:13], 9 * steps)
     assert field.size == 5.0, "1/9 of the largest is more than 4.55 %"
-    assert "effective receptive field of 1 at 16x20: 5.0 pixels a side, theoretically 5x5" in str(field)
+    assert "effective receptive field of 1 at 16x20: 5.0 pixels per side (theoretical field: 5x5)" in str(field)
 
 
 def test_uniform_convolutions_spread_as_a_random_walk():
@@ -47,7 +47,7 @@ def test_uniform_convolutions_spread_as_a_random_walk():
         assert (share * (at - mean) ** 2).sum() == pytest.approx(2 / 3 * count)
 
 
-def test_seen_before_what_works_in_place_on_it():
+def test_output_is_read_before_an_in_place_operation_changes_it():
     torch.manual_seed(0)
     conv = nn.Conv2d(2, 3, 3, padding=1)
     alone = effective_receptive_field(nn.Sequential(conv), SIZE)
@@ -132,14 +132,14 @@ class Twice(nn.Module):
         return nn.functional.max_pool2d(self.conv(self.conv(x)), 2)
 
 
-def test_a_shared_module_and_one_that_is_none():
+def test_a_shared_module_and_layers_that_are_not_modules():
     first, second = (effective_receptive_field(Twice(), SIZE, layer=name) for name in ("conv", "conv#2"))
     assert np.flatnonzero(first.projection[0]).tolist() == [7, 8, 9]
     assert np.flatnonzero(second.projection[0]).tolist() == [6, 7, 8, 9, 10]
-    with pytest.raises(ValueError, match="layer is 'max_pool2d', which is no module of its own"):
+    with pytest.raises(ValueError, match="layer 'max_pool2d' is not a module that runs as one operation"):
         effective_receptive_field(Twice(), SIZE)
     inside = nn.Sequential(Twice(), nn.Conv2d(2, 2, 1))
-    with pytest.raises(ValueError, match="layer is '0', which is no module of its own"):
+    with pytest.raises(ValueError, match="layer '0' is not a module that runs as one operation"):
         effective_receptive_field(inside, SIZE, layer="0")
 
 
@@ -147,7 +147,7 @@ def test_bad_arguments():
     model = ones(2)
     with pytest.raises(ValueError, match="samples=0: expected an integer of at least 1"):
         effective_receptive_field(model, SIZE, samples=0)
-    with pytest.raises(ValueError, match="layer is '3', which the model has not; known: 0, 1"):
+    with pytest.raises(ValueError, match="the model has no layer '3'; known: 0, 1"):
         effective_receptive_field(model, SIZE, layer="3")
     with pytest.raises(ValueError, match=r"images must have the shape \(N, 2, 16, 20\), got \(1, 2, 16, 16\)"):
         effective_receptive_field(model, SIZE, images=torch.zeros(1, 2, 16, 16))

@@ -1,4 +1,4 @@
-"""The verdict's numbers are those of the layers; files are strict."""
+"""The verdict has the numbers of the layers; files are strict JSON and CSV."""
 
 import csv
 import io
@@ -32,20 +32,17 @@ def test_sentence_counted_by_hand(vgg):
     assert (vgg.unproductive_parameters, vgg.unproductive_macs) == (parameters, macs)
     share, work = round(100 * parameters / 138357544), round(100 * macs / vgg.total_macs)
     assert verdict(vgg) == (
-        f"7 of 13 convolutions see nothing new at 32 pixels: {share} % of parameters, {work} % of MACs"
+        f"7 of 13 convolutions are unproductive at 32 pixels: {share} % of parameters, {work} % of MACs"
     )
 
 
 def test_other_sentences():
     one = nn.Sequential(nn.Conv2d(3, 4, 9, padding=4), nn.Conv2d(4, 4, 3, padding=1))
-    assert verdict(receptive_field(one, (3, 9, 8))).startswith("1 of 2 convolutions sees nothing new at 9x8 pixels: ")
-    assert verdict(receptive_field(one, (3, 40, 40))) == (
-        "All 2 convolutions see something new at 40 pixels (I_min 11)"
-    )
+    assert verdict(receptive_field(one, (3, 9, 8))).startswith("1 of 2 convolutions is unproductive at 9x8 pixels: ")
+    assert verdict(receptive_field(one, (3, 40, 40))) == ("All 2 convolutions are productive at 40 pixels (I_min 11)")
     spectral = nn.Sequential(one[0], FixedSpectralPooling2d(2), one[1])
     assert verdict(receptive_field(spectral, (3, 40, 40))) == (
-        "The one convolution sees something new at 40 pixels (I_min 9); "
-        "1 more sees the whole image, behind a global operation"
+        "The only convolution is productive at 40 pixels (I_min 9); 1 more is behind a global operation and not counted"
     )
     none = nn.Sequential(nn.MaxPool2d(2))
     assert verdict(receptive_field(none, (3, 8, 8))) == "No layer is a convolution with a local receptive field"
@@ -55,7 +52,7 @@ def test_other_sentences():
             return torch.histc(x)
 
     report = receptive_field(nn.Sequential(nn.Conv2d(1, 1, 3), Unknown()), (1, 8, 8))
-    assert verdict(report).endswith("; not to be relied on: no rule for aten.histc")
+    assert verdict(report).endswith("; unreliable, as there is no rule for aten.histc")
 
 
 def test_table_is_coloured(vgg):

@@ -247,10 +247,12 @@ def test_sizes_set_are_sizes_had_and_others_are_refused() -> None:
     dynpool.set_sizes(model, {"1": (30, 20), "2": (14, 12)})
     assert dynpool.sizes(model, INPUT) == {"input": (32, 32), "1": (30, 20), "2": (14, 12)}
     for size in ((15, 20), (8, 20)):
-        with pytest.raises(ValueError, match=r"cannot be had of \(32, 32\).*smoothness=4.*next to it is \(1"):
+        with pytest.raises(
+            ValueError, match=r"cannot be reached from \(32, 32\).*smoothness=4.*the nearest size is \(1"
+        ):
             dynpool.set_sizes(model, {"1": size})
     shared = dynpool.convert(network(), INPUT, pool=partial(DiffStride2d, shared=True))
-    with pytest.raises(ValueError, match=r"shared: next to it is \(20, 20\) or \(30, 30\)"):
+    with pytest.raises(ValueError, match=r"shared: the nearest size is \(20, 20\) or \(30, 30\)"):
         dynpool.set_sizes(shared, {"1": (20, 30)})
 
 

@@ -88,7 +88,7 @@ def test_a_plan_travels_as_json_and_applies_again() -> None:
     x = torch.randn(1, 3, 12, 12)
     assert torch.equal(read.apply(model)(x), refined.eval()(x))
     layer = re.escape(plan.edits[0].changes[0].layer)
-    with pytest.raises(ValueError, match=rf"stride of {layer} is 1 in this Sequential, the plan is for 2"):
+    with pytest.raises(ValueError, match=rf"stride of {layer} is 1 in this Sequential, the plan expects 2"):
         read.apply(refined)
     with pytest.raises(ValueError, match=rf"Sequential has no layer '{layer}'"):
         read.apply(chain(1, 1, 1))
@@ -110,14 +110,14 @@ def test_plans_print() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"way": None}, "it has no 'way'"),
+        ({"way": None}, "missing key 'way'"),
         ({"input_size": [3, 32]}, "not a refinement plan"),
         ({"edits": [{"what": "x", "changes": [{"layer": "0", "attribute": "colour", "before": [1], "after": [2]}]}]},
          "attribute must be one of stride, window"),
         ({"i_min_before": "far"}, "not a refinement plan"),
     ],
 )  # fmt: skip
-def test_what_is_no_plan_is_refused(changed: dict[str, object], message: str) -> None:
+def test_from_dict_rejects_what_is_not_a_plan(changed: dict[str, object], message: str) -> None:
     plain = refine(chain(1, 2, 1), (3, 9, 9))[1].to_dict() | changed
     with pytest.raises(ValueError, match=message):
         RefinementPlan.from_dict({k: v for k, v in plain.items() if v is not None})
@@ -164,7 +164,7 @@ def test_what_cannot_be_reached_says_why() -> None:
     refined, plan = refine(chain(2, 1, 1, 1), (3, 9, 9))
     assert not plan.reached
     assert plan.edits == ()
-    assert plan.why == "with all 1 downsamplings removed that can be, I_min is still 9x9"
+    assert plan.why == "even without any of the 1 removable downsamplings, I_min is 9x9"
     assert plan.why in str(plan)
     assert refined.get_submodule("0").stride == (2, 2)
 
@@ -186,7 +186,7 @@ def test_what_cannot_be_reached_says_why() -> None:
     _, plan = refine(Twice(), (3, 6, 6))
     assert plan.why == "no stride of the model can be changed"
     assert plan.stays == {"conv": "conv runs more than once in a pass"}
-    assert "stays as it is: conv: conv runs more than once in a pass" in str(plan)
+    assert "cannot be changed: conv: conv runs more than once in a pass" in str(plan)
 
     class Fused(nn.Module):
         def __init__(self) -> None:
@@ -200,8 +200,8 @@ def test_what_cannot_be_reached_says_why() -> None:
 
     _, plan = refine(Fused(), (3, 2, 2))
     assert plan.why == "no stride of the model can be changed"
-    assert plan.stays == {f"down.{i}": "its map is upsampled, and meets the one that it is made from" for i in range(6)}
-    assert "stays as it is: down.0, down.1, down.2, down.3 and 2 more: its map is upsampled" in str(plan)
+    assert plan.stays == {f"down.{i}": "its output is upsampled and combined with its input" for i in range(6)}
+    assert "cannot be changed: down.0, down.1, down.2, down.3 and 2 more: its output is upsampled" in str(plan)
 
     class Reshaped(nn.Sequential):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -210,7 +210,7 @@ def test_what_cannot_be_reached_says_why() -> None:
 
     _, plan = refine(Reshaped(nn.Conv2d(12, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, padding=1)), (3, 8, 8))
     assert plan.why == "no stride of the model can be changed"
-    assert plan.stays["0"].startswith("its map is cut up or reshaped on its way")
+    assert plan.stays["0"].startswith("its map is partitioned or reshaped")
 
     class Sized(nn.Sequential):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -235,7 +235,7 @@ def test_bad_input() -> None:
         refine(nn.Conv2d(4, 4, 3), (3, 32, 32))
     learned = convert(chain(2, 1, 2, 1), (3, 32, 32))
     with pytest.raises(
-        ValueError, match="the Sequential has learned resizers; refine the original model, or freeze it"
+        ValueError, match="the Sequential has learned resizers; refine the original model or a frozen one"
     ):
         refine(learned, (3, 32, 32))
     assert refine(freeze(learned), (3, 32, 32))[1].reached

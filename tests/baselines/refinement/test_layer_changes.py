@@ -53,10 +53,10 @@ def test_changes_travel_as_json() -> None:
     ("change", "message"),
     [
         (LayerChange("1", "stride", (2, 2), (1, 1)), "Sequential has no layer '1'"),
-        (LayerChange("0", "stride", (3, 3), (1, 1)), "stride of 0 is 2 in this Sequential, the plan is for 3"),
-        (LayerChange("0", "max_pool", (0,), (2,)), "max_pool of 0 is not to be found"),
+        (LayerChange("0", "stride", (3, 3), (1, 1)), "stride of 0 is 2 in this Sequential, the plan expects 3"),
+        (LayerChange("0", "max_pool", (0,), (2,)), "max_pool of 0 is missing"),
     ],
 )
-def test_a_change_for_another_layer_is_refused(change: LayerChange, message: str) -> None:
+def test_a_change_for_another_layer_is_an_error(change: LayerChange, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         change_layer(nn.Sequential(nn.Conv2d(1, 1, 3, stride=2)), change)

@@ -74,7 +74,7 @@ def test_an_edit_is_made_as_printed_where_i_min_stays_above_the_image() -> None:
     model = named("tv.vgg16")
     refined, plan = refine(model, (3, 32, 32), edits="vgg16_cifar")
     assert not plan.reached  # 34 at 32 pixels
-    assert plan.why == "a published edit is made as printed, whatever I_min it gives"
+    assert plan.why == "published edits are made as printed, whatever the resulting I_min"
     assert sum(isinstance(m, nn.MaxPool2d) for m in refined.modules()) == 1
     assert sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) == 5
     _, larger = refine(model, (3, 64, 64), edits="vgg16_cifar")
@@ -89,7 +89,7 @@ def test_mobilenet_v2_for_cifar_keeps_one_stride() -> None:
 
 
 def test_an_edit_for_another_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="the edit is for a network with 5 downsamplings, this one has 2"):
+    with pytest.raises(ValueError, match="the edit is for networks with 5 downsamplings, this one has 2"):
         refine(chain(2, 2, 1), (3, 32, 32), edits="vgg19")
     with pytest.raises(ValueError, match="the edit is for an EfficientNet"):
         refine(named("tv.resnet18"), (3, 224, 224), edits="efficientnet")

@@ -77,15 +77,17 @@ def test_what_cannot_be_widened_says_so() -> None:
     assert plan.i_min_before == (11, 11)
     assert plan.i_min_after == (3, 3)
     assert [type(block) for block in refined.get_submodule("blocks").children()] == [nn.Identity, nn.Identity]
-    assert plan.why == "nothing could be widened: no width is free to change"
+    assert plan.why == "nothing could be widened: no width can change"
     assert f"note: {plan.why}" in str(plan)
 
 
 def test_what_cannot_be_removed_says_so() -> None:
     refined, plan = refine(chain(1), (3, 3, 3), way=WAY)
     assert not plan.reached
-    assert plan.why == "no removal of blocks brings r_min below I_res in 0"
-    assert plan.stays == {"0": "0 takes 3 channels and gives 4, and a width of 3 cannot change: the image's channels"}
+    assert plan.why == "no removable block brings r_min below I_res in 0"
+    assert plan.stays == {
+        "0": "0 has 3 input and 4 output channels, and a width of 3 cannot change: the image's channels"
+    }
     assert isinstance(refined.get_submodule("0"), nn.Conv2d)
 
 
@@ -100,7 +102,7 @@ def test_width_classes_tie_what_meets_and_pin_what_is_not_understood() -> None:
     free = {c.width: (number, c) for number, c in widths.classes.items() if not c.pinned}
     assert set(free) == {8}
     number, here = free[8]
-    assert (here.gives, here.takes, here.keeps) == (["0"], ["4"], ["1", "3"])
+    assert (here.producers, here.consumers, here.per_channel) == (["0"], ["4"], ["1", "3"])
     assert {(c.layer, c.before, c.after) for c in widths.changes({number: 10})} == {
         ("0", (3, 8), (3, 10)),
         ("1", (8,), (10,)),
@@ -109,7 +111,7 @@ def test_width_classes_tie_what_meets_and_pin_what_is_not_understood() -> None:
     }
     pinned = {c.pinned for c in widths.classes.values()}
     assert {"the image's channels", "the model's output", "aten.convolution in 5"} <= pinned
-    output = widths.of(graph.nodes[-1].outputs[0])
+    output = widths.class_of(graph.nodes[-1].outputs[0])
     assert output is not None
     with pytest.raises(ValueError, match="a width of 5 cannot change: the model's output"):
         widths.changes({output: 6})
@@ -120,5 +122,5 @@ def test_widths_that_cannot_grow_enough_say_how_far_they_came(monkeypatch: pytes
     _, plan = refine(resnet((8, 2), (16, 3), (16, 2)), (3, 12, 12), way=WAY)
     assert plan.reached
     part = plan.parameters_after / plan.parameters_before
-    assert plan.why == f"the widths that can change come to {part:.0%} of the weights at 1.02 times what they were"
+    assert plan.why == f"only {part:.0%} of the original weights, as the widths that can change grow at most 1.02 times"
     assert part < 0.95

@@ -188,7 +188,7 @@ def test_frozen_takes_arguments_at_their_limits_and_names_bad_maps() -> None:
     with pytest.raises(TypeError, match=r"x is a tensor of torch\.int"):
         FixedShapeAdaptor2d((2, 2), 0.5)(x.long())
     for module, arguments in ((FixedShapeAdaptor2d((2, 2), 0.5), {"down": x}), (residual(), {})):
-        with pytest.raises(ValueError, match="down: a second branch goes with residual=True alone"):
+        with pytest.raises(ValueError, match="down must be given with residual=True and only then"):
             module(x, **arguments)
     assert residual()(x, down=x).shape == (1, 1, 2, 2)
 

@@ -263,21 +263,23 @@ def patches() -> nn.Module:
     ("model", "arguments", "message"),
     [
         (plain, {"mode": "auto"}, "mode='auto'"),
-        (plain, {"parity": True}, "parity=True goes with mode='autosc' alone"),
-        (plain, {"mode": "autotl", "adaptors": 2}, "adaptors=2: with mode='autotl'"),
+        (plain, {"parity": True}, "parity=True requires mode='autosc'"),
+        (plain, {"mode": "autotl", "adaptors": 2}, "adaptors=2: expected None with mode='autotl'"),
         (plain, {"adaptors": 0}, "adaptors=0: expected an integer of at least 1"),
         (plain, {"adaptors": 6, "last_size": 12}, "adaptors=6: expected from 1 to 5"),
         (plain, {"last_size": 32}, "size_out=32"),
         (plain, {"last_size": 2}, "4 adaptors cannot lead from 32 to 2 pixels"),
         (plain, {"mode": "autosc", "adaptors": 7}, "adaptors=7: expected from 1 to 5"),
         (plain, {"limit": 0}, "limit=0"),
-        (Parallel, {}, "no sequence of convolutions or blocks"),
+        (Parallel, {}, "not a sequence of convolutions or blocks"),
         (patches, {"adaptors": 1, "last_size": 20}, "the stride of 0 .Conv2d. cannot be removed"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 4)), {}, "no sequence of convolutions or blocks"),
-        (lambda: dynpool.convert(plain(), (3, 32, 32)), {}, "has learned resizers already"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 4)), {}, "not a sequence of convolutions or blocks"),
+        (lambda: dynpool.convert(plain(), (3, 32, 32)), {}, "already has learned resizers"),
     ],
 )
-def test_what_cannot_be_done_is_said(model: Callable[[], nn.Module], arguments: dict, message: str) -> None:
+def test_models_and_arguments_that_cannot_be_used_are_errors(
+    model: Callable[[], nn.Module], arguments: dict, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         shape_adaptor_network(model(), (3, 32, 32), **arguments)
 

@@ -61,7 +61,7 @@ def test_residual_form_mixes_both_branches_and_doubles() -> None:
     assert torch.equal(adaptor(keep, (6, 7), down=shortcut), 2 * single)
     assert torch.equal(adaptor.frozen((6, 7))(keep, down=shortcut), adaptor(keep, (6, 7), down=shortcut))
     for module, arguments in ((adaptor, {}), (ShapeAdaptor2d(), {"down": shortcut})):
-        with pytest.raises(ValueError, match="down: a second branch goes with residual=True alone"):
+        with pytest.raises(ValueError, match="down must be given with residual=True and only then"):
             module(keep, (6, 7), **arguments)
 
 

@@ -13,7 +13,7 @@ from dynpool.baselines.shape_adaptor.size_math import (
     scale_factor,
     scales_between,
     shrink_factor,
-    uniform_places,
+    uniform_positions,
 )
 
 alphas = st.floats(-12, 12)
@@ -86,9 +86,9 @@ def test_scales_between_are_those_that_give_the_size(size: int, out: int, fracti
     assert adapted_size(size, high + 0.01 * (high - low), fractions=fractions) == out + 1
 
 
-def test_uniform_places_and_their_limits() -> None:
-    assert uniform_places(16, 6) == [0, 2, 5, 8, 10, 13]
-    assert uniform_places(3, 3) == [0, 1, 2]
+def test_uniform_positions_and_their_limits() -> None:
+    assert uniform_positions(16, 6) == [0, 2, 5, 8, 10, 13]
+    assert uniform_positions(3, 3) == [0, 1, 2]
     for adaptors in (0, 4):
         with pytest.raises(ValueError, match=f"adaptors={adaptors}: expected from 1 to 3"):
-            uniform_places(3, adaptors)
+            uniform_positions(3, adaptors)

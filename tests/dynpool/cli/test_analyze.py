@@ -140,14 +140,14 @@ def test_graphviz_renders_where_it_is(tmp_path, monkeypatch, caplog):
     program.write_text("#!/bin/sh\necho out of memory >&2\nexit 1\n")
     (tmp_path / "out" / "network.svg").unlink()
     assert main(arguments) == 0
-    assert "network.svg is not drawn: out of memory" in caplog.text
+    assert "network.svg was not rendered: out of memory" in caplog.text
 
 
 def test_a_file_is_no_run(tmp_path, capsys):
     file = tmp_path / "metrics.csv"
     file.touch()
     assert main(["analyze", "--run", str(file)]) == 2
-    assert capsys.readouterr().err == f"dynpool: error: {file}: this is a file, not a run folder\n"
+    assert capsys.readouterr().err == f"dynpool: error: {file}: a file, not a run folder\n"
 
 
 @pytest.mark.parametrize(
@@ -155,15 +155,15 @@ def test_a_file_is_no_run(tmp_path, capsys):
     [
         ("", "dynpool analyze needs a MODEL, or --run FOLDER"),
         ("vgg11", "dynpool analyze needs --input-size, for example --input-size 32"),
-        ("resnet5O --input-size 32", "no model of timm or torchvision; did you mean"),
+        ("resnet5O --input-size 32", "no such model in timm or torchvision; did you mean"),
         ("resnet10t --input-size 32 --checkpoint none.pt", "none.pt: there is no such file"),
         ("resnet10t --input-size 32 --checkpoint .", "checkpoint is ., which is a folder: name a file in it"),
         ("resnet10t --input-size 32 --prefix model.", "--prefix is 'model.': it goes with --checkpoint"),
         ("vgg11 --input-size 1", "the model cannot run at input_size=(3, 1, 1)"),
-        ("vgg11 --input-size 32 --layers features.1", "layers has 'features.1', which the model has not"),
+        ("vgg11 --input-size 32 --layers features.1", "layers has 'features.1': the model has no such layer"),
         ("vgg11 --input-size 32 --image none.png", "none.png', which cannot be read"),
         ("vgg11 --run somewhere", "MODEL is 'vgg11': leave it out, the run knows its model"),
-        ("--run nowhere", "there is no such run folder"),
+        ("--run nowhere", "no such run folder"),
     ],
 )
 def test_user_errors_are_one_line(tmp_path, capsys, monkeypatch, arguments, message):

@@ -110,8 +110,8 @@ def test_failed_runs_are_named_and_the_others_finished(config, tmp_path, capsys)
         (["train", "CONFIG", "--device", "cpu", "--model.options.widths", "[4]"], "nothing to learn"),
         (["train", "CONFIG", "--data.resolution", "4", "--model.options.widths", "[4,4,4,4,4]"], "input"),
         (["compare", "CONFIG", "--methods", "[humn]"], "methods has 'humn', which is no known method; did you mean"),
-        (["report", "nowhere"], "error: nowhere: there is no such run folder"),
-        (["report", "CONFIG"], "this is a file, not a run folder"),
+        (["report", "nowhere"], "error: nowhere: no such run folder"),
+        (["report", "CONFIG"], "a file, not a run folder"),
         (["train", "CONFIG", "--model.name", "nowhere:net"], "there is no module 'nowhere'"),
     ],
 )

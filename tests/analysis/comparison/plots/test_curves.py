@@ -1,4 +1,4 @@
-"""The pictures show the figures: points, lines and rectangles are read back from what was drawn."""
+"""The plots show the figures: points, lines and rectangles are read back from what was drawn."""
 
 import math
 from collections.abc import Callable
@@ -146,10 +146,10 @@ def test_i_min_against_resolution_and_human(tmp_path: Path, write_run: WriteRun)
         assert low < size[1 + axis] < high, "the input resolution lies inside the picture"
 
 
-def test_infinite_i_min_is_said_not_drawn(tmp_path: Path, write_run: WriteRun) -> None:
+def test_infinite_i_min_is_named_instead_of_drawn(tmp_path: Path, write_run: WriteRun) -> None:
     runs = _runs(write_run(tmp_path / "h", "human", i_min=math.inf), write_run(tmp_path / "d"))
     figure = plot_i_min(runs)
-    assert _texts(figure).count("not drawn where infinite: human") == 2
+    assert _texts(figure).count("infinite values not drawn: human") == 2
     assert not _thick(list(figure.axes[0].lines), HUMAN)
     to_png(figure, dpi=50)
     to_png(plot_i_min(runs[:1]), dpi=50)
@@ -261,7 +261,7 @@ def test_sizes_outline_the_design_at_the_same_input_and_name_points(tmp_path: Pa
     assert outlines[3:6] == pytest.approx(of_32)
 
 
-def test_costs_far_apart_are_told_on_a_logarithmic_axis_in_plain_numbers(tmp_path: Path, write_run: WriteRun) -> None:
+def test_costs_far_apart_get_a_logarithmic_axis_with_plain_numbers(tmp_path: Path, write_run: WriteRun) -> None:
     small = write_run(tmp_path / "s", "human", input_size=(1, 8, 8))
     axes = plot_tradeoff(_runs(small, write_run(tmp_path / "l", input_size=(1, 96, 96)))).axes[0]
     assert axes.get_xscale() == "log"

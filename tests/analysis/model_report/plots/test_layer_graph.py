@@ -15,7 +15,7 @@ from dynpool.analysis.model_report.plots.layer_layout import lay_out
 
 
 def reached(graph):
-    """The report's edges, recovered: (from, to) over all ways through meeting points."""
+    """The report's edges, recovered: (from, to) over all paths through junctions."""
     found = set()
     for node, index in graph.layers.items():
         open_nodes = list(graph.sources[node])
@@ -34,15 +34,15 @@ def check(report):
     assert sorted(graph.layers.values()) == [INPUT, *range(len(report.layers))]
     assert all(source < node for node, sources in enumerate(graph.sources) for source in sources)
     layout = lay_out(graph)
-    passed = [place for places in layout.arrows for place in places[1:-1]]
-    assert len({*layout.nodes}) == len(layout.nodes), "two nodes in one place"
-    assert len({*passed, *layout.nodes}) == len(passed) + len(layout.nodes), "an arrow runs through a place taken"
-    arrows = [(layout.nodes[source], layout.nodes[node]) for node, s in enumerate(graph.sources) for source in s]
-    assert sorted(arrows) == sorted((places[0], places[-1]) for places in layout.arrows)
-    for places in layout.arrows:
-        columns = [column for column, _ in places]
+    passed = [cell for cells in layout.edges for cell in cells[1:-1]]
+    assert len({*layout.nodes}) == len(layout.nodes), "two nodes in one cell"
+    assert len({*passed, *layout.nodes}) == len(passed) + len(layout.nodes), "an edge passes an occupied cell"
+    edges = [(layout.nodes[source], layout.nodes[node]) for node, s in enumerate(graph.sources) for source in s]
+    assert sorted(edges) == sorted((cells[0], cells[-1]) for cells in layout.edges)
+    for cells in layout.edges:
+        columns = [column for column, _ in cells]
         assert columns == list(range(columns[0], columns[0] + len(columns))), "from column to column, to the right"
-        assert len({lane for _, lane in places[1:-1]}) <= 1, "straight in between"
+        assert len({lane for _, lane in cells[1:-1]}) <= 1, "straight in between"
     return graph, layout
 
 
@@ -58,8 +58,8 @@ def test_networks(name):
         )
     report = receptive_field(model, (3, 224, 224))
     graph, _ = check(report)
-    arrows = sum(map(len, graph.sources))
-    assert arrows <= 2.6 * len(report.layers), "about as many arrows as layers"
+    edges = sum(map(len, graph.sources))
+    assert edges <= 2.6 * len(report.layers), "about as many edges as layers"
 
 
 def test_a_residual_block_has_its_addition_back():

@@ -1,4 +1,4 @@
-"""The pictures of a receptive-field report show its figures: what was drawn is read back."""
+"""The plots of a receptive-field report show its numbers: what was drawn is read back."""
 
 import re
 
@@ -65,12 +65,12 @@ def test_fields_draws_r_min_r_max_and_the_resolution(learned):
 @pytest.mark.parametrize(
     ("layers", "size", "said"),
     [
-        (1, 32, "The one layer sees something new at 32×32 pixels"),
-        (2, 32, "All 2 layers see something new at 32×32 pixels"),
+        (1, 32, "The only layer is productive at 32×32 pixels"),
+        (2, 32, "All 2 layers are productive at 32×32 pixels"),
         (2, 4, "1 of 2 layers is underutilized at 4×4 pixels"),
     ],
 )
-def test_titles_say_how_many_layers_the_input_is_too_small_for(layers, size, said):
+def test_titles_count_unproductive_and_underutilized_layers(layers, size, said):
     model = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(layers)))
     figure = receptive_field(model, (3, size, size)).plot("network")
     assert said in [text.get_text() for text in figure.axes[0].texts]
@@ -78,7 +78,7 @@ def test_titles_say_how_many_layers_the_input_is_too_small_for(layers, size, sai
 
 def test_fields_marks_the_unproductive_zone(vgg):
     (panel,) = vgg.plot("fields").axes
-    title = "10 of 18 layers see nothing new at 32×32 pixels, 1 more is underutilized"
+    title = "10 of 18 layers are unproductive at 32×32 pixels, 1 more is underutilized"
     assert panel.get_title("left") == title
     spans = {round(p.get_x() + 0.5): to_hex(p.get_facecolor()) for p in panel.patches if isinstance(p, Rectangle)}
     names = [row.name for row in vgg.layers]
@@ -87,7 +87,7 @@ def test_fields_marks_the_unproductive_zone(vgg):
     assert spans == {index: color.lower() for index, color in expected.items()}
 
 
-def test_a_triangle_says_that_another_path_is_global():
+def test_a_triangle_marks_layers_with_a_global_path():
     with torch.device("meta"):
         report = receptive_field(torchvision.models.efficientnet_b0(), (3, 64, 64))
     (panel,) = report.plot("fields").axes
@@ -144,11 +144,11 @@ def test_network_keeps_boxes_apart_and_words_inside(report, request):
         )
 
 
-def test_dot_is_text_that_names_every_layer_and_arrow(vgg):
+def test_dot_text_has_every_layer_and_edge(vgg):
     text = vgg.to_dot()
     assert text.startswith("digraph network {")
     assert text.rstrip().endswith("}")
-    assert len(re.findall(r"n\d+ -> n\d+;", text)) == len(vgg.edges), "a chain has no meeting points"
+    assert len(re.findall(r"n\d+ -> n\d+;", text)) == len(vgg.edges), "a chain has no junctions"
     for row in vgg.layers:
         (line,) = [line for line in text.splitlines() if f'label="{row.name}\\n' in line]
         assert ('fillcolor="#A50F15"' in line) == (row.name in vgg.unproductive)
@@ -205,9 +205,9 @@ def test_image_from_a_file_is_cut_to_the_input(tmp_path, vgg):
 
 
 def test_bad_pictures(tmp_path, vgg, one_axis):
-    with pytest.raises(ValueError, match="kind is 'feilds', which is no picture of a report; did you mean 'fields'"):
+    with pytest.raises(ValueError, match="unknown plot kind 'feilds'; did you mean 'fields'"):
         vgg.plot("feilds")
-    with pytest.raises(ValueError, match=r"layers has 'features\.99', which the model has not; did you mean"):
+    with pytest.raises(ValueError, match=r"layers has 'features\.99': the model has no such layer; did you mean"):
         vgg.plot("image", layers=["features.99"])
     with pytest.raises(ValueError, match="layers must name one to 6 layers, got 7"):
         vgg.plot("image", layers=[row.name for row in vgg.layers[:7]])
@@ -216,7 +216,7 @@ def test_bad_pictures(tmp_path, vgg, one_axis):
         vgg.plot("image", image=tmp_path / "text.png")
     with pytest.raises(ValueError, match=r"image must have the shape .* got \(3, 4, 5\)"):
         vgg.plot("image", image=np.zeros((3, 4, 5)))
-    with pytest.raises(ValueError, match="only models of 2 spatial axes can be drawn on an image, this has 1"):
+    with pytest.raises(ValueError, match="drawn on an image for 2 spatial axes only, this model has 1"):
         one_axis.plot("image")
 
 
@@ -250,7 +250,7 @@ def test_effective_field_of_one_and_of_three_axes():
     assert len(to_png(line.plot(), dpi=40)) > 1000
     volume = effective_receptive_field(nn.Sequential(nn.Conv3d(1, 2, 3)), (1, 8, 8, 8), samples=2)
     assert 2 < volume.size <= 3
-    with pytest.raises(ValueError, match="3 spatial axes cannot be drawn"):
+    with pytest.raises(ValueError, match="for 1 or 2 spatial axes, this one has 3"):
         volume.plot()
 
 
