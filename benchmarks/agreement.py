@@ -1,14 +1,14 @@
-"""Do all forms of a model agree, and the loss with the count? A sweep over timm's families and torchvision.
+"""Checks that live, frozen and exported models agree, and `GMACsLoss` with `count_macs`, on timm and torchvision.
 
     python -m benchmarks.agreement [--out benchmarks/results/agreement.csv] [NAME ...]
 
-Each model is converted at three sizes of input: about half its own, an odd one near it, and one at which its last maps
-have one or two pixels; the order and `preserve` alternate. A row a conversion, written as it is measured; a later start
-goes on where the file ends. The columns hold how much was compared and, after a colon, what differed:
+Each model is converted at three input sizes: about half its own, an odd one near it, and one at which its last maps
+have one or two pixels; the order and `preserve` alternate. One row per conversion is written at once; a restarted sweep
+continues where the file ends. The columns hold the number of comparisons and, after a colon, the differences:
 
-- start: the maps that every module returns, against the original's ("floor": a map of one pixel has two now);
+- start: the maps that every module returns, against the original's ("floor": a map of one pixel has become two);
 - macs: `GMACsLoss` against `count_macs` at random reachable sizes, and at the smallest;
-- forms: outputs of the live, the frozen and the exported model, at that input and (not exported) at its neighbours.
+- forms: outputs of the live, the frozen and the exported model, at that input and (not exported) at neighbouring sizes.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from dynpool.graph.tracer import RETURNS, trace_shapes
 
 COLUMNS = ["model", "size", "order", "preserve", "status", "start", "macs", "forms", "seconds"]
 RESULTS = Path(__file__).parent / "results" / "agreement.csv"
-LIMIT = 1e-4  # of the largest difference of the outputs to the largest output
+LIMIT = 1e-4  # largest difference of the outputs, relative to the largest output
 Pixels = tuple[int, int]
 
 
 def sizes_of(model: nn.Module, size: tuple[int, ...], chance: random.Random) -> list[Pixels]:
-    """Three sizes at which the model runs; its own in their place where it demands it."""
+    """Up to three input sizes at which the model runs; only its own if it requires that."""
     height, width = size[1:]
     wanted = [
         (height // 2, width // 2),
@@ -66,7 +66,7 @@ def start(model: nn.Module, learned: nn.Module, size: tuple[int, ...]) -> str:
 
 
 def macs(learned: nn.Module, size: tuple[int, ...], chance: random.Random) -> str:
-    """The closed form against the count; leaves the model at its smallest sizes."""
+    """The comparison of `GMACsLoss` with `count_macs`. Leaves the model at its smallest sizes."""
     loss, at_start, wrong = dynpool.GMACsLoss(learned, size), dynpool.sizes(learned, size), []
     nodes = [] if loss.cost.tree is None else [node for node in loss.cost.tree.nodes if node.pool is not None]
     for k in range(5):
@@ -87,7 +87,7 @@ def macs(learned: nn.Module, size: tuple[int, ...], chance: random.Random) -> st
 
 
 def outputs(model: Any, x: Tensor) -> list[Tensor] | str:
-    """The tensors that a model returns, or why it does not run."""
+    """The tensors that a model returns, or the error that it raises."""
     try:
         with torch.no_grad():
             return [t for t in pytree.tree_leaves(model(x)) if isinstance(t, Tensor)]
@@ -95,8 +95,8 @@ def outputs(model: Any, x: Tensor) -> list[Tensor] | str:
         return f"{type(error).__name__} {error}".splitlines()[0][:80]
 
 
-def apart(ours: list[Tensor] | str, theirs: list[Tensor] | str) -> str:
-    """How two results differ; nothing if they agree."""
+def difference(ours: list[Tensor] | str, theirs: list[Tensor] | str) -> str:
+    """The difference of two results as text; empty if they agree."""
     if isinstance(ours, str) or isinstance(theirs, str):
         return (
             ""
@@ -114,7 +114,7 @@ def apart(ours: list[Tensor] | str, theirs: list[Tensor] | str) -> str:
 
 
 def forms(learned: nn.Module, size: tuple[int, ...]) -> str:
-    """The live model against the frozen one at five sizes, and against the exported one at one."""
+    """The comparison of the live model with the frozen one at five sizes and with the exported one at one."""
     learned.eval()
     frozen, (channels, height, width) = dynpool.freeze(learned), size
     torch.manual_seed(0)
@@ -123,15 +123,15 @@ def forms(learned: nn.Module, size: tuple[int, ...]) -> str:
         x = torch.randn(1, channels, *hw)
         live = outputs(learned, x)
         compared += not isinstance(live, str)
-        if found := apart(live, outputs(frozen, x)):
+        if found := difference(live, outputs(frozen, x)):
             wrong.append(f"frozen at {hw}: {found}")
     x = torch.randn(1, *size)
     try:
         exported = torch.export.export(frozen, (x,)).module()
-    except Exception as error:  # noqa: BLE001 - one of many kinds; it is what the row says
+    except Exception as error:  # noqa: BLE001 - any error is a result, reported in the row
         wrong.append(f"export: {type(error).__name__} {str(error).splitlines()[0][:80]}")
     else:
-        if found := apart(outputs(learned, x), outputs(exported, x)):
+        if found := difference(outputs(learned, x), outputs(exported, x)):
             wrong.append(f"exported: {found}")
     return f"{compared}: {'; '.join(wrong)}" if wrong else str(compared)
 

@@ -1,4 +1,4 @@
-"""What is checked out and what it runs on, for the rows of results."""
+"""The commit and the machine, for the rows of results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["commit", "environment"]
 
 
 def commit() -> str:
-    """The short hash, with a mark if files were changed since; empty where there is no git, or no checkout."""
+    """The short hash of the commit, with "-dirty" if files were changed since; empty without git or a checkout."""
     git = shutil.which("git")
     if git is None:
         return ""
@@ -22,7 +22,7 @@ def commit() -> str:
 
 
 def environment(device: str) -> dict[str, str]:
-    """The card or processor, versions, commit and date. PyTorch is imported only to ask it about a card."""
+    """GPU or CPU, versions, commit and date. PyTorch is imported only for a GPU."""
     card, cuda = _card() if device == "cuda" else (f"CPU ({_processor()})", "")
     return {
         "device": card,
@@ -51,7 +51,7 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    info = Path("/proc/cpuinfo")  # of Linux alone
+    info = Path("/proc/cpuinfo")  # Linux only
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()

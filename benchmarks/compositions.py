@@ -1,4 +1,4 @@
-"""What the operator is measured against: the same maps composed from PyTorch's own operators."""
+"""The operator and its competitors in the benchmarks, composed from PyTorch's own operators."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def interpolate(x: Tensor, alpha: Tensor, size: Size) -> Tensor:
 
 
 def grid_sample(x: Tensor, alpha: Tensor, size: Size) -> Tensor:
-    """The same values and both gradients, except for alpha's where a query lies on a pixel (there, one-sided).
+    """The same values and both gradients; where a query lies on a pixel, the gradient to alpha is one-sided.
 
-    In float16 and bfloat16 the values differ as well: grid_sample wants the positions in the dtype of x, where they are
+    In float16 and bfloat16 the values differ too: grid_sample needs the positions in the dtype of x, where they are
     rounded to a fraction of a pixel that grows with the map.
     """
     axes = []
@@ -52,7 +52,7 @@ def max_pool(x: Tensor, alpha: Tensor, size: Size) -> Tensor:
 
 
 def adaptive_max_pool(x: Tensor, alpha: Tensor, size: Size) -> Tensor:
-    """nn.AdaptiveMaxPool2d to the same size: other values unless the size divides the input; no gradient to alpha."""
+    """nn.AdaptiveMaxPool2d to the same size. Other values unless the size divides the input; no gradient to alpha."""
     return F.adaptive_max_pool2d(x, size)
 
 

@@ -1,16 +1,16 @@
-"""The operator beside its compositions and the memory's limit, on a CPU. One command:
+"""Speed of the operator on a CPU against compositions of PyTorch's operators and against memory bandwidth. One command:
 
     python benchmarks/dynopool2d.py [--quick] [--minutes 9] [--threads 1 2] [--out FOLDER]
 
-Results are verified against the float64 reference first; while they disagree no speed is printed. Then each row is one
-way to resize one map: 20th, 50th and 80th percentile of its time, the fraction of the measured copy bandwidth that it
-reaches on the bytes that no implementation can avoid (``floor_bytes``), and the median over all rounds of its time over
-that of the contiguous ``interpolate + max_pool2d`` in the same round. Rows are added, as they are found, to
-benchmarks/results/dynopool2d_cpu.csv with machine, versions and commit, or to the same file in another folder; a
-picture beside it shows them as a roofline. Last comes a summary.
+Results are first verified against the float64 reference; if they disagree no speed is printed. Then each row is one
+implementation on one map: 20th, 50th and 80th percentile of its time, the fraction of the measured copy bandwidth that
+it reaches on the bytes that every implementation must move (``floor_bytes``), and the median over all rounds of its
+time divided by that of the contiguous ``interpolate + max_pool2d`` in the same round. Rows are appended at once to
+benchmarks/results/dynopool2d_cpu.csv, or to the same file in another folder, with machine, versions and commit; a plot
+beside it shows them as a roofline. A summary is printed at the end.
 
-The batch fills a map up to a number of elements, in float32; only what the operator replaces is measured beside it. A
-GPU has a run of its own: ``python -m benchmarks.gpu``.
+The batch size is chosen so that all maps have about the same number of elements, in float32. On a GPU, run
+``python -m benchmarks.gpu``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Case:
-    """One map and one size."""
+    """One input map and one output size."""
 
     n: int
     channels: int
@@ -66,7 +66,7 @@ class Case:
         return self.pixels == 2 * self.size[0]
 
     def floor_bytes(self) -> int:
-        """Bytes that must move: x, y and one byte of argmax; backward also their gradients and x for alpha's."""
+        """Bytes that must be moved: x, y and one byte of argmax; backward also their gradients, and x for alpha's."""
         x = self.n * self.channels * self.pixels**2
         y = self.n * self.channels * self.size[0] ** 2
         forward = self.dtype.itemsize * (x + y)
@@ -84,7 +84,7 @@ class Case:
 
 
 def cases(quick: bool) -> Iterator[Case]:
-    """The maps, filled up by the batch."""
+    """All cases, with a batch size that gives about `FULL` elements."""
     for pixels, channels in MAPS[3:4] if quick else MAPS:
         n = max(1, FULL // (channels * pixels**2))
         for alpha in ALPHAS[:2] if quick else ALPHAS:
@@ -99,21 +99,23 @@ def verify(case: Case, device: str) -> None:
     """Compare y and both gradients with the float64 reference.
 
     Raises:
-        SystemExit: if they are further from it than rounding explains.
+        SystemExit: if an error exceeds rounding.
     """
     x, alpha, dy = (tensor.detach() for tensor in case.tensors(device))
     leaf, stride = x.clone().requires_grad_(), alpha.clone().requires_grad_()
     y = dynpool.dynopool2d(leaf, stride, size=case.size)
     dx, dalpha = torch.autograd.grad(y, (leaf, stride), dy)
     with torch.no_grad():
-        # at our winners: where queries are equal to rounding, another one would be as right
+        # use our argmax: where queries are equal up to rounding, another one would be just as correct
         _, winner = torch.ops.dynpool.dynopool2d(x, alpha, *case.size, "max", True)
         exact, _ = reference.forward(x.double(), case.size, "max")
         exact_dx, spread = reference.backward(dy.double(), x.double(), winner, (case.pixels,) * 2, "max", True)
         if exact_dx is None or spread is None:
             raise SystemExit("the reference gave no gradients")
         exact_alpha = spread * (case.pixels / case.size[0] / case.alpha) ** 2 / 4
-        rounding = torch.finfo(case.dtype).eps / 2 + 16 * torch.finfo(torch.float32).eps  # once, and that of sums
+        rounding = (
+            torch.finfo(case.dtype).eps / 2 + 16 * torch.finfo(torch.float32).eps
+        )  # of one operation, and of sums
         errors = {
             "y": _beyond(y, exact, rounding),
             "dx": _beyond(dx, exact_dx, rounding),
@@ -125,7 +127,7 @@ def verify(case: Case, device: str) -> None:
 
 
 def _beyond(found: Tensor, exact: Tensor, rounding: float) -> float:
-    """By how much the largest error is above that of rounding the largest value."""
+    """The largest error minus the rounding error of the largest value."""
     return float((found.double() - exact).abs().max()) - rounding * float(exact.abs().max())
 
 
@@ -135,7 +137,7 @@ def _beyond(found: Tensor, exact: Tensor, rounding: float) -> float:
 def contenders(
     case: Case, ways: Sequence[str], compiled: Sequence[str]
 ) -> Iterator[tuple[str, Composition, torch.memory_format]]:
-    """The ways to resize this map, and the layout they are given it in."""
+    """(name, implementation, memory format of its input) for each way to resize this map."""
     yield PEER, COMPOSITIONS[EAGER], torch.contiguous_format
     for name in ways:
         if (name != POOL or case.halves) and (name != EAGER or case.layout != torch.contiguous_format):
@@ -153,15 +155,15 @@ def measure(
     compiled: Sequence[str] = (),
     least: int = 10,
 ) -> list[Row]:
-    """One row for the copy of as many bytes and one for each way to resize the map.
+    """One row for a copy of the same number of bytes, and one for each way to resize the map.
 
     Args:
         case: the map.
         device: "cuda" or "cpu".
-        rounds: in each of which all take turns.
+        rounds: rounds, in each of which every way runs once.
         ways: names of compositions.
-        compiled: names of those that are also compiled by Inductor.
-        least: rounds on a GPU, however long they take.
+        compiled: names of compositions that are also compiled by Inductor.
+        least: minimum number of rounds on a GPU.
     """
     x, alpha, dy = case.tensors(device)
     half = torch.empty(case.floor_bytes() // 2, dtype=torch.uint8, device=device)
@@ -176,8 +178,8 @@ def measure(
         calls[EAGER] = calls.pop(PEER)
     with torch.set_grad_enabled(case.backward):
         for name in list(calls):
-            if name != OURS and (why := _failure(calls[name])):
-                print(f"{name} is left out: {why}", flush=True)
+            if name != OURS and (failure := _failure(calls[name])):
+                print(f"{name} is skipped: {failure}", flush=True)
                 del calls[name]
         times = dict(zip(calls, in_turns(list(calls.values()), device, rounds, least), strict=True))
         extra = {name: (host_time(call, device, 2 * least), peak_memory(call, device)) for name, call in calls.items()}
@@ -204,7 +206,7 @@ def _call(
 
 
 def _failure(call: Callable[[], object]) -> str | None:
-    """Why a call cannot be measured here, as without a compiler; None if it can."""
+    """The error of a call that does not run here, for instance without a compiler; None if it runs."""
     try:
         call()
     except RuntimeError as error:
@@ -220,15 +222,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one map and two alphas only")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="each number of them in turn")
-    parser.add_argument("--minutes", type=float, default=8.5, help="no map is started after so long")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the rows and the picture")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1, 2], help="thread counts to measure, one after the other"
+    )
+    parser.add_argument("--minutes", type=float, default=8.5, help="start no map after this many minutes")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the rows and the plot")
     options = parser.parse_args()
     todo = list(cases(options.quick))
     for case in todo:
         verify(case, "cpu")
     print(f"results agree with the float64 reference on {len(todo)} maps\n", flush=True)
-    random.Random(0).shuffle(todo)  # should time run out, maps of all sizes have been measured
+    random.Random(0).shuffle(todo)  # so that maps of all sizes are measured even if time runs out
     results, left, until = Results(options.out), 0, time.monotonic() + 60 * options.minutes
     for threads in options.threads:
         torch.set_num_threads(threads)
@@ -243,7 +247,7 @@ def main() -> None:
         summarise(results.rows[first:])
     draw(results.rows, results.path.with_suffix(".png"))
     if left:
-        print(f"{left} maps were left out after {options.minutes} minutes")
+        print(f"{left} maps were skipped after {options.minutes} minutes")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rows of the operator's benchmark: written as they come, drawn as a roofline, summed up."""
+"""Rows of the operator's benchmark: the CSV file, a roofline plot and a summary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOTH = "forward + backward"
 
 @dataclass(frozen=True)
 class Row:
-    """What is written for one way to resize one map. Times in microseconds, memory in bytes beyond the inputs."""
+    """The result of one way to resize one map. Times are in microseconds, memory in bytes beyond the inputs."""
 
     what: str
     n: int
@@ -49,7 +49,7 @@ class Row:
 
 
 class Results:
-    """The rows so far, each printed and added to a CSV file as it comes."""
+    """A list of rows, each printed and appended to a CSV file when it is added."""
 
     def __init__(self, folder: Path) -> None:
         self.rows: list[Row] = []
@@ -76,7 +76,7 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Achieved bandwidth on the floor's bytes against those bytes, for each way; the copy is the roof."""
+    """Draw a roofline: achieved bandwidth on `floor_bytes` against `floor_bytes` for each way; the copy is the roof."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -96,7 +96,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             heights = [size / us * 1e3 for size, us in points]
             axis.scatter([size for size, _ in points], heights, label=name, **{"s": 14, **style.get(name, {})})
         axis.set(xscale="log", yscale="log", title=passes, xlabel="bytes that must move (MB)")
-        axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))  # CPUs' maps span less than a decade
+        axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))  # on a CPU the maps span less than a decade
         axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         axis.xaxis.set_minor_formatter(ticker.NullFormatter())
         axis.grid(True, which="major", alpha=0.3)
@@ -107,13 +107,13 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def summarise(rows: Sequence[Row]) -> None:
-    """Geometric means over all maps of how much faster the operator is than each other way, and its slowest map."""
+    """Print the operator's speed relative to each other way (geometric mean over all maps), and its slowest map."""
     both = [row for row in rows if row.passes == BOTH]
     ours = {row.map: row for row in both if row.what == OURS}
-    print(f"\n{BOTH} of {OURS}, geometric means over {len(ours)} maps:")
+    print(f"\n{BOTH} of {OURS}, geometric mean over {len(ours)} maps:")
     for name in dict.fromkeys(row.what for row in both if row.what != OURS):
         speed = statistics.geometric_mean(row.p50 / ours[row.map].p50 for row in both if row.what == name)
         print(f"  {speed:6.2f} x the speed of {name}")
     worst = max(ours.values(), key=lambda own: own.of_composition, default=None)
     if worst is not None:
-        print(f"slowest beside {PEER}: {worst.of_composition:.2f} of its time, at {worst.map}")
+        print(f"slowest compared with {PEER}: {worst.of_composition:.2f} times its time, at {worst.map}")

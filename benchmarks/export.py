@@ -1,9 +1,9 @@
-"""Do frozen models leave the library? torch.export, ONNX (TorchDynamo, run by onnxruntime) and torch.compile.
+"""Exports frozen models with torch.export, ONNX (TorchDynamo, run by onnxruntime) and torch.compile.
 
     python benchmarks/export.py [--models resnet18 ...] [--backend inductor] [--out benchmarks/results/export.csv]
 
-Each model is converted, given sizes of its own, frozen and exported; the columns hold the largest difference of the
-logits to the live model's, relative to the largest logit, or the error. Rows are written as they finish.
+Each model is converted, given other sizes, frozen and exported. The columns hold the largest difference of the logits
+to the live model's, relative to the largest logit, or the error. Rows are written as they finish.
 """
 
 from __future__ import annotations

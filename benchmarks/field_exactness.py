@@ -1,9 +1,9 @@
-"""Receptive fields of sixty networks beside what gradients see, layer by layer, to the pixel.
+"""Compares the receptive fields of sixty networks with gradients, layer by layer, to the pixel.
 
     python -m benchmarks.field_exactness [NAME ...]
 
-One row a network goes to benchmarks/results/field_exactness.csv; with names, only their rows are renewed. The status is
-1 if any differs.
+Writes one row per network to benchmarks/results/field_exactness.csv; with names, only their rows are replaced. The exit
+code is 1 if any network differs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What learning sizes costs beside a training step: the GMACs loss and I_min tracking.
+"""The overhead of learned sizes in a training step: the GMACs loss and I_min tracking.
 
     python benchmarks/overhead.py [--threads 2] [--repeats 20]
 
-Every figure is a ratio to something measured in the same run. Results are appended to benchmarks/results/overhead.csv.
+All figures are ratios of times measured in the same run. Results are appended to benchmarks/results/overhead.csv.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RESULTS = Path(__file__).parent / "results" / "overhead.csv"
 
 
 def seconds(call: Callable[[], object], repeats: int) -> float:
-    """Median seconds of a call, after one to warm up."""
+    """Median time of a call in seconds, after a warm-up call."""
     call()
     taken = []
     for _ in range(repeats):

@@ -1,16 +1,16 @@
-"""Does `convert(..., preserve=True)` keep the function of every timm model? One CSV row a model and order.
+"""Checks that `convert(..., preserve=True)` keeps the function of every timm model; one CSV row per model and order.
 
     python benchmarks/preserve.py [--models 'resnet*'] [--stride 1] [--out benchmarks/results/preserve.csv]
 
-Rows are written as they finish, and models that have theirs already are passed over: stop it and start it again.
-Random networks of many layers can be so ill-conditioned that their own float32 outputs are far from their float64 ones.
-Where the change in float32 is over the limit, both are measured again in float64 (`error64`), beside the original's own
-rounding (`own`): a row is "changed" only if float64 says so too, "rounded" otherwise.
+Rows are written as they finish, and models that already have a row are skipped, so the sweep can be interrupted. Random
+networks of many layers can be so ill-conditioned that their float32 outputs are far from their float64 outputs. If the
+change in float32 exceeds the limit, it is measured again in float64 (`error64`), with the rounding error of the
+original model for comparison (`own`): a row is "changed" only if it also changes in float64, otherwise "rounded".
 
 Each model runs at the smallest of a few sizes at which every stride divides its map evenly, learned maps start at the
-original sizes and none is a single pixel, else at the smallest at which it runs (column `even`). Weights are random;
-gains and biases that start at one, zero or 1e-6 are disturbed, lest a block that an initial gain of zero switches off
-agree with anything.
+original sizes and none is a single pixel, otherwise at the smallest at which it runs (column `even`). Weights are
+random; gains and biases that start at one, zero or 1e-6 are perturbed, because a block with a gain of zero would hide
+any difference.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COLUMNS = ["model", "order", "status", "size", "even", "converted", "tied", "fol
 COLUMNS += ["error64", "own", "why"]
 SIZES = (64, 128, 192, 224, 256)
 LIMIT64 = 1e-8
-LIMIT = 1e-4  # of the largest difference of the logits to the largest logit
+LIMIT = 1e-4  # largest difference of the logits, relative to the largest logit
 
 
 def candidate_sizes(name: str) -> Iterator[tuple[int, int, int]]:
@@ -45,7 +45,7 @@ def candidate_sizes(name: str) -> Iterator[tuple[int, int, int]]:
 
 
 def choose_size(name: str) -> tuple[tuple[int, int, int], bool]:
-    """The size a model is measured at, and whether every stride divides there."""
+    """(size at which a model is measured, whether every stride divides evenly at it)."""
     with torch.device("meta"):
         model = timm.create_model(name).eval()
     runs: list[tuple[int, int, int]] = []
@@ -69,7 +69,7 @@ def choose_size(name: str) -> tuple[tuple[int, int, int], bool]:
 
 
 def starts_at(model: nn.Module, size: tuple[int, int, int], sizes: dict[str, tuple[int, int]]) -> bool:
-    """Whether the converted model starts at these sizes: multiples of a window may be others than the original's."""
+    """Whether the converted model starts at these sizes, which multiples of a window can prevent."""
     try:
         learned = dynpool.sizes(dynpool.convert(model, size, preserve=True), size)
     except ValueError:  # nothing to learn at this size
@@ -96,7 +96,7 @@ def relative_error(out: torch.Tensor, expected: torch.Tensor) -> float:
 
 @torch.inference_mode()
 def compare(model: nn.Module, learned: nn.Module, size: tuple[int, int, int]) -> dict[str, str]:
-    """The status and the errors; models are in float32, and so is `model` afterwards."""
+    """The status and the errors. Both models are in float32; `model` is so again afterwards."""
     x = torch.randn(1, *size)
     single, kept = first_tensor(model(x)), first_tensor(learned(x))
     error = relative_error(kept, single)
@@ -139,7 +139,7 @@ def measure(name: str, orders: list[str]) -> Iterator[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=["*"], help="patterns of names")
-    parser.add_argument("--stride", type=int, default=1, help="every so many models of the list")
+    parser.add_argument("--stride", type=int, default=1, help="only every n-th model of the list")
     parser.add_argument("--orders", nargs="+", default=["after", "before"])
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -161,8 +161,8 @@ def main() -> None:
             rows = list(measure(name, args.orders))
             writer.writerows(rows)
             file.flush()
-            told = ", ".join(f"{r['order']}: {r['status']} {r.get('error', '')}" for r in rows)
-            print(f"{name}: {told} ({time.perf_counter() - start:.1f} s) {rows[0].get('why', '')}", flush=True)
+            results = ", ".join(f"{r['order']}: {r['status']} {r.get('error', '')}" for r in rows)
+            print(f"{name}: {results} ({time.perf_counter() - start:.1f} s) {rows[0].get('why', '')}", flush=True)
             gc.collect()
 
 

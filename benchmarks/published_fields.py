@@ -1,9 +1,9 @@
-"""Published receptive fields beside computed ones: computes them, and writes docs/receptive_fields.md.
+"""Computes published receptive fields again, and writes docs/receptive_fields.md.
 
     python -m benchmarks.published_fields [--page]
 
-The printed numbers are in benchmarks/published/, the computed ones go to benchmarks/results/published_fields.csv; with
-`--page` only the page is written anew, from the results there.
+The printed values are in benchmarks/published/, the computed ones go to benchmarks/results/published_fields.csv. With
+`--page` nothing is computed and the page is written from the existing results.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ RESULTS = HERE / "results" / "published_fields.csv"
 COLUMNS = ("table", "row", "quantity", "printed", "computed")
 
 Row = dict[str, str]
-Found = dict[str, tuple[str, object]]  # by quantity: what is printed, and what comes out
+Found = dict[str, tuple[str, object]]  # quantity -> (printed, computed)
 
 
 def printed(table: str) -> list[Row]:
-    """The rows of a table as it was published, with the network that stands for each."""
+    """The rows of a published table, each with the name of its network."""
     with (HERE / "published" / f"{table}.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -40,7 +40,7 @@ def _table7(row: Row) -> Found:
 
 
 def _distill(row: Row) -> Found:
-    """Of the layer that sees most, which is the last but for parallel branches."""
+    """The values of the layer with the largest field, the last one except for parallel branches."""
     if not row["network"]:
         return {}
     report = receptive_field(network(row["network"]), (3, int(row["pixels"]), int(row["pixels"])))

@@ -1,4 +1,4 @@
-"""The networks behind published tables of receptive fields that timm and torchvision do not have as they were."""
+"""Networks of published receptive-field tables that timm and torchvision do not have in the same form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["network", "resnet50_small_stem", "vgg11_wide_pools"]
 
 
 def network(name: str) -> nn.Module:
-    """A network by library and name ("tv.vgg16") or by one of the names here, without memory for its weights."""
+    """A network by library and name ("tv.vgg16") or by a name in `_MADE`, on the meta device."""
     if name not in _MADE:
         return named(name)
     with torch.device("meta"):
@@ -23,7 +23,7 @@ def network(name: str) -> nn.Module:
 
 
 def _alexnet_v2() -> nn.Module:
-    """As TF-Slim has it: no padding in front of the first convolution."""
+    """AlexNet as in TF-Slim, without padding before the first convolution."""
     model = torchvision.models.alexnet()
     model.features[0] = nn.Conv2d(3, 64, 11, 4)
     found: nn.Module = model
@@ -31,13 +31,13 @@ def _alexnet_v2() -> nn.Module:
 
 
 def _mobilenet_v1_same() -> nn.Module:
-    """With TensorFlow's SAME padding, which depends on the size of the map. Its width does not matter here."""
+    """MobileNetV1 with TensorFlow's SAME padding, which depends on the size of the map."""
     model: nn.Module = timm.create_model("mobilenetv1_100", pad_type="same")
     return model
 
 
 def _slim_resnet(blocks: Sequence[int]) -> nn.Module:
-    """As TF-Slim has it: strides in the last block of a stage, and SAME padding at the pool of the stem."""
+    """A ResNet as in TF-Slim: strides in the last block of a stage, and SAME padding at the pool of the stem."""
     model = torchvision.models.resnet.ResNet(torchvision.models.resnet.Bottleneck, list(blocks))
     stages = [model.layer1, model.layer2, model.layer3, model.layer4]
     for stage in stages[1:]:
@@ -45,19 +45,19 @@ def _slim_resnet(blocks: Sequence[int]) -> nn.Module:
     for stage in stages[:3]:
         stage[-1].conv2.stride = (2, 2)
         stage[-1].downsample = nn.MaxPool2d(1, 2)
-    model.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True)  # on an even map SAME pads at the end alone
+    model.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True)  # on an even map SAME pads only at the end
     return model
 
 
 def vgg11_wide_pools(stride: int) -> nn.Module:
-    """The convolutions of VGG-11 with pools of 3x3 and a stride in the first: a field of 3 + 178 * stride pixels."""
+    """VGG-11's features with 3x3 pools and a strided first convolution: a field of 3 + 178 * stride pixels."""
     layers = [nn.MaxPool2d(3, 2, 1) if isinstance(m, nn.MaxPool2d) else m for m in torchvision.models.vgg11().features]
     layers[0].stride = (stride, stride)
     return nn.Sequential(*layers)
 
 
 def resnet50_small_stem(stride: int) -> nn.Module:
-    """ResNet-50 with one 3x3 convolution of a stride for a stem, and no pool: a field of 3 + 104 * stride pixels."""
+    """ResNet-50 with a strided 3x3 convolution as its stem and no pool: a field of 3 + 104 * stride pixels."""
     model: nn.Module = torchvision.models.resnet50()
     model.conv1 = nn.Conv2d(3, 64, 3, stride, 1, bias=False)
     model.maxpool = nn.Identity()

@@ -1,7 +1,4 @@
-"""Writes docs/receptive_fields.md from the results in benchmarks/results/: printed beside computed, row by row.
-
-Its words are in benchmarks/published/page.md.
-"""
+"""Writes docs/receptive_fields.md from benchmarks/results/ and the text in benchmarks/published/page.md."""
 
 from __future__ import annotations
 
@@ -19,13 +16,13 @@ Rows = Mapping[str, Mapping[str, tuple[str, str]]]  # by row and quantity: print
 
 
 def page() -> str:
-    """The page, from the results that are there."""
+    """The text of the page, from the existing results."""
     tables: dict[str, dict[str, dict[str, tuple[str, str]]]] = {}
     for line in _read("published_fields.csv"):
         row = tables.setdefault(line["table"], {}).setdefault(line["row"], {})
         row[line["quantity"]] = (line["printed"], line["computed"])
-    words = (HERE / "published" / "page.md").read_text()
-    return words.format(
+    template = (HERE / "published" / "page.md").read_text()
+    return template.format(
         **_table7(tables["table7"]),
         distill=_distill(tables["distill"]),
         edits=_edits(tables["edits"]),
@@ -46,7 +43,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _marked(pair: tuple[str, str]) -> str:
-    """What is computed, bold if it is not what is printed."""
+    """The computed value, bold if it differs from the printed one."""
     was, now = pair
     return now if float(was) == float(now) else f"**{now}**"
 
@@ -70,7 +67,7 @@ def _distill(found: Rows) -> str:
 
 
 def _edits(found: Rows) -> str:
-    """The rule that looks in front of layers is that of the printed numbers for CIFAR alone."""
+    """The table of edits. The rule "in front" applies only to the values printed for CIFAR."""
     rows = []
     for name, r in found.items():
         before = [r["i_min before"][0], _marked(r["i_min before"]), _marked(r["i_min_table7 before"])]
@@ -81,7 +78,7 @@ def _edits(found: Rows) -> str:
 
 def _projection(found: Rows) -> dict[str, str]:
     field, gradient = "receptive field", "largest projected gradient"
-    head = ["network", "field", "computed", "projected gradient", "computed, fresh weights"]
+    head = ["network", "field", "computed", "projected gradient", "computed, random weights"]
     rows = [[name, r[field][0], _marked(r[field]), r[gradient][0], r[gradient][1]] for name, r in found.items()]
     falls = {}
     for key, name in (("vgg", "VGG"), ("resnet", "ResNet50")):

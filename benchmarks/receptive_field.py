@@ -1,9 +1,9 @@
-"""How long `receptive_field` takes on every model of timm and torchvision, its memory, and what it does not understand.
+"""Time and memory of `receptive_field` on every model of timm and torchvision, and operations without a rule.
 
     python benchmarks/receptive_field.py [--every 20] [--only NAME ...] [--fresh] [--out FILE]
 
-One row a model goes to benchmarks/results/receptive_field.csv; models that have a row there are skipped, so that a run
-that was cut off goes on. Weights are never allocated.
+Writes one row per model to benchmarks/results/receptive_field.csv; models that already have a row are skipped, so an
+interrupted sweep can be continued. Weights are never allocated.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _DETECTION = ("rcnn", "retinanet", "ssd", "fcos")
 
 
 def names() -> list[str]:
-    """Every model, torchvision's first."""
+    """The names of all models, torchvision's first."""
     return [f"tv.{n}" for n in torchvision.models.list_models()] + [f"timm.{n}" for n in timm.list_models()]
 
 
 def build(name: str) -> nn.Module:
-    """A model by library and name, without memory for its weights."""
+    """A model by library and name, on the meta device."""
     library, _, model = name.partition(".")
     with torch.device("meta"):
         if library == "timm":
@@ -81,26 +81,26 @@ def example(name: str, model: nn.Module) -> dict[str, Any]:
 
 @functools.cache
 def environment() -> dict[str, object]:
-    """What the figures were measured with; asked at the start, when the code is loaded."""
+    """Machine, PyTorch and commit; cached at the start, as files may change during the sweep."""
     machine = f"{platform.machine()} {os.cpu_count()} cores"
     return {"machine": machine, "torch": torch.__version__, "commit": commit()}
 
 
 def _megabytes(key: str) -> float:
-    """Memory of this process by Linux' own books: VmRSS is resident now, VmHWM was at most."""
+    """Memory of this process on Linux in MB: VmRSS is the current, VmHWM the peak resident size."""
     status = Path("/proc/self/status")
     found = re.search(rf"{key}:\s+(\d+) kB", status.read_text()) if status.exists() else None
     return int(found[1]) / 1024 if found else float("nan")
 
 
 def _forget_peak() -> None:
-    """From now on VmHWM counts anew."""
-    with contextlib.suppress(OSError):  # not Linux, or not allowed: the column is then the peak of the whole run
+    """Reset VmHWM."""
+    with contextlib.suppress(OSError):  # not Linux, or not permitted: the column is then the peak of the whole run
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def row(name: str) -> dict[str, object]:
-    """What is found of one model."""
+    """The row of one model."""
     found: dict[str, object] = dict.fromkeys(COLUMNS, "") | environment()
     found["model"] = name
     try:
@@ -115,7 +115,7 @@ def row(name: str) -> dict[str, object]:
     start, cpu = time.perf_counter(), time.process_time()
     try:
         report = receptive_field(model, **arguments)
-    except Exception as error:  # noqa: BLE001 - one model that fails must not end the sweep; it is in the results
+    except Exception as error:  # noqa: BLE001 - a failing model must not end the sweep; its row has the error
         return found | {"error": f"{type(error).__name__}: {error}"[:200]}
     return found | {
         "seconds": f"{time.perf_counter() - start:.3f}",
@@ -137,7 +137,7 @@ def done(path: Path) -> set[str]:
 
 
 def sweep(wanted: list[str], path: Path) -> Iterator[dict[str, object]]:
-    """The rows of all models that have none yet, each written as soon as it is found."""
+    """The rows of all models that have none yet, each written to the file at once."""
     path.parent.mkdir(exist_ok=True)
     before = done(path)
     with path.open("a", newline="") as file:
@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="only every n-th model")
     parser.add_argument("--only", nargs="*", help="only these models, such as tv.resnet50")
-    parser.add_argument("--fresh", action="store_true", help="forget the rows that are there")
+    parser.add_argument("--fresh", action="store_true", help="discard existing rows")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     environment()

@@ -1,10 +1,10 @@
-"""Static refinement of many networks: whether I_min < I_res is reached, by which edits, at which cost, and if not why.
+"""Static refinement of many networks: whether I_min < I_res is reached, by which edits, at what cost, and if not why.
 
     python benchmarks/static_refinement.py [--count 100] [--sizes 32 64 224] [--out FILE]
 
-Networks are convolutional ones of timm, a few of each family. No row is written unless `receptive_field` of the refined
-network agrees with the plan; `seconds` are of processor time for `refine` alone. Rows already in the file are not
-computed again, so that an interrupted run goes on where it stopped.
+Networks are convolutional ones of timm, a few of each family. A row is written only if `receptive_field` of the refined
+network agrees with the plan; `seconds` is the CPU time of `refine`. Existing rows are not computed again, so an
+interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ COLUMNS = (
 
 
 def networks(count: int) -> list[str]:
-    """So many of timm's convolutional networks, in turn from each family, those of short names first."""
+    """The names of `count` convolutional networks of timm, in turn from each family, short names first."""
     families = [sorted(timm.list_models(module=module), key=len) for module in FAMILIES]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*families))
     return list(dict.fromkeys(n for n in turns if n is not None))[:count]
 
 
 def row(name: str, size: int) -> dict[str, object]:
-    """The figures of one network at one size; a network that cannot run there says so under `why`."""
+    """The row of one network at one size; `why` has the error if the network cannot run at it."""
     with torch.device("meta"):
         model = timm.create_model(name)
     start = time.process_time()

@@ -1,9 +1,9 @@
-"""Times of calls taken in turns, so that whatever else the machine does meets them all; on a GPU by events.
+"""Times of calls, measured in turns so that other load on the machine affects all of them; with events on a GPU.
 
-On a GPU a gigabyte is written before each call, which leaves nothing of use in the L2 cache. That keeps the device busy
-for about 0.3 ms; to issue a composition of many operators takes the host longer, and then the time between two events
-would be the host's. So it is written as often as it takes for the host to issue every call before the device starts on
-it. What the host needs is measured apart.
+On a GPU a gigabyte is written before each call, to flush the L2 cache. That keeps the device busy for about 0.3 ms.
+Issuing a composition of many operators takes the host longer, and then the time between two events would be host time.
+So the flush is repeated until the host issues all of a call before the device starts on it. Host time is measured
+separately.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["enough", "host_time", "in_turns", "peak_memory"]
 
 Call = Callable[[], object]
 
-_FLUSHED = 2**30  # bytes, many times any L2 cache
-_DOUBLINGS = 6  # of the flushes, at most: to some 20 ms
-_SECONDS = 0.03  # of a GPU for each call of a comparison, about
+_FLUSHED = 2**30  # bytes, many times the size of any L2 cache
+_DOUBLINGS = 6  # at most this many doublings of the flushes, to about 20 ms
+_SECONDS = 0.03  # approximate GPU time per call of a comparison
 
 
 def in_turns(calls: Sequence[Call], device: str, rounds: int, least: int = 10) -> list[list[float]]:
-    """Microseconds of each call in each round; on a GPU in fewer rounds if they take long, down to the least."""
+    """Microseconds of each call in each round. On a GPU slow calls get fewer rounds, but at least `least`."""
     return _by_events(calls, rounds, least) if device == "cuda" else _by_clock(calls, rounds)
 
 
@@ -35,7 +35,7 @@ def _by_clock(calls: Sequence[Call], rounds: int) -> list[list[float]]:
         for call, found in zip(calls, times, strict=True):
             start = time.perf_counter()
             call()
-            if turn > 0:  # the first is for warming up
+            if turn > 0:  # the first round is a warm-up
                 found.append(1e6 * (time.perf_counter() - start))
     return times
 
@@ -44,7 +44,9 @@ def _by_events(calls: Sequence[Call], rounds: int, least: int) -> list[list[floa
     for _ in range(2):  # compiles and autotunes
         for call in calls:
             call()
-    flushes = [2 * enough(partial(_overtaken, call)) for call in calls]  # twice: the host may be slower at times
+    flushes = [
+        2 * enough(partial(_overtaken, call)) for call in calls
+    ]  # twice as many, as the host may be slower at times
     torch.cuda.synchronize()
     start = time.perf_counter()
     for call, count in zip(calls, flushes, strict=True):
@@ -58,18 +60,18 @@ def _by_events(calls: Sequence[Call], rounds: int, least: int) -> list[list[floa
 
 
 def enough(overtaken: Callable[[int], bool]) -> int:
-    """The least power of two of flushes with which the device does not overtake the host.
+    """The smallest power of two of flushes with which the device does not overtake the host.
 
-    A call that waits for the device by itself is overtaken however long the device is kept busy: for it, 1.
+    A call that synchronises with the device is always overtaken: the result is then 1.
     """
     counts = [2**power for power in range(_DOUBLINGS + 1)]
     return next((count for count in counts if not overtaken(count)), 1)
 
 
 def _overtaken(call: Call, flushes: int) -> bool:
-    """Whether an idle device, given so many flushes, begins with a call before the host has issued all of it.
+    """Whether the device, after the given number of flushes, starts a call before the host has issued all of it.
 
-    Then the time between the call's events is partly the host's.
+    Then the time between the call's events is partly host time.
     """
     torch.cuda.synchronize()
     begin, _ = _timed(call, flushes)
@@ -77,7 +79,7 @@ def _overtaken(call: Call, flushes: int) -> bool:
 
 
 def _timed(call: Call, flushes: int) -> tuple[torch.cuda.Event, torch.cuda.Event]:
-    """Events before and after a call that finds nothing of use in the cache."""
+    """Events before and after a call, which starts with a flushed cache."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     for _ in range(flushes):
         _flushed().zero_()
@@ -93,12 +95,12 @@ def _flushed() -> Tensor:
 
 
 def host_time(call: Call, device: str, repeats: int = 20) -> float | None:
-    """Microseconds in which the host issues a call, the device not waited for; None on a CPU."""
+    """Microseconds that the host takes to issue a call, without waiting for the device; None on a CPU."""
     if device != "cuda":
         return None
     torch.cuda.synchronize()
     times = []
-    for _ in range(repeats):  # waiting each time, so that the queue of launches never fills
+    for _ in range(repeats):  # synchronise each time, so that the launch queue never fills
         start = time.perf_counter()
         call()
         times.append(1e6 * (time.perf_counter() - start))
@@ -107,7 +109,7 @@ def host_time(call: Call, device: str, repeats: int = 20) -> float | None:
 
 
 def peak_memory(call: Call, device: str) -> int | None:
-    """Bytes allocated at the same time beyond what was there before; None where PyTorch does not count."""
+    """Peak memory in bytes beyond what was allocated before the call; None on a CPU."""
     if device != "cuda":
         return None
     torch.cuda.synchronize()

@@ -1,10 +1,10 @@
-"""How long one call of `IMinTracker.log` takes, so that it can run every step.
+"""Time of one call of `IMinTracker.log`.
 
     python benchmarks/tracker.py [--calls 500]
 
-Networks of torchvision are converted for 224x224 pixels; between the calls every alpha moves by 0.1 %, as in training,
-or by 10 %, so that every size is another ("sizes"). One row for each goes to benchmarks/results/tracker.csv:
-microseconds by the clock and of processor time, after the first call.
+Networks of torchvision are converted for 224x224 pixels. Between the calls every alpha changes by 0.1 %, as in training
+("alphas"), or by 10 %, so that every size changes ("sizes"). One row for each goes to benchmarks/results/tracker.csv:
+wall time and CPU time in microseconds, without the first call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SIZE = (3, 224, 224)
 
 
 def measure(name: str, calls: int, factor: float) -> dict[str, object]:
-    """Median, 95th percentile and maximum of the calls but the first, in microseconds."""
+    """Median, 95th percentile and maximum of all calls but the first, in microseconds."""
     torch.manual_seed(0)
     model = dynpool.convert(torchvision.models.get_model(name, weights=None), SIZE)
     resolutions = dynpool.resolutions(model).values()

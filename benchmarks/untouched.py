@@ -1,8 +1,8 @@
-"""Looking at a model changes nothing: one model of every timm family, and those of torchvision, to the bit.
+"""Checks that analysing a model does not change a bit of it, on one model of every timm family and all of torchvision.
 
     python -m benchmarks.untouched [--out benchmarks/results/untouched.csv] [NAME ...]
 
-A row a model; a later start goes on where the file ends. Weights are random, so that nothing is downloaded.
+One row per model; a restarted sweep continues where the file ends. Weights are random; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MOST_PARAMETERS = 60_000_000
 
 
 def picture(thing: Any, known: dict[int, Any] | None = None) -> Any:
-    """What an object holds, with identities; independent of how the library keeps it."""
+    """The contents of an object including identities, as a value that can be compared; independent of the library."""
     known = {} if known is None else known
     if isinstance(thing, (type(None), bool, int, float, str, bytes, type, torch.dtype, torch.device)):
         return thing
@@ -57,7 +57,7 @@ def picture(thing: Any, known: dict[int, Any] | None = None) -> Any:
         return thing.getstate()
     if isinstance(thing, dict):
         return (id(thing), [(inside(k), inside(v)) for k, v in thing.items()])
-    if isinstance(thing, tuple):  # cannot change: what it holds counts
+    if isinstance(thing, tuple):  # immutable: only its contents count
         return [inside(v) for v in thing]
     if isinstance(thing, (list, deque)):
         return (id(thing), [inside(v) for v in thing])
@@ -71,7 +71,7 @@ def picture(thing: Any, known: dict[int, Any] | None = None) -> Any:
 
 
 def process() -> Any:
-    """Random states and modes of the process."""
+    """The random states and modes of the process."""
     modes = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
     _, keys, *position = np.random.get_state(legacy=True)
     numbers = (np.asarray(keys).tobytes(), position)
@@ -88,7 +88,7 @@ def names() -> Iterator[str]:
 
 
 def look(model: nn.Module, size: tuple[int, ...]) -> dict[str, str]:
-    """Which function changes the model, raising or not: its name and "same", "changed", or both with the error."""
+    """For each function, "same" or "CHANGED", with the error if it raises one."""
     found = looked(
         model,
         {
@@ -111,16 +111,16 @@ def look(model: nn.Module, size: tuple[int, ...]) -> dict[str, str]:
 
 
 def looked(model: nn.Module, looks: Mapping[str, Callable[[], Any]]) -> dict[str, str]:
-    """Whether the model and the process are what they were, after each call."""
+    """For each call, whether the model and the process are the same as before it."""
     before, outside, found = picture(model), process(), {}
     for name, call in looks.items():
         try:
             call()
-            said = ""
+            raised = ""
         except ValueError as error:
-            said = f", {str(error).splitlines()[0][:80]}"
+            raised = f", {str(error).splitlines()[0][:80]}"
         same = picture(model) == before and process() == outside
-        found[name] = ("same" if same else "CHANGED") + said
+        found[name] = ("same" if same else "CHANGED") + raised
     return found
 
 
@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def built(name: str) -> tuple[tuple[int, ...], nn.Module | None]:
-    """A model that fits, with its input size; None if it is larger or cannot be built."""
+    """(input size, model); the model is None if it has too many parameters or cannot be built."""
     try:
         model, size = build_model(name, "meta")
         if sum(p.numel() for p in model.parameters()) > MOST_PARAMETERS:
