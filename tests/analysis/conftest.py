@@ -1,4 +1,4 @@
-"""Run folders as a training run leaves them, made by code: figures that vary from seed to seed, but always the same."""
+"""Synthetic run folders like those of training runs, deterministic but different for each seed."""
 
 import csv
 import json

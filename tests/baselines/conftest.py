@@ -1,4 +1,4 @@
-"""Spectral pooling restated as slowly and plainly as can be: sums over every pixel and every frequency, in float64."""
+"""A slow, direct implementation of spectral pooling: sums over all pixels and frequencies in float64."""
 
 import cmath
 import math
@@ -26,12 +26,12 @@ def dft(values: Sequence[complex], frequency: int) -> complex:
 
 
 def part(line: Sequence[complex], v: int, b: int, w: int) -> float:
-    """What column v of a half spectrum gives to pixel b of w; the first and the last stand for themselves alone."""
+    """The contribution of column v of a half spectrum to pixel b of w; the first and last columns count once."""
     return (line[v] * cmath.exp(2j * math.pi * v * b / w)).real * (1 if 2 * v % w == 0 else 2)
 
 
 def published(x: Map, stride: tuple[float, float], smoothness: float) -> list[list[float]]:
-    """DiffStride of one map by the published window, cropped to what has a gain above zero."""
+    """DiffStride of one map with the published window, cropped to the positive gains."""
     height, width = len(x), len(x[0])
     t_v, t_h = threshold(height, stride[0], smoothness), threshold(width, stride[1], smoothness) + 1
     rows = [(m, m if height % 2 == 0 else min(m + 1, (height - 1) // 2)) for m in range((height + 1) // 2)]
@@ -56,7 +56,7 @@ def published(x: Map, stride: tuple[float, float], smoothness: float) -> list[li
 
 
 def interpolated(values: Sequence[float], out: int | None, stride: float, smoothness: float) -> list[float]:
-    """One axis of the symmetric form: the trigonometric interpolant, each frequency times its gain, sampled anew."""
+    """One axis of the symmetric form: the trigonometric interpolant with each frequency times its gain, resampled."""
     n = len(values)
     parts = dict.fromkeys(range(-((n - 1) // 2), (n - 1) // 2 + 1), 1.0)
     if n % 2 == 0:

@@ -1,4 +1,4 @@
-"""Small networks that the tests of static refinement share."""
+"""Small networks for the tests of static refinement."""
 
 import timm
 import torch
@@ -9,20 +9,20 @@ from torch.nn import functional as F
 
 
 def named(name: str) -> nn.Module:
-    """A model by library and name, without memory for its weights."""
+    """A model by library and name, on the meta device."""
     lib, _, model = name.partition(".")
     with torch.device("meta"):
         return torchvision.models.get_model(model) if lib == "tv" else timm.create_model(model)
 
 
 def nasnet_a_mobile() -> nn.Module:
-    """NASNet-A (4 @ 1056), without memory for its weights; timm has the large one alone, of six cells a stage."""
+    """NASNet-A (4 @ 1056) on the meta device; timm has only the large one, with six cells per stage."""
     with torch.device("meta"):
         return _ShorterNASNet(stem_size=32, num_features=1056)
 
 
 class _ShorterNASNet(NASNetALarge):
-    """Stages of four cells; every cell takes what the two in front of it give."""
+    """Stages of four cells; every cell takes the outputs of the two before it."""
 
     def __init__(self, **options: int) -> None:
         super().__init__(**options)
@@ -34,14 +34,14 @@ class _ShorterNASNet(NASNetALarge):
         before = self.cell_stem_0(first)
         now = self.cell_stem_1(first, before)
         for number in (0, 1, 2, 3, 6, 7, 8, 9, 12, 13, 14, 15):
-            if number in (6, 12):  # the cell behind a reduction takes what the reduction took
+            if number in (6, 12):  # the cell behind a reduction takes the input of the reduction
                 now = self.get_submodule(f"reduction_cell_{number // 12}")(now, before)
             before, now = now, self.get_submodule(f"cell_{number}")(now, before)
         return self.act(now)
 
 
 class Residual(nn.Module):
-    """A basic block; its shortcut is the identity unless it strides or changes the channels."""
+    """A basic block; its shortcut is the identity unless the stride or the channels change."""
 
     def __init__(self, taken: int, given: int, stride: int = 1) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The benchmark of the operator: what it counts, and that it measures nothing that is wrong."""
+"""The benchmark of the operator: what it counts, and that it stops on wrong results."""
 
 import csv
 import os
@@ -24,7 +24,7 @@ def test_the_floor_at_alpha_two_is_what_both_passes_must_move() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["y", "dx", "dalpha"])
-def test_wrong_results_are_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_results_stop_the_benchmark(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     verify(CASE, "cpu")
     right = dynpool.dynopool2d
 
@@ -56,7 +56,7 @@ def test_the_device_is_kept_busy_until_it_does_not_overtake_the_host() -> None:
     assert enough(overtaken) == 4
     assert asked == [1, 2, 4]
     assert enough(lambda flushes: False) == 1
-    assert enough(lambda flushes: True) == 1  # a call that waits for the device: more of them would not help
+    assert enough(lambda flushes: True) == 1  # a call that synchronises: more flushes would not help
 
 
 def test_rows_go_to_any_folder_and_need_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_rows_go_to_any_folder_and_need_no_git(tmp_path: Path, monkeypatch: pyte
         assert number == 0 or found[0]["commit"] == ""
 
 
-def test_what_comes_after_the_time_limit_is_left_out(
+def test_cases_after_the_time_limit_are_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(dynopool2d, "cases", lambda quick: [CASE])

@@ -1,4 +1,4 @@
-"""The page of published receptive fields shows what the library computes now."""
+"""The page of published receptive fields shows what the library currently computes."""
 
 import csv
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Costs are shown in the unit in which they have digits."""
+"""Costs are shown in the unit that suits their magnitude."""
 
 import pytest
 

@@ -39,7 +39,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_report_holds_everything_itself(comparison_folder: Path, tmp_path: Path) -> None:
+def test_report_is_self_contained(comparison_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
     path = write_report([comparison_folder], out)
     assert path == out / "report.html"
@@ -58,7 +58,7 @@ def test_report_holds_everything_itself(comparison_folder: Path, tmp_path: Path)
     assert not re.search(r"https?:|//|@import|url\(", re.sub(r"base64,[^\"]*", "", path.read_text()))
 
 
-def test_report_tells_the_figures(comparison_folder: Path, tmp_path: Path) -> None:
+def test_report_shows_the_figures(comparison_folder: Path, tmp_path: Path) -> None:
     comparison = compare_runs([comparison_folder])
     text = Page(write_report([comparison_folder], tmp_path / "out").read_text()).text
     assert comparison.headline in text
@@ -71,7 +71,7 @@ def test_report_tells_the_figures(comparison_folder: Path, tmp_path: Path) -> No
     assert "Notes" not in text
 
 
-def test_report_tells_budgets_and_layers_left_out(tmp_path: Path, write_run: WriteRun) -> None:
+def test_report_shows_budgets_and_layers_left_out(tmp_path: Path, write_run: WriteRun) -> None:
     folders = [write_run(tmp_path / "h", "human"), write_run(tmp_path / "d", "diffstride", behind_global=4)]
     folders += [write_run(tmp_path / "b", "dynopool", grid_point="gmacs_budget=0.125", gmacs_budget=0.125)]
     folders += [write_run(tmp_path / "r", "random", gmacs_budget=0.25)]
@@ -122,7 +122,7 @@ def test_unfinished_and_truncated_runs_are_marked(tmp_path: Path, write_run: Wri
     assert "cut: unfinished, epoch 4 of 16" in text
 
 
-def test_everything_from_outside_is_escaped(tmp_path: Path, write_run: WriteRun) -> None:
+def test_text_from_runs_is_escaped(tmp_path: Path, write_run: WriteRun) -> None:
     evil = '<script>alert("x")</script>&\'"'
     data = {"name": evil, evil: evil}
     folder = write_run(tmp_path / "a<b>&", evil, epochs=3, planned=9, model=evil, data=data, checksums=False)
@@ -157,7 +157,7 @@ def test_bad_run_leaves_an_earlier_report_alone(comparison_folder: Path, tmp_pat
     assert path.read_bytes() == before
 
 
-def test_full_disk_leaves_the_old_file_and_no_rest(
+def test_full_disk_leaves_the_old_files_and_no_partial_ones(
     tmp_path: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_run(tmp_path / "a", "human", epochs=2)

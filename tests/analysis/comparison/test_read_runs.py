@@ -1,4 +1,4 @@
-"""Reading run folders: the figures as they stand in the files, and a clear error for everything else."""
+"""Reading run folders: the figures as written, and clear errors for damaged or other folders."""
 
 import json
 import math

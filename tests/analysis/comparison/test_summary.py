@@ -87,7 +87,7 @@ def test_headline_says_who_is_ahead_and_whether_it_may_be_chance(
     assert says in compare_runs(folders).headline
 
 
-def test_headline_tells_the_cost(tmp_path: Path, write_run: WriteRun) -> None:
+def test_headline_states_the_cost(tmp_path: Path, write_run: WriteRun) -> None:
     folders = [write_run(tmp_path / "h", "human"), write_run(tmp_path / "d", "dynopool")]
     comparison = compare_runs(folders)
     human, learned = (row.gmacs.mean for row in comparison.methods)
@@ -114,7 +114,7 @@ def test_headline_says_if_no_size_changed_during_training(tmp_path: Path, write_
     assert "No size changed" not in compare_runs([human]).headline, "a human design learns no sizes anyway"
 
 
-def test_one_run_has_no_spread(tmp_path: Path, write_run: WriteRun) -> None:
+def test_one_run_has_no_standard_deviation(tmp_path: Path, write_run: WriteRun) -> None:
     comparison = compare_runs([write_run(tmp_path / "a", "human", final=0.8)])
     assert comparison.methods[0].accuracy == MeanStd(0.8, None, 1)
     assert "80.0 ± -" in str(comparison)
@@ -163,7 +163,7 @@ def test_same_seed_twice_is_noted(tmp_path: Path, write_run: WriteRun) -> None:
     assert comparison.notes == ("dynopool has several runs with seed 0; all are counted",)
 
 
-def test_spread_of_unknown_values() -> None:
+def test_mean_of_unknown_values() -> None:
     assert MeanStd.from_values([None, None]) is None
     assert MeanStd.from_values([None, 2.0]) == MeanStd(2.0, None, 1)
     assert MeanStd(math.nan, None, 1).show() == "- ± -"

@@ -1,4 +1,4 @@
-"""I_min tracked inside of the real Lightning, transformers, accelerate and TensorBoard."""
+"""I_min tracked inside the real Lightning, transformers, accelerate and TensorBoard."""
 
 import warnings
 from typing import Any

@@ -1,4 +1,4 @@
-"""What training loops share: which steps are logged, which model is looked at, what keeps alphas in bounds."""
+"""LoopTracker: which steps and which model are logged, and that alphas stay in bounds."""
 
 import copy
 import importlib

@@ -1,4 +1,4 @@
-"""Models found by name, without a download, and what is said about names that nobody knows."""
+"""Models by name, without downloads, and the errors for unknown names."""
 
 import socket
 import sys

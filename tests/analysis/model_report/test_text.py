@@ -65,7 +65,7 @@ def test_table_is_coloured(vgg):
         assert ("\x1b[38;5;208m" in line) == (row.name in set(vgg.underutilized) - set(vgg.unproductive))
 
 
-def test_csv_has_a_column_an_axis(vgg):
+def test_csv_has_a_column_per_axis(vgg):
     rows = list(csv.DictReader(io.StringIO(to_csv(vgg))))
     assert [row["layer"] for row in rows] == [row.name for row in vgg.layers]
     assert [float(row["r_min_width"]) for row in rows] == [row.r_min[1] for row in vgg.layers]
@@ -74,7 +74,7 @@ def test_csv_has_a_column_an_axis(vgg):
     assert to_csv(line).splitlines()[0].startswith("layer,kind,kernel_length,stride_length,")
 
 
-def test_strict_json_has_no_literals_of_its_own():
+def test_strict_json_has_no_infinity_literals():
     text = strict_json({"a": [math.inf, -math.inf, 1.5], "b": {"c": math.nan}, "d": (True, None)})
 
     def refuse(constant):

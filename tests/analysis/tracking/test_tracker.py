@@ -1,4 +1,4 @@
-"""The lines of the I_min log: what they hold, that they can be recomputed, and what becomes of damaged files."""
+"""The lines of the I_min log: contents, reproducibility, and damaged files."""
 
 import json
 import math
@@ -52,7 +52,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("make", [converted, by_hand])
-def test_every_line_is_what_a_fresh_analysis_finds(make: Callable[[], nn.Module], tmp_path: Path) -> None:
+def test_every_line_agrees_with_a_new_analysis(make: Callable[[], nn.Module], tmp_path: Path) -> None:
     model = make()
     tracker = IMinTracker(model, SIZE, tmp_path / "i_min.jsonl")
     for step in range(3):
@@ -156,14 +156,14 @@ def test_a_line_that_lacks_only_its_newline_is_kept(tmp_path: Path) -> None:
     assert [line["step"] for line in lines(path)] == [0, 1, 2, 3]
 
 
-def test_a_file_deleted_meanwhile_is_begun_anew(tmp_path: Path) -> None:
+def test_a_file_deleted_meanwhile_is_created_again(tmp_path: Path) -> None:
     tracker = log_three(tmp_path / "log")
     (tmp_path / "log").unlink()
     tracker.log(3)
     assert [line["step"] for line in lines(tmp_path / "log")] == [3]
 
 
-def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_log_is_an_error_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     path.write_bytes(b"PK\x03\x04 no newline anywhere")
     with pytest.raises(ValueError, match=r"weights\.pt is not an I_min log"):
@@ -212,7 +212,7 @@ def test_bad_arguments(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0, 0.0])
-def test_an_alpha_that_no_size_follows_from_is_named(bad: float, tmp_path: Path) -> None:
+def test_an_alpha_that_is_not_a_stride_is_named(bad: float, tmp_path: Path) -> None:
     model = by_hand()
     tracker = IMinTracker(model, SIZE, tmp_path / "log")
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Spectral pooling by fixed strides: a hard crop of the spectrum."""
+"""Spectral pooling with fixed strides: a hard crop of the spectrum."""
 
 import math
 
@@ -36,7 +36,7 @@ def test_amplitude_of_a_constant(norm: str, mean: float) -> None:
     torch.testing.assert_close(y, torch.full((2, 1, 16, 10), mean, dtype=torch.float64))
 
 
-def test_a_low_wave_is_sampled_anew() -> None:
+def test_a_low_frequency_wave_is_resampled() -> None:
     rows, columns = torch.arange(20, dtype=torch.float64), torch.arange(30, dtype=torch.float64)
     x = torch.cos(2 * math.pi * (3 * rows[:, None] / 20 + 4 * columns / 30) + 0.5)
     rows, columns = rows[:10], columns[:10]
@@ -76,12 +76,12 @@ def test_compiled_it_is_the_same() -> None:
     ("stride", "error"),
     [(0.5, ValueError), (math.nan, ValueError), (math.inf, ValueError), ((2, 0), ValueError), ((2, "3"), TypeError)],
 )
-def test_a_bad_stride_is_refused(stride: float, error: type[Exception]) -> None:
+def test_a_bad_stride_is_an_error(stride: float, error: type[Exception]) -> None:
     with pytest.raises(error, match="stride="):
         FixedSpectralPooling2d(stride)
 
 
-def test_bad_input_is_refused() -> None:
+def test_bad_input_is_an_error() -> None:
     with pytest.raises(TypeError, match="stride="):
         FixedSpectralPooling2d((2, 2, 2))
     with pytest.raises(ValueError, match="norm='unit'"):

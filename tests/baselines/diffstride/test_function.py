@@ -95,7 +95,7 @@ def test_any_size_any_stride(
 
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("norm", NORMS)
-def test_low_frequencies_come_out_as_they_went_in_at_a_known_amplitude(norm: str, symmetric: bool) -> None:
+def test_low_frequencies_are_kept_with_a_known_amplitude(norm: str, symmetric: bool) -> None:
     amplitude = {"backward": lambda ratio: ratio, "ortho": math.sqrt, "forward": lambda ratio: 1.0}[norm]
     h, w = diffstride_size((32, 24), (2.0, 3.0), symmetric=symmetric)
     for u, v, phase in [(0, 0, 0.0), (3, 2, 0.4), (8, 4, 1.0), (-7, 1, 2.0)]:  # gains are 1 up to t = 8 and t = 4
@@ -106,7 +106,7 @@ def test_low_frequencies_come_out_as_they_went_in_at_a_known_amplitude(norm: str
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-def test_ortho_keeps_the_energy_of_what_it_keeps(symmetric: bool) -> None:
+def test_ortho_keeps_the_energy_of_the_kept_frequencies(symmetric: bool) -> None:
     x = wave(32, 5, 0.3)[:, None] * wave(32, 4, 1.0) + wave(32, 2, 0.1)
     y = diffstride2d(x[None], 2.0, norm="ortho", symmetric=symmetric)
     torch.testing.assert_close(y.square().sum(), x.square().sum())

@@ -1,4 +1,4 @@
-"""DiffStride2d as a learned resizer: by itself, and in the places where `dynpool.convert` puts it."""
+"""DiffStride2d as a learned resizer: on its own, and in models made by `dynpool.convert`."""
 
 import copy
 import math
@@ -42,7 +42,7 @@ def network() -> nn.Sequential:
 
 
 class Branches(nn.Module):
-    """Two strided branches that meet: their resizers are tied."""
+    """Two strided branches that are added: their resizers are tied."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def held(pool: DiffStride2d) -> list[float]:
 
 
 def write(pool: DiffStride2d, *values: float) -> None:
-    """What an optimiser's step does to alpha."""
+    """An optimiser step on alpha."""
     with torch.no_grad():
         pool.shared_alpha().copy_(torch.tensor(values))
 
@@ -242,7 +242,7 @@ def test_tied_branches_share_a_stride_and_copies_do_not() -> None:
     assert torch.equal(dynpool.freeze(model)(x), model(x))
 
 
-def test_sizes_set_are_sizes_had_and_others_are_refused() -> None:
+def test_sizes_can_be_set_and_unreachable_ones_are_an_error() -> None:
     model = dynpool.convert(network(), INPUT, pool=DiffStride2d)
     dynpool.set_sizes(model, {"1": (30, 20), "2": (14, 12)})
     assert dynpool.sizes(model, INPUT) == {"input": (32, 32), "1": (30, 20), "2": (14, 12)}
@@ -260,7 +260,7 @@ def test_sizes_set_are_sizes_had_and_others_are_refused() -> None:
 @given(
     st.tuples(st.integers(1, 100), st.integers(1, 100)), st.tuples(st.floats(1, 60), st.floats(1, 60)), st.booleans()
 )
-def test_every_size_that_comes_out_can_be_asked_for(
+def test_every_size_that_occurs_can_be_set(
     size: tuple[int, int], strides: tuple[float, float], symmetric: bool
 ) -> None:
     pool = DiffStride2d(symmetric=symmetric)

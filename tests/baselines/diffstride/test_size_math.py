@@ -1,4 +1,4 @@
-"""Sizes of spectral pooling: counts of frequencies with a gain above zero, their inverse, windows of rows."""
+"""Sizes of spectral pooling: numbers of positive gains, their inverse, and windows of rows."""
 
 import math
 from fractions import Fraction
@@ -106,27 +106,27 @@ def test_fixed_sizes() -> None:
 
 
 @pytest.mark.parametrize("stride", [0.0, -1.0, math.inf, math.nan])
-def test_a_bad_stride_is_refused(stride: float) -> None:
+def test_a_bad_stride_is_an_error(stride: float) -> None:
     with pytest.raises(ValueError, match=r"stride=.*above 0"):
         diffstride_size((8, 8), (2.0, stride))
     with pytest.raises(ValueError, match=r"stride=.*at least 1"):
         fixed_spectral_size((8, 8), (stride, 2.0))
 
 
-def test_fixed_strides_below_one_are_refused() -> None:
+def test_fixed_strides_below_one_are_an_error() -> None:
     with pytest.raises(ValueError, match=r"stride=0\.9.*at least 1"):
         fixed_spectral_size((8, 8), (0.9, 2.0))
 
 
 @pytest.mark.parametrize("smoothness", [0.0, -4.0, math.inf, math.nan])
-def test_a_bad_smoothness_is_refused(smoothness: float) -> None:
+def test_a_bad_smoothness_is_an_error(smoothness: float) -> None:
     with pytest.raises(ValueError, match="smoothness="):
         diffstride_size((8, 8), (2.0, 2.0), smoothness)
     with pytest.raises(ValueError, match="smoothness="):
         diffstride_stride(8, 4, smoothness)
 
 
-def test_a_bad_size_is_refused() -> None:
+def test_a_bad_size_is_an_error() -> None:
     for size in ((0, 8), (8, -1)):
         with pytest.raises(ValueError, match="size="):
             diffstride_size(size, (2.0, 2.0))

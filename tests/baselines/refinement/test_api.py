@@ -1,4 +1,4 @@
-"""refine() keeps to its criteria, against every choice of strides; plans travel, apply again, keep weights loadable."""
+"""refine() meets its criteria, compared with all choices of strides; plans can be stored and applied again."""
 
 import copy
 import itertools
@@ -19,7 +19,7 @@ Strides = tuple[int, ...]
 
 
 def placed(strides: Strides) -> Iterator[tuple[int, Strides]]:
-    """Every outcome of removing strides of a chain or moving them to later layers, with its number of edits."""
+    """All results of removing strides of a chain or moving them to later layers, with their numbers of edits."""
     steps = [i for i, s in enumerate(strides) if s > 1]
     for chosen in (c for k in range(1, len(steps) + 1) for c in itertools.combinations(steps, k)):
         places = [[None, *(j for j in range(i + 1, len(strides)) if strides[j] == 1)] for i in chosen]
@@ -48,7 +48,7 @@ def test_fewest_edits_then_i_min_closest_then_fewest_macs(strides: Strides, i_re
         assert (len(plan.edits), i_res - plan.i_min_after[0], plan.gmacs_after) == min(outcomes)
 
 
-def test_height_and_width_are_edited_apart_where_the_image_is_not_square() -> None:
+def test_height_and_width_are_edited_separately_if_the_image_is_not_square() -> None:
     refined, plan = refine(chain(1, 2, 2, 1, 1), (3, 16, 64))
     assert plan.i_min_before == (25, 25)
     assert plan.i_min_after == (15, 25)  # the width, which fits, is left as it is
@@ -56,14 +56,14 @@ def test_height_and_width_are_edited_apart_where_the_image_is_not_square() -> No
     assert receptive_field(refined, (3, 16, 64)).i_min == (15, 25)
 
 
-def test_layers_that_meet_change_together() -> None:
+def test_layers_whose_outputs_are_combined_change_together() -> None:
     refined, plan = refine(resnet((4, 2), (8, 2), (8, 2)), (3, 18, 18))
     assert [c.layer for c in plan.edits[0].changes] == ["3.0.conv1", "3.0.shortcut"]
     assert receptive_field(refined, (3, 18, 18)).i_min == plan.i_min_after
     assert refined(torch.randn(1, 3, 18, 18)).shape == (1, 5)
 
 
-def test_weights_load_before_and_after_and_the_model_given_is_left_alone() -> None:
+def test_weights_load_before_and_after_and_the_given_model_is_not_changed() -> None:
     model = resnet((4, 2), (8, 2), (8, 2)).eval()
     before = copy.deepcopy(model.state_dict())
     refined, plan = refine(model, (3, 12, 12))
@@ -80,7 +80,7 @@ def test_weights_load_before_and_after_and_the_model_given_is_left_alone() -> No
     assert torch.equal(again(x), model(x))
 
 
-def test_a_plan_travels_as_json_and_applies_again() -> None:
+def test_a_plan_stored_as_json_applies_again() -> None:
     model = resnet((4, 2), (8, 2), (8, 2)).eval()
     refined, plan = refine(model, (3, 12, 12))
     read = RefinementPlan.from_dict(json.loads(json.dumps(plan.to_dict())))
@@ -96,7 +96,7 @@ def test_a_plan_travels_as_json_and_applies_again() -> None:
         read.apply(3)  # type: ignore[arg-type]
 
 
-def test_plans_print() -> None:
+def test_printed_plans() -> None:
     _, plan = refine(chain(1, 2, 2, 1), (3, 16, 64))
     assert str(plan) == (
         "edit   layer          before      after\n"
@@ -123,7 +123,7 @@ def test_from_dict_rejects_what_is_not_a_plan(changed: dict[str, object], messag
         RefinementPlan.from_dict({k: v for k, v in plain.items() if v is not None})
 
 
-def test_pools_go_and_patches_overlap() -> None:
+def test_pools_are_removed_and_patches_overlap() -> None:
     model = nn.Sequential(
         nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1)
     )
@@ -160,7 +160,7 @@ def test_pools_called_as_functions_are_edited_like_modules() -> None:
     assert list(refined.state_dict()) == list(model.state_dict())
 
 
-def test_what_cannot_be_reached_says_why() -> None:
+def test_unreachable_goals_have_a_reason() -> None:
     refined, plan = refine(chain(2, 1, 1, 1), (3, 9, 9))
     assert not plan.reached
     assert plan.edits == ()
@@ -253,7 +253,7 @@ def test_bad_input() -> None:
         ("tv.googlenet", 64),  # parallel branches, pools that round up
     ],
 )
-def test_named_networks_reach_it(name: str, i_res: int) -> None:
+def test_named_networks_reach_the_goal(name: str, i_res: int) -> None:
     model = named(name)
     refined, plan = refine(model, (3, i_res, i_res))
     assert plan.reached

@@ -1,4 +1,4 @@
-"""Changes of single layers: what a changed layer keeps, and that a change fits only the layer it was made for."""
+"""Changes of single layers: what a changed layer keeps, and errors for layers that a change does not fit."""
 
 import json
 from typing import Literal
@@ -39,7 +39,7 @@ def test_the_edge_is_padded_as_before() -> None:
         assert torch.allclose(y, y[..., :1, :1].expand_as(y)) == constant
 
 
-def test_changes_travel_as_json() -> None:
+def test_changes_are_restored_from_json() -> None:
     change = LayerChange("stem.conv", "stride", (2, 2), (1, 1))
     assert LayerChange.from_dict(json.loads(json.dumps(change.to_dict()))) == change
     assert change.cells() == ("stem.conv", "stride", "2", "->", "1")

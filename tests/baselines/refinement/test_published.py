@@ -1,4 +1,4 @@
-"""The published edits come to the printed I_min and GMACs, and the search does at least as well."""
+"""The published edits give the printed I_min and GMACs, and the search does at least as well."""
 
 import pytest
 from torch import nn
@@ -88,7 +88,7 @@ def test_mobilenet_v2_for_cifar_keeps_one_stride() -> None:
     assert plan.i_min_after == (19, 19)  # 29 in print
 
 
-def test_an_edit_for_another_network_is_refused() -> None:
+def test_an_edit_for_another_network_is_an_error() -> None:
     with pytest.raises(ValueError, match="the edit is for networks with 5 downsamplings, this one has 2"):
         refine(chain(2, 2, 1), (3, 32, 32), edits="vgg19")
     with pytest.raises(ValueError, match="the edit is for an EfficientNet"):

@@ -1,4 +1,4 @@
-"""Blocks go from the end on, and their weights come back as width."""
+"""Blocks are removed from the end, and the remaining layers widened to the same number of weights."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from tests.baselines.nets import Residual, chain, resnet
 WAY = "shorter and wider"
 
 
-def test_unproductive_blocks_go_and_the_rest_is_widened_to_as_many_weights() -> None:
+def test_blocks_are_removed_and_the_rest_is_widened_to_as_many_weights() -> None:
     model = resnet((8, 2), (16, 3), (16, 2))
     refined, plan = refine(model, (3, 16, 16), way=WAY)
     # by the shortest paths: 3 behind the stem and every shortcut, so that the last block adds 2 * 4 twice
@@ -31,7 +31,7 @@ def test_unproductive_blocks_go_and_the_rest_is_widened_to_as_many_weights() -> 
     assert torch.isfinite(plan.apply(model)(torch.randn(2, 3, 16, 16))).all()
 
 
-def test_a_block_that_gives_more_channels_goes_when_what_is_in_front_can_fill_the_gap() -> None:
+def test_a_block_with_more_output_channels_is_removed_if_layers_before_it_can_be_widened() -> None:
     model = resnet((8, 2), (16, 1))
     refined, plan = refine(model, (3, 9, 9), way=WAY)
     assert plan.i_min_before == (9, 9)
@@ -59,7 +59,7 @@ def test_a_plain_network_gets_shorter() -> None:
     assert refined(torch.randn(1, 3, 24, 24)).shape == (1, 2)
 
 
-def test_what_cannot_be_widened_says_so() -> None:
+def test_a_network_that_cannot_be_widened_has_a_note() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -81,7 +81,7 @@ def test_what_cannot_be_widened_says_so() -> None:
     assert f"note: {plan.why}" in str(plan)
 
 
-def test_what_cannot_be_removed_says_so() -> None:
+def test_a_block_that_cannot_be_removed_has_a_reason() -> None:
     refined, plan = refine(chain(1), (3, 3, 3), way=WAY)
     assert not plan.reached
     assert plan.why == "no removable block brings r_min below I_res in 0"
@@ -91,7 +91,7 @@ def test_what_cannot_be_removed_says_so() -> None:
     assert isinstance(refined.get_submodule("0"), nn.Conv2d)
 
 
-def test_width_classes_tie_what_meets_and_pin_what_is_not_understood() -> None:
+def test_width_classes_join_combined_maps_and_pin_unsupported_operations() -> None:
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, groups=8),
         nn.Conv2d(8, 12, 1), nn.Conv2d(12, 12, 3, padding=1, groups=2),
@@ -117,7 +117,7 @@ def test_width_classes_tie_what_meets_and_pin_what_is_not_understood() -> None:
         widths.changes({output: 6})
 
 
-def test_widths_that_cannot_grow_enough_say_how_far_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_widths_that_cannot_grow_enough_have_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dynpool.baselines.refinement.shorter_wider._WIDEST", 1.02)
     _, plan = refine(resnet((8, 2), (16, 3), (16, 2)), (3, 12, 12), way=WAY)
     assert plan.reached

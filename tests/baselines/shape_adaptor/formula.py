@@ -1,4 +1,4 @@
-"""The formula of Shape Adaptor restated as slowly and plainly as can be, pixel by pixel in float64."""
+"""A slow, direct implementation of the Shape Adaptor, pixel by pixel in float64."""
 
 import math
 
@@ -11,7 +11,7 @@ Size = tuple[int, int]
 
 
 def taps(size_in: int, size_out: int, align_corners: bool) -> list[list[tuple[int, float]]]:
-    """Of every output pixel: the input pixels and their weights."""
+    """For each output pixel, the input pixels and their weights."""
     if align_corners and size_out == 1:
         return [[(i, 1 / size_in) for i in range(size_in)]]
     found = []

@@ -1,4 +1,4 @@
-"""Alphas that step now and then."""
+"""An optimiser of the alphas that steps once in several batches."""
 
 import copy
 
@@ -43,7 +43,7 @@ def test_weights_and_alphas_are_apart() -> None:
     assert mine | weights == {id(p) for p in net.parameters()}
 
 
-def test_it_continues_where_it_was_saved() -> None:
+def test_state_dict_restores_the_optimiser() -> None:
     net = model()
     optimizer = alpha_optimizer(net, every=3)
     for step in range(4):

@@ -36,7 +36,7 @@ class Form:
 
 
 def bounded(alpha: float, *, limit: float, adaptors: int) -> Form:
-    """The first of so many adaptors whose last size would exceed the limit."""
+    """The first of several adaptors whose last size would exceed the limit."""
     s = 0.5 + 0.5 * sigmoid(alpha)
     p = min(1.0, (limit / (14 * s**adaptors)) ** (1 / adaptors))
     assert shrink_factor(limit, 14 * s**adaptors, adaptors) == pytest.approx(p)
@@ -66,7 +66,7 @@ def test_values_and_size(form: Form) -> None:
     x, adaptor = torch.randn(SHAPE, dtype=torch.float64), form.adaptor()
     y = adaptor(x, form.size)
     torch.testing.assert_close(y, mixed(x, form.weight, form.size, "max", True), rtol=0, atol=1e-6)  # alpha is float32
-    if adaptor.limit is None:  # by itself it knows of no network to be bounded in
+    if adaptor.limit is None:  # on its own it is not in a network whose sizes are limited
         assert adaptor(x).shape[-2:] == form.size
 
 

@@ -1,4 +1,4 @@
-"""Networks with Shape Adaptors: positions and initial sizes as published, and what else their users can do."""
+"""Networks with Shape Adaptors: positions and initial sizes as published, training, freezing and errors."""
 
 import copy
 import pickle
@@ -126,7 +126,7 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(("backbone", "mode", "pixels", "adaptors", "sizes", "behind"), PUBLISHED)
-def test_positions_and_initial_sizes_are_the_published_ones(
+def test_positions_and_initial_sizes_are_as_published(
     backbone: Callable[[int], nn.Module], mode: Mode, pixels: int, adaptors: int, sizes: str, behind: list[str]
 ) -> None:
     with torch.device("meta"):
@@ -163,7 +163,7 @@ def test_memory_bound_of_the_paper() -> None:
     assert heights(shape_adaptor_network(plain(), (3, 32, 32))) == [32, 22, 15, 10, 7]
     shapes: list[int] = []
     network[-4].register_forward_hook(lambda _, args, out: shapes.append(out.shape[-1]))  # type: ignore[index]
-    network(torch.zeros(1, 3, 32, 32))  # the bound holds in the first pass
+    network(torch.zeros(1, 3, 32, 32))  # the limit holds from the first pass on
     assert shapes == [5]
 
 
@@ -175,7 +175,7 @@ def test_exact_counting_follows_the_maps_and_parity_the_published_halving() -> N
     assert heights(drifting, 27) == [27, 14, round(13.5 * s), round(13.5 * s * s)]
 
 
-def test_weights_load_from_the_backbone_and_it_is_left_alone() -> None:
+def test_weights_load_from_the_backbone_which_is_not_changed() -> None:
     model = plain()
     before = list(model.modules())
     for mode in ("standard", "autosc"):
@@ -215,7 +215,7 @@ def test_it_trains_tracks_and_freezes(tmp_path: Path) -> None:
 
 
 class Named(nn.Module):
-    """A block with an attribute called as the adaptor in front of it would be."""
+    """A block that already has an attribute with the adaptor's name."""
 
     def __init__(self, adaptor: nn.Module | None) -> None:
         super().__init__()
@@ -243,7 +243,7 @@ def test_an_attribute_called_adaptor_keeps_its_name(make: Callable[[], nn.Module
 
 
 class Parallel(nn.Module):
-    """Two feature maps side by side all the way: nowhere a place for an adaptor."""
+    """Two parallel branches throughout: no position for an adaptor."""
 
     def __init__(self) -> None:
         super().__init__()

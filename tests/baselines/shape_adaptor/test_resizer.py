@@ -1,4 +1,4 @@
-"""ShapeAdaptor2d against a slow restatement of its formula, and in the places of other resizers."""
+"""ShapeAdaptor2d against a slow implementation of its formula, and in converted models."""
 
 import copy
 import math
@@ -137,7 +137,7 @@ def test_compiled_without_breaks_it_serves_every_alpha_and_size() -> None:
     torch._dynamo.reset()
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

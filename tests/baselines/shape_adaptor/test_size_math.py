@@ -1,4 +1,4 @@
-"""The arithmetic of the Shape Adaptor, against numbers worked out by hand and properties."""
+"""The size arithmetic of the Shape Adaptor, against numbers computed by hand and properties."""
 
 import math
 
@@ -63,7 +63,7 @@ def test_initial_alpha_is_the_logit_of_the_formula() -> None:
         (32, 2, 3, "3 adaptors cannot lead from 32 to 2 pixels"),
     ],
 )
-def test_what_cannot_be_reached_is_refused(size_in: int, size_out: int, adaptors: int, message: str) -> None:
+def test_unreachable_sizes_are_an_error(size_in: int, size_out: int, adaptors: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         initial_alpha(size_in, size_out, adaptors)
     assert initial_alpha(32, 9, 2) < -2  # one pixel more than half of half can be reached

@@ -85,7 +85,7 @@ def test_methods_keep_their_colors(tmp_path: Path, write_run: WriteRun) -> None:
     assert len(set(colors.values())) == 4
 
 
-def test_tradeoff_has_a_point_a_run_and_the_mean(comparison_folder: Path) -> None:
+def test_tradeoff_has_a_point_per_run_and_the_mean(comparison_folder: Path) -> None:
     comparison = compare_runs([comparison_folder])
     axes = plot_tradeoff(comparison.runs).axes[0]
     points = {(_x(line)[0], round(_y(line)[0], 6)) for line in axes.lines if line.get_markersize() == 7}

@@ -1,4 +1,4 @@
-"""The layer graph keeps who reaches whom, with few arrows; its layout puts nothing on top of anything."""
+"""The layer graph keeps all connections with few edges; its layout has no overlaps."""
 
 from types import SimpleNamespace
 

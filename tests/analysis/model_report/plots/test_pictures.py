@@ -102,7 +102,7 @@ def boxes(figure):
     return [patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)]
 
 
-def test_network_has_a_box_a_layer_in_its_colour(vgg):
+def test_network_has_a_coloured_box_per_layer(vgg):
     figure = vgg.plot("network")
     colors = [to_hex(box.get_facecolor()).upper() for box in boxes(figure)]
     marks = ["unproductive" if n in vgg.unproductive else "underutilized" if n in vgg.underutilized else ""
