@@ -17,7 +17,7 @@ class ScalarWriter(Protocol):
 
 
 def write_scalars(writer: ScalarWriter, record: Mapping[str, Any]) -> None:
-    """Write a line of `IMinTracker.log` at its step, under the names that `dynpool.analysis.integrations.scalars` gives.
+    """Write a line of `IMinTracker.log` at its step, named as by `dynpool.analysis.integrations.scalars`.
 
     Example:
         >>> from torch.utils.tensorboard import SummaryWriter  # doctest: +SKIP

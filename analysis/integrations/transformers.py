@@ -18,7 +18,8 @@ class IMinCallback(LoopTracker, TrainerCallback):
 
     Appends the I_min of the trained model to a file. Steps are the trainer's `global_step`. Only the main process
     writes; all processes keep the alphas in bounds. The trainer writes its own logs before it calls its callbacks, so
-    TensorBoard needs a `writer` of its own. Arguments and errors: those of `dynpool.analysis.integrations.loop.LoopTracker`.
+    TensorBoard needs a `writer` of its own. Arguments and errors: those of
+    `dynpool.analysis.integrations.loop.LoopTracker`.
     """
 
     def on_train_begin(self, args: Any, state: Any, control: Any, *, model: Any, **others: Any) -> None:

@@ -76,7 +76,7 @@ def shape_adaptor_network(
         parity: only for "autosc": compute sizes as published, by halving the fractional size at every stride of the
             backbone although its maps are rounded, and by pools that round up. By default fractions are computed from
             the actual sizes of the maps.
-        align_corners: as in :func:`baselines.shape_adaptor2d`.
+        align_corners: as in :func:`dynpool.baselines.shape_adaptor2d`.
 
     Raises:
         TypeError: if `model` is not an nn.Module.

@@ -37,8 +37,9 @@ Bookkeeping = Literal["local", "global"]
 class ShapeAdaptor2d(LearnedResizer2d):
     """Resizing by a learned mixture of two branches (Liu et al., ECCV 2020); see :func:`shape_adaptor2d`.
 
-    Shape: (N, C, H, W) to (N, C, floor(H * s), floor(W * s)), at least 1 pixel, with s between r1 and r2. In a network
-    made by :func:`dynpool.convert` or :func:`dynpool.baselines.shape_adaptor_network` the tree of resolutions sets the sizes.
+    Shape: (N, C, H, W) to (N, C, floor(H * s), floor(W * s)), at least 1 pixel, with s between r1 and r2. In networks
+    made by :func:`dynpool.convert` or :func:`dynpool.baselines.shape_adaptor_network` the tree of resolutions sets the
+    sizes.
 
     The first branch pools with ``strides``, rounded to whole pixels, and r1 is their inverse. The second branch is the
     map itself, r2 = 1. One number for both axes is learned: the parameter ``alpha`` of shape (1,), not weight-decayed.

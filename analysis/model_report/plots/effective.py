@@ -20,7 +20,7 @@ __all__ = ["plot_effective"]
 
 
 class Measured(Protocol):
-    """The attributes of an :class:`~analysis.EffectiveField` that the plot uses."""
+    """The attributes of an :class:`~dynpool.analysis.EffectiveField` that the plot uses."""
 
     @property
     def gradient(self) -> NDArray[np.float64]: ...
