@@ -13,7 +13,7 @@ from .layer_row import LayerRow
 from .recurrence import GLOBAL_AXIS, AxisField, State, evaluate, is_global
 from .steps import GLOBAL, Join, Layer, Step, Window
 
-__all__ = ["FieldProgram", "Fields", "size_now"]
+__all__ = ["FieldProgram", "Fields"]
 
 _INF = math.inf
 
@@ -71,7 +71,7 @@ class FieldProgram:
             self._last = (sizes, self._fields(sizes))
         return self._last[1]
 
-    def _fields(self, sizes: Mapping[int, int]) -> Fields:
+    def _fields(self, sizes: dict[int, int]) -> Fields:
         states, windows = self._run(sizes)
         i_min, table7, i_max, local = ([1.0] * len(self.input_hw) for _ in range(4))
         unproductive: list[str] = []
@@ -156,7 +156,7 @@ class FieldProgram:
             above.append(here)
         return tuple(found)
 
-    def _run(self, sizes: Mapping[int, int]) -> tuple[list[State], _Windows]:
+    def _run(self, sizes: dict[int, int]) -> tuple[list[State], _Windows]:
         ndim = len(self.input_hw)
         states: list[State] = [(AxisField(),) * ndim, (GLOBAL_AXIS,) * ndim]
         windows: _Windows = []
@@ -171,20 +171,24 @@ class FieldProgram:
             states.append(evaluate(step, states, here))
         return states, windows
 
-    def _windows(self, layer: Layer, sizes: Mapping[int, int]) -> Iterator[Window]:
+    def _windows(self, layer: Layer, sizes: dict[int, int]) -> Iterator[Window]:
         for window in layer.windows:
             if isinstance(window, Window):
                 yield window
                 continue
-            source, target = window.axes(self.graph) if sizes else (None, None)
-            yield window.window(
-                size_now(self.graph, source, window.size_in, sizes),
-                size_now(self.graph, target, window.size_out, sizes),
-            )
+            if not sizes:
+                yield window.at_tracing()
+                continue
+            source, target = window.axes(self.graph)
+            extent = self.graph.classes.extent
+            yield window.window(extent(source, window.size_in, sizes), extent(target, window.size_out, sizes))
 
-    def _covers(self, layer: Layer, windows: Sequence[Window], sizes: Mapping[int, int]) -> bool:
-        dims = ((self.graph.dims(value)[dim].axis if sizes else None, traced) for value, dim, traced in layer.whole)
-        return layer.covers([size_now(self.graph, axis, traced, sizes) for axis, traced in dims], windows)
+    def _covers(self, layer: Layer, windows: Sequence[Window], sizes: dict[int, int]) -> bool:
+        now = [traced for *_, traced in layer.whole]
+        if sizes:
+            axes = [self.graph.dims(value)[dim].axis for value, dim, _ in layer.whole]
+            now = [self.graph.classes.extent(axis, n, sizes) for axis, n in zip(axes, now, strict=True)]
+        return layer.covers(now, windows)
 
 
 def _fixed_windows(step: Step) -> tuple[Window, ...] | None:
@@ -193,11 +197,3 @@ def _fixed_windows(step: Step) -> tuple[Window, ...] | None:
         return None
     fixed = tuple(window for window in step.windows if isinstance(window, Window))
     return fixed if len(fixed) == len(step.windows) else None
-
-
-def size_now(graph: Graph, axis: int | None, traced: int, sizes: Mapping[int, int]) -> int:
-    """Size of a dimension in pixels at the sizes of `Graph.axis_sizes`, from its axis class and its size at tracing."""
-    if not sizes or axis is None:
-        return traced
-    root = graph.classes.find(axis)
-    return sizes[root] + traced - graph.classes.reference(root) if root in sizes else traced

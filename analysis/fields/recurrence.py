@@ -6,9 +6,22 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from .steps import Join, Layer, Spread, Step, Window
 
-__all__ = ["GLOBAL_AXIS", "AxisField", "State", "evaluate", "is_global"]
+__all__ = [
+    "GLOBAL_AXIS",
+    "AxisField",
+    "Shortest",
+    "State",
+    "evaluate",
+    "is_global",
+    "join_shortest",
+    "slide_shortest",
+    "spread_shortest",
+]
 
 _INF = math.inf
 _NEAR = 1e-9  # relative: strides are products of few fractions
@@ -138,3 +151,28 @@ def _length(axis: AxisField) -> tuple[float, float]:
 def _agree(a: AxisField, b: AxisField) -> bool:
     """Whether two aligned values have one stride and centre; each has them on all its paths."""
     return abs(a.s - b.s) <= _NEAR * abs(b.s) and abs(a.centre - b.centre) <= _NEAR * max(1.0, abs(b.centre))
+
+
+# --- the shortest path alone, of many candidates at once --------------------------------------------------------------
+
+Floats = npt.NDArray[np.float64]
+Shortest = tuple[Floats, Floats]  # r_min and the effective stride of its path, of shape (candidates, axes)
+
+
+def slide_shortest(field: Shortest, kernel: Floats, stride: Floats) -> Shortest:
+    r, s = field
+    return r + (kernel - 1) * s, s * stride
+
+
+def join_shortest(fields: Sequence[Shortest]) -> Shortest:
+    """The shortest path; of equal ones, that of the smallest stride."""
+    r, s = fields[0]
+    for other_r, other_s in fields[1:]:
+        s = np.where(other_r < r, other_s, np.where(other_r == r, np.minimum(s, other_s), s))
+        r = np.minimum(r, other_r)
+    return r, s
+
+
+def spread_shortest(step: Spread, field: Shortest) -> Shortest:
+    over = np.array(step.axes)
+    return np.where(over, _INF, field[0]), np.where(over, 1.0, field[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +10,12 @@ import numpy.typing as npt
 
 from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
+from dynpool.graph.sizes import propagate
 from dynpool.size_math import window_output_size
 
 from .program import FieldProgram
-from .steps import Join, Layer, Resized, Spread, Step
+from .recurrence import Shortest, join_shortest, slide_shortest, spread_shortest
+from .steps import Join, Layer, Resized, Step
 
 __all__ = ["Outcome", "StrideProgram"]
 
@@ -22,7 +23,6 @@ Pair = tuple[int, int]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-_Field = tuple[Floats, Floats]  # r_min and the effective stride of its path, per candidate and axis
 _Sizes = dict[int, Ints]  # by axis class
 
 _CHUNK = 512  # candidates at a time, so that the fields of all layers stay within some ten megabytes
@@ -86,36 +86,31 @@ class StrideProgram:
 
     def _sizes(self, strides: Ints, kernels: Ints) -> tuple[_Sizes, Flags]:
         """Sizes of all axis classes in pixels, and whether every class has but one."""
-        graph, count = self.graph, len(strides)
-        sizes: _Sizes = {}
+        classes, count = self.graph.classes, len(strides)
         agrees = np.ones(count, dtype=bool)
-        for dim, n in zip(graph.dims(graph.input_id)[-2:], self.input_hw, strict=True):
-            if dim.axis is not None:
-                sizes[graph.classes.find(dim.axis)] = np.full(count, n)
-        for resize in graph.resizes:
-            if resize.given:
-                continue
-            for axis, target in enumerate(resize.target):
-                if target is None:
-                    continue
-                out = self._output(resize, axis, strides, kernels, sizes)
-                root = graph.classes.find(target)
-                reference = out - (resize.out_size[axis] - graph.classes.reference(target))
-                known = graph.classes.size(root, sizes)
-                if known is None:
-                    known = sizes[root] = np.maximum(reference, 1)
-                agrees &= (known == reference) & (out >= 1)
-        for axis in graph.classes.defined():
-            graph.classes.size(axis, sizes)
-        if self.input_hw == graph.input_size[1:]:
+
+        def output(resize: Resize, size: tuple[Ints, Ints]) -> list[Ints]:
+            out = [self._output(resize, axis, n, strides, kernels) for axis, n in enumerate(size)]
+            for n, target in zip(out, resize.target, strict=True):
+                agrees[:] &= (n >= 1) | (target is None)
+            return out
+
+        def meet(sizes: _Sizes, axis: int, size: Ints) -> None:
+            known = classes.size(axis, sizes)
+            if known is None:
+                known = sizes[axis] = np.maximum(size, 1)
+            agrees[:] &= known == size
+
+        image = self.graph.dims(self.graph.input_id)[-2:]
+        sizes = propagate(self.graph.axes, image, [np.full(count, n) for n in self.input_hw], output, meet)
+        if self.input_hw == self.graph.input_size[1:]:
             for root, now in sizes.items():
-                if graph.classes.pinned(root) is not None:
-                    agrees &= now == graph.classes.reference(root)
+                if classes.pinned(root) is not None:
+                    agrees &= now == classes.reference(root)
         return sizes, agrees
 
-    def _output(self, resize: Resize, axis: int, strides: Ints, kernels: Ints, sizes: _Sizes) -> Ints:
-        """Output pixels of a window or an upsampling along one axis."""
-        n = self._size(resize.source[axis], resize.in_size[axis], sizes, len(strides))
+    def _output(self, resize: Resize, axis: int, n: Ints, strides: Ints, kernels: Ints) -> Ints:
+        """Output pixels of a window or an upsampling along one axis, for `n` of its input."""
         row = self.row.get(resize.node)
         if row is not None:
             kernel, stride = kernels[:, row, axis], strides[:, row, axis]
@@ -125,10 +120,7 @@ class StrideProgram:
         return np.full(len(strides), resize.out_size[axis]) + np.floor(grown).astype(np.int64)
 
     def _size(self, axis: int | None, traced: int, sizes: _Sizes, count: int) -> Ints:
-        known = None if axis is None else self.graph.classes.size(axis, sizes)
-        if axis is None or known is None:
-            return np.full(count, traced)
-        return known + (traced - self.graph.classes.reference(axis))
+        return np.full(count, self.graph.classes.extent(axis, traced, sizes))
 
     def _macs(self, sizes: _Sizes, count: int) -> Floats:
         total = np.zeros(count)
@@ -145,7 +137,7 @@ class StrideProgram:
         count = len(strides)
         start = (np.ones((count, 2)), np.ones((count, 2)))
         everywhere = (np.full((count, 2), math.inf), np.ones((count, 2)))
-        states: list[_Field] = [start, everywhere]
+        states: list[Shortest] = [start, everywhere]
         i_min = np.ones((count, 2))
         for step in self.program.steps:
             state = self._step(step, states, strides, kernels, sizes)
@@ -156,17 +148,17 @@ class StrideProgram:
                 i_min = np.maximum(i_min, np.where(np.isfinite(state[0]), state[0], 1.0))
         return i_min
 
-    def _step(self, step: Step, states: list[_Field], strides: Ints, kernels: Ints, sizes: _Sizes) -> _Field:
+    def _step(self, step: Step, states: list[Shortest], strides: Ints, kernels: Ints, sizes: _Sizes) -> Shortest:
         if isinstance(step, Join):
-            return _join([states[source] for source in step.sources])
+            return join_shortest([states[source] for source in step.sources])
         r, s = states[step.source]
         if isinstance(step, Layer):
             kernel, stride = self._window(step, strides, kernels, sizes)
-            grown = r + (kernel - 1) * s
+            r, s = slide_shortest((r, s), kernel, stride)
             if step.whole:
-                grown = np.where(self._covers(step, kernel, sizes)[:, None], math.inf, grown)
-            return grown, s * stride
-        return _spread(step, r, s)
+                r = np.where(self._covers(step, kernel, sizes)[:, None], math.inf, r)
+            return r, s
+        return spread_shortest(step, (r, s))
 
     def _window(self, layer: Layer, strides: Ints, kernels: Ints, sizes: _Sizes) -> tuple[Floats, Floats]:
         """Kernel and stride along height and width, (candidates, 2) each."""
@@ -212,17 +204,3 @@ def is_tiling_pool(window: Resize, axis: int) -> bool:
     """Whether a pool cuts the axis into windows side by side, so that nothing is left of it at stride 1."""
     tiles = window.kernel[axis] == window.stride[axis] > 1 and window.padding[axis] == 0
     return tiles and "pool" in window.kind
-
-
-def _join(fields: Sequence[_Field]) -> _Field:
-    """The shortest path; of equal ones, that of the smallest stride."""
-    r, s = fields[0]
-    for other_r, other_s in fields[1:]:
-        s = np.where(other_r < r, other_s, np.where(other_r == r, np.minimum(s, other_s), s))
-        r = np.minimum(r, other_r)
-    return r, s
-
-
-def _spread(step: Spread, r: Floats, s: Floats) -> _Field:
-    over = np.array(step.axes)
-    return np.where(over, math.inf, r), np.where(over, 1.0, s)

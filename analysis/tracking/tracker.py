@@ -23,7 +23,6 @@ from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
 from dynpool.resolution.tree import resolution_tree
 
 from ..fields.compile import compile_fields
-from ..fields.program import size_now
 
 __all__ = ["IMinTracker"]
 
@@ -146,7 +145,8 @@ class IMinTracker:
         for name in now.keys() & self._first_resizes.keys():
             resize = self._first_resizes[name]
             h, w = (
-                size_now(self._graph, axis, n, axes) for axis, n in zip(resize.target, resize.out_size, strict=True)
+                self._graph.classes.extent(axis, n, axes)
+                for axis, n in zip(resize.target, resize.out_size, strict=True)
             )
             now[name] = (h, w)
         return now, axes

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 from dynpool.size_math import Whole, window_output_size
 
@@ -265,6 +265,14 @@ class AxisClasses:
                 if len(parts) == len(self._sums[root]):
                     sizes[root] = sum(parts[1:], start=parts[0])
         return sizes.get(root)
+
+    def extent(self, axis: int | None, traced: int, sizes: dict[int, Whole]) -> Whole:
+        """Size of a dimension of `traced` pixels at tracing, given those of classes; the same if it follows from none.
+
+        An axis that is its class plus an offset keeps the offset.
+        """
+        known = None if axis is None else self.size(axis, sizes)
+        return cast("Whole", traced) if axis is None or known is None else known + (traced - self.reference(axis))
 
     def _dim_size(self, dim: Dim, sizes: dict[int, Whole]) -> Whole | None:
         factors: list[Any] = []

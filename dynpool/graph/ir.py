@@ -11,6 +11,7 @@ from .axis_rules.table import find_axes
 from .dims import Dim
 from .macs import Mac, find_macs, macs_by_node
 from .record import Node, Place, Record, Shape, Value
+from .sizes import propagate
 
 __all__ = ["Graph", "Node", "Place", "Shape", "Value"]
 
@@ -77,25 +78,13 @@ class Graph(Record):
         `sizer(resize, (H, W))` gives the output size in pixels of a resize of this library (`Resize.learned`) for its
         input size; all others follow from their own arithmetic. Keys are `classes.find(class)`.
         """
-        root = self.dims(self.input_id)[-2:]
+
+        def output(resize: Resize, size: Pair) -> Pair:
+            return sizer(resize, size) if resize.learned else resize.output(size)
+
         hw = input_hw or self.input_size[1:]
-        find, ref, size_of = self.classes.find, self.classes.reference, self.classes.size
-        sizes: dict[int, int] = {}
-        for dim, n in zip(root, hw, strict=True):
-            if dim.axis is not None:
-                sizes[find(dim.axis)] = n
-        for resize in self.resizes:
-            if resize.given:
-                continue
-            now: list[int] = []
-            for axis, traced in zip(resize.source, resize.in_size, strict=True):
-                known = None if axis is None else size_of(axis, sizes)
-                now.append(traced if axis is None or known is None else known + traced - ref(axis))
-            here = (now[0], now[1])
-            out = sizer(resize, here) if resize.learned else resize.output(here)
-            for axis, traced, n in zip(resize.target, resize.out_size, out, strict=True):
-                if axis is not None and find(axis) not in sizes:
-                    sizes[find(axis)] = n - (traced - ref(axis))
-        for axis in self.classes.defined():
-            size_of(axis, sizes)
-        return sizes
+        return propagate(self.axes, self.dims(self.input_id)[-2:], hw, output, _first)
+
+
+def _first(sizes: dict[int, int], axis: int, size: int) -> None:
+    sizes.setdefault(axis, size)
