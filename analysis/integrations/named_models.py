@@ -84,28 +84,28 @@ _LIBRARIES: dict[str, tuple[Callable[[], list[str]], Callable[[str, Sequence[int
 }
 
 
-def imported_object(name: str) -> Any:
-    """The object that "module:attribute" names, imported from Python's path.
+def imported_object(name: str, argument: str = "model") -> Any:
+    """The object that "module:attribute" names, imported from Python's path; errors say that `argument` names it.
 
     Raises:
         ValueError: if there is no such module or attribute, or the module cannot be imported, whatever it raises.
     """
     path, _, attribute = name.partition(":")
     if not path.strip(".") or path.startswith(".") or not attribute:
-        raise ValueError(f"model is {name!r}: give your own model as package.module:callable")
+        raise ValueError(f"{argument} is {name!r}: give your own model as package.module:callable")
     try:
         found: Any = importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{path}.".startswith(f"{error.name}."):
-            raise ValueError(f"model is {name!r}: there is no module {error.name!r}") from None
-        raise ValueError(f"model is {name!r}: {path} cannot be imported: {error_summary(error)}") from error
+            raise ValueError(f"{argument} is {name!r}: there is no module {error.name!r}") from None
+        raise ValueError(f"{argument} is {name!r}: {path} cannot be imported: {error_summary(error)}") from error
     except (Exception, SystemExit) as error:  # a user's module may raise anything
-        raise ValueError(f"model is {name!r}: {path} cannot be imported: {error_summary(error)}") from error
+        raise ValueError(f"{argument} is {name!r}: {path} cannot be imported: {error_summary(error)}") from error
     try:
         for part in attribute.split("."):
             found = getattr(found, part)
     except AttributeError as error:
-        raise ValueError(f"model is {name!r}: {error}") from None
+        raise ValueError(f"{argument} is {name!r}: {error}") from None
     return found
 
 

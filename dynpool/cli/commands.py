@@ -62,21 +62,24 @@ def _train(arguments: list[str]) -> int:
         return 0
     config, flags = load_config(RunConfig, _config_path(arguments, "train"), arguments, command="train")
     from dynpool.training.loop import train
-    from dynpool.training.progress import reporting
+    from dynpool.training.progress import final_line, reporting, tell
     from dynpool.training.run_folder import RunFolder
 
     folder = RunFolder(config.folder)
     try:
-        with interruptible(), reporting() as reporter:
+        with interruptible(), reporting(json_lines=flags["json_lines"]) as reporter:
             figures = train(config, resume=flags["resume"], overwrite=flags["overwrite"], reporter=reporter)
     except (KeyboardInterrupt, StoppedError) as error:
         saved = "the finished epochs are saved" if folder.started else "nothing had been trained yet"
         return _ended(error, saved, "train", folder.config, folder.path)
-    if figures:
-        from dynpool.analysis.common.cost_unit import format_cost
-
-        said = f"test accuracy {figures['test_accuracy']:.4f}  {format_cost(figures['gmacs'])}"
-        print(f"{figures['name']}  {said}  {folder.path}")
+    except TrainingError as error:
+        if flags["json_lines"]:
+            tell("error", message=str(error))
+        raise
+    if figures and flags["json_lines"]:
+        tell("end", figures=dict(figures), folder=str(folder.path))
+    elif figures:
+        print(final_line(figures, str(folder.path)))
     return 0
 
 

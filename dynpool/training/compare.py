@@ -1,19 +1,20 @@
 """A comparison: one configuration trained with every method and seed, ending in a report."""
 
 import contextlib
+import json
 import logging
 import os
 import queue
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -27,7 +28,7 @@ from .errors import ConfigError, RunFolderError, TrainingError, writing
 from .files import locked, make_folder, read_bytes, write_yaml
 from .loop import train
 from .methods import METHODS
-from .progress import bars, reporting
+from .progress import bars, continued_line, epoch_line, final_line, reporting
 from .run_folder import RunFolder
 from .stop import stopping
 
@@ -36,7 +37,6 @@ __all__ = ["compare", "default_workers"]
 log = logging.getLogger(__name__)
 
 GRACE = 20.0  # seconds that runs have to end their step and save it; clusters often give 30
-EPOCH = re.compile(r"  epoch (\d+)/\d+")
 # Keys of a comparison that do not belong to its runs, or that a run sets for itself.
 OWN_KEYS = ("methods", "seeds", "grid", "workers", "method", "seed")
 
@@ -127,10 +127,12 @@ class _Worker:
 
     run: RunConfig
     process: subprocess.Popen[str]
-    errors: list[str]
+    said: list[str]  # on stderr
+    error: str = ""  # that it reported
 
 
-Line = tuple[_Worker, str | None]  # None: the process has closed its output
+Event = Mapping[str, Any]
+Line = tuple[_Worker, Event | None]  # None: the process has closed its output
 
 
 class _Pool:
@@ -157,11 +159,13 @@ class _Pool:
                 while self.waiting or self.running:
                     while self.waiting and len(self.running) < self.workers:
                         self.running.append(self._start(*self.waiting.pop(0)))
-                    worker, line = self.lines.get()
-                    if line is not None:
-                        tell(worker.run, line)
-                    else:
+                    worker, event = self.lines.get()
+                    if event is None:
                         self._end(worker)
+                    elif event["event"] == "error":
+                        worker.error = event["message"]
+                    else:
+                        tell(worker.run, event)
         finally:
             self._stop()
         if self.failed:
@@ -172,7 +176,7 @@ class _Pool:
         threads = self.config.threads or max(1, (os.cpu_count() or 1) // self.workers)
         command = [
             sys.executable, "-m", "dynpool.cli", "train", str(self.config.folder / "comparison.yaml"),
-            *options_for(run, point), "--threads", str(threads), *self.flags,
+            *options_for(run, point), "--threads", str(threads), "--json-lines", *self.flags,
         ]  # fmt: skip
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
@@ -186,23 +190,22 @@ class _Pool:
 
     def _read(self, worker: _Worker) -> None:
         for line in worker.process.stdout or ():
-            self.lines.put((worker, line.rstrip()))
+            self.lines.put((worker, _event(line.rstrip())))
         worker.process.wait()
         self.lines.put((worker, None))
 
     def _read_errors(self, worker: _Worker) -> None:
-        worker.errors.extend(line.rstrip() for line in worker.process.stderr or ())
+        worker.said.extend(line.rstrip() for line in worker.process.stderr or ())
 
     def _end(self, worker: _Worker) -> None:
         self.running.remove(worker)
         code = worker.process.wait()
-        said = [line for line in worker.errors if line]
-        if not code:
-            for line in said:
-                log.warning("%s: %s", worker.run.name, line.removeprefix("dynpool: "))
-        else:
-            reason = said[-1].removeprefix("dynpool: error: ") if said else f"exit code {code}"
-            self.failed[worker.run.name] = reason
+        said = [line for line in worker.said if line] or [f"exit code {code}"] * bool(code)
+        if code:
+            self.failed[worker.run.name] = worker.error or said[-1].removeprefix("dynpool: error: ")
+            return
+        for line in said:
+            log.warning("%s: %s", worker.run.name, line.removeprefix("dynpool: "))
 
     def _stop(self) -> None:
         """End what still runs: asked first, then made to."""
@@ -220,19 +223,41 @@ class _Pool:
                 worker.process.wait()
 
     @contextmanager
-    def _telling(self) -> Iterator[Callable[[RunConfig, str], None]]:
-        """What to do with a line of a run: bars in a terminal, else the line itself."""
+    def _telling(self) -> Iterator[Callable[[RunConfig, Event], None]]:
+        """What to do with an event of a run: bars and lines in a terminal, else lines."""
         if not self.console.is_terminal:
-            yield lambda run, line: print(line, flush=True)
+            yield lambda run, event: print(*(f"{line}\n" for line in _words(run, event)), sep="", end="", flush=True)
             return
         with bars(self.console) as progress:
             tasks = {run.name: progress.add_task(run.name, total=run.epochs, start=False) for run, _ in self.waiting}
 
-            def tell(run: RunConfig, line: str) -> None:
-                found = EPOCH.search(line)
-                if found:
+            def tell(run: RunConfig, event: Event) -> None:
+                if event["event"] == "epoch":
                     progress.start_task(tasks[run.name])
-                    progress.update(tasks[run.name], completed=int(found[1]))
-                progress.console.print(line, markup=False, highlight=False)
+                    progress.update(tasks[run.name], completed=event["row"]["epoch"])
+                for line in _words(run, event):
+                    progress.console.print(line, markup=False, highlight=False)
 
             yield tell
+
+
+def _event(line: str) -> Event:
+    """What a run reports in a line; of other code's lines, that they were printed."""
+    with contextlib.suppress(ValueError):
+        event = json.loads(line)
+        if isinstance(event, dict) and "event" in event:
+            return event
+    return {"event": "printed", "line": line}
+
+
+def _words(run: RunConfig, event: Event) -> list[str]:
+    """An event as lines of text."""
+    match event["event"]:
+        case "start":
+            return [continued_line(run.name, run.epochs, event["done"])] if event["done"] else []
+        case "epoch":
+            return [epoch_line(run.name, run.epochs, event["row"])]
+        case "end":
+            return [final_line(event["figures"], event["folder"])]
+        case _:
+            return [event["line"]]

@@ -380,7 +380,7 @@ MOVABLE_KEYS = frozenset(
 
 def _require(key: str, value: Any, allowed: bool, what: str) -> None:
     if not allowed:
-        raise ConfigError(f"{key} is {value!r}; allowed: {what}")
+        raise ConfigError(f"{key} is {value!r}; allowed: {what}", key)
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

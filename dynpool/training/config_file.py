@@ -75,23 +75,26 @@ def _allowed(hint: Any) -> str:
     return words.get(hint, "a mapping of keys to values")
 
 
-def _plain(message: str, kind: type) -> str:
-    """A message of the parser as 'KEY is VALUE; allowed: TYPE', where it is about a value."""
+def _plain(message: str, kind: type) -> ConfigError:
+    """An error of the parser, which is a text, as 'KEY is VALUE; allowed: TYPE' where it is about a value."""
     section = re.search(r'Parser key "([\w.]+)":\s+Unable to load config \W(.*?)\W\s+-', message, re.DOTALL)
     found = re.search(r'Parser key "([\w.]+)":.*(?:Got value|Given value): (.*?)$', message, re.DOTALL)
     if section:
         keys = [key for key in _known_keys(kind) if key.startswith(f"{section[1]}.")]
-        return f"{section[1]} is {section[2]!r}; allowed: a section with the keys {', '.join(keys)}"
+        said = f"{section[1]} is {section[2]!r}; allowed: a section with the keys {', '.join(keys)}"
+        return ConfigError(said, section[1])
     if not found:
-        return " ".join(message.split()).removeprefix("argument ")
+        said = " ".join(message.split()).removeprefix("argument ")
+        about = re.match(r"[\w.]+(?=: )", said)
+        return ConfigError(said, about[0] if about else "")
     hint: Any = kind
     for part in found[1].split("."):
         hint = get_type_hints(hint).get(part) if dataclasses.is_dataclass(hint) else None
-    return f"{found[1]} is {found[2].strip()!r}; allowed: {_allowed(hint)}"
+    return ConfigError(f"{found[1]} is {found[2].strip()!r}; allowed: {_allowed(hint)}", found[1])
 
 
 def _check_options(overrides: Sequence[str], kind: type) -> None:
-    known = [*_known_keys(kind), "resume", "overwrite", "help"]
+    known = [*_known_keys(kind), *(["json-lines"] if kind is RunConfig else []), "resume", "overwrite", "help"]
     for word in overrides:
         if word == "--":
             break
@@ -150,6 +153,8 @@ def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
         "--resume", action="store_true", help="continue after the last checkpoint; starts if there is none"
     )
     parser.add_argument("--overwrite", action="store_true", help="discard the run in the folder and start again")
+    if kind is RunConfig:
+        parser.add_argument("--json-lines", action="store_true", help="print JSON, one object a line, for a program")
     parser.add_class_arguments(kind)
     return parser
 
@@ -166,7 +171,7 @@ def load_config(
         command: the command named in the help.
 
     Returns:
-        The configuration, and {"resume": ..., "overwrite": ...}.
+        The configuration, and {"resume": ..., "overwrite": ..., "json_lines": ...}.
 
     Raises:
         ConfigError: for a missing or malformed file, an unknown key (naming the nearest known one), or a value of the
@@ -182,7 +187,7 @@ def load_config(
     try:
         result, flags = _parsed(kind, values, overrides, command)
     except ConfigError as error:
-        raise ConfigError(_blamed(str(error), kind, values, overrides, path)) from None
+        raise ConfigError(_blamed(error, kind, values, overrides, path), error.key) from None
     if path is not None and flags["resume"] and text_is_intact(path.read_text(encoding="utf-8")) is False:
         raise ConfigError(
             f"{path} is damaged or was changed: its first line is the checksum of something else; if you changed it, "
@@ -193,19 +198,21 @@ def load_config(
     return result, flags
 
 
-def _blamed(message: str, kind: type[C], values: dict[str, Any], overrides: Sequence[str], path: Path | None) -> str:
+def _blamed(
+    found: ConfigError, kind: type[C], values: dict[str, Any], overrides: Sequence[str], path: Path | None
+) -> str:
     """The message with what it is about in front: the file, an option, or the file with the options."""
+    message = str(found)
     where = f"{path}: " if path is not None else ""
     try:
         _parsed(kind, values, (), "")
     except ConfigError as error:
-        if str(error) == message:
+        if error.args == found.args:
             return f"{where}{message}"
-    about = re.match(r"([\w.]+)(?: is |: )", message)
-    if about is None:  # how an option is written
+    if not found.key:  # how an option is written
         return message
     given = [word[2:].split("=", 1)[0] for word in overrides if word.startswith("--") and word != "--"]
-    if any(f"{about[1]}.".startswith(f"{key}.") for key in given):
+    if any(f"{found.key}.".startswith(f"{key}.") for key in given):
         return f"--{message}"
     return f"{where.removesuffix(': ')} with {' '.join(f'--{key}' for key in given)}: {message}".lstrip()
 
@@ -217,13 +224,13 @@ def _parsed(kind: type[C], values: dict[str, Any], overrides: Sequence[str], com
             warnings.simplefilter("ignore")
             base = parser.parse_object(values)
             parsed = parser.parse_args(list(overrides), namespace=base)
-            flags = {key: bool(parsed.pop(key)) for key in ("resume", "overwrite")}
+            flags = {key: bool(parsed.pop(key, False)) for key in ("resume", "overwrite", "json_lines")}
             config = parser.instantiate(parsed)
             result = kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
     except ConfigError:
         raise
     except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(_plain(str(error), kind)) from None
+        raise _plain(str(error), kind) from None
     if isinstance(result, ComparisonConfig):
         for point in result.points():
             run_config(result, point, result.seeds[0])
@@ -237,11 +244,11 @@ def run_config(comparison: ComparisonConfig, point: GridPoint, seed: int) -> Run
         ConfigError: the grid has an unknown key, or one that a comparison sets itself, or a value that is not allowed.
     """
     values = {k: v for k, v in to_dict(comparison).items() if k not in COMPARISON_KEYS}
-    where = f"grid.{point.method}: "
+    grid = f"grid.{point.method}"
     for key, value in point.values.items():
         own = [k for k in _known_keys(RunConfig) if k not in SET_BY_COMPARISON]
         if key not in own and not key.startswith("model.options."):
-            raise ConfigError(f"{where}unknown key {key!r}{nearest(key, own)}")
+            raise ConfigError(f"{grid}: unknown key {key!r}{nearest(key, own)}", grid)
         *sections, last = key.split(".")
         section = values
         for name in sections:
@@ -252,7 +259,7 @@ def run_config(comparison: ComparisonConfig, point: GridPoint, seed: int) -> Run
     try:
         return _parsed(RunConfig, values | own_values | {"grid_point": point.label}, (), "train")[0]
     except ConfigError as error:
-        raise ConfigError(f"{where}{error}") from None
+        raise ConfigError(f"{grid}: {error}", grid) from None
 
 
 def options_for(run: RunConfig, point: GridPoint) -> list[str]:

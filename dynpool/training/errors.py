@@ -30,7 +30,18 @@ class TrainingError(Exception):
 
 
 class ConfigError(TrainingError, ValueError):
-    """A configuration names an unknown key or gives a value that is not allowed."""
+    """A configuration names an unknown key or gives a value that is not allowed.
+
+    Attributes:
+        key: which it is about, dots between sections; empty if it is about none.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message, key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class DataError(TrainingError, ValueError):

@@ -182,9 +182,9 @@ def _torchvision(name: str) -> Callable[..., nn.Module]:
 
 def _imported(name: str) -> Callable[..., nn.Module]:
     try:
-        factory: Callable[..., nn.Module] = imported_object(name)
+        factory: Callable[..., nn.Module] = imported_object(name, "model.name")
     except ValueError as error:
-        raise ConfigError(str(error).replace("model is", "model.name is", 1)) from error
+        raise ConfigError(str(error), "model.name") from error
     if not callable(factory):
         raise ConfigError(f"model.name is {name!r}, which is of type {type(factory).__name__}, not a callable")
     return factory

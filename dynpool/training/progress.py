@@ -1,5 +1,6 @@
-"""What a run tells the one who waits for it: bars in a terminal, one line an epoch elsewhere."""
+"""What a run tells the one who waits for it: bars in a terminal, one line an epoch elsewhere, JSON to a program."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -19,7 +20,18 @@ from rich.text import Text
 
 from dynpool.analysis.common.cost_unit import format_cost
 
-__all__ = ["BarReporter", "LineReporter", "Reporter", "Silent", "epoch_line", "reporting"]
+__all__ = [
+    "BarReporter",
+    "JsonReporter",
+    "LineReporter",
+    "Reporter",
+    "Silent",
+    "continued_line",
+    "epoch_line",
+    "final_line",
+    "reporting",
+    "tell",
+]
 
 
 class Reporter(Protocol):
@@ -48,6 +60,17 @@ def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:
     return "  ".join(parts)
 
 
+def continued_line(name: str, epochs: int, done: int) -> str:
+    """In one line, after which epoch a run goes on."""
+    return f"{name}  continues after epoch {done}/{epochs}"
+
+
+def final_line(figures: Mapping[str, Any], folder: str) -> str:
+    """The final figures of a run in one line."""
+    accuracy = f"test accuracy {figures['test_accuracy']:.4f}"
+    return f"{figures['name']}  {accuracy}  {format_cost(figures['gmacs'])}  {folder}"
+
+
 class Silent:
     """Tells nothing."""
 
@@ -71,7 +94,7 @@ class LineReporter:
         """Remember what the lines are about."""
         self._name, self._epochs = name, epochs
         if done:
-            print(f"{name}  continues after epoch {done}/{epochs}", flush=True)
+            print(continued_line(name, epochs, done), flush=True)
 
     def advance(self, images: int) -> None:
         """Lines come once an epoch."""
@@ -79,6 +102,26 @@ class LineReporter:
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Print the line."""
         print(epoch_line(self._name, self._epochs, row), flush=True)
+
+
+def tell(event: str, **values: Any) -> None:
+    """Print one line of JSON that another program reads: `event` says what the values are about."""
+    print(json.dumps({"event": event, **values}), flush=True)
+
+
+class JsonReporter:
+    """Prints the events "start" (name, epochs, done) and "epoch" (row) as lines of JSON."""
+
+    def start(self, name: str, epochs: int, done: int, images: int) -> None:
+        """Say how far the run is."""
+        tell("start", name=name, epochs=epochs, done=done)
+
+    def advance(self, images: int) -> None:
+        """Lines come once an epoch."""
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Give the row."""
+        tell("epoch", row=dict(row))
 
 
 class _Rate(ProgressColumn):
@@ -136,9 +179,12 @@ def bars(console: Console) -> Progress:
 
 
 @contextmanager
-def reporting(console: Console | None = None) -> Iterator[Reporter]:
-    """Bars if the console is a terminal, else lines."""
+def reporting(console: Console | None = None, *, json_lines: bool = False) -> Iterator[Reporter]:
+    """Bars if the console is a terminal, else lines; or lines of JSON."""
     console = console or Console()
+    if json_lines:
+        yield JsonReporter()
+        return
     if not console.is_terminal:
         yield LineReporter()
         return

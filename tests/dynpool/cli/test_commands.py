@@ -237,3 +237,19 @@ def test_a_comparison_that_is_preempted_saves_its_steps(config, tmp_path, worker
     rows = (run / "metrics.csv").read_text()
     time.sleep(0.5)
     assert (run / "metrics.csv").read_text() == rows
+
+
+def test_train_tells_a_program_in_lines_of_json(config, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", config, "--out", str(run), "--json-lines"]) == 0
+    start, *epochs, end = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (start["event"], start["done"]) == ("start", 0)
+    assert [(epoch["event"], epoch["row"]["epoch"]) for epoch in epochs] == [("epoch", 0), ("epoch", 1)]
+    assert end["figures"]["test_accuracy"] == epochs[-1]["row"]["test_accuracy"]
+    assert main(["train", config, "--out", str(run), "--json-lines"]) == 2
+    said = capsys.readouterr()
+    error = json.loads(said.out)
+    assert error["event"] == "error"
+    assert said.err == f"dynpool: error: {error['message']}\n"
+    assert main(["compare", config, "--out", str(run), "--json-lines"]) == 2
+    assert "unknown option '--json-lines'" in capsys.readouterr().err

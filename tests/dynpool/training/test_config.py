@@ -34,7 +34,7 @@ def test_file_then_options(read):
     )
     assert (config.epochs, config.lr) == (3, 1e-3)
     assert (config.data.variant, config.data.resolution) == ("large", 16)
-    assert flags == {"resume": True, "overwrite": False}
+    assert flags == {"resume": True, "overwrite": False, "json_lines": False}
 
 
 def test_model_options_are_merged(read):
