@@ -68,13 +68,14 @@ def start(model: nn.Module, learned: nn.Module, size: tuple[int, ...]) -> str:
 def macs(learned: nn.Module, size: tuple[int, ...], chance: random.Random) -> str:
     """The comparison of `GMACsLoss` with `count_macs`. Leaves the model at its smallest sizes."""
     loss, at_start, wrong = dynpool.GMACsLoss(learned, size), dynpool.sizes(learned, size), []
-    nodes = [] if loss.cost.tree is None else [node for node in loss.cost.tree.nodes if node.pool is not None]
+    tree = loss.cost.tree
+    rules = {} if tree is None else {tree.nodes[i].name: rule for i, rule, _ in tree.learned}
     for k in range(5):
         wanted = {}
-        for node in nodes:
+        for name, rule in rules.items():
             h, w = (0.0, 0.0) if k == 4 else (chance.uniform(0.4, 1.9), chance.uniform(0.4, 1.9))
-            height, width = at_start[node.name]
-            wanted[node.name] = node.admit((max(2, round(height * h)), max(2, round(width * w))))
+            height, width = at_start[name]
+            wanted[name] = rule.admit((max(2, round(height * h)), max(2, round(width * w))))
         try:
             dynpool.set_sizes(learned, wanted)
             counted, closed = dynpool.count_macs(learned, size).total, loss.cost.macs()

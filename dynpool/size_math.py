@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
+    "Pair",
+    "Size",
     "alpha_range",
     "bilinear_kernel",
     "cells_over_a_pixel",
@@ -36,6 +38,8 @@ __all__ = [
     "window_output_size",
 ]
 
+Size = tuple[int, int]  # (height, width) in pixels
+Pair = tuple[float, float]  # numbers for height and width
 Grid = tuple[tuple[int, ...], tuple[int, ...], int]
 Whole = TypeVar("Whole", int, "npt.NDArray[np.int64]")
 

@@ -70,7 +70,7 @@ class IMinTracker:
         for resize in self._graph.resizes:
             self._first_resizes.setdefault(resize.path or resize.kind, resize)
         if self._tree is not None:
-            self._pools = {node.name: node.pool for node in self._tree.nodes if node.pool is not None}
+            self._pools = {self._tree.nodes[i].name: pool for i, _, pool in self._tree.learned}
         else:
             self._pools = {name: m for name, m in model.named_modules() if isinstance(m, LearnedResizer2d)}
         self._append(b"")  # an unwritable path is an error now, not after the first epoch

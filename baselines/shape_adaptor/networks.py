@@ -21,8 +21,11 @@ from dynpool.graph.ir import Graph
 from dynpool.graph.tracer import check_input_size, trace
 from dynpool.graph.untouched import deep_copy
 from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resolution.attached import GiveSize, attach_tree
 from dynpool.resolution.description import attach_description
-from dynpool.resolution.tree import GiveSize, ResolutionNode, ResolutionTree, Slot, attach_tree, resolution_tree
+from dynpool.resolution.nodes import Derived, Learned, ResolutionNode, Slot
+from dynpool.resolution.tree import ResolutionTree, resolution_tree
+from dynpool.size_math import Size
 
 from .positions import Layer, find_layers, layers_that_keep
 from .resizer import Bookkeeping, ShapeAdaptor2d, check_limit
@@ -30,7 +33,6 @@ from .size_math import initial_alpha, uniform_positions
 
 __all__ = ["shape_adaptor_network"]
 
-Pair = tuple[int, int]
 Mode = Literal["standard", "autosc", "autotl"]
 
 _AUTOSC_ALPHA, _AUTOTL_ALPHA = 2.19, -2.19  # s near 0.95 and 0.55
@@ -170,12 +172,9 @@ class _Builder:
 
     def add_backbone_resizer(self, resize: Resize, parity: bool) -> None:
         """Add the resolution behind a resizer that the backbone keeps."""
-        node = ResolutionNode(resize.path, len(self.tree.nodes) - 1, resize.out_size)
-        if parity:
-            node.derive, node.strides = partial(_divided_up, strides=resize.stride), resize.stride
-        else:
-            node.derive = resize.output
-        self.tree.nodes.append(node)
+        up = partial(_divided_up, strides=resize.stride)
+        rule = Derived(up, resize.stride) if parity else Derived(resize.output)
+        self.tree.nodes.append(ResolutionNode(resize.path, len(self.tree.nodes) - 1, resize.out_size, rule))
 
     def add_adaptor(self, layer: Layer, alpha: float, bookkeeping: Bookkeeping) -> None:
         """Add an adaptor behind the layer, which runs in a pre-hook of the next one."""
@@ -184,7 +183,7 @@ class _Builder:
         host = self.model.get_submodule(layer.next)
         adaptor = self.pool(alpha=alpha, bookkeeping=bookkeeping)
         parent = len(self.tree.nodes) - 1
-        node = ResolutionNode(layer.path, parent, self.tree.nodes[parent].reference, adaptor)
+        node = ResolutionNode(layer.path, parent, self.tree.nodes[parent].reference, Learned(pool=adaptor))
         self.tree.nodes.append(node)
         slot = Slot(parent + 1, source=parent)
         adaptor.register_forward_pre_hook(GiveSize(slot, self.tree), with_kwargs=True)
@@ -240,5 +239,5 @@ def _round_up(module: nn.Module, resize: Resize) -> None:
         module.ceil_mode = True
 
 
-def _divided_up(size: Pair, *, strides: Pair) -> Pair:
+def _divided_up(size: Size, *, strides: Size) -> Size:
     return -(-size[0] // strides[0]), -(-size[1] // strides[1])

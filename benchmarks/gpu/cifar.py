@@ -19,7 +19,9 @@ import yaml
 
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.rows import FAILED, MEASURED, SKIPPED, Rows, path_of
-from dynpool.training.config import COMPARISON_KEYS, ComparisonConfig, DataConfig, RunConfig, to_dict
+from dynpool.training.config import COMPARISON_KEYS, ComparisonConfig, RunConfig
+from dynpool.training.config_identity import to_dict
+from dynpool.training.config_sections import DataConfig
 from dynpool.training.errors import TrainingError
 from dynpool.training.loop import train
 

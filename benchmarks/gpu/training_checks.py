@@ -38,7 +38,8 @@ class _Ending:
 
 def one_epoch_resumed(context: Context) -> str:
     """What `dynpool train` does: the run ended by SIGTERM and resumed ends like the one that was left alone."""
-    from dynpool.training.config import DataConfig, ModelConfig, RunConfig
+    from dynpool.training.config import RunConfig
+    from dynpool.training.config_sections import DataConfig, ModelConfig
     from dynpool.training.errors import StoppedError
     from dynpool.training.loop import train
 

@@ -22,26 +22,19 @@ from dynpool.graph.untouched import deep_copy
 from dynpool.resizers.dynopool import DynOPool2d
 from dynpool.resizers.fixed import FollowInterpolate2d, FollowPool2d
 from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resolution.attached import GiveSize, attach_tree
 from dynpool.resolution.description import attach_description
 from dynpool.resolution.frozen import frozen_sizes
-from dynpool.resolution.tree import (
-    GiveSize,
-    ResolutionNode,
-    ResolutionTree,
-    Slot,
-    attach_tree,
-    bounds_around,
-    converted_model,
-    resolution_tree,
-)
+from dynpool.resolution.nodes import Learned, Slot, bounds_around
+from dynpool.resolution.tree import ResolutionTree, converted_model, resolution_tree
 from dynpool.resolution.wrappers import unwrapped
-from dynpool.size_math import check_multiple
+from dynpool.size_math import Pair, Size, check_multiple
 
 from . import layer_kinds as planners  # noqa: F401 - registers the kinds of PyTorch and timm
 from .dry_run import Limits, find_limits
 from .functional_calls import name_calls, shield
 from .layer_context import matched, sites
-from .plan import Role, place_at
+from .plan import Role
 from .planner import plan_resolutions
 from .registry import Plan, Site, pair, plan_for, planner_of, resizer_kinds
 from .report import ConversionReport, ConversionRow, NothingToLearnError, Status, attach_report, conversion_report
@@ -59,9 +52,6 @@ __all__ = [
     "resizer_kinds",
     "sizes",
 ]
-
-Pair = tuple[int, int]
-
 
 _UNUSED = "nothing that the model returns depends on it, so that it would learn nothing"
 
@@ -91,42 +81,36 @@ class _Converter:
         self.modules = dict(model.named_modules())
         self.tree = ResolutionTree(graph.input_size)
         self.keys: dict[int, Key] = {}  # of the resolutions, by their place in the tree
-        self.original: list[Pair] = []  # their sizes in pixels in the given model, in the same order
+        self.original: list[Size] = []  # their sizes in pixels in the given model, in the same order
         self.rows: list[ConversionRow] = []
 
-    def run(self, multiple_of: Pair, held: Mapping[Key, str]) -> tuple[ResolutionTree, ConversionReport]:
+    def run(self, multiple_of: Size, held: Mapping[Key, str]) -> tuple[ResolutionTree, ConversionReport]:
         """`held`: resolutions that were found out to be unable to move, and why."""
         size, batch, here = self.seen.input_size, self.seen.batch, self.seen.here
         at = sites(self.graph, here, self.order, self.preserve)
         plans = {r.node: _plan(self.graph, here, self.modules, r, at[r.node]) for r in self.graph.resizes}
         plans.update(dict.fromkeys(unused_resizers(self.model, self.graph, batch), _UNUSED))
-        nodes, roles = plan_resolutions(self.graph, plans, held)
-        self.keys = {i: planned.key for i, planned in enumerate(nodes) if planned.key is not None}
+        plan = plan_resolutions(self.graph, plans, held)
+        self.keys, self.tree.nodes = plan.keys, plan.nodes
         self.tree.input_size, self.tree.batch = size, batch
-        traced = [planned.reference for planned in nodes]
+        traced = [node.reference for node in plan.nodes]
         self.here = matched(self.graph, here)
-        place_at(nodes, self.here, size[1:])
-        self.original = [planned.reference for planned in nodes]
+        plan.place_at(self.here, size[1:])
+        self.original = [node.reference for node in plan.nodes]
         self.moved = [
             pair(b - a for a, b in zip(*sizes, strict=True)) for sizes in zip(traced, self.original, strict=True)
         ]
-        for planned in nodes:
-            node = ResolutionNode(planned.name, planned.parent, planned.reference)
-            if planned.how == "learned":
-                steps = zip(planned.reference, planned.multiple, multiple_of, strict=True)
+        for node in plan.nodes:
+            if isinstance(node.rule, Learned):
+                steps = zip(node.reference, node.rule.multiple, multiple_of, strict=True)
                 # a size that is no multiple of a window here is padded by the model itself
-                node.multiple = pair(math.lcm(m if n % m == 0 else 1, asked) for n, m, asked in steps)
-            elif planned.how == "pinned":
-                node.fixed = planned.reference
-            elif planned.how == "derived":
-                node.derive = planned.native
-            self.tree.nodes.append(node)
+                node.rule.multiple = pair(math.lcm(m if n % m == 0 else 1, asked) for n, m, asked in steps)
         done: set[str] = set()
-        for role in roles:
-            plan = plans[role.resize.node]
-            if role.rewrite and role.node is not None and isinstance(plan, Plan) and role.resize.path not in done:
+        for role in plan.roles:
+            how = plans[role.resize.node]
+            if role.rewrite and role.node is not None and isinstance(how, Plan) and role.resize.path not in done:
                 done.add(role.resize.path)
-                self.rewrite(role.resize, plan, role.node, role.status)
+                self.rewrite(role.resize, how, role.node, role.status)
             self.row(role)
         return self.tree, _reported(self.seen, self.rows)
 
@@ -163,19 +147,19 @@ class _Converter:
         return next((i for i, key in self.keys.items() if key == above), None)
 
     def make_pool(self, resize: Resize, plan: Plan, here: int, status: Status) -> nn.Module:
-        node = self.tree.nodes[here]
-        if status == "converted":
-            above, below = self.original[node.parent or 0], self.original[here]
+        rule = self.tree.nodes[here].rule
+        if isinstance(rule, Learned) and status == "converted":
+            above, below = self.original[self.tree.nodes[here].parent or 0], self.original[here]
             alpha = (above[0] / below[0], above[1] / below[1])
-            node.pool = self.made(alpha, reduce=plan.reduce, bounds=bounds_around(alpha))
-            return node.pool
-        if status == "tied" and node.pool is not None:
-            return self.made(reduce=plan.reduce, tied_to=node.pool)
+            rule.pool = self.made(alpha, reduce=plan.reduce, bounds=bounds_around(alpha))
+            return rule.pool
+        if isinstance(rule, Learned) and status == "tied" and rule.pool is not None:
+            return self.made(reduce=plan.reduce, tied_to=rule.pool)
         if resize.scale is not None:
             return FollowInterpolate2d.of(self.modules[resize.path])
         return FollowPool2d(reduce=plan.reduce)
 
-    def made(self, *args: tuple[float, float], **options: Any) -> LearnedResizer2d:
+    def made(self, *args: Pair, **options: Any) -> LearnedResizer2d:
         """What `pool` makes of these arguments; an error about `pool` unless that is a resizer."""
         try:
             pool: object = self.pool(*args, **options)
@@ -195,7 +179,7 @@ def convert(
     pool: Callable[..., LearnedResizer2d] = DynOPool2d,
     order: Literal["after", "before"] = "after",
     preserve: bool = False,
-    multiple_of: int | Pair = 1,
+    multiple_of: int | Size = 1,
     max_gmacs: float | None = None,
     batch: int | None = None,
 ) -> nn.Module:
@@ -301,18 +285,18 @@ def _reported(seen: Survey, rows: Sequence[ConversionRow]) -> ConversionReport:
 def _limited(tree: ResolutionTree, report: ConversionReport, limits: Mapping[int, Limits]) -> ConversionReport:
     """Tell the tree, and the report of the conversion, between which sizes the model runs."""
     said: dict[str, str] = {}
-    for i, found in limits.items():
-        node = tree.nodes[i]
-        node.lowest = pair(n or 1 for n in found.lowest)
-        node.highest = pair(math.inf if n is None else n for n in found.highest)
-        node.limited_by = found.why
-        said[node.name] = f"its size is {node.admitted()}"
+    for i, rule, _ in tree.learned:
+        if i in limits:
+            rule.lowest = pair(n or 1 for n in limits[i].lowest)
+            rule.highest = pair(math.inf if n is None else n for n in limits[i].highest)
+            rule.limited_by = limits[i].why
+            said[tree.nodes[i].name] = f"its size is {rule.admitted()}"
     rows = (replace(r, why=said.get(r.resolution, r.why)) if r.status == "converted" else r for r in report.rows)
     return replace(report, rows=tuple(rows))
 
 
 def _warn_of_changes(
-    before: Graph, after: Graph, tree: ResolutionTree, original: Sequence[Pair], name: str, *, preserve: bool
+    before: Graph, after: Graph, tree: ResolutionTree, original: Sequence[Size], name: str, *, preserve: bool
 ) -> None:
     """Warn where the maps of the converted model do not start at the sizes that they have in the given one."""
     moved = [
@@ -350,7 +334,7 @@ def _limit(model: nn.Module, tree: ResolutionTree, max_gmacs: float) -> None:
     tree.budget = ceiling
 
 
-def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> dict[str, Pair]:
+def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> dict[str, Size]:
     """Feature-map sizes of a plain, converted or frozen model: {name: (height, width)} in pixels, from "input" on.
 
     Names are the module paths of the layers that open a resolution, the same before and after conversion. `batch` is
@@ -376,7 +360,7 @@ def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = No
         name_calls(copied, graph, _known)
         split_calls(copied, graph, _known)
         graph = trace(copied, size, batch=batch)
-    found: dict[str, Pair] = {"input": (size[1], size[2])}
+    found: dict[str, Size] = {"input": (size[1], size[2])}
     for group in groups(graph):
         first = group.members[0]
         found[first.path or first.kind] = first.out_size

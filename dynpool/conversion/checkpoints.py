@@ -29,7 +29,7 @@ from dynpool.common.arguments import check_model
 from dynpool.common.names import nearest
 from dynpool.resizers.learned_resizer import LearnedResizer2d
 from dynpool.resolution.description import PACKAGES, dotted, without_module
-from dynpool.resolution.tree import ENTRY, FROZEN_ALPHAS
+from dynpool.resolution.saved_alphas import ENTRY, FROZEN_ALPHAS
 
 from .api import convert
 from .freezing import freeze

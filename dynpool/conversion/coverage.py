@@ -141,13 +141,11 @@ def _randomize(model: nn.Module, seed: str) -> None:
     tree = resolution_tree(model)
     if tree is None:
         raise ValueError(f"the {type(model).__name__} has no tree of resolutions")
-    for node in tree.nodes:
-        if node.pool is not None and node.parent is not None:
-            above = tree.nodes[node.parent].reference
-            sizes = [max(2, round(n / draw.uniform(0.75, 1.35))) for n in node.reference]
-            values = node.pool.values_for(above, (sizes[0], sizes[1]))
-            node.pool.make_room(node.pool.strides(values))
-            set_alpha(node.pool, values)
+    for i, _, pool in tree.learned:
+        sizes = [max(2, round(n / draw.uniform(0.75, 1.35))) for n in tree.nodes[i].reference]
+        values = pool.values_for(tree.nodes[tree.nodes[i].parent or 0].reference, (sizes[0], sizes[1]))
+        pool.make_room(pool.strides(values))
+        set_alpha(pool, values)
 
 
 def _reasons(rows: Iterable[ConversionRow]) -> str:

@@ -16,11 +16,9 @@ from dynpool.graph.errors import TraceError
 from dynpool.graph.ir import Shape
 from dynpool.graph.tracer import RETURNS, trace_shapes
 from dynpool.resolution.tree import ResolutionTree
-from dynpool.size_math import round_to_multiple
+from dynpool.size_math import Size, round_to_multiple
 
 __all__ = ["Limits", "find_limits"]
-
-Pair = tuple[int, int]
 
 _BATCH = 3  # images, by which an output's batch is told from other dimensions
 
@@ -68,7 +66,8 @@ class _Trial:
     def __init__(self, model: nn.Module, tree: ResolutionTree, training: bool) -> None:
         self.model, self.tree = model, tree
         start = tree.sizes_at(tree.input_size[1:])
-        self.start = {i: size for i, (node, size) in enumerate(zip(tree.nodes, start, strict=True)) if node.pool}
+        self.start = {i: start[i] for i, _, _ in tree.learned}
+        self.steps = {i: rule.multiple for i, rule, _ in tree.learned}
         self.modes = sorted({False, training})
         self.at_start: dict[bool, tuple[int | None, tuple[Shape, ...]]] = {}  # by mode, with the batch that runs
         self.found: dict[int, Limits] = {}
@@ -78,7 +77,7 @@ class _Trial:
 
     def moved(self, i: int, axis: int, *, up: bool) -> int | None:
         """Another size of an axis, one step of its multiple away or more; None if there is none."""
-        n, step = self.start[i][axis], self.tree.nodes[i].multiple[axis]
+        n, step = self.start[i][axis], self.steps[i][axis]
         if up:
             return max(round_to_multiple(round(n * (1.2 + 0.25 * axis)), step), n + step)
         lower = min(round_to_multiple(round(n * (0.8 - 0.1 * axis)), step), n - step)
@@ -124,12 +123,12 @@ class _Trial:
                 known[i] = self.shrunk(known, i, size, axes)
             limits.lowest = [n if n > m else None for n, m in zip(known[i], size, strict=True)]
 
-    def shrunk(self, known: Mapping[int, Pair], i: int, least: Pair, axes: Sequence[int]) -> Pair:
+    def shrunk(self, known: Mapping[int, Size], i: int, least: Size, axes: Sequence[int]) -> Size:
         """The smallest size of a resolution at which the model runs, of those with fewer steps along the axes."""
-        start, steps = known[i], self.tree.nodes[i].multiple
+        start, steps = known[i], self.steps[i]
         most = max((start[axis] - least[axis]) // steps[axis] for axis in axes)
 
-        def size(k: int) -> Pair:
+        def size(k: int) -> Size:
             h, w = (
                 max(n - k * s, m) if a in axes else n
                 for a, (n, s, m) in enumerate(zip(start, steps, least, strict=True))
@@ -146,16 +145,16 @@ class _Trial:
                 fails, ahead, self.found[i].why = k, 1, failed
         return size(runs)
 
-    def least(self, i: int) -> Pair:
+    def least(self, i: int) -> Size:
         """The smallest size that a resolution could have; a held axis stays."""
-        axes = zip(self.start[i], self.tree.nodes[i].multiple, self.held(i), strict=True)
+        axes = zip(self.start[i], self.steps[i], self.held(i), strict=True)
         h, w = (n if held else min(n, -(-2 // m) * m) for n, m, held in axes)
         return (h, w)
 
     def held(self, i: int) -> tuple[bool, bool]:
         return self.found[i].held if i in self.found else (False, False)
 
-    def returns(self, training: bool, batch: int | None, sizes: Mapping[int, Pair]) -> tuple[Shape, ...]:
+    def returns(self, training: bool, batch: int | None, sizes: Mapping[int, Size]) -> tuple[Shape, ...]:
         with self.tree.trying(sizes):
             shapes = trace_shapes(self.model, self.tree.input_size, training=training, batch=batch)
         return shapes["", 0, RETURNS, 0][1]
@@ -169,11 +168,11 @@ class _Trial:
                 self.at_start[mode] = (None, self.returns(mode, None, self.start))
         return self.at_start[mode]
 
-    def failure(self, sizes: Mapping[int, Pair]) -> str | None:
+    def failure(self, sizes: Mapping[int, Size]) -> str | None:
         """What goes wrong when the learned resolutions have these sizes; None if the model runs as before."""
         return next(filter(None, (self.failure_in(mode, sizes) for mode in self.modes)), None)
 
-    def failure_in(self, mode: bool, sizes: Mapping[int, Pair]) -> str | None:
+    def failure_in(self, mode: bool, sizes: Mapping[int, Size]) -> str | None:
         if mode not in self.at_start:  # most models give a result for each image, and need not run at their start
             with suppress(ValueError):
                 if all(shape[:1] == (_BATCH,) for shape in self.returns(mode, _BATCH, sizes)):
@@ -190,5 +189,5 @@ class _Trial:
         return None
 
 
-def _with(size: Pair, axis: int, n: int) -> Pair:
+def _with(size: Size, axis: int, n: int) -> Size:
     return (n, size[1]) if axis == 0 else (size[0], n)

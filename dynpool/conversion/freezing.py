@@ -13,10 +13,12 @@ from dynpool.common.arguments import check_model
 from dynpool.graph.untouched import deep_copy, untouched
 from dynpool.resizers.fixed import FollowPool2d
 from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
+from dynpool.resolution.attached import GiveSize, detach_tree
 from dynpool.resolution.frozen import FrozenSizes, TakeStride, attach_frozen, frozen_sizes
 from dynpool.resolution.stride_forms import open_to_fx
-from dynpool.resolution.tree import GiveSize, detach_tree, is_converted, resolution_tree
+from dynpool.resolution.tree import is_converted, resolution_tree
 from dynpool.resolution.wrappers import held, unwrapped
+from dynpool.size_math import Pair, Size
 
 from .functional_calls import shield
 from .report import detach_report
@@ -24,8 +26,6 @@ from .rewrite import replace_module
 from .torchscript import let_script
 
 __all__ = ["FreezeReport", "FrozenRow", "freeze", "freeze_report"]
-
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class FrozenRow:
     """
 
     name: str
-    size: Pair
-    strides: tuple[float, float]
+    size: Size
+    strides: Pair
     strided: tuple[str, ...]
     resized: tuple[str, ...]
 

@@ -20,19 +20,18 @@ from torch.overrides import TorchFunctionMode
 
 from dynpool.graph.ir import Graph, Node
 from dynpool.graph.ops.operation import ints
+from dynpool.size_math import Size
 
 from .layer_kinds import plan_convolution
 from .registry import register_kind
 
 __all__ = ["CalledConv2d", "Running", "name_calls", "running_in", "shield", "watch"]
 
-Pair = tuple[int, int]
-
 
 class CalledConv2d(nn.Module):
     """A convolution without weights of its own: they come with each call, as do those of `F.conv2d`."""
 
-    def __init__(self, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> None:
+    def __init__(self, stride: Size, padding: Size, dilation: Size, groups: int) -> None:
         super().__init__()
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
@@ -96,7 +95,7 @@ _FAMILIES: Mapping[Callable[..., Any], str] = {
 }
 
 
-def _pair(value: Any) -> Pair:
+def _pair(value: Any) -> Size:
     h, w = ints(list(value) if isinstance(value, tuple) else value, 2, 0)
     return (h, w)
 

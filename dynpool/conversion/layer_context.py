@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph, Node
+from dynpool.size_math import Size
 
 from .registry import Site
 
 __all__ = ["matched", "places", "sites"]
 
-Pair = tuple[int, int]
 
 _PADS = frozenset({"aten.constant_pad_nd", "aten.reflection_pad2d", "aten.replication_pad2d"})
 
@@ -57,14 +57,14 @@ def _site(graph: Graph, resize: Resize, order: str, preserve: bool) -> Site:
     return Site(resize, order, preserve, ((top, bottom), (left, right)))
 
 
-def _written_around(graph: Graph, made: Node) -> tuple[Pair, Pair]:
+def _written_around(graph: Graph, made: Node) -> tuple[Size, Size]:
     """The padding of a map that is written into a larger one, as circular padding does: (low, high) per axis.
 
     The first tensor written is the map; it goes into slices, one for each axis.
     """
     (value,) = made.outputs
     rank = len(graph.values[value].shape)
-    spans: dict[int, dict[int, Pair]] = {value: {}}  # by view of the larger map: what it covers of each axis
+    spans: dict[int, dict[int, Size]] = {value: {}}  # by view of the larger map: what it covers of each axis
     for node in graph.nodes[made.index + 1 :]:
         if node.op == "aten.slice" and node.inputs[0] in spans:
             at, start, end = (int(node.arguments[name]) for name in ("dim", "start", "end"))

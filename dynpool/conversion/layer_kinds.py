@@ -9,8 +9,9 @@ from torch import nn
 
 from dynpool.resizers.functional import Reduce
 from dynpool.resolution.stride_forms import WindowPool2d, stride_one
+from dynpool.size_math import Size
 
-from .registry import Pair, Plan, Site, pair, register_kind
+from .registry import Plan, Site, pair, register_kind
 
 __all__ = ["plan_convolution"]
 
@@ -58,7 +59,7 @@ def _planned(site: Site, padding: Literal["fixed", "same", "unknown"]) -> Plan:
     return site.sample(stride_one, site.in_size, start)
 
 
-def _stride_one_layer(site: Site, reduce: Reduce, grows: Pair) -> Plan:
+def _stride_one_layer(site: Site, reduce: Reduce, grows: Size) -> Plan:
     if site.order == "before":
         return Plan("before", reduce, stride_one, offset=(-grows[0], -grows[1]))
     return Plan("after", reduce, stride_one)
@@ -125,5 +126,5 @@ def _sampled_pool(site: Site, reduce: Literal["max", "mean"], **how: Any) -> Pla
     return site.sample(partial(_window_pool, reduce, r.kernel, how), maps)
 
 
-def _window_pool(reduce: Literal["max", "mean"], kernel: Pair, how: dict[str, Any], module: nn.Module) -> nn.Module:
+def _window_pool(reduce: Literal["max", "mean"], kernel: Size, how: dict[str, Any], module: nn.Module) -> nn.Module:
     return WindowPool2d(reduce, kernel, **how)

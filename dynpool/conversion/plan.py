@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
 
 from dynpool.graph.axes import Resize
+from dynpool.resolution.nodes import Derived, Pinned, ResolutionNode
+from dynpool.size_math import Size
 
 from .report import Status
 from .size_groups import Key
 
-__all__ = ["Arithmetic", "PlannedNode", "Ratio", "Role", "alike", "place_at"]
-
-Pair = tuple[int, int]
+__all__ = ["Arithmetic", "Ratio", "ResolutionPlan", "Role", "alike"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Arithmetic:
     """
 
     resize: Resize
-    before: Pair = (0, 0)
-    after: Pair = (0, 0)
+    before: Size = (0, 0)
+    after: Size = (0, 0)
 
     @property
     def steps(self) -> tuple[Fraction, Fraction]:
@@ -36,7 +35,7 @@ class Arithmetic:
         h, w = self.resize.stride if self.resize.scale is None else (1, 1)
         return (Fraction(h), Fraction(w))
 
-    def __call__(self, size: Pair) -> Pair:
+    def __call__(self, size: Size) -> Size:
         h, w = self.resize.output((size[0] + self.before[0], size[1] + self.before[1]))
         return (h - self.after[0], w - self.after[1])
 
@@ -53,24 +52,14 @@ class Ratio:
         """Pixels of the parent to one of its own, per axis."""
         return (1 / self.height, 1 / self.width)
 
-    def __call__(self, size: Pair) -> Pair:
+    def __call__(self, size: Size) -> Size:
         return (math.ceil(size[0] * self.height), math.ceil(size[1] * self.width))
 
 
-@dataclass
-class PlannedNode:
-    """A resolution: its parent, how its size comes about, and what its size must be a multiple of.
-
-    `native` is the size by the original layers, None for the input.
-    """
-
-    name: str
-    key: Key | None
-    parent: int | None
-    reference: Pair
-    how: Literal["input", "learned", "pinned", "derived"]
-    native: Arithmetic | Ratio | None = None
-    multiple: Pair = (1, 1)
+def alike(a: Arithmetic, b: Arithmetic | Ratio) -> bool:
+    """Whether two layers give the same size from any size."""
+    sizes = [(n + i, n + i) for n in a.resize.in_size for i in range(17)]
+    return all(a(s) == b(s) for s in sizes)
 
 
 @dataclass
@@ -84,38 +73,49 @@ class Role:
     rewrite: bool = False
 
 
-def alike(a: Arithmetic, b: Arithmetic | Ratio | None) -> bool:
-    """Whether two layers give the same size from any size."""
-    if b is None:
-        return False
-    sizes = [(n + i, n + i) for n in a.resize.in_size for i in range(17)]
-    return all(a(s) == b(s) for s in sizes)
+@dataclass
+class ResolutionPlan:
+    """The resolutions of a model, parents before children, and the role of each resizer in order of execution.
 
-
-def place_at(nodes: Sequence[PlannedNode], here: Mapping[int, Resize], hw: Pair) -> None:
-    """Give planned nodes the sizes that the original model's layers give for an input of `hw` pixels.
-
-    A structure read off at another input size knows which sizes must agree, but not how many pixels the model's code
-    pads or crops at this one.
-
-    Args:
-        nodes: parents before children; `reference` and `native` are replaced.
-        here: the same resizes in a trace at `hw`, by their nodes in the graph that was planned on; without those that
-            do not run at that size.
-        hw: (height, width) of the input in pixels.
+    Attributes:
+        nodes: node 0 is the input. Those that are learned have no resizer yet.
+        roles: of the resizers.
+        keys: the resolutions' axis classes, by their places.
+        original: their sizes by the layers of the given model, whatever their rules, by their places.
     """
-    for node in nodes:
-        if node.native is None or node.parent is None:
-            node.reference = hw
-            continue
-        above = nodes[node.parent].reference
-        now = here.get(node.native.resize.node) if isinstance(node.native, Arithmetic) else None
-        if not isinstance(node.native, Arithmetic) or now is None:
-            node.reference = node.native(above)
-            continue
-        node.reference = _minus(now.out_size, node.native.after)
-        node.native = Arithmetic(now, _minus(now.in_size, above), node.native.after)
+
+    nodes: list[ResolutionNode] = field(default_factory=list)
+    roles: list[Role] = field(default_factory=list)
+    keys: dict[int, Key] = field(default_factory=dict)
+    original: dict[int, Arithmetic | Ratio] = field(default_factory=dict)
+
+    def place_at(self, here: Mapping[int, Resize], hw: Size) -> None:
+        """Give the nodes the sizes that the original model's layers give for an input of `hw` pixels.
+
+        A structure read off at another input size knows which sizes must agree, but not how many pixels the model's
+        code pads or crops at this one.
+
+        Args:
+            here: the same resizes in a trace at `hw`, by their nodes in the graph that was planned on; without those
+                that do not run at that size.
+            hw: (height, width) of the input in pixels.
+        """
+        for i, node in enumerate(self.nodes):
+            if node.parent is None:
+                node.reference = hw
+                continue
+            above, original = self.nodes[node.parent].reference, self.original[i]
+            now = here.get(original.resize.node) if isinstance(original, Arithmetic) else None
+            if isinstance(original, Arithmetic) and now is not None:
+                node.reference = _minus(now.out_size, original.after)
+                self.original[i] = Arithmetic(now, _minus(now.in_size, above), original.after)
+            else:
+                node.reference = original(above)
+            if isinstance(node.rule, Derived):
+                node.rule = Derived(self.original[i])
+            elif isinstance(node.rule, Pinned):
+                node.rule = Pinned(node.reference)
 
 
-def _minus(a: Pair, b: Pair) -> Pair:
+def _minus(a: Size, b: Size) -> Size:
     return (a[0] - b[0], a[1] - b[1])

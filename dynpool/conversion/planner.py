@@ -8,76 +8,54 @@ it without a resizer that could is pinned as well. Each such finding starts the 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
+from typing import NamedTuple
 
 from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
+from dynpool.resolution.nodes import Derived, Learned, Pinned, ResolutionNode
+from dynpool.size_math import Size
 
-from .plan import Arithmetic, PlannedNode, Ratio, Role, alike
+from .constraints import Plans, pinned_by_graph, with_ratios_kept
+from .plan import Arithmetic, Ratio, ResolutionPlan, Role, alike
 from .registry import Plan
 from .report import FIXED_OUTPUT
 from .size_groups import Group, Key, groups, source_key
 
 __all__ = ["plan_resolutions"]
 
-Pair = tuple[int, int]
+
+class Pin(NamedTuple):
+    """A resolution, or two, must keep their sizes."""
+
+    key: Key
+    why: str
+    also: Key | None = None
 
 
-class _AgainError(Exception):
-    """Something was found out that changes the plan from the start."""
+class Demand(NamedTuple):
+    """A learned size must be a multiple of so many pixels (height, width)."""
+
+    key: Key
+    multiple: Size
 
 
 @dataclass
 class _Planner:
+    """One attempt, with what is known so far."""
+
     graph: Graph
-    plans: Mapping[int, Plan | str]  # by the resize's node in the graph
-    pinned: dict[Key, str] = field(default_factory=dict)
-    demands: dict[Key, Pair] = field(default_factory=dict)
-    nodes: list[PlannedNode] = field(default_factory=list)
-    roles: list[Role] = field(default_factory=list)
+    plans: Plans
+    pinned: Mapping[Key, str]
+    demands: Mapping[Key, Size]
+    plan: ResolutionPlan = field(default_factory=ResolutionPlan)
     index: dict[Key, int] = field(default_factory=dict)
 
-    # --- what is known before ----------------------------------------------------------------------------------------
-
-    def pin_from_start(self, all_groups: list[Group]) -> None:
-        classes = self.graph.classes
-        seen: dict[int, Key] = {}
-        for group in all_groups:
-            why = classes.pinned(group.key[0]) or classes.pinned(group.key[1])
-            if group.key[0] == group.key[1]:
-                why = why or "its height and width must agree"
-            for axis in group.key:
-                other = seen.setdefault(axis, group.key)
-                if other != group.key:
-                    why = why or "it shares its height or width with another resolution"
-                    self.pinned.setdefault(other, why)
-            if why:
-                self.pinned[group.key] = why
-        for a, b, ratio in classes.ratios():
-            self.keep_ratio(all_groups, *((a, b, ratio) if ratio < 1 else (b, a, 1 / ratio)))
-
-    def keep_ratio(self, all_groups: list[Group], above: int, below: int, ratio: Fraction) -> None:
-        """Two axes keep their ratio: by layers that lead from one to the other as they are, else both are held."""
-        classes = self.graph.classes
-        between = [r for g in all_groups if below in g.key for r in g.members]
-        why = "the model needs its output to be a fixed part of its input"
-
-        def keeps(r: Resize) -> bool:
-            ends = zip(r.source, r.target, r.stride, strict=True)
-            return any(
-                s is not None and t is not None and classes.find(t) == below and classes.base(s) == (above, n * ratio)
-                for s, t, n in ends
-            )
-
-        if any(keeps(r) for r in between):
-            self.plans = {**self.plans, **{r.node: why for r in between if keeps(r)}}
-            return
-        for group in all_groups:
-            if {above, below} & {*group.key}:
-                self.pinned.setdefault(group.key, "two resolutions must keep their ratio")
+    def __post_init__(self) -> None:
+        self.nodes, self.roles = self.plan.nodes, self.plan.roles
 
     def plan_of(self, resize: Resize) -> Plan | None:
         plan = self.plans[resize.node]
@@ -91,8 +69,7 @@ class _Planner:
 
     def start(self) -> None:
         h, w = (d.axis for d in self.graph.dims(self.graph.input_id)[-2:])
-        self.nodes = [PlannedNode("input", None, None, self.graph.input_size[1:], "input")]
-        self.roles, self.index = [], {}
+        self.nodes.append(ResolutionNode("input", None, self.graph.input_size[1:]))
         if h is not None and w is not None:
             self.index[self.graph.classes.find(h), self.graph.classes.find(w)] = 0
 
@@ -105,99 +82,100 @@ class _Planner:
             return None
         above = self.index[h, w]
         name = f"{self.nodes[above].name} x {rh}" + ("" if rh == rw else f", {rw}")
-        return self.add(PlannedNode(name, key, above, self.reference(key), "derived", Ratio(rh, rw)))
+        ratio = Ratio(rh, rw)
+        return self.add(name, key, above, ratio, Derived(ratio))
 
-    def add(self, node: PlannedNode) -> int:
+    def add(
+        self, name: str, key: Key, parent: int, original: Arithmetic | Ratio, rule: Learned | Pinned | Derived
+    ) -> int:
         taken = {n.name for n in self.nodes}
-        name, k = node.name, 2
-        while node.name in taken:
-            node.name, k = f"{name}#{k}", k + 1
-        self.nodes.append(node)
-        if node.key is not None:
-            self.index[node.key] = len(self.nodes) - 1
-        return len(self.nodes) - 1
+        names = itertools.chain([name], (f"{name}#{k}" for k in itertools.count(2)))
+        here = self.index[key] = len(self.nodes)
+        self.nodes.append(ResolutionNode(next(n for n in names if n not in taken), parent, self.reference(key), rule))
+        self.plan.keys[here], self.plan.original[here] = key, original
+        return here
 
-    def reference(self, key: Key) -> Pair:
+    def reference(self, key: Key) -> Size:
         return (self.graph.classes.reference(key[0]), self.graph.classes.reference(key[1]))
 
     def mover(self, node: int | None) -> int | None:
         """The nearest learned resolution from which the node's size follows, itself included."""
         while node is not None:
             here = self.nodes[node]
-            if here.how == "learned":
+            if isinstance(here.rule, Learned):
                 return node
-            node = None if here.how == "pinned" else here.parent
+            node = None if isinstance(here.rule, Pinned) else here.parent
         return None
 
-    def pin(self, key: Key | None, why: str) -> None:
-        if key is None or key in self.pinned:
-            raise RuntimeError(f"the resolution {key} is held already and moves nevertheless: {why}")
-        self.pinned[key] = why
-        raise _AgainError
-
-    def pin_mover(self, node: int | None, why: str) -> None:
-        """Pin the learned resolution that moves the node, if there is one."""
+    def pin_mover(self, node: int | None, why: str) -> Pin | None:
+        """That the learned resolution that moves the node, if there is one, is to be pinned."""
         mover = self.mover(node)
-        if mover is not None:
-            self.pin(self.nodes[mover].key, why)
+        return None if mover is None else Pin(self.plan.keys[mover], why)
 
     def arithmetic(self, resize: Resize, parent: int, key: Key) -> Arithmetic:
-        def beyond(size: Pair, reference: Pair) -> Pair:
+        def beyond(size: Size, reference: Size) -> Size:
             return (size[0] - reference[0], size[1] - reference[1])
 
         source = beyond(resize.in_size, self.nodes[parent].reference)
         return Arithmetic(resize, source, beyond(resize.out_size, self.reference(key)))
 
-    def multiple(self, key: Key) -> Pair:
+    def multiple(self, key: Key) -> Size:
         h, w = (self.graph.classes.multiple(a) for a in key)
         more = self.demands.get(key, (1, 1))
         return (math.lcm(h, more[0]), math.lcm(w, more[1]))
 
     # --- resolution by resolution -------------------------------------------------------------------------------------
 
-    def run(self) -> None:
+    def run(self) -> Pin | Demand | None:
+        """Plan all resolutions; None if that is done, else what was found out that changes the plan from the start."""
         self.start()
         pending = list(groups(self.graph))
         while pending:
             group = next((g for g in pending if self.opener(g, learnable=True)), None)
             group = group or next((g for g in pending if self.opener(g)), None)
             if group is None:
-                self.unlock(pending)
+                if found := self.unlock(pending):
+                    return found
                 break
             pending.remove(group)
-            self.place(group)
+            if found := self.place(group):
+                return found
         for group in pending:
             for r in group.members:
                 self.roles.append(Role(r, None, "left alone", "its input carries no resolution of the model's input"))
-        self.check()
+        if found := self.check():
+            return found
         reached = {role.resize.node for role in self.roles}
         for r in self.graph.resizes:
             if r.node not in reached:
                 self.roles.append(_unplaced(r))
+        self.roles.sort(key=lambda role: role.resize.node)
+        return None
 
-    def check(self) -> None:
+    def check(self) -> Pin | None:
         """Layers left as they are must give the sizes planned, also where they run before their input was placed."""
         for role in self.roles:
             source = self.node_of(source_key(self.graph, role.resize))
             if role.node is None or source is None or role.rewrite:
                 continue
             target = self.nodes[role.node]
-            sets = target.parent == source and target.how == "derived" and target.key is not None
-            if sets and alike(self.arithmetic(role.resize, source, target.key or (0, 0)), target.native):
-                continue
+            if target.parent == source and isinstance(target.rule, Derived):
+                own = self.arithmetic(role.resize, source, self.plan.keys[role.node])
+                if alike(own, self.plan.original[role.node]):
+                    continue
             why = f"{role.resize.path or role.resize.kind} ties it to another resolution: {role.why}"
-            self.pin_mover(source, why)
-            self.pin_mover(role.node, why)
+            if found := self.pin_mover(source, why) or self.pin_mover(role.node, why):
+                return found
+        return None
 
-    def unlock(self, pending: list[Group]) -> None:
+    def unlock(self, pending: list[Group]) -> Pin | None:
         """Resolutions that are multiples of one below them wait for each other: then both are held."""
         keys = {g.key for g in pending}
         for group in pending:
             (h, _), (w, _) = (self.graph.classes.base(a) for a in group.key)
             if (h, w) != group.key and (h, w) in keys and self.opener(group) and group.key not in self.pinned:
-                why = "two resolutions must keep their ratio"
-                self.pinned[h, w] = why
-                self.pin(group.key, why)
+                return Pin(group.key, "two resolutions must keep their ratio", also=(h, w))
+        return None
 
     def opener(self, group: Group, *, learnable: bool = False) -> tuple[Resize, int] | None:
         """The first resizer of the group that comes from a resolution of the tree, and that resolution."""
@@ -209,74 +187,70 @@ class _Planner:
                 return r, parent
         return None
 
-    def place(self, group: Group) -> None:
+    def place(self, group: Group) -> Pin | Demand | None:
         here = self.node_of(group.key)
         if here is not None:
-            self.back_to(group, here)
-        elif group.key in self.pinned:
-            self.held(group, self.pinned[group.key])
-        elif any(self.plan_of(r) is None for r in group.members) or self.opener(group, learnable=True) is None:
-            self.derived(group)
-        else:
-            self.learned(group)
+            return self.back_to(group, here)
+        if group.key in self.pinned:
+            return self.held(group, self.pinned[group.key])
+        if any(self.plan_of(r) is None for r in group.members) or self.opener(group, learnable=True) is None:
+            return self.derived(group)
+        self.learned(group)
+        return None
 
     def sources(self, group: Group) -> list[tuple[Resize, int | None]]:
         return [(r, self.node_of(source_key(self.graph, r))) for r in group.members]
 
-    def back_to(self, group: Group, here: int) -> None:
+    def back_to(self, group: Group, here: int) -> Pin | None:
         """Resizers to a resolution that is there already: they follow it where anything moves."""
         for r, source in self.sources(group):
             moves = self.mover(source) is not None or self.mover(here) is not None
             if moves and self.plan_of(r) is None:
                 why = f"{r.path or r.kind} leads from it to another resolution: {self.refusal(r)}"
-                self.pin_mover(source, why)
-                self.pin_mover(here, why)
+                return self.pin_mover(source, why) or self.pin_mover(here, why)
             why = "resizes back to an earlier resolution"
             self.roles.append(Role(r, here, "follows" if moves else "left alone", self.refusal(r) or why, moves))
+        return None
 
-    def held(self, group: Group, why: str) -> None:
+    def held(self, group: Group, why: str) -> Pin | None:
         known = self.sources(group)
         for r, source in known:
-            if self.plan_of(r) is None:
-                self.pin_mover(source, f"leads to a pinned resolution: {self.refusal(r)}")
+            if self.plan_of(r) is None and (
+                found := self.pin_mover(source, f"leads to a pinned resolution: {self.refusal(r)}")
+            ):
+                return found
         first, parent = self.opener(group) or (group.members[0], 0)
         moves = any(self.mover(source) is not None for _, source in known)
-        here = self.add(
-            PlannedNode(
-                group.members[0].path or group.members[0].kind,
-                group.key,
-                parent,
-                self.reference(group.key),
-                "pinned" if moves else "derived",
-                self.arithmetic(first, parent, group.key),
-            )
-        )
+        original = self.arithmetic(first, parent, group.key)
+        rule = Pinned(self.reference(group.key)) if moves else Derived(original)
+        here = self.add(group.name, group.key, parent, original, rule)
         for r, _ in known:
             rewrite = moves and self.plan_of(r) is not None
             own = self.refusal(r)
             self.roles.append(Role(r, here, "left alone" if own else "pinned", own or why, rewrite))
+        return None
 
-    def derived(self, group: Group) -> None:
+    def derived(self, group: Group) -> Pin | Demand | None:
         """One of the group's layers keeps its own arithmetic, and sets the size."""
         known = self.sources(group)
         setters = [(r, p) for r, p in known if p is not None and self.plan_of(r) is None]
         setters = setters or [(r, p) for r, p in known if p is not None and r.scale is not None]
         if not setters:  # the layer that sets the size stands on a resolution that is not placed yet, or never will be
             refused = next(self.refusal(r) for r in group.members if self.plan_of(r) is None)
-            self.pin(group.key, f"shares a resolution with one that cannot move: {refused}")
+            return Pin(group.key, f"shares a resolution with one that cannot move: {refused}")
         first, parent = setters[0]
-        native = self.arithmetic(first, parent, group.key)
+        original = self.arithmetic(first, parent, group.key)
         refused = self.refusal(first)
         moves = any(self.mover(p) is not None for _, p in known)
         for r, p in setters[1:]:
-            other = None if p is None else self.arithmetic(r, p, group.key)
-            if moves and self.plan_of(r) is None and not (p == parent and alike(native, other)):
-                self.pin(group.key, f"layers that cannot be rewritten meet in it: {refused}")
+            agrees = p == parent and alike(original, self.arithmetic(r, p, group.key))
+            if moves and self.plan_of(r) is None and not agrees:
+                return Pin(group.key, f"layers that cannot be rewritten meet in it: {refused}")
         need = self.multiple(group.key)
-        if self.mover(parent) is not None and need != (1, 1):
-            self.ask(parent, native, need, group.key)
-        name = group.members[0].path or group.members[0].kind
-        here = self.add(PlannedNode(name, group.key, parent, self.reference(group.key), "derived", native))
+        asked = self.mover(parent) is not None and need != (1, 1)
+        if asked and (found := self.ask(parent, original, need, group.key)):
+            return found
+        here = self.add(group.name, group.key, parent, original, Derived(original))
         for r, _ in known:
             if r is first and r.scale is not None and not refused:
                 self.roles.append(Role(r, here, "follows", "its size is that of its input, times its scale factor"))
@@ -288,39 +262,35 @@ class _Planner:
             else:
                 why = f"shares a resolution with one that cannot move: {refused}"
                 self.roles.append(Role(r, here, "left alone", why))
+        return None
 
-    def ask(self, parent: int, native: Arithmetic, need: Pair, key: Key) -> None:
+    def ask(self, parent: int, native: Arithmetic, need: Size, key: Key) -> Pin | Demand | None:
         """Make the sizes of the learned resolution above such that the layer gives multiples of `need`."""
         between: list[Arithmetic | Ratio] = [native]
         above = parent
-        while self.nodes[above].how == "derived" and self.nodes[above].parent is not None:
-            between.append(self.nodes[above].native or Ratio(Fraction(1), Fraction(1)))
+        while isinstance(self.nodes[above].rule, Derived):
+            between.append(self.plan.original[above])
             above = self.nodes[above].parent or 0
         steps = [how.steps for how in between]
         h, w = ((math.prod(s[axis] for s in steps) * need[axis]).numerator for axis in (0, 1))
-        at = self.nodes[above].key
+        learned = self.nodes[above].rule
 
-        def gives(size: Pair) -> Pair:
+        def gives(size: Size) -> Size:
             for how in reversed(between):
                 size = how(size)
             return size
 
         whole = all(n % m == 0 for k in range(1, 9) for n, m in zip(gives((k * h, k * w)), need, strict=True))
-        if not whole or self.nodes[above].how != "learned" or at is None:
-            self.pin(key, f"its size must be a multiple of {need}")
-        elif any(n % m for n, m in zip(self.nodes[above].multiple, (h, w), strict=True)):
-            before = self.multiple(at)
-            self.demands[at] = (math.lcm(before[0], h), math.lcm(before[1], w))
-            raise _AgainError
+        if not whole or not isinstance(learned, Learned):
+            return Pin(key, f"its size must be a multiple of {need}")
+        if any(n % m for n, m in zip(learned.multiple, (h, w), strict=True)):
+            return Demand(self.plan.keys[above], (h, w))
+        return None
 
     def learned(self, group: Group) -> None:
         first, parent = self.opener(group, learnable=True) or (group.members[0], 0)
-        name = group.members[0].path or group.members[0].kind
-        native = self.arithmetic(first, parent, group.key)
-        node = PlannedNode(
-            name, group.key, parent, self.reference(group.key), "learned", native, self.multiple(group.key)
-        )
-        here = self.add(node)
+        original = self.arithmetic(first, parent, group.key)
+        here = self.add(group.name, group.key, parent, original, Learned(self.multiple(group.key)))
         for r, source in self.sources(group):
             if r is first:
                 role = Role(r, here, "converted", rewrite=True)
@@ -339,21 +309,27 @@ def _unplaced(resize: Resize) -> Role:
     return Role(resize, None, "left alone", why)
 
 
-def plan_resolutions(
-    graph: Graph, plans: Mapping[int, Plan | str], held: Mapping[Key, str]
-) -> tuple[list[PlannedNode], list[Role]]:
-    """The resolutions of a model, parents before children, and the role of each resizer in order of execution.
+def plan_resolutions(graph: Graph, plans: Plans, held: Mapping[Key, str]) -> ResolutionPlan:
+    """What becomes of the resolutions and resizers of a model: planned anew until nothing more is found out.
+
+    Each finding pins a resolution that was free, or multiplies the step of one: there are only so many.
 
     Args:
         graph: the structure of a :class:`~dynpool.graph.survey.Survey`.
         plans: by node of the graph, how each resizer could be rewritten, or why it cannot be.
         held: resolutions that cannot move for reasons that the graph does not show.
     """
-    planner = _Planner(graph, plans, dict(held))
-    planner.pin_from_start(list(groups(graph)))
+    pinned, demands = pinned_by_graph(graph, held), dict[Key, Size]()
+    plans = with_ratios_kept(graph, plans, pinned)
     while True:
-        try:
-            planner.run()
-        except _AgainError:
-            continue
-        return planner.nodes, sorted(planner.roles, key=lambda role: role.resize.node)
+        planner = _Planner(graph, plans, pinned, demands)
+        match planner.run():
+            case None:
+                return planner.plan
+            case Pin(key, why, also):
+                if key in pinned:
+                    raise RuntimeError(f"the resolution {key} is held already and moves nevertheless: {why}")
+                pinned |= {key: why, also or key: why}
+            case Demand(key, multiple):
+                before = planner.multiple(key)
+                demands[key] = (math.lcm(before[0], multiple[0]), math.lcm(before[1], multiple[1]))

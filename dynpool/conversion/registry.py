@@ -10,11 +10,10 @@ from torch import nn
 
 from dynpool.graph.axes import Resize
 from dynpool.resizers.functional import Reduce
-from dynpool.size_math import same_padding
+from dynpool.size_math import Size, same_padding
 
 __all__ = ["Plan", "Planner", "Site", "pair", "plan_for", "planner_of", "register_kind", "resizer_kinds"]
 
-Pair = tuple[int, int]
 T = TypeVar("T")
 
 
@@ -35,10 +34,10 @@ class Plan:
     place: Literal["instead", "after", "before"]
     reduce: Reduce
     form: Callable[[Any], nn.Module] | None = None
-    multiple: Pair = (1, 1)
-    offset: Pair = (0, 0)
-    start: Pair = (0, 0)
-    end: Pair = (0, 0)
+    multiple: Size = (1, 1)
+    offset: Size = (0, 0)
+    start: Size = (0, 0)
+    end: Size = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -55,20 +54,20 @@ class Site:
     resize: Resize
     order: str = "after"
     preserve: bool = False
-    pad: tuple[Pair, Pair] = ((0, 0), (0, 0))
+    pad: tuple[Size, Size] = ((0, 0), (0, 0))
 
     @property
-    def in_size(self) -> Pair:
+    def in_size(self) -> Size:
         """(height, width) of the layer's input in pixels, at tracing."""
         return pair(n - sum(p) for n, p in zip(self.resize.in_size, self.pad, strict=True))
 
     @property
-    def low(self) -> Pair:
+    def low(self) -> Size:
         """Pixels by which the first window reaches over the border."""
         return pair(p + q[0] for p, q in zip(self.resize.padding, self.pad, strict=True))
 
     @property
-    def reach(self) -> Pair:
+    def reach(self) -> Size:
         """Pixels from the first to the last of a window."""
         return pair(d * (k - 1) for d, k in zip(self.resize.dilation, self.resize.kernel, strict=True))
 
@@ -85,17 +84,17 @@ class Site:
         return tuple(same_padding(*axis) for axis in axes) == self.pad
 
     @property
-    def grows(self) -> Pair:
+    def grows(self) -> Size:
         """Pixels by which the layer's map at stride 1 is larger than its input."""
         return pair(a - b for a, b in zip(self.stride_one_size, self.in_size, strict=True))
 
     @property
-    def windows(self) -> Pair:
+    def windows(self) -> Size:
         """Pixels of the map whose every `stride`-th pixel is the output: stride times output, per axis."""
         return pair(s * n for s, n in zip(self.resize.stride, self.resize.out_size, strict=True))
 
     @property
-    def stride_one_size(self) -> Pair:
+    def stride_one_size(self) -> Size:
         """Size of the layer's map at stride 1, with the padding it has now."""
         r = self.resize
         return pair(n + 2 * p - d for n, p, d in zip(r.in_size, r.padding, self.reach, strict=True))
@@ -105,7 +104,7 @@ class Site:
         offset = pair(n - m for n, m in zip(self.in_size, self.windows, strict=True))
         return Plan("before", reduce, multiple=self.resize.stride, offset=offset)
 
-    def sample(self, form: Callable[[Any], nn.Module], map_size: Pair, start: Pair = (0, 0)) -> Plan:
+    def sample(self, form: Callable[[Any], nn.Module], map_size: Size, start: Size = (0, 0)) -> Plan:
         """Every `stride`-th pixel of the layer's stride-1 map, from pixel `start` on: the function of the layer."""
         left = zip(self.windows, map_size, start, strict=True)
         return Plan("after", "sample", form, start=start, end=pair(m - (n - s) for m, n, s in left))

@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from dynpool.graph.ir import Graph
+from dynpool.size_math import Size
 
 from .functional_calls import Running, running_in, watch
 from .rewrite import replace_module
@@ -23,7 +24,6 @@ from .size_groups import Key, source_key, target_key
 
 __all__ = ["CalledInTurn", "separate_names", "split_calls", "unite_runs", "where_called"]
 
-Pair = tuple[int, int]
 Call = tuple[str, int]  # the module that calls, by its path, and how many calls of the layer came before in its forward
 
 
@@ -113,9 +113,9 @@ def split_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], boo
     return found
 
 
-def _resolutions(graph: Graph) -> dict[str, dict[int, tuple[Key | None, Pair, Pair, Key | None]]]:
+def _resolutions(graph: Graph) -> dict[str, dict[int, tuple[Key | None, Size, Size, Key | None]]]:
     """Of each layer that resizes once in a call: from where to where it does, call by call."""
-    found: dict[str, dict[int, tuple[Key | None, Pair, Pair, Key | None]]] = {}
+    found: dict[str, dict[int, tuple[Key | None, Size, Size, Key | None]]] = {}
     for r in graph.resizes:
         at = (source_key(graph, r), r.in_size, r.out_size, target_key(graph, r))
         found.setdefault(r.path, {})[r.call] = at
@@ -135,7 +135,7 @@ def _callers(graph: Graph, path: str) -> dict[int, Call]:
 
 def where_called(graph: Graph, path: str) -> str:
     """The calls of a layer that resizes, each with its caller and what comes in, in words."""
-    runs: Mapping[int, Pair] = {r.call: r.in_size for r in graph.resizes if r.path == path}
+    runs: Mapping[int, Size] = {r.call: r.in_size for r in graph.resizes if r.path == path}
     said = [
         f"in {graph.callers[path, call][0] or 'the model'} on {h}x{w} pixels" if path else f"on {h}x{w} pixels"
         for call, (h, w) in runs.items()

@@ -20,6 +20,11 @@ class Group:
     key: Key
     members: list[Resize]
 
+    @property
+    def name(self) -> str:
+        """What its resolution is called: the module path of the layer that opens it."""
+        return self.members[0].path or self.members[0].kind
+
 
 def groups(graph: Graph) -> Iterator[Group]:
     find = graph.classes.find

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from dynpool.graph.untouched import deep_copy
 from dynpool.resizers.fixed import FixedInterpolate2d, FixedPool2d
+from dynpool.resolution.attached import GiveSize
 from dynpool.resolution.frozen import TakeStride, detach_frozen, frozen_sizes
 from dynpool.resolution.stride_forms import ResizeAfter, align, resize_before
-from dynpool.resolution.tree import GiveSize
+from dynpool.size_math import Size
 
 __all__ = ["let_script"]
 
@@ -20,7 +21,7 @@ __all__ = ["let_script"]
 class AlignedResize(nn.Module):
     """A resizer behind :func:`dynpool.resolution.stride_forms.align`."""
 
-    def __init__(self, start: tuple[int, int], end: tuple[int, int], resize: nn.Module) -> None:
+    def __init__(self, start: Size, end: Size, resize: nn.Module) -> None:
         super().__init__()
         self.start, self.end, self.resize = start, end, resize
 

@@ -17,13 +17,13 @@ from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
 from dynpool.graph.tracer import Choose, Shapes, check_input_size, trace, trace_shapes
 from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
-from dynpool.resolution.tree import AlphaPair, converted_model, is_converted, resolution_tree
+from dynpool.resolution.tree import converted_model, is_converted, resolution_tree
 from dynpool.resolution.wrappers import beside, unwrapped
+from dynpool.size_math import Pair, Size
 
 __all__ = ["CostModel", "costed_model", "macs_at"]
 
-Pair = tuple[int, int]
-Change = Callable[[Pair], Pair]
+Change = Callable[[Size], Size]
 
 _MOST_KEPT = 4096  # sizes whose MACs are remembered
 
@@ -80,7 +80,7 @@ class CostModel:
         self._known: dict[object, int] = {}
         self.graph, self.exact = self._structure() if self.pools else (trace(model, self.input_size, batch=batch), True)
 
-    def macs(self, alphas: Sequence[AlphaPair] | None = None) -> int:
+    def macs(self, alphas: Sequence[Pair] | None = None) -> int:
         """MACs at the current values of the alphas, or at given ones."""
         values = host_alphas(self.pools) if alphas is None else list(alphas)
         key = tuple(values) if self.tree is None else tuple(self.tree.sizes_at(self.input_size[1:], values))
@@ -93,34 +93,34 @@ class CostModel:
     # --- sizes that are changed for a while ---------------------------------------------------------------------------
 
     @contextmanager
-    def _at(self, change: Change, values: Sequence[AlphaPair]) -> Iterator[Choose | None]:
+    def _at(self, change: Change, values: Sequence[Pair]) -> Iterator[Choose | None]:
         """Every learned size is changed meanwhile from what the values lead to; hand-placed pools by what it gives."""
         if self.tree is None:
             host = {id(pool.root()): v for pool, v in zip(self.pools, values, strict=True)}
 
-            def choose(pool: LearnedResizer2d, size: Pair) -> Pair:
+            def choose(pool: LearnedResizer2d, size: Size) -> Size:
                 return change(pool.output_size(size, pool.strides(host[id(pool.root())])))
 
             yield choose
             return
         sizes = self.tree.sizes_at(self.input_size[1:], values)
-        moved = {i: n.admit(change(sizes[i])) for i, n in enumerate(self.tree.nodes) if n.pool is not None}
+        moved = {i: rule.admit(change(sizes[i])) for i, rule, _ in self.tree.learned}
         with self.tree.trying(moved):
             yield None
 
-    def _traced(self, change: Change, values: Sequence[AlphaPair], others: Shapes | None = None) -> Graph:
+    def _traced(self, change: Change, values: Sequence[Pair], others: Shapes | None = None) -> Graph:
         with self._at(change, values) as choose:
             return trace(self.model, self.input_size, others=others, choose=choose, batch=self.batch)
 
-    def _passed(self, change: Change, values: Sequence[AlphaPair]) -> int:
+    def _passed(self, change: Change, values: Sequence[Pair]) -> int:
         return sum(mac.macs for mac in self._traced(change, values).macs)
 
-    def _computed(self, graph: Graph, change: Change, values: Sequence[AlphaPair]) -> int:
+    def _computed(self, graph: Graph, change: Change, values: Sequence[Pair]) -> int:
         with self._at(change, values) as choose:
             if self.tree is not None:
                 return macs_at(graph, graph.axis_sizes(self.tree.sizer(self.input_size[1:])))
 
-            def sizer(resize: Resize, size: Pair) -> Pair:
+            def sizer(resize: Resize, size: Size) -> Size:
                 pool = self.modules.get(resize.path)
                 by_alpha = isinstance(pool, LearnedResizer2d) and choose is not None
                 return choose(pool, size) if by_alpha else resize.out_size  # type: ignore[arg-type, misc]
@@ -162,21 +162,21 @@ def costed_model(model: nn.Module) -> nn.Module:
     return inner if is_converted(inner) else unwrapped(model)
 
 
-def _same(size: Pair) -> Pair:
+def _same(size: Size) -> Size:
     return size
 
 
-def _near(size: Pair) -> Pair:
+def _near(size: Size) -> Size:
     return (max(round(size[0] * 0.7), 2), max(round(size[1] * 1.3), 3))
 
 
-def _least(size: Pair) -> Pair:
+def _least(size: Size) -> Size:
     return (2, 2)
 
 
-def _larger(size: Pair) -> Pair:
+def _larger(size: Size) -> Size:
     return (max(2 * size[0], 9) + 3, max(2 * size[1], 9) + 4)
 
 
-def _largest(size: Pair) -> Pair:
+def _largest(size: Size) -> Size:
     return (max(3 * size[0], 16) + 5, max(3 * size[1], 16) + 7)

@@ -17,7 +17,7 @@ from dynpool.graph.ops.describe import is_registered
 from dynpool.graph.tracer import check_input_size, trace
 from dynpool.resizers.host_values import gathered
 from dynpool.resizers.learned_resizer import LearnedResizer2d
-from dynpool.resolution.tree import AlphaPair
+from dynpool.size_math import Pair
 
 from .cost_model import CostModel
 
@@ -155,7 +155,7 @@ class Ceiling:
     cost: CostModel
     limit: float  # MACs
 
-    def allows(self, alphas: Sequence[AlphaPair]) -> bool:
+    def allows(self, alphas: Sequence[Pair]) -> bool:
         return self.cost.macs(alphas) <= self.limit
 
 

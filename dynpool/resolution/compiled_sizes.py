@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-__all__ = ["OpenSizes", "open_size"]
+from dynpool.size_math import Size
 
-Pair = tuple[int, int]
+__all__ = ["OpenSizes", "open_size"]
 
 _extents: dict[int, Tensor] = {}  # those of every model that lives
 _keys = count()
@@ -30,7 +30,7 @@ class OpenSizes:
         keys: under which :func:`open_size` finds each. A copy has keys of its own.
     """
 
-    def __init__(self, sizes: Sequence[Pair]) -> None:
+    def __init__(self, sizes: Sequence[Size]) -> None:
         self.keys = [next(_keys) for _ in sizes]
         self._sizes = list(sizes)
         for key, size in zip(self.keys, sizes, strict=True):
@@ -39,7 +39,7 @@ class OpenSizes:
             _extents[key] = extent
         weakref.finalize(self, _forget, self.keys)
 
-    def fill(self, sizes: Sequence[Pair | None]) -> None:
+    def fill(self, sizes: Sequence[Size | None]) -> None:
         """Take note of the sizes of the next pass, but of those that are None."""
         changed = {k: size for k, size in enumerate(sizes) if size is not None and size != self._sizes[k]}
         if not changed:
@@ -49,11 +49,11 @@ class OpenSizes:
                 _extents[self.keys[k]].resize_(size)
                 self._sizes[k] = size
 
-    def __reduce__(self) -> tuple[type[OpenSizes], tuple[list[Pair]]]:
+    def __reduce__(self) -> tuple[type[OpenSizes], tuple[list[Size]]]:
         return OpenSizes, (self._sizes,)
 
 
-def open_size(key: int) -> Pair:
+def open_size(key: int) -> Size:
     """The size by its key; two symbols to torch.compile."""
     height, width = _extents[key].shape
     return height, width

@@ -16,8 +16,10 @@ from torch import nn
 from dynpool.common.version import __version__
 
 from .frozen import frozen_sizes
+from .nodes import Learned, Pinned
+from .saved_alphas import ENTRY, FROZEN_ALPHAS, from_bits
 from .stride_forms import ResizeAfter
-from .tree import ENTRY, FROZEN_ALPHAS, ResolutionTree, from_bits, resolution_tree
+from .tree import ResolutionTree, resolution_tree
 
 __all__ = ["PACKAGES", "attach_description", "description_of", "differences", "dotted", "without_module"]
 
@@ -109,8 +111,8 @@ def _places(model: nn.Module, tree: ResolutionTree) -> Iterator[tuple[str, dict[
         place: dict[str, Any] = {
             "resolution": node.name,
             "parent": None if node.parent is None else tree.nodes[node.parent].name,
-            "fixed": node.fixed,
-            "multiple_of": node.multiple,
+            "fixed": node.rule.size if isinstance(node.rule, Pinned) else None,
+            "multiple_of": node.rule.multiple if isinstance(node.rule, Learned) else (1, 1),
             "offset": slot.offset,
             "multiple": slot.multiple,
             "after": None if after is None else [after.start, after.end],

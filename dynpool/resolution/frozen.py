@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.resizers.fixed import FixedInterpolate2d, FixedPool2d, is_recorded
+from dynpool.size_math import Pair, Size
 
+from .saved_alphas import FROZEN_ALPHAS, from_bits, frozen_bits, to_bits
 from .stride_forms import set_native
-from .tree import FROZEN_ALPHAS, ResolutionTree, from_bits, frozen_bits, to_bits
+from .tree import ResolutionTree
 
 __all__ = ["FrozenSizes", "TakeStride", "attach_frozen", "detach_frozen", "frozen_sizes"]
-
-Pair = tuple[int, int]
 
 _ATTRIBUTE = "_dynpool_frozen"
 
@@ -37,22 +37,22 @@ class FrozenSizes:
     """
 
     tree: ResolutionTree
-    values: Sequence[tuple[float, float]]
+    values: Sequence[Pair]
     names: Sequence[str] = ()
     strided: dict[str, str] = field(default_factory=dict)
-    last: Pair | None = None
+    last: Size | None = None
     _read: tuple[int, int] | None = None  # the buffer's contents that the values are
 
     @property
-    def home(self) -> Pair:
+    def home(self) -> Size:
         """(height, width) in pixels of the input that the model was converted for."""
         return (self.tree.input_size[1], self.tree.input_size[2])
 
-    def at(self, hw: Pair) -> list[Pair]:
+    def at(self, hw: Size) -> list[Size]:
         """Size in pixels of every resolution for an input of `hw` pixels."""
         return self.tree.sizes_at(hw, self.values)
 
-    def fill(self, model: nn.Module, hw: Pair) -> None:
+    def fill(self, model: nn.Module, hw: Size) -> None:
         """Bring all sizes of `model` up to date for an input of `hw` pixels."""
         self.tree.frozen = self.values
         sizes = self.at(hw)
@@ -92,7 +92,7 @@ class FrozenSizes:
                 )
         self.values, self.last = values, None
 
-    def is_native(self, resizer: str, sizes: Sequence[Pair]) -> bool:
+    def is_native(self, resizer: str, sizes: Sequence[Size]) -> bool:
         """Whether a strided layer computes, at these sizes, what its stride-1 form and the resizer do.
 
         It does at the sizes of the conversion, and at all that differ from them by whole windows.

@@ -1,8 +1,7 @@
-"""What users ask of the learned sizes of a model: which there are, to bound, set and optimise them."""
+"""List, bound, set and optimise the learned sizes of a model."""
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from typing import Any
 from torch import nn
 
 from dynpool.common.arguments import check_model, check_numbers, is_whole
+from dynpool.common.names import nearest
 from dynpool.resizers.learned_resizer import LearnedResizer2d, constrain_pools, host_alphas, set_alpha
+from dynpool.size_math import Size
 
 from .tree import converted_model, resolution_tree
 
 __all__ = ["Resolution", "constrain", "parameter_groups", "resolutions", "set_sizes"]
-
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Resolution:
     name: str
     alpha: nn.Parameter
     parent: str | None
-    size: Pair | None
+    size: Size | None
 
 
 def resolutions(model: nn.Module) -> dict[str, Resolution]:
@@ -47,11 +46,11 @@ def resolutions(model: nn.Module) -> dict[str, Resolution]:
     model = converted_model(model)
     tree = resolution_tree(model)
     if tree is not None:
-        found = {}
-        for node, size in zip(tree.nodes, tree.sizes, strict=True):
-            if node.pool is not None and node.parent is not None:
-                found[node.name] = Resolution(node.name, node.pool.shared_alpha(), tree.nodes[node.parent].name, size)
-        return found
+        nodes, sizes = tree.nodes, tree.sizes
+        return {
+            nodes[i].name: Resolution(nodes[i].name, pool.shared_alpha(), nodes[nodes[i].parent or 0].name, sizes[i])
+            for i, _, pool in tree.learned
+        }
     by_hand = {
         name: Resolution(name, m.alpha, None, None)
         for name, m in model.named_modules()
@@ -91,7 +90,7 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
     constrain_pools([m for m in pools if id(m) not in done], trust=0.1 if trust is None else trust)
 
 
-def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
+def set_sizes(model: nn.Module, sizes: Mapping[str, Size]) -> None:
     """Set the alphas of a converted model so that its resolutions have the given sizes at its input size.
 
     Args:
@@ -110,32 +109,28 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Pair]) -> None:
     tree = resolution_tree(model)
     if tree is None:
         raise ValueError(f"set_sizes needs a converted model, got a {type(model).__name__}: call dynpool.convert first")
-    names = [n.name for n in tree.nodes if n.pool is not None]
+    learned = {tree.nodes[i].name: rule for i, rule, _ in tree.learned}
     for name, size in sizes.items():
-        if name not in names:
-            near = difflib.get_close_matches(str(name), names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"sizes names an unknown resolution {name!r}{hint} (known: {', '.join(names)})")
+        if name not in learned:
+            raise ValueError(f"sizes names an unknown resolution {name!r}{nearest(str(name), learned)}")
         pair = isinstance(size, (tuple, list)) and len(size) == 2 and all(map(is_whole, size))
         if not pair or min(size) < 2:
             raise ValueError(f"sizes[{name!r}] must be (height, width), ints of at least 2 pixels, got {size!r}")
-        node = next(n for n in tree.nodes if n.name == name)
-        if node.admit((size[0], size[1])) != tuple(size):
-            raise ValueError(f"sizes[{name!r}] must be {node.admitted()}, got {size!r}")
+        if learned[name].admit((size[0], size[1])) != tuple(size):
+            raise ValueError(f"sizes[{name!r}] must be {learned[name].admitted()}, got {size!r}")
     values = host_alphas(tree.pools)
-    learned = [i for i, n in enumerate(tree.nodes) if n.pool is not None]
     hw = (tree.input_size[1], tree.input_size[2])
-    for k, i in enumerate(learned):  # parents first, so that each parent already has its wanted size
-        node = tree.nodes[i]
-        if node.name not in sizes or node.pool is None or node.parent is None:
+    for k, (i, _, pool) in enumerate(tree.learned):  # parents first, so that each parent already has its wanted size
+        name = tree.nodes[i].name
+        if name not in sizes:
             continue
-        want = sizes[node.name]
-        values[k] = node.pool.values_for(tree.above(i, hw, values), want)
-        node.pool.make_room(node.pool.strides(values[k]))
-        values[k] = node.pool.checked(values[k])
+        want = sizes[name]
+        values[k] = pool.values_for(tree.above(i, hw, values), want)
+        pool.make_room(pool.strides(values[k]))
+        values[k] = pool.checked(values[k])
         found = tree.sizes_at(hw, values)[i]
         if found != tuple(want):
-            raise ValueError(f"sizes[{node.name!r}]={want!r} cannot be had: the nearest alpha gives {found}")
+            raise ValueError(f"sizes[{name!r}]={want!r} cannot be had: the nearest alpha gives {found}")
     for pool, alpha in zip(tree.pools, values, strict=True):
         set_alpha(pool, alpha)
     tree.accept()

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import torch
 
-__all__ = ["KnownSizes"]
+from dynpool.size_math import Size
 
-Pair = tuple[int, int]
+__all__ = ["KnownSizes"]
 
 _REMEMBERED = 8  # input sizes, as of the crops of one step
 _LARGEST = 1 << 14  # pixels of an input that are thought of
@@ -19,15 +19,15 @@ _LARGEST = 1 << 14  # pixels of an input that are thought of
 class SizesAt(Protocol):
     """Size in pixels of every resolution for an input of `hw` pixels, some of them given."""
 
-    def __call__(self, hw: Pair, *, given: Mapping[int, Pair]) -> list[Pair]: ...
+    def __call__(self, hw: Size, *, given: Mapping[int, Size]) -> list[Size]: ...
 
 
 @dataclass(frozen=True)
 class Sizes:
     """(height, width) in pixels of all resolutions, None where it is not known; and of the input, if that is known."""
 
-    of: Sequence[Pair | None]
-    input: Pair | None = None
+    of: Sequence[Size | None]
+    input: Size | None = None
 
 
 class KnownSizes:
@@ -42,13 +42,13 @@ class KnownSizes:
         hw: (height, width) in pixels of the input to begin with.
     """
 
-    def __init__(self, sizes_at: SizesAt, *, exact: bool, hw: Pair) -> None:
+    def __init__(self, sizes_at: SizesAt, *, exact: bool, hw: Size) -> None:
         self._sizes_at, self._exact = sizes_at, exact
-        self._whole: dict[Pair, Sizes] = {}  # by the input's size, the latest last
-        self._inside: dict[tuple[int, Pair], Sizes] = {}
+        self._whole: dict[Size, Sizes] = {}  # by the input's size, the latest last
+        self._inside: dict[tuple[int, Size], Sizes] = {}
         self.now = self.whole(hw)
 
-    def whole(self, hw: Pair) -> Sizes:
+    def whole(self, hw: Size) -> Sizes:
         """The sizes of a pass of the whole model."""
         found = self._whole.pop(hw, None) or Sizes(self._sizes_at(hw, given={}), hw)
         self._whole[hw] = found
@@ -57,7 +57,7 @@ class KnownSizes:
         self.now = found
         return found
 
-    def part(self, source: int | None, size: Pair, target: int) -> Pair:
+    def part(self, source: int | None, size: Size, target: int) -> Size:
         """The size of resolution `target` where a map of `size` pixels has arrived at resolution `source`.
 
         If the sizes of the last pass, or of an earlier one, fit that map, it is theirs. While gradients are computed a
@@ -82,19 +82,19 @@ class KnownSizes:
         self.now = known[0]
         return answer
 
-    def _from_inside(self, source: int, size: Pair) -> Sizes:
+    def _from_inside(self, source: int, size: Size) -> Sizes:
         if (source, size) not in self._inside:
             self._inside[source, size] = self._find(source, size)
         return self._inside[source, size]
 
-    def _find(self, source: int, size: Pair) -> Sizes:
+    def _find(self, source: int, size: Size) -> Sizes:
         low, high = zip(*(self._inputs(source, size, axis) for axis in (0, 1)), strict=True)
         if not self._exact:
             return self.whole(low) if low == high else Sizes([None] * len(self.now.of))
         ends = [self._sizes_at(hw, given={source: size}) for hw in (low, high)]
         return Sizes([a if a == b else None for a, b in zip(*ends, strict=True)])
 
-    def _inputs(self, source: int, size: Pair, axis: int) -> Pair:
+    def _inputs(self, source: int, size: Size, axis: int) -> Size:
         """The smallest and the largest input along an axis that gives a resolution this size; if none does, any."""
 
         def at(n: int) -> int:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ResizeAfter", "Strided", "WindowPool2d", "align", "open_to_fx", "resize_before", "set_native", "stride_one"]
+from dynpool.size_math import Size
 
-Pair = tuple[int, int]
+__all__ = ["ResizeAfter", "Strided", "WindowPool2d", "align", "open_to_fx", "resize_before", "set_native", "stride_one"]
 
 
 def stride_one(module: nn.Module) -> nn.Module:
@@ -41,12 +41,12 @@ class WindowPool2d(nn.Module):
     def __init__(
         self,
         reduce: Literal["max", "mean"],
-        kernel: Pair,
+        kernel: Size,
         *,
-        low: Pair = (0, 0),
-        high: Pair = (0, 0),
-        dilation: Pair = (1, 1),
-        counted: tuple[Pair, Pair] = ((0, 0), (0, 0)),
+        low: Size = (0, 0),
+        high: Size = (0, 0),
+        dilation: Size = (1, 1),
+        counted: tuple[Size, Size] = ((0, 0), (0, 0)),
         divisor: int | None = None,
     ) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class WindowPool2d(nn.Module):
         return f"{self.reduce!r}, kernel={self.kernel}, stride={self.stride}, low={self.low}, high={self.high}"
 
 
-def align(x: Tensor, start: Pair, end: Pair) -> Tensor:
+def align(x: Tensor, start: Size, end: Size) -> Tensor:
     """x without its first `start` pixels per axis, and with `end` more pixels behind its last, which repeat it."""
     if start == end == (0, 0):
         return x
@@ -91,8 +91,8 @@ def align(x: Tensor, start: Pair, end: Pair) -> Tensor:
 class ResizeAfter:
     """A forward hook: aligns the layer's map, then resizes it by the layer's submodule `resize`; idle if `native`."""
 
-    start: Pair = (0, 0)
-    end: Pair = (0, 0)
+    start: Size = (0, 0)
+    end: Size = (0, 0)
     native: bool = False
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def resize_before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
 class Strided:
     """What makes a layer at stride 1 strided again: its stride, per axis in pixels, and the attributes changed."""
 
-    stride: Pair
+    stride: Size
     attributes: dict[str, Any]
 
 

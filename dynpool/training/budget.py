@@ -123,19 +123,17 @@ def _neighbours(budget: Budget, values: Values) -> Iterator[Values]:
     """All values with one map changed by a pixel or two along its sides, where the resizer allows it."""
     tree = budget.tree
     sizes = tree.sizes_at(budget.loss.input_size[1:], values)
-    learned = [(node, size) for node, size in zip(tree.nodes, sizes, strict=True) if node.pool is not None]
-    for index, (node, size) in enumerate(learned):
-        if node.pool is None or node.parent is None:
-            continue
+    for index, (i, _, pool) in enumerate(tree.learned):
+        size, above = sizes[i], sizes[tree.nodes[i].parent or 0]
         for step in STEPS:
             wanted = (size[0] + step[0], size[1] + step[1])
             if min(wanted) < 1:
                 continue
             try:
-                value = node.pool.values_for(sizes[node.parent], wanted)
+                value = pool.values_for(above, wanted)
             except ValueError:
                 continue
-            if value == node.pool.project(value, values[index], None):
+            if value == pool.project(value, values[index], None):
                 yield [*values[:index], _as_stored(value), *values[index + 1 :]]
 
 

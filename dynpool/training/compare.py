@@ -21,9 +21,11 @@ from rich.console import Console
 
 from dynpool.analysis.common.checksums import text_is_intact
 from dynpool.analysis.comparison.html import compare_runs, write_report
+from dynpool.common.names import nearest
 
-from .config import ComparisonConfig, GridPoint, RunConfig, changed_keys, nearest, to_dict
+from .config import ComparisonConfig, GridPoint, RunConfig
 from .config_file import options_for, read_yaml, run_config
+from .config_identity import changed_keys, to_dict
 from .errors import ConfigError, RunFolderError, TrainingError, writing
 from .files import locked, make_folder, read_bytes, write_yaml
 from .loop import train

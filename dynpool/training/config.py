@@ -1,13 +1,11 @@
-"""Typed configuration of a run and of a comparison, and what it means that two configurations are the same.
+"""Typed configuration of a run and of a comparison.
 
 A comparison is a run's keys plus `methods`, `seeds`, `grid` and `workers`. Files and options are read in
 `dynpool.training.config_file`.
 """
 
 import dataclasses
-import hashlib
 import itertools
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -15,165 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dynpool.common.names import nearest
+from .config_sections import (
+    ConversionConfig,
+    DataConfig,
+    DiffStrideConfig,
+    ModelConfig,
+    RandomConfig,
+    RefineConfig,
+    ShapeAdaptorConfig,
+    require,
+)
 
-from .errors import ConfigError
-
-__all__ = [
-    "COMPARISON_KEYS",
-    "ComparisonConfig",
-    "ConversionConfig",
-    "DataConfig",
-    "DiffStrideConfig",
-    "GridPoint",
-    "ModelConfig",
-    "RandomConfig",
-    "RefineConfig",
-    "RunConfig",
-    "ShapeAdaptorConfig",
-    "changed_keys",
-    "fingerprint",
-    "nearest",
-    "to_dict",
-]
-
-Variant = Literal["plain", "stretch", "tile", "large", "canvas"]
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images, in which form.
-
-    Attributes:
-        name: "digits" (scikit-learn's handwritten digits, embedded), "cifar10", "cifar100" or "folder" (any image
-            tree).
-        variant: the papers' controlled variant: "plain", "stretch" (enlarged), "tile", "large" or "canvas".
-        resolution: side of the square input image in pixels.
-        channels: 1 or 3; null keeps what the dataset has.
-        root: folder of the images: for CIFAR the one torchvision uses, for "folder" the one with train/ and test/.
-        download: let torchvision fetch a missing CIFAR; nothing is ever fetched otherwise.
-        cache: folder of the decoded images; null is $XDG_CACHE_HOME/dynpool or ~/.cache/dynpool.
-        test_fraction: part of the digits held out for the test, per class.
-        shift: augmentation: images move by up to this many pixels per axis, black coming in.
-        flip: augmentation: half of the images are mirrored left to right.
-    """
-
-    name: Literal["digits", "cifar10", "cifar100", "folder"] = "digits"
-    variant: Variant = "plain"
-    resolution: int = 32
-    channels: int | None = None
-    root: str | None = None
-    download: bool = False
-    cache: str | None = None
-    test_fraction: float = 0.25
-    shift: int = 0
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        _require("data.resolution", self.resolution, 4 <= self.resolution <= 4096, "a whole number from 4 to 4096")
-        _require("data.channels", self.channels, self.channels in (None, 1, 3), "null, 1 or 3")
-        _require("data.test_fraction", self.test_fraction, 0 < self.test_fraction < 1, "a number between 0 and 1")
-        _require("data.shift", self.shift, 0 <= self.shift < self.resolution, "0 or more, below the resolution")
-        multiple = {"plain": 1, "stretch": 1, "tile": 4, "large": 2, "canvas": 2}[self.variant]
-        _require(
-            "data.resolution", self.resolution, self.resolution % multiple == 0,
-            f"a multiple of {multiple} for the variant {self.variant!r}",
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Which network.
-
-    Attributes:
-        name: "narrow-vgg", "cifar-vgg16", "cifar-resnet", "cifar-mobilenetv2", "hrnet-segmentation", a name of timm or
-            torchvision ("torchvision:NAME" where both have it), or your own as "package.module:callable".
-        options: keyword arguments of its factory.
-    """
-
-    name: str = "narrow-vgg"
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ConversionConfig:
-    """How the methods that resize convert the network (arguments of `dynpool.convert`).
-
-    Attributes:
-        order: "after" (the paper's: convolve at stride 1, then resize) or "before" (resize first: cheaper).
-        preserve: keep the function of a pretrained network exactly where possible.
-        max_gmacs: hard ceiling on the converted network's GMACs; null is none.
-    """
-
-    order: Literal["after", "before"] = "after"
-    preserve: bool = False
-    max_gmacs: float | None = None
-
-    def __post_init__(self) -> None:
-        ceiling = self.max_gmacs
-        allowed = ceiling is None or 0 < ceiling < math.inf
-        _require("conversion.max_gmacs", ceiling, allowed, "null, or a finite number above 0")
-
-
-@dataclass(frozen=True)
-class ShapeAdaptorConfig:
-    """Options of the method "shape-adaptor" (Liu et al., ECCV 2020; see `dynpool.baselines.shape_adaptor_network`).
-
-    Attributes:
-        mode: "autotl" (in place of the network's own resizers, as DynOPool), "standard" (spread over the layers, own
-            resizers removed) or "autosc" (own resizers kept, adaptors that shrink a little besides).
-        every: optimiser steps to one update of the alphas; the paper has 20.
-        limit: largest side in pixels behind the last adaptor, which bounds memory; null is none.
-    """
-
-    mode: Literal["autotl", "standard", "autosc"] = "autotl"
-    every: int = 20
-    limit: float | None = None
-
-    def __post_init__(self) -> None:
-        _require("shape_adaptor.every", self.every, self.every >= 1, "a whole number, 1 or more")
-        _require("shape_adaptor.limit", self.limit, self.limit is None or self.limit >= 1, "null, or 1 or more")
-
-
-@dataclass(frozen=True)
-class DiffStrideConfig:
-    """Options of the method "diffstride" (Riad et al., ICLR 2022).
-
-    Attributes:
-        smoothness: width R of the mask's slopes in frequencies.
-        symmetric: treat positive and negative frequencies of the rows alike, other than the published window.
-    """
-
-    smoothness: float = 4.0
-    symmetric: bool = False
-
-    def __post_init__(self) -> None:
-        _require("diffstride.smoothness", self.smoothness, 0 < self.smoothness < math.inf, "a finite number above 0")
-
-
-@dataclass(frozen=True)
-class RandomConfig:
-    """Options of the method "random": sizes drawn at random, equal in GMACs to what they are compared with.
-
-    Attributes:
-        spread: strides are drawn between 1 / spread and spread times the designed ones, uniformly in the logarithm.
-    """
-
-    spread: float = 2.0
-
-    def __post_init__(self) -> None:
-        _require("random.spread", self.spread, 1 < self.spread < math.inf, "a finite number above 1")
-
-
-@dataclass(frozen=True)
-class RefineConfig:
-    """Options of the method "refine" (Richter and Pal).
-
-    Attributes:
-        way: "less downsampling" (edit strides) or "shorter and wider" (remove unproductive blocks, widen the others).
-    """
-
-    way: Literal["less downsampling", "shorter and wider"] = "less downsampling"
+__all__ = ["COMPARISON_KEYS", "ComparisonConfig", "GridPoint", "RunConfig"]
 
 
 @dataclass(frozen=True)
@@ -254,30 +105,30 @@ class RunConfig:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        _require("name", self.name, bool(self.name) and "/" not in self.name, "a word without '/'")
-        _require("seed", self.seed, self.seed >= 0, "a whole number, 0 or more")
-        _require("epochs", self.epochs, self.epochs >= 1, "a whole number, 1 or more")
-        _require("batch_size", self.batch_size, self.batch_size >= 1, "a whole number, 1 or more")
+        require("name", self.name, bool(self.name) and "/" not in self.name, "a word without '/'")
+        require("seed", self.seed, self.seed >= 0, "a whole number, 0 or more")
+        require("epochs", self.epochs, self.epochs >= 1, "a whole number, 1 or more")
+        require("batch_size", self.batch_size, self.batch_size >= 1, "a whole number, 1 or more")
         for key in ("lr", "alpha_lr", "weight_decay", "gmacs_weight", "budget_weight", "warmup_epochs"):
             value = getattr(self, key)
-            _require(key, value, 0 <= value < math.inf, "a finite number, 0 or more")
+            require(key, value, 0 <= value < math.inf, "a finite number, 0 or more")
         for key in ("momentum", "alpha_momentum", "label_smoothing"):
             value = getattr(self, key)
-            _require(key, value, 0 <= value < 1, "a number from 0 to below 1")
-        _require("alpha_until", self.alpha_until, 0 < self.alpha_until <= 1, "a number above 0, up to 1")
+            require(key, value, 0 <= value < 1, "a number from 0 to below 1")
+        require("alpha_until", self.alpha_until, 0 < self.alpha_until <= 1, "a number above 0, up to 1")
         budget = self.gmacs_budget
-        _require("gmacs_budget", budget, budget is None or 0 < budget < math.inf, "null, or a finite number above 0")
-        _require(
+        require("gmacs_budget", budget, budget is None or 0 < budget < math.inf, "null, or a finite number above 0")
+        require(
             "alpha_until", self.alpha_until, budget is None or self.alpha_until < 1,
             "a number below 1 where gmacs_budget is set, so that the network trains on at its final sizes",
         )  # fmt: skip
         ceiling = self.conversion.max_gmacs
-        _require(
+        require(
             "gmacs_budget", budget, budget is None or ceiling is None or budget <= ceiling,
             f"at most conversion.max_gmacs, which is {ceiling!r}",
         )  # fmt: skip
-        _require("threads", self.threads, self.threads is None or self.threads >= 1, "null, or 1 or more")
-        _require("checkpoint_every", self.checkpoint_every, self.checkpoint_every >= 0, "a whole number, 0 or more")
+        require("threads", self.threads, self.threads is None or self.threads >= 1, "null, or 1 or more")
+        require("checkpoint_every", self.checkpoint_every, self.checkpoint_every >= 0, "a whole number, 0 or more")
 
     @property
     def folder(self) -> Path:
@@ -330,18 +181,16 @@ class ComparisonConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(
-            "methods", self.methods, 0 < len(set(self.methods)) == len(self.methods), "distinct names, one or more"
-        )
-        _require(
+        require("methods", self.methods, 0 < len(set(self.methods)) == len(self.methods), "distinct names, one or more")
+        require(
             "seeds", self.seeds, 0 < len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0,
             "distinct whole numbers, 0 or more",
         )  # fmt: skip
-        _require("workers", self.workers, self.workers is None or self.workers >= 1, "null, or 1 or more")
+        require("workers", self.workers, self.workers is None or self.workers >= 1, "null, or 1 or more")
         for method, keys in self.grid.items():
-            _require("grid", method, method in self.methods, f"the methods compared: {', '.join(self.methods)}")
+            require("grid", method, method in self.methods, f"the methods compared: {', '.join(self.methods)}")
             for key, value in keys.items():
-                _require(f"grid.{method}.{key}", value, value != [], "a value, or a list of one or more")
+                require(f"grid.{method}.{key}", value, value != [], "a value, or a list of one or more")
 
     def points(self) -> list[GridPoint]:
         """The points of the grid, method by method."""
@@ -360,62 +209,3 @@ class ComparisonConfig(RunConfig):
 COMPARISON_KEYS = frozenset(f.name for f in dataclasses.fields(ComparisonConfig)) - {
     f.name for f in dataclasses.fields(RunConfig)
 }
-
-# Keys that may differ when a run is continued: they say where and how it runs, not what is computed.
-MOVABLE_KEYS = frozenset(
-    {
-        "name",
-        "grid_point",
-        "out",
-        "device",
-        "checkpoint_every",
-        "data.root",
-        "data.download",
-        "data.cache",
-        "threads",
-        "input_size",
-    }
-)
-
-
-def _require(key: str, value: Any, allowed: bool, what: str) -> None:
-    if not allowed:
-        raise ConfigError(f"{key} is {value!r}; allowed: {what}", key)
-
-
-def to_dict(config: RunConfig) -> dict[str, Any]:
-    """The configuration as plain dicts and lists, as it stands in YAML and JSON."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
-
-
-def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Keys in which two configurations would compute something else, as 'key: old -> new' (see `MOVABLE_KEYS`).
-
-    `epochs` may grow where the learning rate does not depend on it (`scheduler: constant`).
-    """
-    before, after = _flatten(old), _flatten(new)
-    constant = before.get("scheduler") == after.get("scheduler") == "constant"
-    changed = []
-    for key in sorted(before.keys() | after.keys()):
-        a, b = before.get(key), after.get(key)
-        if a == b or key in MOVABLE_KEYS or (key == "epochs" and constant and (b or 0) > (a or 0)):
-            continue
-        changed.append(f"{key}: {a!r} -> {b!r}")
-    return changed
-
-
-def fingerprint(config: Mapping[str, Any]) -> str:
-    """SHA-256 over all keys that decide what is computed: where it is equal, so are the numbers of one machine."""
-    kept = {k: v for k, v in _flatten(config).items() if k not in MOVABLE_KEYS}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and prefix + key != "model.options":
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -16,8 +16,10 @@ import jsonargparse
 import yaml
 
 from dynpool.analysis.common.checksums import text_is_intact
+from dynpool.common.names import nearest
 
-from .config import COMPARISON_KEYS, ComparisonConfig, GridPoint, RunConfig, nearest, to_dict
+from .config import COMPARISON_KEYS, ComparisonConfig, GridPoint, RunConfig
+from .config_identity import to_dict
 from .errors import ConfigError
 
 __all__ = ["load_config", "make_parser", "options_for", "read_yaml", "run_config"]

@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from .cache import Arrays, cache_folder, cached, files_fingerprint
-from .config import DataConfig
+from .config_sections import DataConfig
 from .errors import DataError
 from .images import DECODING, decode_image
 from .variants import VARIANTS

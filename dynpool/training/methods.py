@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 import dynpool
 from dynpool.baselines import DiffStride2d, refine, shape_adaptor_network
+from dynpool.common.names import nearest
 from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas, set_alpha
 
 from .budget import TOLERANCE, Budget, settle
-from .config import RunConfig, nearest
+from .config import RunConfig
 from .data import generator_for
 from .errors import ConfigError
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from dynpool.analysis.integrations.named_models import error_summary, imported_object
 from dynpool.common.names import nearest
 
-from .config import ModelConfig
+from .config_sections import ModelConfig
 from .errors import ConfigError
 
 __all__ = [

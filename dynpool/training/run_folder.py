@@ -31,7 +31,8 @@ from dynpool.analysis.common.checksums import CHECKSUM, file_digest, is_intact, 
 from dynpool.analysis.comparison.read_runs import read_rows
 
 from .checkpoint import Checkpoint, last_path, load, stopped_path
-from .config import RunConfig, changed_keys, to_dict
+from .config import RunConfig
+from .config_identity import changed_keys, to_dict
 from .errors import CheckpointError, DamagedCheckpointError, RunFolderError, UnwritableError, writing
 from .files import make_folder, read_bytes, write_json, write_text, write_yaml
 from .restarts import launch

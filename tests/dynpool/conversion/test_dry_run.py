@@ -165,10 +165,10 @@ def test_limits_differ_between_axes_and_follow_multiples() -> None:
     )
     tree = resolution_tree(dynpool.convert(net, (3, 64, 64)))
     assert tree is not None
-    assert tree.nodes[1].lowest == (7, 4)
+    assert tree.learned[0][1].lowest == (7, 4)
     tree = resolution_tree(dynpool.convert(net, (3, 64, 64), multiple_of=(2, 3)))
     assert tree is not None
-    assert tree.nodes[1].lowest == (8, 6)
+    assert tree.learned[0][1].lowest == (8, 6)
 
 
 @pytest.mark.parametrize("padding_mode", ["reflect", "circular"])
@@ -208,6 +208,6 @@ def test_limits_hold_together() -> None:
     learned = dynpool.convert(nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), *branch), (3, 64, 64))
     tree = resolution_tree(learned)
     assert tree is not None
-    dynpool.set_sizes(learned, {n.name: n.lowest for n in tree.nodes if n.pool is not None})
+    dynpool.set_sizes(learned, {tree.nodes[i].name: rule.lowest for i, rule, _ in tree.learned})
     assert dynpool.sizes(learned, (3, 64, 64)) == {"input": (64, 64), "0": (3, 3), "2": (5, 5)}
     assert learned(torch.randn(1, 3, 64, 64)).shape == (1, 4, 1, 1)

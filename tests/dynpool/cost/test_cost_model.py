@@ -87,9 +87,10 @@ def test_the_loss_is_what_is_counted_at_random_sizes(case: str) -> None:
     assert loss.cost.macs() == dynpool.count_macs(learned, size).total
     for low, high in ((0.4, 1.0), (0.7, 1.8), (0.0, 0.0)):  # the last: the smallest there are
         wanted = {
-            node.name: node.admit(tuple(max(2, round(n * draw.uniform(low, high))) for n in node.reference))  # type: ignore[arg-type]
-            for node in tree.nodes
-            if node.pool is not None
+            tree.nodes[i].name: rule.admit(
+                tuple(max(2, round(n * draw.uniform(low, high))) for n in tree.nodes[i].reference)  # type: ignore[arg-type]
+            )
+            for i, rule, _ in tree.learned
         }
         dynpool.set_sizes(learned, wanted)
         assert loss.cost.macs() == dynpool.count_macs(learned, size).total

@@ -9,8 +9,10 @@ import torch
 import yaml
 
 import dynpool
-from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig, Variant, changed_keys, fingerprint, to_dict
+from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig
 from dynpool.training.config_file import load_config, make_parser, options_for, run_config
+from dynpool.training.config_identity import changed_keys, fingerprint, to_dict
+from dynpool.training.config_sections import Variant
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import METHODS, prepare
 from dynpool.training.models import MODELS, build_model

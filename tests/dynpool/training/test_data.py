@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dynpool.training.config import DataConfig
+from dynpool.training.config_sections import DataConfig
 from dynpool.training.data import augment, generator_for, load_data
 from dynpool.training.errors import DataError
 

@@ -29,7 +29,8 @@ from dynpool.training.errors import (
     UnwritableError,
 )
 from dynpool.training.files import locked
-from dynpool.training.loop import learning_rate_factor, prepare_model, train
+from dynpool.training.loop import prepare_model, train
+from dynpool.training.run import learning_rate_factor
 from dynpool.training.run_folder import COLUMNS
 
 VARIES = ("seconds", "images_per_second", "peak_memory", "checksum")
@@ -134,13 +135,13 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed(straight, tmp_path):
     run = tmp_path / "run"
     script = (
         "import sys, time\n"
-        "from dynpool.training import loop\n"
-        "original = loop._Run._pass\n"
+        "from dynpool.training import loop, run\n"
+        "original = run.Run._pass\n"
         "def slow(self, course, reporter):\n"
         "    if course.epoch == 3:\n"
         "        reporter.advance = lambda n: (print('in epoch 3', flush=True), time.sleep(60))\n"
         "    return original(self, course, reporter)\n"
-        "loop._Run._pass = slow\n"
+        "run.Run._pass = slow\n"
         "from dynpool.training.config import RunConfig\n"
         "from dynpool.training.config_file import load_config\n"
         "loop.train(load_config(RunConfig, None, sys.argv[1:])[0])\n"

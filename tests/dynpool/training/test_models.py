@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import dynpool
-from dynpool.training.config import ModelConfig
+from dynpool.training.config_sections import ModelConfig
 from dynpool.training.errors import ConfigError
 from dynpool.training.models import build_model
 

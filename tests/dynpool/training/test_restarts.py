@@ -15,11 +15,11 @@ from dynpool.training.restarts import continues, launch
 # Two runs one after the other; in epoch 2 of the second, the process that writes the files is killed.
 SCRIPT = """\
 import os, signal, sys
-from dynpool.training import loop
+from dynpool.training import loop, run
 from dynpool.training.config import RunConfig
 from dynpool.training.config_file import load_config
 
-train = loop._Run._pass
+train = run.Run._pass
 
 def dying(self, course, reporter):
     if self.config.name == "killed" and course.epoch == 2 and os.environ["RANK"] == "0":
@@ -27,7 +27,7 @@ def dying(self, course, reporter):
             os.kill(os.getpid(), signal.SIGKILL)
     return train(self, course, reporter)
 
-loop._Run._pass = dying
+run.Run._pass = dying
 for name in ("straight", "killed"):
     out = os.path.join(sys.argv[1], name)
     loop.train(load_config(RunConfig, None, [*sys.argv[2:], "--name", name, "--out", out])[0])

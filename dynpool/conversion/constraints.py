@@ -1,0 +1,63 @@
+"""What the graph alone says of the resolutions that cannot move, before anything is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+from dynpool.graph.axes import Resize
+from dynpool.graph.ir import Graph
+
+from .registry import Plan
+from .size_groups import Group, Key, groups
+
+__all__ = ["pinned_by_graph", "with_ratios_kept"]
+
+Plans = Mapping[int, Plan | str]  # by the resize's node in the graph: how it could be rewritten, or why it cannot be
+
+
+def pinned_by_graph(graph: Graph, held: Mapping[Key, str]) -> dict[Key, str]:
+    """The resolutions that cannot move, and why: those held for other reasons, and those of which the graph says so."""
+    pinned = dict(held)
+    seen: dict[int, Key] = {}
+    for group in groups(graph):
+        why = graph.classes.pinned(group.key[0]) or graph.classes.pinned(group.key[1])
+        if group.key[0] == group.key[1]:
+            why = why or "its height and width must agree"
+        for axis in group.key:
+            other = seen.setdefault(axis, group.key)
+            if other != group.key:
+                why = why or "it shares its height or width with another resolution"
+                pinned.setdefault(other, why)
+        if why:
+            pinned[group.key] = why
+    return pinned
+
+
+def with_ratios_kept(graph: Graph, plans: Plans, pinned: dict[Key, str]) -> Plans:
+    """The plans without those of layers that must keep a ratio; where none keeps it, `pinned` grows by both ends."""
+    for a, b, ratio in graph.classes.ratios():
+        above, below, part = (a, b, ratio) if ratio < 1 else (b, a, 1 / ratio)
+        keeping = [r for r in _leading_to(graph, below) if _keeps(graph, r, above, below, part)]
+        why = "the model needs its output to be a fixed part of its input"
+        plans = {**plans, **{r.node: why for r in keeping}}
+        if not keeping:
+            for group in groups(graph):
+                if {above, below} & {*group.key}:
+                    pinned.setdefault(group.key, "two resolutions must keep their ratio")
+    return plans
+
+
+def _leading_to(graph: Graph, axis: int) -> list[Resize]:
+    found: list[Group] = [group for group in groups(graph) if axis in group.key]
+    return [r for group in found for r in group.members]
+
+
+def _keeps(graph: Graph, resize: Resize, above: int, below: int, ratio: Fraction) -> bool:
+    """Whether the layer, as it is, leads from one axis to the other by this ratio."""
+    classes = graph.classes
+    ends = zip(resize.source, resize.target, resize.stride, strict=True)
+    return any(
+        s is not None and t is not None and classes.find(t) == below and classes.base(s) == (above, n * ratio)
+        for s, t, n in ends
+    )

@@ -1,0 +1,95 @@
+"""All sizes of a tree of resolutions, from the input's down: pure functions of its nodes and of values of the alphas.
+
+size(child) = output_size(size(parent), strides(alpha))       by the arithmetic of the resizer in use
+            = multiple * max(1, round(output_size(...) / multiple))       where sizes must be multiples
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d
+from dynpool.size_math import Pair, Size
+
+from .nodes import Derived, Learned, Pinned, ResolutionNode, learned_nodes
+
+__all__ = ["chain_factors", "sizes_with_fractions"]
+
+_NONE: Mapping[int, Size] = MappingProxyType({})
+
+
+def sizes_with_fractions(
+    nodes: Sequence[ResolutionNode],
+    hw: Size,
+    values: Sequence[Pair],
+    *,
+    given: Mapping[int, Size] = _NONE,
+    tried: Mapping[int, Size] = _NONE,
+) -> list[tuple[Size, Pair]]:
+    """Of every node the size in pixels, and the same with the fraction that some resizers hand on.
+
+    Args:
+        nodes: parents before children; node 0 is the input.
+        hw: (height, width) of the input in pixels.
+        values: of the alphas, in the order of the nodes.
+        given: sizes that nodes, by their places, have whatever leads to them.
+        tried: sizes that learned nodes have instead of what their alphas say.
+    """
+    factors = chain_factors(nodes, hw, values)
+    strides = {
+        i: divided(pool.strides(value), factors.get(type(pool)))
+        for (i, _, pool), value in zip(learned_nodes(nodes), values, strict=True)
+    }
+    sizes: list[tuple[Size, Pair]] = []
+    for i, node in enumerate(nodes):
+        pixels, exact = (hw, hw) if node.parent is None else sizes[node.parent]
+        rule = node.rule
+        if i in given:
+            pixels = exact = given[i]
+        elif isinstance(rule, Pinned):
+            pixels = exact = rule.size
+        elif isinstance(rule, Derived):
+            pixels = rule.rule(pixels)
+            exact = pixels if rule.strides is None else divided(exact, rule.strides)
+        elif isinstance(rule, Learned) and rule.pool is not None:
+            above = exact if rule.pool.keeps_fractions else pixels
+            pixels = tried.get(i) or rule.admit(rule.pool.output_size(above, strides[i]))
+            exact = divided(above, strides[i]) if rule.pool.keeps_fractions else pixels
+        elif node.parent is not None:
+            raise ValueError(f"resolution {node.name!r} has neither an alpha, a fixed size nor a rule")
+        sizes.append((pixels, exact))
+    return sizes
+
+
+def chain_factors(nodes: Sequence[ResolutionNode], hw: Size, values: Sequence[Pair]) -> dict[type, Pair]:
+    """What the classes of resizers that look at whole chains multiply their scale factors by; the others: nothing.
+
+    Arguments as in :func:`sizes_with_fractions`.
+    """
+    pools = {i: pool for i, _, pool in learned_nodes(nodes)}
+    looking = {type(pool) for pool in pools.values() if pool.looks_at_chains}
+    if not looking:
+        return {}
+    strides = {i: pool.strides(value) for (i, pool), value in zip(pools.items(), values, strict=True)}
+    sizes: list[Pair] = []  # without rounding
+    chains: list[tuple[LearnedResizer2d, ...]] = []
+    for i, node in enumerate(nodes):
+        above: Pair = hw if node.parent is None else sizes[node.parent]
+        chain = () if node.parent is None else chains[node.parent]
+        if i in pools:
+            above, chain = divided(above, strides[i]), (*chain, pools[i])
+        elif isinstance(node.rule, Pinned):
+            above = node.rule.size
+        elif isinstance(node.rule, Derived) and node.parent is not None:
+            above = divided(above, node.rule.strides or divided(nodes[node.parent].reference, node.reference))
+        sizes.append(above)
+        chains.append(chain)
+    inner = {node.parent for node in nodes}
+    ends = [Chain(chain, size) for i, (chain, size) in enumerate(zip(chains, sizes, strict=True)) if i not in inner]
+    found = {kind: kind.chain_factor([c for c in ends if any(type(p) is kind for p in c.resizers)]) for kind in looking}
+    return {kind: factor for kind, factor in found.items() if factor is not None}
+
+
+def divided(pair: Pair, by: Pair | None) -> Pair:
+    return pair if by is None else (pair[0] / by[0], pair[1] / by[1])

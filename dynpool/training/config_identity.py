@@ -1,0 +1,65 @@
+"""What it means that two configurations are the same, and a configuration as plain containers."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .config import RunConfig
+
+__all__ = ["changed_keys", "fingerprint", "to_dict"]
+
+# Keys that may differ when a run is continued: they say where and how it runs, not what is computed.
+MOVABLE_KEYS = frozenset(
+    {
+        "name",
+        "grid_point",
+        "out",
+        "device",
+        "checkpoint_every",
+        "data.root",
+        "data.download",
+        "data.cache",
+        "threads",
+        "input_size",
+    }
+)
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The configuration as plain dicts and lists, as it stands in YAML and JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Keys in which two configurations would compute something else, as 'key: old -> new' (see `MOVABLE_KEYS`).
+
+    `epochs` may grow where the learning rate does not depend on it (`scheduler: constant`).
+    """
+    before, after = _flatten(old), _flatten(new)
+    constant = before.get("scheduler") == after.get("scheduler") == "constant"
+    changed = []
+    for key in sorted(before.keys() | after.keys()):
+        a, b = before.get(key), after.get(key)
+        if a == b or key in MOVABLE_KEYS or (key == "epochs" and constant and (b or 0) > (a or 0)):
+            continue
+        changed.append(f"{key}: {a!r} -> {b!r}")
+    return changed
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """SHA-256 over all keys that decide what is computed: where it is equal, so are the numbers of one machine."""
+    kept = {k: v for k, v in _flatten(config).items() if k not in MOVABLE_KEYS}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and prefix + key != "model.options":
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

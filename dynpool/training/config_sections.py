@@ -1,0 +1,162 @@
+"""The sections of a run's configuration: each key, its default, what is allowed."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .errors import ConfigError
+
+__all__ = [
+    "ConversionConfig",
+    "DataConfig",
+    "DiffStrideConfig",
+    "ModelConfig",
+    "RandomConfig",
+    "RefineConfig",
+    "ShapeAdaptorConfig",
+    "require",
+]
+
+Variant = Literal["plain", "stretch", "tile", "large", "canvas"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, in which form.
+
+    Attributes:
+        name: "digits" (scikit-learn's handwritten digits, embedded), "cifar10", "cifar100" or "folder" (any image
+            tree).
+        variant: the papers' controlled variant: "plain", "stretch" (enlarged), "tile", "large" or "canvas".
+        resolution: side of the square input image in pixels.
+        channels: 1 or 3; null keeps what the dataset has.
+        root: folder of the images: for CIFAR the one torchvision uses, for "folder" the one with train/ and test/.
+        download: let torchvision fetch a missing CIFAR; nothing is ever fetched otherwise.
+        cache: folder of the decoded images; null is $XDG_CACHE_HOME/dynpool or ~/.cache/dynpool.
+        test_fraction: part of the digits held out for the test, per class.
+        shift: augmentation: images move by up to this many pixels per axis, black coming in.
+        flip: augmentation: half of the images are mirrored left to right.
+    """
+
+    name: Literal["digits", "cifar10", "cifar100", "folder"] = "digits"
+    variant: Variant = "plain"
+    resolution: int = 32
+    channels: int | None = None
+    root: str | None = None
+    download: bool = False
+    cache: str | None = None
+    test_fraction: float = 0.25
+    shift: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        require("data.resolution", self.resolution, 4 <= self.resolution <= 4096, "a whole number from 4 to 4096")
+        require("data.channels", self.channels, self.channels in (None, 1, 3), "null, 1 or 3")
+        require("data.test_fraction", self.test_fraction, 0 < self.test_fraction < 1, "a number between 0 and 1")
+        require("data.shift", self.shift, 0 <= self.shift < self.resolution, "0 or more, below the resolution")
+        multiple = {"plain": 1, "stretch": 1, "tile": 4, "large": 2, "canvas": 2}[self.variant]
+        require(
+            "data.resolution", self.resolution, self.resolution % multiple == 0,
+            f"a multiple of {multiple} for the variant {self.variant!r}",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network.
+
+    Attributes:
+        name: "narrow-vgg", "cifar-vgg16", "cifar-resnet", "cifar-mobilenetv2", "hrnet-segmentation", a name of timm or
+            torchvision ("torchvision:NAME" where both have it), or your own as "package.module:callable".
+        options: keyword arguments of its factory.
+    """
+
+    name: str = "narrow-vgg"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ConversionConfig:
+    """How the methods that resize convert the network (arguments of `dynpool.convert`).
+
+    Attributes:
+        order: "after" (the paper's: convolve at stride 1, then resize) or "before" (resize first: cheaper).
+        preserve: keep the function of a pretrained network exactly where possible.
+        max_gmacs: hard ceiling on the converted network's GMACs; null is none.
+    """
+
+    order: Literal["after", "before"] = "after"
+    preserve: bool = False
+    max_gmacs: float | None = None
+
+    def __post_init__(self) -> None:
+        ceiling = self.max_gmacs
+        allowed = ceiling is None or 0 < ceiling < math.inf
+        require("conversion.max_gmacs", ceiling, allowed, "null, or a finite number above 0")
+
+
+@dataclass(frozen=True)
+class ShapeAdaptorConfig:
+    """Options of the method "shape-adaptor" (Liu et al., ECCV 2020; see `dynpool.baselines.shape_adaptor_network`).
+
+    Attributes:
+        mode: "autotl" (in place of the network's own resizers, as DynOPool), "standard" (spread over the layers, own
+            resizers removed) or "autosc" (own resizers kept, adaptors that shrink a little besides).
+        every: optimiser steps to one update of the alphas; the paper has 20.
+        limit: largest side in pixels behind the last adaptor, which bounds memory; null is none.
+    """
+
+    mode: Literal["autotl", "standard", "autosc"] = "autotl"
+    every: int = 20
+    limit: float | None = None
+
+    def __post_init__(self) -> None:
+        require("shape_adaptor.every", self.every, self.every >= 1, "a whole number, 1 or more")
+        require("shape_adaptor.limit", self.limit, self.limit is None or self.limit >= 1, "null, or 1 or more")
+
+
+@dataclass(frozen=True)
+class DiffStrideConfig:
+    """Options of the method "diffstride" (Riad et al., ICLR 2022).
+
+    Attributes:
+        smoothness: width R of the mask's slopes in frequencies.
+        symmetric: treat positive and negative frequencies of the rows alike, other than the published window.
+    """
+
+    smoothness: float = 4.0
+    symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        require("diffstride.smoothness", self.smoothness, 0 < self.smoothness < math.inf, "a finite number above 0")
+
+
+@dataclass(frozen=True)
+class RandomConfig:
+    """Options of the method "random": sizes drawn at random, equal in GMACs to what they are compared with.
+
+    Attributes:
+        spread: strides are drawn between 1 / spread and spread times the designed ones, uniformly in the logarithm.
+    """
+
+    spread: float = 2.0
+
+    def __post_init__(self) -> None:
+        require("random.spread", self.spread, 1 < self.spread < math.inf, "a finite number above 1")
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """Options of the method "refine" (Richter and Pal).
+
+    Attributes:
+        way: "less downsampling" (edit strides) or "shorter and wider" (remove unproductive blocks, widen the others).
+    """
+
+    way: Literal["less downsampling", "shorter and wider"] = "less downsampling"
+
+
+def require(key: str, value: Any, allowed: bool, what: str) -> None:
+    """Raise `ConfigError` naming the key, its value and what is allowed, unless the value is."""
+    if not allowed:
+        raise ConfigError(f"{key} is {value!r}; allowed: {what}", key)

@@ -1,0 +1,309 @@
+"""A run in progress: its epochs, steps and tests, what is saved after each, and its final figures."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from dynpool.analysis.tracking.tracker import IMinTracker
+
+from . import checkpoint as checkpoints
+from .config import RunConfig
+from .config_identity import fingerprint, to_dict
+from .data import Dataset, Images
+from .errors import DivergedError, writing
+from .memory import PeakMemory
+from .methods import Prepared
+from .progress import Reporter
+from .run_folder import RunFolder
+from .stop import FINISHED, Stop
+
+__all__ = ["Run", "learning_rate_factor"]
+
+
+def learning_rate_factor(config: RunConfig, steps_per_epoch: int, *, part: float = 1.0) -> Callable[[int], float]:
+    """What a learning rate is multiplied by at a step, counted from 0 over the whole run.
+
+    With `part` below 1 the schedule takes that part of the run, and the rate is zero from then on.
+    """
+    total = config.epochs * steps_per_epoch * part
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+
+    def factor(step: int) -> float:
+        done = step / total
+        if part < 1 and done >= 1:
+            return 0.0
+        if step < warmup:
+            return (step + 1) / warmup
+        if config.scheduler == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        if config.scheduler == "multistep":
+            return 0.1 ** ((done >= 0.5) + (done >= 0.75))
+        return 1.0
+
+    return factor
+
+
+@dataclass
+class _Totals:
+    """Sums over the images of an epoch, kept on the device: (task loss, penalty, correct, images)."""
+
+    sums: Tensor
+
+    def add(self, task: Tensor, penalty: Tensor | None, correct: Tensor, images: int) -> None:
+        self.sums[0] += task.detach().double() * images
+        if penalty is not None:
+            self.sums[1] += penalty.detach().double() * images
+        self.sums[2] += correct
+        self.sums[3] += images
+
+    def means(self, accelerator: Accelerator) -> tuple[float, float, float]:
+        """(task loss, penalty, accuracy) over all processes: the one time an epoch that the host waits for them."""
+        sums = self.sums if accelerator.num_processes == 1 else accelerator.reduce(self.sums, "sum")
+        task, penalty, correct, images = sums.tolist()
+        return task / images, penalty / images, correct / images
+
+
+@dataclass
+class _Course:
+    """How far an epoch has come: when it began, the sums of its `_Totals`, the rates of its last step, its steps."""
+
+    epoch: int
+    begin: float
+    sums: Tensor
+    rates: list[float]
+    step: int = 0
+
+
+class Run:
+    """A run in progress."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        accelerator: Accelerator,
+        dataset: Dataset,
+        prepared: Prepared,
+        stop: Stop,
+    ) -> None:
+        self.config, self.folder, self.accelerator, self.prepared = config, folder, accelerator, prepared
+        self.stop = stop
+        self.model = prepared.model
+        self.memory = PeakMemory(accelerator.device)
+        self.steps = _steps(len(dataset.train), config.batch_size, accelerator.num_processes)
+        self.tracker = None
+        if accelerator.is_main_process:
+            with writing(folder.i_min):
+                self.tracker = IMinTracker(self.model, dataset.input_size, folder.i_min)
+        if config.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self.base = torch.optim.SGD(
+            prepared.groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
+        )
+        factors = [
+            learning_rate_factor(config, self.steps, part=config.alpha_until if group.get("name") == "alphas" else 1.0)
+            for group in prepared.groups
+        ]
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.base, factors)
+        self.wrapped, self.optimizer = accelerator.prepare(self.model, self.base)
+        self.dataset = dataset.to(accelerator.device)
+
+    def restore(self, saved: checkpoints.Checkpoint, path: Path) -> None:
+        """Put back a checkpoint's state."""
+        checkpoints.restore_model(self.model, saved, path)
+        checkpoints.restore_optimizer(self.base, saved, path)
+        steps = saved.epoch * self.steps + (saved.partial.step if saved.partial is not None else 0)
+        checkpoints.restore_scheduler(self.scheduler, saved, steps, path)
+        if self.accelerator.scaler is not None and saved.scaler:
+            self.accelerator.scaler.load_state_dict(dict(saved.scaler))
+        checkpoints.restore_rng(saved, path)
+
+    def epoch(self, epoch: int, reporter: Reporter, partial: checkpoints.Partial | None) -> dict[str, Any]:
+        """Train one epoch (none for epoch 0) or the rest of one, test, and give the row of metrics.csv."""
+        course = _Course(epoch, time.perf_counter(), torch.zeros(4, dtype=torch.float64), [])
+        course.rates = [g["lr"] for g in self.base.param_groups]
+        if partial is not None:
+            course.begin -= partial.seconds
+            course.step, course.rates = partial.step, list(partial.rates)
+            if self.accelerator.process_index < len(partial.sums):
+                course.sums = partial.sums[self.accelerator.process_index]
+        course.sums = course.sums.to(self.accelerator.device)
+        train_means, images_per_second = None, None
+        if epoch > 0:
+            train_means = self._pass(course, reporter)
+            images_per_second = len(self.dataset.train) / (time.perf_counter() - course.begin)
+        test_loss, _, test_accuracy = self._test(self.dataset.test, course)
+        begin, rates = course.begin, course.rates
+        named = {g.get("name"): rate for g, rate in zip(self.base.param_groups, rates, strict=True)}
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            "train_loss": train_means and train_means[0] + train_means[1],
+            "task_loss": train_means and train_means[0],
+            "gmacs_loss": train_means and train_means[1],
+            "train_accuracy": train_means and train_means[2],
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+            "lr": rates[0],
+            "alpha_lr": named.get("alphas"),
+        }
+        return row | self._sizes(epoch) | {
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "seconds": time.perf_counter() - begin,
+            "images_per_second": images_per_second,
+            "peak_memory": self.memory.peak(),
+        }  # fmt: skip
+
+    def _sizes(self, epoch: int) -> dict[str, Any]:
+        if self.tracker is None:
+            return {}
+        with writing(self.folder.i_min):
+            line = self.tracker.log(epoch)
+        columns = {
+            f"{name}_{axis}": line[name][k] for name in ("i_min", "i_max", "i_max_local") for k, axis in enumerate("hw")
+        }
+        return {
+            key: line[key] for key in ("gmacs", "sizes", "alphas", "strides", "unproductive", "behind_global")
+        } | columns
+
+    def _pass(self, course: "_Course", reporter: Reporter) -> tuple[float, float, float]:
+        config, accelerator = self.config, self.accelerator
+        self.wrapped.train()
+        totals = _Totals(course.sums)
+        batches = self.dataset.train.batches(
+            config.batch_size, seed=config.seed, epoch=course.epoch, shift=config.data.shift, flip=config.data.flip,
+            share=(accelerator.process_index, accelerator.num_processes), skip=course.step,
+        )  # fmt: skip
+        reporter.advance(min(course.step * config.batch_size, len(self.dataset.train)))
+        for images, labels in batches:
+            logits = self.wrapped(self._laid_out(images))
+            task = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+            penalty = self.prepared.penalty() if self.prepared.penalty is not None else None
+            self.optimizer.zero_grad()
+            accelerator.backward(task if penalty is None else task + penalty)
+            course.rates = [g["lr"] for g in self.base.param_groups]
+            step = self.scheduler.last_epoch + 1
+            if step % self.prepared.alphas_every:
+                self._leave_alphas()
+            self.optimizer.step()
+            self.prepared.after_step(step, self.steps * config.epochs)
+            self.scheduler.step()
+            totals.add(task, penalty, (logits.argmax(1) == labels).sum(), len(labels))
+            course.step += 1
+            reporter.advance(len(labels) * accelerator.num_processes)
+            self._stop_if_asked(course)
+        means = totals.means(accelerator)
+        if not math.isfinite(means[0] + means[1]):
+            raise DivergedError(
+                f"{config.name}: the training loss of epoch {course.epoch} is {means[0] + means[1]}; "
+                f"lower lr ({config.lr}) or alpha_lr ({config.alpha_lr})"
+            )
+        return means
+
+    def _stop_if_asked(self, course: "_Course") -> None:
+        """End the run here if a signal asked for it, after what is done of the epoch has been saved."""
+        if not self.stop.asked():
+            return
+        saved = FINISHED
+        if course.epoch == 0:
+            saved = "nothing had been trained yet"
+        elif course.step:
+            saved += f", and step {course.step} of epoch {course.epoch}"
+            sums = self.accelerator.gather(course.sums[None]).cpu()
+            seconds = time.perf_counter() - course.begin
+            if self.accelerator.is_main_process:
+                partial = checkpoints.Partial(course.step, sums, course.rates, seconds)
+                state = self._state(course.epoch - 1, partial)
+                checkpoints.save(state, checkpoints.stopped_path(self.folder.path))
+            self.accelerator.wait_for_everyone()
+        raise self.stop.error(saved)
+
+    def _leave_alphas(self) -> None:
+        """Without a gradient the optimiser passes them over, their momentum too."""
+        for group in self.base.param_groups:
+            if group.get("name") == "alphas":
+                for alpha in group["params"]:
+                    alpha.grad = None
+
+    @torch.no_grad()
+    def _test(self, images: Images, course: "_Course") -> tuple[float, float, float]:
+        model = self.accelerator.unwrap_model(self.wrapped)
+        model.eval()
+        totals = _Totals(torch.zeros(4, dtype=torch.float64, device=self.accelerator.device))
+        share = (self.accelerator.process_index, self.accelerator.num_processes)
+        for batch, labels in images.batches(max(self.config.batch_size, 128), share=share):
+            self._stop_if_asked(course)
+            if not len(labels):
+                continue
+            logits = model(self._laid_out(batch))
+            totals.add(F.cross_entropy(logits, labels), None, (logits.argmax(1) == labels).sum(), len(labels))
+        return totals.means(self.accelerator)
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=torch.channels_last) if self.config.channels_last else images
+
+    def save(self, epoch: int, row: Mapping[str, Any]) -> None:
+        """Write the row, then the checkpoint: a row without its checkpoint is dropped when the run continues."""
+        self.folder.append(row)
+        every = self.config.checkpoint_every
+        kept = [checkpoints.epoch_path(self.folder.path, epoch)] if every and epoch % every == 0 else []
+        state = self._state(epoch, None)
+        stopped = checkpoints.stopped_path(self.folder.path)
+        with writing(stopped):
+            stopped.unlink(missing_ok=True)
+        checkpoints.save(state, *kept, checkpoints.last_path(self.folder.path))
+
+    def _state(self, epoch: int, partial: checkpoints.Partial | None) -> checkpoints.Checkpoint:
+        config = to_dict(self.config)
+        scaler = self.accelerator.scaler
+        return checkpoints.Checkpoint(
+            epoch=epoch,
+            config=config,
+            fingerprint=fingerprint(config),
+            model=_on_cpu(self.model),
+            optimizer=self.base.state_dict(),
+            scheduler=self.scheduler.state_dict(),
+            scaler=scaler.state_dict() if scaler is not None else {},
+            rng=checkpoints.rng_state(),
+            rows=self.folder.rows,
+            lines=self.folder.lines,
+            partial=partial,
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """The final figures: those of the last epoch, and the best test accuracy on the way."""
+        rows = self.folder.rows
+        if not rows:
+            return {}
+        return {
+            "name": self.config.name,
+            "method": self.config.method,
+            "seed": self.config.seed,
+            "epochs": int(rows[-1]["epoch"]),
+            "test_accuracy": float(rows[-1]["test_accuracy"]),
+            "best_test_accuracy": max(float(row["test_accuracy"]) for row in rows),
+            "gmacs": float(rows[-1]["gmacs"]),
+            "parameters": int(rows[-1]["parameters"]),
+            "seconds": sum(float(row["seconds"]) for row in rows),
+            "fingerprint": fingerprint(to_dict(self.config)),
+        }
+
+
+def _steps(images: int, batch_size: int, processes: int) -> int:
+    """Optimiser steps an epoch (see `Images.batches` for the last one)."""
+    whole, rest = divmod(images, batch_size)
+    return whole + (rest >= processes if processes > 1 else rest > 0)
+
+
+def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
+    state = model.state_dict()  # kept as it is: its metadata say how the model was converted
+    for name, value in state.items():
+        state[name] = value.detach().cpu().contiguous()
+    return state
