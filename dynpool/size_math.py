@@ -38,8 +38,8 @@ __all__ = [
     "window_output_size",
 ]
 
-Size = tuple[int, int]  # (height, width) in pixels
-Pair = tuple[float, float]  # numbers for height and width
+Size = tuple[int, int]  # (height, width) in whole numbers: pixels, or pixels of a stride or kernel
+Pair = tuple[float, float]  # (height, width) in real numbers
 Grid = tuple[tuple[int, ...], tuple[int, ...], int]
 Whole = TypeVar("Whole", int, "npt.NDArray[np.int64]")
 

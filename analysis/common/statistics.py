@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["MeanStd", "format_accuracy", "format_number", "format_size", "pareto_front", "plural"]
+from dynpool.size_math import Pair
 
-Pair = tuple[float, float]
+__all__ = ["MeanStd", "format_accuracy", "format_number", "format_size", "pareto_front", "plural"]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import yaml
 
+from dynpool.size_math import Pair
+
 from ..common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact
 
 __all__ = ["Epoch", "Run", "find_runs", "read_rows", "read_run"]
 
-Pair = tuple[float, float]
 
 REQUIRED_COLUMNS = ("epoch", "test_accuracy", "gmacs", "sizes", "i_min_h", "i_min_w")
 REQUIRED_KEYS = ("method", "seed", "input_size", "epochs")

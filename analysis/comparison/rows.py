@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dynpool.size_math import Pair
+
 from ..common.statistics import MeanStd
 from .read_runs import Run
 
 __all__ = ["MethodRow", "RunRow", "footnote"]
-
-Pair = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dynpool.size_math import Pair
+
 from ..common.cost_unit import cost_unit
 from ..common.statistics import MeanStd, format_number, format_size
 from .rows import MethodRow, RunRow, footnote
 
 __all__ = ["summary", "tables"]
-
-Pair = tuple[float, float]
 
 
 def tables(

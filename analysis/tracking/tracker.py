@@ -19,15 +19,15 @@ from dynpool.conversion.api import sizes
 from dynpool.cost.cost_model import CostModel, costed_model
 from dynpool.graph.axes import Resize
 from dynpool.graph.tracer import check_input_size, trace_compared
-from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
+from dynpool.resizers.learned_alpha import host_alphas
+from dynpool.resizers.learned_resizer import learned_resizers
 from dynpool.resolution.tree import resolution_tree
+from dynpool.size_math import Pair, Size
 
 from ..fields.compile import compile_fields
 
 __all__ = ["IMinTracker"]
 
-Pair = tuple[int, int]
-FloatPair = tuple[float, float]
 
 _HEAD = b'{"step"'  # the start of every line
 _BLOCK = 1 << 16  # bytes
@@ -72,7 +72,7 @@ class IMinTracker:
         if self._tree is not None:
             self._pools = {self._tree.nodes[i].name: pool for i, _, pool in self._tree.learned}
         else:
-            self._pools = {name: m for name, m in model.named_modules() if isinstance(m, LearnedResizer2d)}
+            self._pools = learned_resizers(model)
         self._append(b"")  # an unwritable path is an error now, not after the first epoch
 
     def log(self, step: int) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class IMinTracker:
         self._append(json.dumps({**record, "i_max": i_max}, allow_nan=False).encode() + b"\n")
         return record
 
-    def _sizes_at(self, alphas: dict[str, FloatPair]) -> tuple[dict[str, Pair], dict[int, int]]:
+    def _sizes_at(self, alphas: dict[str, Pair]) -> tuple[dict[str, Size], dict[int, int]]:
         """Sizes in pixels by name, and the size of every axis class."""
         hw = (self.input_size[1], self.input_size[2])
         if self._tree is not None:
@@ -134,7 +134,7 @@ class IMinTracker:
             named = dict(zip(names, self._tree.sizes_at(hw, values), strict=True))
             return named, self._graph.axis_sizes(self._tree.sizer(hw, values))
 
-        def sizer(resize: Resize, size: Pair) -> Pair:
+        def sizer(resize: Resize, size: Size) -> Size:
             if resize.path not in alphas:  # a hand-placed resize to a fixed size
                 return resize.out_size
             pool = self._pools[resize.path]

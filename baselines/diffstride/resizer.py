@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags, check_size, is_number, is_whole
-from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas, number_pair
+from dynpool.resizers.host_values import number_pair
+from dynpool.resizers.learned_alpha import host_alphas
+from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.size_math import Pair, Size
 
 from .size_math import check_smoothness, diffstride_size, diffstride_stride, least_stride
 from .spectral import Norm, check_map, check_norm, compute_dtype, match_format, spectral_resize, symmetric_resize
 
 __all__ = ["DiffStride2d", "FixedDiffStride2d", "diffstride2d"]
-
-Pair = tuple[float, float]
-Size = tuple[int, int]
 
 
 def diffstride2d(

@@ -14,6 +14,8 @@ import math
 from functools import lru_cache
 from numbers import Real
 
+from dynpool.size_math import Size
+
 __all__ = [
     "check_smoothness",
     "diffstride_size",
@@ -22,8 +24,6 @@ __all__ = [
     "least_stride",
     "row_window",
 ]
-
-Pair = tuple[int, int]
 
 
 def least_stride(n: int, smoothness: float) -> float:
@@ -37,8 +37,8 @@ def least_stride(n: int, smoothness: float) -> float:
 
 @lru_cache(maxsize=4096)
 def diffstride_size(
-    size: Pair, strides: tuple[float, float], smoothness: float = 4.0, *, symmetric: bool = False
-) -> Pair:
+    size: Size, strides: tuple[float, float], smoothness: float = 4.0, *, symmetric: bool = False
+) -> Size:
     """DiffStride's output (height, width) in pixels for a map of ``size`` pixels: the number of positive gains.
 
     With ``s`` the stride, at least `least_stride`, and ``t = max(n / s, 2) / 2``:
@@ -90,7 +90,7 @@ def diffstride_stride(n: int, out: int, smoothness: float = 4.0) -> float:
     return max(n / (2 * threshold), least)
 
 
-def fixed_spectral_size(size: Pair, strides: tuple[float, float]) -> Pair:
+def fixed_spectral_size(size: Size, strides: tuple[float, float]) -> Size:
     """(height, width) after spectral pooling with fixed strides: floor(H / s) made even, and floor(W / s), at least 2.
 
     An axis of one pixel stays as it is.
@@ -108,7 +108,7 @@ def fixed_spectral_size(size: Pair, strides: tuple[float, float]) -> Pair:
     return min(max(height - height % 2, 2), size[0]), min(max(width, 2), size[1])
 
 
-def row_window(n: int, out: int) -> Pair:
+def row_window(n: int, out: int) -> Size:
     """The numbers of rows kept at the start and at the end of a spectrum of ``n`` rows in FFT order, ``out`` in all.
 
     The rows with the largest gains are kept; of two with equal gains, the one of lower frequency.
@@ -148,7 +148,7 @@ def _columns(n: int, kept: int) -> int:
     )  # t is larger by one for columns, but m columns of a half spectrum give 2m - 2 pixels
 
 
-def _check_size(size: Pair) -> None:
+def _check_size(size: Size) -> None:
     if len(size) != 2 or any(n < 1 for n in size):
         raise ValueError(f"size={size!r}: expected (height, width), two numbers of pixels of at least 1")
 

@@ -18,7 +18,7 @@ from torch import nn
 from dynpool.common.arguments import check_model
 from dynpool.graph.ir import Graph
 from dynpool.graph.tracer import check_input_size, trace
-from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resizers.learned_resizer import learned_resizers
 from dynpool.resolution.tree import resolution_tree
 
 from .figures import Figures, RefinementResult, figures_of, make_plan, measure, on_meta_device
@@ -84,7 +84,7 @@ def refine(
     if not isinstance(way, str) or way not in _WAYS:
         raise ValueError(f"way must be one of {', '.join(map(repr, _WAYS))}, got {way!r}")
     size = check_input_size(input_size)
-    if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
+    if resolution_tree(model) is not None or learned_resizers(model):
         raise ValueError(f"the {type(model).__name__} has learned resizers; refine the original model or a frozen one")
     if edits is not None and (not isinstance(edits, str) or edits not in published_edits()):
         raise ValueError(f"edits must be one of {', '.join(published_edits())}, got {edits!r}")

@@ -14,9 +14,9 @@ from dynpool.graph.untouched import deep_copy
 
 from .plan import Edit, RefinementPlan
 
-__all__ = ["Figures", "RefinementResult", "Size", "figures_of", "make_plan", "measure", "on_meta_device"]
+__all__ = ["Figures", "ImageSize", "RefinementResult", "figures_of", "make_plan", "measure", "on_meta_device"]
 
-Size = tuple[int, int, int]
+ImageSize = tuple[int, int, int]  # (C, H, W)
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Figures:
     gmacs: float
     parameters: int
 
-    def fits(self, size: Size) -> bool:
+    def fits(self, size: ImageSize) -> bool:
         """Whether I_min < I_res along both axes."""
         return self.i_min[0] < size[1] and self.i_min[1] < size[2]
 
 
-def measure(model: nn.Module, size: Size) -> Figures:
+def measure(model: nn.Module, size: ImageSize) -> Figures:
     """The figures of a model, from a trace of it at `size`."""
     return figures_of(model, trace(model, size))
 
@@ -63,7 +63,7 @@ class RefinementResult:
     stays: Mapping[str, str] = field(default_factory=dict)
 
 
-def make_plan(size: Size, way: str, before: Figures, found: RefinementResult) -> RefinementPlan:
+def make_plan(size: ImageSize, way: str, before: Figures, found: RefinementResult) -> RefinementPlan:
     """The plan of a result, with the figures before and after."""
     return RefinementPlan(
         input_size=size,

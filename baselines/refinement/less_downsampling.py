@@ -14,7 +14,7 @@ from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
 from dynpool.graph.tracer import trace
 
-from .figures import Figures, RefinementResult, Size, measure
+from .figures import Figures, ImageSize, RefinementResult, measure
 from .layer_changes import LayerChange
 from .placements import Placements, find_placements
 from .plan import Edit, apply_edits
@@ -75,7 +75,7 @@ def _collapses(resize: Resize) -> bool:
 class _Trials:
     """Passes of refined models: the actual figures of candidates, and the reasons why some do not run."""
 
-    def __init__(self, model: nn.Module, size: Size, search: StrideSearch, placements: Placements) -> None:
+    def __init__(self, model: nn.Module, size: ImageSize, search: StrideSearch, placements: Placements) -> None:
         self.model, self.size, self.search, self.placements = model, size, search, placements
         self.problems: dict[str, None] = {}
 

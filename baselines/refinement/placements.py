@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from dynpool.analysis.fields.stride_program import StrideProgram
+from dynpool.conversion.size_groups import Key
 from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
+from dynpool.size_math import Size
 
 __all__ = ["Cut", "Placements", "find_placements", "stride_of"]
-
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Cut:
     """Windows (rows of `StrideProgram.windows`), the classes behind them, and the common factor of their strides."""
 
     rows: tuple[int, ...]
-    behind: frozenset[Pair]
-    factor: Pair
+    behind: frozenset[Key]
+    factor: Size
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def find_placements(model: nn.Module, program: StrideProgram) -> Placements:
     return Placements(tuple(steps), tuple(targets), refused)
 
 
-def stride_of(module: nn.Module) -> Pair | None:
+def stride_of(module: nn.Module) -> Size | None:
     """The `stride` attribute of a module as (height, width); None if it has none."""
     stride = getattr(module, "stride", None)
     if isinstance(stride, int):
@@ -128,7 +128,7 @@ def _cuts(program: StrideProgram, *, through_strides_of_one: bool) -> Iterator[C
         yield Cut(rows, behind, (h, w))
 
 
-def _edges(program: StrideProgram) -> list[tuple[int | None, Pair, Pair]]:
+def _edges(program: StrideProgram) -> list[tuple[int | None, Key, Key]]:
     """(row of the window, class before, class behind) of every resize; the row is None for an upsampling."""
     graph = program.graph
     return [
@@ -138,9 +138,9 @@ def _edges(program: StrideProgram) -> list[tuple[int | None, Pair, Pair]]:
     ]
 
 
-def _following(program: StrideProgram, *, through_strides_of_one: bool) -> Mapping[Pair, set[Pair]]:
+def _following(program: StrideProgram, *, through_strides_of_one: bool) -> Mapping[Key, set[Key]]:
     """For each class, the classes directly behind it. Stride-1 windows that are not cut count in both directions."""
-    following: dict[Pair, set[Pair]] = {}
+    following: dict[Key, set[Key]] = {}
     for row, a, b in _edges(program):
         following.setdefault(a, set()).add(b)
         if not through_strides_of_one and row is not None and program.windows[row].stride == (1, 1):
@@ -148,13 +148,13 @@ def _following(program: StrideProgram, *, through_strides_of_one: bool) -> Mappi
     return following
 
 
-def _key(graph: Graph, axes: Sequence[int | None]) -> Pair | None:
+def _key(graph: Graph, axes: Sequence[int | None]) -> Key | None:
     """A resolution as its classes of height and width, with a multiple of a class replaced by that class."""
     h, w = axes
     return None if h is None or w is None else (graph.classes.base(h)[0], graph.classes.base(w)[0])
 
 
-def _reachable(vertex: Pair, following: Mapping[Pair, set[Pair]]) -> frozenset[Pair]:
+def _reachable(vertex: Key, following: Mapping[Key, set[Key]]) -> frozenset[Key]:
     seen = {vertex}
     ahead = [vertex]
     while ahead:

@@ -10,12 +10,12 @@ from torch import nn
 
 from dynpool.graph.tracer import trace
 from dynpool.graph.untouched import deep_copy
+from dynpool.size_math import Pair
 
 from .layer_changes import LayerChange, change_layer, name_pools
 
 __all__ = ["Edit", "RefinementPlan", "apply_edits"]
 
-FloatPair = tuple[float, float]
 
 _LISTED = 4  # layers named in one line
 
@@ -52,8 +52,8 @@ class RefinementPlan:
     input_size: tuple[int, int, int]
     way: str
     edits: tuple[Edit, ...]
-    i_min_before: FloatPair
-    i_min_after: FloatPair
+    i_min_before: Pair
+    i_min_after: Pair
     gmacs_before: float
     gmacs_after: float
     parameters_before: int
@@ -165,7 +165,7 @@ def apply_edits(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
     return refined
 
 
-def _pair(values: Sequence[Any]) -> FloatPair:
+def _pair(values: Sequence[Any]) -> Pair:
     h, w = values
     return (float(h), float(w))
 

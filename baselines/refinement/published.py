@@ -19,6 +19,7 @@ from dynpool.analysis.fields.stride_program import StrideProgram
 from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
 from dynpool.graph.tracer import trace
+from dynpool.size_math import Size
 
 from .layer_changes import LayerChange
 from .less_downsampling import uncollapsed
@@ -28,8 +29,6 @@ from .shorter_wider import find_blocks, removal
 from .widths import Widths
 
 __all__ = ["PublishedEdit", "published_edits"]
-
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class _Layers:
         return [w for w in found if not depthwise or self.graph.nodes[w.node].arguments["groups"] > 1]
 
 
-def _stride(window: Resize, after: Pair) -> LayerChange:
+def _stride(window: Resize, after: Size) -> LayerChange:
     return LayerChange(window.path, "stride", window.stride, after)
 
 

@@ -12,7 +12,7 @@ from dynpool.analysis.fields.steps import Layer
 from dynpool.graph.ir import Graph, Node
 from dynpool.graph.tracer import trace
 
-from .figures import Figures, RefinementResult, Size, figures_of, measure
+from .figures import Figures, ImageSize, RefinementResult, figures_of, measure
 from .layer_changes import LayerChange, weights_at
 from .plan import Edit, apply_edits
 from .widths import Widths
@@ -110,7 +110,7 @@ def shorter_and_wider(model: nn.Module, graph: Graph, before: Figures) -> Refine
     return RefinementResult((*edits, wider), figures, "" if part > _ENOUGH_WEIGHTS else short)
 
 
-def _underutilized_nodes(graph: Graph, size: Size) -> set[int]:
+def _underutilized_nodes(graph: Graph, size: ImageSize) -> set[int]:
     """Nodes of the underutilized layers, whose own r_min is at least I_res along an axis."""
     program = compile_fields(graph)
     names = {row.name for row in program.rows() if row.r_min[0] >= size[1] or row.r_min[1] >= size[2]}

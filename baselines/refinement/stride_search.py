@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dynpool.analysis.fields.stride_program import Outcome, StrideProgram
+from dynpool.size_math import Size
 
 from .placements import Placements
 
 __all__ = ["Candidate", "Option", "StrideSearch"]
 
-Pair = tuple[int, int]
 Ints = npt.NDArray[np.int64]
 Subset = tuple[int, ...]  # steps by index
 
@@ -31,7 +31,7 @@ class Option:
     """One possible edit of a downsampling step: the stride `left` of it, and the target that takes over the rest."""
 
     step: int
-    left: Pair
+    left: Size
     target: int | None = None
 
 
@@ -59,7 +59,7 @@ class StrideSearch:
         i_res: (H, W) in pixels, which I_min must be below along both axes.
     """
 
-    def __init__(self, program: StrideProgram, placements: Placements, i_res: Pair) -> None:
+    def __init__(self, program: StrideProgram, placements: Placements, i_res: Size) -> None:
         self.program, self.placements, self.i_res = program, placements, np.array(i_res)
         self.choices = [list(self._options(step)) for step in range(len(placements.steps))]
 
@@ -105,7 +105,7 @@ class StrideSearch:
         h, w = step.factor
         if self.i_res[0] == self.i_res[1]:
             left = dict.fromkeys((min(n, h), min(n, w)) for n in range(1, max(h, w)))
-            taken: list[Pair] = [(1, 1)]
+            taken: list[Size] = [(1, 1)]
         else:
             left = dict.fromkeys(p for p in itertools.product(range(1, h + 1), range(1, w + 1)) if p != (h, w))
             taken = [p for p in dict.fromkeys([(1, 1), (1, w), (h, 1)]) if p != (h, w)]

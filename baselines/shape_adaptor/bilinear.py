@@ -9,10 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dynpool.resizers.kernels.layout import memory_format
+from dynpool.size_math import Size
 
 __all__ = ["bilinear_resize"]
-
-Size = tuple[int, int]
 
 
 def bilinear_resize(x: Tensor, size: Size, *, align_corners: bool) -> Tensor:

@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from dynpool.common.arguments import check_flags, check_numbers, check_size
 from dynpool.resizers.functional import Reduce, check_reduce
+from dynpool.size_math import Size
 
 from .bilinear import bilinear_resize
 
 __all__ = ["FixedShapeAdaptor2d", "check_form", "check_map", "pool", "shape_adaptor2d"]
 
-Size = tuple[int, int]
 
 _HALF = (torch.float16, torch.bfloat16)
 

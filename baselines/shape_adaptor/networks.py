@@ -20,7 +20,7 @@ from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
 from dynpool.graph.tracer import check_input_size, trace
 from dynpool.graph.untouched import deep_copy
-from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resizers.learned_resizer import learned_resizers
 from dynpool.resolution.attached import GiveSize, attach_tree
 from dynpool.resolution.description import attach_description
 from dynpool.resolution.nodes import Derived, Learned, ResolutionNode, Slot
@@ -107,7 +107,7 @@ def shape_adaptor_network(
             raise ValueError(f"adaptors={adaptors!r}: expected None with mode='autotl', which replaces every resizer")
         pool = partial(ShapeAdaptor2d, alpha=_AUTOTL_ALPHA, limit=limit, align_corners=align_corners)
         return convert(model, size, pool=pool)
-    if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
+    if resolution_tree(model) is not None or learned_resizers(model):
         raise ValueError(f"the {type(model).__name__} already has learned resizers; give the original model")
     builder = _Builder(model, size, partial(ShapeAdaptor2d, limit=limit, align_corners=align_corners))
     usual = int(math.log2(max(min(size[1:]), 4) / 2))

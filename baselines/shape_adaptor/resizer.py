@@ -21,16 +21,15 @@ from torch import Tensor
 
 from dynpool.common.arguments import check_flags, check_numbers
 from dynpool.resizers.functional import Reduce, check_reduce
-from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d, as_pair
-from dynpool.size_math import bilinear_kernel
+from dynpool.resizers.host_values import as_pair
+from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d
+from dynpool.size_math import Pair, Size, bilinear_kernel
 
 from .mixture import FixedShapeAdaptor2d, check_form, check_map, pool, shape_adaptor2d
 from .size_math import ALPHA_LIMIT, adapted_size, alpha_for, scale_factor, scales_between, shrink_factor
 
 __all__ = ["ShapeAdaptor2d"]
 
-Pair = tuple[float, float]
-Size = tuple[int, int]
 Bookkeeping = Literal["local", "global"]
 
 

@@ -13,7 +13,8 @@ import struct
 from collections.abc import Sequence
 
 from dynpool.common.arguments import check_whole
-from dynpool.resizers.learned_resizer import as_pair
+from dynpool.resizers.host_values import as_pair
+from dynpool.size_math import Pair
 
 __all__ = [
     "ALPHA_LIMIT",
@@ -26,7 +27,6 @@ __all__ = [
     "uniform_positions",
 ]
 
-Pair = tuple[float, float]
 
 ALPHA_LIMIT = 12.0  # beyond it the gradient of a sigmoid vanishes
 _RATIOS = "expected two numbers with 0 <= r1 < r2, the scale factors of the two branches"

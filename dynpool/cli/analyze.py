@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dynpool.training.errors import ConfigError, writing
 
+from .arguments import input_size
 from .interrupts import interruptible
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a name of timm or torchvision (torchvision:NAME where both have it), or module:callable",
     )  # fmt: skip
     parser.add_argument(
-        "--input-size", metavar="SIZE", type=_input_size,
+        "--input-size", metavar="SIZE", type=input_size,
         help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width) | 1:16000 (channels: any number of axes)",
     )  # fmt: skip
     source = parser.add_mutually_exclusive_group()
@@ -50,23 +51,6 @@ def _parser() -> argparse.ArgumentParser:
         "--effective", action="store_true", help="also measure the effective receptive field, by gradients"
     )
     return parser
-
-
-def _input_size(text: str) -> tuple[int, ...]:
-    channels, colon, axes = text.partition(":")
-    if not re.fullmatch(r"(\d+:)?\d+(,\d+){0,3}", text) or 0 in (sizes := _numbers(axes if colon else text)):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no input size; allowed: 32, 32,64, 3,32,64 or CHANNELS:SIZES such as 1:16000, all above 0"
-        )
-    if colon:
-        return (*_numbers(channels), *sizes)
-    if len(sizes) == 1:
-        return (3, *sizes, *sizes)
-    return (3, *sizes) if len(sizes) == 2 else sizes
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(map(int, text.split(",")))
 
 
 def analyze(arguments: Sequence[str]) -> int:

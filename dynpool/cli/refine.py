@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dynpool.training.errors import ConfigError, writing
 
+from .arguments import image_size
 from .interrupts import interruptible
 
 __all__ = ["refine"]
@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
         "model", metavar="MODEL", help="a name of timm or torchvision (torchvision:NAME), or module:callable"
     )
     parser.add_argument(
-        "--input-size", metavar="SIZE", type=_input_size, required=True,
+        "--input-size", metavar="SIZE", type=image_size, required=True,
         help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width)",
     )  # fmt: skip
     kind = parser.add_mutually_exclusive_group()
@@ -31,13 +31,6 @@ def _parser() -> argparse.ArgumentParser:
     kind.add_argument("--edits", metavar="NAME", help="a published edit, such as vgg19; an unknown name lists all")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the plan as JSON")
     return parser
-
-
-def _input_size(text: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*){0,2}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no input size; allowed: 32, 32,64 or 3,32,64, all above 0")
-    sizes = tuple(map(int, text.split(",")))
-    return sizes if len(sizes) == 3 else (3, *sizes) if len(sizes) == 2 else (3, *sizes, *sizes)
 
 
 def refine(arguments: Sequence[str]) -> int:

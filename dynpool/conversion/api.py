@@ -21,7 +21,7 @@ from dynpool.graph.tracer import trace
 from dynpool.graph.untouched import deep_copy
 from dynpool.resizers.dynopool import DynOPool2d
 from dynpool.resizers.fixed import FollowInterpolate2d, FollowPool2d
-from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resizers.learned_resizer import LearnedResizer2d, learned_resizers
 from dynpool.resolution.attached import GiveSize, attach_tree
 from dynpool.resolution.description import attach_description
 from dynpool.resolution.frozen import frozen_sizes
@@ -233,7 +233,7 @@ def convert(
     if max_gmacs is not None:
         check_numbers("a positive number", lambda n: 0 < n < math.inf, max_gmacs=max_gmacs)
         max_gmacs = float(max_gmacs)
-    if resolution_tree(model) is not None or any(isinstance(m, LearnedResizer2d) for m in model.modules()):
+    if resolution_tree(model) is not None or learned_resizers(model):
         raise ValueError(f"the {type(model).__name__} has learned resizers already; convert the original model")
     if frozen_sizes(model) is not None:
         raise ValueError(f"the {type(model).__name__} is frozen; convert the original model")

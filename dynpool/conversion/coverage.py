@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from dynpool.graph.inputs import check_input_size
-from dynpool.resizers.learned_resizer import set_alpha
+from dynpool.resizers.learned_alpha import set_alpha
 from dynpool.resolution.learned_sizes import resolutions
 from dynpool.resolution.tree import resolution_tree
 

@@ -12,7 +12,8 @@ from torch import nn
 from dynpool.common.arguments import check_model
 from dynpool.graph.untouched import deep_copy, untouched
 from dynpool.resizers.fixed import FollowPool2d
-from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
+from dynpool.resizers.learned_alpha import host_alphas
+from dynpool.resizers.learned_resizer import LearnedResizer2d
 from dynpool.resolution.attached import GiveSize, detach_tree
 from dynpool.resolution.frozen import FrozenSizes, TakeStride, attach_frozen, frozen_sizes
 from dynpool.resolution.stride_forms import open_to_fx

@@ -16,7 +16,8 @@ from torch import nn
 from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
 from dynpool.graph.tracer import Choose, Shapes, check_input_size, trace, trace_shapes
-from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
+from dynpool.resizers.learned_alpha import host_alphas
+from dynpool.resizers.learned_resizer import LearnedResizer2d, learned_resizers
 from dynpool.resolution.tree import converted_model, is_converted, resolution_tree
 from dynpool.resolution.wrappers import beside, unwrapped
 from dynpool.size_math import Pair, Size
@@ -72,11 +73,8 @@ class CostModel:
         self.batch = batch
         self.tree = resolution_tree(model)
         self.modules = dict(model.named_modules())
-        self.pools: list[LearnedResizer2d] = (
-            [m for m in self.modules.values() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
-            if self.tree is None
-            else self.tree.pools
-        )
+        by_hand = list(learned_resizers(model, owners=True).values()) if self.tree is None else []
+        self.pools = by_hand if self.tree is None else self.tree.pools
         self._known: dict[object, int] = {}
         self.graph, self.exact = self._structure() if self.pools else (trace(model, self.input_size, batch=batch), True)
 

@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dynpool.resizers.dynopool import DynOPool2d
-from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas
+from dynpool.resizers.learned_alpha import host_alphas
+from dynpool.resizers.learned_resizer import LearnedResizer2d
 from dynpool.resolution.tree import resolution_tree
 from dynpool.resolution.wrappers import without_sharding
 

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dynpool.size_math import alpha_range, effective_kernel, output_size, sample_kernel
+from dynpool.size_math import Pair, alpha_range, effective_kernel, output_size, sample_kernel
 
 from .fixed import FixedPool2d
 from .functional import Reduce, check_reduce, dynopool2d, sizes_from_alpha
 from .host_values import gathered
-from .learned_resizer import LearnedResizer2d, constrain_pools, host_alphas, set_alpha
+from .learned_alpha import constrain_pools, host_alphas, set_alpha
+from .learned_resizer import LearnedResizer2d
 
 __all__ = ["DynOPool", "DynOPool2d", "constrain_pools", "host_alphas", "set_alpha"]
-
-Pair = tuple[float, float]
 
 
 class DynOPool2d(LearnedResizer2d):

@@ -11,12 +11,11 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from dynpool.common.arguments import check_size
+from dynpool.size_math import Size
 
 from .functional import Reduce, check_reduce, dynopool2d
 
 __all__ = ["FixedInterpolate2d", "FixedPool2d", "FollowInterpolate2d", "FollowPool2d", "is_recorded"]
-
-Pair = tuple[int, int]
 
 
 class FollowPool2d(nn.Module):
@@ -29,10 +28,10 @@ class FollowPool2d(nn.Module):
         super().__init__()
         self.reduce: Reduce = reduce
 
-    def forward(self, x: Tensor, size: Pair) -> Tensor:
+    def forward(self, x: Tensor, size: Size) -> Tensor:
         return dynopool2d(x, x.new_ones(2, dtype=torch.float32), reduce=self.reduce, size=size)
 
-    def frozen(self, size: Pair) -> FixedPool2d:
+    def frozen(self, size: Size) -> FixedPool2d:
         """The same at a fixed size, by native operations."""
         return FixedPool2d(size, reduce=self.reduce)
 
@@ -58,10 +57,10 @@ class FollowInterpolate2d(FollowPool2d):
             return cls(mode=layer.mode, align_corners=layer.align_corners)
         return cls(mode="bilinear", align_corners=False)
 
-    def forward(self, x: Tensor, size: Pair) -> Tensor:
+    def forward(self, x: Tensor, size: Size) -> Tensor:
         return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
 
-    def frozen(self, size: Pair) -> nn.Module:  # type: ignore[override]
+    def frozen(self, size: Size) -> nn.Module:  # type: ignore[override]
         """The same at a fixed size."""
         return FixedInterpolate2d(size, mode=self.mode, align_corners=self.align_corners)
 
@@ -72,7 +71,7 @@ class FollowInterpolate2d(FollowPool2d):
 class FixedInterpolate2d(nn.Upsample):
     """`nn.Upsample` to one size, or to another size given to the call."""
 
-    def __init__(self, size: Pair, *, mode: str, align_corners: bool | None) -> None:
+    def __init__(self, size: Size, *, mode: str, align_corners: bool | None) -> None:
         super().__init__(size, mode=mode, align_corners=align_corners)
 
     def forward(self, input: Tensor, size: tuple[int, int] | None = None) -> Tensor:
@@ -95,10 +94,10 @@ class FixedPool2d(nn.Module):
         ValueError: if `size` or `reduce` is out of range.
     """
 
-    def __init__(self, size: Pair, *, reduce: Reduce = "max") -> None:
+    def __init__(self, size: Size, *, reduce: Reduce = "max") -> None:
         super().__init__()
         check_reduce(reduce)
-        self.size: Pair = check_size("size", size)
+        self.size: Size = check_size("size", size)
         self.reduce: str = reduce
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:

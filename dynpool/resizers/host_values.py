@@ -1,7 +1,9 @@
-"""The numbers in a parameter as Python floats: through torch.func's wrappers and from the shards of a DTensor."""
+"""The numbers of a parameter as Python floats, read through wrappers of torch.func and shards, or given by users."""
 
 from __future__ import annotations
 
+import math
+import struct
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +13,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
-__all__ = ["gathered", "has_values", "read_values", "write_values"]
+from dynpool.common.arguments import is_number
+from dynpool.size_math import Pair
+
+__all__ = ["as_pair", "float32", "gathered", "has_values", "number_pair", "read_values", "write_values"]
 
 
 def has_values(tensor: Tensor) -> bool:
@@ -95,3 +100,28 @@ def _the_same_for_all(tensor: Tensor, dim: int) -> Tensor:
                 "no batch; give vmap in_dims=None for them"
             )
     return first
+
+
+def as_pair(values: float | Sequence[float], message: str) -> Pair:
+    """One or two finite numbers as two float32 values, else an error with this message."""
+    height, width = number_pair(values, message)
+    return float32(height), float32(width)
+
+
+def number_pair(values: float | Sequence[float], message: str) -> Pair:
+    """One or two finite numbers as two floats, else an error with this message."""
+    pair: Any = (values, values) if is_number(values) else values
+    if isinstance(pair, bool) or (isinstance(pair, (tuple, list)) and any(isinstance(v, bool) for v in pair)):
+        raise TypeError(message)
+    try:
+        numbers = [float(value + 0.0) for value in pair]  # the sum refuses strings, which float would parse
+    except TypeError:
+        raise TypeError(message) from None
+    if len(numbers) != 2 or not all(math.isfinite(number) for number in numbers):
+        raise ValueError(message)
+    return numbers[0], numbers[1]
+
+
+def float32(value: float) -> float:
+    """The value that a float32 parameter holds when it is set to ``value``."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])

@@ -1,4 +1,4 @@
-"""What every learned resizer has in common: a parameter of two numbers, its ties, and the arithmetic the tree asks for.
+"""What every learned resizer has in common, and the arithmetic the tree of resolutions asks for.
 
 `convert`, the tree of resolutions, the GMACs loss, `freeze`, the tracer and the receptive fields know resizers by this
 class alone, so that DynOPool, its competitors and resizers of your own stand in the same places of a network.
@@ -6,36 +6,17 @@ class alone, so that DynOPool, its competitors and resizers of your own stand in
 
 from __future__ import annotations
 
-import math
-import struct
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
-from dynpool.common.arguments import check_flags, is_number
-from dynpool.size_math import alpha_range, check_bounds, project_alpha
+from dynpool.size_math import Pair, Size
 
-from .host_values import has_values, read_values, write_values
-from .weight_decay import watch_for_decay
+from .learned_alpha import LearnedAlpha, constrain_pools, usable_alphas
 
-__all__ = ["Chain", "LearnedResizer2d", "constrain_pools", "host_alphas", "is_own", "set_alpha", "usable_alphas"]
-
-Pair = tuple[float, float]
-Size = tuple[int, int]
-Stamp = tuple[int, int, int]
-
-_READ_ALWAYS = frozenset({"cpu"})
-_FORGOTTEN = (
-    "an alpha was no finite positive stride before a pass, and was taken for a step of a tenth from its last value: "
-    "call dynpool.constrain(model) after each optimizer.step(), and keep weight decay off the alphas "
-    "(dynpool.parameter_groups)"
-)
-_STEP = 0.1  # largest relative change of a size that one step of an optimiser may make, unless told otherwise
+__all__ = ["Chain", "LearnedResizer2d", "learned_resizers"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +27,7 @@ class Chain:
     size: Pair
 
 
-class LearnedResizer2d(nn.Module, ABC):
+class LearnedResizer2d(LearnedAlpha, ABC):
     """A module ``x, size -> y`` that resizes feature maps by what it learns: the base class of all learned resizers.
 
     Shape: (N, C, H, W) to (N, C, H_out, W_out). In a converted model the tree of resolutions computes all sizes on the
@@ -98,43 +79,11 @@ class LearnedResizer2d(nn.Module, ABC):
         torch.Size([1, 8, 12, 20])
     """
 
-    alpha: nn.Parameter | None
-
     #: Whether the size handed down the network keeps its fraction and is rounded only where a map is made.
     keeps_fractions: bool = False
 
     #: Whether the sizes depend on all resizers of the network together, through :meth:`chain_factor`.
     looks_at_chains: bool = False
-
-    def __init__(
-        self,
-        alpha: float | Sequence[float],
-        *,
-        bounds: Pair = (1 / 8, 2.0),
-        tied_to: Self | None = None,
-        shared: bool = False,
-    ) -> None:
-        super().__init__()
-        check_flags(shared=shared)
-        if tied_to is not None and not isinstance(tied_to, type(self)):
-            name = type(self).__name__
-            raise TypeError(f"tied_to is a {type(tied_to).__name__}: expected a {name} or None")
-        # a tuple, so that the other module does not become a child of this one
-        self._tied: tuple[Self, ...] = () if tied_to is None else (tied_to.root(),)
-        self._bounds: Pair = check_bounds(bounds) if tied_to is None else tied_to.bounds
-        self._accepted: Pair = self.checked(alpha) if tied_to is None else tied_to.root()._accepted
-        self._seen: Pair = self._accepted  # what the parameter held when it was read or written last ...
-        self._stamp: Stamp | None = None  # ... and the mark of those contents
-        self._parameter: int | None = None  # which parameter that was
-        self._jump = False  # whether the next value is taken whole: it was loaded, not learned
-        self._constrained = False  # whether it is constrained after each step, and read then
-        if tied_to is None:
-            numbers = self._accepted[:1] if shared else self._accepted
-            self.alpha = nn.Parameter(torch.tensor(numbers, dtype=torch.float32))
-            self._parameter = id(self.alpha)
-            watch_for_decay(self)
-        else:
-            self.register_parameter("alpha", None)
 
     # -- what a resizer must say about itself --
 
@@ -165,60 +114,14 @@ class LearnedResizer2d(nn.Module, ABC):
         otherwise it stays at the one size.
         """
 
-    # -- how the parameter relates to strides; as it stands, it is the stride --
-
-    def strides(self, values: Pair) -> Pair:
-        """The (height, width) strides, input size / output size, when the parameter holds ``values``."""
-        return values
-
-    def values_of(self, strides: Pair) -> Pair:
-        """Values of the parameter at which :meth:`strides` is nearest to these; before :meth:`project`."""
-        return strides
-
     def learned_strides(self, alpha: Tensor) -> Tensor:
         """:meth:`strides` as tensors, (2,) or (1,) to (2,), differentiable: for the GMACs loss (Eq. 7)."""
         return alpha.expand(2)
 
-    def values_for(self, size_in: Pair, size_out: Size) -> Pair:
-        """Values of the parameter that lead from the one (height, width) in pixels to the other.
-
-        Raises:
-            ValueError: if there are none.
-        """
-        return size_in[0] / size_out[0], size_in[1] / size_out[1]
-
-    def checked(self, values: float | Sequence[float]) -> Pair:
-        """What a user gives as the parameter's values, as two float32 numbers.
-
-        Raises:
-            TypeError: if it is not one or two numbers.
-            ValueError: if a value is not finite, not allowed or outside the bounds.
-        """
-        low, high = (_float32(limit) for limit in alpha_range(self.bounds))
-        message = (
-            f"alpha={values!r}: expected one or two (height, width) numbers from {low:g} to {high:g}, "
-            f"the strides that bounds={self.bounds} on the scale factor allow"
-        )
-        pair = as_pair(values, message)
-        if not all(low <= value <= high for value in pair):
-            raise ValueError(message)
-        return pair
-
-    def project(self, values: Pair, previous: Pair, trust: float | None) -> Pair:
-        """The admissible values nearest to ``values`` (possibly NaN or infinite) after an optimiser's step.
-
-        Args:
-            values: what the parameter holds.
-            previous: the last admissible ones.
-            trust: largest relative change of a size; None: no limit.
-        """
-        h, w = (project_alpha(v, p, self.bounds, trust) for v, p in zip(values, previous, strict=True))
-        return h, w
-
-    def make_room(self, strides: Pair) -> None:
-        """Widen the bounds, if need be, so that these strides can be set."""
-        lowest, highest = self.bounds
-        self.bounds = (min(lowest, 1 / (2 * max(strides))), max(highest, 2 / min(strides)))
+    def own_size(self, x: Tensor) -> Size:
+        """(H_out, W_out) that the parameter gives for x, after what it holds has been brought into bounds."""
+        constrain_pools([self], trust=None)
+        return self.output_size((x.shape[-2], x.shape[-1]), self.strides(usable_alphas([self])[0]))
 
     # -- sizes that depend on the whole network --
 
@@ -235,252 +138,8 @@ class LearnedResizer2d(nn.Module, ABC):
     def scaled_by(self, factor: Pair | None) -> None:
         """Take note of the :meth:`chain_factor` of the next pass; called on the owner of each parameter."""
 
-    # -- what they all share --
 
-    def root(self) -> Self:
-        """The module that owns the parameter used here: itself unless tied."""
-        return self._tied[0] if self._tied else self
-
-    def shared_alpha(self) -> nn.Parameter:
-        """The parameter used here: its own, or that of the module it is tied to."""
-        alpha = self.root().alpha
-        if alpha is None:
-            raise RuntimeError(f"this {type(self).__name__} has lost its parameter alpha")
-        return alpha
-
-    @property
-    def bounds(self) -> Pair:
-        """Lowest and highest scale factor (output size / input size) of an axis."""
-        return self.root()._bounds
-
-    @bounds.setter
-    def bounds(self, bounds: Pair) -> None:
-        self.root()._bounds = check_bounds(bounds)
-
-    def own_size(self, x: Tensor) -> Size:
-        """(H_out, W_out) that the parameter gives for x, after what it holds has been brought into bounds."""
-        constrain_pools([self], trust=None)
-        return self.output_size((x.shape[-2], x.shape[-1]), self.strides(usable_alphas([self])[0]))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move as told, but keep the dtype: half precision is too coarse for steps of alpha."""
-
-        def keep_dtype(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        super()._apply(keep_dtype, recurse)
-        return self
-
-    def admit(self, values: Pair) -> None:
-        """Widen the bounds, if values of the parameter that were loaded lie outside of them."""
-        strides = self.strides(values)
-        if all(0 < stride < math.inf for stride in strides):
-            wanted = tuple(map(_float32, self.values_of(strides)))
-            if tuple(map(_float32, self.project((wanted[0], wanted[1]), (wanted[0], wanted[1]), None))) != wanted:
-                self.make_room(strides)
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        metadata = getattr(destination, "_metadata", {}).get(prefix[:-1])
-        if metadata is not None and self.alpha is not None:
-            metadata["bounds"] = self._bounds
-
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        name = prefix + "alpha"
-        loaded = state_dict.get(name) if self.alpha is not None else None
-        values = None
-        if isinstance(loaded, Tensor) and not loaded.is_meta and loaded.shape == self.shared_alpha().shape:
-            (values,) = _read([loaded])
-            if not all(math.isfinite(v) for v in values) or not all(0 < s < math.inf for s in self.strides(values)):
-                error_msgs.append(f"{name} is {loaded.tolist()}: expected finite numbers that are strides above 0")
-                return
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
-        if loaded is not None:
-            self._jump = True
-            self.bounds = local_metadata.get("bounds", self.bounds)
-        if values is not None:
-            self.admit(values)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_stamp": None, "_parameter": None}  # a copy has contents of its own
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        watch_for_decay(self)
-
-
-# ----------------------------------------------------------------------------------- between the device and the host
-
-
-def host_alphas(pools: Sequence[LearnedResizer2d]) -> list[Pair]:
-    """What the resizers' parameters hold as (height, width) floats, read from the device in at most one copy.
-
-    Only what may have changed since it was last read is copied; tied resizers share a read. Nothing is projected.
-    """
-    roots = _roots(pools)
-    values = dict(zip(map(id, roots), _host_values(roots), strict=True))
-    return [values[id(pool.root())] for pool in pools]
-
-
-def usable_alphas(pools: Sequence[LearnedResizer2d]) -> list[Pair]:
-    """What :func:`host_alphas` gives, as a pass takes it: see ``trust=None`` of :func:`constrain_pools`."""
-    values = zip(pools, host_alphas(pools), strict=True)
-    return [_projected(pool.root(), held, None) for pool, held in values]
-
-
-def constrain_pools(pools: Sequence[LearnedResizer2d], *, trust: float | None = 0.1) -> bool:
-    """Bring the parameters of the resizers back to admissible values; to be called after each step.
-
-    One device-to-host copy for all of them (before a pass, that is without a trust region, of what may have changed);
-    only what the projection changes is written back. Idempotent. Values that `torch.func.functional_call` puts in a
-    parameter's place are left alone.
-
-    Args:
-        pools: the modules; tied ones count once.
-        trust: largest relative change of a size since the last call (see :meth:`LearnedResizer2d.project`), or None
-            for no limit: but what is no stride at all (NaN, infinite, negative) is then one step of 0.1 from the last
-            admissible value. A value that was loaded or set is taken whole.
-
-    Returns:
-        whether any value is different from what it was at the last call.
-    """
-    roots = [root for root in _roots(pools) if is_own(root.shared_alpha())]
-    for root in roots:  # an optimiser can have written without leaving a mark: fused ones do
-        root._constrained |= trust is not None
-        if trust is not None or (torch.is_grad_enabled() and not root._constrained):
-            root._stamp = None
-    changed = False
-    for root, values in zip(roots, _host_values(roots), strict=True):
-        admissible = _projected(root, values, None if root._jump else trust)
-        changed |= admissible != root._accepted
-        _accept(root, admissible, write=admissible != values)
-    return changed
-
-
-def set_alpha(pool: LearnedResizer2d, alpha: float | Sequence[float]) -> None:
-    """Set the parameter that a resizer uses to one number or (height, width), free of the trust region.
-
-    Raises:
-        ValueError: if the resizer does not allow it (:meth:`LearnedResizer2d.checked`), or if height and width differ
-            where they share a number.
-    """
-    values = pool.checked(alpha)
-    if pool.shared_alpha().numel() == 1 and values[0] != values[1]:
-        raise ValueError(f"alpha={alpha!r}: expected one number, which height and width share")
-    _accept(pool.root(), values, write=True)
-
-
-def as_pair(values: float | Sequence[float], message: str) -> Pair:
-    """One or two finite numbers as two float32 values, else an error with this message."""
-    height, width = number_pair(values, message)
-    return _float32(height), _float32(width)
-
-
-def number_pair(values: float | Sequence[float], message: str) -> Pair:
-    """One or two finite numbers as two floats, else an error with this message."""
-    pair: Any = (values, values) if is_number(values) else values
-    if isinstance(pair, bool) or (isinstance(pair, (tuple, list)) and any(isinstance(v, bool) for v in pair)):
-        raise TypeError(message)
-    try:
-        numbers = [float(value + 0.0) for value in pair]  # the sum refuses strings, which float would parse
-    except TypeError:
-        raise TypeError(message) from None
-    if len(numbers) != 2 or not all(math.isfinite(number) for number in numbers):
-        raise ValueError(message)
-    return numbers[0], numbers[1]
-
-
-def _accept(root: LearnedResizer2d, values: Pair, *, write: bool) -> None:
-    alpha = root.shared_alpha()
-    if write:
-        write_values(alpha, values[: alpha.numel()])
-        root._seen, root._stamp = values, _stamp(alpha)
-    root._accepted, root._jump = values, False
-
-
-def _projected(root: LearnedResizer2d, values: Pair, trust: float | None) -> Pair:
-    """The admissible values nearest to these; without a trust region what is no stride is taken for a bad step."""
-    height, width = root.project(values, root._accepted, trust)
-    if trust is None:
-        cut = root.project(values, root._accepted, _STEP)
-        sound = [math.isfinite(v) and 0 < s < math.inf for v, s in zip(values, _strides(root, values), strict=True)]
-        height, width = (new if good else small for new, small, good in zip((height, width), cut, sound, strict=True))
-        if not all(sound):
-            warnings.warn(_FORGOTTEN, stacklevel=2)
-    return _float32(height), _float32(width)
-
-
-def _strides(root: LearnedResizer2d, values: Pair) -> Pair:
-    """The strides of values that need not be finite."""
-    return root.strides(values) if all(map(math.isfinite, values)) else (1.0, 1.0)
-
-
-def _roots(pools: Sequence[LearnedResizer2d]) -> list[LearnedResizer2d]:
-    """The owners of the pools' alphas, each once."""
-    return list({id(pool.root()): pool.root() for pool in pools}.values())
-
-
-def _host_values(roots: Sequence[LearnedResizer2d]) -> list[Pair]:
-    """What the roots' parameters hold: in one copy for those that may have changed, from memory for the others."""
-    changed = [root for root in roots if _may_have_changed(root)]
-    found = {id(root): root._seen for root in roots}
-    for root, values in zip(changed, _read([root.shared_alpha() for root in changed]), strict=True):
-        alpha = root.shared_alpha()
-        found[id(root)] = values
-        if not is_own(alpha):
-            continue
-        if type(alpha) is nn.Parameter and root._parameter not in (None, id(alpha)):  # some libraries load so
-            root._jump = True
-            root.admit(values)
-        root._seen, root._stamp, root._parameter = values, _stamp(alpha), id(alpha)
-    return [found[id(root)] for root in roots]
-
-
-def _may_have_changed(root: LearnedResizer2d) -> bool:
-    """Whether a read is due. On the CPU it always is: it stalls nothing, and sees writes that leave no mark as well.
-
-    Elsewhere it is due if the parameter's mark has changed. Where there is nothing to read the last value stands.
-    """
-    alpha = root.shared_alpha()
-    if not has_values(alpha):
-        return False
-    if alpha.device.type in _READ_ALWAYS or not is_own(alpha) or root._stamp is None:
-        return True
-    return root._stamp != _stamp(alpha)
-
-
-def is_own(alpha: Tensor) -> bool:
-    """Whether it is the module's parameter, and not a tensor that torch.func or DataParallel puts in its place."""
-    return isinstance(alpha, nn.Parameter)
-
-
-def _stamp(alpha: Tensor) -> Stamp | None:
-    """Changes whenever the tensor is replaced, moved or written to in place, but not by ``.data`` or fused optimisers.
-
-    None where there is no such mark: for inference tensors, and for DTensors, whose shards have it.
-    """
-    if alpha.is_inference() or type(alpha.data) is not Tensor:
-        return None
-    return id(alpha), alpha.data_ptr(), alpha._version
-
-
-def _read(alphas: Sequence[Tensor]) -> list[Pair]:
-    """The values of all alphas in one copy from the device."""
-    return [(numbers[0], numbers[-1]) for numbers in read_values(alphas)]
-
-
-def _float32(value: float) -> float:
-    """The value that a float32 parameter holds when it is set to ``value``."""
-    return float(struct.unpack("f", struct.pack("f", value))[0])
+def learned_resizers(model: nn.Module, *, owners: bool = False) -> dict[str, LearnedResizer2d]:
+    """All learned resizers of a model by module path; or those alone that own an alpha, not a tie to another's."""
+    found = {path: module for path, module in model.named_modules() if isinstance(module, LearnedResizer2d)}
+    return {path: resizer for path, resizer in found.items() if not owners or resizer.alpha is not None}

@@ -11,7 +11,8 @@ from torch import nn
 
 from dynpool.common.arguments import check_model, check_numbers, is_whole
 from dynpool.common.names import nearest
-from dynpool.resizers.learned_resizer import LearnedResizer2d, constrain_pools, host_alphas, set_alpha
+from dynpool.resizers.learned_alpha import constrain_pools, host_alphas, set_alpha
+from dynpool.resizers.learned_resizer import learned_resizers
 from dynpool.size_math import Size
 
 from .tree import converted_model, resolution_tree
@@ -51,11 +52,8 @@ def resolutions(model: nn.Module) -> dict[str, Resolution]:
             nodes[i].name: Resolution(nodes[i].name, pool.shared_alpha(), nodes[nodes[i].parent or 0].name, sizes[i])
             for i, _, pool in tree.learned
         }
-    by_hand = {
-        name: Resolution(name, m.alpha, None, None)
-        for name, m in model.named_modules()
-        if isinstance(m, LearnedResizer2d) and m.alpha is not None
-    }
+    owners = learned_resizers(model, owners=True)
+    by_hand = {name: Resolution(name, pool.shared_alpha(), None, None) for name, pool in owners.items()}
     if not by_hand:
         raise ValueError(f"{type(model).__name__} has no learned resolution: convert it, or place a resizer in it")
     return by_hand
@@ -86,8 +84,8 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
         tree.trust = tree.trust if trust is None else trust
         tree.constrain()
     done = {id(pool) for tree in trees for pool in tree.pools}
-    pools = [m for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
-    constrain_pools([m for m in pools if id(m) not in done], trust=0.1 if trust is None else trust)
+    pools = learned_resizers(model, owners=True).values()
+    constrain_pools([pool for pool in pools if id(pool) not in done], trust=0.1 if trust is None else trust)
 
 
 def set_sizes(model: nn.Module, sizes: Mapping[str, Size]) -> None:
@@ -149,7 +147,7 @@ def parameter_groups(
     check_model(model)
     rates = {"lr": lr, "alpha_lr": alpha_lr, "weight_decay": weight_decay}
     check_numbers("a finite number >= 0", lambda n: 0 <= n < math.inf, **rates)
-    alphas = [m.alpha for m in model.modules() if isinstance(m, LearnedResizer2d) and m.alpha is not None]
+    alphas = [pool.shared_alpha() for pool in learned_resizers(model, owners=True).values()]
     mine = {id(a) for a in alphas}
     weights = [p for p in model.parameters() if id(p) not in mine]
     groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}]

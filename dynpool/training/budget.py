@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.cost.macs import GMACsLoss
-from dynpool.resizers.learned_resizer import as_pair, host_alphas, set_alpha
+from dynpool.resizers.host_values import as_pair
+from dynpool.resizers.learned_alpha import host_alphas, set_alpha
 from dynpool.resolution.tree import ResolutionTree, resolution_tree
+from dynpool.size_math import Pair
 
 __all__ = ["TOLERANCE", "Budget", "scale_strides", "settle"]
 
@@ -25,7 +27,6 @@ MOST_TRIED = 2000  # and after so many sizes in any case
 
 STEPS = [(h, w) for h in range(-2, 3) for w in range(-2, 3) if (h, w) != (0, 0)]  # some resizers move in twos, or alike
 
-Pair = tuple[float, float]
 Values = list[Pair]
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resizers.learned_resizer import LearnedResizer2d, learned_resizers
 
 from .errors import DamagedCheckpointError, ForeignCheckpointError
 from .files import make_folder, write_atomically
@@ -275,9 +275,8 @@ def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
         parts = [f"missing: {', '.join(missing[:3])}"] * bool(missing)
         parts += [f"unknown: {', '.join(unknown[:3])}"] * bool(unknown) + differing[:3]
         raise ForeignCheckpointError(f"{path}: the checkpoint of another model ({'; '.join(parts)})")
-    for name, pool in model.named_modules():
-        if isinstance(pool, LearnedResizer2d) and pool.alpha is not None:
-            _check_alpha(pool, name, checkpoint.model[f"{name}.alpha" if name else "alpha"], path)
+    for name, pool in learned_resizers(model, owners=True).items():
+        _check_alpha(pool, name, checkpoint.model[f"{name}.alpha" if name else "alpha"], path)
     model.load_state_dict(checkpoint.model)
 
 

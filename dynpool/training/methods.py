@@ -17,7 +17,8 @@ from torch import Tensor, nn
 import dynpool
 from dynpool.baselines import DiffStride2d, refine, shape_adaptor_network
 from dynpool.common.names import nearest
-from dynpool.resizers.learned_resizer import LearnedResizer2d, host_alphas, set_alpha
+from dynpool.resizers.learned_alpha import host_alphas, set_alpha
+from dynpool.resizers.learned_resizer import LearnedResizer2d, learned_resizers
 
 from .budget import TOLERANCE, Budget, settle
 from .config import RunConfig
@@ -84,9 +85,8 @@ def register(name: str) -> Callable[[Method], Method]:
 
 def _weights(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
     """Optimiser groups of a network whose sizes stay."""
-    for module in model.modules():
-        if isinstance(module, LearnedResizer2d) and module.alpha is not None:
-            module.alpha.requires_grad_(False)
+    for pool in learned_resizers(model, owners=True).values():
+        pool.shared_alpha().requires_grad_(False)
     groups = dynpool.parameter_groups(model, lr=config.lr, weight_decay=config.weight_decay)
     return [group for group in groups if group["name"] != "alphas"]
 

@@ -17,7 +17,7 @@ import dynpool
 from dynpool.analysis import IMinTracker, receptive_field
 from dynpool.baselines import DiffStride2d, FixedDiffStride2d, diffstride2d
 from dynpool.resizers.dynopool import DynOPool2d
-from dynpool.resizers.learned_resizer import set_alpha
+from dynpool.resizers.learned_alpha import set_alpha
 
 INPUT = (3, 32, 32)
 

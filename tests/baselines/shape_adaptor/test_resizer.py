@@ -17,7 +17,7 @@ from dynpool.analysis import IMinTracker, receptive_field
 from dynpool.baselines import FixedShapeAdaptor2d, ShapeAdaptor2d, shape_adaptor2d
 from dynpool.baselines.shape_adaptor.size_math import scale_factor
 from dynpool.resizers.functional import Reduce
-from dynpool.resizers.learned_resizer import constrain_pools, host_alphas, set_alpha
+from dynpool.resizers.learned_alpha import constrain_pools, host_alphas, set_alpha
 from tests.baselines.shape_adaptor.formula import Size, pooled, restated, taps
 from tests.networks import two_resizers
 

@@ -14,7 +14,7 @@ import torch._dynamo.testing
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynpool.resizers import learned_resizer as resizer_module
+from dynpool.resizers import learned_alpha as resizer_module
 from dynpool.resizers.dynopool import DynOPool, DynOPool2d, constrain_pools, host_alphas, set_alpha
 from dynpool.resizers.functional import Reduce, dynopool2d
 

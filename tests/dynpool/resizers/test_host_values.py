@@ -13,7 +13,7 @@ from torch.func import functional_call, grad, jvp, stack_module_state, vmap
 from torch.multiprocessing.spawn import spawn
 
 import dynpool
-from dynpool.resizers import learned_resizer as resizer_module
+from dynpool.resizers import learned_alpha as resizer_module
 from tests.networks import two_resizers
 
 SIZE = (3, 32, 32)

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 import dynpool
 from dynpool.analysis import IMinTracker, receptive_field
 from dynpool.resizers.dynopool import DynOPool2d
-from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d, constrain_pools, host_alphas, set_alpha
+from dynpool.resizers.learned_alpha import constrain_pools, host_alphas, set_alpha
+from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d
 from tests.networks import two_resizers
 
 Pair = tuple[float, float]

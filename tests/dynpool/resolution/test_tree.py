@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import dynpool
-from dynpool.resizers import learned_resizer as resizer_module
+from dynpool.resizers import learned_alpha as resizer_module
 from dynpool.resolution.tree import resolution_tree
 
 
