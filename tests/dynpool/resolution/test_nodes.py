@@ -9,7 +9,7 @@ from dynpool.resolution.nodes import Derived, Learned, Pinned, ResolutionNode, S
 
 
 @pytest.mark.parametrize(
-    ("size", "admitted"), [((10, 10), (10, 12)), ((3, 3), (6, 4)), ((50, 50), (50, 20)), ((11, 13), (10, 12))]
+    ("size", "admitted"), [((10, 11), (10, 12)), ((3, 3), (6, 4)), ((50, 50), (50, 20)), ((11, 13), (12, 12))]
 )
 def test_a_learned_size_is_a_multiple_within_the_limits(size: tuple[int, int], admitted: tuple[int, int]) -> None:
     rule = Learned(multiple=(2, 4), lowest=(6, 1), highest=(math.inf, 20))
