@@ -12,7 +12,7 @@ from dynpool.size_math import window_output_size
 
 from .. import primitives as kinds
 from ..record import Node, Primitive, Record, Shape, Value
-from .correspond import elementwise
+from .computed import elementwise
 from .operation import Describe, Operation
 from .table import DESCRIPTIONS
 

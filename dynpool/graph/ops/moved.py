@@ -15,14 +15,11 @@ __all__ = [
     "as_strided",
     "cat",
     "channel_shuffle",
-    "diagonal",
     "flip",
     "pad",
     "patches",
-    "permute",
     "pixel_shuffle",
     "pixel_unshuffle",
-    "repeat",
     "roll",
     "select",
     "slice_",
@@ -31,23 +28,13 @@ __all__ = [
     "stack",
     "transpose",
     "unbind",
-    "unfold",
     "unsqueeze",
-    "view",
 ]
-
-
-def view(op: Operation) -> Primitive:
-    return kinds.View(op.x)
 
 
 def as_strided(op: Operation) -> Primitive:
     """Another layout in memory of the same shape, as it is asked for to lay channels last."""
     return kinds.Elementwise((op.x,)) if op.x.shape == op.outputs[0].shape else kinds.Opaque(described=False)
-
-
-def permute(op: Operation) -> Primitive:
-    return kinds.Permute(op.x, op.dims("dims"))
 
 
 def transpose(op: Operation) -> Primitive:
@@ -107,10 +94,6 @@ def flip(op: Operation) -> Primitive:
     return kinds.Take(op.x, {dim: np.arange(op.x.shape[dim])[::-1] for dim in op.dims("dims")} if op["dims"] else {})
 
 
-def repeat(op: Operation) -> Primitive:
-    return kinds.Repeat(op.x, tuple(op["repeats"]))
-
-
 def pad(mode: str) -> Describe:
     def description(op: Operation) -> Primitive:
         pads = op["pad"] if mode == "constant" else op["padding"]
@@ -127,10 +110,6 @@ def cat(op: Operation) -> Primitive:
 
 def stack(op: Operation) -> Primitive:
     return kinds.Concatenate(op.inputs, int(op["dim"]) % len(op.outputs[0].shape), new=True)
-
-
-def diagonal(op: Operation) -> Primitive:
-    return kinds.Diagonal(op.x, op["offset"], (op.dim("dim1"), op.dim("dim2")))
 
 
 def pixel_shuffle(op: Operation) -> Primitive:
@@ -154,10 +133,6 @@ def channel_shuffle(op: Operation) -> Primitive:
     groups = op["groups"]
     split = (n, groups, channels // groups, *rest)
     return kinds.Regroup(op.x, split, (0, 2, 1, *range(3, len(split))))
-
-
-def unfold(op: Operation) -> Primitive:
-    return kinds.Unfold(op.x, op.dim("dimension"), op["size"], op["step"])
 
 
 def patches(kind: type[kinds.Patches] | type[kinds.Fold]) -> Describe:

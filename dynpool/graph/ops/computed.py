@@ -1,25 +1,60 @@
-"""Descriptions of operations that combine positions: windows, resampling, reductions, products."""
+"""Descriptions of operations that compute: normalisations, windows, resampling, reductions, products, writes."""
 
 from __future__ import annotations
 
 from .. import primitives as kinds
-from ..record import Primitive
+from ..record import Primitive, Value
 from .operation import Describe, Operation, ints
 
 __all__ = [
     "adaptive_pool",
     "attention",
+    "batch_norm",
     "convolution",
-    "dynopool",
+    "copy",
+    "elementwise",
     "fractional_pool",
+    "group_norm",
+    "index_put",
+    "layer_norm",
+    "like",
+    "opaque",
     "pool",
     "product",
     "recurrent",
     "reduce",
-    "resizer",
-    "scan",
+    "same",
     "upsample",
+    "write_along",
 ]
+
+
+def elementwise(op: Operation) -> Primitive:
+    return kinds.Elementwise(op.inputs)
+
+
+def same(op: Operation) -> Primitive:
+    return kinds.Elementwise((op.x,))
+
+
+def like(op: Operation) -> Primitive:
+    return kinds.Make(op.x)
+
+
+def layer_norm(op: Operation) -> Primitive:
+    covered = tuple(range(op.rank - len(op["normalized_shape"]), op.rank))
+    return kinds.Normalize(op.x, covered, covered if len(op.inputs) > 1 else ())
+
+
+def group_norm(op: Operation) -> Primitive:
+    """Its statistics are taken over height and width as well."""
+    return kinds.Normalize(op.x, tuple(range(1, op.rank)), (1,) if len(op.inputs) > 1 else ())
+
+
+def batch_norm(op: Operation) -> Primitive:
+    """Its statistics are constants of the model, unless it takes them of the map."""
+    over = (0, *range(2, op.rank)) if op.get("training", "no_training" not in op.name) else ()
+    return kinds.Normalize(op.x, over, (1,) if len(op.inputs) > 1 else ())
 
 
 def convolution(op: Operation) -> Primitive:
@@ -70,22 +105,10 @@ def upsample(n: int, method: str) -> Describe:
     return description
 
 
-def dynopool(op: Operation) -> Primitive:
-    return kinds.Resample(op["x"], 2, op["reduce"])
-
-
-def resizer(op: Operation) -> Primitive:
-    return kinds.Resizer(op.inputs)
-
-
 def reduce(op: Operation) -> Primitive:
     if op.get("other") is not None:  # the elementwise maximum of two tensors
         return kinds.Elementwise(op.inputs)
     return kinds.Reduce(op.x, op.dims())
-
-
-def scan(op: Operation) -> Primitive:
-    return kinds.Scan(op.x, op.dim())
 
 
 def recurrent(op: Operation) -> Primitive:
@@ -100,3 +123,28 @@ def product(op: Operation) -> Primitive:
 def attention(op: Operation) -> Primitive:
     query, key, value, *masks = op.inputs
     return kinds.Attention(query, key, value, tuple(masks))
+
+
+def copy(op: Operation) -> Primitive:
+    source = op.get("src", op.get("other"))
+    return kinds.Write(op.x, source if isinstance(source, Value) else None)
+
+
+def index_put(op: Operation) -> Primitive:
+    indexed = [(dim, index) for dim, index in enumerate(op["indices"]) if index is not None]
+    if len(indexed) != 1:
+        return kinds.Write(op.x, op["values"], anywhere=True)
+    ((dim, index),) = indexed
+    return kinds.Write(op.x, op["values"], dim, index, kept=bool(op["accumulate"]))
+
+
+def write_along(source: str, *, kept: bool = False) -> Describe:
+    def description(op: Operation) -> Primitive:
+        written = op[source]
+        return kinds.Write(op.x, written if isinstance(written, Value) else None, op.dim(), op["index"], kept=kept)
+
+    return description
+
+
+def opaque(op: Operation) -> Primitive:
+    return kinds.Opaque()
