@@ -32,17 +32,16 @@ class _Layers:
         self.names: dict[str, int] = {}
         self.counted: set[int] = set()  # parameters of earlier layers
 
-    def __call__(self, call: Call, whole: Sequence[int]) -> Layer:
+    def __call__(self, call: Call, whole: Sequence[tuple[int, int, int]]) -> Layer:
         node = call.node
         kind = node.op.split(".")[-1].removesuffix("_with_indices")
-        x = self.graph.values[node.inputs[0]]
         return Layer(
             source=-1,
             windows=(),
             name=self._name(node, kind),
             kind=kind,
             node=node.index,
-            whole=tuple((x.id, d, x.shape[d]) for d in whole),
+            whole=tuple(whole),
             macs=self.graph.macs_by_node.get(node.index, 0),
             parameters=sum(math.prod(self.graph.values[v].shape) for v in self._parameters(call)),
         )
@@ -56,7 +55,7 @@ class _Layers:
     def _parameters(self, call: Call) -> list[int]:
         """The parameters that the layer's weights are, or are made of, unless an earlier layer has counted them."""
         found = []
-        left = list(call.node.inputs[1:])
+        left = list(call.node.inputs)
         while left:
             value = left.pop()
             if value in self.counted:

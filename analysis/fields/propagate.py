@@ -91,7 +91,7 @@ class Call:
 
 Rule = Callable[[Call, Any], "Field | None | list[Field | None]"]
 Back = Callable[[Call, Any, "Field | None", int], "Field | None"]
-LayerOf = Callable[[Call, Sequence[int]], Layer]
+LayerOf = Callable[[Call, Sequence[tuple[int, int, int]]], Layer]
 
 
 class Walk:
@@ -103,7 +103,7 @@ class Walk:
         rules: by kind of primitive, the rule: given the call and the primitive.
         backs: by kind that gives a view, the rule for what it is a view of: given the call, the primitive, the field
             that has been written to an output, and which output.
-        layer: names the row of a window; it is given the call and the dimensions whose size is to be kept beside.
+        layer: makes the row of a window, given the call and its `Layer.whole`.
     """
 
     def __init__(

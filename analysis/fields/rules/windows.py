@@ -74,8 +74,10 @@ def window(c: Call, p: kinds.Window) -> Field:
         return layer(c, own, taps)
     mixed = [_channels(c, p, t, len(p.x.shape) - n - 1) for t in own]
     linear = not p.transposed and set(p.stride) == {1} and set(p.padding) == {0} and min(p.kernel) > 1
-    field = layer(c, mixed, taps, whole=range(-n, 0) if linear else ())
-    if any(v in c.walk.fields for v in c.node.inputs[1:]):  # a weight of the image sees all of it, on a second path
+    whole = [(p.x.id, dim, p.x.shape[dim]) for dim in range(-n, 0)]
+    field = layer(c, mixed, taps, whole if linear else ())
+    if any(v in c.walk.fields for v in c.node.inputs if v != p.x.id):
+        # a weight of the image sees all of it, on a second path
         field = c.domain.join([*field.terms, *c.everything().terms])
     return field
 
@@ -93,12 +95,12 @@ def _channels(c: Call, p: kinds.Window, term: Term, dim: int) -> Term:
     return mixed.taken(dim, np.repeat(np.arange(groups), c.out_shape[dim] // groups))
 
 
-def layer(c: Call, terms: Sequence[Term], taps: dict[int, Taps], whole: Sequence[int] = ()) -> Field:
-    """The field after a window slides over the last dimensions, as a row of the report."""
+def layer(c: Call, terms: Sequence[Term], taps: dict[int, Taps], whole: Sequence[tuple[int, int, int]] = ()) -> Field:
+    """The field after a window slides over the last dimensions, as a row of the report; `whole` as in `Layer`."""
     rank = len(c.out_shape)
     placed = {dim % rank: tap for dim, tap in taps.items()}
     make = c.walk.layer
-    return c.domain.window(terms, placed, None if make is None else lambda: make(c, [dim % rank for dim in whole]))
+    return c.domain.window(terms, placed, None if make is None else lambda: make(c, whole))
 
 
 # --- resampling -------------------------------------------------------------------------------------------------------

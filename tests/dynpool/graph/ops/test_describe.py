@@ -23,12 +23,12 @@ def _(x: Tensor, size: int, stride: int = 1) -> Tensor:
 
 
 @torch.library.custom_op("dynpool_test::mix_channels", mutates_args=())
-def mix_channels(x: Tensor, weight: Tensor) -> Tensor:
+def mix_channels(weight: Tensor, x: Tensor) -> Tensor:
     return F.conv2d(x, weight)
 
 
 @mix_channels.register_fake
-def _(x: Tensor, weight: Tensor) -> Tensor:
+def _(weight: Tensor, x: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:])
 
 
@@ -65,7 +65,7 @@ class Own(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = blur(self.stem(x), 5, self.stride)
-        return self.pool(mix_channels(x if self.known else unknown(x), self.weight))
+        return self.pool(mix_channels(self.weight, x if self.known else unknown(x)))
 
 
 def test_convert_follows_sizes_through_a_described_operation() -> None:
@@ -104,6 +104,8 @@ def test_weights_of_a_described_operation_are_counted() -> None:
 def test_receptive_fields_know_the_window_of_a_described_operation() -> None:
     report = receptive_field(Own(stride=2), (3, 32, 32))
     rows = {row.kind: row for row in report.layers}
+    assert [row.kind for row in report.layers] == ["convolution", "blur", "mix_channels", "max_pool2d"]
+    assert (rows["mix_channels"].parameters, rows["mix_channels"].macs) == (4 * 8, 8 * 8 * 4 * 8)
     assert rows["blur"].r_min == (11, 11)  # 3 + (5 - 1) * 2
     assert rows["blur"].effective_stride == (4, 4)
     assert rows["max_pool2d"].r_min == (15, 15)
