@@ -12,7 +12,7 @@ import torch
 import dynpool
 from dynpool import analysis, baselines
 from dynpool.analysis.common.checksums import CHECKSUM
-from dynpool.cli.commands import main
+from dynpool.cli import main
 from tests.networks import two_resizers
 
 SAVED = Path(__file__).parent / "data" / "first_layout"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +121,7 @@ def find_runs(folders: Sequence[Path | str]) -> list[Path]:
         if (folder / "config.yaml").exists() or (folder / "metrics.csv").exists():
             found.append(folder)
             continue
-        inside = sorted(path.parent for path in folder.glob("*/config.yaml"))
+        inside = _runs_inside(folder)
         if not inside:
             raise ValueError(f"{folder}: not a run folder: no config.yaml, no metrics.csv and no run folders inside")
         found.extend(inside)
@@ -131,6 +133,10 @@ def find_runs(folders: Sequence[Path | str]) -> list[Path]:
             raise ValueError(f"{folder}: this run folder is given twice")
         seen.add(folder.resolve())
     return found
+
+
+def _runs_inside(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob("*/config.yaml"))
 
 
 def read_run(folder: Path) -> Run:
@@ -149,6 +155,10 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"{folder}: a file, not a run folder")
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such run folder")
+    inside = [] if (folder / "config.yaml").exists() else _runs_inside(folder)
+    if inside:
+        names = ", ".join(run.name for run in inside)
+        raise ValueError(f"{folder}: a comparison, not a run: name one of the runs in it: {names}")
     config = _read_config(folder)
     notes: list[str] = []
     history, verified = _read_metrics(folder, notes)
@@ -232,7 +242,10 @@ def _compare_with_done(folder: Path, notes: list[str]) -> None:
     """Check the files of a finished run against the digests in its done.json."""
     try:
         done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except FileNotFoundError:  # the run goes on: its checkpoint is what it continues after
+        for path in sorted((folder / "checkpoints").glob("*.pt")):
+            if not _is_whole(path):
+                notes.append(f"checkpoints/{path.name} is damaged: the run cannot be continued after it")
         return
     except (OSError, ValueError):
         done = None
@@ -248,6 +261,22 @@ def _compare_with_done(folder: Path, notes: list[str]) -> None:
         )
     if digests.get("config.yaml") not in (None, file_digest(folder / "config.yaml")):
         notes.append("config.yaml was changed after the run ended")
+    others = {folder / name for name in digests} - {folder / "metrics.csv", folder / "config.yaml"}
+    for path in sorted(others):  # the figures of the run do not depend on them
+        name = path.relative_to(folder).as_posix()
+        if path.exists() and (not path.is_file() or file_digest(path) != digests[name]):
+            notes.append(f"{name} is damaged: it does not match the SHA-256 in done.json")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the records of a checkpoint, a zip file, match their checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except FileNotFoundError:  # stopped.pt is removed when its epoch is finished
+        return True
+    except (zipfile.BadZipFile, EOFError, OSError, zlib.error, NotImplementedError):
+        return False
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:

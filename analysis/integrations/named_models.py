@@ -16,7 +16,9 @@ from torch import nn
 
 from dynpool.common.names import nearest
 
-__all__ = ["error_summary", "imported_object", "named_model"]
+__all__ = ["LISTING", "error_summary", "imported_object", "named_model"]
+
+LISTING = "timm.list_models() and torchvision.models.list_models() list them, also for a pattern such as '*resnet*'"
 
 
 def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -> tuple[str, nn.Module]:
@@ -47,8 +49,9 @@ def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -
             except (RuntimeError, TypeError, ValueError, AssertionError) as error:
                 raise ValueError(f"{library}:{wanted} cannot be built for {tuple(input_size)}: {error}") from error
     all_names = [f"{library}:{one}" if colon else one for library, names in known.items() for one in names]
+    said = nearest(name, dict.fromkeys(all_names), most=3, listing=LISTING)
     raise ValueError(
-        f"model is {name!r}: no such model in {' or '.join(known)}{nearest(name, dict.fromkeys(all_names), most=3)}"
+        f"model is {name!r}: no such model in {' or '.join(known)}{said}"
         " (give your own model as package.module:callable)"
     )
 

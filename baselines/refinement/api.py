@@ -24,7 +24,7 @@ from dynpool.resolution.tree import resolution_tree
 from .figures import Figures, RefinementResult, figures_of, make_plan, measure, on_meta_device
 from .layer_changes import name_pools
 from .less_downsampling import less_downsampling
-from .plan import RefinementPlan, apply_edits
+from .plan import Edit, RefinementPlan, apply_edits, check_i_min
 from .published import published_edits
 from .shorter_wider import shorter_and_wider
 
@@ -36,7 +36,11 @@ _WAYS: Mapping[str, Callable[[nn.Module, Graph, Figures], RefinementResult]] = M
 
 
 def refine(
-    model: nn.Module, input_size: Sequence[int], *, way: str = "less downsampling", edits: str | None = None
+    model: nn.Module,
+    input_size: Sequence[int],
+    *,
+    way: str = "less downsampling",
+    edits: str | RefinementPlan | None = None,
 ) -> tuple[nn.Module, RefinementPlan]:
     """A copy of `model` with I_min < I_res, and the plan of edits that it was made with. `model` is not changed.
 
@@ -54,21 +58,22 @@ def refine(
     Layers that change shape get new weights.
 
     `edits` names an edit published by Richter and Pal (`published_edits()`), which is made as printed whatever the
-    resulting I_min.
+    resulting I_min, or is a plan, whose edits are made again and measured at `input_size`.
 
     `plan.reached` is True if I_min < I_res. If not, `plan.why` gives the reason; the copy is then unchanged after a
-    search, but has the edit if a published one was named.
+    search, but has the edits if they were given.
 
     Args:
         model: any module that takes one image batch; weights, mode, dtype and device are kept.
         input_size: (C, H, W) in pixels; (H, W) is I_res. I_min must be below it along both axes.
         way: "less downsampling" or "shorter and wider".
-        edits: name of a published edit to make instead of a search.
+        edits: name of a published edit, or a plan, to use instead of a search.
 
     Raises:
-        TypeError: if `model` is not an nn.Module.
-        ValueError: for an unknown way or published edit, an edit for another architecture, a bad `input_size`, or a
-            model that cannot run at it or has learned resizers.
+        TypeError: if `model` is not an nn.Module, or `edits` neither a name nor a plan.
+        ValueError: for an unknown way or published edit, edits for another network (its downsamplings and I_min are
+            compared for a published edit, its layers and I_min for a plan), a bad `input_size`, or a model that cannot
+            run at it or has learned resizers.
 
     Example:
         >>> vgg = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 7), nn.Conv2d(8, 8, 3))
@@ -86,7 +91,9 @@ def refine(
     size = check_input_size(input_size)
     if resolution_tree(model) is not None or learned_resizers(model):
         raise ValueError(f"the {type(model).__name__} has learned resizers; refine the original model or a frozen one")
-    if edits is not None and (not isinstance(edits, str) or edits not in published_edits()):
+    if edits is not None and not isinstance(edits, (str, RefinementPlan)):
+        raise TypeError(f"edits must be the name of a published edit or a RefinementPlan, got {edits!r}")
+    if isinstance(edits, str) and edits not in published_edits():
         raise ValueError(f"edits must be one of {', '.join(published_edits())}, got {edits!r}")
     trial = on_meta_device(model)
     graph = trace(trial, size, every_window=True)
@@ -95,17 +102,37 @@ def refine(
     before = figures_of(trial, graph)
     found = RefinementResult((), before)
     if edits is not None:
-        way = f"published: {edits}"
+        way, made = _given(edits, trial, graph, before)
         try:
-            made = published_edits()[edits].make(trial, graph)
             after = measure(apply_edits(trial, made), size)
-        except (IndexError, ValueError) as error:
-            reason = "a layer that it changes is missing" if isinstance(error, IndexError) else error
-            raise ValueError(f"edits is {edits!r}, which does not fit this {type(model).__name__}: {reason}") from error
-        found = RefinementResult(
-            made, after, "" if after.fits(size) else "published edits are made as printed, whatever the resulting I_min"
-        )
+        except ValueError as error:
+            raise _unfit(edits, model, error) from error
+        remarks = [] if after.fits(size) else ["given edits are made as they are, whatever the resulting I_min"]
+        if isinstance(edits, RefinementPlan) and edits.parameters_before != before.parameters:
+            remarks.append(
+                f"the edits were found for a network of {edits.parameters_before:,} weights, this one has "
+                f"{before.parameters:,}"
+            )
+        found = RefinementResult(made, after, "; ".join(remarks))
     elif not before.fits(size):
         found = _WAYS[way](trial, graph, before)
     plan = make_plan(size, way, before, found)
     return plan.apply(model), plan
+
+
+def _given(
+    edits: str | RefinementPlan, trial: nn.Module, graph: Graph, before: Figures
+) -> tuple[str, tuple[Edit, ...]]:
+    """The way of a plan, and the edits, of a published edit or another plan."""
+    try:
+        if isinstance(edits, str):
+            return f"published: {edits}", published_edits()[edits].edits_of(trial, graph, before.i_min)
+        check_i_min(edits.i_min_before, before.i_min)
+    except ValueError as error:
+        raise _unfit(edits, trial, error) from error
+    return edits.way, edits.edits
+
+
+def _unfit(edits: str | RefinementPlan, model: nn.Module, error: ValueError) -> ValueError:
+    named = repr(edits) if isinstance(edits, str) else f"a plan ({edits.way})"
+    return ValueError(f"edits is {named}, which does not fit this {type(model).__name__}: {error}")

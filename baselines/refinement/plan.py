@@ -14,7 +14,7 @@ from dynpool.size_math import Pair
 
 from .layer_changes import LayerChange, change_layer, name_pools
 
-__all__ = ["Edit", "RefinementPlan", "apply_edits"]
+__all__ = ["Edit", "RefinementPlan", "apply_edits", "check_i_min"]
 
 
 _LISTED = 4  # layers named in one line
@@ -107,6 +107,8 @@ class RefinementPlan:
         Raises:
             ValueError: if `plain` is not a plan; the message names what is missing or wrong.
         """
+        if not isinstance(plain, Mapping):
+            raise ValueError(f"not a refinement plan: a {type(plain).__name__} in the place of a dict")
         try:
             channels, height, width = plain["input_size"]
             return cls(
@@ -163,6 +165,12 @@ def apply_edits(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
         for change in edit.changes:
             change_layer(refined, change)
     return refined
+
+
+def check_i_min(expected: Pair, found: Pair) -> None:
+    """Raise ValueError unless a network has the I_min of the one that edits are for."""
+    if expected != found:
+        raise ValueError(f"the edits are for a network with I_min {_show(expected)}, this one has {_show(found)}")
 
 
 def _pair(values: Sequence[Any]) -> Pair:

@@ -24,7 +24,7 @@ from dynpool.size_math import Size
 from .layer_changes import LayerChange
 from .less_downsampling import uncollapsed
 from .placements import Cut, find_placements
-from .plan import Edit, apply_edits
+from .plan import Edit, apply_edits, check_i_min
 from .shorter_wider import find_blocks, removal
 from .widths import Widths
 
@@ -42,6 +42,7 @@ class PublishedEdit:
         make: (model, its trace with `every_window=True`) -> the edits for that model, which is not changed. Raises
             ValueError if the model has another architecture.
         remark: a note if the printed number follows another rule than I_min or could not be derived.
+        own_i_min: I_min of the network before the edit by Eq. 7, if another number is printed.
     """
 
     name: str
@@ -50,6 +51,26 @@ class PublishedEdit:
     i_min_after: int
     make: Callable[[nn.Module, Graph], tuple[Edit, ...]]
     remark: str = ""
+    own_i_min: int | None = None
+
+    def edits_of(self, model: nn.Module, graph: Graph, i_min: tuple[float, float]) -> tuple[Edit, ...]:
+        """The edits of a model.
+
+        Args:
+            model: the network, which is not changed.
+            graph: its trace with every window.
+            i_min: its I_min before, which tells networks with as many downsamplings apart.
+
+        Raises:
+            ValueError: the model is another network than the edit's.
+        """
+        expected = self.own_i_min or self.i_min_before
+        try:
+            edits = self.make(model, graph)
+        except IndexError:
+            raise ValueError("a layer that the edit changes is missing") from None
+        check_i_min((expected, expected), i_min)
+        return edits
 
 
 def published_edits() -> Mapping[str, PublishedEdit]:
@@ -116,7 +137,9 @@ def _vgg19(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
 
 def _pool_behind(graph: Graph, convolution: Resize) -> LayerChange:
     """A 2x2 max-pool behind the activation that follows a convolution."""
-    relu = next(n for n in graph.nodes[convolution.node :] if n.op in ("aten.relu", "aten.relu_"))
+    relu = next((n for n in graph.nodes[convolution.node :] if n.op in ("aten.relu", "aten.relu_")), None)
+    if relu is None:
+        raise ValueError(f"the edit puts a pool behind the ReLU that follows {convolution.path}, and none does")
     return LayerChange(relu.path, "max_pool", (0,), (2,))
 
 
@@ -223,7 +246,9 @@ _PUBLISHED: Mapping[str, PublishedEdit] = MappingProxyType(
                 _efficientnet_b0_shorter_wider,
                 "the printed 0.72 GMACs and 5.5 M weights do not follow from these widths, which give 0.39 and 3.6 M",
             ),
-            PublishedEdit("resnet50_cifar", "a 3x3 stem; only stage 3 downsamples", 96, 6, _resnet50_cifar, _BY_R_IN),
+            PublishedEdit(
+                "resnet50_cifar", "a 3x3 stem; only stage 3 downsamples", 96, 6, _resnet50_cifar, _BY_R_IN, own_i_min=75
+            ),
             PublishedEdit(
                 "vgg16_cifar", "one max-pool, in front of the last three convolutions", 212, 30, _vgg16_cifar, _BY_R_IN
             ),

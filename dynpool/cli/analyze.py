@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynpool.training.errors import ConfigError, writing
+from dynpool.training.interrupts import interruptible
+from dynpool.training.places import check_folder
 
-from .arguments import input_size
-from .interrupts import interruptible
+from .arguments import Parser, input_size, place
+from .edits import find_edits
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,10 +24,9 @@ __all__ = ["analyze"]
 PAGE = 150  # columns of the table where there is no terminal to ask
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dynpool analyze",
-        description="Receptive fields of every layer; which layers the input is too small for. Nothing is downloaded.",
+def _parser() -> Parser:
+    parser = Parser(
+        "analyze", "Receptive fields of every layer; which layers the input is too small for. Nothing is downloaded."
     )
     parser.add_argument(
         "model", nargs="?", metavar="MODEL",
@@ -36,17 +37,20 @@ def _parser() -> argparse.ArgumentParser:
         help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width) | 1:16000 (channels: any number of axes)",
     )  # fmt: skip
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights, and learned sizes if it has them")
+    source.add_argument("--checkpoint", type=place, metavar="FILE", help="weights, and learned sizes if it has them")
     parser.add_argument(
         "--prefix", default="", metavar="PREFIX",
         help='what stands before all names in the checkpoint, such as "model." in those of Lightning',
     )  # fmt: skip
-    source.add_argument("--run", type=Path, metavar="FOLDER", help="a training run: its learned model, I_min by epoch")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to; default: analyze-NAME, or RUN/analyze")
+    source.add_argument(
+        "--edits", metavar="NAME|FILE", help="the model with a published edit, or with what dynpool refine --out wrote"
+    )
+    source.add_argument("--run", type=place, metavar="FOLDER", help="a training run: its learned model, I_min by epoch")
+    parser.add_argument("--out", type=place, metavar="FOLDER", help="where to; default: analyze-NAME, or RUN/analyze")
     parser.add_argument(
         "--layers", nargs="+", metavar="LAYER", help="those to draw on the image; the first is that of --effective",
     )  # fmt: skip
-    parser.add_argument("--image", type=Path, metavar="FILE", help="a picture to draw receptive fields on")
+    parser.add_argument("--image", type=place, metavar="FILE", help="a picture to draw receptive fields on")
     parser.add_argument(
         "--effective", action="store_true", help="also measure the effective receptive field, by gradients"
     )
@@ -59,7 +63,7 @@ def analyze(arguments: Sequence[str]) -> int:
     Raises:
         ConfigError: for what the user can correct.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser().read(arguments)
     if options.run is None and (options.model is None or options.input_size is None):
         missing = "a MODEL, or --run FOLDER" if options.model is None else "--input-size, for example --input-size 32"
         raise ConfigError(f"dynpool analyze needs {missing}")
@@ -67,25 +71,31 @@ def analyze(arguments: Sequence[str]) -> int:
         raise ConfigError(f"MODEL is {options.model!r}: leave it out, the run knows its model")
     if options.prefix and options.checkpoint is None:
         raise ConfigError(f"--prefix is {options.prefix!r}: it goes with --checkpoint")
+    if options.out is not None:
+        check_folder(options.out)
     from rich.console import Console
 
     from dynpool.analysis import receptive_field
     from dynpool.analysis.fields.layer_row import GLOBAL_PATH
+    from dynpool.analysis.model_report.plots.image import read_picture
     from dynpool.analysis.model_report.text import table, verdict
     from dynpool.analysis.model_report.write import write_analysis
 
     try:
         with interruptible():
+            if options.image is not None:
+                read_picture(options.image)
             name, model, input_size, run = _load(options)
+            out = options.out or (
+                options.run / "analyze" if options.run else Path(f"analyze-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}")
+            )
+            check_folder(out)
             report = receptive_field(model, input_size)
             console = Console() if sys.stdout.isatty() else Console(width=PAGE)
             console.print(table(report))
             if any(row.has_global_path for row in report.layers):
                 console.print(f"* {GLOBAL_PATH}", highlight=False)
             console.print(f"\n{verdict(report)}", highlight=False, style="bold")
-            out = options.out or (
-                options.run / "analyze" if options.run else Path(f"analyze-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}")
-            )
             with writing(out, when_full="free some space"):
                 files = write_analysis(
                     model, report, out, name=name, layers=options.layers, image=options.image,
@@ -107,12 +117,17 @@ def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...]
         model, trained_at = restored_model(options.run)
         return run.label, model, options.input_size or trained_at, run
     from dynpool.analysis.integrations.named_models import named_model
-    from dynpool.conversion.checkpoints import load
+    from dynpool.baselines import refine
+    from dynpool.conversion.checkpoints import load, read_state_dict
 
+    if options.checkpoint is not None:
+        read_state_dict(options.checkpoint)  # which takes less time than a large model does to be built
     if "" not in sys.path:  # an installed program does not look for modules where it is called
         sys.path.insert(0, "")
     weights = options.checkpoint is not None or options.effective
     name, model = named_model(options.model, options.input_size, weights=weights)
+    if options.edits is not None:
+        model, _ = refine(model, options.input_size, edits=find_edits(options.edits))
     if options.checkpoint is not None:
         model = load(model, options.checkpoint, prefix=options.prefix)
     return name, model, options.input_size, None

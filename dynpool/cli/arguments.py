@@ -1,11 +1,51 @@
-"""Values of options, read from text."""
+"""The arguments of a command, read from text: unknown options are named with the nearest, every error is one line."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
 
-__all__ = ["image_size", "input_size"]
+from dynpool.common.names import nearest
+from dynpool.training.errors import ConfigError
+
+__all__ = ["Parser", "image_size", "input_size", "place"]
+
+OPTION = re.compile(r"--?[A-Za-z]")
+
+
+def place(text: str) -> Path:
+    """A file or folder, as the `type` of an option."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' is the name of no file or folder")
+    return Path(text)
+
+
+class Parser(argparse.ArgumentParser):
+    """Options that must be written out in full."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(prog=f"dynpool {command}", description=description, allow_abbrev=False)
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The options in `arguments`.
+
+        Raises:
+            ConfigError: an option is unknown, or one lacks its value or has a bad one.
+        """
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        for word in itertools.takewhile(lambda word: word != "--", arguments):
+            name = word.partition("=")[0]
+            if OPTION.match(name) and name not in self._option_string_actions:
+                raise ConfigError(f"unknown option {name!r}{nearest(name, known)}")
+        return self.parse_args(arguments)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError."""
+        raise ConfigError(f"{message.removeprefix('argument ')} ({self.prog} --help lists all options)")
 
 
 def input_size(text: str) -> tuple[int, ...]:

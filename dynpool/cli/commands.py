@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import dynpool
 from dynpool.common.names import nearest
 from dynpool.training.errors import ConfigError, StoppedError, TrainingError, writing
+from dynpool.training.interrupts import INTERRUPTED, STOPPED, interruptible
+from dynpool.training.places import check_file, check_folder
 
-from .interrupts import INTERRUPTED, interruptible, leave_at_once
+from .arguments import Parser, place
 
 if TYPE_CHECKING:
     from dynpool.conversion.coverage import CoverageRow
 
-__all__ = ["main"]
+__all__ = ["run"]
 
 USAGE = """usage: dynpool COMMAND ...
 
@@ -31,7 +33,6 @@ USAGE = """usage: dynpool COMMAND ...
 
 dynpool COMMAND --help lists the options of a command, dynpool --version prints the version."""
 
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
 USER_ERROR = 2
 
 # Commands import what they need after their arguments are read, so that help and errors take no time.
@@ -103,17 +104,15 @@ def _compare(arguments: list[str]) -> int:
 
 
 def _report(arguments: list[str]) -> int:
-    import argparse
-
-    parser = argparse.ArgumentParser(
-        prog="dynpool report", description="Write report.html, summary.csv and the pictures."
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or a comparison's")
+    parser = Parser("report", "Write report.html, summary.csv and the pictures.")
+    parser.add_argument("runs", nargs="+", type=place, metavar="RUN", help="a run's folder, or a comparison's")
     parser.add_argument(
-        "--out", type=Path, help="where to; default: the folder itself if it is the only one, else report/"
+        "--out", type=place, help="where to; default: the folder itself if it is the only one, else report/"
     )
-    options = parser.parse_args(arguments)
+    options = parser.read(arguments)
     out = options.out or (options.runs[0] if len(options.runs) == 1 else Path("report"))
+    if options.out is not None or len(options.runs) > 1 or out.is_dir():
+        check_folder(out)
     from dynpool.analysis.comparison.html import compare_runs, write_report
 
     try:
@@ -129,15 +128,11 @@ def _report(arguments: list[str]) -> int:
 
 
 def _coverage(arguments: list[str]) -> int:
-    import argparse
     import warnings
 
-    parser = argparse.ArgumentParser(
-        prog="dynpool coverage",
-        description="Convert the models of timm and torchvision and run them at random sizes.",
-    )
+    parser = Parser("coverage", "Convert the models of timm and torchvision and run them at random sizes.")
     parser.add_argument("--models", nargs="+", metavar="PATTERN", help="such as 'resnet*' or 'torchvision:*'")
-    parser.add_argument("--out", type=Path, default=Path("coverage.csv"), metavar="CSV", help="rows there are kept")
+    parser.add_argument("--out", type=place, default=Path("coverage.csv"), metavar="CSV", help="rows there are kept")
     parser.add_argument("--input-size", type=int, metavar="PIXELS", help="of all models; default: each one's own")
     parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="that a model may take")
     parser.add_argument(
@@ -145,13 +140,16 @@ def _coverage(arguments: list[str]) -> int:
         action="store_true",
         help="random weights and images: outputs and gradients are looked at; of forty families if no models are named",
     )
-    options = parser.parse_args(arguments)
+    options = parser.read(arguments)
+    check_file(options.out, parents=True)
+    from dynpool.analysis.integrations.named_models import LISTING
     from dynpool.conversion.coverage import SPOT_CHECKS, coverage_names, run_coverage, summarize
 
     for pattern in options.models or ():
         if not coverage_names(pattern):
             known = (name if ":" in pattern else name.partition(":")[2] for name in coverage_names())
-            raise ConfigError(f"--models {pattern!r} matches no model of timm or torchvision{nearest(pattern, known)}")
+            said = nearest(pattern, known, listing=LISTING)
+            raise ConfigError(f"--models {pattern!r} matches no model of timm or torchvision{said}")
     names = [*SPOT_CHECKS] if options.real and not options.models else coverage_names(*options.models or "*")
     size = None if options.input_size is None else (3, options.input_size, options.input_size)
     device = "cpu" if options.real else "meta"
@@ -195,18 +193,8 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = MappingProxyType(
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit code.
-
-    0: done. 1: `refine` did not reach I_min < I_res. 2: something the user can correct, said in one line on stderr.
-    75: stopped by SIGTERM or SIGHUP, to be continued with --resume. 130: interrupted by Ctrl-C.
-
-    Args:
-        argv: the command and its arguments. Default: those of the program, which Ctrl-C then ends at once while modules
-            are still being imported.
-    """
-    if argv is None:
-        leave_at_once()
+def run(argv: Sequence[str] | None) -> int:
+    """Run a command, as `dynpool.cli.main` says; gives the exit code."""
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -232,12 +220,20 @@ def _run(arguments: list[str]) -> int:
         print(f"dynpool {dynpool.__version__}")
     elif command in COMMANDS:
         import logging
+        import warnings
 
         logging.basicConfig(level=logging.WARNING, format="dynpool: %(message)s")
-        return COMMANDS[command](arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _say_warning
+            return COMMANDS[command](arguments)
     else:
-        raise ConfigError(f"unknown command {command!r}{nearest(command, COMMANDS)}")
+        raise ConfigError(f"unknown command {command!r}{nearest(command, [*COMMANDS, '--help', '--version'])}")
     return 0
+
+
+def _say_warning(message: Warning | str, *where: object, **options: object) -> None:
+    """Print a warning in one line, without the place in the code."""
+    print(f"dynpool: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _discard_output() -> None:

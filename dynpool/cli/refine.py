@@ -1,23 +1,22 @@
 """dynpool refine: the edits of a model that bring I_min below the input's size, printed and written as JSON."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from dynpool.training.errors import ConfigError, writing
+from dynpool.training.interrupts import interruptible
+from dynpool.training.places import check_file
 
-from .arguments import image_size
-from .interrupts import interruptible
+from .arguments import Parser, image_size, place
+from .edits import find_edits
 
 __all__ = ["refine"]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dynpool refine",
-        description="Static refinement (Richter and Pal): the fewest edits with I_min < I_res. Nothing is downloaded.",
+def _parser() -> Parser:
+    parser = Parser(
+        "refine", "Static refinement (Richter and Pal): the fewest edits with I_min < I_res. Nothing is downloaded."
     )
     parser.add_argument(
         "model", metavar="MODEL", help="a name of timm or torchvision (torchvision:NAME), or module:callable"
@@ -28,8 +27,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--way", choices=("less downsampling", "shorter and wider"), default="less downsampling")
-    kind.add_argument("--edits", metavar="NAME", help="a published edit, such as vgg19; an unknown name lists all")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the plan as JSON")
+    kind.add_argument(
+        "--edits", metavar="NAME|FILE",
+        help="make a published edit, such as vgg19 (an unknown name lists all), or the edits that --out wrote",
+    )  # fmt: skip
+    parser.add_argument("--out", type=place, metavar="FILE", help="where to write the plan as JSON")
     return parser
 
 
@@ -39,7 +41,9 @@ def refine(arguments: Sequence[str]) -> int:
     Raises:
         ConfigError: for what the user can correct.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser().read(arguments)
+    if options.out is not None:
+        check_file(options.out)
     if "" not in sys.path:  # an installed program does not look for modules where it is called
         sys.path.insert(0, "")
     from dynpool import baselines
@@ -47,8 +51,9 @@ def refine(arguments: Sequence[str]) -> int:
 
     try:
         with interruptible():
+            edits = None if options.edits is None else find_edits(options.edits)
             _, model = named_model(options.model, options.input_size, weights=False)
-            _, plan = baselines.refine(model, options.input_size, way=options.way, edits=options.edits)
+            _, plan = baselines.refine(model, options.input_size, way=options.way, edits=edits)
     except (ValueError, TypeError, ModuleNotFoundError) as error:
         raise ConfigError(str(error)) from error
     print(plan)

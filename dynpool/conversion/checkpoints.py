@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import re
+import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -26,7 +27,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_model
-from dynpool.common.names import nearest
 from dynpool.resizers.learned_resizer import LearnedResizer2d
 from dynpool.resolution.description import PACKAGES, dotted, without_module
 from dynpool.resolution.saved_alphas import ENTRY, FROZEN_ALPHAS
@@ -51,6 +51,7 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
     Raises:
         ValueError: `path` is a folder.
         FileNotFoundError: the folder of `path` does not exist.
+        OSError: the file cannot be written.
     """
     check_model(model)
     if not isinstance(path, (str, os.PathLike)):
@@ -60,11 +61,14 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
     if not Path(path).parent.is_dir():
         raise FileNotFoundError(f"path is {os.fspath(path)!r}: there is no folder {str(Path(path).parent)!r}")
     state = model.state_dict()
-    if Path(path).suffix != ".safetensors":
-        torch.save(state, path)
-        return
-    header = {"format": "pt", ENTRY: json.dumps(dict(_descriptions(state)))}
-    save_file({name: value.detach().cpu().contiguous().clone() for name, value in state.items()}, path, header)
+    try:
+        if Path(path).suffix != ".safetensors":
+            torch.save(state, path)
+            return
+        header = {"format": "pt", ENTRY: json.dumps(dict(_descriptions(state)))}
+        save_file({name: value.detach().cpu().contiguous().clone() for name, value in state.items()}, path, header)
+    except (RuntimeError, SafetensorError) as error:  # what both raise where a file cannot be written
+        raise OSError(f"path is {os.fspath(path)!r}, which cannot be written: {error}") from error
 
 
 def load(
@@ -89,7 +93,8 @@ def load(
 
     Returns:
         the model with learned sizes, or the frozen model, with the checkpoint's sizes; or the plain model, if there is
-        no word of a conversion.
+        no word of a conversion. A warning says so where there could be none: a frozen model's weights have the names of
+        the original's, so that a plain dict of them cannot be told from the original's.
 
     Raises:
         TypeError: for an argument of a wrong type, or a key of `conversion` that is no argument of `convert`.
@@ -115,7 +120,9 @@ def load(
         named, state = "the state dict", _weights(checkpoint, "the state dict is a dict")
     else:
         named, state = f"checkpoint {os.fspath(checkpoint)}", read_state_dict(checkpoint)
-    state = _without_prefix(state, prefix, named)
+    if prefix and not any(name.startswith(_dotted(prefix)) for name in state):
+        raise ValueError(f"prefix is {prefix!r}, with which no name in {named} begins{_prefix_hint(model, state)}")
+    state = _without_prefix(state, prefix)
     told = dict(_descriptions(state))
     if conversion is not None:
         told = {"": {"given": conversion, "frozen": FROZEN_ALPHAS in state}}
@@ -136,11 +143,17 @@ def load(
     try:
         made.load_state_dict(state)
     except RuntimeError as error:
-        found = _unlike(made, state)
+        found, meant = _unlike(made, state), _prefix_of(made, state)
         why = (
             f"is of another model: {'; '.join(found)}" if found else f"cannot be loaded: {' '.join(str(error).split())}"
         )
-        raise ValueError(f"{named} {why}") from error
+        raise ValueError(f"{named} {why}" + (f"; is prefix={meant!r} meant?" if meant else "")) from error
+    if not any(name.endswith((".alpha", FROZEN_ALPHAS)) for name in state) and not getattr(state, "_metadata", None):
+        warnings.warn(
+            f"{named} has neither learned sizes nor metadata, as a plain dict or safetensors file has none: if it is "
+            "of a frozen model, its sizes are lost, and these are the original's; dynpool.save keeps them",
+            stacklevel=2,
+        )
     for path, description in told.items():
         if description.get("frozen"):
             made = _replaced(made, path, freeze(made.get_submodule(path)))
@@ -245,7 +258,7 @@ def _weights(content: Any, named: str) -> OrderedDict[str, Tensor]:
     state = _with_metadata({str(name): value for name, value in content.items()}, getattr(content, "_metadata", {}))
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in state):
-            state = _without_prefix(state, prefix, named)
+            state = _without_prefix(state, prefix)
     return state
 
 
@@ -288,16 +301,35 @@ def _with_metadata(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> O
     return state
 
 
-def _without_prefix(state: Mapping[str, Any], prefix: str, named: str) -> OrderedDict[str, Any]:
+def _dotted(prefix: str) -> str:
+    return prefix if prefix.endswith(".") else f"{prefix}."
+
+
+def _prefix_hint(model: nn.Module, state: Mapping[str, Any]) -> str:
+    """Which prefix the names in a state dict have before those of the model, in words."""
+    found = _prefix_of(model, state)
+    if found is None:
+        return f"; its names are {', '.join(list(state)[:3])}, ..."
+    return f"; did you mean {found!r}?" if found else ": leave it out, the names are those of the model"
+
+
+def _prefix_of(model: nn.Module, state: Mapping[str, Any]) -> str | None:
+    """What stands before all names of the model's weights in a state dict: "" if nothing does, None if they lack."""
+    own = list(model.state_dict())
+    for name in state if own else ():
+        prefix = name.removesuffix(own[0])
+        if name.endswith(own[0]) and prefix[-1:] in ("", ".") and all(prefix + other in state for other in own):
+            return prefix
+    return None
+
+
+def _without_prefix(state: Mapping[str, Any], prefix: str) -> OrderedDict[str, Any]:
     """The entries and the metadata whose names begin so, without that."""
     metadata = getattr(state, "_metadata", {})
     if not prefix:
         return _with_metadata(state, metadata)
-    dot = prefix if prefix.endswith(".") else f"{prefix}."
+    dot = _dotted(prefix)
     kept = {name.removeprefix(dot): value for name, value in state.items() if name.startswith(dot)}
-    if not kept:
-        firsts = sorted({name.partition(".")[0] + "." for name in state})
-        raise ValueError(f"prefix is {prefix!r}, with which no name in {named} begins{nearest(prefix, firsts)}")
     about = {f"{name}."[len(dot) : -1]: value for name, value in metadata.items() if f"{name}.".startswith(dot)}
     return _with_metadata(kept, about)
 

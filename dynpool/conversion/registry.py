@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from torch import nn
 
@@ -38,6 +39,11 @@ class Plan:
     offset: Size = (0, 0)
     start: Size = (0, 0)
     end: Size = (0, 0)
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("place", ("instead", "after", "before")), ("reduce", get_args(Reduce))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(map(repr, allowed))}")
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,9 @@ def register_kind(*kinds: type[nn.Module] | str) -> Callable[[Planner], Planner]
         kinds: module types, or their dotted names ("package.module.Type") where importing them is not worth it.
 
     Raises:
-        TypeError: for a kind that is neither, or a planner that cannot be called.
+        TypeError: for no kind, one that is neither, or a planner that cannot be called; in `convert`, for a planner
+            that returns anything else.
+        ValueError: for a name that has no dots.
 
     Example:
         >>> import torch, dynpool
@@ -143,9 +151,16 @@ def register_kind(*kinds: type[nn.Module] | str) -> Callable[[Planner], Planner]
         (16, 16)
     """
 
+    if not kinds:
+        raise TypeError("kinds is empty: give the types of nn.Module that the planner is for")
     for kind in kinds:
         if not isinstance(kind, str) and not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-            raise TypeError(f"kinds must be types of nn.Module, or their dotted names, got {kind!r}")
+            raise TypeError(
+                f"kinds must be types of nn.Module, or their dotted names, got {kind!r}; the planner is what the "
+                "decorator is put in front of"
+            )
+        if isinstance(kind, str) and not re.fullmatch(r"\w+(\.\w+)+", kind):
+            raise ValueError(f"kinds has {kind!r}; allowed: types, or dotted names such as 'package.module.Type'")
 
     def register(planner: Planner) -> Planner:
         if not callable(planner):
@@ -172,6 +187,8 @@ def plan_for(module: nn.Module, site: Site) -> Plan | str:
     if planner is None:
         return f"{site.resize.kind} called in {type(module).__name__}, which is no known kind of resizer"
     plan = planner(module, site)
+    if not isinstance(plan, Plan | str):
+        raise TypeError(f"the planner of {_name(type(module))} returned {plan!r}: expected a Plan, or why not")
     strides = site.resize.scale is None  # a transposed convolution keeps its own arithmetic, and is followed
     if site.preserve and site.order == "before" and strides and isinstance(plan, Plan) and plan.place == "after":
         return site.keep_stride()

@@ -18,6 +18,9 @@ from dynpool.size_math import Size
 __all__ = ["let_script"]
 
 
+_PREPARE = "__prepare_scriptable__"  # what torch.jit.script asks a module for
+
+
 class AlignedResize(nn.Module):
     """A resizer behind :func:`dynpool.resolution.stride_forms.align`."""
 
@@ -38,8 +41,15 @@ def _resized_after(self: Any, input: tuple[Tensor], output: Tensor) -> Tensor:
 
 
 def let_script(model: nn.Module) -> None:
-    """Let torch.jit.script compile a frozen model, at the sizes of the conversion."""
-    setattr(model, "__prepare_scriptable__", partial(_scriptable, model))  # noqa: B010 - that name is mangled otherwise
+    """Let torch.jit.script compile a frozen model, and any part of it, at the sizes of the conversion."""
+    for module in model.modules():
+        if module is model or any(_own_hooks(part) for part in module.modules()):
+            setattr(module, _PREPARE, partial(_scriptable, module))
+
+
+def _own_hooks(module: nn.Module) -> bool:
+    hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+    return any(isinstance(hook, GiveSize | TakeStride | ResizeAfter) or hook is resize_before for hook in hooks)
 
 
 def _scriptable(model: nn.Module) -> nn.Module:
@@ -49,17 +59,17 @@ def _scriptable(model: nn.Module) -> nn.Module:
         TypeError: if the model has hooks that TorchScript cannot compile.
     """
     plain = deep_copy(model)
-    delattr(plain, "__prepare_scriptable__")
-    frozen = frozen_sizes(plain)
-    if frozen is not None:
-        frozen.fill(plain, frozen.home)
+    for module in plain.modules():
+        vars(module).pop(_PREPARE, None)
+    if frozen_sizes(plain) is not None:
         detach_frozen(plain)
     for name, module in list(plain.named_modules()):
         for key, hook in list(module._forward_pre_hooks.items()):
             if isinstance(hook, GiveSize) and isinstance(module, FixedPool2d | FixedInterpolate2d):
-                module.size = (hook.slot.height, hook.slot.width)
+                module.size = hook.frozen_target()
                 del module._forward_pre_hooks[key], module._forward_pre_hooks_with_kwargs[key]
             elif isinstance(hook, TakeStride):
+                hook.give(module)
                 del module._forward_pre_hooks[key]
             elif hook is resize_before:
                 module._forward_pre_hooks[key] = _resized_before

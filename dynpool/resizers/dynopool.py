@@ -61,7 +61,7 @@ class DynOPool2d(LearnedResizer2d):
         if size is None:
             if torch.compiler.is_compiling():  # no state of Python in a compiled graph; limits on what is read instead
                 size = sizes_from_alpha(alpha, x, alpha_range(self.bounds))
-            elif x.dim() >= 2 and 0 not in x.shape[-2:]:  # else the operator says what is wrong
+            elif isinstance(x, Tensor) and x.dim() >= 2 and 0 not in x.shape[-2:]:  # else it says what is wrong
                 size = self.own_size(x)
         return dynopool2d(x, alpha, reduce=self.reduce, size=size)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.fx
 from torch import Tensor, nn
@@ -110,7 +112,13 @@ class FixedPool2d(nn.Module):
 
 @torch.fx.wrap  # one node of a symbolic trace, as the sizes of its input are no numbers there
 def fixed_pool(x: Tensor, height: int, width: int, reduce: str) -> Tensor:
-    """:func:`dynpool.dynopool2d` at a given size, by native operations; TorchScript compiles it as well."""
+    """:func:`dynpool.dynopool2d` at a given size, by native operations; TorchScript compiles it as well.
+
+    Without data nothing can be indexed by computed positions: there it is the operator itself, which a trace knows.
+    """
+    if not is_scripting():  # noqa: SIM102 - the compiler skips what is below this condition alone
+        if x.is_meta:
+            return _operator(x, height, width, reduce)
     maps = x if x.dim() == 4 else x.unsqueeze(0)
     if reduce == "sample":
         pooled = _sampled(_sampled(maps, -2, height), -1, width)
@@ -123,6 +131,10 @@ def fixed_pool(x: Tensor, height: int, width: int, reduce: str) -> Tensor:
         pooled = F.max_pool2d(maps, 2) if reduce == "max" else F.avg_pool2d(maps, 2)
     pooled = pooled.to(x.dtype)
     return pooled if x.dim() == 4 else pooled.squeeze(0)
+
+
+def _operator(x: Tensor, height: int, width: int, reduce: Any) -> Tensor:
+    return dynopool2d(x, x.new_ones(2, dtype=torch.float32), reduce=reduce, size=(height, width))
 
 
 def _all_finite(x: Tensor) -> bool:

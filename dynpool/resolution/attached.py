@@ -9,6 +9,8 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from dynpool.size_math import Size
+
 from .compiled_sizes import open_size
 from .nodes import Slot
 from .saved_alphas import FROZEN_ALPHAS, from_bits, frozen_bits
@@ -38,6 +40,11 @@ class GiveSize:
         if isinstance(x, Tensor) and not torch.compiler.is_dynamo_compiling():
             self.tree.meet(slot, x)
         return args, {**kwargs, "size": (slot.height, slot.width)}
+
+    def frozen_target(self) -> Size:
+        """(height, width) in pixels that the resizer of a frozen model gives at the input of the conversion."""
+        sizes = self.tree.sizes_at(self.tree.input_size[1:], self.tree.frozen)
+        return self.slot.target(sizes[self.slot.resolution])
 
 
 def attach_tree(model: nn.Module, tree: ResolutionTree) -> None:

@@ -138,6 +138,13 @@ class TakeStride:
             set_native(module, strided, native=False)
             self.frozen.last = None  # the next pass of the whole model puts it back
 
+    def give(self, module: nn.Module) -> None:
+        """Give the layer the stride that it has at the input of the conversion."""
+        strided = self.frozen.tree.slots[self.resizer].strided
+        if strided is not None:
+            native = self.frozen.is_native(self.resizer, self.frozen.at(self.frozen.home))
+            set_native(module, strided, native=native)
+
 
 def frozen_sizes(model: nn.Module) -> FrozenSizes | None:
     """What a frozen model knows of its sizes, or None."""

@@ -78,6 +78,7 @@ class Checkpoint:
         rows: the rows of metrics.csv up to `epoch`; None from a version that did not keep them.
         lines: the lines of i_min.jsonl up to `epoch`; None likewise.
         partial: what is done of the next epoch; None at the end of an epoch.
+        ranks: of a run of several processes, the states of each one's generators; None of one process.
     """
 
     epoch: int
@@ -91,6 +92,7 @@ class Checkpoint:
     rows: Sequence[Mapping[str, str]] | None = None
     lines: Sequence[str] | None = None
     partial: Partial | None = None
+    ranks: Sequence[Mapping[str, Tensor]] | None = None
 
 
 Check = Callable[[Any], bool]
@@ -159,6 +161,10 @@ LATER_ENTRIES: Mapping[str, tuple[Check, str]] = MappingProxyType(
         "rows": (lambda value: isinstance(value, list) and all(_mapping(row, str) for row in value), "rows of strings"),
         "lines": (_strings, "lines of text"),
         "partial": (_partial, "the state of an epoch"),
+        "ranks": (
+            lambda value: isinstance(value, list) and all(map(_generators, value)),
+            "states of generators, by process",
+        ),
     }
 )
 """What only checkpoints of later versions hold; absent or None in others."""
@@ -335,13 +341,17 @@ def restore_scheduler(scheduler: LRScheduler, checkpoint: Checkpoint, steps: int
     scheduler.load_state_dict({key: saved[key] for key in own})
 
 
-def restore_rng(checkpoint: Checkpoint, path: Path) -> None:
+def restore_rng(checkpoint: Checkpoint, path: Path, rank: int = 0, processes: int = 1) -> None:
     """Put back what `rng_state` gave; devices that are not there are passed over.
+
+    A run that continues with as many processes gives each its own states, another the main process's to all of them.
 
     Raises:
         ForeignCheckpointError: a state is not one of such a generator.
     """
-    for device, state in checkpoint.rng.items():
+    ranks = checkpoint.ranks or ()
+    states = ranks[rank] if len(ranks) == processes else checkpoint.rng
+    for device, state in states.items():
         try:
             if device == "cpu":
                 torch.set_rng_state(state.cpu())

@@ -30,6 +30,7 @@ from .errors import ConfigError, RunFolderError, TrainingError, writing
 from .files import locked, make_folder, read_bytes, write_yaml
 from .loop import train
 from .methods import METHODS
+from .places import check_folder
 from .progress import bars, continued_line, epoch_line, final_line, reporting
 from .run_folder import RunFolder
 from .stop import stopping
@@ -75,6 +76,7 @@ def compare(
         if method not in METHODS:
             raise ConfigError(f"methods has {method!r}, which is no known method{nearest(method, METHODS)}")
     folder = config.folder
+    check_folder(folder)
     make_folder(folder)
     with locked(folder):
         _open(config, resume=resume, overwrite=overwrite)

@@ -127,7 +127,8 @@ class RunConfig:
             "gmacs_budget", budget, budget is None or ceiling is None or budget <= ceiling,
             f"at most conversion.max_gmacs, which is {ceiling!r}",
         )  # fmt: skip
-        require("threads", self.threads, self.threads is None or self.threads >= 1, "null, or 1 or more")
+        require("threads", self.threads, self.threads is None or 1 <= self.threads <= 1024, "null, or 1 to 1024")
+        require("out", self.out, self.out != "", "null, or the name of a folder")
         require("checkpoint_every", self.checkpoint_every, self.checkpoint_every >= 0, "a whole number, 0 or more")
 
     @property

@@ -95,18 +95,19 @@ def _plain(message: str, kind: type) -> ConfigError:
     return ConfigError(f"{found[1]} is {found[2].strip()!r}; allowed: {_allowed(hint)}", found[1])
 
 
-def _check_options(overrides: Sequence[str], kind: type) -> None:
+def _check_options(overrides: Sequence[str], kind: type, command: str) -> None:
     known = [*_known_keys(kind), *(["json-lines"] if kind is RunConfig else []), "resume", "overwrite", "help"]
     for word in overrides:
         if word == "--":
             break
-        if not word.startswith("--"):
+        if not re.match("--?[A-Za-z]", word):
             continue
-        key = word[2:].split("=", 1)[0]
-        if key not in known and key not in _sections(kind) and not key.startswith("model.options."):
-            raise ConfigError(
-                f"unknown option {word.split('=', 1)[0]!r}{nearest('--' + key, ['--' + k for k in known])}"
-            )
+        key = word.lstrip("-").split("=", 1)[0]
+        if not word.startswith("--") or (
+            key not in known and key not in _sections(kind) and not key.startswith("model.options.")
+        ):
+            said = nearest("--" + key, ["--" + k for k in known], listing=f"dynpool {command} --help lists all")
+            raise ConfigError(f"unknown option {word.split('=', 1)[0]!r}{said}")
 
 
 class _UniqueLoader(yaml.SafeLoader):
@@ -185,7 +186,7 @@ def load_config(
         _check_keys(values, ComparisonConfig, path)  # a run reads a comparison's file too
         if kind is RunConfig:
             values = {k: v for k, v in values.items() if k not in COMPARISON_KEYS}
-    _check_options(overrides, kind)
+    _check_options(overrides, kind, command)
     try:
         result, flags = _parsed(kind, values, overrides, command)
     except ConfigError as error:

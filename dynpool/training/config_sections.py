@@ -159,4 +159,5 @@ class RefineConfig:
 def require(key: str, value: Any, allowed: bool, what: str) -> None:
     """Raise `ConfigError` naming the key, its value and what is allowed, unless the value is."""
     if not allowed:
-        raise ConfigError(f"{key} is {value!r}; allowed: {what}", key)
+        shown = list(value) if isinstance(value, tuple) else value  # as it is written in a file
+        raise ConfigError(f"{key} is {shown!r}; allowed: {what}", key)

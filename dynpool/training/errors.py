@@ -104,6 +104,6 @@ def writing(
         reason = error.strerror or str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(f"cannot write {path}: {reason}; {when_full}") from error
-        if path.is_dir() and isinstance(error, IsADirectoryError):
+        if isinstance(error, IsADirectoryError) and path.is_dir():
             raise UnwritableError(f"cannot write {path}: a folder is in the place of the file; remove it") from error
         raise UnwritableError(f"cannot write {path}: {reason}; choose a writable folder with --out") from error

@@ -28,6 +28,7 @@ from .errors import ConfigError, PeerError, TrainingError
 from .files import locked, make_folder
 from .methods import Prepared, prepare
 from .models import build_model
+from .places import check_folder
 from .progress import Reporter, Silent
 from .restarts import continues, join_attempt
 from .run import Run
@@ -80,8 +81,8 @@ def train(
         folder = RunFolder(config.folder)
         if not accelerator.is_main_process:
             return _train(config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=Silent())
+        check_folder(folder.path)
         make_folder(folder.path)
-        folder.check_writable()
         with locked(folder.path):
             return _train(
                 config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=reporter or Silent()
@@ -142,8 +143,9 @@ def _train(
         for epoch in range(first, config.epochs + 1):
             row = run.epoch(epoch, reporter, partial)
             partial = None
+            ranks = run.rng_of_ranks()
             if main:
-                run.save(epoch, row)
+                run.save(epoch, row, ranks)
             accelerator.wait_for_everyone()
             reporter.epoch(row)
     except RuntimeError as error:

@@ -1,5 +1,6 @@
 """Networks by name: small-image forms used by the papers, and anything of timm, torchvision or the user's own."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +11,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynpool.analysis.integrations.named_models import error_summary, imported_object
+from dynpool.analysis.integrations.named_models import LISTING, error_summary, imported_object
+from dynpool.common.arguments import check_flags, check_whole, is_whole
 from dynpool.common.names import nearest
 
 from .config_sections import ModelConfig
@@ -44,8 +46,10 @@ def narrow_vgg(
         pool: window and stride of the pooling.
         batch_norm: whether a batch norm follows each convolution.
     """
-    if not widths or min(widths) < 1 or pool < 2:
-        raise ValueError(f"widths must be positive and pool 2 or more, got widths={list(widths)} and pool={pool}")
+    if not isinstance(widths, (list, tuple)) or not widths or not all(is_whole(w) and w > 0 for w in widths):
+        raise ValueError(f"widths={widths!r}: expected a list of positive integers, one or more")
+    check_whole(2, pool=pool)
+    check_flags(batch_norm=batch_norm)
     layers: list[nn.Module] = []
     before = in_channels
     for stage, width in enumerate(widths):
@@ -70,8 +74,8 @@ def cifar_vgg16(num_classes: int, in_channels: int = 3) -> nn.Module:
 def cifar_resnet(num_classes: int, in_channels: int = 3, *, depth: int = 50) -> nn.Module:
     """torchvision's ResNet of that depth for small images: a 3x3 stem of stride 1, no pooling behind it."""
     kinds = {d: getattr(torchvision.models, f"resnet{d}") for d in (18, 34, 50, 101, 152)}
-    if depth not in kinds:
-        raise ValueError(f"depth must be one of {', '.join(map(str, kinds))}, got {depth}")
+    if not is_whole(depth) or depth not in kinds:
+        raise ValueError(f"depth={depth!r}: expected one of {', '.join(map(str, kinds))}")
     model = kinds[depth](num_classes=num_classes)
     model.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -110,6 +114,9 @@ class HRNetSegmentation(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int = 3, *, backbone: str = "hrnet_w48") -> None:
         super().__init__()
+        names = timm.list_models("hrnet*")
+        if backbone not in names:
+            raise ValueError(f"backbone={backbone!r}: expected an HRNet of timm{nearest(str(backbone), names)}")
         net = timm.create_model(backbone, in_chans=in_channels, num_classes=0)
         for unused in ("incre_modules", "downsamp_modules", "final_layer", "global_pool", "head_drop", "classifier"):
             delattr(net, unused)
@@ -159,7 +166,8 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
 
 def _timm(name: str) -> Callable[..., nn.Module]:
     if not timm.is_model(name):
-        raise ConfigError(f"model.name is 'timm:{name}': timm has no such model{nearest(name, timm.list_models())}")
+        said = nearest(name, timm.list_models(), listing="timm.list_models() lists them")
+        raise ConfigError(f"model.name is 'timm:{name}': timm has no such model{said}")
     return lambda num_classes, in_channels, **options: timm.create_model(
         name, num_classes=num_classes, in_chans=in_channels, **options
     )
@@ -168,7 +176,8 @@ def _timm(name: str) -> Callable[..., nn.Module]:
 def _torchvision(name: str) -> Callable[..., nn.Module]:
     names = torchvision.models.list_models(torchvision.models)
     if name not in names:
-        raise ConfigError(f"model.name is 'torchvision:{name}': torchvision has no such model{nearest(name, names)}")
+        said = nearest(name, names, listing="torchvision.models.list_models(torchvision.models) lists them")
+        raise ConfigError(f"model.name is 'torchvision:{name}': torchvision has no such model{said}")
 
     def build(num_classes: int, in_channels: int, **options: Any) -> nn.Module:
         if in_channels != 3:
@@ -201,9 +210,24 @@ def _bare(name: str) -> Callable[..., nn.Module]:
         return _torchvision(name)
     known = dict.fromkeys([*MODELS, *timm.list_models(), *others])
     raise ConfigError(
-        f"model.name is {name!r}, which is no known model{nearest(name, known, most=3)}"
+        f"model.name is {name!r}, which is no known model{nearest(name, known, most=3, listing=LISTING)}"
         " (one of your own is given as package.module:callable)"
     )
+
+
+def _check_names(config: ModelConfig, factory: Callable[..., nn.Module]) -> None:
+    """Raise ConfigError for an option that the factory does not take, as far as its signature tells."""
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # a callable written in C
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = [name for name in parameters if name not in ("num_classes", "in_channels")]
+    for key in config.options:
+        if key not in known:
+            said = nearest(key, known) if known else "; it takes none"
+            raise ConfigError(f"model.options has {key!r}, which {config.name!r} does not take{said}")
 
 
 def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> nn.Module:
@@ -222,11 +246,14 @@ def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> n
         factory = (_timm if prefix == "timm" else _torchvision)(rest)
     else:
         factory = _imported(config.name)
+    _check_names(config, factory)
     try:
         model = factory(num_classes=num_classes, in_channels=in_channels, **config.options)
     except ConfigError:
         raise
     except Exception as error:  # what a factory raises is up to it
+        if config.name in MODELS and isinstance(error, (TypeError, ValueError)):
+            raise ConfigError(f"model.options of {config.name!r}: {error}") from error
         raise ConfigError(f"model {config.name!r} with options {config.options}: {error_summary(error)}") from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model.name is {config.name!r}: it gave a {type(model).__name__}, not an nn.Module")

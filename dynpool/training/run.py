@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from dynpool.analysis.tracking.tracker import IMinTracker
@@ -124,7 +125,7 @@ class Run:
         checkpoints.restore_scheduler(self.scheduler, saved, steps, path)
         if self.accelerator.scaler is not None and saved.scaler:
             self.accelerator.scaler.load_state_dict(dict(saved.scaler))
-        checkpoints.restore_rng(saved, path)
+        checkpoints.restore_rng(saved, path, self.accelerator.process_index, self.accelerator.num_processes)
 
     def epoch(self, epoch: int, reporter: Reporter, partial: checkpoints.Partial | None) -> dict[str, Any]:
         """Train one epoch (none for epoch 0) or the rest of one, test, and give the row of metrics.csv."""
@@ -216,11 +217,11 @@ class Run:
             saved = "nothing had been trained yet"
         elif course.step:
             saved += f", and step {course.step} of epoch {course.epoch}"
-            sums = self.accelerator.gather(course.sums[None]).cpu()
+            sums, ranks = self.accelerator.gather(course.sums[None]).cpu(), self.rng_of_ranks()
             seconds = time.perf_counter() - course.begin
             if self.accelerator.is_main_process:
                 partial = checkpoints.Partial(course.step, sums, course.rates, seconds)
-                state = self._state(course.epoch - 1, partial)
+                state = self._state(course.epoch - 1, partial, ranks)
                 checkpoints.save(state, checkpoints.stopped_path(self.folder.path))
             self.accelerator.wait_for_everyone()
         raise self.stop.error(saved)
@@ -236,6 +237,9 @@ class Run:
     def _test(self, images: Images, course: "_Course") -> tuple[float, float, float]:
         model = self.accelerator.unwrap_model(self.wrapped)
         model.eval()
+        if self.accelerator.num_processes > 1:  # whose statistics of the last batch differ: the main one's are saved
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, 0)
         totals = _Totals(torch.zeros(4, dtype=torch.float64, device=self.accelerator.device))
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         for batch, labels in images.batches(max(self.config.batch_size, 128), share=share):
@@ -249,18 +253,27 @@ class Run:
     def _laid_out(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last) if self.config.channels_last else images
 
-    def save(self, epoch: int, row: Mapping[str, Any]) -> None:
+    def rng_of_ranks(self) -> list[dict[str, Tensor]] | None:
+        """The generator states of all processes, which must all call this; None of a single process."""
+        if self.accelerator.num_processes == 1:
+            return None
+        states: list[dict[str, Tensor]] = gather_object([checkpoints.rng_state()])
+        return states
+
+    def save(self, epoch: int, row: Mapping[str, Any], ranks: list[dict[str, Tensor]] | None) -> None:
         """Write the row, then the checkpoint: a row without its checkpoint is dropped when the run continues."""
         self.folder.append(row)
         every = self.config.checkpoint_every
         kept = [checkpoints.epoch_path(self.folder.path, epoch)] if every and epoch % every == 0 else []
-        state = self._state(epoch, None)
+        state = self._state(epoch, None, ranks)
         stopped = checkpoints.stopped_path(self.folder.path)
         with writing(stopped):
             stopped.unlink(missing_ok=True)
         checkpoints.save(state, *kept, checkpoints.last_path(self.folder.path))
 
-    def _state(self, epoch: int, partial: checkpoints.Partial | None) -> checkpoints.Checkpoint:
+    def _state(
+        self, epoch: int, partial: checkpoints.Partial | None, ranks: list[dict[str, Tensor]] | None
+    ) -> checkpoints.Checkpoint:
         config = to_dict(self.config)
         scaler = self.accelerator.scaler
         return checkpoints.Checkpoint(
@@ -275,6 +288,7 @@ class Run:
             rows=self.folder.rows,
             lines=self.folder.lines,
             partial=partial,
+            ranks=ranks,
         )
 
     def figures(self) -> dict[str, Any]:

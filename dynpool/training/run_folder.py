@@ -33,7 +33,7 @@ from dynpool.analysis.comparison.read_runs import read_rows
 from .checkpoint import Checkpoint, last_path, load, stopped_path
 from .config import RunConfig
 from .config_identity import changed_keys, to_dict
-from .errors import CheckpointError, DamagedCheckpointError, RunFolderError, UnwritableError, writing
+from .errors import CheckpointError, DamagedCheckpointError, RunFolderError, writing
 from .files import make_folder, read_bytes, write_json, write_text, write_yaml
 from .restarts import launch
 
@@ -147,6 +147,8 @@ class RunFolder:
             UnwritableError: the folder cannot be written.
         """
         make_folder(self.path)
+        if (self.path / "comparison.yaml").exists():
+            raise RunFolderError(f"{self.path} holds a comparison, not a run; choose another folder with --out")
         if overwrite:
             self._discard()
         elif self.started and not resume:
@@ -304,15 +306,6 @@ class RunFolder:
         files = [self.config, self.environment, self.method, self.metrics, self.i_min, *self.checkpoints()]
         digests = {f.relative_to(self.path).as_posix(): file_digest(f) for f in files if f.exists()}
         write_json(self.done, with_checksum({**figures, "files": digests}))
-
-    def check_writable(self) -> None:
-        """Fail before hours of training, not after.
-
-        Raises:
-            UnwritableError: the folder cannot be written.
-        """
-        if not os.access(self.path, os.W_OK | os.X_OK):
-            raise UnwritableError(f"cannot write {self.path}: permission denied; choose a writable folder with --out")
 
 
 class _DamagedError(Exception):

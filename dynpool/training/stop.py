@@ -15,6 +15,7 @@ import torch
 import torch.distributed
 
 from .errors import StoppedError
+from .interrupts import leave
 
 __all__ = ["FINISHED", "Stop", "stopping"]
 
@@ -77,7 +78,7 @@ def stopping() -> Iterator[Stop]:
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
-            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, leave):
                 before[number] = signal.signal(number, stop.note)
     try:
         yield stop

@@ -24,10 +24,11 @@ from .marks import centre_unit, number
 if TYPE_CHECKING:
     from ...fields.report import FieldReport, LayerRow
 
-__all__ = ["MOST_LAYERS", "plot_on_image"]
+__all__ = ["MOST_LAYERS", "plot_on_image", "read_picture"]
 
 COLORS = (DYNOPOOL, "#56B4E9", "#F0E442", OTHERS[0], OTHERS[1], HUMAN)
 MOST_LAYERS = len(COLORS)
+LARGEST = 4096  # pixels of the longer side of a drawn image; a page shows fewer
 ROOM = (6.4, 5.9)  # available height and width in inches
 SURROUNDINGS = 0.75  # at most this many image sizes are shown beyond each border
 
@@ -136,18 +137,28 @@ def _legend_text(row: LayerRow) -> str:
     return f"{path_end(row.name, 30)}\n{low}" + (f" to {high}" if high != low else "") + "*" * row.has_global_path
 
 
+def read_picture(path: str | Path) -> Image.Image:
+    """A picture file in RGB. Raises ValueError if it cannot be read."""
+    try:
+        with Image.open(path) as opened:
+            return opened.convert("RGB")
+    except OSError as error:
+        raise ValueError(f"image is {str(path)!r}, which cannot be read: {error}") from None
+
+
 def _pixels(image: ImageLike | None, height: int, width: int) -> NDArray:
-    """The image as (height, width, 3) uint8, cropped at its centre to the input's aspect ratio and scaled."""
+    """The image as (height, width, 3) uint8, cropped at its centre to the input's aspect ratio and scaled.
+
+    It is scaled down further if a side of the input is above `LARGEST` pixels.
+    """
+    shrunk = max(height, width, LARGEST) / LARGEST
+    height, width = max(round(height / shrunk), 1), max(round(width / shrunk), 1)
     if image is None:
         from sklearn.datasets import load_sample_image  # a second to import, so only when needed
 
         image = load_sample_image("china.jpg")
     if isinstance(image, (str, Path)):
-        try:
-            with Image.open(image) as opened:
-                picture = opened.convert("RGB")
-        except OSError as error:
-            raise ValueError(f"image is {str(image)!r}, which cannot be read: {error}") from None
+        picture = read_picture(image)
     else:
         values = np.asarray(image)
         if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)):

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -225,3 +226,32 @@ def test_files_of_a_finished_run_are_compared_with_its_digests(tmp_path: Path, w
         ValueError, match=r"metrics\.csv is damaged: it does not match the SHA-256 in done\.json.*--resume"
     ):
         read_run(folder)
+
+
+def test_a_damaged_checkpoint_is_noted(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    folder = write_run(tmp_path / "a", epochs=3)
+    path = folder / "checkpoints" / "last.pt"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.pkl", "weights")
+    whole = path.read_bytes()
+    assert read_run(folder).notes == ()
+    path.write_bytes(whole.replace(b"weights", b"weighty"))
+    assert read_run(folder).notes == ("checkpoints/last.pt is damaged: the run cannot be continued after it",)
+    path.write_bytes(whole[:-9])
+    assert "last.pt is damaged" in read_run(folder).notes[0]
+
+    path.write_bytes(whole)
+    files = {"checkpoints/last.pt": file_digest(path), "i_min.jsonl": file_digest(path)}
+    (folder / "done.json").write_text(json.dumps(with_checksum({"epochs": 3, "files": files})))
+    assert read_run(folder).notes == (), "what was removed since is not needed"
+    path.write_bytes(whole + b"x")
+    note = "checkpoints/last.pt is damaged: not the file that the run ended with (SHA-256 in done.json)"
+    assert read_run(folder).notes == (note,)
+
+
+def test_a_comparison_is_no_run(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    for name in ("human-seed0", "dynopool-seed0"):
+        write_run(tmp_path / "comparison" / name)
+    with pytest.raises(ValueError, match=r"comparison: a comparison, not a run: .* dynopool-seed0, human-seed0"):
+        read_run(tmp_path / "comparison")

@@ -229,6 +229,8 @@ def test_bad_input() -> None:
         refine(model, (3, 32, 32), way="wider")
     with pytest.raises(ValueError, match=r"edits must be one of vgg19, .*, got 'vgg'"):
         refine(model, (3, 32, 32), edits="vgg")
+    with pytest.raises(TypeError, match="edits must be the name of a published edit or a RefinementPlan, got 5"):
+        refine(model, (3, 32, 32), edits=5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="input_size must be three positive ints"):
         refine(model, (3, 32))
     with pytest.raises(ValueError, match="the model cannot run at input_size"):
@@ -266,3 +268,33 @@ def test_named_networks_reach_the_goal(name: str, i_res: int) -> None:
 def test_residual_block_of_the_tests_has_a_shortcut() -> None:
     assert isinstance(Residual(4, 4).shortcut, nn.Identity)
     assert isinstance(Residual(4, 8).shortcut, nn.Conv2d)
+
+
+@pytest.mark.parametrize("plain", [3, None, [{"way": "x"}], "plan"])
+def test_what_is_no_dict_is_no_plan(plain: object) -> None:
+    with pytest.raises(ValueError, match=f"not a refinement plan: a {type(plain).__name__} in the place of a dict"):
+        RefinementPlan.from_dict(plain)  # type: ignore[arg-type]
+
+
+def test_edits_of_a_plan_are_made_again_and_measured() -> None:
+    model = chain(2, 2, 1, 1)
+    refined, plan = refine(model, (3, 16, 16))
+    again, same = refine(model, (3, 16, 16), edits=plan)
+    assert same == plan
+    assert len(plan.edits) > 0
+    for one, other in zip(refined.modules(), again.modules(), strict=True):
+        assert getattr(one, "stride", None) == getattr(other, "stride", None)
+    _, larger = refine(model, (3, 32, 32), edits=RefinementPlan.from_dict(plan.to_dict()))
+    assert (larger.edits, larger.input_size) == (plan.edits, (3, 32, 32))
+    assert larger.gmacs_after == pytest.approx(4 * plan.gmacs_after)
+
+
+def test_a_plan_of_another_network() -> None:
+    _, plan = refine(chain(2, 2, 1, 1), (3, 16, 16))
+    with pytest.raises(
+        ValueError, match=r"a plan \(less downsampling\), which does not fit .* with I_min 31, this one"
+    ):
+        refine(chain(2, 2, 1, 1, 1), (3, 16, 16), edits=plan)
+    wider = nn.Sequential(*(nn.Conv2d(3 if i == 0 else 8, 8, 3, s, 1) for i, s in enumerate((2, 2, 1, 1))))
+    _, other = refine(wider, (3, 16, 16), edits=plan)
+    assert "the edits were found for a network of" in str(other)

@@ -74,7 +74,7 @@ def test_an_edit_is_made_as_printed_where_i_min_stays_above_the_image() -> None:
     model = named("tv.vgg16")
     refined, plan = refine(model, (3, 32, 32), edits="vgg16_cifar")
     assert not plan.reached  # 34 at 32 pixels
-    assert plan.why == "published edits are made as printed, whatever the resulting I_min"
+    assert plan.why == "given edits are made as they are, whatever the resulting I_min"
     assert sum(isinstance(m, nn.MaxPool2d) for m in refined.modules()) == 1
     assert sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) == 5
     _, larger = refine(model, (3, 64, 64), edits="vgg16_cifar")
@@ -95,3 +95,17 @@ def test_an_edit_for_another_network_is_an_error() -> None:
         refine(named("tv.resnet18"), (3, 224, 224), edits="efficientnet")
     with pytest.raises(ValueError, match="the edit is for EfficientNet-B0"):
         refine(named("tv.mobilenet_v3_small"), (3, 224, 224), edits="efficientnet_b0_shorter_wider")
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "message"),
+    [
+        ("tv.resnet18", "resnet50_cifar", "the edits are for a network with I_min 75, this one has 139"),
+        ("tv.resnet50", "mobilenet_v3_large", "the edits are for a network with I_min 263, this one has 75"),
+        ("tv.vgg13", "vgg16_cifar", "the edits are for a network with I_min 212, this one has 156"),
+        ("tv.mobilenet_v2", "vgg19", "none does"),  # ReLU6 throughout
+    ],
+)
+def test_a_network_with_as_many_downsamplings_is_told_by_its_i_min(name: str, edit: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"edits is '{edit}', which does not fit this .*{message}"):
+        refine(named(name), (3, 32, 32), edits=edit)

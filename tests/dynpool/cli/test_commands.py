@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import dynpool
-from dynpool.cli.commands import main
+from dynpool.cli import main
 
 CONFIG = """\
 name: tiny
@@ -113,6 +113,13 @@ def test_failed_runs_are_named_and_the_others_finished(config, tmp_path, capsys)
         (["report", "nowhere"], "error: nowhere: no such run folder"),
         (["report", "CONFIG"], "a file, not a run folder"),
         (["train", "CONFIG", "--model.name", "nowhere:net"], "there is no module 'nowhere'"),
+        (["train", "CONFIG", "--optimizer", "adam"], "unknown option '--optimizer'; dynpool train --help lists all"),
+        (["train", "CONFIG", "--model.options.widths=x"], "widths='x': expected a list of positive integers"),
+        (["compare", "CONFIG", "--methods", "[]"], "--methods is []; allowed: distinct names, one or more"),
+        (["coverage", "--model", "resnet18"], "unknown option '--model'; did you mean '--models'?"),
+        (["coverage", "--limit", "x"], "--limit: invalid float value: 'x'"),
+        (["coverage", "--out", "."], "cannot write .: it is a folder; name a file with --out"),
+        (["report", "nowhere", "--output", "x"], "unknown option '--output'; did you mean '--out'?"),
     ],
 )
 def test_user_errors_are_one_line(config, tmp_path, capsys, arguments, message):
@@ -125,6 +132,39 @@ def test_user_errors_are_one_line(config, tmp_path, capsys, arguments, message):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        (["train", "CONFIG"], "dynpool.training.loop.load_data"),
+        (["compare", "CONFIG"], "dynpool.training.compare.run_config"),
+        (["report", "RUN"], "dynpool.analysis.comparison.html.compare_runs"),
+        (["analyze", "vgg11", "--input-size", "32"], "dynpool.analysis.integrations.named_models.named_model"),
+        (["analyze", "--run", "RUN"], "dynpool.analysis.comparison.read_runs.read_run"),
+    ],
+)
+@pytest.mark.parametrize("place", ["FILE", "FILE/inside", "/proc/inside"])
+def test_places_are_tried_before_the_work(config, tmp_path, monkeypatch, capsys, command, work, place):
+    def begun(*arguments, **options):
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr(work, begun)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").touch()
+    (tmp_path / "RUN").mkdir()
+    words = [config if a == "CONFIG" else a for a in command]
+    assert main([*words, "--out", place]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"dynpool: error: cannot write {place}: ")
+    assert err.count("\n") == 1
+    assert {p.name for p in tmp_path.iterdir()} == {"FILE", "RUN", Path(config).name}
+
+
+def test_a_run_does_not_go_into_the_folder_of_a_comparison(config, tmp_path, capsys):
+    (tmp_path / "comparison.yaml").write_text("name: tiny")
+    assert main(["train", config, "--out", str(tmp_path)]) == 2
+    assert "holds a comparison, not a run; choose another folder with --out" in capsys.readouterr().err
+
+
 def test_help_and_version(capsys):
     assert main(["--help"]) == main([]) == 0
     assert "compare CONFIG" in capsys.readouterr().out
@@ -135,22 +175,44 @@ def test_help_and_version(capsys):
         assert "--data.variant {plain,stretch,tile,large,canvas}" in capsys.readouterr().out
 
 
-def test_ctrl_c_during_imports_is_one_line(config, tmp_path):
-    """Ctrl-C while torch is imported, which a program of its own waits for: by then a tenth of all modules are."""
-    code = (
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [("SIGINT", 130, "interrupted"), ("SIGTERM", 75, "stopped by SIGTERM"), ("SIGHUP", 75, "stopped by SIGHUP")],
+)
+def test_signals_during_imports_are_one_line(config, tmp_path, number, code, said):
+    """While torch is imported, which a program of its own waits for: by then a tenth of all modules are."""
+    program = (
         "import os, signal, sys, threading\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "for number in (signal.SIGTERM, signal.SIGHUP): signal.signal(number, signal.SIG_DFL)\n"
         "def press():\n"
         "    while 'torch.nn' not in sys.modules: pass\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        f"    os.kill(os.getpid(), signal.{number})\n"
         "threading.Thread(target=press, daemon=True).start()\n"
         "from dynpool.cli import main\n"
         f"sys.argv[1:] = ['train', {config!r}, '--out', {str(tmp_path / 'run')!r}]\n"
         "sys.exit(main())\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "dynpool: interrupted\n")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", f"dynpool: {said}\n")
     assert not (tmp_path / "run").exists()
+
+
+def test_signals_are_handled_before_anything_large_is_imported():
+    """What is imported until then are a few modules of Python's own, in less than a tenth of a second."""
+    program = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "before = set(sys.modules)\n"
+        "from dynpool.training import interrupts\n"
+        "def begin(): print(*{name.partition('.')[0] for name in set(sys.modules) - before}); sys.exit(0)\n"
+        "interrupts.leave_at_once = begin\n"
+        "from dynpool.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "dynpool" in done.stdout.split()
+    assert not {"argparse", "torch", "yaml", "pathlib", "tempfile"} & set(done.stdout.split())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

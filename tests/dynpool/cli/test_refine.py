@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from dynpool.baselines import RefinementPlan
-from dynpool.cli.commands import main
+from dynpool.cli import main
 
 MODEL = """\
 from torch import nn
@@ -47,7 +47,18 @@ def test_not_reached_is_another_exit_code(model, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["MODEL", "--input-size", "15", "--edits", "vgg"], "edits must be one of vgg19"),
+        (["MODEL", "--input-size", "15", "--edits", "vgg"], "a file written by dynpool refine --out, or one of vgg19"),
+        (["MODEL", "--input-size", "15", "--edits", "my_net.py"], "'my_net.py', a file without a plan of dynpool"),
+        (["MODEL", "--input-size", "15", "--edits", "."], "--edits is '.', which cannot be read: Is a directory"),
+        (["MODEL", "--input-sise", "15"], "unknown option '--input-sise'; did you mean '--input-size'?"),
+        (["MODEL", "--input", "15"], "unknown option '--input'; did you mean '--input-size'?"),
+        (["MODEL"], "the following arguments are required: --input-size"),
+        (["MODEL", "--input-size", "0"], "'0' is no input size; allowed: 32, 32,64 or 3,32,64"),
+        (["zzqqx", "--input-size", "64"], "timm.list_models() and torchvision.models.list_models() list them"),
+        (
+            ["torchvision:resnet18", "--input-size", "32", "--edits", "resnet50_cifar"],
+            "with I_min 75, this one has 139",
+        ),
         (["MODEL", "--input-size", "15", "--edits", "vgg19"], "edits is 'vgg19', which does not fit this Sequential: "),
         (["torchvision:resnet18", "--input-size", "64", "--edits", "vgg19"], "which does not fit this ResNet: "),
         (["torchvision:resnet18", "--input-size", "64", "--edits", "mobilenet_v1"], "which does not fit this ResNet: "),
@@ -65,7 +76,32 @@ def test_user_errors_are_one_line(model, capsys, arguments, message):
     assert err.count("\n") == 1
 
 
-def test_a_bad_size_is_refused(model, capsys):
-    with pytest.raises(SystemExit):
-        main(["refine", model, "--input-size", "0"])
-    assert "'0' is no input size; allowed: 32, 32,64 or 3,32,64" in capsys.readouterr().err
+def test_a_plan_is_made_again_from_its_file(model, capsys):
+    main(["refine", model, "--input-size", "15", "--out", "plan.json"])
+    found = capsys.readouterr().out
+    assert main(["refine", model, "--input-size", "15", "--edits", "plan.json"]) == 0
+    assert found == capsys.readouterr().out + "written to plan.json\n"
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("FOLDER", "it is a folder; name a file with --out"),
+        ("FILE/plan.json", "Not a directory; choose a writable folder with --out"),
+        ("/proc/plan.json", "choose a writable folder with --out"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_the_place_of_the_plan_is_tried_before_the_work(tmp_path, monkeypatch, capsys, out, message):
+    def work(*arguments, **options):
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr("dynpool.baselines.refine", work)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FOLDER").mkdir()
+    (tmp_path / "FILE").touch()
+    assert main(["refine", "vgg11", "--input-size", "32", "--out", out]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"dynpool: error: cannot write {out}: ")
+    assert message in err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["FILE", "FOLDER"]

@@ -116,6 +116,20 @@ def test_files_of_several_programs(wrap: Callable[[Any], Any], prefix: str, tmp_
     assert torch.equal(dynpool.load(network(), wrap(learned.state_dict()), prefix=prefix)(x), learned(x))
 
 
+def test_a_wrong_prefix_is_told_with_the_one_that_is_there() -> None:
+    """Names of the model's own parts are no prefixes."""
+    state = network().state_dict()
+    with pytest.raises(ValueError, match=r"prefix is 'model', with which .* begins: leave it out, the names are those"):
+        dynpool.load(network(), state, prefix="model")
+    inside = {f"net.{name}": value for name, value in state.items()} | {"head": torch.ones(1)}
+    with pytest.raises(ValueError, match=r"prefix is 'model\.', with which no name .*; did you mean 'net\.'\?"):
+        dynpool.load(network(), inside, prefix="model.")
+    with pytest.raises(ValueError, match=r"is of another model: missing .*; is prefix='net\.' meant\?"):
+        dynpool.load(network(), inside)
+    with pytest.raises(ValueError, match=r"with which no name .* begins; its names are weight, bias, \.\.\."):
+        dynpool.load(network(), nn.Linear(2, 2).state_dict(), prefix="model.")
+
+
 def test_a_forgotten_prefix_is_told() -> None:
     averaged = torch.optim.swa_utils.AveragedModel(dynpool.convert(network(), SIZE))
     with pytest.raises(ValueError, match=r"sizes in 'module', which the model has not; is prefix='module\.' meant"):
@@ -267,6 +281,30 @@ def test_hugging_face_models_keep_their_sizes(frozen: bool, tmp_path: Path) -> N
 
 
 # -------------------------------------------------------------------------------------------------------------- files
+
+
+def test_a_frozen_model_in_a_plain_file_is_warned_of(tmp_path: Path) -> None:
+    """Its names are those of the original, so that nothing tells it apart; `save` and torch.save keep its sizes."""
+    learned = dynpool.convert(network(), (3, 32, 32))
+    dynpool.set_sizes(learned, {next(iter(dynpool.resolutions(learned))): (11, 9)})
+    frozen = dynpool.freeze(learned)
+    save_file(frozen.state_dict(), tmp_path / "plain.safetensors")
+    dynpool.save(frozen, tmp_path / "kept.safetensors")
+    torch.save(frozen.state_dict(), tmp_path / "kept.pt")
+    for name in ("kept.safetensors", "kept.pt"):
+        assert dynpool.sizes(dynpool.load(network(), tmp_path / name), (3, 32, 32)) == dynpool.sizes(
+            frozen, (3, 32, 32)
+        )
+    for plain in (tmp_path / "plain.safetensors", dict(frozen.state_dict())):
+        with pytest.warns(UserWarning, match=r"neither learned sizes nor metadata.* its sizes are lost.*dynpool\.save"):
+            dynpool.load(network(), plain)
+    dynpool.load(network(), network().state_dict())  # metadata that say nothing of a conversion: the original's
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
+def test_a_place_that_cannot_be_written_is_named(name: str) -> None:
+    with pytest.raises(OSError, match=rf"path is '/proc/{name}', which cannot be written: "):
+        dynpool.save(network(), f"/proc/{name}")
 
 
 def test_safetensors(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from torch.fx.experimental.optimization import fuse
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import dynpool
+from dynpool.analysis import receptive_field
 from dynpool.resizers import fixed
 
 SIZE = (3, 64, 64)
@@ -216,6 +217,20 @@ class Branches(nn.Module):
         return self.up(self.deep(y)) + y
 
 
+@pytest.mark.parametrize("how", [{}, {"preserve": True}, {"order": "before"}, {"order": "before", "preserve": True}])
+def test_frozen_models_have_the_fields_of_live_ones(how: dict[str, object]) -> None:
+    """At sizes that no stride gives, which native operations reach by indices that a pass without data lacks."""
+    model = learn(dynpool.convert(Branches(), SIZE, **how))  # type: ignore[arg-type]
+    live, fixed = receptive_field(model, SIZE), receptive_field(dynpool.freeze(model), SIZE)
+    rows = [
+        {row.name: (row.r_min, row.r_max) for row in report.layers if row.kind == "convolution"}
+        for report in (live, fixed)
+    ]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 3
+    assert (fixed.i_min, fixed.behind_global) == (live.i_min, live.behind_global)
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("how", [{}, {"preserve": True}, {"order": "before"}, {"order": "before", "preserve": True}])
 @torch.no_grad()
@@ -239,6 +254,37 @@ def test_frozen_models_are_scripted_and_traced(how: dict[str, object]) -> None:
         close(fuse(symbolic)(x), expected)
         close(features(x)["sum"], expected)
         close(frozen(larger), model(larger))  # nor does it change what was recorded
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("how", [{}, {"preserve": True}, {"order": "before"}, {"order": "before", "preserve": True}])
+@torch.no_grad()
+def test_parts_of_frozen_models_are_scripted(how: dict[str, object]) -> None:
+    """At the sizes that they have in a pass of the whole model at the input of the conversion."""
+    torch.manual_seed(0)
+    frozen = dynpool.freeze(learn(dynpool.convert(Branches().eval(), SIZE, **how)).eval())  # type: ignore[arg-type]
+    given: dict[str, Tensor] = {}
+    made: dict[str, Tensor] = {}
+    parts = {name: frozen.get_submodule(name) for name in ("left", "right", "deep", "deep.0", "up")}
+    seeing = []
+    for name, part in parts.items():
+
+        def see(_: object, args: tuple[Tensor, ...], out: Tensor | None = None, name: str = name) -> None:
+            (given if out is None else made)[name] = (args[0] if out is None else out).clone()
+
+        seeing += [part.register_forward_pre_hook(see, prepend=True), part.register_forward_hook(see)]
+    frozen(torch.randn(2, *SIZE))
+    for handle in seeing:
+        handle.remove()
+    frozen(torch.randn(1, 3, 80, 96))  # sizes of another input are not what is compiled
+    before = [part.extra_repr() for part in frozen.modules()]
+    for name, part in parts.items():
+        x, expected = given[name], made[name]
+        scripted = torch.jit.script(part)
+        assert list(scripted.state_dict()) == list(part.state_dict())
+        close(scripted(x), expected)
+        close(torch.jit.script(nn.Sequential(part))(x), expected)
+    assert [part.extra_repr() for part in frozen.modules()] == before
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

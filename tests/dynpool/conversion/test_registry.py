@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torchvision.ops import Conv2dNormActivation
 
 import dynpool
+from dynpool.conversion import registry
 from dynpool.conversion.layer_context import sites
 from dynpool.conversion.registry import Plan, plan_for, planner_of
 
@@ -223,3 +224,27 @@ def test_a_pool_whose_indices_are_used_is_refused() -> None:
     (site,) = sites(graph, graph, "after", False).values()
     assert isinstance(plan_for(nn.MaxPool2d(2), site), Plan)
     assert plan_for(nn.MaxPool2d(2, return_indices=True), site) == "its indices are used"
+
+
+def test_kinds_are_types_or_dotted_names() -> None:
+    with pytest.raises(ValueError, match=r"kinds has 'x'; allowed: types, or dotted names such as"):
+        dynpool.register_kind("x", "y")
+    with pytest.raises(TypeError, match=r"dotted names, got <function .*; the planner is what the decorator"):
+        dynpool.register_kind(nn.Conv2d, plan_for)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="kinds is empty"):
+        dynpool.register_kind()
+
+
+def test_what_is_no_plan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="place='beside': expected one of 'instead', 'after', 'before'"):
+        dynpool.Plan("beside", "max")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="reduce='sum': expected one of 'max', 'mean', 'sample'"):
+        dynpool.Plan("after", "sum")  # type: ignore[arg-type]
+
+    class Pool(nn.MaxPool2d):
+        pass
+
+    monkeypatch.setattr(registry, "_KINDS", dict(registry._KINDS))
+    dynpool.register_kind(Pool)(lambda module, site: None)  # type: ignore[arg-type, return-value]
+    with pytest.raises(TypeError, match=r"the planner of .*Pool returned None: expected a Plan, or why not"):
+        dynpool.convert(nn.Sequential(nn.Conv2d(3, 4, 3), Pool(2), nn.Conv2d(4, 4, 3)), (3, 32, 32))

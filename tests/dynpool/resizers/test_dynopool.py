@@ -499,3 +499,5 @@ def test_bad_bounds_reduction_and_tie_are_refused() -> None:
 def test_bad_maps_are_refused_by_the_function(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="x has shape"):
         DynOPool2d()(torch.zeros(shape))
+    with pytest.raises(TypeError, match="x is a str: expected a tensor"):
+        DynOPool2d()("x")

@@ -12,14 +12,18 @@ import torch
 from dynpool.training import checkpoint as checkpoints
 from dynpool.training.restarts import continues, launch
 
-# Two runs one after the other; in epoch 2 of the second, the process that writes the files is killed.
+# Three runs one after the other, of a network that draws more numbers the more images it gets: of an odd batch, the
+# processes draw differently many. In epoch 2 of the second, the process that writes the files is killed; the third is
+# stopped by the other process in the middle of an epoch, and again when only the test of an epoch is left.
 SCRIPT = """\
 import os, signal, sys
 from dynpool.training import loop, run
 from dynpool.training.config import RunConfig
 from dynpool.training.config_file import load_config
+from dynpool.training.errors import StoppedError
 
-train = run.Run._pass
+train, asked = run.Run._pass, run.Run._stop_if_asked
+stops = {(1, 2), (2, 6)}
 
 def dying(self, course, reporter):
     if self.config.name == "killed" and course.epoch == 2 and os.environ["RANK"] == "0":
@@ -27,13 +31,38 @@ def dying(self, course, reporter):
             os.kill(os.getpid(), signal.SIGKILL)
     return train(self, course, reporter)
 
-run.Run._pass = dying
-for name in ("straight", "killed"):
+def stopped(self, course):
+    place = (course.epoch, course.step)
+    if self.config.name == "stopped" and place in stops:
+        stops.discard(place)
+        if os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGTERM)
+    return asked(self, course)
+
+run.Run._pass, run.Run._stop_if_asked = dying, stopped
+for name in ("straight", "killed", "stopped"):
     out = os.path.join(sys.argv[1], name)
-    loop.train(load_config(RunConfig, None, [*sys.argv[2:], "--name", name, "--out", out])[0])
+    config = load_config(RunConfig, None, [*sys.argv[2:], "--name", name, "--out", out])[0]
+    for resume in (False, True, True):
+        try:
+            loop.train(config, resume=resume)
+            break
+        except StoppedError as error:
+            print(error, flush=True)
+"""
+NETWORK = """\
+import torch
+from dynpool.training.models import narrow_vgg
+
+class Noise(torch.nn.Module):
+    def forward(self, x):
+        return x + 0.1 * torch.rand(x.shape) if self.training else x
+
+def make(num_classes, in_channels):
+    return torch.nn.Sequential(Noise(), narrow_vgg(num_classes, in_channels, widths=[4, 6]))
 """
 OPTIONS = [
-    "--model.options.widths=[4,6]", "--data.variant=tile", "--data.resolution=8", "--epochs=3",
+    "--model.name=noisy_net:make", "--data.variant=tile", "--data.resolution=8", "--epochs=3", "--batch_size=33",
     "--data.test_fraction=0.9", "--lr=0.05", "--alpha_lr=1", "--threads=1", "--device=cpu", "--gmacs_weight=10",
 ]  # fmt: skip
 
@@ -41,21 +70,34 @@ OPTIONS = [
 def test_a_killed_process_is_started_again_to_the_same_result(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
+    (tmp_path / "noisy_net.py").write_text(NETWORK)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1", f"--master-port={port}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{os.getcwd()}{os.pathsep}{tmp_path}"}
     command = [sys.executable, *launcher, str(script), str(tmp_path), *OPTIONS]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     assert "exitcode: -9" in done.stderr
-    straight, killed = (checkpoints.load(checkpoints.last_path(tmp_path / name)) for name in ("straight", "killed"))
-    assert killed.epoch == 3
-    assert killed.lines == straight.lines
-    for name, value in straight.model.items():
-        assert torch.equal(value, killed.model[name]), name
-    assert [row["train_loss"] for row in killed.rows or ()] == [row["train_loss"] for row in straight.rows or ()]
+    assert done.stdout.count("and step 2 of epoch 1") == done.stdout.count("and step 6 of epoch 2") == 2
+    straight, *others = (
+        checkpoints.load(checkpoints.last_path(tmp_path / n)) for n in ("straight", "killed", "stopped")
+    )
+    first, second = straight.ranks or ()
+    assert not torch.equal(first["cpu"], second["cpu"]), "the processes drew differently many numbers"
+    for other in others:
+        assert other.epoch == 3
+        assert other.lines == straight.lines
+        for name, value in straight.model.items():
+            assert torch.equal(value, other.model[name]), name
+        assert figures(other) == figures(straight)
+        for drawn, expected in zip(other.ranks or (), (first, second), strict=True):
+            assert torch.equal(drawn["cpu"], expected["cpu"])
+
+
+def figures(saved):
+    return [{k: v for k, v in row.items() if "loss" in k or "accuracy" in k or k == "sizes"} for row in saved.rows]
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,14 @@ def test_image_from_a_file_is_cut_to_the_input(tmp_path, vgg):
     assert default.std() > 20, "a photograph"
 
 
+def test_an_image_of_a_large_input_is_drawn_smaller():
+    """A slide of a million pixels a side: its array would have three terabytes."""
+    report = receptive_field(nn.Conv2d(3, 4, 3, device="meta"), (3, 1_000_000, 500_000))
+    (drawn,) = report.plot("image").axes[0].get_images()
+    assert drawn.get_array().shape == (4096, 2048, 3)
+    assert drawn.get_extent() == [-0.5, 499_999.5, 999_999.5, -0.5]
+
+
 def test_bad_pictures(tmp_path, vgg, one_axis):
     with pytest.raises(ValueError, match="unknown plot kind 'feilds'; did you mean 'fields'"):
         vgg.plot("feilds")
