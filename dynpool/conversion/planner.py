@@ -129,6 +129,7 @@ class _Planner:
     def run(self) -> Pin | Demand | None:
         """Plan all resolutions; None if that is done, else what was found out that changes the plan from the start."""
         self.start()
+        found: Pin | Demand | None
         pending = list(groups(self.graph))
         while pending:
             group = next((g for g in pending if self.opener(g, learnable=True)), None)

@@ -85,7 +85,7 @@ class ResolutionTree:
         return [pool for _, _, pool in self.learned]
 
     def sizes_at(
-        self, hw: Size, alphas: Sequence[Size] | None = None, *, given: Mapping[int, Size] | None = None
+        self, hw: Size, alphas: Sequence[Pair] | None = None, *, given: Mapping[int, Size] | None = None
     ) -> list[Size]:
         """Size in pixels of every node for an input of `hw` pixels, at the current or the given alphas.
 
@@ -93,7 +93,7 @@ class ResolutionTree:
         """
         return [pixels for pixels, _ in self._sizes_with_fractions(hw, alphas, given)]
 
-    def above(self, index: int, hw: Size, alphas: Sequence[Size]) -> Size:
+    def above(self, index: int, hw: Size, alphas: Sequence[Pair]) -> Pair:
         """The size that the resizer of a node computes its own from: its parent's, with the fraction if it keeps it."""
         node = self.nodes[index]
         pixels, exact = self._sizes_with_fractions(hw, alphas)[node.parent or 0]
@@ -101,12 +101,12 @@ class ResolutionTree:
         return exact if keeps else pixels
 
     def _sizes_with_fractions(
-        self, hw: Size, alphas: Sequence[Size] | None = None, given: Mapping[int, Size] | None = None
-    ) -> list[tuple[Size, Size]]:
+        self, hw: Size, alphas: Sequence[Pair] | None = None, given: Mapping[int, Size] | None = None
+    ) -> list[tuple[Size, Pair]]:
         values = usable_alphas(self.pools) if alphas is None else alphas
         return sizes_with_fractions(self.nodes, hw, values, given=given or {}, tried=self._tried)
 
-    def factors_at(self, hw: Size, alphas: Sequence[Size] | None = None) -> dict[type, Size]:
+    def factors_at(self, hw: Size, alphas: Sequence[Pair] | None = None) -> dict[type, Pair]:
         """What the classes of resizers that look at whole chains multiply their scale factors by; the others: nothing.
 
         For an input of `hw` pixels, at the current or the given alphas.

@@ -186,17 +186,6 @@ def test_user_errors_are_one_line(tmp_path, capsys, monkeypatch, arguments, mess
     assert not list(tmp_path.iterdir()), "nothing is written"
 
 
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("32", (3, 32, 32)), ("32,64", (3, 32, 64)), ("1,32,64", (1, 32, 64)), ("3,8,32,64", (3, 8, 32, 64)),
-     ("1:16000", (1, 16000)), ("2:8,9", (2, 8, 9))],
-)  # fmt: skip
-def test_input_sizes(text, size):
-    from dynpool.cli.analyze import _input_size
-
-    assert _input_size(text) == size
-
-
 @pytest.mark.parametrize("text", ["0", "32x32", "1,2,3,4,5", "", "3,-1,4", "a", "1:"])
 def test_bad_input_sizes(text, capsys):
     assert main(["analyze", "vgg11", "--input-size", text]) == 2

@@ -6,7 +6,7 @@ import pytest
 from torch import Tensor, nn
 
 import dynpool
-from dynpool.graph import tracer
+from dynpool.graph import forward_pass, tracer
 from dynpool.graph.survey import Survey
 from dynpool.graph.tracer import trace, trace_shapes
 
@@ -28,7 +28,7 @@ class AuxiliaryHead(nn.Module):
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The input sizes of all passes of a test."""
     found: list[tuple[int, ...]] = []
-    run = tracer.run_pass
+    run = forward_pass.run_pass
 
     def noted(model: nn.Module, example: Any, *args: Any) -> None:
         found.append(example.size)

@@ -3,6 +3,7 @@
 import pytest
 
 import dynpool
+from dynpool.baselines import ShapeAdaptor2d
 from dynpool.resolution.nodes import Derived, Learned, Pinned, ResolutionNode
 from dynpool.resolution.tree_sizes import chain_factors, sizes_with_fractions
 from dynpool.size_math import output_size
@@ -45,7 +46,7 @@ def test_a_resolution_without_a_rule_is_refused() -> None:
 
 def test_only_resizers_that_look_at_chains_have_factors() -> None:
     assert chain_factors(NODES, (32, 48), [(2.0, 2.0), (2.0, 2.0)]) == {}
-    limited = dynpool.baselines.ShapeAdaptor2d(limit=4)
+    limited = ShapeAdaptor2d(limit=4)
     nodes = [NODES[0], ResolutionNode("a", 0, (16, 24), Learned(pool=limited))]
     value = (0.0, 0.0)
     factor = chain_factors(nodes, (32, 48), [value])[type(limited)]

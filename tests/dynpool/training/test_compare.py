@@ -32,11 +32,12 @@ def test_what_other_code_prints_is_passed_on(line):
 
 
 def test_bars_follow_the_epochs(monkeypatch):
-    console = Console(file=io.StringIO(), force_terminal=True, width=200)
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=200)
     pool = _Pool(ComparisonConfig(), [(RUN, GridPoint("human"))], 2, [], console)
     with pool._telling() as tell:
         tell(RUN, {"event": "epoch", "row": ROW})
-    said = console.file.getvalue()
+    said = screen.getvalue()
     assert "2/4" in said
     assert epoch_line("human-seed0", 4, ROW) in said
 
