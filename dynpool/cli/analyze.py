@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["analyze"]
 
-PAGE = 150  # columns of the table where there is no terminal to ask
+PAGE = 150  # columns of the table if the output is not a terminal
 
 
 def _parser() -> Parser:
@@ -58,10 +58,10 @@ def _parser() -> Parser:
 
 
 def analyze(arguments: Sequence[str]) -> int:
-    """Run the command; gives the exit code.
+    """Run the command and return its exit code.
 
     Raises:
-        ConfigError: for what the user can correct.
+        ConfigError: for errors that the user can correct.
     """
     options = _parser().read(arguments)
     if options.run is None and (options.model is None or options.input_size is None):
@@ -108,7 +108,7 @@ def analyze(arguments: Sequence[str]) -> int:
 
 
 def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...], Run | None]":
-    """Name, model, input size, and the run it comes from."""
+    """(name, model, input size, run that the model comes from or None)."""
     if options.run is not None:
         from dynpool.analysis.comparison.read_runs import read_run
         from dynpool.training.restored import restored_model
@@ -122,7 +122,7 @@ def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...]
 
     if options.checkpoint is not None:
         read_state_dict(options.checkpoint)  # which takes less time than a large model does to be built
-    if "" not in sys.path:  # an installed program does not look for modules where it is called
+    if "" not in sys.path:  # an installed program does not search the working directory for modules
         sys.path.insert(0, "")
     weights = options.checkpoint is not None or options.effective
     name, model = named_model(options.model, options.input_size, weights=weights)

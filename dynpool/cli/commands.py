@@ -35,7 +35,7 @@ dynpool COMMAND --help lists the options of a command, dynpool --version prints 
 
 USER_ERROR = 2
 
-# Commands import what they need after their arguments are read, so that help and errors take no time.
+# Commands import their modules after parsing arguments, so that help and errors are fast.
 
 
 def _config_path(arguments: list[str], command: str) -> Path:
@@ -45,7 +45,7 @@ def _config_path(arguments: list[str], command: str) -> Path:
 
 
 def _ended(error: KeyboardInterrupt | StoppedError, saved: str, command: str, config_file: Path, folder: Path) -> int:
-    """Say what is saved of a run or a comparison that a signal ended, and how to continue it; gives the exit code."""
+    """Print what is saved of an interrupted run or comparison and how to continue it; returns the exit code."""
     interrupted = isinstance(error, KeyboardInterrupt)
     words = ["dynpool", command, str(config_file), "--out", str(folder), "--resume"]
     hint = f"; continue with: {shlex.join(words)}" if config_file.exists() else ""
@@ -155,7 +155,7 @@ def _coverage(arguments: list[str]) -> int:
     device = "cpu" if options.real else "meta"
     try:
         with interruptible(), writing(options.out, when_full="free some space"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the models' own
+            warnings.simplefilter("ignore")  # raised by the models
             rows = run_coverage(names, options.out, input_size=size, limit=options.limit, device=device, say=_say_row)
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -198,12 +198,12 @@ def run(argv: Sequence[str] | None) -> int:
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output is gone; what was trained is saved
+    except BrokenPipeError:  # the reader of the output is gone; training has been saved
         _discard_output()
         return USER_ERROR
     except (TrainingError, OSError) as error:
         if isinstance(error, OSError):
-            _discard_output()  # it may be the output that cannot be written
+            _discard_output()  # stdout itself may be unwritable
         print(f"dynpool: error: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
@@ -237,7 +237,7 @@ def _say_warning(message: Warning | str, *where: object, **options: object) -> N
 
 
 def _discard_output() -> None:
-    """Drop what is still to be written to stdout: Python would try again at its end, and print a traceback."""
+    """Discard buffered output: Python would try to write it again on exit and print a traceback."""
     try:
         sys.stdout.flush()
     except OSError:

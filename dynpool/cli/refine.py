@@ -1,4 +1,4 @@
-"""dynpool refine: the edits of a model that bring I_min below the input's size, printed and written as JSON."""
+"""dynpool refine: edits of a model that bring I_min below the input size, printed and written as JSON."""
 
 import json
 import sys
@@ -36,15 +36,15 @@ def _parser() -> Parser:
 
 
 def refine(arguments: Sequence[str]) -> int:
-    """Run the command; gives the exit code: 1 where I_min < I_res is not reached.
+    """Run the command and return its exit code, which is 1 if I_min < I_res is not reached.
 
     Raises:
-        ConfigError: for what the user can correct.
+        ConfigError: for errors that the user can correct.
     """
     options = _parser().read(arguments)
     if options.out is not None:
         check_file(options.out)
-    if "" not in sys.path:  # an installed program does not look for modules where it is called
+    if "" not in sys.path:  # an installed program does not search the working directory for modules
         sys.path.insert(0, "")
     from dynpool import baselines
     from dynpool.analysis.integrations.named_models import named_model

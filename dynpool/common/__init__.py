@@ -1,1 +1,1 @@
-"""What every package may use: checks of arguments, names that were mistyped, imports on first use."""
+"""Helpers for all packages: argument checks, suggestions for mistyped names, lazy imports."""

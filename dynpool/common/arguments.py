@@ -1,4 +1,4 @@
-"""Checks of arguments that many public functions take: the error names the argument, its value and what is allowed."""
+"""Argument checks shared by public functions. Errors name the argument, its value and what is allowed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["check_flags", "check_model", "check_numbers", "check_size", "check_w
 
 
 def is_whole(value: object) -> bool:
-    """Whether it is an integer of Python, NumPy or a compiler; True and False are none."""
+    """Whether the value is an integer of Python, NumPy or a compiler, and not a bool."""
     return isinstance(value, (int, SymInt, Integral)) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a real number of Python or NumPy, or a tensor of one; True and False are none."""
+    """Whether the value is a real number of Python or NumPy or a tensor with one element, and not a bool."""
     if isinstance(value, Tensor):
         return value.numel() == 1
     return isinstance(value, (int, float, Real)) and not isinstance(value, bool)
 
 
 def check_model(model: object) -> None:
-    """Raise TypeError unless it is an nn.Module."""
+    """Raise TypeError unless `model` is an nn.Module."""
     if isinstance(model, nn.Module):
         return
     if isinstance(model, type):
@@ -32,19 +32,19 @@ def check_model(model: object) -> None:
 
 
 def check_flags(**values: object) -> None:
-    """Raise TypeError unless each named value is True or False (of NumPy, too)."""
+    """Raise TypeError unless each named value is a bool of Python or NumPy."""
     for name, value in values.items():
         if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
             raise TypeError(f"{name}={value!r}: expected True or False")
 
 
 def check_numbers(expected: str, allowed: Callable[[float], bool], **values: object) -> None:
-    """Raise TypeError unless each named value is a number, ValueError unless `allowed` says so.
+    """Raise TypeError unless each named value is a number, ValueError unless `allowed` accepts it.
 
     Args:
-        expected: what is allowed in words, such as "a positive number".
-        allowed: whether a number is.
-        values: by name.
+        expected: text for the message, such as "a positive number".
+        allowed: whether a number is allowed.
+        values: the values by argument name.
     """
     for name, value in values.items():
         if not is_number(value):
@@ -66,8 +66,8 @@ def check_size(name: str, value: object, *, lowest: int = 1) -> tuple[int, int]:
     """(height, width) as two ints.
 
     Raises:
-        TypeError: unless it is a tuple or list of integers.
-        ValueError: if there are not two, or one is below `lowest`.
+        TypeError: if it is not a tuple or list of integers.
+        ValueError: if it does not have two entries, or one is below `lowest`.
     """
     expected = f"expected (height, width), two integers of at least {lowest}"
     if not isinstance(value, (tuple, list)) or not all(map(is_whole, value)):
@@ -75,4 +75,4 @@ def check_size(name: str, value: object, *, lowest: int = 1) -> tuple[int, int]:
     if len(value) != 2 or value[0] < lowest or value[1] < lowest:
         raise ValueError(f"{name}={value!r}: {expected}")
     height, width = (n if isinstance(n, (int, SymInt)) else int(n) for n in value)
-    return height, width  # type: ignore[return-value] # a compiler's integer does as one
+    return height, width  # type: ignore[return-value] # SymInt counts as int

@@ -1,4 +1,4 @@
-"""Packages whose public names are imported on first use, so that importing the package costs nothing."""
+"""Lazy imports: public names of a package are imported on first use, so importing the package is fast."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["lazy_names"]
 
 
 def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The `__getattr__` and `__dir__` of a package whose public names are imported when they are first asked for.
+    """The `__getattr__` and `__dir__` of a package whose public names are imported on first use.
 
-    Submodules are attributes too.
+    Submodules are available as attributes too.
 
     Args:
-        package: its `__name__`; the package's static imports are for type checkers only.
+        package: `__name__` of the package; its static imports are for type checkers only.
         names: {submodule: the public names it defines, separated by spaces}.
     """
     homes = {name: home for home, listed in names.items() for name in listed.split()}

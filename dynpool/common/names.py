@@ -1,4 +1,4 @@
-"""Names that a user may have mistyped."""
+"""Suggestions for mistyped names."""
 
 import difflib
 from collections.abc import Iterable

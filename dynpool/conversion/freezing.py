@@ -31,10 +31,10 @@ __all__ = ["FreezeReport", "FrozenRow", "freeze", "freeze_report"]
 
 @dataclass(frozen=True)
 class FrozenRow:
-    """One resolution of a frozen model: its size, the strides that lead to it, and the layers that resize to it.
+    """One resolution of a frozen model: its size, its strides, and the layers that resize to it.
 
-    `strided` layers have their original stride back, which computes the same; `resized` ones are resized by a fixed
-    pool instead, behind them or before them.
+    `strided` layers have their original stride again, which computes the same; `resized` ones have a fixed pool before
+    or behind them.
     """
 
     name: str
@@ -46,7 +46,7 @@ class FrozenRow:
 
 @dataclass(frozen=True)
 class FreezeReport:
-    """Sizes (height, width) in pixels of a frozen model for the input it was converted at, one row a resolution."""
+    """Sizes (height, width) in pixels of a frozen model at its conversion's input size, one row per resolution."""
 
     input_size: tuple[int, int, int]
     rows: tuple[FrozenRow, ...]
@@ -68,17 +68,17 @@ class FreezeReport:
 def freeze(model: nn.Module) -> nn.Module:
     """A plain copy of a converted model with the sizes it has learned, and no alphas.
 
-    It consists of PyTorch's own operations: resizers become interpolation and pooling to a fixed size. Where a model
-    converted with `preserve=True` still has a layer whose stride does what its stride-1 form and the resizer do, that
-    stride is put back. Outputs are the live model's to rounding, for inputs of other sizes too: sizes follow the tree.
-    The state dict has the entries of the original model's, and the sizes in its metadata; as part of a larger module's,
-    it has them as an entry `frozen_sizes` too, for formats that keep tensors alone. Where it is loaded into a model
-    frozen or converted in the same way, the sizes come along. What the model became is in `freeze_report(frozen)`, its
-    sizes also in `sizes(frozen, input_size)`.
+    It consists of PyTorch's own operations: resizers become interpolation and pooling to a fixed size. A layer of a
+    model converted with `preserve=True` gets its original stride back if that computes the same as its stride-1 form
+    with the resizer. Outputs equal those of the live model up to rounding, for other input sizes too, as sizes follow
+    the tree. The state dict has the entries of the original model's, and the sizes in its metadata; inside a larger
+    module it also has them as an entry `frozen_sizes`, for formats that only keep tensors. Loading it into a model that
+    was frozen or converted in the same way also loads the sizes. See `freeze_report(frozen)` for the result, and
+    `sizes(frozen, input_size)` for the sizes.
 
-    It can be exported, compiled, traced (torch.jit.trace, torch.fx) and scripted, at one input size a time; the sizes
-    are then constants: torch.fx and torch.jit.script, which see no input, take those of the conversion. torch.fx does
-    not see what is attached to the outermost module: a model whose own forward calls pools as functions is traced as
+    It can be exported, compiled, traced (torch.jit.trace, torch.fx) and scripted, at one input size at a time; the
+    sizes are then constants. torch.fx and torch.jit.script, which get no input, use those of the conversion. torch.fx
+    does not record hooks of the outermost module: trace a model whose own forward calls pools as functions as
     `nn.Sequential(frozen)`.
 
     Raises:
@@ -95,7 +95,7 @@ def freeze(model: nn.Module) -> nn.Module:
         raise ValueError(f"freeze needs a converted model, got a {type(model).__name__}")
     hw = (live.input_size[1], live.input_size[2])
     now = live.sizes_at(hw)
-    with untouched(model), live.at(hw):  # the copies know the sizes of the whole network
+    with untouched(model), live.at(hw):  # the copies get the sizes of the whole network
         plain, tree = deep_copy((model, live))
     detach_tree(plain)
     detach_report(plain)
@@ -124,7 +124,7 @@ def freeze(model: nn.Module) -> nn.Module:
 
 
 def freeze_report(model: nn.Module) -> FreezeReport:
-    """The sizes of a model made by `freeze`, and which of its layers have their stride back.
+    """The sizes of a model made by `freeze`, and the layers that have their original stride again.
 
     Raises:
         ValueError: if the model was not made by `freeze`.

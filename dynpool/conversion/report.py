@@ -1,4 +1,4 @@
-"""What a conversion did with each resizer, as data: one row each, and how it reads."""
+"""The conversion report: one row of data per resizer, and its printed form."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ATTRIBUTE = "_dynpool_report"
 
 @dataclass(frozen=True)
 class ConversionRow:
-    """What became of one resizer: its module path, kind, resolution, status and, unless converted, why.
+    """One resizer: its module path, kind, resolution, status and, unless converted, the reason.
 
     `macs` are the multiply-accumulates of the layer for one image, before and after conversion.
     """
@@ -48,10 +48,10 @@ class ConversionRow:
 class ConversionReport:
     """One row for each resizer of the original model, in order of execution.
 
-    `macs` are the multiply-accumulates of the whole model for one image, before and after conversion: a strided layer
-    costs the more at stride 1 the larger its stride.
+    `macs` are the multiply-accumulates of the whole model for one image, before and after conversion: a layer with
+    stride s costs s² times as much at stride 1.
 
-    `not_understood` names the operations that no rule describes; `notes` says where training and eval mode differ.
+    `not_understood` names the operations without a rule; `notes` list differences between training and eval mode.
     """
 
     input_size: tuple[int, int, int]

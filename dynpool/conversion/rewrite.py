@@ -1,4 +1,4 @@
-"""Carry out a plan: put a resizer instead of a layer, behind it or before it."""
+"""Applies a plan: puts a resizer in place of a layer, behind it or before it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["replace_module", "rewrite"]
 def rewrite(
     modules: dict[str, nn.Module], resize: Resize, plan: Plan, resizer: nn.Module
 ) -> tuple[str, Strided | None]:
-    """Rewrite the layer that runs `resize`; `modules` are the model's by path, and stay up to date.
+    """Rewrite the layer that runs `resize`, and update `modules`, the model's modules by path.
 
     Returns:
-        the resizer's module path; and, where sampling the layer's map is what its stride did, that stride.
+        The resizer's module path; and the layer's stride, if sampling its output is equivalent to that, else None.
     """
     path = resize.path
     layer = modules[path]
@@ -39,7 +39,7 @@ def rewrite(
 
 
 def replace_module(modules: dict[str, nn.Module], path: str, module: nn.Module) -> None:
-    """Put `module` wherever the one at `path` is registered; `modules` are the model's by path, and stay up to date."""
+    """Replace the module at `path` wherever it is registered, and update `modules`, the model's modules by path."""
     old = modules[path]
     for owner in list(modules.values()):
         for name, child in list(owner._modules.items()):

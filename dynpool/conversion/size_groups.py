@@ -1,4 +1,4 @@
-"""Which resolutions a traced model has, and which resizers open or reach each."""
+"""The resolutions of a traced model, with the resizers that lead to each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Key = tuple[int, int]
 
 @dataclass
 class Group:
-    """All resizers that open or reach one resolution."""
+    """All resizers that lead to one resolution."""
 
     key: Key
     members: list[Resize]

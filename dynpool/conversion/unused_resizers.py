@@ -1,4 +1,4 @@
-"""Which operations of a pass are in vain: nothing that the model returns or keeps depends on them."""
+"""Operations of a pass without effect: nothing that the model returns or stores depends on them."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def unused_nodes(graph: Graph) -> frozenset[int]:
 
 
 def unused_resizers(model: nn.Module, graph: Graph, batch: int | None = None) -> set[int]:
-    """The nodes of the resizers that open a resolution on which nothing depends, in training mode neither.
+    """The nodes of resizers that open a resolution on which nothing depends, neither in eval nor in training mode.
 
     Args:
-        model: left as it is.
+        model: the model; it is not changed.
         graph: its trace in eval mode.
-        batch: images that a pass needs, see :func:`dynpool.graph.tracer.trace`.
+        batch: batch size of a pass, see :func:`dynpool.graph.tracer.trace`.
     """
     unused = unused_nodes(graph)
     resizers = {r.node for r in graph.resizes} & unused
     if resizers:
         try:
             training = trace(model, graph.size, training=True, batch=batch)
-        except TraceError:  # it runs in eval mode only
+        except TraceError:  # the model runs in eval mode only
             training = graph
         unused = unused_nodes(training)
         used = {place for place, r in places(training) if r.node not in unused}

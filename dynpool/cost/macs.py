@@ -23,7 +23,7 @@ from .cost_model import CostModel
 
 __all__ = ["Ceiling", "GMACsLoss", "LayerMacs", "MacsReport", "count_macs", "macs_of"]
 
-# Operations that move or rename data: nothing to count, nothing to report.
+# Operations that only move or relabel data: neither counted nor reported.
 _LAYOUT = frozenset(
     f"aten.{name}"
     for name in (
@@ -32,7 +32,7 @@ _LAYOUT = frozenset(
         "ones arange full lift_fresh"
     ).split()
 )
-# Words in names of operations that are sums of products, or distances of all to all.
+# Parts of the names of operations that are sums of products or pairwise distances.
 _PRODUCTS = frozenset(
     "fft mm addmm bmm baddbmm addbmm addmv mv dot vdot ger addr trilinear cdist pdist attention lstm gru rnn det inv "
     "solve svd eigh qr cholesky".split()
@@ -42,7 +42,7 @@ _KNOWN_SMALL = frozenset({"dynpool", "prim", "prims", "torchvision"})
 
 @dataclass(frozen=True)
 class LayerMacs:
-    """MACs of one module's own operations; `kinds` names the ATen operations."""
+    """MACs of a module's own operations; `kinds` are the names of the ATen operations."""
 
     name: str
     kinds: tuple[str, ...]
@@ -51,12 +51,12 @@ class LayerMacs:
 
 @dataclass(frozen=True)
 class MacsReport:
-    """MACs of a model for one image: `total`, per layer in order of execution, and what was not counted.
+    """MACs of a model for one image: `total`, per layer in order of execution, and the operations not counted.
 
-    `not_counted` says how often each operation without a count ran (normalisations, activations, pools and resizes);
-    `large_not_counted` names those of them that multiply and accumulate, or may: Fourier transforms, distances,
-    sampling on grids, operators that neither PyTorch nor `dynpool.register_op` describes. `notes` tell what was assumed
-    of values that only a real pass has. `input_size` is (C, extents...).
+    `not_counted` has the number of calls of each operation that is not counted (normalisations, activations, pools and
+    resizes); `large_not_counted` names those of them that may multiply and accumulate: Fourier transforms, distances,
+    grid sampling, operators that neither PyTorch nor `dynpool.register_op` describes. `notes` list assumptions about
+    values that only a real pass has. `input_size` is (C, extents...).
     """
 
     input_size: tuple[int, ...]
@@ -67,17 +67,17 @@ class MacsReport:
 
     @property
     def large_not_counted(self) -> tuple[str, ...]:
-        """Operations that the total leaves out though their work is of its kind."""
+        """Operations that are not in the total although they may multiply and accumulate."""
         return tuple(sorted(op for op in self.not_counted if _is_large(op)))
 
     @property
     def gmacs(self) -> float:
-        """Total in units of 1e9 MACs."""
+        """The total in units of 1e9 MACs."""
         return self.total / 1e9
 
     @property
     def by_layer(self) -> dict[str, int]:
-        """MACs by the layers' names."""
+        """MACs by layer name."""
         return {layer.name: layer.macs for layer in self.layers}
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,16 +115,15 @@ def count_macs(
 ) -> MacsReport:
     """MACs of the convolutions and matrix products of one forward pass of one image, at the model's current sizes.
 
-    Half of what `torch.utils.flop_counter` counts, and what it leaves out: the matrix products of an LSTM with its
-    states, and attention that a CPU runs as one operation. Resizes are not convolutions: they stand under
-    `not_counted`.
+    This is half of what `torch.utils.flop_counter` counts, plus what it omits: the matrix products of an LSTM with its
+    states, and attention that a CPU runs as one operation. Resizes are listed under `not_counted`.
 
     Args:
-        model: any module; it is traced on meta tensors in eval mode and left untouched.
-        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W), or a list or dict of such for a model of several
-            inputs. None: of the first tensor in `inputs`.
-        inputs: what the model is called with (a tensor, a tuple or a dict), where sizes do not say it all.
-        batch: images of the pass that is traced, if one is not enough; the MACs are those of one all the same.
+        model: any module; it is traced on meta tensors in eval mode and left unchanged.
+        input_size: (C, H, W) in pixels; or (C, L) or (C, D, H, W); or a list or dict of these for a model with several
+            inputs. None: the size of the first tensor in `inputs`.
+        inputs: the arguments of the model's forward (a tensor, a tuple or a dict), if sizes are not enough.
+        batch: batch size of the traced pass, if one image is not enough; the MACs are still those of one image.
 
     Raises:
         ValueError: for a bad `input_size`, or when the model cannot run at it.
@@ -134,7 +133,7 @@ def count_macs(
 
 
 def macs_of(graph: Graph) -> MacsReport:
-    """What :func:`count_macs` gives for the model and the input that a graph is of."""
+    """The result of :func:`count_macs` for the model and input of an existing graph."""
     by_path: dict[str, dict[str, int]] = {}  # by kind
     rest: dict[str, int] = {}
     for node in graph.nodes:
@@ -150,7 +149,7 @@ def macs_of(graph: Graph) -> MacsReport:
 
 @dataclass
 class Ceiling:
-    """A hard limit on MACs at one input size, as the resolution tree asks for it."""
+    """A hard limit on the MACs at one input size, enforced by the resolution tree."""
 
     cost: CostModel
     limit: float  # MACs
@@ -160,19 +159,19 @@ class Ceiling:
 
 
 class GMACsLoss:
-    """The model's GMACs at its learned sizes, as a scalar that carries a gradient to every alpha (Eq. 7, 8).
+    """The model's GMACs at its learned sizes, as a scalar with a gradient to every alpha (Eq. 7, 8).
 
     MACs_l = MACs_l(0) * (H_l W_l) / (H_l(0) W_l(0)), summed over the convolutions and matrix products. The value is
     exact for the rounded sizes in use; the gradient is that of the continuous surrogate, in which a resolution's size
     is its parent's divided by the learned stride without rounding or floor (`surrogate()`).
 
-    The model is traced at construction; a call costs a few operations on vectors of one entry per resolution. Where no
-    arithmetic gives the MACs of a pass, as the model runs other layers at other sizes, a call at new sizes traces anew.
+    The model is traced on construction. A call takes a few operations on vectors with one entry per resolution. If the
+    model runs other layers at other sizes, so that its MACs have no closed form, a call at new sizes traces it again.
 
     Args:
         model: a converted model, or one with hand-placed resizers.
-        input_size: (C, H, W) in pixels at which the work is counted.
-        batch: images that a pass needs, if one is not enough; what a converted model was converted with is known.
+        input_size: (C, H, W) in pixels at which GMACs are counted.
+        batch: batch size of the traced pass, if one image is not enough; converted models know theirs.
 
     Raises:
         ValueError: if the model has no learned resolution, or cannot run at `input_size`.
@@ -196,7 +195,7 @@ class GMACsLoss:
         self._build()
 
     def _build(self) -> None:
-        """Continuous size of a class = base / product of alphas; MACs = sum of coefficients times products of sizes."""
+        """Set up: continuous size of a class = base / product of strides; MACs = sum of coefficients * sizes."""
         graph, find, ref = self.graph, self.graph.classes.find, self.graph.classes.reference
         column = {id(p.shared_alpha()): 2 * i for i, p in enumerate(self.pools)}
         base: dict[int, float] = {}
@@ -206,7 +205,7 @@ class GMACsLoss:
                 base[find(dim.axis)], powers[find(dim.axis)] = float(dim.size), []
 
         def known(axis: int | None) -> int | None:
-            """The class as a key of `base`, if its size follows from the input's."""
+            """The class as a key of `base`; None if its size does not follow from the input's."""
             if axis is None or find(axis) in base:
                 return None if axis is None else find(axis)
             above, ratio = graph.classes.base(axis)
@@ -227,7 +226,7 @@ class GMACsLoss:
                         continue
                     above = base[source] if source is not None else float(resize.in_size[axis])
                     steps = list(powers[source]) if source is not None else []
-                    if follows:  # resized to a size that is not learned
+                    if follows:  # resized to a size that is not learned here
                         above, steps = float(resize.out_size[axis]), []
                     elif resize.learned and isinstance(pool, LearnedResizer2d):
                         slot = self.tree.slots[resize.path] if self.tree is not None else None
@@ -264,7 +263,7 @@ class GMACsLoss:
                 setattr(self, name, getattr(self, name).to(device))
 
     def surrogate(self) -> Tensor:
-        """GMACs at the continuous sizes H / stride: a float64 scalar whose gradient is the loss's."""
+        """GMACs at the continuous sizes H / stride: a float64 scalar with the gradient of the loss."""
         strides = torch.cat([p.learned_strides(gathered(p.shared_alpha()).double()) for p in self.pools])
         if any(p.looks_at_chains for p in self.pools) and self.tree is not None:
             factors = self.tree.factors_at(self.input_size[1:])
@@ -275,7 +274,7 @@ class GMACsLoss:
         return (self._coefficients * (sizes[self._rows] + self._offsets).prod(dim=1)).sum()
 
     def value(self) -> float:
-        """GMACs at the rounded sizes in use, on the host."""
+        """GMACs at the rounded sizes in use, computed on the host."""
         return self.cost.macs() / 1e9
 
     def __call__(self) -> Tensor:

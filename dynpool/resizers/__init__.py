@@ -1,1 +1,1 @@
-"""The operator and the modules that resize to learned sizes; they know no models."""
+"""The operator and the modules that resize to learned sizes, independent of any model."""

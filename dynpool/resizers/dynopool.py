@@ -1,4 +1,4 @@
-"""DynOPool2d: the module around the operator."""
+"""DynOPool2d: the operator as a module."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class DynOPool2d(LearnedResizer2d):
 
     Args:
         alpha: initial stride in input pixels per output pixel, one number or (height, width). Learned as the float32
-            parameter ``alpha`` of shape (2,), which stays float32 whatever the module is cast to. Not used if
-            ``tied_to`` is given.
+            parameter ``alpha`` of shape (2,), which stays float32 when the module is cast. Ignored if ``tied_to`` is
+            given.
         reduce: "max", "mean" or "sample".
-        bounds: lowest and highest scale factor (output size / input size) of an axis. Not used if ``tied_to`` is given.
+        bounds: lowest and highest scale factor (output size / input size) per axis. Ignored if ``tied_to`` is given.
         tied_to: another DynOPool2d whose alpha and bounds this one uses; then ``alpha`` is None here. The other module
             is not registered as a child.
 
@@ -36,11 +36,11 @@ class DynOPool2d(LearnedResizer2d):
         ValueError: if alpha is not finite and positive or is outside the bounds, or reduce or bounds are out of range.
         TypeError: if ``tied_to`` is not a DynOPool2d.
 
-    The host must know alpha to size the output. It is read only where ``forward`` is given no size, and from an
-    accelerator only when it has changed: by :func:`constrain_pools` after each step, and wherever PyTorch counts the
-    change, which it does not for fused optimisers and writes through ``alpha.data`` (use :func:`set_alpha`, or
-    ``alpha.copy_`` under ``torch.no_grad()``). What is read is brought into the bounds, in the parameter too. Compiled,
-    the module keeps the size within the bounds but not the parameter: call :func:`constrain_pools` after each step.
+    The host must read alpha to determine the output size. It does so only if ``forward`` is given no size, and from an
+    accelerator only if alpha has changed. Changes are detected after :func:`constrain_pools`, and if PyTorch counts
+    them, which it does not for fused optimisers and writes through ``alpha.data`` (use :func:`set_alpha`, or
+    ``alpha.copy_`` under ``torch.no_grad()``). Values are brought into the bounds, in the parameter too. A compiled
+    module keeps the size within the bounds but not the parameter: call :func:`constrain_pools` after each step.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class DynOPool2d(LearnedResizer2d):
         self.reduce: Reduce = reduce
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Resize x to ``size`` (H_out, W_out), or without it to the size that alpha gives."""
+        """x resized to ``size`` (H_out, W_out); by default the size that alpha gives."""
         alpha = gathered(self.shared_alpha(), averaged=True)
         if size is None:
-            if torch.compiler.is_compiling():  # no state of Python in a compiled graph; limits on what is read instead
+            if torch.compiler.is_compiling():  # a compiled graph cannot update Python state: clip the value read
                 size = sizes_from_alpha(alpha, x, alpha_range(self.bounds))
             elif isinstance(x, Tensor) and x.dim() >= 2 and 0 not in x.shape[-2:]:  # else it says what is wrong
                 size = self.own_size(x)
@@ -75,7 +75,7 @@ class DynOPool2d(LearnedResizer2d):
         return seen, seen
 
     def frozen(self, size: tuple[int, int]) -> FixedPool2d:
-        """The same at a fixed size, by native operations."""
+        """This resizer with a fixed size, as native PyTorch operations."""
         return FixedPool2d(size, reduce=self.reduce)
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Resizers without an alpha: to the size of another resolution, or to a size fixed for good."""
+"""Resizers without an alpha: to the size of another resolution, or to a fixed size."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["FixedInterpolate2d", "FixedPool2d", "FollowInterpolate2d", "FollowPo
 
 
 class FollowPool2d(nn.Module):
-    """A resizer without an alpha of its own: it resizes to the size that another resolution has.
+    """A resizer without an alpha, which resizes to the size of another resolution.
 
-    Shape: (N, C, H, W) -> (N, C, *size), with `size` handed in by the model's tree.
+    Shape: (N, C, H, W) -> (N, C, *size), with `size` passed by the model's tree.
     """
 
     def __init__(self, *, reduce: Reduce = "max") -> None:
@@ -34,7 +34,7 @@ class FollowPool2d(nn.Module):
         return dynopool2d(x, x.new_ones(2, dtype=torch.float32), reduce=self.reduce, size=size)
 
     def frozen(self, size: Size) -> FixedPool2d:
-        """The same at a fixed size, by native operations."""
+        """This resizer with a fixed size, as native PyTorch operations."""
         return FixedPool2d(size, reduce=self.reduce)
 
     def extra_repr(self) -> str:
@@ -42,9 +42,9 @@ class FollowPool2d(nn.Module):
 
 
 class FollowInterpolate2d(FollowPool2d):
-    """Interpolates to the size that another resolution has: instead of an upsampling by a factor, or behind one.
+    """Interpolation to the size of another resolution, in place of an upsampling by a factor or behind one.
 
-    Shape: (N, C, H, W) -> (N, C, *size), with `size` handed in by the model's tree.
+    Shape: (N, C, H, W) -> (N, C, *size), with `size` passed by the model's tree.
     """
 
     def __init__(self, *, mode: str = "nearest", align_corners: bool | None = None) -> None:
@@ -54,7 +54,7 @@ class FollowInterpolate2d(FollowPool2d):
 
     @classmethod
     def of(cls, layer: nn.Module) -> FollowInterpolate2d:
-        """In the mode of an `nn.Upsample`, to stand in its place; bilinear behind any other layer, which stays."""
+        """A replacement for an `nn.Upsample`, with its mode; for any other layer, bilinear interpolation behind it."""
         if isinstance(layer, nn.Upsample):
             return cls(mode=layer.mode, align_corners=layer.align_corners)
         return cls(mode="bilinear", align_corners=False)
@@ -63,7 +63,7 @@ class FollowInterpolate2d(FollowPool2d):
         return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
 
     def frozen(self, size: Size) -> nn.Module:  # type: ignore[override]
-        """The same at a fixed size."""
+        """This resizer with a fixed size."""
         return FixedInterpolate2d(size, mode=self.mode, align_corners=self.align_corners)
 
     def extra_repr(self) -> str:
@@ -71,7 +71,7 @@ class FollowInterpolate2d(FollowPool2d):
 
 
 class FixedInterpolate2d(nn.Upsample):
-    """`nn.Upsample` to one size, or to another size given to the call."""
+    """`nn.Upsample` to a fixed size, or to the size given to a call."""
 
     def __init__(self, size: Size, *, mode: str, align_corners: bool | None) -> None:
         super().__init__(size, mode=mode, align_corners=align_corners)
@@ -81,15 +81,15 @@ class FixedInterpolate2d(nn.Upsample):
 
 
 class FixedPool2d(nn.Module):
-    """A resizer frozen at one output size: native operations only, the values of `DynOPool2d` at that size to rounding.
+    """`DynOPool2d` with a fixed output size, as native PyTorch operations; equal up to rounding.
 
-    An infinite or NaN pixel stays within the cells whose queries give it a weight, as there.
+    As with `DynOPool2d`, an infinite or NaN pixel affects only cells whose queries give it a nonzero weight.
 
     Args:
         size: (height, width) of the output in pixels.
         reduce: "max", "mean" or "sample".
 
-    Shape: (N, C, H, W) or (C, H, W) -> the same with `size`, or with another size given to the call.
+    Shape: (N, C, H, W) or (C, H, W) -> the same with `size`, or with the size given to a call.
 
     Raises:
         TypeError: if `size` is not a tuple or list of integers.
@@ -110,7 +110,7 @@ class FixedPool2d(nn.Module):
         return f"size={self.size}, reduce={self.reduce!r}"
 
 
-@torch.fx.wrap  # one node of a symbolic trace, as the sizes of its input are no numbers there
+@torch.fx.wrap  # a leaf of symbolic traces, in which the sizes of the input are not numbers
 def fixed_pool(x: Tensor, height: int, width: int, reduce: str) -> Tensor:
     """:func:`dynpool.dynopool2d` at a given size, by native operations; TorchScript compiles it as well.
 
@@ -138,9 +138,9 @@ def _operator(x: Tensor, height: int, width: int, reduce: Any) -> Tensor:
 
 
 def _all_finite(x: Tensor) -> bool:
-    """Whether all pixels are known to be finite, so that one of weight zero does no harm.
+    """Whether all pixels are known to be finite, so that pixels of weight zero do no harm.
 
-    It is looked up where that costs about a hundredth of the interpolation and nothing records what runs: on the CPU.
+    Checked only on a CPU, where it costs about 1 % of the interpolation, and only if the pass is not recorded.
     """
     if x.device.type != "cpu":
         return False
@@ -151,7 +151,7 @@ def _all_finite(x: Tensor) -> bool:
 
 
 def is_recorded(x: Tensor) -> bool:
-    """Whether somebody records or transforms what is done with x, so that it may not depend on values."""
+    """Whether operations on x are being recorded or transformed, so that they must not depend on its values."""
     return (
         torch.compiler.is_compiling()
         or type(x) not in (Tensor, nn.Parameter)
@@ -162,7 +162,7 @@ def is_recorded(x: Tensor) -> bool:
 
 
 def _queried(x: Tensor, dim: int, count: int) -> Tensor:
-    """Bilinear values at `count` positions spread evenly along an axis, two for each cell."""
+    """Linear interpolation at `count` equidistant positions along an axis, two for each cell."""
     if x.shape[dim] == count:
         return x
     odd = 2 * torch.arange(count, device=x.device) + 1
@@ -170,7 +170,7 @@ def _queried(x: Tensor, dim: int, count: int) -> Tensor:
 
 
 def _sampled(x: Tensor, dim: int, size: int) -> Tensor:
-    """The value at each cell's first pixel along an axis, interpolated where that lies between two pixels."""
+    """The value at the start of each cell along an axis, interpolated if that lies between two pixels."""
     length = x.shape[dim]
     if length % size == 0:
         step = length // size
@@ -183,7 +183,7 @@ def _sampled(x: Tensor, dim: int, size: int) -> Tensor:
 def _interpolated(x: Tensor, dim: int, numerators: Tensor, denominator: int) -> Tensor:
     """Linear interpolation at the positions `numerators / denominator`, in pixels, clamped to the border.
 
-    On a pixel it takes the mean of that pixel with itself: a neighbour of weight zero would make NaN if it is infinite.
+    At a pixel's position it averages the pixel with itself, as an infinite neighbour with weight zero would give NaN.
     Half precision becomes float32.
     """
     last = x.shape[dim] - 1

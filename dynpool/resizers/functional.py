@@ -1,6 +1,6 @@
-"""The operator as a function: validation, and sizes from alpha. What runs is registered in :mod:`.library`.
+"""The operator as a function: validation, and sizes from alpha. The implementations are registered in :mod:`.library`.
 
-Importing this module registers all operators that a program exported with learned sizes in it holds.
+Importing this module registers all operators that an exported program with learned sizes uses.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ _LARGEST = 2**31 - 1  # pixels along an axis
 def dynopool2d(x: Tensor, alpha: Alpha, *, reduce: Reduce = "max", size: tuple[int, int] | None = None) -> Tensor:
     """The feature map x resized by the learned stride alpha: DynOPool (Jang et al., CVPR 2022, Eq. 1 to 6).
 
-    Each output pixel is the maximum ("max", the paper's) or the mean ("mean") of four bilinear queries around its
-    centre; "sample" takes the one pixel at the start of its cell, which is what a strided layer keeps. ``alpha = 2`` on
-    even sizes is max pooling, average pooling and striding by 2, in this order.
+    Each output pixel is the maximum ("max", as in the paper) or the mean ("mean") of four bilinear queries around its
+    centre; "sample" takes the single pixel at the start of its cell, as a strided layer does. On even sizes
+    ``alpha = 2`` is max pooling, average pooling and striding by 2, respectively.
 
-    The gradient to alpha flows through the distance of the queries from the cell's centre alone, with the output size
-    rounded straight through (Eq. 3, 4); where a query lies exactly on a pixel it is the mean of the two one-sided
-    derivatives. "sample" has no such distance and gives alpha the gradient that "mean" has.
+    The gradient to alpha flows only through the distance of the queries from the cell's centre, with a straight-through
+    gradient for the rounding of the output size (Eq. 3, 4). If a query lies exactly on a pixel, it is the mean of the
+    two one-sided derivatives. "sample" has no such distance and uses the gradient of "mean".
 
     Args:
         x: (N, C, H, W) or (C, H, W), float16, bfloat16, float32 or float64; N and C may be 0, H and W not. Keeps its
             memory format (contiguous or channels_last).
-        alpha: learned stride in input pixels per output pixel, finite and positive: a tensor of two (rows, columns) or
-            one number on the device of x, a float, or a pair of floats.
+        alpha: learned stride in input pixels per output pixel, finite and positive: a tensor of two values (rows,
+            columns) or one on the device of x, a float, or a pair of floats.
         reduce: "max", "mean" or "sample".
         size: (H_out, W_out). Default: ``round(max(H / alpha, 1.5))`` per axis, half to even, for which a tensor alpha
-            is read on the host; with a given size it is not (and its values are not checked). An axis of one pixel
-            becomes two for every alpha from 2/5 upwards. Compiled, the default serves every size with one graph; so do
-            given numbers with ``dynamic=True``, without which each makes another graph when it first changes.
+            is read on the host; with a given size it is not read, nor are its values checked. An axis of one pixel
+            becomes two for every alpha from 2/5 upwards. Under torch.compile the default uses one graph for all sizes;
+            so do given sizes with ``dynamic=True``.
 
     Returns:
         (N, C, H_out, W_out) or (C, H_out, W_out), dtype of x.
 
     Raises:
-        TypeError: if x is not a floating-point tensor, or alpha or size are of a wrong type.
+        TypeError: if x is not a floating-point tensor, or alpha or size have a wrong type.
         ValueError: if a shape, a value, a name or a device is out of range.
 
     >>> dynopool2d(torch.arange(16.0).view(1, 1, 4, 4), 2.0)
@@ -92,9 +92,9 @@ def _check_input(x: Tensor) -> None:
 
 
 def check_alpha(alpha: Alpha, x: Tensor) -> Tensor:
-    """Alpha as a tensor (rows, columns): one given as such on the device of x, numbers on the host, where they are.
+    """Alpha as a tensor (rows, columns), on the device of x if given as a tensor, on the host if given as numbers.
 
-    Values are checked only where they are on the host already.
+    Values of a tensor are not checked, as reading them would synchronise.
 
     Raises:
         TypeError: if alpha is neither a floating-point tensor nor one or two numbers.
@@ -140,10 +140,10 @@ def sizes_from_alpha(alpha: Tensor, x: Tensor, limits: tuple[float, float] = (0.
     Args:
         alpha: (2,), rows and columns.
         x: (..., H, W).
-        limits: smallest and largest alpha; values outside count as the limit itself.
+        limits: smallest and largest alpha, to which values are clipped.
 
     Raises:
-        ValueError: if alpha is not finite and positive after that.
+        ValueError: if alpha is not finite and positive after clipping.
     """
     height, width = x.shape[-2:]
     if not torch.compiler.is_compiling():
@@ -167,7 +167,7 @@ def _sizes_on_host(values: Sequence[float], height: int, width: int, limits: tup
 
 @torch.library.custom_op("dynpool::output_sizes", mutates_args=())
 def _output_sizes(alpha: Tensor, height: int, width: int, low: float, high: float) -> Tensor:
-    """The output sizes as a CPU tensor of two int64, so that a compiled graph serves every size."""
+    """The output sizes as a CPU tensor of two int64, so that one compiled graph serves all sizes."""
     return torch.tensor(_sizes_on_host(alpha.tolist(), height, width, (low, high)), dtype=torch.int64, device="cpu")
 
 

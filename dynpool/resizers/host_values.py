@@ -20,16 +20,16 @@ __all__ = ["as_pair", "float32", "gathered", "has_values", "number_pair", "read_
 
 
 def has_values(tensor: Tensor) -> bool:
-    """Whether there is anything to read: not on the meta device, nor while a program is recorded."""
+    """Whether a tensor has values that can be read: not on the meta device, and not while a program is recorded."""
     tensor = _unwrapped(tensor)
     return not (tensor.is_meta or isinstance(tensor, FakeTensor | FunctionalTensor))
 
 
 def read_values(tensors: Sequence[Tensor]) -> list[list[float]]:
-    """What one-dimensional tensors hold, in one copy from the device; shards are gathered first, on all processes.
+    """The values of one-dimensional tensors, in one copy from the device; shards are gathered first, on all processes.
 
     Raises:
-        ValueError: for a tensor that torch.vmap maps over, if it holds other numbers for each.
+        ValueError: for a tensor that torch.vmap maps over with different values.
     """
     if not tensors:
         return []
@@ -40,7 +40,7 @@ def read_values(tensors: Sequence[Tensor]) -> list[list[float]]:
 
 
 def write_values(tensor: Tensor, values: Sequence[float]) -> None:
-    """Write numbers into a one-dimensional tensor in place; of a DTensor each process writes its own shard."""
+    """Write numbers into a one-dimensional tensor in place; each process writes its own shard of a DTensor."""
     with torch.no_grad():
         new = torch.tensor(values, dtype=tensor.dtype)
         sharded = _dtensor()
@@ -51,12 +51,12 @@ def write_values(tensor: Tensor, values: Sequence[float]) -> None:
 
 
 def gathered(tensor: Tensor, *, averaged: bool = False) -> Tensor:
-    """A DTensor as one plain tensor, with its gradient; others as they are.
+    """A DTensor as a plain tensor, with a gradient; other tensors unchanged.
 
     Args:
-        tensor: any.
-        averaged: whether each process has a gradient of its own, for its own images: the mean over all counts, as
-            FSDP has it. Otherwise the processes compute the same.
+        tensor: any tensor.
+        averaged: True if the gradients of the processes differ, as for their own images, and are averaged as by FSDP.
+            False if all processes compute the same.
     """
     sharded = None if torch.compiler.is_compiling() else _dtensor()
     if sharded is None or not isinstance(tensor, sharded.DTensor):
@@ -72,7 +72,7 @@ def gathered(tensor: Tensor, *, averaged: bool = False) -> Tensor:
 
 
 def _dtensor() -> Any:
-    """The module of DTensors, if it was imported: else there are none."""
+    """The module of DTensors if it has been imported; otherwise no DTensor exists."""
     return sys.modules.get("torch.distributed.tensor")
 
 
@@ -114,7 +114,7 @@ def number_pair(values: float | Sequence[float], message: str) -> Pair:
     if isinstance(pair, bool) or (isinstance(pair, (tuple, list)) and any(isinstance(v, bool) for v in pair)):
         raise TypeError(message)
     try:
-        numbers = [float(value + 0.0) for value in pair]  # the sum refuses strings, which float would parse
+        numbers = [float(value + 0.0) for value in pair]  # the sum raises for strings, which float would parse
     except TypeError:
         raise TypeError(message) from None
     if len(numbers) != 2 or not all(math.isfinite(number) for number in numbers):

@@ -47,14 +47,14 @@ class LearnedAlpha(nn.Module):
         if tied_to is not None and not isinstance(tied_to, type(self)):
             name = type(self).__name__
             raise TypeError(f"tied_to is a {type(tied_to).__name__}: expected a {name} or None")
-        # a tuple, so that the other module does not become a child of this one
+        # in a tuple, so that nn.Module does not register it as a child
         self._tied: tuple[Self, ...] = () if tied_to is None else (tied_to.root(),)
         self._bounds: Pair = check_bounds(bounds) if tied_to is None else tied_to.bounds
         self._accepted: Pair = self.checked(alpha) if tied_to is None else tied_to.root()._accepted
-        self._seen: Pair = self._accepted  # what the parameter held when it was read or written last ...
-        self._stamp: Stamp | None = None  # ... and the mark of those contents
-        self._parameter: int | None = None  # which parameter that was
-        self._jump = False  # whether the next value is taken whole: it was loaded, not learned
+        self._seen: Pair = self._accepted  # the values when the parameter was last read or written ...
+        self._stamp: Stamp | None = None  # ... and the stamp of these contents
+        self._parameter: int | None = None  # id of that parameter
+        self._jump = False  # whether the next value is accepted without a trust region, as it was loaded
         self._constrained = False  # whether it is constrained after each step, and read then
         if tied_to is None:
             numbers = self._accepted[:1] if shared else self._accepted
@@ -64,18 +64,18 @@ class LearnedAlpha(nn.Module):
         else:
             self.register_parameter("alpha", None)
 
-    # -- how the parameter relates to strides; as it stands, it is the stride --
+    # -- the relation of the parameter to strides; by default it is the stride --
 
     def strides(self, values: Pair) -> Pair:
         """The (height, width) strides, input size / output size, when the parameter holds ``values``."""
         return values
 
     def values_of(self, strides: Pair) -> Pair:
-        """Values of the parameter at which :meth:`strides` is nearest to these; before :meth:`project`."""
+        """Values of the parameter for which :meth:`strides` is nearest to these, before :meth:`project`."""
         return strides
 
     def values_for(self, size_in: Pair, size_out: Size) -> Pair:
-        """Values of the parameter that lead from the one (height, width) in pixels to the other.
+        """Values of the parameter that resize ``size_in`` to ``size_out``, (height, width) in pixels.
 
         Raises:
             ValueError: if there are none.
@@ -83,7 +83,7 @@ class LearnedAlpha(nn.Module):
         return size_in[0] / size_out[0], size_in[1] / size_out[1]
 
     def checked(self, values: float | Sequence[float]) -> Pair:
-        """What a user gives as the parameter's values, as two float32 numbers.
+        """The values that a user gives for the parameter, as two float32 numbers.
 
         Raises:
             TypeError: if it is not one or two numbers.
@@ -103,26 +103,26 @@ class LearnedAlpha(nn.Module):
         """The admissible values nearest to ``values`` (possibly NaN or infinite) after an optimiser's step.
 
         Args:
-            values: what the parameter holds.
-            previous: the last admissible ones.
+            values: the parameter's values.
+            previous: the last admissible values.
             trust: largest relative change of a size; None: no limit.
         """
         h, w = (project_alpha(v, p, self.bounds, trust) for v, p in zip(values, previous, strict=True))
         return h, w
 
     def make_room(self, strides: Pair) -> None:
-        """Widen the bounds, if need be, so that these strides can be set."""
+        """Widen the bounds, if necessary, so that these strides are allowed."""
         lowest, highest = self.bounds
         self.bounds = (min(lowest, 1 / (2 * max(strides))), max(highest, 2 / min(strides)))
 
-    # -- what they all share --
+    # -- shared by all resizers --
 
     def root(self) -> Self:
-        """The module that owns the parameter used here: itself unless tied."""
+        """The module that owns the parameter in use: itself unless tied."""
         return self._tied[0] if self._tied else self
 
     def shared_alpha(self) -> nn.Parameter:
-        """The parameter used here: its own, or that of the module it is tied to."""
+        """The parameter in use: its own, or that of the module it is tied to."""
         alpha = self.root().alpha
         if alpha is None:
             raise RuntimeError(f"this {type(self).__name__} has lost its parameter alpha")
@@ -130,7 +130,7 @@ class LearnedAlpha(nn.Module):
 
     @property
     def bounds(self) -> Pair:
-        """Lowest and highest scale factor (output size / input size) of an axis."""
+        """Lowest and highest scale factor (output size / input size) per axis."""
         return self.root()._bounds
 
     @bounds.setter
@@ -138,7 +138,7 @@ class LearnedAlpha(nn.Module):
         self.root()._bounds = check_bounds(bounds)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move as told, but keep the dtype: half precision is too coarse for steps of alpha."""
+        """Apply `fn` but keep the dtype: half precision is too coarse for steps of alpha."""
 
         def keep_dtype(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
@@ -148,7 +148,7 @@ class LearnedAlpha(nn.Module):
         return self
 
     def admit(self, values: Pair) -> None:
-        """Widen the bounds, if values of the parameter that were loaded lie outside of them."""
+        """Widen the bounds if loaded values of the parameter lie outside of them."""
         strides = self.strides(values)
         if all(0 < stride < math.inf for stride in strides):
             wanted = tuple(map(float32, self.values_of(strides)))
@@ -189,7 +189,7 @@ class LearnedAlpha(nn.Module):
             self.admit(values)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_stamp": None, "_parameter": None}  # a copy has contents of its own
+        return {**self.__dict__, "_stamp": None, "_parameter": None}  # a copy has its own parameter
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -200,9 +200,10 @@ class LearnedAlpha(nn.Module):
 
 
 def host_alphas(pools: Sequence[LearnedAlpha]) -> list[Pair]:
-    """What the resizers' parameters hold as (height, width) floats, read from the device in at most one copy.
+    """The values of the resizers' parameters as (height, width) floats, read from the device in at most one copy.
 
-    Only what may have changed since it was last read is copied; tied resizers share a read. Nothing is projected.
+    Only parameters that may have changed since the last read are copied; tied resizers share a read. Values are not
+    projected.
     """
     roots = _roots(pools)
     values = dict(zip(map(id, roots), _host_values(roots), strict=True))
@@ -210,7 +211,7 @@ def host_alphas(pools: Sequence[LearnedAlpha]) -> list[Pair]:
 
 
 def usable_alphas(pools: Sequence[LearnedAlpha]) -> list[Pair]:
-    """What :func:`host_alphas` gives, as a pass takes it: see ``trust=None`` of :func:`constrain_pools`."""
+    """The values of :func:`host_alphas`, projected as for a pass: see ``trust=None`` of :func:`constrain_pools`."""
     values = zip(pools, host_alphas(pools), strict=True)
     return [_projected(pool.root(), held, None) for pool, held in values]
 
@@ -266,7 +267,7 @@ def _accept(root: LearnedAlpha, values: Pair, *, write: bool) -> None:
 
 
 def _projected(root: LearnedAlpha, values: Pair, trust: float | None) -> Pair:
-    """The admissible values nearest to these; without a trust region what is no stride is taken for a bad step."""
+    """The admissible values nearest to these; see ``trust`` of :func:`constrain_pools`."""
     height, width = root.project(values, root._accepted, trust)
     if trust is None:
         cut = root.project(values, root._accepted, _STEP)
@@ -278,7 +279,7 @@ def _projected(root: LearnedAlpha, values: Pair, trust: float | None) -> Pair:
 
 
 def _strides(root: LearnedAlpha, values: Pair) -> Pair:
-    """The strides of values that need not be finite."""
+    """The strides of values that may be infinite or NaN."""
     return root.strides(values) if all(map(math.isfinite, values)) else (1.0, 1.0)
 
 
@@ -288,7 +289,7 @@ def _roots(pools: Sequence[LearnedAlpha]) -> list[LearnedAlpha]:
 
 
 def _host_values(roots: Sequence[LearnedAlpha]) -> list[Pair]:
-    """What the roots' parameters hold: in one copy for those that may have changed, from memory for the others."""
+    """The values of the roots' parameters: in one copy for those that may have changed, from the cache for others."""
     changed = [root for root in roots if _may_have_changed(root)]
     found = {id(root): root._seen for root in roots}
     for root, values in zip(changed, _read([root.shared_alpha() for root in changed]), strict=True):
@@ -304,9 +305,9 @@ def _host_values(roots: Sequence[LearnedAlpha]) -> list[Pair]:
 
 
 def _may_have_changed(root: LearnedAlpha) -> bool:
-    """Whether a read is due. On the CPU it always is: it stalls nothing, and sees writes that leave no mark as well.
+    """Whether a parameter must be read. On a CPU always, as that is cheap and detects all writes.
 
-    Elsewhere it is due if the parameter's mark has changed. Where there is nothing to read the last value stands.
+    Elsewhere if its stamp has changed. A parameter without values is never read.
     """
     alpha = root.shared_alpha()
     if not has_values(alpha):
@@ -317,7 +318,7 @@ def _may_have_changed(root: LearnedAlpha) -> bool:
 
 
 def is_own(alpha: Tensor) -> bool:
-    """Whether it is the module's parameter, and not a tensor that torch.func or DataParallel puts in its place."""
+    """Whether `alpha` is the module's own parameter, not a tensor that torch.func or DataParallel substituted."""
     return isinstance(alpha, nn.Parameter)
 
 

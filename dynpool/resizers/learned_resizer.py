@@ -28,37 +28,38 @@ class Chain:
 
 
 class LearnedResizer2d(LearnedAlpha, ABC):
-    """A module ``x, size -> y`` that resizes feature maps by what it learns: the base class of all learned resizers.
+    """The base class of all learned resizers: a module ``x, size -> y`` that resizes feature maps to learned sizes.
 
     Shape: (N, C, H, W) to (N, C, H_out, W_out). In a converted model the tree of resolutions computes all sizes on the
-    host before the pass and hands ``size`` over; without it the module finds its own with :meth:`own_size`.
+    host before the pass and passes ``size``; without it the module determines its size with :meth:`own_size`.
 
-    What is learned is the float32 parameter ``alpha`` of shape (2,): one number for the height, one for the width; or
-    of shape (1,): one for both. It keeps its dtype whatever the model is cast to, is None where another resizer's is
-    used (``tied_to``), gets the optimiser group "alphas" and stays finite through :func:`dynpool.constrain`.
+    The learned parameter is ``alpha``, float32, of shape (2,) (height and width) or (1,) (the same for both). It keeps
+    its dtype when the model is cast, is None if another resizer's is used (``tied_to``), belongs to the optimiser group
+    "alphas" and is kept finite by :func:`dynpool.constrain`.
 
-    To write your own, derive from this class and give
+    To write your own, derive from this class and define
 
     - ``__init__(self, strides, *, reduce, bounds, tied_to)``: :func:`dynpool.convert` calls it with the (height, width)
-      strides of the layer replaced, ``reduce`` ("max", "mean" or "sample": what that layer did) and bounds on the scale
-      factor, or with ``reduce`` and ``tied_to`` alone;
+      strides of the layer replaced, ``reduce`` ("max", "mean" or "sample", as that layer did) and bounds on the scale
+      factor, or only with ``reduce`` and ``tied_to``;
     - :meth:`forward`, :meth:`output_size`, :meth:`footprint` and :meth:`frozen`.
 
-    That is all if ``alpha`` is the stride itself, input pixels per output pixel. If it is something else, say how with
+    That is all if ``alpha`` is the stride itself, input pixels per output pixel. Otherwise also override
     :meth:`strides`, :meth:`values_of`, :meth:`learned_strides`, :meth:`values_for`, :meth:`checked` and
     :meth:`project`. If the sizes depend on the whole network, see :attr:`looks_at_chains` and :attr:`keeps_fractions`.
 
     Args:
-        alpha: initial value, one number or (height, width); not used if ``tied_to`` is given.
-        bounds: lowest and highest scale factor (output size / input size) of an axis; not used if ``tied_to`` is given.
+        alpha: initial value, one number or (height, width); ignored if ``tied_to`` is given.
+        bounds: lowest and highest scale factor (output size / input size) per axis; ignored if ``tied_to`` is given.
         tied_to: another resizer of the class, whose parameter this one uses. It is not registered as a child.
-        shared: whether height and width share one number; wherever values are (height, width) pairs, they are equal.
+        shared: whether height and width share one number; (height, width) pairs of values are then equal.
 
     Raises:
         TypeError: if ``tied_to`` is not of this class.
         ValueError: if alpha or the bounds are out of range.
 
     Example:
+        >>> import torch
         >>> import dynpool
         >>> from torch.nn import functional as F
         >>> class Average(dynpool.LearnedResizer2d):
@@ -79,47 +80,46 @@ class LearnedResizer2d(LearnedAlpha, ABC):
         torch.Size([1, 8, 12, 20])
     """
 
-    #: Whether the size handed down the network keeps its fraction and is rounded only where a map is made.
+    #: Whether sizes keep their fractions along the network and are rounded only for the maps themselves.
     keeps_fractions: bool = False
 
-    #: Whether the sizes depend on all resizers of the network together, through :meth:`chain_factor`.
+    #: Whether the sizes depend on all resizers of the network, through :meth:`chain_factor`.
     looks_at_chains: bool = False
 
-    # -- what a resizer must say about itself --
+    # -- abstract methods --
 
     @abstractmethod
     def forward(self, x: Tensor, size: Size | None = None) -> Tensor:
-        """Resize x to ``size`` (H_out, W_out), or without it to the size that alpha gives."""
+        """x resized to ``size`` (H_out, W_out); by default the size that alpha gives."""
 
     @abstractmethod
     def output_size(self, size: Pair, strides: Pair) -> Size:
         """Output (height, width) in pixels for an input of ``size`` pixels at the given strides: a pure function.
 
-        ``size`` has a fraction only where :attr:`keeps_fractions` holds.
+        ``size`` may have a fraction only if :attr:`keeps_fractions` is True.
         """
 
     @abstractmethod
     def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
-        """How many input pixels along an axis one output pixel sees: on the narrowest path and on the widest.
+        """The number of input pixels along an axis that an output pixel depends on, on the narrowest and widest path.
 
-        ``axis`` is 0 for the height, 1 for the width.
-        `math.inf` where a path sees the whole axis.
+        ``axis`` is 0 for the height, 1 for the width. `math.inf` stands for the whole axis.
         """
 
     @abstractmethod
     def frozen(self, size: Size) -> nn.Module:
-        """A plain module ``x -> y`` without parameters that computes what this one does now, at one output size.
+        """A plain module ``x -> y`` without parameters that computes the same as this one does now, at a fixed size.
 
-        If its forward takes a ``size`` as well, a frozen model hands it the size that follows from the input's;
-        otherwise it stays at the one size.
+        If its forward also takes a ``size``, a frozen model passes the size that follows from the input size; otherwise
+        the size stays fixed.
         """
 
     def learned_strides(self, alpha: Tensor) -> Tensor:
-        """:meth:`strides` as tensors, (2,) or (1,) to (2,), differentiable: for the GMACs loss (Eq. 7)."""
+        """:meth:`strides` as a differentiable tensor, (2,) or (1,) to (2,), for the GMACs loss (Eq. 7)."""
         return alpha.expand(2)
 
     def own_size(self, x: Tensor) -> Size:
-        """(H_out, W_out) that the parameter gives for x, after what it holds has been brought into bounds."""
+        """(H_out, W_out) that the parameter gives for x, after it has been brought into its bounds."""
         constrain_pools([self], trust=None)
         return self.output_size((x.shape[-2], x.shape[-1]), self.strides(usable_alphas([self])[0]))
 
@@ -127,16 +127,16 @@ class LearnedResizer2d(LearnedAlpha, ABC):
 
     @classmethod
     def chain_factor(cls, chains: Sequence[Chain]) -> Pair | None:
-        """By what (height, width) the scale factors of all resizers of this class in a model are multiplied.
+        """The (height, width) factor for the scale factors of all resizers of this class in a model; None: no factor.
 
-        A pure function of the chains from the input to each last resizer, asked for where :attr:`looks_at_chains`
-        holds; None: by nothing. The strides handed to :meth:`output_size` are divided by it, and :meth:`scaled_by`
-        hears of it before a pass.
+        A pure function of the chains from the input to each last resizer, called if :attr:`looks_at_chains` is True.
+        The strides passed to :meth:`output_size` are divided by it, and :meth:`scaled_by` is called with it before a
+        pass.
         """
         return None
 
     def scaled_by(self, factor: Pair | None) -> None:
-        """Take note of the :meth:`chain_factor` of the next pass; called on the owner of each parameter."""
+        """Store the :meth:`chain_factor` of the next pass; called on the owner of each parameter."""
 
 
 def learned_resizers(model: nn.Module, *, owners: bool = False) -> dict[str, LearnedResizer2d]:

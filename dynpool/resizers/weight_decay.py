@@ -1,4 +1,4 @@
-"""Weight decay pulls alphas towards 0, that is towards larger maps: an optimiser that does so is told of, once."""
+"""A warning for optimisers with weight decay on alphas, which pulls them towards 0, that is, towards larger maps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _known: weakref.WeakSet[Optimizer] = weakref.WeakSet()
 
 
 def watch_for_decay(resizer: nn.Module) -> None:
-    """Warn at the first step of an optimiser with weight decay on the module's parameters."""
+    """Warn at the first step of any optimiser with weight decay on the module's parameters."""
     _owners.add(resizer)
     _watch_optimizers()
 

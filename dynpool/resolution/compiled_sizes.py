@@ -1,8 +1,8 @@
-"""Sizes that compiled code takes as they are when it runs, instead of being compiled for them.
+"""Sizes that compiled code reads at run time, instead of being compiled for each of them.
 
-To torch.compile a number that it finds on a module is a constant: it would compile anew for every size. The dimensions
-of a tensor that is marked as dynamic are symbols, so here a size is the shape of a tensor without values. Nor must that
-tensor be found on a module, where shapes are constants too: hence a table outside, and a number as the key to it.
+torch.compile treats numbers stored on a module as constants and would recompile for every size. The dimensions of a
+tensor marked as dynamic are symbols, so a size is stored as the shape of a meta tensor. The tensor must not be kept on
+a module, where shapes are constants too, so it is kept in a global table under a key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dynpool.size_math import Size
 
 __all__ = ["OpenSizes", "open_size"]
 
-_extents: dict[int, Tensor] = {}  # those of every model that lives
+_extents: dict[int, Tensor] = {}  # of all existing models
 _keys = count()
 
 
@@ -27,7 +27,7 @@ class OpenSizes:
     """The sizes (height, width) in pixels of the resolutions of one model.
 
     Attributes:
-        keys: under which :func:`open_size` finds each. A copy has keys of its own.
+        keys: the keys of the sizes for :func:`open_size`. A copy has its own keys.
     """
 
     def __init__(self, sizes: Sequence[Size]) -> None:
@@ -40,11 +40,11 @@ class OpenSizes:
         weakref.finalize(self, _forget, self.keys)
 
     def fill(self, sizes: Sequence[Size | None]) -> None:
-        """Take note of the sizes of the next pass, but of those that are None."""
+        """Set the sizes of the next pass, except those that are None."""
         changed = {k: size for k, size in enumerate(sizes) if size is not None and size != self._sizes[k]}
         if not changed:
             return
-        with torch._C._DisableFuncTorch(), _disable_current_modes():  # they are no part of what is transformed
+        with torch._C._DisableFuncTorch(), _disable_current_modes():  # not part of a transformation
             for k, size in changed.items():
                 _extents[self.keys[k]].resize_(size)
                 self._sizes[k] = size
@@ -54,7 +54,7 @@ class OpenSizes:
 
 
 def open_size(key: int) -> Size:
-    """The size by its key; two symbols to torch.compile."""
+    """The size with the given key; two symbols under torch.compile."""
     height, width = _extents[key].shape
     return height, width
 

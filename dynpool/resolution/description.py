@@ -1,7 +1,7 @@
-"""How a model came by its learned sizes, in its state dict's metadata: said when it is saved, checked when loaded.
+"""A description of a model's conversion in the metadata of its state dict, checked when that is loaded.
 
-A state dict keeps metadata beside its tensors (`state_dict._metadata`), which torch.save stores and a plain dict, a
-comprehension or safetensors does not. A frozen model inside another module has its sizes among the tensors as well.
+The metadata of a state dict (`state_dict._metadata`) is kept by torch.save, but not by a plain dict, a comprehension or
+safetensors. A frozen model inside another module also has its sizes as a tensor in the state dict.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ __all__ = ["PACKAGES", "attach_description", "description_of", "differences", "d
 
 PACKAGES = ("dynpool", "baselines", "analysis")  # of this library, the latter two in dynpool
 
-_GIVEN = ("strides", "alpha", "reduce", "bounds", "tied_to")  # what convert itself hands to a resizer
+_GIVEN = ("strides", "alpha", "reduce", "bounds", "tied_to")  # arguments that convert passes itself
 
 
 def attach_description(model: nn.Module, tree: ResolutionTree, by: str, arguments: Mapping[str, Any]) -> None:
-    """Let the state dict of a converted model say how it was made.
+    """Add a description of its conversion to the state dict of a model.
 
     Args:
-        model: the model.
+        model: the converted model.
         tree: its resolutions.
-        by: dotted name of the function that made it.
-        arguments: with which, besides the model and the input size; numbers, texts and lists of them.
+        by: dotted name of the function that converted it.
+        arguments: arguments of that function except the model and the input size: numbers, strings and lists of them.
     """
     first = next(pool for pool in tree.pools)
     accepted = inspect.signature(type(first)).parameters.keys() - set(_GIVEN)
@@ -55,7 +55,7 @@ def attach_description(model: nn.Module, tree: ResolutionTree, by: str, argument
 
 
 def description_of(model: nn.Module) -> dict[str, Any] | None:
-    """How a converted or frozen model was made, as plain containers; None where nobody said so."""
+    """The description of a converted or frozen model as plain containers; None if it has none."""
     frozen = frozen_sizes(model)
     tree = resolution_tree(model) if frozen is None else frozen.tree
     if tree is None or tree.description is None:
@@ -64,7 +64,7 @@ def description_of(model: nn.Module) -> dict[str, Any] | None:
 
 
 def differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-    """In what two conversions differ, if the same weights and alphas compute something else in them."""
+    """The differences between two conversions; empty if the same weights and alphas compute the same in both."""
     if _same_places(saved.get("places", {}), own["places"]):
         return []
     names = ("by", "pool", "options", "input_size", "model")
@@ -79,12 +79,12 @@ def differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
 
 
 def dotted(kind: type) -> str:
-    """package.module.Name; of a class of this library package.Name, as it may move within its package."""
+    """package.module.Name; for a class of this library package.Name, as it may move within its package."""
     return without_module(f"{kind.__module__}.{kind.__qualname__}")
 
 
 def without_module(name: str) -> str:
-    """What :func:`dotted` gives for a class by its whole dotted name, which may be that of an earlier version."""
+    """The result of :func:`dotted` for a full dotted name, which may be that of an earlier version."""
     inner = name.removeprefix("dynpool.")
     name = inner if inner.startswith(PACKAGES[1:]) else name
     package = name.partition(".")[0]
@@ -123,7 +123,7 @@ def _places(model: nn.Module, tree: ResolutionTree) -> Iterator[tuple[str, dict[
 
 
 def _same_places(saved: Any, own: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether all that both sides know of is equal; a later version may know more."""
+    """Whether all entries that both sides have are equal; later versions may have more."""
     if not isinstance(saved, Mapping) or saved.keys() != own.keys():
         return False
     if not all(isinstance(place, Mapping) for place in saved.values()):
@@ -145,7 +145,7 @@ def _agree(a: Any, b: Any) -> bool:
 
 
 def _describe(model: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any]) -> None:
-    """After saving."""
+    """State dict hook: add the description after saving."""
     found = description_of(model)
     if found is None:
         return
@@ -157,7 +157,7 @@ def _describe(model: nn.Module, state_dict: dict[str, Any], prefix: str, local_m
 def _compare(
     model: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
 ) -> None:
-    """Before loading; nothing has been changed when it raises."""
+    """State dict pre-hook: compare descriptions before loading; raises before anything is changed."""
     saved, own = local_metadata.get(ENTRY), description_of(model)
     if not isinstance(saved, Mapping) or own is None:
         return

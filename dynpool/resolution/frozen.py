@@ -1,4 +1,4 @@
-"""Sizes of a frozen model: those of the tree at the values that its resizers had, for any size of the input."""
+"""Sizes of a frozen model: those of the tree at its resizers' last values, for any input size."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _ATTRIBUTE = "_dynpool_frozen"
 
 @dataclass
 class FrozenSizes:
-    """A forward pre-hook of a frozen model: for an input of another size than the last it fills in all sizes.
+    """A forward pre-hook of a frozen model: it sets all sizes if the input size differs from the last one.
 
-    At the same size it does nothing, so that an exported or compiled model holds the sizes as constants. After a pass
-    without gradients (which nobody repeats in part) they are those of the conversion again, as torch.fx finds them.
+    At the same size it does nothing, so the sizes are constants in an exported or compiled model. After a pass without
+    gradients (which is never recomputed in part) the sizes of the conversion are restored, as torch.fx reads them.
 
     Args:
-        tree: the tree of the live model; its resizers are no part of the frozen one.
-        values: what their parameters held. The model has them in a buffer, whose contents count if they are changed.
-        names: of these parameters in the live model.
-        strided: paths of the layers that get their own stride back where that computes the same, and of their resizers.
-        last: (height, width) of the input in pixels that the sizes are filled in for.
+        tree: the tree of the live model; its resizers are not part of the frozen one.
+        values: the values of their parameters. The model also stores them in a buffer, which takes precedence.
+        names: names of these parameters in the live model.
+        strided: layer -> resizer, for layers that get their own stride back where that computes the same.
+        last: (height, width) in pixels of the input that the sizes are set for.
     """
 
     tree: ResolutionTree
@@ -49,11 +49,11 @@ class FrozenSizes:
         return (self.tree.input_size[1], self.tree.input_size[2])
 
     def at(self, hw: Size) -> list[Size]:
-        """Size in pixels of every resolution for an input of `hw` pixels."""
+        """The size in pixels of every resolution for an input of `hw` pixels."""
         return self.tree.sizes_at(hw, self.values)
 
     def fill(self, model: nn.Module, hw: Size) -> None:
-        """Bring all sizes of `model` up to date for an input of `hw` pixels."""
+        """Set all sizes of `model` for an input of `hw` pixels."""
         self.tree.frozen = self.values
         sizes = self.at(hw)
         for slot in self.tree.slots.values():
@@ -65,7 +65,7 @@ class FrozenSizes:
         self.last = hw
 
     def sync(self, model: nn.Module) -> None:
-        """Take the values from the model's buffer, if those have been loaded since."""
+        """Read the values from the model's buffer if it has been loaded."""
         buffer = model.get_buffer(FROZEN_ALPHAS)
         if is_recorded(buffer) or buffer.is_meta or buffer.is_inference():
             return
@@ -75,10 +75,10 @@ class FrozenSizes:
             self._read = contents
 
     def take(self, model: nn.Module, alphas: Tensor) -> None:
-        """Have other values (n, 2) from now on.
+        """Replace the values by `alphas` (n, 2).
 
         Raises:
-            RuntimeError: if there are resizers of which more than the size follows from them.
+            RuntimeError: if there are resizers in which more than the size depends on the values.
         """
         values = [(h, w) for h, w in alphas.tolist()]
         if values == list(self.values):
@@ -93,9 +93,9 @@ class FrozenSizes:
         self.values, self.last = values, None
 
     def is_native(self, resizer: str, sizes: Sequence[Size]) -> bool:
-        """Whether a strided layer computes, at these sizes, what its stride-1 form and the resizer do.
+        """Whether a strided layer computes the same at these sizes as its stride-1 form with the resizer.
 
-        It does at the sizes of the conversion, and at all that differ from them by whole windows.
+        It does at the sizes of the conversion, and at sizes that differ from them by whole windows.
         """
         slot = self.tree.slots[resizer]
         node = self.tree.nodes[slot.resolution]
@@ -116,15 +116,15 @@ class FrozenSizes:
                 return
 
     def back(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
-        """As a forward hook."""
+        """The forward hook that restores the sizes of the conversion."""
         if self.last != self.home and not torch.is_grad_enabled():
             self.fill(module, self.home)
 
 
 class TakeStride:
-    """A forward pre-hook of a strided layer: its stride is taken away where a part of the model runs by itself.
+    """A forward pre-hook of a strided layer that sets its stride to 1 if only a part of the model runs.
 
-    The resizer behind it then computes the same, and takes its size from the map that arrives.
+    The resizer behind it then computes the same and derives its size from its input.
     """
 
     def __init__(self, frozen: FrozenSizes, resizer: str) -> None:
@@ -147,7 +147,7 @@ class TakeStride:
 
 
 def frozen_sizes(model: nn.Module) -> FrozenSizes | None:
-    """What a frozen model knows of its sizes, or None."""
+    """The `FrozenSizes` of a frozen model; None for other models."""
     found = getattr(model, _ATTRIBUTE, None)
     if not isinstance(found, FrozenSizes):
         return None
@@ -156,7 +156,7 @@ def frozen_sizes(model: nn.Module) -> FrozenSizes | None:
 
 
 def attach_frozen(model: nn.Module, frozen: FrozenSizes) -> None:
-    """Make `model` take its sizes from `frozen`, filled in for the input that it was converted for."""
+    """Make `model` take its sizes from `frozen`, initially for the input size of the conversion."""
     setattr(model, _ATTRIBUTE, frozen)
     device = next((p.device for p in model.parameters()), None)
     model.register_buffer(FROZEN_ALPHAS, to_bits(frozen.values).to(device))
@@ -170,7 +170,7 @@ def attach_frozen(model: nn.Module, frozen: FrozenSizes) -> None:
 def _keep_sizes(
     model: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: dict[str, Any], *args: Any
 ) -> None:
-    """Before loading: a state dict that knows of no sizes leaves them as they are; those of a live model are taken."""
+    """Before loading: take the sizes from the state dict, also from that of a live model; keep them if it has none."""
     frozen = frozen_sizes(model)
     if frozen is None:
         return
@@ -186,7 +186,7 @@ def _keep_sizes(
 
 
 def detach_frozen(model: nn.Module) -> None:
-    """Undo `attach_frozen`; the sizes stay as they are."""
+    """Undo `attach_frozen`; the current sizes stay."""
     frozen = frozen_sizes(model)
     for hooks in (model._forward_pre_hooks, model._forward_hooks):
         for key, hook in list(hooks.items()):

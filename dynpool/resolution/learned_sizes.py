@@ -24,8 +24,8 @@ __all__ = ["Resolution", "constrain", "parameter_groups", "resolutions", "set_si
 class Resolution:
     """One learned resolution: `alpha` (the learned strides, float32, shape (2,): height, width), `parent`, `size`.
 
-    `parent` names the resolution it is resized from ("input": the model's input); `size` is (height, width) in pixels
-    of the last pass, or at the conversion's input size if there was none; None for a hand-placed pool.
+    `parent` is the name of the resolution it is resized from ("input": the model's input). `size` is (height, width) in
+    pixels in the last pass, or at the conversion's input size if there was none; None for a hand-placed resizer.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Resolution:
 def resolutions(model: nn.Module) -> dict[str, Resolution]:
     """The learned resolutions of a model by name (the module path of the layer that opens each), input to output.
 
-    Of a wrapper, those of the converted model in it, under the names that they have there.
+    For a wrapper, those of the converted model in it, with their names in that model.
 
     Raises:
         TypeError: if `model` is not an nn.Module.
@@ -60,17 +60,16 @@ def resolutions(model: nn.Module) -> dict[str, Resolution]:
 
 
 def constrain(model: nn.Module, *, trust: float | None = None) -> None:
-    """Bring every alpha of `model` back in bounds; call it after each optimiser step.
+    """Bring every alpha of `model` back into its bounds. Call it after each optimiser step.
 
-    Reads all alphas in one copy, and only if one changed; writes back only those that must move: NaN and infinity
-    return to the last accepted value, a step beyond the trust region is cut to it (relative change of a size, default
-    0.1), and the ceiling on GMACs of `convert(..., max_gmacs=...)` holds. Gradients are left alone. Before its next
-    pass a converted model applies all of it by itself but the trust region, so that a loaded or hand-written alpha is
-    taken as it is.
+    It reads all alphas in one copy, if one has changed, and writes back only those that must change: NaN and infinity
+    become the last accepted value, a step beyond the trust region (relative change of a size, default 0.1) is cut, and
+    the ceiling on GMACs of `convert(..., max_gmacs=...)` is enforced. Gradients are not changed. A converted model also
+    does this before its next pass, except for the trust region, so loaded or hand-written alphas are not cut.
 
     Args:
-        model: a converted model, one with hand-placed resizers, or what holds any number of them; others are left as
-            they are.
+        model: a converted model, one with hand-placed resizers, or a module that contains any number of these. Other
+            modules are not changed.
         trust: largest relative change of an alpha since the last call; None keeps the model's.
 
     Raises:
@@ -94,11 +93,11 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size]) -> None:
     Args:
         model: a converted model.
         sizes: {name: (height, width)} in pixels, for an input of the conversion's `input_size`; names as in
-            `resolutions(model)`. Those not named keep their alpha. A size outside a pool's bounds widens the bounds.
+            `resolutions(model)`. Other resolutions keep their alpha. A size outside a resizer's bounds widens them.
 
     Raises:
-        ValueError: for a model that is not converted, an unknown name, a size below 2 pixels, one at which what
-            follows does not run (the message says what), or one that the resizer cannot have.
+        ValueError: for a model that is not converted, an unknown name, a size below 2 pixels, a size at which later
+            layers do not run (the message says which), or one that the resizer cannot have.
     """
     check_model(model)
     if not isinstance(sizes, Mapping):
@@ -137,9 +136,9 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size]) -> None:
 def parameter_groups(
     model: nn.Module, *, lr: float = 0.1, alpha_lr: float = 0.01, weight_decay: float = 5e-4
 ) -> list[dict[str, Any]]:
-    """Optimiser groups of a model: its weights, and its alphas with a learning rate of their own and no weight decay.
+    """Optimiser groups of a model: its weights, and its alphas with their own learning rate and no weight decay.
 
-    Alphas are found by module type, so hand-placed pools count too; without any there is one group only.
+    Alphas are found by module type, including hand-placed resizers; without any there is only one group.
 
     Raises:
         ValueError: for a negative or non-finite `lr`, `alpha_lr` or `weight_decay`.

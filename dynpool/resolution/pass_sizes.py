@@ -1,4 +1,4 @@
-"""The sizes of a pass: from the model's input, or from the map that arrives where a part of it runs by itself."""
+"""The sizes of a pass: from the model's input, or from the input of a part that runs on its own."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from dynpool.size_math import Size
 
 __all__ = ["KnownSizes"]
 
-_REMEMBERED = 8  # input sizes, as of the crops of one step
-_LARGEST = 1 << 14  # pixels of an input that are thought of
+_REMEMBERED = 8  # input sizes, such as those of the crops of one step
+_LARGEST = 1 << 14  # largest input considered, in pixels
 
 
 class SizesAt(Protocol):
-    """Size in pixels of every resolution for an input of `hw` pixels, some of them given."""
+    """The size in pixels of every resolution for an input of `hw` pixels, with some sizes given."""
 
     def __call__(self, hw: Size, *, given: Mapping[int, Size]) -> list[Size]: ...
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """(height, width) in pixels of all resolutions, None where it is not known; and of the input, if that is known."""
+    """(height, width) in pixels of all resolutions, None if unknown; and of the input, if known."""
 
     of: Sequence[Size | None]
     input: Size | None = None
 
 
 class KnownSizes:
-    """All sizes that go with one set of alphas, as far as passes have asked for them.
+    """A cache of the sizes for one set of alphas.
 
-    A map inside the network tells the sizes of what is resized from it, and, as sizes grow with the input's, between
-    which two input sizes the pass is: where both ends agree, other sizes are known as well.
+    The size of a map inside the network determines the sizes of what is resized from it. As sizes grow with the input,
+    it also gives a range of possible input sizes; other sizes are known if they agree at both ends of the range.
 
     Args:
         sizes_at: the arithmetic of the tree; resolution 0 is the input.
         exact: whether the size of a resolution follows from its parent's size in whole pixels.
-        hw: (height, width) in pixels of the input to begin with.
+        hw: initial (height, width) of the input in pixels.
     """
 
     def __init__(self, sizes_at: SizesAt, *, exact: bool, hw: Size) -> None:
@@ -58,13 +58,13 @@ class KnownSizes:
         return found
 
     def part(self, source: int | None, size: Size, target: int) -> Size:
-        """The size of resolution `target` where a map of `size` pixels has arrived at resolution `source`.
+        """The size of resolution `target`, given a map of `size` pixels at resolution `source`.
 
-        If the sizes of the last pass, or of an earlier one, fit that map, it is theirs. While gradients are computed a
-        part runs again for any of them (activation checkpointing): then all that fit must agree.
+        The sizes of the last pass, or of an earlier one, are used if they fit that map. During backward a part may be
+        recomputed for any of these passes (activation checkpointing), so all that fit must agree.
 
         Raises:
-            RuntimeError: if the map does not tell.
+            RuntimeError: if the map does not determine the size.
         """
         fitting = [s for s in (self.now, *reversed(self._whole.values())) if s.of[target] is not None]
         known = [s for s in fitting if source is not None and s.of[source] == size]
@@ -95,12 +95,12 @@ class KnownSizes:
         return Sizes([a if a == b else None for a, b in zip(*ends, strict=True)])
 
     def _inputs(self, source: int, size: Size, axis: int) -> Size:
-        """The smallest and the largest input along an axis that gives a resolution this size; if none does, any."""
+        """The smallest and largest input along an axis that give a resolution this size; any input if none does."""
 
         def at(n: int) -> int:
             try:
                 return self._sizes_at((n, n), given={})[source][axis]
-            except ValueError:  # too small an input for the layers that keep their arithmetic
+            except ValueError:  # the input is too small for unchanged layers
                 return 0
 
         first = _first(lambda n: at(n) >= size[axis])
@@ -109,7 +109,7 @@ class KnownSizes:
 
 
 def _first(holds: Callable[[int], bool]) -> int:
-    """The smallest number of pixels for which something holds, which then does for all larger ones."""
+    """The smallest number of pixels for which a monotone condition holds."""
     low, high = 1, _LARGEST
     while low < high:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""The stride-1 forms of strided layers, and the hooks that put a resize before or behind a layer."""
+"""Stride-1 forms of strided layers, and the hooks that resize before or behind a layer."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def stride_one(module: nn.Module) -> nn.Module:
 
 
 class WindowPool2d(nn.Module):
-    """A max or average pool whose windows reach over the border as told: at stride 1, all windows of a strided pool.
+    """A max or average pool with given overlaps of the border: at stride 1 it has all windows of a strided pool.
 
     Args:
         reduce: "max" or "mean".
         kernel: (height, width) of a window in pixels.
-        low: pixels (height, width) that the first window reaches over the border.
+        low: pixels (height, width) by which the first window extends over the border.
         high: the same for the last window at stride 1.
-        dilation: of the window ("max" only).
-        counted: pixels beyond the border, (low, high) per axis, that count as zeros in a mean; those further out do
-            not count.
-        divisor: of the sum of a window instead of the number of pixels counted.
+        dilation: dilation of the window ("max" only).
+        counted: pixels beyond the border, (low, high) per axis, that count as zeros in a mean; pixels further out are
+            ignored.
+        divisor: divisor of the sum of a window, instead of the number of pixels counted.
 
     Shape: (N, C, H, W) -> (N, C, H + low + high - dilation * (kernel - 1), ...) as long as its `stride` is 1.
     """
@@ -81,7 +81,7 @@ class WindowPool2d(nn.Module):
 
 
 def align(x: Tensor, start: Size, end: Size) -> Tensor:
-    """x without its first `start` pixels per axis, and with `end` more pixels behind its last, which repeat it."""
+    """x without its first `start` pixels per axis, and padded by `end` pixels that repeat its last."""
     if start == end == (0, 0):
         return x
     return F.pad(x, (-start[1], end[1], -start[0], end[0]), mode="replicate")
@@ -89,7 +89,7 @@ def align(x: Tensor, start: Size, end: Size) -> Tensor:
 
 @dataclass
 class ResizeAfter:
-    """A forward hook: aligns the layer's map, then resizes it by the layer's submodule `resize`; idle if `native`."""
+    """A forward hook that aligns the layer's output and resizes it with the submodule `resize`, unless `native`."""
 
     start: Size = (0, 0)
     end: Size = (0, 0)
@@ -103,20 +103,20 @@ class ResizeAfter:
 
 
 def resize_before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A forward pre-hook: resizes the layer's first argument by the layer's submodule `resize`."""
+    """A forward pre-hook that resizes the layer's first argument with the submodule `resize`."""
     return (module.get_submodule("resize")(args[0]), *args[1:])
 
 
 @dataclass(frozen=True)
 class Strided:
-    """What makes a layer at stride 1 strided again: its stride, per axis in pixels, and the attributes changed."""
+    """The original stride (per axis, in pixels) and attributes of a layer that was set to stride 1."""
 
     stride: Size
     attributes: dict[str, Any]
 
 
 def set_native(layer: nn.Module, strided: Strided, *, native: bool) -> None:
-    """Give a layer with a resizer behind it its own stride back, or take it away again."""
+    """Switch a layer between its own stride (`native`) and stride 1 with the resizer behind it."""
     for hook in layer._forward_hooks.values():
         if isinstance(hook, ResizeAfter):
             hook.native = native
@@ -128,7 +128,7 @@ def set_native(layer: nn.Module, strided: Strided, *, native: bool) -> None:
 
 
 class ResizedConv2d(nn.Conv2d):
-    """An `nn.Conv2d` whose hooks torch.fx records; PyTorch's own layers are single nodes to it, hooks and all."""
+    """An `nn.Conv2d` whose hooks torch.fx records; PyTorch's own layers are leaves, including their hooks."""
 
 
 class ResizedMaxPool2d(nn.MaxPool2d):
@@ -144,6 +144,6 @@ class ResizedLPPool2d(nn.LPPool2d):
 
 
 def open_to_fx(layer: nn.Module) -> None:
-    """Let torch.fx record the resize in front of a layer or behind it, so that no pass fuses over it."""
+    """Make torch.fx record the resize before or behind a layer, so that no graph pass fuses across it."""
     kinds = (ResizedConv2d, ResizedMaxPool2d, ResizedAvgPool2d, ResizedLPPool2d)
     layer.__class__ = {kind.__base__: kind for kind in kinds}.get(type(layer), type(layer))

@@ -1,4 +1,4 @@
-"""The one module of some kind that a wrapper holds: DistributedDataParallel, torch.compile, a LightningModule."""
+"""Models inside wrappers such as DistributedDataParallel, torch.compile or a LightningModule."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import nn
 
 __all__ = ["beside", "held", "the_one", "unwrapped", "without_sharding"]
 
-_ALL = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module"})  # what wrappers call what they hold
+_ALL = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module"})  # names under which wrappers store the model
 _WRITTEN_BY = frozenset("torch timm accelerate deepspeed lightning pytorch_lightning".split())
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module in wrappers of known libraries that do nothing but run it; others as they are."""
+    """The model without wrappers of known libraries that only run it."""
     while True:
         children = dict(model.named_children())
         known = type(model).__module__.partition(".")[0] in _WRITTEN_BY
@@ -23,12 +23,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def held(model: nn.Module, wanted: Callable[[nn.Module], bool]) -> dict[str, nn.Module]:
-    """The modules in `model`, itself included, for which `wanted` holds, by their paths."""
+    """All modules in `model`, itself included, for which `wanted` is true, by path."""
     return {name: module for name, module in model.named_modules() if wanted(module)}
 
 
 def the_one(model: nn.Module, wanted: Callable[[nn.Module], bool], what: str) -> nn.Module:
-    """The one module in `model`, itself included, for which `wanted` holds; `model` if there is none.
+    """The only module in `model`, itself included, for which `wanted` is true; `model` if there is none.
 
     Raises:
         ValueError: if there are several; the message names them.
@@ -40,13 +40,13 @@ def the_one(model: nn.Module, wanted: Callable[[nn.Module], bool], what: str) ->
 
 
 def beside(model: nn.Module, child: nn.Module) -> list[str]:
-    """The names of the parameters of `model` that are not its child's."""
+    """The names of the parameters of `model` that do not belong to the given child."""
     inside = {id(p) for p in child.parameters()}
     return [name for name, p in model.named_parameters() if id(p) not in inside]
 
 
 def without_sharding(model: nn.Module) -> None:
-    """Take away the hooks by which FSDP2 (`fully_shard`) gathers the weights; for a copy, or one to be put back."""
+    """Remove the hooks with which FSDP2 (`fully_shard`) gathers the weights; for copies, or to be restored later."""
     for module in model.modules():
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
             for key, hook in list(hooks.items()):

@@ -1,1 +1,1 @@
-"""The comparative training run: config, data, models, methods, loop, checkpoints."""
+"""Training runs and comparisons: configuration, data, models, methods, loop, checkpoints."""

@@ -1,4 +1,4 @@
-"""Learned or random sizes of a given cost: a pull towards a budget of GMACs, and the nearest sizes that meet it."""
+"""Sizes of a given cost: a loss term that draws GMACs towards a budget, and the nearest sizes that meet it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from dynpool.size_math import Pair
 __all__ = ["TOLERANCE", "Budget", "scale_strides", "settle"]
 
 TOLERANCE = 0.02
-"""By what part of a budget the final GMACs may miss it."""
+"""Largest relative deviation of the final GMACs from a budget."""
 
-_FAR = 8.0  # logarithm of a factor of the strides that leads to their bounds
-GOAL = 0.005  # the search for sizes ends this near to the budget
-MOST_TRIED = 2000  # and after so many sizes in any case
+_FAR = 8.0  # logarithm of a factor that takes all strides to their bounds
+GOAL = 0.005  # the search for sizes stops at this relative deviation
+MOST_TRIED = 2000  # or after this many candidates
 
-STEPS = [(h, w) for h in range(-2, 3) for w in range(-2, 3) if (h, w) != (0, 0)]  # some resizers move in twos, or alike
+STEPS = [(h, w) for h in range(-2, 3) for w in range(-2, 3) if (h, w) != (0, 0)]  # some sizes change only in twos
 
 Values = list[Pair]
 
 
 class Budget:
-    """The GMACs of a converted network against a budget.
+    """The GMACs of a converted network, compared with a budget.
 
     Args:
         model: a converted network.
@@ -39,7 +39,7 @@ class Budget:
         gmacs: the budget.
 
     Raises:
-        ValueError: if `model` is not converted, or no sizes within its resizers' bounds cost the budget.
+        ValueError: if `model` is not converted, or the budget cannot be met within its resizers' bounds.
     """
 
     def __init__(self, model: nn.Module, input_size: tuple[int, int, int], gmacs: float) -> None:
@@ -66,28 +66,28 @@ class Budget:
         return 0.5 * torch.log(self.loss() / self.gmacs) ** 2
 
     def excess(self, values: Sequence[Pair] | None = None) -> float:
-        """ln(GMACs / budget) at the rounded sizes that the alphas, or the given values of them, lead to."""
+        """ln(GMACs / budget) at the rounded sizes of the current alphas, or of the given values."""
         return math.log(self.loss.cost.macs(values) / (1e9 * self.gmacs))
 
 
 def settle(budget: Budget) -> float:
-    """Set a network's alphas to the nearest sizes that cost the budget; gives ln(GMACs / budget) as it is then.
+    """Set a network's alphas to nearby sizes that meet the budget, and return ln(GMACs / budget) at these.
 
-    All strides are scaled alike to come near to the budget. Sizes are whole pixels, so that this alone can miss it by
-    more than `TOLERANCE`: single sides of maps are then changed by a pixel. Deterministic. The result is within
-    `TOLERANCE` unless maps are so few and small that no combination is, or a ceiling on GMACs is below the budget.
+    First all strides are scaled by a common factor. As sizes are whole pixels, the result can still miss the budget by
+    more than `TOLERANCE`; then single sides of maps are changed by a pixel or two. Deterministic. The result is within
+    `TOLERANCE` unless the maps are too few and too small for that, or a ceiling on GMACs is below the budget.
     """
     values = host_alphas(budget.tree.pools)
     if abs(budget.excess(values)) > GOAL:
         values = _pixel_by_pixel(budget, scale_strides(budget, values))
         for pool, alpha in zip(budget.tree.pools, values, strict=True):
             set_alpha(pool, alpha)
-        budget.tree.constrain(trust=math.inf)  # what was set is where the next step starts from
+        budget.tree.constrain(trust=math.inf)  # the trust region of the next step is around these values
     return budget.excess()
 
 
 def scale_strides(budget: Budget, values: Sequence[Pair]) -> Values:
-    """The values after all strides were multiplied by the one factor that comes nearest to the budget, in bounds."""
+    """The values with all strides multiplied by the common factor, within bounds, that comes closest to the budget."""
     low, high = -_FAR, _FAR  # logarithms of the factor; cost falls as strides grow
     for _ in range(40):
         middle = (low + high) / 2
@@ -106,8 +106,8 @@ def _scaled(budget: Budget, values: Sequence[Pair], logarithm: float) -> Values:
 
 
 def _pixel_by_pixel(budget: Budget, values: Values) -> Values:
-    """Best-first search: of all values seen, the neighbours of those nearest to the budget are looked at next."""
-    order = itertools.count()  # where two are equally near, the one found first
+    """The best values of a best-first search, which expands the values closest to the budget first."""
+    order = itertools.count()  # ties are broken by the order in which values were found
     best = (abs(budget.excess(values)), next(order), values)
     heap, seen = [best], {tuple(values)}
     while heap and best[0] > GOAL and len(seen) < MOST_TRIED:
@@ -121,7 +121,7 @@ def _pixel_by_pixel(budget: Budget, values: Values) -> Values:
 
 
 def _neighbours(budget: Budget, values: Values) -> Iterator[Values]:
-    """All values with one map changed by a pixel or two along its sides, where the resizer allows it."""
+    """All values in which one map differs by one or two pixels per side, if its resizer can have that size."""
     tree = budget.tree
     sizes = tree.sizes_at(budget.loss.input_size[1:], values)
     for index, (i, _, pool) in enumerate(tree.learned):
@@ -139,5 +139,5 @@ def _neighbours(budget: Budget, values: Values) -> Iterator[Values]:
 
 
 def _as_stored(value: Pair) -> Pair:
-    """The float32 numbers that a parameter would hold: a size can depend on the difference."""
+    """The values as float32 numbers, as a parameter holds them; a size can depend on the rounding."""
     return as_pair(value, f"alpha={value!r} is not finite")

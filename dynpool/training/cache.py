@@ -1,4 +1,4 @@
-"""Decoded images on disk: one uint8 array a split, checked before use and rebuilt when its source changes."""
+"""Cache of decoded images: one uint8 array per split, verified before use and rebuilt if its source has changed."""
 
 import hashlib
 import json
@@ -23,14 +23,14 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def cache_folder(given: str | None) -> Path:
-    """The folder of all caches: the given one, else $XDG_CACHE_HOME/dynpool, else ~/.cache/dynpool."""
+    """The cache folder: the given one, else $XDG_CACHE_HOME/dynpool, else ~/.cache/dynpool."""
     if given is not None:
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynpool"
 
 
 def files_fingerprint(root: Path, files: Iterable[Path], extra: str) -> str:
-    """SHA-256 over names, sizes and times of change of files below `root`, and over `extra` (how they are decoded)."""
+    """SHA-256 of the names, sizes and modification times of files below `root`, and of `extra` (decoding settings)."""
     digest = hashlib.sha256(f"1 {root.resolve()} {extra}".encode())
     for file in sorted(files):
         stat = file.stat()
@@ -39,14 +39,14 @@ def files_fingerprint(root: Path, files: Iterable[Path], extra: str) -> str:
 
 
 def cached(folder: Path, name: str, fingerprint: str, build: Callable[[], Arrays]) -> Arrays:
-    """The arrays that `build` gives, from disk if they are there and whole.
+    """The arrays that `build` returns, read from disk if they are there and intact.
 
-    The entry <folder>/<name>/ holds one .npy a key and index.json, which is written last and gives every file's
-    CRC-32: an entry without a matching index, or with a file that differs, is rebuilt. Arrays read back are
-    memory-mapped (copy-on-write), so that they may be larger than memory.
+    The entry <folder>/<name>/ holds one .npy file per key and index.json, which is written last and has the CRC-32 of
+    every file. An entry without a matching index, or with a file that differs, is rebuilt. Cached arrays are
+    memory-mapped (copy-on-write), so they may be larger than memory.
 
     Raises:
-        DiskFullError, UnwritableError: the cache cannot be written.
+        DiskFullError, UnwritableError: if the cache cannot be written.
     """
     entry = folder / name
     found = _read(entry, fingerprint)

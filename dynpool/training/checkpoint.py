@@ -1,8 +1,7 @@
-"""Checkpoints: one file an epoch, whole or absent, loaded without running any code of theirs.
+"""Checkpoints: one file per epoch, written atomically and loaded without running code from it.
 
-A checkpoint is a `torch.save` archive of tensors and plain containers: a zip file whose every record carries a
-CRC-32. It is written atomically and its checksums are verified before it is read (PyTorch itself does not), with
-`weights_only` loading.
+A checkpoint is a `torch.save` archive of tensors and plain containers, a zip file in which every record has a CRC-32.
+The checksums are verified (PyTorch does not do that), then it is loaded with `weights_only`.
 """
 
 import io
@@ -47,13 +46,13 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Partial:
-    """How far a run had come in the epoch after its last finished one, when a signal asked it to end.
+    """The progress of an unfinished epoch, in which a signal stopped the run.
 
     Attributes:
         step: optimiser steps of the epoch that are done.
-        sums: what the epoch's means are made of, (processes, sums) in float64.
+        sums: the sums from which the epoch's means are computed, (processes, sums) in float64.
         rates: learning rates of the last step.
-        seconds: spent on the epoch.
+        seconds: time spent on the epoch.
     """
 
     step: int
@@ -67,17 +66,17 @@ class Checkpoint:
     """The state of a run after an epoch, or in the middle of the next.
 
     Attributes:
-        epoch: epochs finished.
+        epoch: number of finished epochs.
         config: the resolved configuration, as plain containers.
-        fingerprint: of that configuration (`dynpool.training.config.fingerprint`).
+        fingerprint: fingerprint of that configuration (`dynpool.training.config.fingerprint`).
         model: state dict.
         optimizer: state dict.
         scheduler: state dict.
         scaler: state dict of the fp16 gradient scaler, empty without one.
         rng: states of PyTorch's generators, by device.
-        rows: the rows of metrics.csv up to `epoch`; None from a version that did not keep them.
-        lines: the lines of i_min.jsonl up to `epoch`; None likewise.
-        partial: what is done of the next epoch; None at the end of an epoch.
+        rows: the rows of metrics.csv up to `epoch`; None if an earlier version wrote the checkpoint.
+        lines: the lines of i_min.jsonl up to `epoch`; None if an earlier version wrote the checkpoint.
+        partial: progress of the next epoch; None at the end of an epoch.
         ranks: of a run of several processes, the states of each one's generators; None of one process.
     """
 
@@ -154,7 +153,7 @@ ENTRIES: Mapping[str, tuple[Check, str]] = MappingProxyType(
         "rng": (_generators, "states of generators, by device"),
     }
 )
-"""What every checkpoint holds."""
+"""The entries of every checkpoint: a check, and the text for its error message."""
 
 LATER_ENTRIES: Mapping[str, tuple[Check, str]] = MappingProxyType(
     {
@@ -167,26 +166,26 @@ LATER_ENTRIES: Mapping[str, tuple[Check, str]] = MappingProxyType(
         ),
     }
 )
-"""What only checkpoints of later versions hold; absent or None in others."""
+"""Entries that only checkpoints of later versions have; absent or None in others."""
 
 
 def last_path(run: Path) -> Path:
-    """The checkpoint of a run's last finished epoch."""
+    """Path of the checkpoint of a run's last finished epoch."""
     return run / "checkpoints" / "last.pt"
 
 
 def epoch_path(run: Path, epoch: int) -> Path:
-    """The checkpoint kept of one epoch (`checkpoint_every`)."""
+    """Path of the checkpoint kept for one epoch (`checkpoint_every`)."""
     return run / "checkpoints" / f"epoch-{epoch:04d}.pt"
 
 
 def stopped_path(run: Path) -> Path:
-    """The checkpoint of a run that a signal ended in the middle of an epoch; gone when that epoch is finished."""
+    """Path of the checkpoint of a run that a signal stopped during an epoch; removed when that epoch is finished."""
     return run / "checkpoints" / "stopped.pt"
 
 
 def rng_state() -> dict[str, Tensor]:
-    """States of PyTorch's global generators: "cpu" and, where in use, "cuda:0", ..."""
+    """The states of PyTorch's global generators: "cpu" and, if in use, "cuda:0", ..."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states |= {f"cuda:{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
@@ -194,14 +193,14 @@ def rng_state() -> dict[str, Tensor]:
 
 
 def save(checkpoint: Checkpoint, *paths: Path) -> None:
-    """Write a checkpoint atomically to every path.
+    """Write a checkpoint atomically to each path.
 
     Raises:
-        DiskFullError, UnwritableError: an older checkpoint at the path is left untouched.
+        DiskFullError, UnwritableError: if it cannot be written; an older checkpoint at the path is left unchanged.
     """
     content = {"format": FORMAT, "version": VERSION} | {
         key: value if isinstance(value, OrderedDict) or not isinstance(value, Mapping) else dict(value)
-        for key, value in vars(checkpoint).items()  # the metadata of a state dict, an OrderedDict, says the conversion
+        for key, value in vars(checkpoint).items()  # an OrderedDict keeps the metadata of a state dict
     }
     if checkpoint.partial is not None:
         content["partial"] = vars(checkpoint.partial)
@@ -236,7 +235,7 @@ def load(path: Path) -> Checkpoint:
         raise ForeignCheckpointError(f"{path}: a zip file, but not written by PyTorch")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a foreign pickle leads to; PyTorch's advice is to run its code
+    except Exception as error:  # a foreign pickle may raise anything, and PyTorch's message advises to run its code
         raise ForeignCheckpointError(
             f"{path}: not a checkpoint of dynpool: it holds more than tensors and plain values"
         ) from error
@@ -267,7 +266,7 @@ def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
     """Load a checkpoint's weights and alphas into a model built from the same configuration.
 
     Raises:
-        ForeignCheckpointError: names or shapes differ; the model is then unchanged.
+        ForeignCheckpointError: if names or shapes differ; the model is then unchanged.
     """
     own = model.state_dict()
     missing = sorted(own.keys() - checkpoint.model.keys())
@@ -299,10 +298,10 @@ def _check_alpha(pool: LearnedResizer2d, name: str, alpha: Tensor, path: Path) -
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint, path: Path) -> None:
-    """Load an optimiser's state, after a look at whether it is one of these parameters.
+    """Load an optimiser's state after checking that it fits the parameters.
 
     Raises:
-        ForeignCheckpointError: groups, their options or shapes differ; the optimiser is then unchanged.
+        ForeignCheckpointError: if groups, their options or shapes differ; the optimiser is then unchanged.
     """
     own, saved = optimizer.state_dict(), checkpoint.optimizer
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -324,10 +323,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint, 
 
 
 def restore_scheduler(scheduler: LRScheduler, checkpoint: Checkpoint, steps: int, path: Path) -> None:
-    """Load a scheduler's state, which must be that after so many steps.
+    """Load a scheduler's state, which must be that after `steps` steps.
 
     Raises:
-        ForeignCheckpointError: it is that of another scheduler, or of another step.
+        ForeignCheckpointError: if it is that of another scheduler or another step.
     """
     own, saved = scheduler.state_dict(), checkpoint.scheduler
     missing = sorted(own.keys() - saved.keys())

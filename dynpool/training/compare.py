@@ -1,4 +1,4 @@
-"""A comparison: one configuration trained with every method and seed, ending in a report."""
+"""Comparisons: one configuration trained with every method and seed, and a report."""
 
 import contextlib
 import json
@@ -39,13 +39,13 @@ __all__ = ["compare", "default_workers"]
 
 log = logging.getLogger(__name__)
 
-GRACE = 20.0  # seconds that runs have to end their step and save it; clusters often give 30
-# Keys of a comparison that do not belong to its runs, or that a run sets for itself.
+GRACE = 20.0  # seconds for runs to finish their step and save it; clusters often allow 30
+# Keys of a comparison that its runs do not have or that differ between them.
 OWN_KEYS = ("methods", "seeds", "grid", "workers", "method", "seed")
 
 
 def default_workers(config: ComparisonConfig) -> int:
-    """Runs at the same time: one a CPU core, as two runs of one thread outrun one of two; one where there is a GPU."""
+    """The number of parallel runs: one per CPU core (faster than threads within a run), or one if there is a GPU."""
     if config.workers is not None:
         return config.workers
     if config.device != "cpu" and torch.cuda.is_available():
@@ -57,19 +57,19 @@ def default_workers(config: ComparisonConfig) -> int:
 def compare(
     config: ComparisonConfig, *, resume: bool = False, overwrite: bool = False, console: Console | None = None
 ) -> Path:
-    """Train every method with every seed, write the report, print its table; gives the path of report.html.
+    """Train every method with every seed, write the report, print its tables, and return the path of report.html.
 
-    Each run is a folder <method>-seed<seed> in the comparison's, with the grid's values in its name if the method has
-    several. With `resume`, finished runs are kept and others continue; methods, seeds and points of the grid may have
-    been added since.
+    Each run has a folder <method>-seed<seed> inside that of the comparison, with the grid's values in its name if the
+    method has several grid points. With `resume`, finished runs are kept and others continue; methods, seeds and grid
+    points may have been added.
 
     Raises:
-        ConfigError: an unknown method, or whatever its runs refuse.
-        RunFolderError: the folder holds a comparison and neither `resume` nor `overwrite` is set, or it had another
+        ConfigError: for an unknown method, or a setting that a run rejects.
+        RunFolderError: if the folder holds a comparison and neither `resume` nor `overwrite` is set, or it has another
             configuration.
-        TrainingError: runs failed; names them. The others are finished first.
-        StoppedError: SIGTERM or SIGHUP; all runs are saved, at the end of a step if that does not take long.
-        KeyboardInterrupt: Ctrl-C, likewise; a second time at once.
+        TrainingError: if runs failed; the message names them. The others are finished first.
+        StoppedError: after SIGTERM or SIGHUP; all runs are saved, at the end of a step if that does not take long.
+        KeyboardInterrupt: after Ctrl-C, likewise; at once after a second one.
     """
     console = console or Console()
     for method in config.methods:
@@ -127,7 +127,7 @@ def _open(config: ComparisonConfig, *, resume: bool, overwrite: bool) -> None:
 
 @dataclass
 class _Worker:
-    """One run in a process of its own."""
+    """One run in its own process."""
 
     run: RunConfig
     process: subprocess.Popen[str]
@@ -140,7 +140,7 @@ Line = tuple[_Worker, Event | None]  # None: the process has closed its output
 
 
 class _Pool:
-    """Trains runs as processes, a number at a time."""
+    """Trains runs in parallel processes."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class _Pool:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # a terminal's Ctrl-C reaches the comparison alone, which passes it on once
+            start_new_session=True,  # Ctrl-C in a terminal reaches only the comparison, which stops its runs once
         )  # fmt: skip
         worker = _Worker(run, process, [])
         threading.Thread(target=self._read, args=(worker,), daemon=True).start()
@@ -212,7 +212,7 @@ class _Pool:
             log.warning("%s: %s", worker.run.name, line.removeprefix("dynpool: "))
 
     def _stop(self) -> None:
-        """End what still runs: asked first, then made to."""
+        """Stop all running processes: with SIGTERM first, then by killing them."""
         for worker in self.running:
             if worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGTERM)

@@ -32,43 +32,43 @@ class RunConfig:
     """One training run.
 
     Attributes:
-        name: what the run is called in reports.
-        method: how resolutions are chosen: "human", "fixed", "random", "refine", "dynopool", "shape-adaptor" or
+        name: name of the run in reports.
+        method: the method that determines sizes: "human", "fixed", "random", "refine", "dynopool", "shape-adaptor" or
             "diffstride" (see the README).
-        seed: initial weights, order of the data and augmentation follow from it, alike for every method.
+        seed: determines initial weights, order of the data and augmentation, the same for all methods.
         model: the network.
         data: the images.
-        grid_point: what tells the run from others of its method and seed in a comparison with a grid.
-        conversion: how the methods that resize convert the network.
+        grid_point: the settings by which the run differs from others of its method and seed in a comparison.
+        conversion: conversion of the network by the methods that resize.
         shape_adaptor: options of the method "shape-adaptor".
         diffstride: options of the method "diffstride".
         random: options of the method "random".
         refine: options of the method "refine".
         epochs: passes over the training images.
-        batch_size: images a step, over all processes.
+        batch_size: images per step, over all processes.
         lr: learning rate of the weights (SGD with Nesterov momentum).
         alpha_lr: learning rate of the learned strides alpha.
         weight_decay: L2 penalty of the weights; alphas never have one.
         momentum: momentum of the weights; 0 turns Nesterov off.
         alpha_momentum: momentum of the alphas.
-        alpha_until: part of the run in which alphas are learned: their schedule ends there, sizes stay from then on.
+        alpha_until: fraction of the run in which alphas are learned; their schedule ends there and sizes stay fixed.
         gmacs_weight: weight of the GMACs term in the loss, per GMAC (Eq. 8).
-        gmacs_budget: GMACs that learned (or random) sizes are to cost, within 2 %; null leaves them free, and methods
-            of given sizes ignore it. One beyond the bounds of the sizes is an error before training. While sizes
-            are learned, `budget_weight` pulls them there; when `alpha_until` is reached, which must be below 1, they
-            are set to the nearest sizes of that cost.
-        budget_weight: weight of the pull, per (natural logarithm of GMACs over budget)^2 / 2; its gradient is that of
-            a GMACs term whose weight grows with the distance from the budget.
+        gmacs_budget: target for the GMACs at learned or random sizes, met within 2 %; null: none. Methods with given
+            sizes ignore it. A budget that the bounds of the sizes do not allow is an error before training. During
+            learning a loss term with `budget_weight` draws the GMACs towards it; at `alpha_until`, which must be below
+            1, the sizes are set to the nearest ones that meet it.
+        budget_weight: weight of the loss term ln(GMACs / budget)^2 / 2; its gradient is that of a GMACs term whose
+            weight grows with the distance from the budget.
         label_smoothing: label smoothing of the cross entropy.
-        scheduler: "cosine" (to zero over the run), "multistep" (a tenth at 1/2 and 3/4 of the run) or "constant".
+        scheduler: "cosine" (to zero over the run), "multistep" (divided by 10 at 1/2 and 3/4 of the run) or "constant".
         warmup_epochs: epochs over which the learning rates rise linearly from zero; may be fractional.
         precision: "no" (float32), "bf16" or "fp16".
-        channels_last: keep images in the channels_last memory format.
+        channels_last: use the channels_last memory format.
         device: "auto", "cpu" or "cuda".
-        threads: CPU threads of PyTorch; null keeps its choice. The last bits of a result depend on it.
-        checkpoint_every: also keep the checkpoint of every so many epochs; 0 keeps the last one only.
-        input_size: (C, H, W); follows from `data`, filled in when the run starts.
-        out: the run's folder; null is runs/NAME.
+        threads: CPU threads of PyTorch; null: PyTorch's default. The last bits of a result depend on it.
+        checkpoint_every: also keep the checkpoint of every n-th epoch; 0: only the last one.
+        input_size: (C, H, W); follows from `data` and is filled in when the run starts.
+        out: the run folder; null: runs/NAME.
     """
 
     name: str = "run"
@@ -133,18 +133,18 @@ class RunConfig:
 
     @property
     def folder(self) -> Path:
-        """The run's folder."""
+        """The run folder."""
         return Path(self.out) if self.out is not None else Path("runs") / self.name
 
 
 @dataclass(frozen=True)
 class GridPoint:
-    """One point of a comparison's grid: a method, and the values of the keys in which it departs from the others.
+    """One grid point of a comparison: a method, and the values of the keys that it sets differently.
 
     Attributes:
         method: the method.
         values: {key: value}, keys with dots for sections.
-        varied: the keys among them that have several values, so that they tell the method's points apart.
+        varied: the keys that have several values, which distinguish the method's points.
     """
 
     method: str
@@ -153,7 +153,7 @@ class GridPoint:
 
     @property
     def label(self) -> str:
-        """The varied keys and values in words, e.g. 'gmacs_budget=0.001'; empty if there is only one point."""
+        """The varied keys and values as text, e.g. 'gmacs_budget=0.001'; empty if there is only one point."""
         return " ".join(f"{key}={self.values[key]}" for key in self.varied)
 
     def name(self, seed: int) -> str:
@@ -167,12 +167,11 @@ class ComparisonConfig(RunConfig):
     """A comparison: the keys of a run, trained for every method and seed.
 
     Attributes:
-        methods: the methods compared.
-        seeds: the seeds each method is trained with.
-        grid: {method: {key: value or list of values}}: what a method sets otherwise than the others; a list trains it
-            once for each of its values, several lists for each combination. Keys of sections have dots, such as
-            data.resolution.
-        workers: runs trained at the same time; null is one a CPU core, or one where there is a GPU.
+        methods: the methods to compare.
+        seeds: the seeds that each method is trained with.
+        grid: {method: {key: value or list of values}}: settings of single methods. A list trains the method at each of
+            its values, several lists at each combination. Keys of sections have dots, such as data.resolution.
+        workers: number of runs trained in parallel; null: one per CPU core, or one if there is a GPU.
     """
 
     methods: tuple[str, ...] = ("human", "dynopool")
@@ -194,7 +193,7 @@ class ComparisonConfig(RunConfig):
                 require(f"grid.{method}.{key}", value, value != [], "a value, or a list of one or more")
 
     def points(self) -> list[GridPoint]:
-        """The points of the grid, method by method."""
+        """All grid points, method by method."""
         points = []
         for method in self.methods:
             keys = self.grid.get(method, {})

@@ -1,6 +1,6 @@
-"""Reading a configuration: a YAML file first, then the command line; every key and value is checked.
+"""Reads a configuration from a YAML file, then from the command line, and checks every key and value.
 
-One file format serves runs and comparisons: a run reads a comparison's file and leaves its own keys aside.
+Runs and comparisons share one file format: a run ignores the keys that only a comparison has.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ __all__ = ["load_config", "make_parser", "options_for", "read_yaml", "run_config
 
 C = TypeVar("C", bound=RunConfig)
 
-# Keys of a run that a comparison sets for each of its runs itself.
+# Keys of a run that a comparison sets itself.
 SET_BY_COMPARISON = frozenset({"name", "method", "seed", "out", "grid_point", "input_size"})
 
 
@@ -63,7 +63,7 @@ def _check_keys(values: Any, kind: type, where: Path, prefix: str = "") -> None:
 
 
 def _allowed(hint: Any) -> str:
-    """A type in words."""
+    """The description of a type for error messages."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return "one of " + ", ".join(map(str, args))
@@ -111,7 +111,7 @@ def _check_options(overrides: Sequence[str], kind: type, command: str) -> None:
 
 
 class _UniqueLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, where YAML would silently take the last."""
+    """A safe loader that rejects duplicate keys, of which YAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -126,18 +126,18 @@ class _UniqueLoader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Raises `ConfigError` naming the file when it is missing or no YAML."""
+    """The content of a YAML file. Raises a `ConfigError` that names the file if it is missing or not YAML."""
     try:
         with path.open(encoding="utf-8") as file:
             content = yaml.load(file, _UniqueLoader)
-        json.dumps(content, default=str, skipkeys=True)  # refuses an alias inside what it stands for
+        json.dumps(content, default=str, skipkeys=True)  # raises for a circular alias
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such configuration file") from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder, not a configuration file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no such date
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or an invalid date
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return content
 
@@ -171,14 +171,14 @@ def load_config(
         kind: `RunConfig` or `ComparisonConfig`.
         path: YAML file, or None for the defaults.
         overrides: command line options, e.g. ["--epochs", "3", "--data.variant", "tile", "--resume"].
-        command: the command named in the help.
+        command: name of the command in the help.
 
     Returns:
         The configuration, and {"resume": ..., "overwrite": ..., "json_lines": ...}.
 
     Raises:
-        ConfigError: for a missing or malformed file, an unknown key (naming the nearest known one), or a value of the
-            wrong type or out of range (naming key, value and what is allowed); in a comparison's grid too.
+        ConfigError: for a missing or malformed file, an unknown key (the message suggests the nearest), or a value of
+            the wrong type or out of range (it names key, value and what is allowed), also in a comparison's grid.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -204,7 +204,7 @@ def load_config(
 def _blamed(
     found: ConfigError, kind: type[C], values: dict[str, Any], overrides: Sequence[str], path: Path | None
 ) -> str:
-    """The message with what it is about in front: the file, an option, or the file with the options."""
+    """The message with the source of the error in front: the file, an option, or the file with the options."""
     message = str(found)
     where = f"{path}: " if path is not None else ""
     try:
@@ -244,7 +244,7 @@ def run_config(comparison: ComparisonConfig, point: GridPoint, seed: int) -> Run
     """The configuration of one run of a comparison; its folder is <comparison>/<point>-seed<seed>.
 
     Raises:
-        ConfigError: the grid has an unknown key, or one that a comparison sets itself, or a value that is not allowed.
+        ConfigError: if the grid has an unknown key, one that a comparison sets itself, or a value that is not allowed.
     """
     values = {k: v for k, v in to_dict(comparison).items() if k not in COMPARISON_KEYS}
     grid = f"grid.{point.method}"
@@ -266,6 +266,6 @@ def run_config(comparison: ComparisonConfig, point: GridPoint, seed: int) -> Run
 
 
 def options_for(run: RunConfig, point: GridPoint) -> list[str]:
-    """The options of `dynpool train` that make the run of a comparison's file the one of that point."""
+    """The options with which `dynpool train`, given a comparison's file, trains the run of a grid point."""
     own = {"method": run.method, "seed": run.seed, "name": run.name, "out": run.out, "grid_point": run.grid_point}
     return [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in (own | dict(point.values)).items()]

@@ -10,7 +10,7 @@ from .config import RunConfig
 
 __all__ = ["changed_keys", "fingerprint", "to_dict"]
 
-# Keys that may differ when a run is continued: they say where and how it runs, not what is computed.
+# Keys that may differ when a run is continued, as they do not affect what is computed.
 MOVABLE_KEYS = frozenset(
     {
         "name",
@@ -28,15 +28,15 @@ MOVABLE_KEYS = frozenset(
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
-    """The configuration as plain dicts and lists, as it stands in YAML and JSON."""
+    """The configuration as plain dicts and lists, ready for YAML and JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
 
 
 def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Keys in which two configurations would compute something else, as 'key: old -> new' (see `MOVABLE_KEYS`).
+    """The differences between two configurations that affect results, as 'key: old -> new' (see `MOVABLE_KEYS`).
 
-    `epochs` may grow where the learning rate does not depend on it (`scheduler: constant`).
+    `epochs` may grow if the learning rate does not depend on it (`scheduler: constant`).
     """
     before, after = _flatten(old), _flatten(new)
     constant = before.get("scheduler") == after.get("scheduler") == "constant"
@@ -50,7 +50,7 @@ def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
-    """SHA-256 over all keys that decide what is computed: where it is equal, so are the numbers of one machine."""
+    """SHA-256 of all keys that affect results: equal fingerprints give equal results on the same machine."""
     kept = {k: v for k, v in _flatten(config).items() if k not in MOVABLE_KEYS}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 

@@ -22,19 +22,19 @@ Variant = Literal["plain", "stretch", "tile", "large", "canvas"]
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images, in which form.
+    """The dataset and its preparation.
 
     Attributes:
         name: "digits" (scikit-learn's handwritten digits, embedded), "cifar10", "cifar100" or "folder" (any image
             tree).
         variant: the papers' controlled variant: "plain", "stretch" (enlarged), "tile", "large" or "canvas".
         resolution: side of the square input image in pixels.
-        channels: 1 or 3; null keeps what the dataset has.
+        channels: 1 or 3; null: those of the dataset.
         root: folder of the images: for CIFAR the one torchvision uses, for "folder" the one with train/ and test/.
-        download: let torchvision fetch a missing CIFAR; nothing is ever fetched otherwise.
-        cache: folder of the decoded images; null is $XDG_CACHE_HOME/dynpool or ~/.cache/dynpool.
-        test_fraction: part of the digits held out for the test, per class.
-        shift: augmentation: images move by up to this many pixels per axis, black coming in.
+        download: let torchvision download CIFAR if it is missing; otherwise nothing is downloaded.
+        cache: folder of the decoded images; null: $XDG_CACHE_HOME/dynpool or ~/.cache/dynpool.
+        test_fraction: fraction of the digits used as test set, per class.
+        shift: augmentation: images are shifted by up to this many pixels per axis and padded with black.
         flip: augmentation: half of the images are mirrored left to right.
     """
 
@@ -63,11 +63,11 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network.
+    """The network.
 
     Attributes:
-        name: "narrow-vgg", "cifar-vgg16", "cifar-resnet", "cifar-mobilenetv2", "hrnet-segmentation", a name of timm or
-            torchvision ("torchvision:NAME" where both have it), or your own as "package.module:callable".
+        name: "narrow-vgg", "cifar-vgg16", "cifar-resnet", "cifar-mobilenetv2", "hrnet-segmentation", a model of timm or
+            torchvision ("torchvision:NAME" if both have it), or your own as "package.module:callable".
         options: keyword arguments of its factory.
     """
 
@@ -100,10 +100,10 @@ class ShapeAdaptorConfig:
     """Options of the method "shape-adaptor" (Liu et al., ECCV 2020; see `dynpool.baselines.shape_adaptor_network`).
 
     Attributes:
-        mode: "autotl" (in place of the network's own resizers, as DynOPool), "standard" (spread over the layers, own
-            resizers removed) or "autosc" (own resizers kept, adaptors that shrink a little besides).
-        every: optimiser steps to one update of the alphas; the paper has 20.
-        limit: largest side in pixels behind the last adaptor, which bounds memory; null is none.
+        mode: "autotl" (adaptors replace the network's own resizers, as DynOPool does), "standard" (adaptors uniformly
+            over the layers, own resizers removed) or "autosc" (own resizers kept, additional adaptors).
+        every: optimiser steps per update of the alphas; 20 in the paper.
+        limit: largest side in pixels behind the last adaptor, which bounds memory; null: none.
     """
 
     mode: Literal["autotl", "standard", "autosc"] = "autotl"
@@ -120,8 +120,8 @@ class DiffStrideConfig:
     """Options of the method "diffstride" (Riad et al., ICLR 2022).
 
     Attributes:
-        smoothness: width R of the mask's slopes in frequencies.
-        symmetric: treat positive and negative frequencies of the rows alike, other than the published window.
+        smoothness: width R of the mask's ramps, in frequencies.
+        symmetric: give positive and negative frequencies the same gain, unlike the published window.
     """
 
     smoothness: float = 4.0
@@ -133,10 +133,10 @@ class DiffStrideConfig:
 
 @dataclass(frozen=True)
 class RandomConfig:
-    """Options of the method "random": sizes drawn at random, equal in GMACs to what they are compared with.
+    """Options of the method "random": random sizes with the GMACs of the human design or of `gmacs_budget`.
 
     Attributes:
-        spread: strides are drawn between 1 / spread and spread times the designed ones, uniformly in the logarithm.
+        spread: strides are log-uniform between 1 / spread and spread times the designed ones.
     """
 
     spread: float = 2.0
@@ -150,7 +150,7 @@ class RefineConfig:
     """Options of the method "refine" (Richter and Pal).
 
     Attributes:
-        way: "less downsampling" (edit strides) or "shorter and wider" (remove unproductive blocks, widen the others).
+        way: "less downsampling" (edit strides) or "shorter and wider" (remove blocks, widen the others).
     """
 
     way: Literal["less downsampling", "shorter and wider"] = "less downsampling"

@@ -1,8 +1,8 @@
-"""Images for a run: decoded once, held as uint8, ordered and augmented from explicit generators.
+"""Datasets: decoded once, held as uint8, shuffled and augmented with explicit generators.
 
-A registry of sources (digits, CIFAR, image folders) gives uint8 images; `load_data` renders the variant and the
-resolution asked for; `Images.batches` draws one epoch of a split as a pure function of (seed, epoch), so that a
-resumed run sees exactly the batches that it would have seen.
+A registry of sources (digits, CIFAR, image folders) returns uint8 images. `load_data` renders the requested variant and
+resolution. `Images.batches` draws one epoch of a split as a pure function of (seed, epoch), so a resumed run gets
+exactly the same batches.
 """
 
 import hashlib
@@ -28,21 +28,21 @@ from .variants import VARIANTS
 __all__ = ["SOURCES", "Dataset", "Images", "augment", "generator_for", "load_data"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
-ON_DEVICE_BYTES = 2**31  # a split up to this size is held on the device as a whole
+ON_DEVICE_BYTES = 2**31  # a split up to this size is kept on the device
 
 
 def generator_for(*parts: int | str) -> torch.Generator:
-    """A CPU generator seeded from the given words, e.g. (seed, epoch, "order"): independent streams."""
+    """A CPU generator seeded from the given parts, e.g. (seed, epoch, "order"); different parts are independent."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def augment(images: Tensor, *, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Randomly shifted and mirrored images, same shape and dtype; one draw per image, on the images' device.
+    """Randomly shifted and mirrored images of the same shape, dtype and device; one draw per image.
 
     Args:
         images: (N, C, H, W), any dtype.
-        shift: largest shift in pixels along each axis; black comes in.
+        shift: largest shift in pixels along each axis; the border is padded with black.
         flip: mirror each image left to right with probability 1/2.
         generator: CPU generator, so that the draws do not depend on the device.
     """
@@ -62,14 +62,14 @@ def augment(images: Tensor, *, shift: int, flip: bool, generator: torch.Generato
 
 
 def _draw(n: int, *, shift: int, flip: bool, generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
-    """For n images: which are mirrored (N,), and by how many pixels they are moved (N, 2), from 0 to 2 * shift."""
+    """For n images: whether each is mirrored (N,), and its shift in pixels (N, 2) from 0 to 2 * shift."""
     mirrored = torch.rand(n, generator=generator) < 0.5 if flip else None
     return mirrored, torch.randint(0, 2 * shift + 1, (n, 2), generator=generator) if shift else None
 
 
 @dataclass(frozen=True)
 class Images:
-    """One split: uint8 images (N, C, H, W), int64 labels (N,), and what to normalise by, per channel (1, C, 1, 1)."""
+    """One split: uint8 images (N, C, H, W), int64 labels (N,), and mean and deviation per channel (1, C, 1, 1)."""
 
     images: Tensor
     labels: Tensor
@@ -80,7 +80,7 @@ class Images:
         return len(self.labels)
 
     def to(self, device: torch.device) -> "Images":
-        """The split with whatever fits held on `device`."""
+        """The split on `device`, except for images that are too large for it."""
         images = self.images.to(device) if self.images.nbytes <= ON_DEVICE_BYTES else self.images
         return Images(images, self.labels.to(device), self.mean.to(device), self.std.to(device))
 
@@ -102,14 +102,14 @@ class Images:
         """Normalised float32 images (B, C, H, W) and labels (B,), batch by batch.
 
         Args:
-            batch_size: images a batch over all processes; the last batch may be smaller.
-            seed: shuffle and augment from (seed, epoch); None keeps the order and the images as they are.
-            epoch: the epoch drawn.
+            batch_size: images per batch over all processes; the last batch may be smaller.
+            seed: shuffle and augment from (seed, epoch); None: neither.
+            epoch: the epoch to draw.
             shift: see `augment`.
             flip: see `augment`.
-            share: (rank, processes): every process draws the same batches and takes its part of each. Only the parts
-                that exist are given: a last batch smaller than the number of processes is left out by all of them.
-            skip: so many batches are left out, and the others are what they are without.
+            share: (rank, processes): every process draws the same batches and takes its part of each. A last training
+                batch smaller than the number of processes is skipped by all of them.
+            skip: number of batches to skip at the start; the others are not affected.
         """
         rank, processes = share
         if seed is None:
@@ -146,20 +146,20 @@ class Dataset:
         return c, h, w
 
     def to(self, device: torch.device) -> "Dataset":
-        """The dataset with whatever fits held on `device`."""
+        """The dataset on `device`, except for images that are too large for it."""
         return Dataset(self.train.to(device), self.test.to(device), self.classes)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Raw images of a dataset: uint8 (N, C, H, W) and labels of both splits, and the names of the classes."""
+    """Raw images (uint8, (N, C, H, W)) and labels of both splits of a dataset, and the names of its classes."""
 
     arrays: Arrays
     classes: tuple[str, ...]
 
 
 def _digits(config: DataConfig) -> Source:
-    """scikit-learn's 1797 handwritten digits of 8 x 8 pixels, split per class, always alike."""
+    """scikit-learn's 1797 handwritten digits of 8 x 8 pixels, with a fixed split per class."""
     images, labels = load_digits(return_X_y=True)
     pixels = np.rint(images.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     order = torch.randperm(len(labels), generator=generator_for("digits")).numpy()
@@ -177,7 +177,7 @@ def _digits(config: DataConfig) -> Source:
 
 
 def _cifar(config: DataConfig) -> Source:
-    """CIFAR-10 or CIFAR-100, as torchvision reads it."""
+    """CIFAR-10 or CIFAR-100, read by torchvision."""
     kind = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}[config.name]
     if config.root is None:
         raise DataError(f"data.root is null; {config.name} needs the folder that holds {kind.base_folder}/")
@@ -273,8 +273,9 @@ def load_data(config: DataConfig) -> Dataset:
     """The dataset that `config` describes, on the CPU. The same config gives the same pixels and the same split.
 
     Raises:
-        DataError: the dataset is missing, incomplete or damaged; names the folder or file and what is expected.
-        DiskFullError, UnwritableError: its cache cannot be written.
+        DataError: if the dataset is missing, incomplete or damaged; the message names the folder or file and what is
+            expected.
+        DiskFullError, UnwritableError: if its cache cannot be written.
     """
     source = SOURCES[config.name](config)
     splits = {}

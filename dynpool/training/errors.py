@@ -1,6 +1,6 @@
-"""The errors of a training run: everything a user can meet and correct, in one place.
+"""The errors of training runs that a user can correct.
 
-`TrainingError` is the base of all of them, so that a caller (the command line) shows one line and no traceback.
+`TrainingError` is the base of all of them, so that the command line can show one line instead of a traceback.
 """
 
 import errno
@@ -49,7 +49,7 @@ class DataError(TrainingError, ValueError):
 
 
 class RunFolderError(TrainingError, RuntimeError):
-    """A run folder is already in use, or holds another run than the one asked for."""
+    """A run folder is in use, or holds another run than the requested one."""
 
 
 class UnwritableError(TrainingError, RuntimeError):
@@ -77,26 +77,26 @@ class DivergedError(TrainingError, RuntimeError):
 
 
 class PeerError(TrainingError, RuntimeError):
-    """Another process of a run on several devices has ended."""
+    """Another process of a multi-process run has ended."""
 
 
 class StoppedError(TrainingError, RuntimeError):
-    """A signal such as SIGTERM asked the run to end: what it had done is saved, and it can be resumed."""
+    """The run was stopped by a signal such as SIGTERM. Its progress is saved and it can be resumed."""
 
 
 @contextmanager
 def writing(
     path: Path, *, when_full: str = "free some space, then continue with --resume (nothing saved is lost)"
 ) -> Iterator[None]:
-    """Turn an `OSError` raised while `path` is written into an error that says what to do.
+    """A context that turns an `OSError` while `path` is written into an error with a remedy.
 
     Args:
-        path: what is written.
-        when_full: what to do about a full disk.
+        path: the file or folder being written.
+        when_full: the remedy for a full disk.
 
     Raises:
-        DiskFullError: no space left on the device, or quota exceeded.
-        UnwritableError: any other failure to create or write the file.
+        DiskFullError: if no space is left on the device, or the quota is exceeded.
+        UnwritableError: if the file cannot be created or written for another reason.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The files of a run: written whole or not at all, read with errors that name them, and the lock on their folder."""
+"""Files of a run: atomic writes, reads with errors that name the file, and the lock on a folder."""
 
 import json
 import sys
@@ -24,46 +24,46 @@ def make_folder(path: Path) -> None:
     """Create a folder and its parents.
 
     Raises:
-        UnwritableError: it cannot be created (also when a file stands in the way).
+        UnwritableError: if it cannot be created, for instance because a file has its name.
     """
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file through a temporary one in the same folder, so that a reader sees the old file or the whole new one.
+    """Write a file atomically: readers see the old file or the complete new one.
 
     Args:
         path: the file to write; its folder must exist.
-        write: receives the open binary file.
+        write: a function that writes to the open binary file.
 
     Raises:
-        DiskFullError, UnwritableError: the old file, if there was one, is left untouched.
+        DiskFullError, UnwritableError: if it cannot be written; an existing file is left unchanged.
     """
     with writing(path):
         write_whole(path, write)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, as UTF-8. Raises as `write_atomically`."""
+    """Write a UTF-8 text file atomically. Raises the errors of `write_atomically`."""
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically, indented. Raises as `write_atomically`."""
+    """Write an indented JSON file atomically. Raises the errors of `write_atomically`."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_yaml(path: Path, value: Any) -> None:
-    """Write a YAML file atomically, its checksum in the first line. Raises as `write_atomically`."""
+    """Write a YAML file atomically, with its checksum in the first line. Raises the errors of `write_atomically`."""
     write_text(path, with_heading(yaml.safe_dump(value, sort_keys=False)))
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """The content of a file of a run, or None if there is no such file.
+    """The content of a file, or None if it does not exist.
 
     Raises:
-        RunFolderError: it cannot be read, or a folder is in its place.
+        RunFolderError: if it cannot be read, or is a folder.
     """
     try:
         return path.read_bytes()
@@ -77,15 +77,15 @@ def read_bytes(path: Path) -> bytes | None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the lock ends with the process, however it ends.
+    """A context that locks the folder for this process and removes temporary files of killed processes.
 
-    What a process that was killed had been writing is removed.
+    The lock is released when the process ends, however it ends.
 
     Raises:
-        RunFolderError: another process is writing to the folder.
-        UnwritableError: the lock file cannot be created.
+        RunFolderError: if another process holds the lock.
+        UnwritableError: if the lock file cannot be created.
     """
-    if sys.platform == "win32":  # no such locks there
+    if sys.platform == "win32":  # has no such locks
         yield
         return
     path = folder / ".lock"

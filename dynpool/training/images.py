@@ -1,4 +1,4 @@
-"""Image files of any kind as 8-bit pixels."""
+"""Decoding of image files to 8-bit pixels."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from .errors import DataError
 __all__ = ["DECODING", "decode_image"]
 
 DECODING = 2
-"""Goes up whenever a file may be decoded to other pixels than before, so that caches are rebuilt."""
+"""Version of the decoding, increased whenever pixels may change, so that caches are rebuilt."""
 
-BITS_PER_SAMPLE = 258  # a tag of TIFF
-SIXTEEN_BITS = frozenset({"PNG", "PPM"})  # of these Pillow opens what is deeper than 8 bits as 16, whatever the mode
+BITS_PER_SAMPLE = 258  # a TIFF tag
+SIXTEEN_BITS = frozenset({"PNG", "PPM"})  # formats of which Pillow opens anything deeper than 8 bits as 16 bits
 
 DAMAGE = (
     OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, ZeroDivisionError,
     MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
-"""What Pillow's readers raise on files that are damaged, and on ones of absurd size."""
+"""Errors that Pillow's readers raise for damaged or excessively large files."""
 
 
 def decode_image(path: Path, side: int, channels: int) -> npt.NDArray[np.uint8]:
-    """One image as uint8 (C, side, side): its shorter side scaled to `side`, its centre cut out.
+    """One image as uint8 (C, side, side): its shorter side is scaled to `side`, then its centre is cropped.
 
-    It is turned as its EXIF orientation says. Of an animation it is the first picture; transparency is left out, as
-    torchvision's ImageFolder does. 16-bit grey becomes 8-bit by round(v / 257), whatever part of the range is used, and
-    TIFF's 9 to 15 bits likewise by their own range; floats must be from 0 to 1 and become round(255 v).
+    The EXIF orientation is applied. Animations give their first frame; transparency is dropped, as by torchvision's
+    ImageFolder. 16-bit grey becomes 8-bit by round(v / 257), whatever part of the range is used, and TIFF's 9 to 15
+    bits likewise by their full range; floats must be from 0 to 1 and become round(255 v).
 
     Args:
         path: the file.
-        side: pixels of both sides of the result.
-        channels: 3 for colours, 1 for grey (luma of ITU-R BT.601).
+        side: height and width of the result in pixels.
+        channels: 3 for colour, 1 for grey (luma of ITU-R BT.601).
 
     Raises:
-        DataError: it cannot be decoded, or the range of its values is not known; names the file.
+        DataError: if it cannot be decoded, or the range of its values is unknown; the message names the file.
     """
     try:
         with Image.open(path) as file:
@@ -56,10 +56,10 @@ def decode_image(path: Path, side: int, channels: int) -> npt.NDArray[np.uint8]:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image with its EXIF data, its values from 0 to 255.
+    """The image with values from 0 to 255 and its EXIF data.
 
     Raises:
-        ValueError: what its values range over is not known.
+        ValueError: if the range of its values is unknown.
     """
     if image.mode == "F":
         values = np.asarray(image)

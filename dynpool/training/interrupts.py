@@ -8,7 +8,7 @@ from types import FrameType
 
 __all__ = ["INTERRUPTED", "STOPPED", "interruptible", "leave", "leave_at_once"]
 
-INTERRUPTED = 130  # what a shell expects of a program ended by Ctrl-C
+INTERRUPTED = 130  # the usual exit code after Ctrl-C
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
@@ -36,7 +36,7 @@ def leave_at_once() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """While a command works, Ctrl-C raises KeyboardInterrupt, so that it can say what is saved."""
+    """A context in which Ctrl-C raises KeyboardInterrupt, so that a command can report what is saved."""
     if signal.getsignal(signal.SIGINT) is not leave:
         yield
         return

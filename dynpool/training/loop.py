@@ -1,9 +1,9 @@
 """The training loop: one run from its configuration to its final figures, saved after every epoch.
 
-All randomness follows from the seed: the initial weights from (seed, "weights"), the order and augmentation of an
-epoch from (seed, epoch), what a network draws itself (dropout) from PyTorch's generator, whose state is in the
-checkpoint. So a run continued after its last checkpoint gives the numbers of an uninterrupted one, and at one seed
-all methods start from the same weights and see the same images.
+All randomness follows from the seed: the initial weights from (seed, "weights"), order and augmentation of an epoch
+from (seed, epoch), and draws of the network itself (dropout) from PyTorch's generator, whose state is in the
+checkpoint. So a resumed run gives the same numbers as an uninterrupted one, and with the same seed all methods start
+from the same weights and see the same images.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ __all__ = ["prepare_model", "train"]
 
 
 def prepare_model(config: RunConfig, dataset: Dataset) -> Prepared:
-    """The network of a run with its initial weights, made ready by its method; on the CPU.
+    """The network of a run with its initial weights, prepared by its method, on the CPU.
 
     Raises:
         ConfigError: for an unknown model or method, or one that does not fit the data.
@@ -63,16 +63,16 @@ def train(
 
     Args:
         config: the run.
-        resume: continue after the last checkpoint, if there is one; a finished run whose files are as it left them is
-            returned as it is. A run that torchrun has started again continues by itself.
+        resume: continue after the last checkpoint, if there is one. A finished run with unchanged files is not trained
+            again. A run that torchrun has restarted continues automatically.
         overwrite: discard the run in the folder.
         reporter: receives the progress.
-        stop: signals that the caller notes; None notes them while the run lasts, where the caller has no handlers.
+        stop: the caller's record of signals; None: signals without a handler are recorded during the run.
 
     Raises:
-        TrainingError: see `dynpool.training.errors`; every subclass says what to do.
-        StoppedError: SIGTERM or SIGHUP, at the end of the step, which is saved.
-        KeyboardInterrupt: Ctrl-C, at the end of the step, which is saved; a second time at once.
+        TrainingError: see `dynpool.training.errors`; every subclass states a remedy.
+        StoppedError: after SIGTERM or SIGHUP, when the current step is finished and saved.
+        KeyboardInterrupt: after Ctrl-C, when the current step is finished and saved; at once after a second one.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -115,7 +115,7 @@ def _train(
     if config.input_size not in (None, dataset.input_size):
         raise ConfigError(f"input_size is {config.input_size}, but the data give {dataset.input_size}: leave it out")
     config = dataclasses.replace(config, input_size=dataset.input_size, out=str(folder.path))
-    prepared = prepare_model(config, dataset)  # a configuration that cannot run leaves the folder as it is
+    prepared = prepare_model(config, dataset)  # before the folder is changed, as it may raise
     main = accelerator.is_main_process
     begin = _Begin()
     if main:
@@ -168,7 +168,7 @@ def _train(
 
 @dataclass
 class _Begin:
-    """What the main process found in the run's folder: an error, the figures of a finished run, or a checkpoint."""
+    """The main process's finding in the run folder: an error, the figures of a finished run, or a checkpoint."""
 
     error: str | None = None
     figures: Mapping[str, Any] | None = None
@@ -192,7 +192,7 @@ def _begin(
 
 
 def _shared(begin: _Begin, accelerator: Accelerator) -> _Begin:
-    """The main process's, in all processes."""
+    """The `_Begin` of the main process, broadcast to all processes."""
     held = [begin]
     if accelerator.num_processes > 1:
         broadcast_object_list(held)
@@ -200,10 +200,10 @@ def _shared(begin: _Begin, accelerator: Accelerator) -> _Begin:
 
 
 def _finished(folder: RunFolder, config: RunConfig) -> Mapping[str, Any] | None:
-    """The figures of a run that is finished as `config` asks for, and whose files are as it left them."""
+    """The figures of a run that is finished with this configuration and whose files are unchanged; else None."""
     done = folder.finished()
     if done is None or done.get("fingerprint") != fingerprint(to_dict(config)):
-        return None  # what differs is named when the checkpoint is looked at
+        return None  # the differences are reported when the checkpoint is loaded
     epochs = done.get("epochs")
     if not isinstance(epochs, int) or epochs < config.epochs or not folder.check_finished(done):
         return None

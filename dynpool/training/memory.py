@@ -1,4 +1,4 @@
-"""The most memory that a training run has held at a time."""
+"""Peak memory of a training run."""
 
 import ctypes
 import gc
@@ -14,10 +14,10 @@ CLEAR = Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Bytes allocated at most since construction: of the GPU by PyTorch, else of main memory by the process.
+    """Peak memory in bytes since construction: allocated by PyTorch on a GPU, else by the process in main memory.
 
-    On a CPU it is the growth of the process's resident memory, so that libraries loaded before do not count; what an
-    earlier run of the process left unused is given back first. Known on Linux only; elsewhere `peak` gives None.
+    On a CPU it is the growth of the process's resident memory, so libraries loaded before do not count; memory that an
+    earlier run left unused is released first. Available on Linux only; elsewhere `peak` returns None.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -34,7 +34,7 @@ class PeakMemory:
             self.start = _kilobytes("VmRSS")
 
     def peak(self) -> int | None:
-        """Bytes, or None where it is not known."""
+        """The peak in bytes, or None if it is unknown."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         return 1024 * max(_kilobytes("VmHWM") - self.start, 0) if CLEAR.exists() else None

@@ -1,8 +1,8 @@
-"""How a network comes by its resolutions: a registry of methods that a comparison compares.
+"""The methods that a comparison compares, in a registry: each determines the sizes of a network's feature maps.
 
-A method turns the human-designed network into a `Prepared` one: the network to train, its optimiser groups, what the
-loss has besides the task, and what is done after each optimiser step. The training loop knows no more than that, so
-that further methods join by `register`.
+A method turns the human-designed network into a `Prepared` one: the network to train, its optimiser groups, an extra
+loss term, and a function called after each optimiser step. `register` adds further methods; the training loop needs no
+change.
 """
 
 import math
@@ -31,7 +31,7 @@ AfterStep = Callable[[int, int], None]
 
 
 def _nothing(step: int, steps: int) -> None:
-    """After a step of a network without learned resolutions there is nothing to do."""
+    """Do nothing after a step, for networks without learned sizes."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Prepared:
 
     Attributes:
         model: the network.
-        groups: optimiser groups; one of learned strides is named "alphas".
+        groups: optimiser groups; that of learned strides is named "alphas".
         penalty: weighted term added to the task loss, or None.
-        after_step: called after every optimiser step with its number, from 1 on, and the number of steps of the run.
-        alphas_every: optimiser steps from one update of the group "alphas" to the next.
-        summary: what the method did, in words: the run's method.txt.
+        after_step: called after every optimiser step with its number, counted from 1, and the total number of steps.
+        alphas_every: optimiser steps per update of the group "alphas".
+        summary: a description of what the method did, written to method.txt.
     """
 
     model: nn.Module
@@ -56,7 +56,7 @@ class Prepared:
 
 
 class Method(Protocol):
-    """A method: (network, config, (C, H, W)) -> `Prepared`. The network given is the method's own to change."""
+    """A method: (network, config, (C, H, W)) -> `Prepared`. It may change the given network."""
 
     def __call__(self, model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared: ...
 
@@ -68,7 +68,7 @@ def register(name: str) -> Callable[[Method], Method]:
     """A decorator that adds a method under `name`.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: if the name is taken.
     """
 
     def add(method: Method) -> Method:
@@ -80,11 +80,11 @@ def register(name: str) -> Callable[[Method], Method]:
     return add
 
 
-# --- sizes that stay as they are ------------------------------------------------------------------------------------
+# --- fixed sizes ----------------------------------------------------------------------------------------------------
 
 
 def _weights(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
-    """Optimiser groups of a network whose sizes stay."""
+    """Optimiser groups of a network with fixed sizes."""
     for pool in learned_resizers(model, owners=True).values():
         pool.shared_alpha().requires_grad_(False)
     groups = dynpool.parameter_groups(model, lr=config.lr, weight_decay=config.weight_decay)
@@ -99,16 +99,16 @@ def human(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int])
 
 @register("fixed")
 def fixed(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
-    """DynOPool's operator at the designed sizes, nothing learned: tells the operator's effect from the learning's."""
+    """DynOPool's operator at the designed sizes, not learned: separates the effect of the operator from learning."""
     converted = _converted(model, config, input_size, dynpool.DynOPool2d)
     return Prepared(converted, _weights(converted, config), summary=str(dynpool.conversion_report(converted)))
 
 
 @register("random")
 def random(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
-    """DynOPool's operator at random sizes that cost `gmacs_budget`, or else what the designed ones cost in its place.
+    """DynOPool's operator at random sizes with the GMACs of `gmacs_budget`, or of the designed sizes.
 
-    The null hypothesis of a method that learns sizes. Drawn from the run's seed.
+    The null hypothesis for methods that learn sizes. Sizes are drawn from the run's seed.
     """
     converted = _converted(model, config, input_size, dynpool.DynOPool2d)
     cost = dynpool.count_macs(converted, input_size).gmacs if config.gmacs_budget is None else config.gmacs_budget
@@ -125,7 +125,7 @@ def random(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]
 
 @register("refine")
 def refined(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
-    """The static refinement of Richter and Pal: the network edited until I_min is below the input's resolution."""
+    """Static refinement (Richter and Pal): the network edited so that I_min is below the input resolution."""
     edited, plan = refine(model, input_size, way=config.refine.way)
     return Prepared(edited, _weights(edited, config), summary=str(plan))
 
@@ -150,7 +150,7 @@ def _converted(
 def _learned(
     model: nn.Module, config: RunConfig, input_size: tuple[int, int, int], *, summary: str, alphas_every: int = 1
 ) -> Prepared:
-    """A network with learned sizes: its optimiser groups, the price of GMACs or the pull to a budget, the bounds."""
+    """A prepared network with learned sizes: optimiser groups, GMACs or budget term of the loss, and bounds."""
     groups = dynpool.parameter_groups(model, lr=config.lr, alpha_lr=config.alpha_lr, weight_decay=config.weight_decay)
     for group in groups:
         if group["name"] == "alphas":
@@ -176,14 +176,14 @@ def _learned(
 
 @register("dynopool")
 def dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
-    """Every resizer learned with DynOPool (Jang et al., CVPR 2022), at the price of `gmacs_weight` per GMAC (Eq. 8)."""
+    """Sizes learned with DynOPool (Jang et al., CVPR 2022), with a penalty of `gmacs_weight` per GMAC (Eq. 8)."""
     converted = _converted(model, config, input_size, dynpool.DynOPool2d)
     return _learned(converted, config, input_size, summary=str(dynpool.conversion_report(converted)))
 
 
 @register("shape-adaptor")
 def shape_adaptor(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
-    """Sizes learned with Shape Adaptors (Liu et al., ECCV 2020); their alphas take a step now and then."""
+    """Sizes learned with Shape Adaptors (Liu et al., ECCV 2020), whose alphas take a step every few batches."""
     options = config.shape_adaptor
     adapted = shape_adaptor_network(model, input_size, mode=options.mode, limit=options.limit)
     summary = str(dynpool.conversion_report(adapted))
@@ -192,7 +192,7 @@ def shape_adaptor(model: nn.Module, config: RunConfig, input_size: tuple[int, in
 
 @register("diffstride")
 def diffstride(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
-    """Every resizer learned with DiffStride (Riad et al., ICLR 2022), in DynOPool's places."""
+    """Sizes learned with DiffStride (Riad et al., ICLR 2022), at the same positions as with DynOPool."""
     options = config.diffstride
     pool = partial(DiffStride2d, smoothness=options.smoothness, symmetric=options.symmetric)
     converted = _converted(model, config, input_size, pool)
@@ -200,17 +200,17 @@ def diffstride(model: nn.Module, config: RunConfig, input_size: tuple[int, int, 
 
 
 def _cost_reached(gmacs: float, excess: float) -> str:
-    """In words, by how much sizes miss the cost they were to have."""
+    """A sentence on how far the sizes miss their target cost."""
     missed = math.expm1(excess)
     verdict = "within" if abs(missed) <= TOLERANCE else "NOT within"
     return f"sizes cost {missed:+.1%} of {gmacs:.6g} GMACs, {verdict} {TOLERANCE:.0%}"
 
 
 def prepare(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
-    """The network made ready by the method that `config` names.
+    """The network prepared by the method that `config` names.
 
     Raises:
-        ConfigError: for an unknown method (naming the known ones), or a network that the method refuses.
+        ConfigError: for an unknown method (the message lists the known ones), or a network that it cannot use.
     """
     if config.method not in METHODS:
         near = nearest(config.method, METHODS)

@@ -1,4 +1,4 @@
-"""Networks by name: small-image forms used by the papers, and anything of timm, torchvision or the user's own."""
+"""Networks by name: the papers' variants for small images, and models of timm, torchvision or the user."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -37,12 +37,12 @@ def narrow_vgg(
     pool: int = 2,
     batch_norm: bool = True,
 ) -> nn.Sequential:
-    """A VGG with one 3x3 convolution, batch norm and ReLU a stage, max pooling between stages, one linear layer.
+    """A VGG with one 3x3 convolution, batch norm and ReLU per stage, max pooling between stages, one linear layer.
 
     Args:
         num_classes: outputs.
         in_channels: channels of the input.
-        widths: channels of each stage; there is one pooling fewer than stages.
+        widths: channels of each stage; there is a pooling between each two stages.
         pool: window and stride of the pooling.
         batch_norm: whether a batch norm follows each convolution.
     """
@@ -72,7 +72,7 @@ def cifar_vgg16(num_classes: int, in_channels: int = 3) -> nn.Module:
 
 
 def cifar_resnet(num_classes: int, in_channels: int = 3, *, depth: int = 50) -> nn.Module:
-    """torchvision's ResNet of that depth for small images: a 3x3 stem of stride 1, no pooling behind it."""
+    """torchvision's ResNet of the given depth for small images: a 3x3 stem of stride 1 without pooling behind it."""
     kinds = {d: getattr(torchvision.models, f"resnet{d}") for d in (18, 34, 50, 101, 152)}
     if not is_whole(depth) or depth not in kinds:
         raise ValueError(f"depth={depth!r}: expected one of {', '.join(map(str, kinds))}")
@@ -200,7 +200,7 @@ def _imported(name: str) -> Callable[..., nn.Module]:
 
 
 def _bare(name: str) -> Callable[..., nn.Module]:
-    """What a name without a library stands for: a network of this file, else timm's, else torchvision's."""
+    """The factory for a name without a library: a network of this file, else of timm, else of torchvision."""
     if name in MODELS:
         return MODELS[name]
     if timm.is_model(name):
@@ -231,13 +231,13 @@ def _check_names(config: ModelConfig, factory: Callable[..., nn.Module]) -> None
 
 
 def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> nn.Module:
-    """The network that `config` names, with fresh weights drawn from PyTorch's global generator.
+    """The network that `config` names, with random weights from PyTorch's global generator.
 
-    A factory is called as factory(num_classes=..., in_channels=..., **options). A name that both libraries know is
-    timm's, as in `dynpool.analysis.integrations.named_models`.
+    A factory is called as factory(num_classes=..., in_channels=..., **options). A name that both libraries have means
+    timm's model, as in `dynpool.analysis.integrations.named_models`.
 
     Raises:
-        ConfigError: for an unknown name (naming the nearest), or options that its factory refuses.
+        ConfigError: for an unknown name (the message gives the nearest), or options that its factory rejects.
     """
     prefix, colon, rest = config.name.partition(":")
     if not colon:
@@ -251,7 +251,7 @@ def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> n
         model = factory(num_classes=num_classes, in_channels=in_channels, **config.options)
     except ConfigError:
         raise
-    except Exception as error:  # what a factory raises is up to it
+    except Exception as error:  # a factory may raise anything
         if config.name in MODELS and isinstance(error, (TypeError, ValueError)):
             raise ConfigError(f"model.options of {config.name!r}: {error}") from error
         raise ConfigError(f"model {config.name!r} with options {config.options}: {error_summary(error)}") from error

@@ -38,17 +38,17 @@ class Reporter(Protocol):
     """Receives the progress of a run."""
 
     def start(self, name: str, epochs: int, done: int, images: int) -> None:
-        """A run begins or continues: `done` of `epochs` epochs are finished, each of `images` images."""
+        """Called when a run begins or continues: `done` of `epochs` epochs are finished, each of `images` images."""
 
     def advance(self, images: int) -> None:
-        """So many more images were trained on."""
+        """Called when `images` more images have been trained on."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """An epoch is finished and saved; `row` is its row of metrics.csv."""
+        """Called when an epoch is finished and saved; `row` is its row of metrics.csv."""
 
 
 def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:
-    """An epoch in one line."""
+    """The line printed for an epoch."""
     parts = [f"{name}  epoch {row['epoch']}/{epochs}"]
     if row["train_loss"] is not None:
         parts.append(f"loss {row['train_loss']:.4f}")
@@ -72,26 +72,26 @@ def final_line(figures: Mapping[str, Any], folder: str) -> str:
 
 
 class Silent:
-    """Tells nothing."""
+    """A reporter that prints nothing."""
 
     def start(self, name: str, epochs: int, done: int, images: int) -> None:
-        """Nothing is told."""
+        """Do nothing."""
 
     def advance(self, images: int) -> None:
-        """Nothing is told."""
+        """Do nothing."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """Nothing is told."""
+        """Do nothing."""
 
 
 class LineReporter:
-    """Prints one line an epoch."""
+    """A reporter that prints one line per epoch."""
 
     def __init__(self) -> None:
         self._name, self._epochs = "", 0
 
     def start(self, name: str, epochs: int, done: int, images: int) -> None:
-        """Remember what the lines are about."""
+        """Store the run's name and number of epochs."""
         self._name, self._epochs = name, epochs
         if done:
             print(continued_line(name, epochs, done), flush=True)
@@ -100,7 +100,7 @@ class LineReporter:
         """Lines come once an epoch."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """Print the line."""
+        """Print the line of the epoch."""
         print(epoch_line(self._name, self._epochs, row), flush=True)
 
 
@@ -125,7 +125,7 @@ class JsonReporter:
 
 
 class _Rate(ProgressColumn):
-    """Images a second."""
+    """Images per second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.0f} images/s" if task.speed and task.fields.get("rate") else "")
@@ -141,7 +141,7 @@ class BarReporter:
         self._name, self._epochs, self._images = "", 0, 0
 
     def start(self, name: str, epochs: int, done: int, images: int) -> None:
-        """Show the bars of a run; those of the run before go away."""
+        """Show the bars of a run and remove those of the run before."""
         for task in (self._run, self._epoch):
             if task is not None:
                 self._progress.remove_task(task)
@@ -150,12 +150,12 @@ class BarReporter:
         self._epoch = self._progress.add_task(f"epoch {done + 1}", total=images, rate=True)
 
     def advance(self, images: int) -> None:
-        """Move the epoch's bar."""
+        """Advance the bar of the epoch."""
         if self._epoch is not None:
             self._progress.advance(self._epoch, images)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """Leave a line and begin the next epoch's bar."""
+        """Print the line of the epoch and reset the bar for the next one."""
         self._progress.console.print(epoch_line(self._name, self._epochs, row), highlight=False)
         if self._run is not None and self._epoch is not None:
             self._progress.update(self._run, completed=row["epoch"])

@@ -1,4 +1,4 @@
-"""Runs that torchrun starts again after a process has ended: they continue by themselves."""
+"""Automatic continuation of runs that torchrun restarts after a process has failed."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ __all__ = ["continues", "join_attempt", "launch"]
 
 
 def launch() -> str | None:
-    """What is the same in all attempts of one torchrun and differs from every other; None without torchrun."""
+    """An identifier of one torchrun launch, the same in all its attempts; None without torchrun."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
     run = os.environ["TORCHELASTIC_RUN_ID"]
@@ -23,12 +23,12 @@ def launch() -> str | None:
 
 
 def attempt() -> int:
-    """How many times torchrun has started the processes again."""
+    """The number of times that torchrun has restarted the processes."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def join_attempt(backend: str) -> None:
-    """Have the processes of a later attempt find each other, and not what an earlier one left in torchrun's store."""
+    """Initialise the process group of a restart with its own prefix in torchrun's store, which keeps old entries."""
     if attempt() == 0 or torch.distributed.is_initialized():
         return
     store, rank, processes = next(rendezvous("env://"))
@@ -37,10 +37,10 @@ def join_attempt(backend: str) -> None:
 
 
 def continues(sessions: Callable[[], list[Any]]) -> bool:
-    """Whether this is a later attempt of the torchrun that the run in the folder was started by.
+    """Whether this is a restart by the same torchrun launch that started the run in the folder.
 
     Args:
-        sessions: gives those of the run in the folder (`RunFolder.sessions`).
+        sessions: returns the sessions of the run in the folder (`RunFolder.sessions`).
     """
     if attempt() == 0:
         return False

@@ -1,4 +1,4 @@
-"""The network that a training run has come to, from its folder alone: no data are needed."""
+"""The network of a training run, restored from its folder without its data."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,16 +15,16 @@ from .models import build_model
 
 __all__ = ["restored_model"]
 
-PROBE = 7  # classes of a network built to compare the shapes of its weights with those of the checkpoint
+PROBE = 7  # classes of a probe network, whose weights are compared in shape with those of the checkpoint
 
 
 def restored_model(folder: Path) -> tuple[nn.Module, tuple[int, int, int]]:
-    """The network of a run with the weights and alphas of its last checkpoint, on the CPU; and its (C, H, W).
+    """(network, input size (C, H, W)) of a run, with the weights and alphas of its last checkpoint, on the CPU.
 
     Raises:
-        ConfigError: config.yaml is missing or damaged, or names a model or method that is not known here.
-        CheckpointError: its checkpoint is damaged or of another model.
-        RunFolderError: there is no checkpoint yet, or config.yaml lacks the input size that a run writes down.
+        ConfigError: if config.yaml is missing or damaged, or names an unknown model or method.
+        CheckpointError: if its checkpoint is damaged or of another model.
+        RunFolderError: if there is no checkpoint yet, or config.yaml has no input size.
     """
     config, _ = load_config(RunConfig, folder / "config.yaml")
     if config.input_size is None:
@@ -44,11 +44,11 @@ def restored_model(folder: Path) -> tuple[nn.Module, tuple[int, int, int]]:
 
 
 def _classes(probe: nn.Module, weights: Mapping[str, Tensor]) -> int:
-    """How many classes the network of these weights tells apart: the one size in which the probe's differ."""
+    """The number of classes of a network with these weights: the one size in which they differ from the probe's."""
     sizes = {
         weights[name].shape[0]
         for name, value in probe.state_dict().items()
         if value.ndim and value.shape[0] == PROBE and name in weights and weights[name].ndim
     }
-    sizes.discard(PROBE)  # layers that have as many outputs anyway
+    sizes.discard(PROBE)  # layers that happen to have that many outputs
     return sizes.pop() if len(sizes) == 1 else PROBE

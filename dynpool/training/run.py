@@ -30,9 +30,9 @@ __all__ = ["Run", "learning_rate_factor"]
 
 
 def learning_rate_factor(config: RunConfig, steps_per_epoch: int, *, part: float = 1.0) -> Callable[[int], float]:
-    """What a learning rate is multiplied by at a step, counted from 0 over the whole run.
+    """The factor of the learning rate as a function of the step, counted from 0 over the whole run.
 
-    With `part` below 1 the schedule takes that part of the run, and the rate is zero from then on.
+    With `part` below 1 the schedule covers that fraction of the run, and the factor is zero afterwards.
     """
     total = config.epochs * steps_per_epoch * part
     warmup = round(config.warmup_epochs * steps_per_epoch)
@@ -66,7 +66,7 @@ class _Totals:
         self.sums[3] += images
 
     def means(self, accelerator: Accelerator) -> tuple[float, float, float]:
-        """(task loss, penalty, accuracy) over all processes: the one time an epoch that the host waits for them."""
+        """(task loss, penalty, accuracy) over all processes; the only synchronisation with the host per epoch."""
         sums = self.sums if accelerator.num_processes == 1 else accelerator.reduce(self.sums, "sum")
         task, penalty, correct, images = sums.tolist()
         return task / images, penalty / images, correct / images
@@ -118,7 +118,7 @@ class Run:
         self.dataset = dataset.to(accelerator.device)
 
     def restore(self, saved: checkpoints.Checkpoint, path: Path) -> None:
-        """Put back a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         checkpoints.restore_model(self.model, saved, path)
         checkpoints.restore_optimizer(self.base, saved, path)
         steps = saved.epoch * self.steps + (saved.partial.step if saved.partial is not None else 0)
@@ -128,7 +128,7 @@ class Run:
         checkpoints.restore_rng(saved, path, self.accelerator.process_index, self.accelerator.num_processes)
 
     def epoch(self, epoch: int, reporter: Reporter, partial: checkpoints.Partial | None) -> dict[str, Any]:
-        """Train one epoch (none for epoch 0) or the rest of one, test, and give the row of metrics.csv."""
+        """Train an epoch (none for epoch 0) or the rest of it, test, and return the row for metrics.csv."""
         course = _Course(epoch, time.perf_counter(), torch.zeros(4, dtype=torch.float64), [])
         course.rates = [g["lr"] for g in self.base.param_groups]
         if partial is not None:
@@ -209,7 +209,7 @@ class Run:
         return means
 
     def _stop_if_asked(self, course: "_Course") -> None:
-        """End the run here if a signal asked for it, after what is done of the epoch has been saved."""
+        """If a signal was received, save the progress of the epoch and raise the exception that ends the run."""
         if not self.stop.asked():
             return
         saved = FINISHED
@@ -261,7 +261,7 @@ class Run:
         return states
 
     def save(self, epoch: int, row: Mapping[str, Any], ranks: list[dict[str, Tensor]] | None) -> None:
-        """Write the row, then the checkpoint: a row without its checkpoint is dropped when the run continues."""
+        """Write the row, then the checkpoint. A row without its checkpoint is dropped when the run is resumed."""
         self.folder.append(row)
         every = self.config.checkpoint_every
         kept = [checkpoints.epoch_path(self.folder.path, epoch)] if every and epoch % every == 0 else []
@@ -292,7 +292,7 @@ class Run:
         )
 
     def figures(self) -> dict[str, Any]:
-        """The final figures: those of the last epoch, and the best test accuracy on the way."""
+        """The final figures: those of the last epoch, and the best test accuracy."""
         rows = self.folder.rows
         if not rows:
             return {}
@@ -311,13 +311,13 @@ class Run:
 
 
 def _steps(images: int, batch_size: int, processes: int) -> int:
-    """Optimiser steps an epoch (see `Images.batches` for the last one)."""
+    """Optimiser steps per epoch (see `Images.batches` for the last batch)."""
     whole, rest = divmod(images, batch_size)
     return whole + (rest >= processes if processes > 1 else rest > 0)
 
 
 def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
-    state = model.state_dict()  # kept as it is: its metadata say how the model was converted
+    state = model.state_dict()  # changed in place to keep its metadata, which describes the conversion
     for name, value in state.items():
         state[name] = value.detach().cpu().contiguous()
     return state

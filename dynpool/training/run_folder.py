@@ -1,10 +1,11 @@
-"""A run's folder: its configuration, environment, one row an epoch, checkpoints, and the file that says it is finished.
+"""The run folder: configuration, environment, one row per epoch, checkpoints, and a file that marks a finished run.
 
 config.yaml  environment.json  method.txt  metrics.csv  i_min.jsonl  checkpoints/last.pt [checkpoints/epoch-0004.pt ...]
 [checkpoints/stopped.pt] done.json
 
-A run continues from what its checkpoint holds, rows and lines included: metrics.csv and i_min.jsonl are written anew
-from it. All files carry checksums (one a row of metrics.csv), and done.json the SHA-256 of every other file.
+A run is resumed from its checkpoint, which also holds the rows of metrics.csv and the lines of i_min.jsonl; both files
+are rewritten from it. All files have checksums (in metrics.csv one per row), and done.json has the SHA-256 of every
+other file.
 """
 
 import csv
@@ -46,8 +47,8 @@ COLUMNS = (
     "alphas", "strides", "i_min_h", "i_min_w", "i_max_h", "i_max_w", "i_max_local_h", "i_max_local_w",
     "unproductive", "behind_global", "lr", "alpha_lr", "parameters", "seconds", "images_per_second", "peak_memory",
 )  # fmt: skip
-"""Columns of metrics.csv. Accuracies are fractions; train_loss = task_loss + gmacs_loss, gmacs_loss being whatever the
-method adds; peak_memory is in bytes, the highest so far; an absent figure is empty."""
+"""Columns of metrics.csv. Accuracies are fractions; train_loss = task_loss + gmacs_loss, where gmacs_loss is the term
+that the method adds; peak_memory is the highest so far, in bytes; missing figures are empty."""
 
 
 class RunFolder:
@@ -74,18 +75,18 @@ class RunFolder:
         return any(f.exists() for f in (self.config, self.metrics, self.done)) or bool(self.checkpoints())
 
     def checkpoints(self) -> list[Path]:
-        """The checkpoints that are there, the one to continue after last."""
+        """The existing checkpoints; the last one is the one to continue from."""
         folder = self.path / "checkpoints"
         latest = [last_path(self.path), stopped_path(self.path)]
         return sorted(folder.glob("epoch-*.pt")) + [path for path in latest if path.exists()]
 
     def finished(self) -> dict[str, Any] | None:
-        """The content of done.json, or None while the run is not finished.
+        """The content of done.json, or None if the run is not finished.
 
-        A damaged one counts as none, which is said: it is written anew from the run's checkpoint.
+        A damaged file counts as missing, with a warning: it is rewritten from the run's checkpoint.
 
         Raises:
-            RunFolderError: it cannot be read, or a folder is in its place.
+            RunFolderError: if it cannot be read, or is a folder.
         """
         try:
             return self._object(self.done)
@@ -94,7 +95,7 @@ class RunFolder:
             return None
 
     def _object(self, path: Path) -> dict[str, Any] | None:
-        """The JSON object in a file, None if there is no such file."""
+        """The JSON object in a file; None if there is no such file."""
         try:
             text = read_bytes(path)
             content = None if text is None else json.loads(text)
@@ -105,13 +106,13 @@ class RunFolder:
         return content
 
     def check_finished(self, done: Mapping[str, Any]) -> bool:
-        """Whether the files of a finished run are those that it ended with, so that nothing need be done.
+        """Whether the files of a finished run are unchanged, so that nothing needs to be done.
 
-        Checkpoints that were removed since are missed but not needed; the other files are put back from the last one.
+        Removed checkpoints only cause a warning. Other files are restored from the last checkpoint by the caller.
 
         Raises:
-            DamagedCheckpointError: a checkpoint is not the one that was written.
-            RunFolderError: other files are damaged or missing, and there is no checkpoint to put them back from.
+            DamagedCheckpointError: if a checkpoint differs from the one that was written.
+            RunFolderError: if other files are damaged or missing, and there is no checkpoint to restore them from.
         """
         digests = done.get("files")
         if not isinstance(digests, dict):
@@ -135,16 +136,16 @@ class RunFolder:
         return not changed
 
     def open(self, config: RunConfig, *, resume: bool, overwrite: bool) -> Checkpoint | None:
-        """Prepare the folder for `config`: empty for a new run, trimmed to the last checkpoint for a resumed one.
+        """Prepare the folder for `config`: empty for a new run, restored to the last checkpoint for a resumed one.
 
         Returns:
-            The checkpoint to continue after, or None to start from the beginning.
+            The checkpoint to continue from, or None to start from the beginning.
 
         Raises:
-            RunFolderError: it holds a run and neither `resume` nor `overwrite` is set, or the run to resume had another
-                configuration (names the keys), or its rows are not those of its checkpoint.
-            CheckpointError: its checkpoint is damaged or foreign.
-            UnwritableError: the folder cannot be written.
+            RunFolderError: if it holds a run and neither `resume` nor `overwrite` is set, the run to resume has another
+                configuration (the message names the keys), or its rows do not match its checkpoint.
+            CheckpointError: if its checkpoint is damaged or foreign.
+            UnwritableError: if the folder cannot be written.
         """
         make_folder(self.path)
         if (self.path / "comparison.yaml").exists():
@@ -188,7 +189,7 @@ class RunFolder:
         return checkpoint
 
     def _discard(self) -> None:
-        """Remove a run's files, and nothing else that may lie in the folder."""
+        """Remove the files of a run and nothing else from the folder."""
         files = [self.metrics, self.i_min, self.method, self.environment, self.config]
         own = [self.done, *self.checkpoints(), *files]
         for file in own:
@@ -210,7 +211,7 @@ class RunFolder:
         write_text(self.i_min, "".join(self.lines))
 
     def _rows_until(self, epoch: int) -> list[dict[str, str]]:
-        """The rows of a run whose checkpoints do not hold them, checked as far as that goes."""
+        """The rows of a run of an earlier version, whose checkpoints do not hold them, checked as far as possible."""
         try:
             rows = [row for row in read_rows(self.path) if int(row["epoch"]) <= epoch]
         except (FileNotFoundError, ValueError) as error:
@@ -224,13 +225,13 @@ class RunFolder:
         return rows
 
     def _lines_until(self, epoch: int) -> list[str]:
-        """The lines of a run whose checkpoints do not hold them."""
+        """The lines of a run of an earlier version, whose checkpoints do not hold them."""
         lines: dict[int, str] = {}
         for line in (read_bytes(self.i_min) or b"").splitlines():
             try:
                 lines[int(json.loads(line)["step"])] = line.decode() + "\n"
             except (ValueError, KeyError, TypeError):
-                continue  # damaged, or cut off by the end of the process
+                continue  # damaged or truncated
         missing = [step for step in range(epoch + 1) if step not in lines]
         if missing:
             raise RunFolderError(
@@ -245,12 +246,12 @@ class RunFolder:
         write_yaml(self.config, to_dict(config))
 
     def write_method(self, summary: str) -> None:
-        """Write method.txt: what the method did to the network, in words; nothing if it says nothing."""
+        """Write method.txt, the description of what the method did to the network, unless it is empty."""
         if summary:
             write_text(self.method, summary + "\n")
 
     def write_environment(self, device: torch.device, processes: int, resumed_after: int | None) -> None:
-        """Write what the run runs on; a resumed run adds to what is there."""
+        """Write environment.json: machine and versions of every session; a resumed run adds a session."""
         sessions = self.sessions() if resumed_after is not None else []
         cuda = device.type == "cuda"
         sessions.append(
@@ -279,10 +280,10 @@ class RunFolder:
         write_json(self.environment, with_checksum({"sessions": sessions}))
 
     def sessions(self) -> list[Any]:
-        """What the run ran on until now, a session for every time that it was started or resumed.
+        """The sessions in environment.json, one for each time that the run was started or resumed.
 
         Raises:
-            RunFolderError: environment.json cannot be read, or a folder is in its place.
+            RunFolderError: if environment.json cannot be read, or is a folder.
         """
         try:
             content = self._object(self.environment) or {}
@@ -293,7 +294,7 @@ class RunFolder:
         return sessions if isinstance(sessions, list) else []
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add an epoch's row to metrics.csv, which is replaced as a whole so that a reader never meets half a row.
+        """Add the row of an epoch to metrics.csv, which is replaced atomically.
 
         The line that the I_min tracker added to i_min.jsonl for the epoch is kept for the checkpoint.
         """
@@ -302,21 +303,21 @@ class RunFolder:
         write_text(self.metrics, _table(self.rows))
 
     def finish(self, figures: Mapping[str, Any]) -> None:
-        """Write done.json: from then on the run counts as finished."""
+        """Write done.json, which marks the run as finished."""
         files = [self.config, self.environment, self.method, self.metrics, self.i_min, *self.checkpoints()]
         digests = {f.relative_to(self.path).as_posix(): file_digest(f) for f in files if f.exists()}
         write_json(self.done, with_checksum({**figures, "files": digests}))
 
 
 class _DamagedError(Exception):
-    """A file that the run can do without is damaged."""
+    """A file that can be restored or replaced is damaged."""
 
 
 _LAST = last_path(Path()).as_posix()
 
 
 def _digest(path: Path) -> str | None:
-    """The SHA-256 of a file, None if there is none."""
+    """The SHA-256 of a file; None if there is no such file."""
     return file_digest(path) if path.is_file() else None
 
 
@@ -336,7 +337,7 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A figure as it stands in the CSV: repr of floats (so that nothing is lost), JSON for mappings, empty for None."""
+    """A value as CSV text: repr of floats, to be exact, JSON of mappings, empty for None."""
     if value is None:
         return ""
     if isinstance(value, float):

@@ -1,7 +1,7 @@
-"""Signals that ask a run to end: noted, and followed where the run can be saved.
+"""Signals that stop a run: recorded, and handled where the run can be saved.
 
-SIGTERM and SIGHUP are what a cluster or a closed terminal sends, SIGINT is Ctrl-C. Handlers that the caller has set are
-left as they are, and so are signals that are ignored (`nohup`).
+Clusters send SIGTERM, a closed terminal SIGHUP, Ctrl-C SIGINT. Handlers set by the caller and ignored signals (`nohup`)
+are not changed.
 """
 
 import signal
@@ -20,40 +20,40 @@ from .interrupts import leave
 __all__ = ["FINISHED", "Stop", "stopping"]
 
 FINISHED = "the finished epochs are saved"
-"""What is so whenever a run ends."""
+"""True whenever a run is stopped."""
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class _EndedError(BaseException):
-    """Ends what is under way: no exception of it, which a library may take for its own."""
+    """Raised by signal handlers; a BaseException, so that libraries do not catch it."""
 
 
 class Stop:
-    """Whether a signal asked the run to end.
+    """The state of a requested stop.
 
     Attributes:
-        at_steps: the run looks here after every step; else a signal ends it at once.
+        at_steps: True if the run checks `asked` after every step; otherwise a signal ends it at once.
     """
 
     def __init__(self) -> None:
         self.at_steps = False
         self._number = 0
-        self._group: Any = None  # of processes, where there are several
+        self._group: Any = None  # the process group, if there are several processes
 
     def note(self, number: int, frame: FrameType | None = None) -> None:
-        """Handle a signal. Ctrl-C ends the run at once if another signal has come before."""
+        """The signal handler. Ctrl-C ends the run at once if a signal was received before."""
         first, self._number = not self._number, self._number or number
         if (first and not self.at_steps) or (not first and number == signal.SIGINT):
             raise _EndedError
 
     def join(self, processes: int) -> None:
-        """Have the processes of the run agree from here on: all of them end after the same step."""
+        """Synchronise stops between the processes of the run from now on, so that all end after the same step."""
         if processes > 1:
             self._group = torch.distributed.new_group(backend="gloo")
 
     def asked(self) -> bool:
-        """Whether a signal has come, to any of the run's processes: all of them must ask."""
+        """Whether any process of the run has received a signal. All processes must call this."""
         if self._group is not None:
             number = torch.tensor(self._number)
             torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX, group=self._group)
@@ -61,7 +61,7 @@ class Stop:
         return bool(self._number)
 
     def error(self, saved: str) -> KeyboardInterrupt | StoppedError:
-        """What to raise, given what is saved, in words."""
+        """The exception to raise; `saved` says what was saved."""
         if self._number == signal.SIGINT:
             return KeyboardInterrupt(saved)
         return StoppedError(f"stopped by {signal.Signals(self._number).name}; {saved or FINISHED}")
@@ -69,10 +69,10 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Note the signals that ask a run to end, as long as the block lasts. Outside the main thread none is seen.
+    """A context that records signals which stop a run; without effect outside the main thread.
 
     Raises:
-        KeyboardInterrupt, StoppedError: a signal ended the block.
+        KeyboardInterrupt, StoppedError: if a signal ended the block.
     """
     stop = Stop()
     before = {}

@@ -1,9 +1,8 @@
-"""The papers' controlled variants of a dataset: the same objects at another size, shape or place.
+"""The papers' controlled variants of a dataset: the same objects at another size, shape or position.
 
-Each function takes uint8 images of any size and gives uint8 images of `side` x `side` pixels. They follow the
-controlled experiments of Jang et al. (CVPR 2022, on CIFAR-100) and the canvas of Richter et al. (small objects, black
-surroundings): what changes is only how large the object is against the image, so that the receptive field a network
-needs is known.
+Each function takes uint8 images of any size and returns uint8 images of `side` x `side` pixels. They follow the
+controlled experiments of Jang et al. (CVPR 2022, on CIFAR-100) and the canvas of Richter et al. (small objects on
+black). Only the size of the object relative to the image changes, so the required receptive field is known.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,12 +27,12 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def plain(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """The image itself, filling side x side pixels."""
+    """The image itself, resized to side x side pixels."""
     return resize(images, side, side)
 
 
 def stretch(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Twice as tall, then cropped to side x side at a random height, drawn once per image."""
+    """The image at twice the height, cropped to side x side at a random height, drawn once per image."""
     tall = resize(images, 2 * side, side)
     top = torch.randint(0, side + 1, (len(images), 1), generator=generator)
     rows = (top + torch.arange(side)).view(-1, 1, side, 1).expand(-1, images.shape[1], -1, side)
@@ -41,22 +40,21 @@ def stretch(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
 
 
 def tile(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """The image halved, losing its detail, and repeated 4 x 4: a canvas twice as large as the image, brought to side
-    x side.
+    """The image at half its resolution, repeated 4 x 4 times and resized to side x side.
 
-    From the 8 x 8 digits each copy has 4 x 4 pixels of detail, enlarged to side/4; from CIFAR at side 64 it is 16 x 16.
+    For the 8 x 8 digits each copy has 4 x 4 pixels of detail, enlarged to side/4; for CIFAR at side 64 it has 16 x 16.
     """
     halved = resize(images, max(images.shape[-2] // 2, 1), max(images.shape[-1] // 2, 1))
     return resize(halved, side // 4, side // 4).repeat(1, 1, 4, 4)
 
 
 def large(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """The image at side/2, then doubled: twice as many pixels without any more detail."""
+    """The image resized to side/2, then to side: twice the size without more detail."""
     return resize(resize(images, side // 2, side // 2), side, side)
 
 
 def canvas(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """The image at side/2, on a black canvas of side x side, at a random place drawn once per image."""
+    """The image at side/2 on a black canvas of side x side, at a random position drawn once per image."""
     small = side // 2
     objects = resize(images, small, small)
     n, c = images.shape[:2]
