@@ -21,7 +21,7 @@ def compile_fields(graph: Graph) -> FieldProgram:
     domain = Nominal(len(graph.size) - 1)
     walk = walk_of(graph, domain, _Layers(graph))
     walk.run()
-    return FieldProgram(graph, domain.steps, graph.size[1:], walk.not_understood)
+    return FieldProgram(graph, domain.steps, domain.states, graph.size[1:], walk.not_understood)
 
 
 class _Layers:

@@ -33,9 +33,7 @@ class Meeting:
         return distinct[0] if len(distinct) == 1 else self.emit(Join(distinct))
 
     def emit(self, step: Step) -> int:
-        windows: list[Window] = []
-        if isinstance(step, Layer):
-            windows = [w if isinstance(w, Window) else w.at_tracing() for w in step.windows]
+        windows: Sequence[Window] = step.at_tracing() if isinstance(step, Layer) else ()
         covered = isinstance(step, Layer) and step.covers([size for *_, size in step.whole], windows)
         self.steps.append(step)
         self.states.append(self.states[GLOBAL] if covered else evaluate(step, self.states, windows))

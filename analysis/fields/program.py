@@ -40,6 +40,7 @@ class FieldProgram:
     Args:
         graph: the trace.
         steps: what it does to receptive fields, in order of execution.
+        states: what the slots hold at tracing: those of the input, of what is global, and of each step.
         input_hw: the input's extents in pixels: I_res.
         not_understood: operations without a rule, and how often they ran.
     """
@@ -48,11 +49,13 @@ class FieldProgram:
         self,
         graph: Graph,
         steps: Sequence[Step],
+        states: Sequence[State],
         input_hw: Sequence[int],
         not_understood: Mapping[str, int] | None = None,
     ) -> None:
         self.graph = graph
         self.steps = tuple(steps)
+        self._traced = (list(states), [step.at_tracing() for step in steps if isinstance(step, Layer)])
         self.input_hw = tuple(input_hw)
         self.not_understood = dict(not_understood or {})
         self._last: tuple[dict[int, int], Fields] | None = None
@@ -157,6 +160,8 @@ class FieldProgram:
         return tuple(found)
 
     def _run(self, sizes: dict[int, int]) -> tuple[list[State], _Windows]:
+        if not sizes:
+            return self._traced
         ndim = len(self.input_hw)
         states: list[State] = [(AxisField(),) * ndim, (GLOBAL_AXIS,) * ndim]
         windows: _Windows = []
@@ -176,19 +181,13 @@ class FieldProgram:
             if isinstance(window, Window):
                 yield window
                 continue
-            if not sizes:
-                yield window.at_tracing()
-                continue
             source, target = window.axes(self.graph)
             extent = self.graph.classes.extent
             yield window.window(extent(source, window.size_in, sizes), extent(target, window.size_out, sizes))
 
     def _covers(self, layer: Layer, windows: Sequence[Window], sizes: dict[int, int]) -> bool:
-        now = [traced for *_, traced in layer.whole]
-        if sizes:
-            axes = [self.graph.dims(value)[dim].axis for value, dim, _ in layer.whole]
-            now = [self.graph.classes.extent(axis, n, sizes) for axis, n in zip(axes, now, strict=True)]
-        return layer.covers(now, windows)
+        dims = ((self.graph.dims(value)[dim].axis, traced) for value, dim, traced in layer.whole)
+        return layer.covers([self.graph.classes.extent(axis, traced, sizes) for axis, traced in dims], windows)
 
 
 def _fixed_windows(step: Step) -> tuple[Window, ...] | None:

@@ -105,6 +105,10 @@ class Layer:
     macs: int = 0
     parameters: int = 0
 
+    def at_tracing(self) -> tuple[Window, ...]:
+        """Its windows at the sizes of the trace."""
+        return tuple([w if isinstance(w, Window) else w.at_tracing() for w in self.windows])
+
     def covers(self, sizes: Sequence[int], windows: Sequence[Window]) -> bool:
         """Whether it is a linear layer over the whole map, of the given sizes."""
         return bool(self.whole) and all(n == w.kernel for n, w in zip(sizes, windows, strict=True))
