@@ -16,7 +16,7 @@ def _aten(names: str, description: Describe) -> dict[str, Describe]:
     return {f"aten.{name}": description for name in names.split()}
 
 
-_OPS = {
+_OPS: dict[str, Describe] = {
     **_aten(
         "hardswish hardsigmoid hardtanh leaky_relu elu celu selu mish softplus threshold _prelu_kernel",
         computed.elementwise,
