@@ -77,9 +77,9 @@ def freeze(model: nn.Module) -> nn.Module:
     `sizes(frozen, input_size)` for the sizes.
 
     It can be exported, compiled, traced (torch.jit.trace, torch.fx) and scripted, at one input size at a time; the
-    sizes are then constants. torch.fx and torch.jit.script, which get no input, use those of the conversion. torch.fx
-    does not record hooks of the outermost module: trace a model whose own forward calls pools as functions as
-    `nn.Sequential(frozen)`.
+    sizes are then constants. torch.fx and torch.jit.script, which get no input, use those of the conversion, also for a
+    part of the model. torch.fx does not record hooks of the outermost module: trace a model whose own forward calls
+    pools as functions as `nn.Sequential(frozen)`.
 
     Raises:
         ValueError: if the model was not made by `convert`.

@@ -1,4 +1,4 @@
-"""Places that a command writes to, tried before its work so that the work is not lost."""
+"""Checks of output paths before the work starts, so that no work is lost."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ __all__ = ["check_file", "check_folder"]
 
 
 def check_folder(path: Path) -> None:
-    """See that files can be made in a folder, or that it can be made; nothing is left there.
+    """Check that a folder can be written to or created; nothing is left behind.
 
     Raises:
         UnwritableError: a file is in its place, or nothing can be written there.
@@ -25,7 +25,7 @@ def check_folder(path: Path) -> None:
 
 
 def check_file(path: Path, *, parents: bool = False) -> None:
-    """See that a file can be written; nothing is left there.
+    """Check that a file can be written; nothing is left behind.
 
     Args:
         path: the file.
