@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
-from triton.runtime.jit import JITFunction, MockTensor
+from triton.runtime.jit import MockTensor
 
 from benchmarks.gpu.maps import Map
 from dynpool.resizers.kernels.layout import memory_format
 from dynpool.resizers.kernels.triton import launch as kernels
+from dynpool.resizers.kernels.triton import plans
 
 __all__ = ["HOPPER", "Launch", "compile_launch", "launches", "use_target"]
 
@@ -38,7 +39,7 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch: the kernel's name in the launchers' module, its arguments and its constants and options."""
+    """One launch: the kernel's name, its arguments and its constants and options."""
 
     kernel: str
     arguments: tuple[Any, ...]
@@ -74,41 +75,29 @@ def _use(one: Map) -> None:
         kernels.backward(dy, x, alpha, winner, pixels, one.reduce, False, layout)
 
 
-class _Noting:
-    """Stands for a kernel and notes how it would be launched."""
-
-    def __init__(self, name: str, noted: list[Launch]) -> None:
-        self.name, self.noted = name, noted
-
-    def __getitem__(self, grid: object) -> Any:
-        return lambda *given, **named: self.noted.append(
-            Launch(self.name, tuple(_argument(value) for value in given), tuple(named.items()))
-        )
-
-
 @contextmanager
 def _noted() -> Iterator[list[Launch]]:
     """Nothing is launched; what would be is noted."""
-    real = {name: value for name, value in vars(kernels).items() if isinstance(value, JITFunction)}
-    noted: list[Launch] = []
-    for name in real:
-        setattr(kernels, name, _Noting(name, noted))
+    start, noted = kernels._start, list[Launch]()
+
+    def note(launch: plans.Launch, *tensors: Tensor) -> None:
+        given = (*(_pointer(tensor) for tensor in tensors), *launch.numbers)
+        noted.append(Launch(launch.kernel.__name__, given, (*launch.constants.items(), *launch.options.items())))
+
+    kernels._start = note
     try:
         yield noted
     finally:
-        for name, kernel in real.items():
-            setattr(kernels, name, kernel)
+        kernels._start = start
 
 
-def _argument(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return Pointer(value.dtype, bool(value.storage_offset() * value.element_size() % _ALIGNED == 0))
-    return value
+def _pointer(tensor: Tensor) -> Pointer:
+    return Pointer(tensor.dtype, bool(tensor.storage_offset() * tensor.element_size() % _ALIGNED == 0))
 
 
 def _kind(launch: Launch) -> object:
     """What tells compiled kernels apart: types, constants, and of numbers whether they are 1 or multiples of 16."""
-    kernel = getattr(kernels, launch.kernel)
+    kernel = getattr(plans, launch.kernel)
     kinds = []
     for parameter, value in zip(kernel.params, launch.arguments, strict=False):
         if isinstance(value, int):
@@ -146,4 +135,4 @@ def compile_launch(launch: Launch) -> Any:
         (MockTensor if value.aligned else _Skewed)(value.dtype) if isinstance(value, Pointer) else value
         for value in launch.arguments
     ]
-    return getattr(kernels, launch.kernel).warmup(*given, grid=(1,), **dict(launch.named))
+    return getattr(plans, launch.kernel).warmup(*given, grid=(1,), **dict(launch.named))

@@ -2,8 +2,12 @@
 
 A program owns some lines of pixels, and walks over the lines of cells whose queries touch them. Of each line of cells
 it first finds what falls to its pixels across (a gather, over the few cells that cover a pixel), for the queries on
-either side of the line apart. A query then lies between two lines of pixels: there it leaves its gradient, weighed, and
-meets the values of x, whose difference is its slope along the walk. A line that no further query touches is written.
+either side of the line apart. A query then lies between two lines of pixels: there it leaves its gradient, weighted,
+and meets the values of x, whose difference is its slope along the walk. A line that no further query touches is
+written.
+
+Every pixel of a contiguous map gathers from the same number of cells. Some of them may not reach it: their weight is
+zero, so an infinite or NaN gradient may spread that far.
 """
 
 from __future__ import annotations
@@ -11,8 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .lines import first_query, next_query, offset, pace, place, quotient, turned
-from .tiles import aligned, planes_of
+from .lines import aligned, first_query, next_query, pace, quotient, strides, tile, turned
 
 __all__ = ["alpha_kernel", "backward_kernel"]
 
@@ -20,21 +23,23 @@ __all__ = ["alpha_kernel", "backward_kernel"]
 @triton.jit
 def _first_cell(pixel, size_in, size_out, SAMPLE: tl.constexpr):
     """First cell with a query at most one pixel away, or with a sampled point less than that."""
+    pixel = pixel.to(tl.int64)
     if SAMPLE:
-        return tl.maximum((pixel - 1) * size_out + size_in, 0) // size_in
+        return (tl.maximum((pixel - 1) * size_out + size_in, 0) // size_in).to(tl.int32)
     else:
         query = tl.maximum((4 * pixel - 2) * size_out + size_in - 1, 0) // (2 * size_in)  # ceil of a quotient
-        return query // 2
+        return (query // 2).to(tl.int32)
 
 
 @triton.jit
 def _end_of_cells(pixel, size_in, size_out, SAMPLE: tl.constexpr):
     """One past the last such cell, or one more."""
+    pixel = pixel.to(tl.int64)
     if SAMPLE:
         end = ((pixel + 1) * size_out + size_in - 1) // size_in
     else:
         end = ((4 * pixel + 6) * size_out - size_in) // (2 * size_in) // 2 + 1
-    return tl.minimum(end, size_out)
+    return tl.minimum(end, size_out).to(tl.int32)
 
 
 @triton.jit
@@ -57,62 +62,49 @@ def _slope(distance, unit, pixel, size_in, ACC: tl.constexpr):
 
 
 @triton.jit
-def _weights(cell, pixel, size_in, size_out, POINTS: tl.constexpr, ALPHA: tl.constexpr, ACC: tl.constexpr):
+def _weights(cell, pixel, size_in, size_out, REDUCE: tl.constexpr, ALPHA: tl.constexpr, ACC: tl.constexpr):
     """Weights of a pixel in a cell: of the value and of the slope, each of query 0 and query 1."""
-    if POINTS == "sample":
-        value_0 = _hat(cell * size_in - size_out * pixel, size_out, pixel, size_in, ACC)
+    place = cell.to(tl.int64) * size_in
+    if REDUCE == "sample":
+        value_0 = _hat(place - pixel.to(tl.int64) * size_out, size_out, pixel, size_in, ACC)
         return value_0, value_0, value_0, value_0
     else:
         unit = 4 * size_out
-        near = (4 * cell + 1) * size_in - 2 * size_out - 4 * size_out * pixel
+        near = 4 * place + size_in - 2 * size_out - pixel.to(tl.int64) * unit
         far = near + 2 * size_in
         value_0, value_1 = _hat(near, unit, pixel, size_in, ACC), _hat(far, unit, pixel, size_in, ACC)
         slope_0, slope_1 = value_0, value_1
         if ALPHA:  # the queries move away from the cell's centre
             slope_0, slope_1 = -_slope(near, unit, pixel, size_in, ACC), _slope(far, unit, pixel, size_in, ACC)
-        if POINTS == "mean":  # a quarter of the gradient to each query
+        if REDUCE == "mean":  # a quarter of the gradient to each query
             value_0, slope_0 = 0.25 * (value_0 + value_1), 0.25 * (slope_0 + slope_1)
             value_1, slope_1 = value_0, slope_0
         return value_0, value_1, slope_0, slope_1
 
 
 @triton.jit
-def _add_if(
-    covers, sums, at, mask, weights,
-    POINTS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
-    """:func:`_add_cell` where the cell covers the pixel: the whole tile in channels_last, some lanes if contiguous."""
-    if CHANNELS_LAST:
-        if covers:
-            sums = _add_cell(sums, at, mask, weights, POINTS, ALPHA, CHANNELS_LAST, ACC)
-    else:
-        sums = _add_cell(sums, at, mask & covers, weights, POINTS, ALPHA, CHANNELS_LAST, ACC)
-    return sums
-
-
-@triton.jit
 def _add_cell(
-    sums, at, mask, weights,
-    POINTS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
+    sums, dy, winners, mask, weights,
+    REDUCE: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """What falls to a pixel across from its queries before and behind, value and slope, with a cell's share added."""
     value_0, value_1, slope_0, slope_1 = sums
     weight, weight_1, slope, other_slope = weights
-    part = tl.load(at[0], mask, 0).to(ACC)
-    if POINTS == "max":
-        winner = tl.load(at[1], mask, 0)
-        lower, right = winner >= 2, (winner & 1) != 0
+    part = tl.load(dy, mask, 0).to(ACC)
+    if REDUCE == "max":
+        winner = tl.load(winners, mask, 0)
+        lower, right = (winner & 2) != 0, (winner & 1) != 0
         side, behind = (lower, right) if CHANNELS_LAST else (right, lower)
+        before_part, behind_part = tl.where(behind, 0, part), tl.where(behind, part, 0)
         weight = tl.where(side, weight_1, weight)
-        reaches = weight != 0  # an infinite gradient stays in its footprint
-        value_0 = tl.where(reaches & ~behind, value_0 + weight * part, value_0)
-        value_1 = tl.where(reaches & behind, value_1 + weight * part, value_1)
+        value_0 += weight * before_part
+        value_1 += weight * behind_part
         if ALPHA:
             slope = tl.where(side, other_slope, slope)
-            slope_0 = tl.where(behind, slope_0, slope_0 + slope * part)
-            slope_1 = tl.where(behind, slope_1 + slope * part, slope_1)
+            slope_0 += slope * before_part
+            slope_1 += slope * behind_part
     else:
-        value_0 += weight * tl.where(weight != 0, part, 0)
+        value_0 += weight * part
         value_1 = value_0
         if ALPHA:
             slope_0 += slope * part
@@ -121,37 +113,33 @@ def _add_cell(
 
 
 @triton.jit
-def _line(line, pixels, x, tile, CHANNELS_LAST: tl.constexpr):
+def _line(x, line, lines, stride, mask):
     """A line of x; in front of the first one that, behind the last one that."""
-    _, _, lines, position, width, channels, mask = tile
-    line = tl.minimum(tl.maximum(line, 0), lines - 1)
-    return tl.load(x + (pixels + offset(line, position, width, channels, CHANNELS_LAST)), mask, 0)
+    return tl.load(x + tl.minimum(tl.maximum(line, 0), lines - 1) * stride, mask, 0)
 
 
 @triton.jit
 def _leave(
-    line, walk, pixels, x, dx, tile,
-    PIXELS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr, WHOLE: tl.constexpr,
+    line, walk, x, dx, start, end, lines, stride, mask,
+    PIXELS: tl.constexpr, ALPHA: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
     """Write a line that no further query touches, if it is the program's, and go on to the next."""
     gradient, next_gradient, here, behind, coming = walk
-    start, end, _, position, width, channels, mask = tile
     if PIXELS:
         if WHOLE or ((line >= start) & (line < end)):
-            at = pixels + offset(line, position, width, channels, CHANNELS_LAST)
-            tl.store(dx + at, gradient.to(dx.dtype.element_ty), mask)
+            tl.store(dx + line * stride, gradient.to(dx.dtype.element_ty), mask)
         gradient = next_gradient
         next_gradient = tl.zeros_like(gradient)
     if ALPHA:
         here, behind = behind, coming.to(behind.dtype)
-        coming = _line(line + 3, pixels, x, tile, CHANNELS_LAST)  # early, so that nothing waits for it
+        coming = _line(x, line + 3, lines, stride, mask)  # early, so that nothing waits for it
     return gradient, next_gradient, here, behind, coming
 
 
 @triton.jit
 def _leave_query(
-    query, floor, rest, walk, totals, value, slope, cells, pixels, x, tile,
-    PIXELS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr, WHOLE: tl.constexpr, ACC: tl.constexpr,
+    query, floor, rest, walk, totals, value, slope, cells, x, start, end, lines, stride, mask,
+    PIXELS: tl.constexpr, ALPHA: tl.constexpr, WHOLE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Add what a query between the present line and the next one gives to them, and to alpha, if it is the program's.
 
@@ -162,7 +150,6 @@ def _leave_query(
         slope: the same, where they are the slope's.
     """
     gradient, next_gradient, here, behind, coming = walk
-    start, end, lines, _, _, _, _ = tile
     along, across = totals
     between = (rest > 0) & (floor >= 0) & (floor < lines - 1)
     weight = quotient(rest, 4 * cells, ACC)
@@ -181,32 +168,50 @@ def _leave_query(
             else:
                 across += slope * here
                 if (rest == 0) & (floor >= 0):  # on a pixel: the mean of both sides
-                    move = 0.5 * (behind - _line(floor - 1, pixels, x, tile, CHANNELS_LAST).to(ACC))
+                    move = 0.5 * (behind - _line(x, floor - 1, lines, stride, mask).to(ACC))
                     along = along + value * move if query == 1 else along - value * move
     return (gradient, next_gradient, here, behind, coming), (along, across)
 
 
-@triton.jit
-def _walk(
-    dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, tile, out_lines, across, out_across, out_w,
-    POINTS: tl.constexpr, PIXELS: tl.constexpr, ALPHA: tl.constexpr, CELLS: tl.constexpr, MORE: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr, WHOLE: tl.constexpr, ACC: tl.constexpr,
+@triton.jit(do_not_specialize=["samples", "channels", "height", "width", "out_h", "out_w", "each"])
+def backward_kernel(
+    dy, x, winners, dx, partials, samples, channels, height, width, out_h, out_w, each,
+    REDUCE: tl.constexpr, PIXELS: tl.constexpr, ALPHA: tl.constexpr, CELLS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    """From the first line of cells that touches the program's pixels to the last; the totals for alpha, added to."""
-    SAMPLE: tl.constexpr = POINTS == "sample"
+    """The gradient to ``each`` lines of pixels and their two partial sums of the one to alpha, rows before columns.
+
+    From the first line of cells that touches the lines to the last. CELLS, at most 5 and no more than there are across,
+    is how many cells in a row each pixel gathers from. Where WHOLE, a program has all lines.
+    """
+    SAMPLE: tl.constexpr = REDUCE == "sample"
     QUERIES: tl.constexpr = 1 if SAMPLE else 2
-    start, end, lines, position, _, channels, mask = tile
-    first_k = _first_cell(position, across, out_across, SAMPLE)
-    end_k = _end_of_cells(position, across, out_across, SAMPLE)
-    sides = (
-        _weights(first_k, position, across, out_across, POINTS, ALPHA, ACC),
-        _weights(first_k + 1, position, across, out_across, POINTS, ALPHA, ACC),
-        _weights(first_k + 2, position, across, out_across, POINTS, ALPHA, ACC),
-        _weights(first_k + 3, position, across, out_across, POINTS, ALPHA, ACC),
+    channels, width = aligned(channels, width, ALIGN, CHANNELS_LAST)
+    lines, across = turned(height, width, CHANNELS_LAST)
+    out_lines, out_across = turned(out_h, out_w, CHANNELS_LAST)
+    start, end, plane, position, lane, there, mask = tile(
+        samples, channels, lines, across, each, CHANNELS_LAST, PLANES, LANES
     )
-    cells += offset(0, first_k, out_w, channels, CHANNELS_LAST)
-    dy_0, winner_0 = dy + cells, winners + cells  # pointers, so that the next cells take no arithmetic
-    next_k = out_w * channels if CHANNELS_LAST else 1
+    of_plane, of_position, of_line = strides(lines, across, channels, CHANNELS_LAST)
+    pixels = plane * of_plane + position.to(tl.int64) * of_position + lane
+    x, dx = x + pixels, dx + pixels
+    first_k, end_k = (
+        _first_cell(position, across, out_across, SAMPLE),
+        _end_of_cells(position, across, out_across, SAMPLE),
+    )
+    if not CHANNELS_LAST:
+        first_k = tl.minimum(first_k, out_across - CELLS)
+    sides = (
+        _weights(first_k, position, across, out_across, REDUCE, ALPHA, ACC),
+        _weights(first_k + 1, position, across, out_across, REDUCE, ALPHA, ACC),
+        _weights(first_k + 2, position, across, out_across, REDUCE, ALPHA, ACC),
+        _weights(first_k + 3, position, across, out_across, REDUCE, ALPHA, ACC),
+        _weights(first_k + 4, position, across, out_across, REDUCE, ALPHA, ACC),
+    )
+    to_plane, to_position, to_line = strides(out_lines, out_across, channels, CHANNELS_LAST)
+    cells = plane * to_plane + first_k.to(tl.int64) * to_position + lane
+    dy, winners = dy + cells, winners + cells
+
     first = _first_cell(start, lines, out_lines, SAMPLE)
     floor, rest = first_query(QUERIES * first, lines, out_lines, SAMPLE)
     step = pace(lines, out_lines, SAMPLE)
@@ -214,85 +219,36 @@ def _walk(
     nothing = tl.zeros((PLANES, LANES), ACC)
     here, behind, coming = nothing, nothing, nothing
     if ALPHA:
-        here = _line(line, pixels, x, tile, CHANNELS_LAST).to(ACC)
-        behind = _line(line + 1, pixels, x, tile, CHANNELS_LAST).to(ACC)
-        coming = _line(line + 2, pixels, x, tile, CHANNELS_LAST)
+        here = _line(x, line, lines, of_line, mask).to(ACC)
+        behind = _line(x, line + 1, lines, of_line, mask).to(ACC)
+        coming = _line(x, line + 2, lines, of_line, mask)
     walk = nothing, nothing, here, behind, coming
+    totals = nothing, nothing
     for cell in range(first, _end_of_cells(end - 1, lines, out_lines, SAMPLE)):
         sums = nothing, nothing, nothing, nothing
-        ahead = cell * (channels if CHANNELS_LAST else out_w)
         for k in tl.static_range(CELLS):
-            covers = first_k + k < end_k
-            pair = dy_0 + ahead + k * next_k, winner_0 + ahead + k * next_k
-            sums = _add_if(covers, sums, pair, mask, sides[k], POINTS, ALPHA, CHANNELS_LAST, ACC)
-        if MORE:
-            for k in range(CELLS, cells_in_a_row):
-                covers = first_k + k < end_k
-                side = _weights(first_k + k, position, across, out_across, POINTS, ALPHA, ACC)
-                pair = dy_0 + ahead + k * next_k, winner_0 + ahead + k * next_k
-                sums = _add_if(covers, sums, pair, mask, side, POINTS, ALPHA, CHANNELS_LAST, ACC)
-        value_0, value_1, slope_0, slope_1 = sums
+            part, winner = dy + cell * to_line + k * to_position, winners + cell * to_line + k * to_position
+            if CHANNELS_LAST:  # one position: cells that do not cover it are passed over
+                if first_k + k < end_k:
+                    sums = _add_cell(sums, part, winner, there, sides[k], REDUCE, ALPHA, True, ACC)
+            else:
+                sums = _add_cell(sums, part, winner, there, sides[k], REDUCE, ALPHA, False, ACC)
         for query in tl.static_range(QUERIES):
             low = tl.minimum(tl.maximum(floor, 0), lines - 1)
             while line < low:
-                walk = _leave(line, walk, pixels, x, dx, tile, PIXELS, ALPHA, CHANNELS_LAST, WHOLE)
+                walk = _leave(line, walk, x, dx, start, end, lines, of_line, mask, PIXELS, ALPHA, WHOLE)
                 line += 1
             walk, totals = _leave_query(
-                query, floor, rest, walk, totals,
-                value_0 if query == 0 else value_1, slope_0 if query == 0 else slope_1,
-                out_lines, pixels, x, tile, PIXELS, ALPHA, CHANNELS_LAST, WHOLE, ACC,
+                query, floor, rest, walk, totals, sums[query], sums[2 + query], out_lines,
+                x, start, end, lines, of_line, mask, PIXELS, ALPHA, WHOLE, ACC,
             )  # fmt: skip
             floor, rest = next_query(floor, rest, step, 4 * out_lines)
     if PIXELS:
         while line < end:
-            walk = _leave(line, walk, pixels, x, dx, tile, PIXELS, False, CHANNELS_LAST, WHOLE)
+            walk = _leave(line, walk, x, dx, start, end, lines, of_line, mask, PIXELS, False, WHOLE)
             line += 1
-    return totals
-
-
-@triton.jit(do_not_specialize=["samples", "height", "width", "out_h", "out_w", "cells_in_a_row", "each"])
-def backward_kernel(
-    dy, x, winners, dx, partials, samples, channels, height, width, out_h, out_w, cells_in_a_row, each,
-    REDUCE: tl.constexpr, PIXELS: tl.constexpr, ALPHA: tl.constexpr, CELLS: tl.constexpr, MORE: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr,
-    WHOLE: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
-    """The gradient to ``each`` lines of pixels and their two partial sums of the one to alpha, rows before columns.
-
-    Where WHOLE, a program has all lines. Weights of the first CELLS (at most 4) cells across a pixel are found once;
-    those of MORE cells each time.
-    """
-    if WIDE:  # then all that is derived from these is
-        height, width, out_h, out_w = height.to(tl.int64), width.to(tl.int64), out_h.to(tl.int64), out_w.to(tl.int64)
-        samples = samples.to(tl.int64)
-    channels, width = aligned(channels, width, ALIGN, CHANNELS_LAST)
-    lines, across = turned(height, width, CHANNELS_LAST)
-    out_lines, out_across = turned(out_h, out_w, CHANNELS_LAST)
-    start, end, position, group = place(lines, across, each, WIDE, LANES, CHANNELS_LAST)
-    mask, pixels, cells = planes_of(
-        group, samples, channels, height * width, out_h * out_w, CHANNELS_LAST, PLANES, LANES
-    )
-    mask = mask if CHANNELS_LAST else mask & (position < across)
-    tile = start, end, lines, position, width, channels, mask
-    totals = tl.zeros((PLANES, LANES), ACC), tl.zeros((PLANES, LANES), ACC)
-    if REDUCE == "sample":  # its gradient to alpha is that of "mean"
-        if PIXELS:
-            totals = _walk(
-                dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, tile, out_lines, across, out_across, out_w,
-                "sample", True, False, CELLS, MORE, CHANNELS_LAST, PLANES, LANES, WHOLE, ACC,
-            )  # fmt: skip
-        if ALPHA:
-            totals = _walk(
-                dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, tile, out_lines, across, out_across, out_w,
-                "mean", False, True, CELLS, MORE, CHANNELS_LAST, PLANES, LANES, WHOLE, ACC,
-            )  # fmt: skip
-    else:
-        totals = _walk(
-            dy, x, winners, dx, totals, pixels, cells, cells_in_a_row, tile, out_lines, across, out_across, out_w,
-            REDUCE, PIXELS, ALPHA, CELLS, MORE, CHANNELS_LAST, PLANES, LANES, WHOLE, ACC,
-        )  # fmt: skip
-    if ALPHA:
-        rows, columns = turned(totals[0], totals[1], CHANNELS_LAST)
+    if ALPHA:  # what does not exist has gathered from cells that do
+        rows, columns = turned(tl.where(mask, totals[0], 0), tl.where(mask, totals[1], 0), CHANNELS_LAST)
         tl.store(partials + 2 * tl.program_id(0), tl.sum(rows))
         tl.store(partials + 2 * tl.program_id(0) + 1, tl.sum(columns))
 

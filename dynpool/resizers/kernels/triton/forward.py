@@ -9,8 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .lines import first_query, next_query, offset, pace, place, quotient, turned
-from .tiles import aligned, larger, planes_of
+from .lines import aligned, first_query, larger, next_query, pace, quotient, strides, tile, turned
 
 __all__ = ["forward_kernel"]
 
@@ -29,27 +28,28 @@ def _neighbours(index, size_in, size_out, SAMPLE: tl.constexpr, ACC: tl.constexp
 
 
 @triton.jit
-def _across(x, line, neighbours, tile, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr):
-    """A line of pixels, interpolated at a position across it."""
-    low, high, weight = neighbours
-    width, channels, mask = tile
-    a = tl.load(x + offset(line, low, width, channels, CHANNELS_LAST), mask).to(ACC)
-    b = tl.load(x + offset(line, high, width, channels, CHANNELS_LAST), mask).to(ACC)
-    return (1 - weight) * a + weight * b
+def _pair(left, right, ahead, mask, SAMPLE: tl.constexpr, ACC: tl.constexpr):
+    """A line of pixels, interpolated at both positions of a cell, or twice at its one.
+
+    Args:
+        left: of the first position, pointers to its neighbours in the first line, and the weight of the second one.
+        right: the same of the second position.
+        ahead: offset of the line.
+        mask: of what exists.
+    """
+    low, high, weight = left
+    a, b = tl.load(low + ahead, mask).to(ACC), tl.load(high + ahead, mask).to(ACC)
+    first = (1 - weight) * a + weight * b
+    if SAMPLE:
+        return first, first
+    else:
+        low, high, weight = right
+        a, b = tl.load(low + ahead, mask).to(ACC), tl.load(high + ahead, mask).to(ACC)
+        return first, (1 - weight) * a + weight * b
 
 
 @triton.jit
-def _pair(x, line, sides, tile, SAMPLE: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr):
-    """The same at both positions of a cell, or twice at its one."""
-    first = _across(x, line, sides[0], tile, CHANNELS_LAST, ACC)
-    return first, first if SAMPLE else _across(x, line, sides[1], tile, CHANNELS_LAST, ACC)
-
-
-@triton.jit
-def _query(
-    x, floor, rest, walk, sides, lines, cells, tile,
-    SAMPLE: tl.constexpr, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
+def _query(floor, rest, walk, left, right, line_stride, lines, cells, mask, SAMPLE: tl.constexpr, ACC: tl.constexpr):
     """The two values of a query between lines, once the lines are those around it.
 
     Args:
@@ -60,8 +60,8 @@ def _query(
     if low > line:
         near_0, near_1 = far_0, far_1
         if low > line + 1:
-            near_0, near_1 = _pair(x, low, sides, tile, SAMPLE, CHANNELS_LAST, ACC)
-        far_0, far_1 = _pair(x, tl.minimum(low + 1, lines - 1), sides, tile, SAMPLE, CHANNELS_LAST, ACC)
+            near_0, near_1 = _pair(left, right, low * line_stride, mask, SAMPLE, ACC)
+        far_0, far_1 = _pair(left, right, tl.minimum(low + 1, lines - 1) * line_stride, mask, SAMPLE, ACC)
     value_0, value_1 = near_0, near_1
     if (rest > 0) & (floor >= 0) & (floor < lines - 1):
         weight = quotient(rest, 4 * cells, ACC)
@@ -70,46 +70,43 @@ def _query(
     return value_0, value_1, (low, near_0, near_1, far_0, far_1)
 
 
-@triton.jit(do_not_specialize=["samples", "height", "width", "out_h", "out_w", "each"])
+@triton.jit(do_not_specialize=["samples", "channels", "height", "width", "out_h", "out_w", "each"])
 def forward_kernel(
     x, y, winners, samples, channels, height, width, out_h, out_w, each,
     REDUCE: tl.constexpr, KEEP: tl.constexpr, CHANNELS_LAST: tl.constexpr,
-    PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr,
+    PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """y and, if kept, the winner 2 * a + b of each cell's queries (row a, column b): ``each`` lines a program."""
     SAMPLE: tl.constexpr = REDUCE == "sample"
-    if WIDE:  # then all that is derived from these is
-        height, width, out_h, out_w = height.to(tl.int64), width.to(tl.int64), out_h.to(tl.int64), out_w.to(tl.int64)
-        samples = samples.to(tl.int64)
+    QUERIES: tl.constexpr = 1 if SAMPLE else 2
     channels, out_w = aligned(channels, out_w, ALIGN, CHANNELS_LAST)
     lines, across = turned(height, width, CHANNELS_LAST)
     out_lines, out_across = turned(out_h, out_w, CHANNELS_LAST)
-    start, end, k, group = place(out_lines, out_across, each, WIDE, LANES, CHANNELS_LAST)
-    mask, source, target = planes_of(
-        group, samples, channels, height * width, out_h * out_w, CHANNELS_LAST, PLANES, LANES
+    start, end, plane, k, lane, there, mask = tile(
+        samples, channels, out_lines, out_across, each, CHANNELS_LAST, PLANES, LANES
     )
-    mask = mask if CHANNELS_LAST else mask & (k < out_across)
-    tile = width, channels, mask
-    QUERIES: tl.constexpr = 1 if SAMPLE else 2
-    sides = (
-        _neighbours(QUERIES * k, across, out_across, SAMPLE, ACC),
-        _neighbours(QUERIES * k + QUERIES - 1, across, out_across, SAMPLE, ACC),
-    )
+    of_plane, of_position, of_line = strides(lines, across, channels, CHANNELS_LAST)
+    low, high, weight = _neighbours(QUERIES * k, across, out_across, SAMPLE, ACC)
+    source = x + plane * of_plane + lane
+    left = source + low.to(tl.int64) * of_position, source + high.to(tl.int64) * of_position, weight
+    low, high, weight = _neighbours(QUERIES * k + QUERIES - 1, across, out_across, SAMPLE, ACC)
+    right = source + low.to(tl.int64) * of_position, source + high.to(tl.int64) * of_position, weight
+    to_plane, to_position, to_line = strides(out_lines, out_across, channels, CHANNELS_LAST)
+    target = plane * to_plane + k.to(tl.int64) * to_position + lane
+    y, winners = y + target, winners + target
+
     floor, rest = first_query(QUERIES * start, lines, out_lines, SAMPLE)
     step = pace(lines, out_lines, SAMPLE)
     line = tl.minimum(tl.maximum(floor, 0), lines - 1)
-    near_0, near_1 = _pair(x + source, line, sides, tile, SAMPLE, CHANNELS_LAST, ACC)
-    far_0, far_1 = _pair(x + source, tl.minimum(line + 1, lines - 1), sides, tile, SAMPLE, CHANNELS_LAST, ACC)
+    near_0, near_1 = _pair(left, right, line * of_line, there, SAMPLE, ACC)
+    far_0, far_1 = _pair(left, right, tl.minimum(line + 1, lines - 1) * of_line, there, SAMPLE, ACC)
     walk = line, near_0, near_1, far_0, far_1
     for cell in range(start, end):
-        best, query_1, walk = _query(
-            x + source, floor, rest, walk, sides, lines, out_lines, tile, SAMPLE, CHANNELS_LAST, ACC
-        )
+        best, query_1, walk = _query(floor, rest, walk, left, right, of_line, lines, out_lines, there, SAMPLE, ACC)
         floor, rest = next_query(floor, rest, step, 4 * out_lines)
-        at = target + offset(cell, k, out_w, channels, CHANNELS_LAST)
         if not SAMPLE:
             query_2, query_3, walk = _query(
-                x + source, floor, rest, walk, sides, lines, out_lines, tile, SAMPLE, CHANNELS_LAST, ACC
+                floor, rest, walk, left, right, of_line, lines, out_lines, there, SAMPLE, ACC
             )
             floor, rest = next_query(floor, rest, step, 4 * out_lines)
             if REDUCE == "mean":
@@ -120,5 +117,5 @@ def forward_kernel(
                 best, winner = larger(best, winner, query_1 if CHANNELS_LAST else query_2, 2)
                 best, winner = larger(best, winner, query_3, 3)
                 if KEEP:
-                    tl.store(winners + at, winner.to(tl.uint8), mask)
-        tl.store(y + at, best.to(y.dtype.element_ty), mask)
+                    tl.store(winners + cell * to_line, winner.to(tl.uint8), mask)
+        tl.store(y + cell * to_line, best.to(y.dtype.element_ty), mask)

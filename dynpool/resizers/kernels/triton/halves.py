@@ -5,16 +5,17 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .tiles import aligned, columns_from, larger, load_pair, offset, place, planes_of, store_pair
+from .lines import aligned, larger
+from .tiles import columns_from, load_pair, offset, place, planes_of, store_pair
 
 __all__ = ["halves_backward_kernel", "halves_forward_kernel"]
 
 
-@triton.jit(do_not_specialize=["samples", "out_h", "out_w", "groups", "steps"])
+@triton.jit(do_not_specialize=["samples", "channels", "out_h", "out_w", "groups", "steps"])
 def halves_forward_kernel(
     x, y, winners, samples, channels, out_h, out_w, groups, steps,
     REDUCE: tl.constexpr, KEEP: tl.constexpr, CHANNELS_LAST: tl.constexpr,
-    ALONG: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr,
+    ALONG: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """y ("max" or "mean") and, if kept, the winner 2 * a + b of each cell's pixels (row a, column b).
 
@@ -22,16 +23,12 @@ def halves_forward_kernel(
     """
     ACROSS: tl.constexpr = ALONG if CHANNELS_LAST else LANES
     PLANES: tl.constexpr = 1 if CHANNELS_LAST else ALONG
-    if WIDE:
-        out_h, out_w, samples = out_h.to(tl.int64), out_w.to(tl.int64), samples.to(tl.int64)
     channels, out_w = aligned(channels, out_w, ALIGN, CHANNELS_LAST)
     width = 2 * out_w
-    i, first, start, end = place(out_h, out_w, groups, steps, WIDE, ACROSS)
+    i, first, start, end = place(out_h, out_w, groups, steps, ACROSS)
     k = columns_from(first, ACROSS, CHANNELS_LAST)
     for group in range(start, end):
-        there, source, target = planes_of(
-            group, samples, channels, 2 * out_h * width, out_h * out_w, CHANNELS_LAST, PLANES, LANES
-        )
+        there, source, target = planes_of(group, samples, channels, out_h, out_w, CHANNELS_LAST, PLANES, LANES)
         mask = there & (k < out_w)
         target += offset(i, k, out_w, channels, CHANNELS_LAST)
         tile = first, mask, there, width, channels
@@ -55,11 +52,11 @@ def _chosen(lower, right, top_l, top_r, bottom_l, bottom_r):
     return tl.where(lower, tl.where(right, bottom_r, bottom_l), tl.where(right, top_r, top_l))
 
 
-@triton.jit(do_not_specialize=["samples", "out_h", "out_w", "groups", "steps"])
+@triton.jit(do_not_specialize=["samples", "channels", "out_h", "out_w", "groups", "steps"])
 def halves_backward_kernel(
     dy, x, winners, dx, partials, samples, channels, out_h, out_w, groups, steps,
     PIXELS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr,
-    ALONG: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr,
+    ALONG: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Of a row of cells, some columns, some planes: the gradient to their pixels and two partial sums of that to alpha.
 
@@ -68,11 +65,9 @@ def halves_backward_kernel(
     """
     ACROSS: tl.constexpr = ALONG if CHANNELS_LAST else LANES
     PLANES: tl.constexpr = 1 if CHANNELS_LAST else ALONG
-    if WIDE:
-        out_h, out_w, samples = out_h.to(tl.int64), out_w.to(tl.int64), samples.to(tl.int64)
     channels, out_w = aligned(channels, out_w, ALIGN, CHANNELS_LAST)
     height, width = 2 * out_h, 2 * out_w
-    i, first, start, end = place(out_h, out_w, groups, steps, WIDE, ACROSS)
+    i, first, start, end = place(out_h, out_w, groups, steps, ACROSS)
     k = columns_from(first, ACROSS, CHANNELS_LAST)
     top, bottom = 2 * i, 2 * i + 1
     above, below = tl.maximum(top - 1, 0), tl.minimum(bottom + 1, height - 1)
@@ -80,9 +75,7 @@ def halves_backward_kernel(
     nothing = tl.zeros((ALONG, LANES), ACC)
     total_h, total_w = nothing, nothing
     for group in range(start, end):
-        there, pixels, cells = planes_of(
-            group, samples, channels, height * width, out_h * out_w, CHANNELS_LAST, PLANES, LANES
-        )
+        there, pixels, cells = planes_of(group, samples, channels, out_h, out_w, CHANNELS_LAST, PLANES, LANES)
         mask = there & (k < out_w)
         tile = first, mask, there, width, channels
         cells += offset(i, k, out_w, channels, CHANNELS_LAST)
@@ -96,7 +89,7 @@ def halves_backward_kernel(
             store_pair(dx + pixels, bottom, tile, left, right, CHANNELS_LAST, LANES)
         if ALPHA:
             source, part = x + pixels, part.to(ACC)
-            lower, right = winner >= 2, (winner & 1) != 0
+            lower, right = (winner & 2) != 0, (winner & 1) != 0
             top_l, top_r = load_pair(source, top, tile, CHANNELS_LAST, ALONG, LANES, ACC)
             bottom_l, bottom_r = load_pair(source, bottom, tile, CHANNELS_LAST, ALONG, LANES, ACC)
             above_l, above_r = load_pair(source, above, tile, CHANNELS_LAST, ALONG, LANES, ACC)

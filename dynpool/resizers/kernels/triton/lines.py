@@ -4,6 +4,8 @@ Contiguous maps are walked row by row, channels_last maps column by column, so t
 channels) lies along a tile's lanes. A line has positions across it: the columns of a row, one for each lane, or the
 rows of a column, one for the whole tile. A tile is (PLANES, LANES): contiguous planes are n * C + c, channels_last ones
 are samples, as channels are lanes already.
+
+Offsets of planes have 64 bits, those within a plane (of a row, in channels_last) 32.
 """
 
 from __future__ import annotations
@@ -11,30 +13,16 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .tiles import offset as pixel_offset
-
-__all__ = ["first_query", "next_query", "offset", "pace", "place", "quotient", "turned"]
+__all__ = ["aligned", "first_query", "larger", "next_query", "pace", "quotient", "strides", "tile", "turned"]
 
 
 @triton.jit
-def place(lines, across, each, WIDE: tl.constexpr, LANES: tl.constexpr, CHANNELS_LAST: tl.constexpr):
-    """This program's first line, one past its last, its positions across and its group of planes.
-
-    Neighbours across come first, then the walks over the same planes: what they both read is in the L2 cache.
-    """
-    program = tl.program_id(0)
-    if WIDE:
-        program = program.to(tl.int64)
+def aligned(channels, width, ALIGN: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """The same two numbers; the compiler is told by which vectors what memory runs along can be divided."""
     if CHANNELS_LAST:
-        position = program % across
-        program //= across
+        return channels // ALIGN * ALIGN, width
     else:
-        blocks = tl.cdiv(across, LANES)
-        position = program % blocks * LANES + tl.arange(0, LANES)[None, :]
-        program //= blocks
-    walks = tl.cdiv(lines, each)
-    start = program % walks * each
-    return start, tl.minimum(start + each, lines), position, program // walks
+        return channels, width // ALIGN * ALIGN
 
 
 @triton.jit
@@ -44,19 +32,56 @@ def turned(rows, columns, CHANNELS_LAST: tl.constexpr):
 
 
 @triton.jit
-def offset(line, position, width, channels, CHANNELS_LAST: tl.constexpr):
-    """Of a pixel in its plane, ``width`` being that of a row."""
-    row, column = turned(line, position, CHANNELS_LAST)
-    return pixel_offset(row, column, width, channels, CHANNELS_LAST)
+def tile(
+    samples, channels, lines, across, each,
+    CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """This program's first line and one past its last; and of its tile the planes (of 64 bits), the positions across,
+    the channels (0 if contiguous), which planes exist, and which elements do.
+
+    What lies beside each other comes first, then the walks over the same planes: what they read is in the L2 cache.
+    """
+    program = tl.program_id(0)
+    walks = tl.cdiv(lines, each)
+    row = tl.arange(0, PLANES)[:, None]
+    column = tl.arange(0, LANES)[None, :]
+    if CHANNELS_LAST:
+        blocks = tl.cdiv(channels, LANES)
+        lane = program % blocks * LANES + column
+        program //= blocks
+        position = program % across
+        program //= across
+        plane = program // walks * PLANES + row
+        there = (plane < samples) & (lane < channels)
+        mask = there
+    else:
+        blocks = tl.cdiv(across, LANES)
+        lane = 0
+        position = program % blocks * LANES + column
+        program //= blocks
+        plane = program // walks * PLANES + row
+        there = plane < samples * channels
+        mask = there & (position < across)
+    start = program % walks * each
+    return start, tl.minimum(start + each, lines), plane.to(tl.int64), position, lane, there, mask
+
+
+@triton.jit
+def strides(lines, across, channels, CHANNELS_LAST: tl.constexpr):
+    """From one plane (sample in channels_last) of a map to the next, from one position across, and from one line."""
+    if CHANNELS_LAST:
+        return across.to(tl.int64) * (lines * channels), lines * channels, channels
+    else:
+        return lines.to(tl.int64) * across, 1, across
 
 
 @triton.jit
 def first_query(index, size_in, size_out, SAMPLE: tl.constexpr):
     """Where query (or sampled point) ``index`` is: the pixel before, and how far behind, in 1 / (4 * size_out)."""
-    unit = 4 * size_out
+    unit, index = 4 * size_out, index.to(tl.int64)
     numerator = 4 * index * size_in if SAMPLE else (2 * index + 1) * size_in - 2 * size_out
     floor = (numerator + unit) // unit - 1  # the numerator is above -unit
-    return floor, numerator - floor * unit
+    return floor.to(tl.int32), (numerator - floor * unit).to(tl.int32)
 
 
 @triton.jit
@@ -82,3 +107,10 @@ def quotient(numerator, denominator, ACC: tl.constexpr):
         return numerator.to(ACC) / denominator.to(ACC)
     else:
         return tl.div_rn(numerator.to(ACC), denominator.to(ACC))
+
+
+@triton.jit
+def larger(best, winner, value, query: tl.constexpr):
+    """The first of equal queries wins, and NaN wins over all; where there is one, the last query is told."""
+    better = ~(value <= best)
+    return tl.maximum(best, value, propagate_nan=tl.PropagateNan.ALL), tl.where(better, query, winner)

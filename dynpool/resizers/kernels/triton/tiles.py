@@ -1,6 +1,6 @@
-"""Tiles of maps in either layout: where a program is, which planes and columns it owns, where their pixels lie.
+"""Tiles of halved maps in either layout: which row of cells, columns and planes a program owns, where their pixels lie.
 
-Planes are samples (or planes n * C + c if contiguous) by channels; an offset is the sum of a plane's and a pixel's.
+Planes are samples by channels (or planes n * C + c if contiguous). Offsets of planes and rows have 64 bits.
 """
 
 from __future__ import annotations
@@ -8,15 +8,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["aligned", "columns_from", "larger", "load_pair", "offset", "place", "planes_of", "store_pair"]
+__all__ = ["columns_from", "load_pair", "offset", "place", "planes_of", "store_pair"]
 
 
 @triton.jit
-def place(rows, columns, groups, steps, WIDE: tl.constexpr, ACROSS: tl.constexpr):
+def place(rows, columns, groups, steps, ACROSS: tl.constexpr):
     """This program's row, first column, and the first of its groups of planes and one past the last."""
     program = tl.program_id(0)
-    if WIDE:
-        program = program.to(tl.int64)
     blocks = tl.cdiv(columns, ACROSS)
     column = program % blocks * ACROSS
     program //= blocks
@@ -32,33 +30,27 @@ def columns_from(first, COUNT: tl.constexpr, CHANNELS_LAST: tl.constexpr):
 
 @triton.jit
 def planes_of(
-    group, samples, channels, pixels, cells, CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr
+    group, samples, channels, out_h, out_w, CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr
 ):
     """A group of planes: the mask of existence, and the offsets of the first pixel and of the first cell of each."""
+    cells = out_h.to(tl.int64) * out_w
     if CHANNELS_LAST:
         blocks = tl.cdiv(channels, LANES)
         channel = group % blocks * LANES + tl.arange(0, LANES)[None, :]
-        sample = group // blocks * PLANES + tl.arange(0, PLANES)[:, None]
-        there = (channel < channels) & (sample < samples)
-        return there, sample * (pixels * channels) + channel, sample * (cells * channels) + channel
+        first = group // blocks * (cells * channels)
+        return channel < channels, 4 * first + channel, first + channel
     else:
         plane = group * PLANES + tl.arange(0, PLANES)[:, None]
-        return plane < samples * channels, plane * pixels, plane * cells
-
-
-@triton.jit
-def aligned(channels, width, ALIGN: tl.constexpr, CHANNELS_LAST: tl.constexpr):
-    """The same two numbers; the compiler is told by which vectors what memory runs along can be divided."""
-    if CHANNELS_LAST:
-        return channels // ALIGN * ALIGN, width
-    else:
-        return channels, width // ALIGN * ALIGN
+        return plane < samples * channels, plane * (4 * cells), plane * cells
 
 
 @triton.jit
 def offset(row, column, columns, channels, CHANNELS_LAST: tl.constexpr):
     """Offset of a pixel in its plane."""
-    return (row * columns + column) * channels if CHANNELS_LAST else row * columns + column
+    if CHANNELS_LAST:
+        return row.to(tl.int64) * (columns * channels) + column * channels
+    else:
+        return row.to(tl.int64) * columns + column
 
 
 @triton.jit
@@ -94,10 +86,3 @@ def store_pair(x, row, tile, left, right, CHANNELS_LAST: tl.constexpr, LANES: tl
         column = columns_from(2 * first, 2 * LANES, False)
         target = x + offset(row, column, width, 1, False)
         tl.store(target, tl.interleave(left.to(dtype), right.to(dtype)), there & (column < width))
-
-
-@triton.jit
-def larger(best, winner, value, query: tl.constexpr):
-    """The first of equal queries wins, and NaN wins over all."""
-    better = (value > best) | (value != value)
-    return tl.where(better, value, best), tl.where(better, query, winner)

@@ -50,9 +50,8 @@ def test_cases_on_a_gpu() -> None:
 # ----------------------------------------------------------------------------------------------- ahead of time
 
 
-def shape_of(channels: int, wide: bool) -> tuple[int, int, int, int]:
-    """A map of 64 x 64 pixels, wide: one whose offsets need 64 bits."""
-    return 2**17 if wide else 8, channels, 64, 64
+def shape_of(channels: int) -> tuple[int, int, int, int]:
+    return 8, channels, 64, 64
 
 
 def layout(channels_last: bool) -> torch.memory_format:
@@ -60,12 +59,7 @@ def layout(channels_last: bool) -> torch.memory_format:
 
 
 def compiled(
-    kernel: Any,
-    pointers: dict[str, str],
-    constants: dict[str, Any],
-    options: dict[str, int],
-    device: int | str,
-    channels: int = 64,
+    kernel: Any, pointers: dict[str, str], constants: dict[str, Any], options: dict[str, int], device: int | str
 ) -> Any:
     """The kernel compiled for a device that need not be there: NVIDIA's compute capability, or AMD's architecture."""
     from triton.backends.compiler import GPUTarget
@@ -77,7 +71,7 @@ def compiled(
             signature[name] = "constexpr"
             continue
         signature[name] = f"*{pointers[name]}" if name in pointers else "i32"
-        if name in pointers or (name == "channels" and channels % 16 == 0):  # Triton specialises on these multiples
+        if name in pointers:
             attributes[position,] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
     target = GPUTarget("cuda", device, 32) if isinstance(device, int) else GPUTarget("hip", device, 64)
@@ -121,39 +115,37 @@ def vector_bits(dtype: str, elements: int) -> int:
 
 def forward_kernel(dtype: str, channels_last: bool, halves: bool, device: int | str, channels: int = 64) -> Any:
     """The kernel for any sizes, or that for halved ones, compiled for "max" with winners."""
-    from dynpool.resizers.kernels.triton import forward as triton_forward
-    from dynpool.resizers.kernels.triton import halves as triton_halves
-    from dynpool.resizers.kernels.triton import launch as kernels
+    from dynpool.resizers.kernels.triton import plans
 
-    kernel = triton_halves.halves_forward_kernel if halves else triton_forward.forward_kernel
     size = (32, 32) if halves else (56, 56)
-    plan = kernels._forward_plan(shape_of(channels, False), size, layout(channels_last), DTYPES[dtype], "max")
-    given = {**plan.tile, "REDUCE": "max", "KEEP": True}
-    return compiled(kernel, {"x": dtype, "y": dtype, "winners": "u8"}, given, plan.options, device, channels)
+    launch = plans.forward_launch(shape_of(channels), size, layout(channels_last), DTYPES[dtype], "max", True)
+    assert launch is not None
+    pointers = {"x": dtype, "y": dtype, "winners": "u8"}
+    return compiled(launch.kernel, pointers, launch.constants, launch.options, device)
 
 
 def backward_kernel(
-    dtype: str, channels_last: bool, device: int | str, cells: int = 3, channels: int = 64, wide: bool = False,
+    dtype: str,
+    channels_last: bool,
+    device: int | str,
+    cells: int = 3,
+    channels: int = 64,
+    reduce: str = "max",
     **change: Any,
-) -> Any:  # fmt: skip
+) -> Any:
     """The kernel with so many cells across a pixel, or that for halved maps (0), compiled with both gradients."""
-    from dynpool.resizers.kernels.triton import backward as triton_backward
-    from dynpool.resizers.kernels.triton import halves as triton_halves
-    from dynpool.resizers.kernels.triton import launch as kernels
+    from dynpool.resizers.kernels.triton import plans
     from dynpool.size_math import cells_over_a_pixel
 
-    kernel = triton_backward.backward_kernel if cells else triton_halves.halves_backward_kernel
     sizes = (k for k in range(8, 129) if k != 32 and cells_over_a_pixel(64, k, "max") == cells)
     size = next(sizes) if cells else 32
     pointers = dict.fromkeys(("dy", "x", "dx"), dtype) | {"winners": "u8"}
     pointers["partials"] = "fp64" if dtype == "fp64" else "fp32"
-    plan = kernels._backward_plan(shape_of(channels, wide), (size, size), layout(channels_last), DTYPES[dtype], "max")
-    assert plan.cells == cells
-    assert plan.tile["WIDE"] == wide
-    given = {"REDUCE": "max", "PIXELS": True, "ALPHA": True, "WHOLE": True}
-    given |= {"CELLS": min(cells, kernels._CELLS), "MORE": cells > kernels._CELLS, **plan.tile, **change}
-    given = {key: value for key, value in given.items() if key in kernel.arg_names}
-    return compiled(kernel, pointers, given, plan.options, device, channels)
+    launch = plans.backward_launch(
+        shape_of(channels), (size, size), layout(channels_last), DTYPES[dtype], reduce, reduce != "sample", True
+    )
+    assert launch is not None
+    return compiled(launch.kernel, pointers, {**launch.constants, **change}, launch.options, device)
 
 
 @every_dtype_on_hopper_and_bf16_elsewhere
@@ -197,14 +189,12 @@ def test_backward_compiles_without_spilling_and_moves_vectors(
         {"cells": 3},
         {"cells": 4},
         {"cells": 5},
-        {"cells": 5, "REDUCE": "sample"},
-        {"REDUCE": "sample"},
-        {"REDUCE": "mean"},
+        {"reduce": "mean"},
+        {"reduce": "mean", "cells": 5},
+        {"reduce": "sample", "PIXELS": True, "ALPHA": False},
         {"ALIGN": 1},
         {"WHOLE": False},
-        {"wide": True},
-        {"wide": True, "WHOLE": False, "cells": 5},
-        {"wide": True, "cells": 0},
+        {"WHOLE": False, "cells": 5},
     ],
 )
 def test_variants_of_the_backward_compile_without_spilling(change: dict[str, Any], channels_last: bool) -> None:
@@ -221,29 +211,29 @@ def test_vectors_are_as_wide_as_the_number_of_channels_allows_and_nothing_is_spi
         assert_fits(forward)
         assert_fits(backward)
         assert max(bits(forward, "ld")) == widest
-        assert max(bits(backward, "ld")) == (widest if halves else min(widest, 64))
+        assert max(bits(backward, "ld")) == widest
 
 
 def test_the_last_launch_compiles() -> None:
-    from dynpool.resizers.kernels.triton import launch as kernels
-    from dynpool.resizers.kernels.triton.backward import alpha_kernel
+    from dynpool.resizers.kernels.triton import plans
 
-    pointers = dict.fromkeys(("partials", "alpha", "dalpha"), "fp32")
-    assert_fits(compiled(alpha_kernel, pointers, {"BLOCK": kernels._PARTIALS}, {"num_warps": 4}, 90))
+    launch = plans.alpha_launch(1000, (8, 8), (4, 4), 1)
+    for alpha in ("fp32", "bf16", "fp64"):
+        pointers = {"partials": "fp32", "alpha": alpha, "dalpha": alpha}
+        assert_fits(compiled(launch.kernel, pointers, launch.constants, {"num_warps": 4}, 90))
 
 
 @pytest.fixture
 def rocm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Plans are made as on an AMD GPU."""
-    from dynpool.resizers.kernels.triton import launch as kernels
+    from dynpool.resizers.kernels.triton import plans
 
     monkeypatch.setattr(torch.version, "hip", "6.4")
-    monkeypatch.setattr(kernels, "_threads_of_a_warp", lambda: 64)
-    plans = kernels._forward_plan, kernels._backward_plan
-    for cached in plans:
+    monkeypatch.setattr(plans, "_threads_of_a_warp", lambda: 64)
+    for cached in (plans.forward_launch, plans.backward_launch):
         cached.cache_clear()
     yield
-    for cached in plans:
+    for cached in (plans.forward_launch, plans.backward_launch):
         cached.cache_clear()
 
 
@@ -252,9 +242,9 @@ def rocm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_plans_for_amd_have_options_that_its_compiler_knows_and_nothing_is_spilled(channels_last: bool) -> None:
     from triton.backends.amd.compiler import HIPOptions
 
-    from dynpool.resizers.kernels.triton import launch as kernels
+    from dynpool.resizers.kernels.triton import plans
 
-    options = kernels._options(128, torch.bfloat16)
+    options = plans._options(128, torch.bfloat16)
     assert options["num_warps"] * 64 == 128
     assert options.keys() <= {field.name for field in dataclasses.fields(HIPOptions)}
     binaries = [forward_kernel("bf16", channels_last, halves, "gfx942") for halves in (False, True)]
@@ -265,9 +255,9 @@ def test_plans_for_amd_have_options_that_its_compiler_knows_and_nothing_is_spill
 
 
 def test_plans_for_nvidia_limit_registers() -> None:
-    from dynpool.resizers.kernels.triton import launch as kernels
+    from dynpool.resizers.kernels.triton import plans
 
-    options = kernels._options(128, torch.bfloat16)
+    options = plans._options(128, torch.bfloat16)
     assert options["maxnreg"] * 3 * THREADS <= REGISTERS
 
 

@@ -23,6 +23,7 @@ from benchmarks.gpu.verify import cannot_interpret, check
 from dynpool.resizers.kernels import reference
 from dynpool.resizers.kernels.layout import accumulator, memory_format
 from dynpool.resizers.kernels.triton import launch as kernels
+from dynpool.resizers.kernels.triton import plans
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -57,7 +58,7 @@ every_layout = pytest.mark.parametrize("layout", [torch.contiguous_format, torch
 def short_walks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few lines are shared out among several programs, as otherwise only longer maps are."""
     if INTERPRETED:
-        monkeypatch.setattr(kernels, "_LINES", 2)
+        monkeypatch.setattr(plans, "_LINES", 2)
 
 
 @pytest.fixture(autouse=True)
@@ -217,13 +218,23 @@ def test_nan_reaches_the_cells_whose_queries_weigh_it_and_infinity_no_others(lay
     x[0, 0, 3, 5] = math.inf
     expected, _ = reference.forward(x, (3, 5), "max")
     torch.testing.assert_close(kernels.forward(x, (3, 5), "max", True)[0], expected)
-    dy = torch.zeros(1, 2, 2, 2, dtype=torch.float64, device=DEVICE)
-    dy[0, 0, 0, 0] = math.inf
-    for reduce in ("max", "mean", "sample"):
-        _, winner = kernels.forward(x, (2, 2), reduce, True)
-        dx, _ = kernels.backward(dy, None, None, winner, (8, 8), reduce, True, layout == torch.channels_last)
-        expected_dx, _ = reference.backward(dy, None, winner, (8, 8), reduce, True)
-        torch.testing.assert_close(dx, expected_dx)
+
+
+@every_reduction
+@every_layout
+def test_an_infinite_gradient_reaches_no_further_than_the_next_cell(reduce: str, layout: torch.memory_format) -> None:
+    x = random_map(1, 2, 8, 20).contiguous(memory_format=layout)
+    dy = random_map(1, 2, 3, 7, seed=1)
+    dy[0, 0, 0, 1] = math.inf  # its queries weigh columns 3 to 5
+    _, winner = kernels.forward(x, (3, 7), reduce, True)
+    dx, _ = kernels.backward(dy, None, None, winner, (8, 20), reduce, True, layout == torch.channels_last)
+    expected, _ = reference.backward(dy, None, winner, (8, 20), reduce, True)
+    assert dx is not None
+    assert expected is not None
+    assert not dx[expected.isinf()].isfinite().any()
+    clean = torch.ones_like(dx, dtype=torch.bool)
+    clean[0, 0, :4, :10] = False
+    torch.testing.assert_close(dx[clean], expected[clean])
 
 
 @every_reduction
@@ -268,20 +279,20 @@ def test_results_are_bitwise_reproducible_under_deterministic_algorithms(layout:
         torch.use_deterministic_algorithms(False)
 
 
-def forget_plans() -> None:
-    kernels._forward_plan.cache_clear()
-    kernels._backward_plan.cache_clear()
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_offsets_of_64_bits_give_the_same(layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
+@every_layout
+def test_maps_too_large_for_the_kernels_give_the_same_in_plain_pytorch(
+    layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = random_map(1, 3, 3, 6).contiguous(memory_format=layout)
     dy = random_map(1, 3, 2, 4, seed=1)
-    narrow = run(x, dy, "max")
-    monkeypatch.setattr(kernels, "_INT32", 1)
-    forget_plans()
-    assert all(torch.equal(a, b) for a, b in zip(run(x, dy, "max"), narrow, strict=True))
-    forget_plans()
+    launched = run(x, dy, "max")
+    monkeypatch.setattr(plans, "_PIXELS", 1)
+    for cached in (plans.forward_launch, plans.backward_launch):
+        cached.cache_clear()
+    for plain, ours in zip(run(x, dy, "max"), launched, strict=True):
+        torch.testing.assert_close(plain, ours)
+    for cached in (plans.forward_launch, plans.backward_launch):
+        cached.cache_clear()
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 0, 4, 4)])
