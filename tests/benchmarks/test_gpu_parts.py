@@ -128,7 +128,7 @@ AHEAD = """
 import torch
 from benchmarks.gpu import launches as ahead
 from benchmarks.gpu.maps import Map
-from dynpool.resizers.kernels.triton import launch as kernels
+from dynpool.resizers.kernels.triton import launch as kernels, plans
 from dynpool.resizers.kernels.layout import memory_format
 
 ahead.use_target(ahead.HOPPER)
@@ -138,7 +138,7 @@ maps = [
     Map((3, 1, 8, 6), (4, 3), torch.float16, uses=("both", "alone")),
 ]
 noted = list(ahead.launches(maps))
-real = {launch.kernel: getattr(kernels, launch.kernel) for launch in noted}
+real = {launch.kernel: getattr(plans, launch.kernel) for launch in noted}
 asked = []  # keys by which kernels are looked for, and compiled where they are not found
 for name, kernel in real.items():
     kernel._do_compile = lambda key, *given, name=name: asked.append((name, key))
@@ -158,7 +158,9 @@ class Launched:  # as a launch would be, on tensors with data, except that nothi
 
 asked.clear()
 for name, kernel in real.items():
-    setattr(kernels, name, Launched(kernel))
+    setattr(plans, name, Launched(kernel))
+for cached in (plans.forward_launch, plans.backward_launch, plans.alpha_launch):
+    cached.cache_clear()
 for one in maps:
     x, dy = one.tensors("cpu")
     alpha, rest = torch.ones(2), (one.shape[2:], one.reduce)

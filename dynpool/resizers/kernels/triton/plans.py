@@ -139,8 +139,10 @@ def _of_walks(
     channels_last = layout == torch.channels_last
     lines, across, inner, outer = (width, height, c, n) if channels_last else (height, 1, width, n * c)
     lanes = min(triton.next_power_of_2(inner), _LANES)
-    if lanes > 16:  # as few as possible for nothing
+    if lanes > 16 and channels_last:  # as few as possible for nothing
         lanes = min((128, 64, 32, 16), key=lambda count: triton.cdiv(inner, count) * count)
+    elif lanes > 16:  # not many for nothing, and not many kernels: learned sizes change the width
+        lanes = 64 if 5 * triton.cdiv(inner, 64) * 64 <= 6 * inner else 16
     for threads in (_THREADS, _FEWEST):
         planes = min(triton.next_power_of_2(outer), max(1, threads * each // lanes))
         places = across * triton.cdiv(inner, lanes) * triton.cdiv(outer, planes)
