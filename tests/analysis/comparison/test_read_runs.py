@@ -246,7 +246,7 @@ def test_a_damaged_checkpoint_is_noted(tmp_path: Path, write_run: Callable[..., 
     (folder / "done.json").write_text(json.dumps(with_checksum({"epochs": 3, "files": files})))
     assert read_run(folder).notes == (), "what was removed since is not needed"
     path.write_bytes(whole + b"x")
-    note = "checkpoints/last.pt is damaged: not the file that the run ended with (SHA-256 in done.json)"
+    note = "checkpoints/last.pt is damaged: it does not match the SHA-256 in done.json"
     assert read_run(folder).notes == (note,)
 
 
