@@ -3,9 +3,9 @@
 Axes that must agree are united; a size that differs from its class's reference by a crop or a valid convolution
 is the class plus an offset, the difference of the two sizes at tracing.
 
-A class can follow from others: windows of 7 pixels cut a height into a class of height / 7, a pixel shuffle multiplies
-it, a concatenation adds. A class is *free* while only the model's code says what size it has (a grid made during the
-pass, an interpolation to a given size): it becomes whatever it is combined with.
+A class can be derived from others: windows of 7 pixels divide a height into a class of height / 7, a pixel shuffle
+multiplies it, a concatenation adds. A class is *free* as long as only the model's code determines its size (a grid made
+during the pass, an interpolation to a given size): it is united with whatever it is combined with.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OptionalPair = tuple[int | None, int | None]
 
 
 def _form(dim: Dim) -> list[tuple[int, bool]]:
-    """The sizes of a product's factors, and which of them are numbers."""
+    """The sizes of the factors of a product, and which of them are plain numbers."""
     return [(a.size, a.axis is None) for a in dim.atoms]
 
 
@@ -91,13 +91,13 @@ class AxisClasses:
         self._break_circle(self.find(a))
 
     def _sources(self, root: int) -> list[int]:
-        """The classes that a class follows from directly."""
+        """The classes from which a class is directly derived."""
         if root in self._scaled:
             return [self.find(self._scaled[root].base)]
         return [self.find(axis) for dim in self._sums.get(root, ()) for axis in dim.axes]
 
     def _break_circle(self, root: int) -> None:
-        """A class that would follow from itself, now that two have become one, follows from none and keeps its size."""
+        """After a union, drop the derivation of classes that would be derived from themselves: they keep their size."""
         pending, met = self._sources(root), set[int]()
         while pending:
             source = pending.pop()
@@ -111,7 +111,7 @@ class AxisClasses:
                 pending += self._sources(source)
 
     def _merge_definitions(self, a: int, b: int) -> None:
-        """Of two classes that have become one, `a`: what it follows from."""
+        """Set what the class `a`, united from two, is derived from."""
         free = [c in self._free for c in (a, b)]
         scaled = [self._scaled.pop(c, None) for c in (a, b)]
         sums = [self._sums.pop(c, None) for c in (a, b)]
@@ -153,7 +153,7 @@ class AxisClasses:
                     self.pin(c, "sums of resolutions meet")
 
     def _follow(self, axis: int, above: _Scaled) -> None:
-        """Let a class be a multiple of another; one that is free becomes a fraction of this one instead."""
+        """Make a class a multiple of another one; if that one is free, make it a fraction of this class instead."""
         base = self.find(above.base)
         if base in self._free and base != axis:
             self._free.remove(base)
@@ -162,7 +162,7 @@ class AxisClasses:
             self.demand(axis, above.ratio.numerator)
             return
         self._scaled[axis] = above
-        self._break_circle(axis)  # a multiple of itself by way of others
+        self._break_circle(axis)  # indirectly a multiple of itself
 
     def scaled(self, axis: int, ratio: Fraction, size: int, *, up: bool = False) -> int:
         """The class of `ratio` times `axis`, `size` pixels at tracing, rounded down, or up if the model pads."""
@@ -188,7 +188,7 @@ class AxisClasses:
         return axis
 
     def _summands(self, parts: Sequence[Dim]) -> Iterator[Dim]:
-        """The parts of a sum, those of parts that are sums themselves, and neighbouring numbers as one."""
+        """The parts of a sum, with nested sums flattened and adjacent numbers added up."""
         whole = [q for p in parts for q in ((self.parts(p.axis) if p.axis is not None else ()) or (p,))]
         for varies, run in itertools.groupby(whole, key=lambda p: bool(p.axes)):
             if varies:
@@ -197,11 +197,11 @@ class AxisClasses:
                 yield from constant_dims([sum(p.size for p in run)])
 
     def parts(self, axis: int) -> tuple[Dim, ...]:
-        """The dimensions that the class is the sum of, or none."""
+        """The dimensions whose sum the class is; empty if it is not a sum."""
         return self._sums.get(self.find(axis), ())
 
     def base(self, axis: int) -> tuple[int, Fraction]:
-        """The class that `axis` is a multiple of, and the multiple; itself and 1 if it is none."""
+        """The class that `axis` is a multiple of, and the ratio; itself and 1 if it is not a multiple."""
         root, ratio = self.find(axis), Fraction(1)
         while root in self._scaled:
             ratio *= self._scaled[root].ratio
@@ -209,13 +209,13 @@ class AxisClasses:
         return root, ratio
 
     def ratios(self) -> tuple[tuple[int, int, Fraction], ...]:
-        """Classes (a, b, ratio) of separate resizes that the model needs to be such that b = ratio * a."""
+        """Triples (a, b, ratio) of classes from separate resizes for which the model needs b = ratio * a."""
         ends = ((self.base(a), self.base(b), ratio) for a, b, ratio in self._ratios)
         found = ((a, b, ratio * over / under) for (a, over), (b, under), ratio in ends)
         return tuple((a, b, ratio) for a, b, ratio in found if a != b or ratio != 1)  # what became one keeps it
 
     def is_free(self, axis: int) -> bool:
-        """Whether only the model's code knows the size."""
+        """Whether only the model's code determines the size."""
         return self.find(axis) in self._free
 
     def pin(self, axis: int, why: str) -> None:
@@ -234,7 +234,7 @@ class AxisClasses:
         return self._pins.get(self.find(axis))
 
     def demand(self, axis: int, multiple: int) -> None:
-        """The size of `axis` must be a multiple of so many pixels."""
+        """Require the size of `axis` to be a multiple of a number of pixels."""
         if multiple == 1:  # any size is, rounded up from its base's as it may be
             return
         root, ratio = self.base(axis)
@@ -242,7 +242,7 @@ class AxisClasses:
         self._multiple[root] = math.lcm(self._multiple.get(root, 1), need)
 
     def multiple(self, axis: int) -> int:
-        """What the size of the class must be a multiple of."""
+        """The number of pixels that the size of the class must be a multiple of."""
         return self._multiple.get(self.find(axis), 1)
 
     def reference(self, axis: int) -> int:
@@ -250,9 +250,9 @@ class AxisClasses:
         return self._size[self.find(axis)]
 
     def size(self, axis: int, sizes: dict[int, Whole]) -> Whole | None:
-        """Size of a class given those of others (by `find`), filled in on the way; None if it follows from none.
+        """Size of a class, given the sizes of others (keyed by `find`); None if it is not derived from any of them.
 
-        Sizes are in pixels, or integer arrays of them, which go elementwise.
+        Intermediate sizes are added to the given ones. Sizes are in pixels, or integer arrays, computed elementwise.
         """
         root = self.find(axis)
         if root not in sizes:
@@ -267,7 +267,7 @@ class AxisClasses:
         return sizes.get(root)
 
     def extent(self, axis: int | None, traced: int, sizes: dict[int, Whole]) -> Whole:
-        """Size of a dimension of `traced` pixels at tracing, given those of classes; the same if it follows from none.
+        """Size of a dimension that had `traced` pixels at tracing, given sizes of classes; `traced` if it has no class.
 
         An axis that is its class plus an offset keeps the offset.
         """
@@ -287,7 +287,7 @@ class AxisClasses:
         return math.prod(factors)
 
     def defined(self) -> Iterator[int]:
-        """The classes that follow from others."""
+        """The classes that are derived from others."""
         yield from self._scaled
         yield from self._sums
 
@@ -348,12 +348,12 @@ def input_dims(classes: AxisClasses, shape: Sequence[int], others: Sequence[int]
 
 @dataclass
 class Axes:
-    """What the rules find out about the axes of a recorded pass.
+    """The axes of a recorded pass.
 
     `dims` are the dimensions of its values, by their ids. `resizes` are the operations after which a spatial axis may
-    have another size, in order of execution; `not_understood` those that no rule describes and that touched a spatial
-    axis. `unmatched` counts operations on maps that the second pass did not run likewise; `collapsed` says whether a
-    map has a single pixel here that has more at a larger input.
+    have another size, in order of execution; `not_understood` the operations on a spatial axis that have no rule.
+    `unmatched` counts operations on maps without a counterpart in the second pass; `collapsed` says whether a map has a
+    single pixel here but more at a larger input.
     """
 
     dims: list[tuple[Dim, ...]]

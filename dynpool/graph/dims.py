@@ -1,6 +1,6 @@
 """A dimension of a tensor as a product of atoms, each a plain number or an axis.
 
-A view that flattens (H, W) to tokens and back keeps both.
+So a view that flattens (H, W) to tokens and back preserves both axes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Atom", "Dim", "constant_dims"]
 class Atom:
     """A factor of a dimension: `size` at tracing, and the axis class it belongs to (None: a plain number).
 
-    `other` is its size in the second trace, of a larger input; None if there is none to compare with.
+    `other` is its size in the second trace, with a larger input; None without a second trace.
     """
 
     size: int

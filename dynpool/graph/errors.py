@@ -1,4 +1,4 @@
-"""What can go wrong in a pass of a model, as data."""
+"""Errors of a forward pass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["TraceError"]
 
 
 class TraceError(ValueError):
-    """A model cannot run on what it is traced with.
+    """Raised if a model cannot run on the inputs it is traced with.
 
     Attributes:
         op: the ATen operation that failed, such as "aten.convolution"; empty if the model's own code did.
@@ -21,7 +21,7 @@ class TraceError(ValueError):
 
     @property
     def reason(self) -> str:
-        """What was raised and where, without the input that was tried."""
+        """The exception and where it was raised, without the input."""
         return f"{type(self.cause).__name__} in {self.path or self._model}: {self.cause}"
 
     def __str__(self) -> str:

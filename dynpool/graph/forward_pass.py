@@ -1,4 +1,4 @@
-"""A forward pass on meta tensors: which module runs which operation, at no memory and leaving the model as it was."""
+"""Records a forward pass on meta tensors, with the module of each operation, without memory or changes to the model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Choose = Callable[[LearnedResizer2d, Pair], Pair]  # the output size of a hand-p
 
 
 class ForwardPass(TorchDispatchMode):
-    """A forward pass on meta tensors that knows which module runs, and notes the shapes that every operation gives."""
+    """Tracks which module runs during a forward pass on meta tensors, and records the shapes of every operation."""
 
     def __init__(self, *, compared: bool = True) -> None:
         super().__init__()
@@ -69,13 +69,13 @@ class ForwardPass(TorchDispatchMode):
         return out
 
     def place(self, op: str) -> Place:
-        """Where the operation stands in the pass; asked once for each."""
+        """The position of the operation in the pass; called once for each operation."""
         path, call = self.stack[-1]
         k = self._count[path, call, op] = self._count.get((path, call, op), -1) + 1
         return (path, call, op, k)
 
     def note_output(self, path: str, out: Any) -> None:
-        """Note the shapes that a module returns, resizes hooked to it included, under the operation `RETURNS`."""
+        """Record the shapes that a module returns, after any hooked resize, as the operation `RETURNS`."""
         k = self._count[path, 0, RETURNS] = self._count.get((path, 0, RETURNS), -1) + 1
         self.shapes[path, k, RETURNS, 0] = (
             (),
@@ -83,17 +83,17 @@ class ForwardPass(TorchDispatchMode):
         )
 
     def start(self, state: Mapping[str, Tensor], buffers: set[str], images: Sequence[Tensor]) -> None:
-        """The pass begins, with these parameters and buffers, by name, and these inputs."""
+        """Called before the pass, with parameters and buffers by name and the inputs."""
 
     def end(self) -> None:
-        """The pass is over, and what it returns still there."""
+        """Called after the pass, while its outputs are still alive."""
 
     def begin(self, op: str, arguments: dict[str, Any]) -> Any:
-        """What is known of an operation before it runs."""
+        """Called before an operation runs; the result is passed on to the call after it."""
         return self.place(op), _shapes(arguments)
 
     def finish(self, begun: Any, out: Any, func: Any = None, *, resizer: LearnedResizer2d | None = None) -> None:
-        """Note what came out of it; `func` is the ATen operation, where it is one."""
+        """Called with the output of an operation; `func` is the ATen operation, if it is one."""
         place, inputs = begun
         self.shapes[place] = (inputs, _shapes(out))
 
@@ -182,7 +182,7 @@ def _paths(model: nn.Module, recorder: ForwardPass, choose: Choose | None) -> It
 
 @contextmanager
 def _recurrent(model: nn.Module, recorder: ForwardPass) -> Iterator[None]:
-    """Recurrent networks run as one operation each, not as a loop over time of which every step would be recorded."""
+    """Runs each recurrent network as one operation, not as a loop whose every time step would be recorded."""
 
     def stub(module: nn.RNNBase) -> Callable[..., Any]:
         own = module.forward
@@ -216,7 +216,7 @@ def _recurrent(model: nn.Module, recorder: ForwardPass) -> Iterator[None]:
 
 
 def meta_state(model: nn.Module) -> Mapping[str, Tensor]:
-    """A tensor without contents for each parameter and buffer, by name; one for all names of the same."""
+    """A meta tensor for each parameter and buffer, by name; names of one shared tensor get the same meta tensor."""
     made: dict[int, Tensor] = {}
     state: dict[str, Tensor] = {}
     for name, module in model.named_modules():
@@ -233,7 +233,7 @@ def meta_state(model: nn.Module) -> Mapping[str, Tensor]:
 
 
 def _put(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Let the modules of the model have these parameters and buffers."""
+    """Replace the parameters and buffers of the model's modules by these."""
     for path, module in model.named_modules(remove_duplicate=False):
         for held in (module._parameters, module._buffers):
             for name, t in held.items():
@@ -278,7 +278,7 @@ def run_pass(
 
 
 def _tried(example: Inputs) -> str:
-    """The input of the pass in words, and of how many images it was, where the caller did not give them."""
+    """A description of the input of the pass, with the number of images unless the caller gave it."""
     tried = f" at input_size={example.size}"
     if example.given:
         return tried

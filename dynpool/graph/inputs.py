@@ -1,4 +1,4 @@
-"""What a model is traced with: tensors without memory for one or several inputs, of any rank."""
+"""The inputs of a trace: meta tensors for one or several inputs of any rank."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Inputs(NamedTuple):
 
 
 def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
-    """(C, H, W) as a tuple of positive ints, else ValueError naming what was given."""
+    """(C, H, W) as a tuple of positive ints. Raises ValueError for anything else."""
     if not _is_size(input_size) or len(input_size) != 3:
         raise ValueError(f"input_size must be three positive ints (channels, height, width), got {input_size!r}")
     channels, height, width = map(int, input_size)
@@ -44,10 +44,11 @@ def make_inputs(input_size: InputSize | None, inputs: Any, dtype: torch.dtype, *
     """The arguments a model is traced with.
 
     Args:
-        input_size: (C, H, W), (C, L) or (C, D, H, W) of one input, or a list or dict of such for several, positional or
-            by name: the first is the image, and so are others of its extents. None: of the first tensor in `inputs`.
-        inputs: a tensor, or a tuple (positional) or dict (by name) of whatever the model takes, batch included; of
-            tensors only shape and dtype are used. None: one tensor of `dtype` and a batch of `batch` for each size.
+        input_size: (C, H, W), (C, L) or (C, D, H, W) of one input, or a list (positional) or dict (by name) of such for
+            several: the first is the image, and so are others of the same extents. None: of the first tensor in
+            `inputs`.
+        inputs: a tensor, or a tuple (positional) or dict (by name) of the model's arguments, batch included; only shape
+            and dtype of tensors are used. None: one tensor of `dtype` and a batch of `batch` for each size.
 
     Raises:
         ValueError: for a bad `input_size`, or if no tensor of `inputs` has its extents.
@@ -88,7 +89,7 @@ def _with_images(size: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _named_sizes(input_size: InputSize | None) -> dict[int | str, tuple[int, ...]]:
-    """Every size by the place or name of its argument."""
+    """All sizes, by the position or name of their argument."""
     if isinstance(input_size, Mapping):
         sizes: dict[int | str, Any] = dict(input_size.items())
     elif isinstance(input_size, (list, tuple)) and not _is_size(input_size):

@@ -1,4 +1,4 @@
-"""The graph of one pass: its record, and what the passes over it find out when they are asked."""
+"""The graph of one pass: its record, and the analyses of it, computed on first use."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Pair = tuple[int, int]
 
 @dataclass
 class Graph(Record):
-    """What one forward pass executes, with shapes, module paths, axis classes, resizes and MACs.
+    """The operations of one forward pass, with shapes, module paths, axis classes, resizes and MACs.
 
-    Axes and MACs are found when they are first asked for. `resizes` are the operations after which a spatial axis may
-    have another size, in order of execution; `macs` the operations that multiply and accumulate, of one image;
-    `not_understood` the operations that no rule describes and that touched a spatial axis. With `every_window`, layers
-    of stride 1 count as resizes too, each opening classes of its own.
+    Axes and MACs are computed on first use. `resizes` are the operations after which a spatial axis may have another
+    size, in order of execution; `macs` the operations that multiply and accumulate, for one image; `not_understood` the
+    operations on a spatial axis that have no rule. With `every_window`, layers of stride 1 count as resizes too, each
+    with output classes of its own.
     """
 
     @cached_property
@@ -38,7 +38,7 @@ class Graph(Record):
 
     @cached_property
     def macs_by_node(self) -> dict[int, int]:
-        """The same as numbers, by the nodes' indices, which takes no axes."""
+        """The MACs of the nodes as numbers, by index; this needs no axes."""
         return macs_by_node(self)
 
     @property
@@ -60,16 +60,16 @@ class Graph(Record):
 
     @property
     def unmatched(self) -> int:
-        """Operations on maps that the second pass did not run likewise."""
+        """The number of operations on maps without a counterpart in the second pass."""
         return self.axes.unmatched
 
     @property
     def collapsed(self) -> bool:
-        """Whether a map has a single pixel here that has more at a larger input."""
+        """Whether a map has a single pixel here but more at a larger input."""
         return self.axes.collapsed
 
     def dims(self, value: int) -> tuple[Dim, ...]:
-        """The dimensions of a value, made of axes and numbers."""
+        """The dimensions of a value, as products of axes and numbers."""
         return self.axes.dims[value]
 
     def axis_sizes(self, sizer: Callable[[Resize, Pair], Pair], input_hw: Pair | None = None) -> dict[int, int]:

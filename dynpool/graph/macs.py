@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a recorded pass: of its convolutions and products, by their primitives."""
+"""Multiply-accumulates of a recorded pass: those of its convolutions and matrix products, by primitive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Mac:
 
 
 def macs_by_node(record: Record) -> dict[int, int]:
-    """Multiply-accumulates of one image, by the index of the node, of all operations that have some."""
+    """Multiply-accumulates for one image, by node index, of all operations that have any."""
     counted = ((node.index, _count(node, record.values)) for node in record.nodes)
     return {
         # what does not divide is no work on images
@@ -61,7 +61,7 @@ def find_macs(record: Record, axes: Axes) -> list[Mac]:
 
 
 def _dims(node: Node, axes: Axes) -> Iterator[Dim]:
-    """The dimensions that the work of an operation grows with."""
+    """The dimensions that the MACs of an operation are proportional to."""
     p, out = node.primitive, axes.dims[node.outputs[0]]
     if isinstance(p, Window):
         yield from (axes.dims[p.x.id] if p.transposed else out)[-len(p.kernel) :]

@@ -1,8 +1,8 @@
-"""What an operation is, in the words that axes, MACs and receptive fields know: every traced operation is one of these.
+"""The primitives that axes, MACs and receptive fields are computed from: every traced operation is one of these.
 
-`dynpool.graph.ops` says which one an ATen operation is, `dynpool.register_op` which one an operation of your own is.
-Tensors are `Value`s of the record; dimensions are counted from 0; the shapes of outputs are those that the pass gave.
-`x` is the tensor whose positions the output's come from.
+`dynpool.graph.ops` maps ATen operations to primitives, `dynpool.register_op` custom operations. Tensors are `Value`s of
+the record; dimensions are counted from 0; output shapes are those of the recorded pass. `x` is the tensor that the
+positions of the output come from.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Broadcast(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Make(Primitive):
-    """A tensor whose contents depend on no input; it has the dimensions of `like`, or a shape that the code gives."""
+    """A tensor whose content depends on no input, with the dimensions of `like`, or a shape set by the model's code."""
 
     like: Value | None = None
 
@@ -90,7 +90,7 @@ class Normalize(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class View(Primitive):
-    """The same elements in the same order, in another shape."""
+    """A reshape: the same elements in the same order."""
 
     x: Value
 
@@ -123,7 +123,7 @@ class Take(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Repeat(Primitive):
-    """The tensor so many times along each dimension, as `Tensor.repeat` counts them."""
+    """The tensor repeated along each dimension, with counts as in `Tensor.repeat`."""
 
     x: Value
     times: Ints
@@ -131,7 +131,7 @@ class Repeat(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Pad(Primitive):
-    """Positions are added before and after, for each dimension; negative numbers cut. `mode` is numpy.pad's."""
+    """Padding before and after each dimension; negative numbers crop. `mode` is as in numpy.pad."""
 
     x: Value
     around: tuple[tuple[int, int], ...]
@@ -140,7 +140,7 @@ class Pad(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Concatenate(Primitive):
-    """The parts beside each other along a dimension of the output, `new` if the parts do not have it."""
+    """A concatenation along a dimension of the output, or with `new` a stack along a new one."""
 
     parts: tuple[Value, ...]
     dim: int
@@ -149,7 +149,7 @@ class Concatenate(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Diagonal(Primitive):
-    """Entries (i, i + offset) along two dimensions, as a last one."""
+    """The diagonal (i, i + offset) of two dimensions, as a new last dimension."""
 
     x: Value
     offset: int
@@ -158,9 +158,9 @@ class Diagonal(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Regroup(Primitive):
-    """x seen as `split`, its dimensions in another order, and seen as the output: pixel and channel shuffles.
+    """x reshaped to `split`, permuted, and reshaped to the output: pixel and channel shuffles.
 
-    `ratio` is how much larger the last two dimensions become.
+    `ratio` is the factor by which the last two dimensions grow.
     """
 
     x: Value
@@ -206,9 +206,9 @@ class Fold(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Window(Primitive):
-    """A window slides over the last dimensions: a pool, or with `weight` a convolution, which mixes channels in groups.
+    """A window sliding over the last dimensions: a pool, or with `weight` a convolution, which mixes channel groups.
 
-    Kernel, stride, padding and dilation have an int for each of these dimensions; if left out 1, 0 and 1.
+    Kernel, stride, padding and dilation have one int per dimension; the last three default to 1, 0 and 1.
     """
 
     x: Value
@@ -231,11 +231,11 @@ class Window(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Resample(Primitive):
-    """The last `ndim` dimensions get another size, by a method that says which positions are read.
+    """A resize of the last `ndim` dimensions; the method determines which positions are read.
 
     `method` is "nearest", "nearest-exact", "linear", "cubic", "linear-antialiased", "cubic-antialiased", "adaptive"
     (cells of equal size), "fractional" (cells of `kernel`), or "max", "mean", "sample" (DynOPool's queries). `scales`
-    are the factors that were asked for, output by input; None where the code gives the output's size.
+    are the requested factors, output by input; None where the code gives the output size.
     """
 
     x: Value
@@ -248,16 +248,16 @@ class Resample(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Resizer(Primitive):
-    """A learned resizer of this library, of one map or several that it resizes and mixes."""
+    """A learned resizer of this library, of one map, or of several that it resizes and mixes."""
 
     maps: tuple[Value, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Reduce(Primitive):
-    """All entries along the dimensions are combined, into one or into several that each see all, as a sort does.
+    """A combination of all entries along the dimensions: into one, or as in a sort into several that each see all.
 
-    The dimensions are left out where the output has fewer than x.
+    The dimensions are dropped if the output has fewer than x.
     """
 
     x: Value
@@ -266,7 +266,7 @@ class Reduce(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Scan(Primitive):
-    """Each position combines all before it along a dimension."""
+    """A cumulative operation: each position combines all positions before it along a dimension."""
 
     x: Value
     dim: int
@@ -314,7 +314,7 @@ class Index(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Gather(Primitive):
-    """Along a dimension the entries that `index`, of the output's shape, names for each position."""
+    """A gather along a dimension; `index` has the shape of the output."""
 
     x: Value
     dim: int
@@ -331,9 +331,9 @@ class GridSample(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Write(Primitive):
-    """x with `source` written to it: over all of it, or at the positions `index` along a dimension.
+    """x after `source` was written to it, everywhere or at the positions `index` along a dimension.
 
-    `dim` is None for all; `index` None for positions that are not known. `kept`: it is added to what was there.
+    `dim` None means everywhere; `index` None means unknown positions. With `kept`, `source` was added to x.
     """
 
     x: Value
@@ -346,10 +346,10 @@ class Write(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Opaque(Primitive):
-    """Every output position may depend on all positions of all inputs.
+    """An operation in which every output position may depend on all positions of all inputs.
 
-    `described` if that is what the operation does, and not only all that is known of it; `made` if the output's sizes
-    are the code's own.
+    `described` is True if the operation really does that, and is not merely unknown; `made` if the output's sizes are
+    set by the model's code.
     """
 
     described: bool = True

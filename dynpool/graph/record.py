@@ -1,4 +1,4 @@
-"""What a pass leaves behind: the values and operations that ran, in order. Rules, costs and fields read it."""
+"""The record of a pass: its values and operations, in order. Rules, costs and receptive fields are computed from it."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Primitive:
 
 @dataclass
 class Node:
-    """One operation: all its arguments by name, with `Value` in the place of tensors, and the module that ran it.
+    """One operation: all its arguments by name, with `Value`s instead of tensors, and the module that ran it.
 
-    It is an ATen operation, an operator of this library, or "dynpool.resizer": a whole `LearnedResizer2d`, then
-    `resizer` is the module. What is written in place has a new value; `aliasing` tells of which argument.
+    It is an ATen operation, an operator of this library, or "dynpool.resizer": a whole `LearnedResizer2d`, in which
+    case `resizer` is the module. A tensor written in place gets a new value; `aliasing` says which argument that was.
     """
 
     index: int
@@ -64,7 +64,7 @@ class Node:
 
     @property
     def written(self) -> list[tuple[int, int]]:
-        """Which values the operation has written to, and the values that they are now."""
+        """The values that the operation writes to, mapped to the new values."""
         return [(self.arguments[name].id, self.outputs[i]) for name, i in self.aliasing.written]
 
 
@@ -73,9 +73,9 @@ class Record:
     """What one forward pass executes.
 
     `size` is (C, extents...) of the input, `inputs` the tensors of these extents and `input_id` the first of them;
-    `outputs` the tensors that the pass made and that are still there behind it, returned or kept anywhere; `notes`
-    what is worth telling; `returns` the shapes that the calls of modules return, with resizes hooked to them. `others`
-    are the shapes of a second pass over an input of the size `larger`.
+    `outputs` the tensors made by the pass that outlive it, returned or stored anywhere; `notes` remarks for the user;
+    `returns` the shapes that module calls return, after any hooked resize. `others` are the shapes of a second pass
+    over an input of the size `larger`.
     """
 
     _only_read: ClassVar[bool] = True  # no pass changes it: see `untouched`
@@ -97,7 +97,7 @@ class Record:
 
     @cached_property
     def makers(self) -> dict[int, Node]:
-        """The operations that values come from."""
+        """The operations that values are outputs of."""
         return {value: node for node in self.nodes for value in node.outputs}
 
     @property

@@ -1,4 +1,4 @@
-"""Sizes of all axis classes from those of the input: what each resize gives, and what follows from it."""
+"""Sizes of all axis classes, computed from the size of the input through every resize."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def propagate(
         axes: the classes and resizes.
         image: height and width of the input as dimensions.
         hw: their sizes.
-        output: `output(resize, (H, W))` gives the sizes behind a resize for those of its input.
-        meet: `meet(sizes, class, size)` is told the size that a resize gives a class, which may have one already.
+        output: `output(resize, (H, W))` returns the output size of a resize.
+        meet: `meet(sizes, class, size)` is called with the size that a resize gives a class; it may have one already.
     """
     classes = axes.classes
     sizes = {classes.find(dim.axis): n for dim, n in zip(image, hw, strict=True) if dim.axis is not None}

@@ -1,4 +1,4 @@
-"""What a few passes tell of a model at one input size; whoever asks for it again gets what is there."""
+"""Traces of a model at one input size, made on first use and cached."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Survey"]
 
 
 class Survey:
-    """What passes of a model on meta tensors tell, each run when it is first asked for.
+    """Traces of a model on meta tensors, each made on first use.
 
     Args:
-        model: left as it is; it must not change as long as something is asked for the first time.
+        model: the model; it is not changed here, and must not change until all needed traces are made.
         input_size: (C, H, W) in pixels.
         batch: images that a pass needs, see :func:`.tracer.trace`.
 
@@ -33,10 +33,10 @@ class Survey:
 
     @cached_property
     def structure(self) -> Graph:
-        """The trace that tells sizes from numbers, at `input_size` or at a double of it that shows more.
+        """The trace that distinguishes sizes from numbers, at `input_size` or, if that shows more, at twice that size.
 
-        It does where no map is a single pixel any more, or where both passes run the same operations.
-        A model that runs at one size alone is traced at that size; it is pinned wherever sizes meet numbers.
+        The doubled size shows more if no map is a single pixel there, or if both passes run the same operations there.
+        A model that runs at only one size is traced at that size, and pinned wherever sizes meet numbers.
         """
         best = graph = trace_compared(self.model, self.input_size, batch=self.batch)
         size = self.input_size
@@ -54,7 +54,7 @@ class Survey:
 
     @cached_property
     def here(self) -> Graph:
-        """A trace at `input_size`: the structure, if that was traced there, else one of a single pass."""
+        """A trace at `input_size`: the structure, if it was traced at that size, else a single pass."""
         known = vars(self).get("structure")
         if known is not None and known.input_size == self.input_size:
             return self.structure
@@ -62,5 +62,5 @@ class Survey:
 
     @cached_property
     def modes_differ(self) -> bool:
-        """Whether the model resizes otherwise in training mode; the structure has what both demand from now on."""
+        """Whether the model resizes differently in training mode; the structure gets the constraints of that mode."""
         return unite_modes(self.model, self.structure, self.batch)

@@ -36,7 +36,7 @@ __all__ = [
 
 
 class _Recorder(ForwardPass):
-    """Appends every operation that runs to the graph, and knows which value each live tensor object is."""
+    """Appends every operation that runs to the graph, and maps each live tensor object to its value."""
 
     def __init__(self, graph: Graph, *, compared: bool = True) -> None:
         super().__init__(compared=compared)
@@ -53,14 +53,14 @@ class _Recorder(ForwardPass):
         return value
 
     def start(self, state: Mapping[str, Tensor], buffers: set[str], images: Sequence[Tensor]) -> None:
-        """Make the model's parameters, buffers and inputs known."""
+        """Add values for the model's parameters, buffers and inputs."""
         for name, t in state.items():
             self.add(t, "buffer" if name in buffers else "parameter", name)
         self.graph.inputs = tuple([self.add(x, "input", "input").id for x in images])
         self.graph.input_id = self.graph.inputs[0]
 
     def end(self) -> None:
-        """Find the tensors that outlive the pass, whoever holds them."""
+        """Find the tensors that outlive the pass, wherever they are stored."""
         held = [(value, weakref.ref(tensor)) for value, tensor in zip(self.graph.values, self.alive, strict=True)]
         self.alive.clear()
         self.known_as.clear()
@@ -75,7 +75,7 @@ class _Recorder(ForwardPass):
         return self.keep_data(tensor, self.add(tensor, "constant"))
 
     def keep_data(self, tensor: Tensor, value: Value) -> Value:
-        """Remember the positions that a constant holds which the pass makes; it may be written to later."""
+        """Store the positions in a constant made by the pass; it may be written to later."""
         if self.constants.known(tensor) and not tensor.is_floating_point() and not tensor.is_complex():
             value.data = tensor.clone()
         return value
@@ -108,8 +108,8 @@ _R = TypeVar("_R", bound=ForwardPass)
 def _passed(make: Callable[[Inputs, bool], _R], run: Callable[[Inputs, _R], None], examples: Sequence[Inputs]) -> _R:
     """The recorder of the first example that the model runs on.
 
-    Where the model's code compares values that a pass without data has not, both outcomes are tried, and the pass that
-    executes more counts. `make` gives a recorder for an example and for what comparisons are taken to give.
+    Where the model's code compares values, which a pass without data does not have, both outcomes are tried, and the
+    pass that executes more is used. `make` returns a recorder for an example and the assumed result of comparisons.
     """
     failure: ValueError | None = None
     for example in examples:
@@ -131,7 +131,7 @@ def _passed(make: Callable[[Inputs, bool], _R], run: Callable[[Inputs, _R], None
 def _examples(
     model: nn.Module, input_size: InputSize | None, inputs: Any, training: bool, batch: int | None
 ) -> list[Inputs]:
-    """What the model may take: images of the dtype of its weights, or complex numbers, or indices where it has such."""
+    """Example inputs to try: of the dtype of the weights, complex, and indices if the model has embeddings."""
     if batch is not None and not (is_whole(batch) and batch > 0):
         raise ValueError(f"batch must be a positive int, got {batch!r}")
     tree = resolution_tree(model)
@@ -158,24 +158,24 @@ def trace(
     batch: int | None = None,
     every_window: bool = False,
 ) -> Graph:
-    """Run `model` once on meta tensors and record what executes, at no memory and without touching the model.
+    """Run `model` once on meta tensors and record its operations, without memory and without changing the model.
 
     Args:
         model: any module; its mode is restored afterwards.
         input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W), or a list or dict of such for a model of several
             inputs. None: of the first tensor in `inputs`.
-        inputs: what the model is to be called with (a tensor, a tuple or a dict), where sizes do not say it all.
-        larger: another input size, for a second pass. What has the same size in both is a number, what varies follows
-            from the input: this tells windows from how many there are, and tables from grids made for the map. Without
-            it, what cannot be told apart is pinned.
+        inputs: the arguments of the model (a tensor, a tuple or a dict), if sizes alone are not enough.
+        larger: another input size, for a second pass. A dimension of equal size in both passes is a number, one that
+            varies depends on the input: this distinguishes windows from their count, and tables from grids made for the
+            map. Without a second pass, ambiguous dimensions are pinned.
         others: the shapes of such a second pass, by `trace_shapes`, over an input of the same size but with other
             learned sizes; instead of `larger`.
         choose: gives the output sizes of hand-placed resizers, instead of what their alphas say.
         training: run in training mode rather than in eval mode.
         batch: images of the pass, where `inputs` are not given. None: those that a converted model was converted
             with, else one, or two in training mode.
-        every_window: let layers of stride 1 open axis classes and stand in `Graph.resizes` as well, for asking what
-            another stride there would do. Classes then say which layers could change together, not which maps agree.
+        every_window: give layers of stride 1 axis classes of their own and list them in `Graph.resizes`, to evaluate
+            other strides there. Classes then say which layers could change together, not which maps agree.
 
     Raises:
         TraceError: when the model cannot run on `inputs`, at `input_size` or at `larger`.
@@ -215,7 +215,7 @@ def trace_shapes(
     training: bool = False,
     batch: int | None = None,
 ) -> Shapes:
-    """The shapes that every operation and every module of a pass gives, by where it runs; cheaper than `trace`."""
+    """The output shapes of every operation and module of a pass, by its position in the pass; cheaper than `trace`."""
     model = unwrapped(model)
     state = meta_state(model)
 
@@ -233,7 +233,7 @@ def trace_compared(
 ) -> Graph:
     """`trace` with a second pass over an input of twice the height and three times the width, or of twice both.
 
-    A model that cannot run at a larger size is traced without.
+    A model that cannot run at a larger size is traced without the second pass.
     """
     c, h, w = check_input_size(input_size)
     for larger in ((c, 2 * h, 3 * w), (c, 2 * h, 2 * w)):

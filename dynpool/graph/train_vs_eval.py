@@ -1,4 +1,4 @@
-"""Do training and eval mode resize alike? A model may have more heads, or other paths, while it trains."""
+"""Compares the resizes of training and eval mode: a model may have more heads, or other paths, in training mode."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SPATIAL = ("aten.convolution", "aten.max_pool2d", "aten.avg_pool2d", "aten.upsa
 
 
 def unite_modes(model: nn.Module, graph: Graph, batch: int | None = None) -> bool:
-    """Add to a trace in eval mode what training mode demands of the same resolutions; whether the two modes differ.
+    """Add the constraints of training mode to a trace in eval mode; True if the two modes differ.
 
-    A shallow pass tells whether the convolutions, pools and upsamplings are the same; only if not, the model is traced
-    in training mode as well. Resizers that only run in training mode are noted, and stay as they are.
+    A shallow pass shows whether the convolutions, pools and upsamplings are the same; only if not, the model is traced
+    in training mode as well. Resizers that only run in training mode are noted and not converted.
     """
     try:
         training = trace_shapes(model, graph.input_size, training=True, batch=batch)
@@ -45,7 +45,7 @@ def _shapes_of(graph: Graph) -> Shapes:
 
 
 def _maps(shapes: Shapes) -> dict[object, object]:
-    """The maps of the spatial operations, by where they run."""
+    """The (height, width) of the outputs of spatial operations, by position in the pass."""
     return {place: [s[-2:] for s in out] for place, (_, out) in shapes.items() if place[2].startswith(_SPATIAL)}
 
 

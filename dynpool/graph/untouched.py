@@ -1,8 +1,8 @@
-"""Leave a model and the process as they were, whatever the model's own code does in a pass.
+"""Restores a model and the process after a pass, whatever the model's own code changed.
 
-Everything that can be reached from the model and can change is noted before and put back afterwards: attributes,
-containers, caches, hooks, closures, the classes' own attributes, random states, modes. Only containers are copied, not
-what they hold, and no tensor: passes on meta tensors do not write to real ones.
+All mutable state that can be reached from the model is saved before the pass and restored afterwards: attributes,
+containers, caches, hooks, closures, class attributes, random states, modes. Only containers are copied (shallowly),
+never tensors: passes on meta tensors do not write to real ones.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BEYOND_PACKAGES = frozenset(
 
 
 class _Snapshot:
-    """What is needed to put things back; `alive` keeps every object that was met, so that no other gets its id."""
+    """The saved state; `alive` keeps every visited object alive, so that ids stay unique."""
 
     def __init__(self) -> None:
         self.restores: list[Restore] = []
@@ -47,7 +47,7 @@ class _Snapshot:
         self.pending: list[Any] = []
 
     def take(self, root: Any) -> None:
-        """Note everything that can be reached from `root`."""
+        """Save everything that can be reached from `root`."""
         self.pending.append(root)
         while self.pending:
             thing = self.pending.pop()
@@ -92,7 +92,7 @@ class _Snapshot:
             self.note_class(type(thing))
 
     def note_tensor(self, t: Tensor) -> None:
-        """No pass on meta tensors writes to it; but its gradient may be replaced, or no longer asked for."""
+        """Save a tensor's gradient and `requires_grad`; a pass on meta tensors does not write to its data."""
         if t.is_leaf:
             wanted, grad = t.requires_grad, t.grad
             self.pending.append(grad)
@@ -129,7 +129,7 @@ class _Snapshot:
         self.restores.append(restore)
 
     def note_items(self, thing: Any) -> None:
-        """Of a list, set, deque or bytearray."""
+        """Save a list, set, deque or bytearray."""
         held = list(thing)
         self.pending += [v for v in held if type(v) not in _PLAIN]
 
@@ -182,7 +182,7 @@ class _Snapshot:
         self.restores.append(restore)
 
     def note_function(self, function: types.FunctionType) -> None:
-        """What it closes over, its defaults, and the containers among the globals that it names."""
+        """Save a function's closure, its defaults, and the containers among the globals that it uses."""
         self.pending += [*(function.__closure__ or ()), function.__defaults__, function.__kwdefaults__]
         self.pending.append(function.__dict__)
         if _keeps_nothing(function.__module__):
@@ -191,7 +191,7 @@ class _Snapshot:
         self.note_names(function.__globals__, names)
 
     def note_class(self, kind: type) -> None:
-        """The attributes of classes that are not PyTorch's: caches that all objects of the class share."""
+        """Save the attributes of classes outside PyTorch, such as caches shared by all instances."""
         for base in kind.__mro__:
             if _keeps_nothing(base.__module__) or id(base) in self.alive:
                 continue
@@ -205,7 +205,7 @@ class _Snapshot:
             self.note_names(held, held.keys(), base)
 
     def note_names(self, names: dict[str, Any], which: Any, owner: type | None = None) -> None:
-        """Bindings of names in a module or class: containers are noted with what they hold, others may be rebound."""
+        """Save the names of a module or class; containers are saved with their content."""
         before = {name: names[name] for name in which}
         for value in before.values():
             if isinstance(value, (*_CONTAINERS, Tensor, np.ndarray, functools._lru_cache_wrapper)):
@@ -227,7 +227,7 @@ class _Snapshot:
         self.restores.append(restore)
 
     def note_memo(self, memo: Any) -> None:
-        """A memory of results: what a pass on meta tensors added to it is forgotten with the rest."""
+        """Clear a cache of results afterwards if a pass on meta tensors has added to it."""
         before = memo.cache_info()
         self.pending.append(memo.__wrapped__)
 
@@ -271,7 +271,7 @@ def _read_slot(slot: Any, thing: Any) -> Any:
 
 @functools.cache
 def _slots(kind: type) -> tuple[types.MemberDescriptorType, ...]:
-    """The places of a type's `__slots__`, those of its bases included."""
+    """The `__slots__` of a type and its bases."""
     return tuple(
         place for base in kind.__mro__ for place in vars(base).values() if isinstance(place, types.MemberDescriptorType)
     )
@@ -289,7 +289,7 @@ def _names(code: types.CodeType) -> Iterator[str]:
 
 
 def _keeps_nothing(module: str | None) -> bool:
-    """Whether the code of a package keeps nothing in its classes and globals that a pass could spoil."""
+    """Whether a package is known to keep no state in its classes and globals that a pass could change."""
     return (module or "torch").partition(".")[0] in _KEEP_NOTHING
 
 
@@ -330,7 +330,7 @@ def _process_state() -> Restore:
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Within, the model's code may do what it likes as long as no tensor is written to; afterwards all is as it was."""
+    """Context manager that restores everything the model's code changes, except writes to tensors."""
     process, snapshot = _process_state(), _Snapshot()
     snapshot.take(model)
     try:
@@ -339,17 +339,17 @@ def untouched(model: nn.Module) -> Iterator[None]:
         try:
             snapshot.restore()
             process()
-        except KeyboardInterrupt:  # a second Ctrl-C, perhaps: what is half restored is lost otherwise
+        except KeyboardInterrupt:  # such as a second Ctrl-C: finish restoring all the same
             snapshot.restore()
             process()
             raise
 
 
 def deep_copy(model: T, memo: dict[int, Any] | None = None) -> T:
-    """A deep copy of a model, or of a tuple with one, that may hold results of earlier passes.
+    """A deep copy of a model, or of a tuple with one, that may store results of earlier passes.
 
-    `copy.deepcopy` refuses those; here they are copied without the graph that they were computed by. `memo` has the
-    copies of what is not to be copied, by its id.
+    `copy.deepcopy` raises for such non-leaf tensors; here they are copied detached. `memo` maps ids to the objects to
+    use instead of copies.
     """
     snapshot = _Snapshot()
     snapshot.take(model)

@@ -33,7 +33,7 @@ def elementwise(c: Context, p: kinds.Elementwise) -> Dims:
 
 
 def _met(c: Context, inputs: Sequence[Value]) -> Dims:
-    """What corresponds must agree."""
+    """Unites the dimensions that correspond under broadcasting."""
     rank = len(c.out.shape)
     dims: list[Dim] = [Dim()] * rank
     for value in inputs:
@@ -57,7 +57,7 @@ def _origin(origin: str) -> str:
 
 
 def make(c: Context, p: kinds.Make) -> Dims:
-    """A tensor made during the pass: like another, of fixed numbers, or of sizes that the model's code computed."""
+    """A tensor made during the pass: like another, of fixed size, or of sizes computed by the model's code."""
     return c.dims(p.like) if p.like is not None else c.all_unrelated()
 
 
@@ -111,12 +111,12 @@ def attention(c: Context, p: kinds.Attention) -> Dims:
 
 
 def recurrent(c: Context, p: kinds.Recurrent) -> Dims:
-    """Batch and time stay."""
+    """Keeps the dimensions of batch and time."""
     return (*c.dims(p.x)[:2], c.unrelated(2))
 
 
 def index(c: Context, p: kinds.Index) -> Dims:
-    """The indexed dimensions become those of the indices."""
+    """Replaces the indexed dimensions by those of the indices."""
     own = c.dims(p.x)
     places = [i for i, value in enumerate(p.indices) if value is not None]
     indices = [c.dims(value) for value in p.indices if value is not None]
@@ -147,7 +147,7 @@ def grid_sample(c: Context, p: kinds.GridSample) -> Dims:
 
 
 def write(c: Context, p: kinds.Write) -> Dims:
-    """What is written over all of a map must fit it."""
+    """Unites the dimensions of a map and of a source that is written over all of it."""
     if p.dim is None and not p.anywhere:
         return _met(c, c.inputs)
     return c.dims(p.x)

@@ -1,4 +1,4 @@
-"""What a rule works with: the values of one operation, and how dimensions that meet are united, cut and pinned."""
+"""The context of a rule: the values of one operation, and functions that unite, crop and pin dimensions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Dims = tuple[Dim, ...]
 
 
 class Context:
-    """The operation a rule is asked about, with its values and the classes of the graph.
+    """The operation that a rule is applied to, with its values and the classes of the graph.
 
-    `others` are the shapes of the outputs in the second trace, of a larger input; None if there is no such operation.
+    `others` are the output shapes in the second trace, with a larger input; None without a counterpart there.
     """
 
     def __init__(self, record: Record, axes: Axes, node: Node) -> None:
@@ -30,9 +30,9 @@ class Context:
         self.others = self._others()
 
     def _others(self) -> tuple[Shape, ...] | None:
-        """Shapes of the outputs in the second pass, if that ran the same operation on what became of its inputs.
+        """Output shapes in the second pass, if it ran the same operation on the corresponding inputs.
 
-        Where the model's code decides by size what to run, the passes fall out of step.
+        The passes differ where the model's code branches on a size.
         """
         inputs, outputs = self.record.others.get(self.node.place, ((), None))
         dims = [self.axes.dims[v] for v in self.node.inputs]
@@ -64,7 +64,7 @@ class Context:
         return self.others[output][dim]
 
     def unrelated(self, dim: int, output: int = 0) -> Dim:
-        """A dimension of an output that follows from no input's: a number, or free where it varies with the input."""
+        """An output dimension not derived from an input: a number, or a free class if it varies with the input size."""
         shape, other = self.record.values[self.node.outputs[output]].shape, self.other(dim, output)
         n = shape[dim]
         self.notice(n, other)
@@ -73,7 +73,7 @@ class Context:
         return Dim((Atom(n, self.classes.new(n, free=True), other),))
 
     def notice(self, size: int, other: int | None) -> None:
-        """A single pixel or window here, of more at a larger input, hides what it follows from."""
+        """Whether a single pixel or window here has more at a larger input, which hides what it is derived from."""
         self.axes.collapsed |= size == 1 and other not in (None, 1)
 
     def all_unrelated(self, output: int = 0) -> tuple[Dim, ...]:
@@ -95,7 +95,7 @@ class Context:
         return Dim((Atom(dim.size, self.times(atom, Fraction(dim.size, atom.size)), dim.other),))
 
     def rejoined(self, dim: Dim) -> Dim:
-        """The dimension as the axis it was, if all the parts of a cut have come together again."""
+        """The dimension as its original axis, if all parts of a split have been joined again."""
         if len(dim.atoms) > 1 and len(dim.axes) == 1:
             (atom,) = (a for a in dim.atoms if a.axis is not None)
             ratio = self.classes.base(dim.axes[0])[1]
@@ -104,7 +104,7 @@ class Context:
         return dim
 
     def times(self, atom: Atom, ratio: Fraction) -> int:
-        """The class of `ratio` times the axis of `atom`; where nothing pads, the size must divide evenly."""
+        """The class of `ratio` times the axis of `atom`; without padding the size must divide evenly."""
         assert_axis = atom.axis if atom.axis is not None else -1
         offset = atom.size - self.classes.reference(assert_axis)
         if offset == 0:
@@ -112,7 +112,7 @@ class Context:
         return self.classes.scaled(assert_axis, ratio, int(atom.size * ratio), up=offset > 0)
 
     def section(self, dim: Dim, start: int, size: int, other: int | None) -> Dim:
-        """What is left of a dimension cut to `size` pixels from `start` on; `other`: in the second trace."""
+        """The dimension after a crop to `size` pixels from `start` on; `other` is the size in the second trace."""
         if size == dim.size and other in (None, dim.other):
             return dim
         parts = self.classes.parts(dim.axis) if dim.axis is not None else ()
@@ -141,7 +141,7 @@ class Context:
         return maker is not None and isinstance(maker.primitive, Make)
 
     def cut(self, atom: Atom, outer: tuple[int, int | None], inner: tuple[int, int | None]) -> tuple[Atom, Atom]:
-        """Two factors of an atom, given as sizes in both traces: the one that varies carries the resolution."""
+        """Split an atom into two factors, given as sizes in both traces: the one that varies carries the resolution."""
         plain = Atom(outer[0], None, outer[1]), Atom(inner[0], None, inner[1])
         self.notice(*outer)
         self.notice(*inner)
@@ -163,7 +163,7 @@ class Context:
     # --- dimensions that meet -----------------------------------------------------------------------------------------
 
     def unify(self, a: Dim, b: Dim, why: str) -> Dim:
-        """The dimension two equal-sized dimensions become when they must agree."""
+        """The common dimension of two equal-sized dimensions that must agree."""
         if a == b or not (a.axes or b.axes):
             return a
         left, right = list(a.atoms), list(b.atoms)
@@ -207,7 +207,7 @@ class Context:
 
 
 def told_of_both(a: Dim, b: Dim) -> Dim:
-    """Of two dimensions that agree the one that says more: a product rather than the class that it is."""
+    """The more specific of two equal dimensions: a product rather than the single class that stands for it."""
     return a if a.axes and (len(a.atoms) > 1 or not b.axes or len(b.atoms) == 1) else b
 
 

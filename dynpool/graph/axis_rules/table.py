@@ -1,4 +1,4 @@
-"""The rule of each primitive: which axes its outputs have, which must agree, which are pinned."""
+"""The axis rule of each primitive: which axes its outputs have, which must agree, which are pinned."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _RULES: Mapping[type[Primitive], Callable[[Context, Any], Dims | list[Dims]]] = 
 
 
 def find_axes(record: Record) -> Axes:
-    """Which dimensions of a pass carry which axes: classes are united and pinned as its operations demand."""
+    """The axes of a recorded pass: classes are united and pinned as its operations require."""
     axes = Axes([constant_dims(v.shape, v.shape) if v.origin != "op" else () for v in record.values])
     if len(record.size) == 3:
         for image in record.inputs:

@@ -1,4 +1,4 @@
-"""Rules of operations that rearrange, cut or join without computing: views, slices, paddings, concatenations."""
+"""Rules of operations that only rearrange, crop or join: views, slices, padding, concatenation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _rest(whole: TwoSizes, part: TwoSizes) -> TwoSizes:
 
 
 def _atoms(c: Context, dim: Dim) -> list[Atom]:
-    """The atoms of a dimension; a class that stands for a product is that product."""
+    """The atoms of a dimension; a class that stands for a product is expanded."""
     parts = c.classes.parts(dim.axis) if dim.axis is not None else ()
     return list(parts[0].atoms if len(parts) == 1 else dim.atoms)
 
@@ -87,7 +87,7 @@ def repeat(c: Context, p: kinds.Repeat) -> Dims:
 
 
 def slice_(c: Context, p: kinds.Slice) -> list[Dims]:
-    """Of every output; a part of a dimension is its class plus an offset, every n-th entry a class of its own."""
+    """Rule of slices: a part of a dimension is its class plus an offset, every n-th entry a class of its own."""
     whole = c.dims(p.x)
     before, dim, after = whole[: p.dim], whole[p.dim], whole[p.dim + 1 :]
     if p.drop:
@@ -150,7 +150,7 @@ def concatenate(c: Context, p: kinds.Concatenate) -> Dims:
 
 
 def unfold(c: Context, p: kinds.Unfold) -> Dims:
-    """Windows of a dimension: how many there are varies with its size, their pixels stand in a new last dimension."""
+    """Unfolds a dimension: the number of windows depends on its size, their pixels are a new last dimension."""
     at = p.dim
     dims = list(c.dims(p.x))
     whole, n = c.single(dims[at]), c.out.shape[at]

@@ -1,4 +1,4 @@
-"""Rules of operations that slide a window or resample: convolutions, pools, upsampling, shuffles, unfolding."""
+"""Rules of sliding windows and resampling: convolutions, pools, upsampling, shuffles, unfolding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["fold", "patches", "regroup", "resample", "resizer", "window"]
 
 
 def _moved(c: Context, before: Dim, i: int) -> Dim:
-    """Dimension `i` of the output after a window of stride 1: the same class, by an offset larger or smaller."""
+    """Dimension `i` of the output after a window of stride 1: the same class plus an offset."""
     n, other = c.out.shape[i], c.other(i)
     if before.size == n and other in (None, before.other):
         return before
@@ -28,7 +28,7 @@ def _moved(c: Context, before: Dim, i: int) -> Dim:
 
 
 def _spatial(c: Context, x: Value, resize: dict[str, Any] | None) -> Dims:
-    """Dimensions after a sliding window: unchanged classes where it does not stride, new ones where it does."""
+    """Dimensions after a sliding window: the same classes at stride 1, new ones at other strides."""
     own, out = c.dims(x), c.out
     dims = list(c.all_unrelated())
     if len(own) == len(dims):
@@ -102,7 +102,7 @@ def resizer(c: Context, p: kinds.Resizer) -> Dims:
 
 
 def regroup(c: Context, p: kinds.Regroup) -> Dims:
-    """Shuffles: height and width times or divided by a constant, channels the other way round."""
+    """Rule of shuffles: multiplies height and width by a constant and divides the channels, or the reverse."""
     own = c.dims(p.x)
     if p.ratio == 1:
         return own
@@ -135,5 +135,5 @@ def patches(c: Context, p: kinds.Patches) -> Dims:
 
 
 def fold(c: Context, p: kinds.Fold) -> Dims:
-    """A map of the size that the model's code gives."""
+    """A map whose size is set by the model's code."""
     return (*c.dims(p.x)[:-2], *c.all_unrelated()[-3:])

@@ -1,1 +1,1 @@
-"""Running a model without data: on tensors that have a shape and no contents."""
+"""Running a model on meta tensors, which have a shape but no data."""

@@ -1,4 +1,4 @@
-"""Which operations give a view of their argument, and which write to one: what their schemas say."""
+"""Which operations return a view of an argument, and which write to one, according to their schemas."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["PLAIN", "Aliasing", "aliasing"]
 
 
 class Aliasing(NamedTuple):
-    """What an operation's outputs share with its arguments.
+    """The aliasing between an operation's outputs and arguments.
 
     Attributes:
-        view: whether its outputs lie in the memory of the first argument.
+        view: whether its outputs are views of the first argument.
         targets: names of the arguments that it writes to.
-        written: which outputs are such an argument, as (name of the argument, output).
+        written: outputs that are such an argument, as pairs (name of the argument, output).
     """
 
     view: bool = False
@@ -27,7 +27,7 @@ PLAIN = Aliasing()
 
 @functools.cache
 def aliasing(func: Any) -> Aliasing:
-    """What the schema of an ATen operation says; it is the same at every call."""
+    """The aliasing of an ATen operation according to its schema; it is the same at every call."""
     arguments, returns = func._schema.arguments, func._schema.returns
     written_to = {
         argument.name: argument.alias_info.before_set

@@ -1,4 +1,4 @@
-"""The arguments of an operation by the names of its schema."""
+"""The arguments of an operation by name."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def _defaults(func: Any) -> dict[str, Any]:
 
 
 def bind(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Every argument that the operation has, in the schema's order; one that was not given has its default."""
+    """All arguments of the operation, defaults included, in the order of the schema."""
     defaults = _defaults(func)
     return {**defaults, **dict(zip(defaults, args, strict=False)), **kwargs}

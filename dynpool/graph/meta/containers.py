@@ -1,6 +1,6 @@
 """The tensors in the arguments of an ATen operation: values, and tuples, lists and dicts of them, nothing else.
 
-PyTorch's pytrees do the same for any containers, at ten times the cost; tracing asks several times per operation.
+PyTorch's pytrees handle any container, at ten times the cost; tracing needs this several times per operation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["map_tensors", "tensors_in"]
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """All tensors in `value`, in order, repeated ones as often as they are there."""
+    """All tensors in `value`, in order, with repetitions."""
     found: list[Tensor] = []
     _collect(value, found)
     return found

@@ -1,7 +1,7 @@
-"""Stand-ins for operations that tensors without data cannot run: each gives the largest result it could give.
+"""Replacements for operations whose output shape depends on data: each returns the largest possible result.
 
-Which boxes pass a threshold, or which overlap, is not known without data. As many as can be are taken to, so that
-everything behind is executed.
+Which boxes pass a threshold, or which overlap, is not known without data. As many as possible are assumed to pass, so
+that everything after them is executed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _masked_select(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _unique(x: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """One entry: who loops over all kinds runs the loop once, not for every box."""
+    """One entry, so that a loop over all kinds runs once, not once per box."""
     return x.new_empty(1), x.new_empty(x.shape, dtype=torch.int64), x.new_empty(1, dtype=torch.int64)
 
 
@@ -54,7 +54,7 @@ STAND_INS: dict[str, Callable[..., Any]] = {
 
 
 def with_known_masks(indices: list[Tensor | None]) -> list[Tensor | None]:
-    """The indices of x[indices] with masks replaced by the indices of all that they may let pass."""
+    """The indices of x[indices], with each mask replaced by the indices of all entries."""
 
     def places() -> Iterator[Tensor | None]:
         for index in indices:

@@ -1,6 +1,6 @@
-"""What common operations give on the meta device, where PyTorch's own way to find out goes through much Python.
+"""Fast output shapes of common operations on the meta device, where PyTorch's own implementations are slow Python.
 
-Tracing runs thousands of operations, most of them these, and their results have a shape that needs no working out.
+Tracing runs thousands of operations, most of them these, and the shapes of their results are simple.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch._prims_common import suggest_memory_format
 
 __all__ = ["SHORTCUTS"]
 
-Shortcut = Callable[..., Any]  # gives None where it does not know: then PyTorch is asked
+Shortcut = Callable[..., Any]  # returns None if unknown: then PyTorch computes the shape
 
 
 def _batch_norm(x: Tensor, *rest: Any) -> Any:
@@ -51,7 +51,7 @@ def _grid_sample(x: Tensor, grid: Tensor, *rest: Any) -> Tensor | None:
 
 
 def _elementwise(x: Any, *rest: Any) -> Tensor | None:
-    """As the first argument, if that is floating, and other tensors have its dtype and spread over it."""
+    """Output like the first argument, if that is floating and all other tensors have its dtype and broadcast to it."""
     if not (isinstance(x, Tensor) and x.is_floating_point()):
         return None
     others = [t for t in rest if isinstance(t, Tensor)]
@@ -61,7 +61,7 @@ def _elementwise(x: Any, *rest: Any) -> Tensor | None:
 
 
 def _in_place(x: Tensor, *rest: Any) -> Tensor | None:
-    """The tensor itself, under the same conditions."""
+    """The first tensor itself, under the same conditions."""
     return None if _elementwise(x, *rest) is None else x
 
 

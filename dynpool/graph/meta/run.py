@@ -1,4 +1,4 @@
-"""Run an ATen operation on the meta device: on tensors that have a shape and no contents."""
+"""Run an ATen operation on the meta device."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["Constants", "run_on_meta"]
 
 
 class Constants:
-    """The real tensors that a pass has made, such as indices: known until the unknown is written to them.
+    """The real tensors that a pass has made, such as indices: known until unknown data is written to them.
 
-    `made` are the places of their memory, and `lost` those of what is no longer known.
+    `made` are the ids of their storages, `lost` those whose content is no longer known.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Constants:
         self.lost: set[int] = set()
 
     def known(self, t: Tensor) -> bool:
-        """Whether what the tensor holds is what it would hold in a real pass."""
+        """Whether the tensor has the values of a real pass."""
         return not t.is_meta and (not self.lost or _place(t) not in self.lost)
 
     def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -39,9 +39,9 @@ class Constants:
 
 
 def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], constants: Constants | None = None) -> Any:
-    """What `func` gives on the meta device: tensors without contents, of the shapes and strides it would give.
+    """The result of `func` on the meta device: tensors of the right shapes and strides, without data.
 
-    What has known `constants` alone runs for real, and only they are written to; without them nothing runs for real.
+    Operations whose inputs are all known `constants` run for real and may write to them; all others do not.
     """
     tensors = tensors_in((args, kwargs))
     meta = any(t.is_meta for t in tensors)

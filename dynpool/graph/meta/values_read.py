@@ -1,7 +1,7 @@
-"""Values that a model's code reads off its tensors: a pass without data has none, so one is assumed and told.
+"""Values that a model's code reads from its tensors: a pass without data has none, so one is assumed and reported.
 
-`bool(x.max() > 2)`, `x.item()`, `int(n)` decide which layers run, or how often. Where something holds for any or all
-elements it is taken to hold, so that everything behind is executed; a number is taken to be 1.
+`bool(x.max() > 2)`, `x.item()`, `int(n)` decide which layers run, or how often. A condition on any or all elements is
+assumed to be true, so that everything after it is executed; a number is assumed to be 1.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _TORCH = str(Path(torch.__file__).parent)
 
 
 class ValuesRead:
-    """What a pass assumed of the values that the model's code read.
+    """The assumptions of a pass about the values that the model's code read.
 
     Args:
-        compared: what a comparison of single numbers is taken to give.
+        compared: the assumed result of a comparison of single numbers.
 
     Attributes:
-        assumed: what was assumed, by the lines of the model's code that read it.
-        doubtful: whether a comparison was read, that could be assumed otherwise.
+        assumed: the assumed values, by the line of the model's code that read them.
+        doubtful: whether a comparison was read, whose result could also be the other one.
     """
 
     def __init__(self, *, compared: bool) -> None:
@@ -39,12 +39,12 @@ class ValuesRead:
         self._results: dict[int, Tensor] = {}  # of comparisons, which live as long as this does
 
     def note(self, name: str, out: Any) -> None:
-        """Take note of the result of an operation, given by the name of its schema."""
+        """Record the result of an operation, given by the name of its schema."""
         if name in _COMPARISONS and isinstance(out, Tensor) and out.numel() == 1:
             self._results[id(out)] = out
 
     def read(self, x: Tensor) -> bool | int | float:
-        """The value of a tensor of one entry that holds none."""
+        """The assumed value of a one-element tensor without data."""
         value: bool | int | float = 1
         if x.dtype == torch.bool:
             value = True
@@ -56,7 +56,7 @@ class ValuesRead:
         return value
 
     def notes(self) -> list[str]:
-        """A sentence for every line that read a value."""
+        """One sentence for every line that read a value."""
         return [
             f"{line} reads a value that depends on the data: {value} was assumed"
             for line, value in self.assumed.items()
@@ -64,7 +64,7 @@ class ValuesRead:
 
 
 def _line() -> str:
-    """The innermost line of code that is neither PyTorch's nor this library's."""
+    """The innermost line of code outside PyTorch and this library."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith((_TORCH, _HERE, "<")):
         frame = frame.f_back

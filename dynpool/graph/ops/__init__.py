@@ -1,1 +1,1 @@
-"""What operations are: each ATen operation described once by a primitive, and `register_op` for others."""
+"""The primitive of each ATen operation, and `register_op` for other operations."""

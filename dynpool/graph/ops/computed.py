@@ -1,4 +1,4 @@
-"""Descriptions of operations that compute: normalisations, windows, resampling, reductions, products, writes."""
+"""Descriptions of operations that compute: normalisation, windows, resampling, reductions, products, writes."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def layer_norm(op: Operation) -> Primitive:
 
 
 def group_norm(op: Operation) -> Primitive:
-    """Its statistics are taken over height and width as well."""
+    """A normalisation whose statistics include height and width."""
     return kinds.Normalize(op.x, tuple(range(1, op.rank)), (1,) if len(op.inputs) > 1 else ())
 
 
 def batch_norm(op: Operation) -> Primitive:
-    """Its statistics are constants of the model, unless it takes them of the map."""
+    """A batch normalisation: its statistics are constants of the model, unless computed from the map."""
     over = (0, *range(2, op.rank)) if op.get("training", "no_training" not in op.name) else ()
     return kinds.Normalize(op.x, over, (1,) if len(op.inputs) > 1 else ())
 

@@ -22,7 +22,7 @@ _REGISTERED: dict[str, Describe] = {}
 
 
 def describe(record: Record, node: Node) -> Primitive:
-    """What an operation of a pass is."""
+    """The primitive of an operation of a pass."""
     if not node.inputs:
         return kinds.Make()
     op, out_of_place = Operation(record, node), node.op.removesuffix("_")
@@ -45,16 +45,16 @@ def is_registered(op: str) -> bool:
 
 
 def register_op(*names: str) -> Callable[[Describe], Describe]:
-    """A decorator that says what operations of your own are, so that nothing about them has to be guessed.
+    """A decorator that registers the description of custom operations.
 
-    With it, :func:`dynpool.convert` follows sizes through the operation instead of fixing them, :func:`count_macs`
-    counts its work, and :func:`dynpool.analysis.receptive_field` knows which positions it reads. The function it
-    decorates is called as `description(op)` after a model has been traced, once for each time that the operation ran;
-    `op["size"]` is an argument by its name in the schema, tensors as values with a `shape`. It returns one of the
-    primitives of :mod:`dynpool.graph.primitives`. A later description replaces an earlier one.
+    With it, :func:`dynpool.convert` follows sizes through the operation instead of pinning them, :func:`count_macs`
+    counts its MACs, and :func:`dynpool.analysis.receptive_field` knows which positions it reads. The decorated function
+    is called as `description(op)` after a model has been traced, once per execution of the operation; `op["size"]` is
+    an argument by its name in the schema, with tensors as values that have a `shape`. It returns one of the primitives
+    of :mod:`dynpool.graph.primitives`. A later description replaces an earlier one.
 
     Args:
-        names: such as "mylib::blur", of operations that PyTorch knows (`torch.library.custom_op` defines them).
+        names: names such as "mylib::blur" of operations registered in PyTorch (by `torch.library.custom_op`).
 
     Raises:
         TypeError: for no name or one that is no string, or a description that cannot be called; from whatever traces a
@@ -111,7 +111,7 @@ def _check_name(name: object) -> None:
 
 
 def _checked(op: Operation, made: object) -> Primitive:
-    """What a description of the user's has given, if it fits the operation."""
+    """The primitive that a user's description returned, checked against the operation."""
     if not isinstance(made, Primitive) or type(made) is Primitive:
         raise TypeError(f"the description of {op.name} must return one of dynpool.graph.primitives, got {made!r}")
     kind = type(made).__name__
@@ -126,7 +126,7 @@ def _checked(op: Operation, made: object) -> Primitive:
 
 
 def _shape_of(p: Primitive) -> Shape | None:
-    """The shape of the first output where the primitive alone tells it."""
+    """The shape of the first output, if the primitive alone determines it."""
     if isinstance(p, kinds.Elementwise):
         return np.broadcast_shapes(*(x.shape for x in p.inputs))
     if isinstance(p, kinds.Normalize | kinds.Scan | kinds.Take):

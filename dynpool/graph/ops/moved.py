@@ -33,7 +33,7 @@ __all__ = [
 
 
 def as_strided(op: Operation) -> Primitive:
-    """Another layout in memory of the same shape, as it is asked for to lay channels last."""
+    """A change of memory layout only, such as to channels last."""
     return kinds.Elementwise((op.x,)) if op.x.shape == op.outputs[0].shape else kinds.Opaque(described=False)
 
 

@@ -1,4 +1,4 @@
-"""One operation of a pass as its description sees it: arguments by name, tensors with their shapes."""
+"""The view of one operation that is passed to its description: arguments by name, tensors with their shapes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def ints(value: Any, n: int, default: int = 1) -> Ints:
 
 
 class Operation:
-    """One operation of a pass, as its description sees it: `op["dilation"]` is an argument by its name in the schema.
+    """One operation of a pass, as passed to its description: `op["dilation"]` is an argument by name.
 
     Tensors among the arguments are `Value`s, which have a `shape`.
 
     Attributes:
-        name: such as "aten.convolution".
+        name: name of the operation, such as "aten.convolution".
         inputs: the tensors among its arguments, in order.
-        outputs: the tensors that it gave.
+        outputs: its output tensors.
     """
 
     def __init__(self, record: Record, node: Node) -> None:
@@ -57,11 +57,11 @@ class Operation:
         return len(self.inputs[0].shape)
 
     def dim(self, argument: str = "dim") -> int:
-        """An argument that is a dimension of x, counted from 0."""
+        """An argument that gives one dimension of x, counted from 0."""
         return int(self[argument]) % max(self.rank, 1)
 
     def dims(self, argument: str = "dim") -> Ints:
-        """An argument that is one dimension of x or several; all of them if it is None, empty or not there."""
+        """An argument that gives one or several dimensions of x; all of them if it is None, empty or missing."""
         given = self.get(argument)
         if given is None or given == []:
             return tuple(range(self.rank))

@@ -1,4 +1,4 @@
-"""What each ATen operation is, said once: its primitive, made of its arguments."""
+"""The primitive of each ATen operation, made from its arguments."""
 
 from __future__ import annotations
 
