@@ -1,7 +1,7 @@
 """Arrays over the positions of a tensor, broadcastable to it: a dimension they do not vary along has size 1.
 
-A field keeps, for each axis of the image, where in the image each position of a tensor looks. Moving the tensor's
-positions about (views, permutations, slices) moves the entries of these arrays in the same way.
+For each axis of the image, a field stores the image position that each position of a tensor sees. Views, permutations
+and slices of the tensor apply to these arrays in the same way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-NEAR = 1e-6  # pixels: positions are sums of a few fractions, and closer ones are the same
+NEAR = 1e-6  # pixels: positions are sums of a few fractions; closer ones are considered equal
 
 
 def varies(array: Array, dim: int) -> bool:
@@ -35,17 +35,17 @@ def varies(array: Array, dim: int) -> bool:
 
 
 def moves(array: Array, dim: int) -> bool:
-    """Whether neighbours along a dimension differ, other than in that one of them holds nothing."""
+    """Whether neighbours along a dimension differ, not counting empty (NaN) entries."""
     return varies(array, dim) and bool((np.abs(np.diff(array, axis=dim)) > NEAR).any())
 
 
 def constant(array: Array) -> bool:
-    """Whether the array says the same of every position."""
+    """Whether the array is the same for every position."""
     return array.size == 1
 
 
 def take(array: Array, dim: int, index: NDArray[np.intp]) -> Array:
-    """Entries `index` along a dimension; all of them are the only one where the array does not vary."""
+    """Entries `index` along a dimension; the single entry if the array does not vary along it."""
     return array.take(index, axis=dim) if varies(array, dim) else array
 
 
@@ -71,7 +71,7 @@ def reshape(array: Array, old: Sequence[int], new: Sequence[int]) -> Array:
 
 
 def blocks(old: Sequence[int], new: Sequence[int]) -> list[tuple[range, range]]:
-    """The smallest runs of dimensions of both shapes that hold equally many entries, in order.
+    """The smallest runs of dimensions of both shapes with equal numbers of entries, in order.
 
     >>> blocks((1, 8, 6), (8, 2, 3))
     [(range(0, 2), range(0, 1)), (range(2, 3), range(1, 3))]

@@ -1,4 +1,4 @@
-"""The field program of a traced model: its steps, with the rows that they are."""
+"""Builds the field program of a traced model: its steps, and the rows of the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["compile_fields"]
 
 
 def compile_fields(graph: Graph) -> FieldProgram:
-    """What a traced model does to receptive fields; operations that do nothing to them leave no step behind."""
+    """The field program of a traced model; operations that do not change receptive fields have no step."""
     domain = Nominal(len(graph.size) - 1)
     walk = walk_of(graph, domain, _Layers(graph))
     walk.run()
@@ -25,7 +25,7 @@ def compile_fields(graph: Graph) -> FieldProgram:
 
 
 class _Layers:
-    """Makes the rows' steps: their names, and what they cost."""
+    """Makes the steps of the report's rows, with their names, MACs and parameters."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -53,7 +53,7 @@ class _Layers:
         return name if self.names[name] == 1 else f"{name}#{self.names[name]}"
 
     def _parameters(self, call: Call) -> list[int]:
-        """The parameters that the layer's weights are, or are made of, unless an earlier layer has counted them."""
+        """The number of parameters behind the layer's weights, except those counted in an earlier layer."""
         found = []
         left = list(call.node.inputs)
         while left:

@@ -1,4 +1,4 @@
-"""Fields to the pixel: the first and last pixel of the image that each position of a tensor really sees."""
+"""Pixel-exact fields: the first and last pixel of the image that each position of a tensor really sees."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Interval = tuple[Array, Array]
 
 
 class Seen:
-    """The domain of exact regions. A term's two arrays hold the first and the last pixel seen along an axis.
+    """The domain of exact regions. The two arrays of a term are the first and the last pixel seen along an axis.
 
-    Padding is no pixel: what sees nothing of the image has (inf, -inf). Nothing is assumed of strides; a region is the
-    hull of all pixels that the operations read.
+    Padding does not count: positions that see only padding have (inf, -inf). Strides need not be uniform; a region is
+    the hull of all pixels that the operations read.
     """
 
     def __init__(self, ndim: int) -> None:
@@ -34,7 +34,7 @@ class Seen:
         return Field((Term(tuple(axes), (None,) * self.ndim),))
 
     def spread(self, terms: Sequence[Term], rank: int) -> Field:
-        """Every position of a tensor of the given rank sees all that any position saw."""
+        """A global field: every position of a tensor of the given rank sees everything that any position saw."""
         mixed = [self.mix(t, range(_rank(t))) for t in terms]
         return self.join([t.map(lambda a: a.reshape((1,) * rank), lambda dim: None) for t in mixed])
 
@@ -45,7 +45,7 @@ class Seen:
         return self.join(terms)
 
     def gather(self, term: Term, dim: int, index: NDArray[np.intp]) -> Term:
-        """The term whose positions combine those that the rows of `index` (outputs, reads) name; -1 is none."""
+        """The term whose position i combines the positions in row i of `index` (outputs, reads); -1 means none."""
         nothing = ~(index >= 0).any(axis=1)
         axes = []
         for low, high in _intervals(term):
@@ -63,7 +63,7 @@ class Seen:
         return replace(term, axes=tuple(axes))
 
     def mix(self, term: Term, dims: Sequence[int]) -> Term:
-        """The term after all positions along the dimensions are combined into one; they stay, with size 1."""
+        """The term after all positions along the dimensions are combined into one; the dimensions stay, with size 1."""
         over = tuple(dims)
         axes = [(a.min(axis=over, keepdims=True), b.max(axis=over, keepdims=True)) for a, b in _intervals(term)]
         return replace(term, axes=tuple(axes))
@@ -73,29 +73,29 @@ class Seen:
         return term if all(bool((low <= high).any()) for low, high in _intervals(term)) else None
 
     def pad(self, term: Term, dim: int, size: int, before: int, after: int) -> Term:
-        """The term with positions added at both ends of a dimension of `size`; they see nothing."""
+        """The term with positions that see nothing added at both ends of a dimension of `size`."""
         index = np.concatenate([np.full(before, -1), np.arange(size), np.full(after, -1)])
         return self.gather(term, dim, index[:, None])
 
     def place(self, term: Term, dim: int, index: NDArray[np.intp], *, runs: bool) -> Term:
-        """The term whose positions are those that `index` names; -1 is none."""
+        """The term of the positions `index`; -1 means none."""
         return self.gather(term, dim, index[:, None])
 
     def beside(self, terms: Sequence[Term], dim: int) -> list[Term]:
-        """The terms as they are: each sees what it sees."""
+        """The terms, unchanged."""
         return list(terms)
 
     def repeat(self, term: Term, dim: int, before: int, after: int, index: NDArray[np.intp]) -> Term:
-        """The term padded with positions of its own, which `index` names."""
+        """The term padded with its own positions `index`."""
         return self.gather(term, dim, index[:, None])
 
     def accumulate(self, term: Term, dim: int) -> Term:
-        """The term whose positions see all before them along a dimension."""
+        """The term whose positions see all earlier positions along a dimension."""
         pairs = [(np.minimum.accumulate(a, dim), np.maximum.accumulate(b, dim)) for a, b in _intervals(term)]
         return replace(term, axes=tuple(pairs))
 
     def join(self, terms: Sequence[Term]) -> Field:
-        """One field of several; terms that vary along the same dimensions become one."""
+        """The union of several fields; terms that vary along the same dimensions are merged."""
         joined: list[Term] = []
         for term in terms:
             for i, other in enumerate(joined):

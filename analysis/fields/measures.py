@@ -1,4 +1,4 @@
-"""Where the positions of a tensor look, measured: how far neighbours are apart, and where the first of them is."""
+"""Measures of the image positions that a tensor sees: the distance of neighbours, and the first position."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _Key = tuple[tuple[int, ...], bytes]
 
 
 class Measures:
-    """The measures of the arrays of one walk, each taken once for all equal arrays."""
+    """Cached measures of the arrays of one walk, computed once for all equal arrays."""
 
     def __init__(self) -> None:
         self._arrays: WeakValueDictionary[_Key, Array] = WeakValueDictionary()
         self._found: dict[_Key, tuple[float, float]] = {}
 
     def shared(self, at: Array) -> Array:
-        """One object for all equal arrays, so that most comparisons are of identities."""
+        """One object for all equal arrays, so that most comparisons are by identity."""
         return self._arrays.setdefault(_key(at), at)
 
     def step(self, at: Array) -> float:
@@ -58,7 +58,7 @@ def _key(at: Array) -> _Key:
 
 
 def first_value(array: Array) -> float:
-    """What holds at the first position that holds anything (is not NaN); NaN if none does."""
+    """The first entry that is not NaN; NaN if there is none."""
     value = float(array.flat[0])
     if not math.isnan(value):
         return value
@@ -81,7 +81,7 @@ def anchor(array: Array) -> float:
 
 
 def smallest_step(array: Array) -> float:
-    """The distance of the nearest different entries, negative if every neighbour is smaller than the last; 0: none.
+    """The distance of the nearest different entries, negative if they decrease evenly; 0 if all are equal.
 
     Neighbours in the image need not be neighbours here, where tokens are laid out block by block.
     """
@@ -103,21 +103,21 @@ def smallest_step(array: Array) -> float:
 
 
 def affine_step(array: Array, dim: int) -> float | None:
-    """By how much entries differ along a dimension, if by the same everywhere; else None."""
+    """The difference of neighbours along a dimension, if it is the same everywhere; else None."""
     steps = np.diff(array, axis=dim)
     step = float(steps.flat[0])
     return step if bool((np.abs(steps - step) < NEAR).all()) else None
 
 
 def most_common(array: Array) -> float:
-    """The value that most positions have, of several the smallest; what is NaN does not count."""
+    """The most frequent value, the smallest if there are several; NaN is ignored."""
     held = array[~np.isnan(array)]
     values, counts = np.unique(held.round(6), return_counts=True)
     return float(values[counts.argmax()])
 
 
 def evened(array: Array, dim: int) -> Array:
-    """The array with runs of equal entries along a dimension, all equally long, made even: a repetition is a resize.
+    """The array with runs of equal entries of equal length replaced by even steps: a repetition is a resize.
 
     >>> evened(np.array([0.0, 0.0, 1.0, 1.0]), 0)
     array([-0.25,  0.25,  0.75,  1.25])
@@ -136,7 +136,7 @@ def evened(array: Array, dim: int) -> Array:
 
 
 def straightened(array: Array, dim: int) -> Array:
-    """The array with its ends in line with the rest along the only dimension it varies along, if it does so evenly."""
+    """The array as a straight line, if it varies along a single dimension and most entries are on that line."""
     n = array.shape[dim]
     if array.size != n or n < 4:
         return array
@@ -155,11 +155,11 @@ def affine(first: Array, dim: int, offset: float, step: float, n: int) -> Array:
 
 
 def read(at: Array, dim: int, index: NDArray[np.intp]) -> tuple[Array, float]:
-    """The middle of what each row of `index` reads along a dimension, and how far most reach."""
+    """The centre of the positions that each row of `index` reads along a dimension, and the median extent."""
     low = high = np.full_like(at.take([0] * len(index), axis=dim), np.nan)
     for column in index.T:
         read = at.take(np.maximum(column, 0), axis=dim)
         outside = (column < 0).reshape([-1 if i == dim else 1 for i in range(at.ndim)])
         read = np.where(outside, np.nan, read)
         low, high = np.fmin(low, read), np.fmax(high, read)
-    return (low + high) / 2, float(np.nanmedian(high - low))  # a read across the edge of a rolled map is no measure
+    return (low + high) / 2, float(np.nanmedian(high - low))  # reads across the edge of a rolled map are ignored

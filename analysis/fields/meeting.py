@@ -1,4 +1,4 @@
-"""Where fields meet: the steps of a field program, and the joins and concatenations among them."""
+"""Joins and concatenations of fields, as steps of a field program."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Meeting", "filled"]
 
 
 class Meeting:
-    """Collects steps in `steps` and the states that they lead to in `states`, and makes one field of several.
+    """Joins fields, collecting steps in `steps` and the resulting states in `states`.
 
     Args:
-        ndim: how many axes the image has.
+        ndim: number of axes of the image.
     """
 
     def __init__(self, ndim: int) -> None:
@@ -42,7 +42,7 @@ class Meeting:
     # -- one field of several --
 
     def join(self, terms: Sequence[Term]) -> Field:
-        """One field of several; terms that vary along the same dimensions become one."""
+        """The union of several fields; terms that vary along the same dimensions are merged."""
         groups: list[list[Term]] = []
         for term in dict.fromkeys(terms):
             group = next((g for g in groups if comparable(term, g[0])), None)
@@ -50,7 +50,7 @@ class Meeting:
                 groups.append([term])
             else:
                 group.append(term)
-                if extent(term) > extent(group[0]):  # what varies most comes first, to be compared with
+                if extent(term) > extent(group[0]):  # the term that varies most comes first, as reference
                     group[0], group[-1] = group[-1], group[0]
         return Field(tuple(self._merged(group) for group in groups))
 
@@ -75,9 +75,9 @@ class Meeting:
         return (arrays[0].size if arrays else 0, path.r)
 
     def _stretched(self, term: Term, leads: Sequence[Term | None]) -> int:
-        """The slot of a term that is spread over the positions of one that varies more: a window of attention.
+        """The slot of a term that is broadcast over the positions of one that varies more: an attention window.
 
-        Its positions see the window they lie in, on average with themselves in the middle.
+        Its positions see the window that contains them, on average centred on themselves.
         """
         windows = []
         for axis, lead in enumerate(leads):
@@ -117,7 +117,7 @@ class Meeting:
         return Field((Term(tuple(axes), home, slot),))
 
     def _moved_to(self, term: Term, whole: Sequence[tuple[Array, ...] | None], dim: int) -> int:
-        """The slot of a term with its centre where that of the whole is: they lie beside each other, not on top."""
+        """The slot of a term with the centre of the whole: the parts are adjacent, they do not overlap."""
         windows = []
         for here, arrays, all_of_it in zip(self.states[term.slot], term.axes, whole, strict=True):
             if arrays is None or all_of_it is None or not varies(arrays[0], dim):
@@ -128,7 +128,7 @@ class Meeting:
         return term.slot if all(w == Window() for w in windows) else self.emit(Layer(term.slot, tuple(windows)))
 
     def whole(self, field: Field) -> Field:
-        """The field without its parts."""
+        """The field with its parts merged."""
         if field.parts is None:
             return field
         if not field.terms:
@@ -138,7 +138,7 @@ class Meeting:
 
 
 def filled(arrays: tuple[Array, ...] | None, others: Sequence[tuple[Array, ...] | None]) -> tuple[Array, ...] | None:
-    """The array with what the others hold where it holds nothing."""
+    """The array with NaN entries filled from the others."""
     if arrays is None:
         return None
     at = arrays[0]

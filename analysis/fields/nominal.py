@@ -1,4 +1,4 @@
-"""Fields by the recurrence: turns what operations do to positions into the steps of a field program."""
+"""Fields by the recurrence: turns operations on positions into the steps of a field program."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .steps import GLOBAL, INPUT, Layer, Resized, Spread, Window
 __all__ = ["Nominal"]
 
 _NEAR = 1e-6  # relative
-_LARGEST = 1 << 20  # entries of an array that a mask makes larger: those of attention maps of videos are far more
+_LARGEST = 1 << 20  # largest array, in entries, that a mask may produce: attention maps of videos would be far larger
 
 
 @dataclass(frozen=True)
 class _Change:
-    """What an operation does to one axis: the window of its step and where the new positions look."""
+    """The effect of an operation on one axis: the window of its step, and the image positions of the new positions."""
 
     window: Window
     array: Array | None
@@ -32,14 +32,14 @@ class _Change:
 
 
 class Nominal(Meeting):
-    """The domain of a field program. A term's array holds the centre of every position's region in image pixels.
+    """The domain of a field program. The array of a term is the centre of every position's region in image pixels.
 
-    Centres follow the recurrence, so they run on through padding and are fractional where strides are: a value without
+    Centres follow the recurrence, so they continue into the padding and are fractional if strides are; a value without
     a position in the image (a class token) has NaN. Steps are collected in `steps`, their states in `states`.
     """
 
     def start(self, shape: Sequence[int]) -> Field:
-        """The field of an input: every position along a spatial dimension looks at its own pixel."""
+        """The field of an input: every position along a spatial dimension sees its own pixel."""
         axes, home = [], []
         for dim in range(len(shape) - self.ndim, len(shape)):
             at = np.arange(shape[dim], dtype=np.float64)
@@ -48,7 +48,7 @@ class Nominal(Meeting):
         return Field((Term(tuple(axes), tuple(home), INPUT),))
 
     def nowhere(self) -> Field:
-        """The field of what sees the whole image, or all that its source sees, from every position."""
+        """A global field: every position sees the whole image, or everything that the source sees."""
         return Field((Term((None,) * self.ndim, (None,) * self.ndim, GLOBAL),))
 
     def spread(self, terms: Sequence[Term], rank: int) -> Field:
@@ -95,7 +95,7 @@ class Nominal(Meeting):
         return next((d for d in taps if moves(at, d) or (constant(at) and home == d)), None)
 
     def _window_of(self, term: Term, axis: int, taps: Mapping[int, Taps], change: _Change) -> Window | Resized:
-        """The step's window: the operation's own where the axis runs along one dimension alone, as it mostly does."""
+        """The window of the step: that of the operation if the axis runs along one dimension only, as in most cases."""
         arrays = term.axes[axis]
         if arrays is None:
             return Window()
@@ -127,7 +127,7 @@ class Nominal(Meeting):
             else:
                 continue
             scale = abs(step / path.s)
-            if abs(scale - 1) < _NEAR:  # but for the rounding of positions
+            if abs(scale - 1) < _NEAR:  # up to the rounding of positions
                 scale, step = 1.0, path.s
             kernel += (window.kernel - 1) * scale
             at = affine(at.take([0], axis=dim), dim, step * window.offset, step * window.stride, tap.outputs)
@@ -136,10 +136,10 @@ class Nominal(Meeting):
             offset += window.offset * step / path.s
         return _Change(Window(kernel, ratio, offset), self.measures.shared(at), home)
 
-    # -- what makes positions see each other --
+    # -- operations that combine positions --
 
     def mix(self, term: Term, dims: Sequence[int]) -> Term:
-        """The term after all positions along the dimensions are combined into one; they stay, with size 1."""
+        """The term after all positions along the dimensions are combined into one; the dimensions stay, with size 1."""
         changes = [self._mixed(term, axis, dims) for axis in range(self.ndim)]
         slot = term.slot
         if any(change.window != Window() for change in changes):
@@ -163,7 +163,7 @@ class Nominal(Meeting):
             return _Change(Window(), None, None)
         middle = straightened(middle, int(np.argmax(middle.shape)))
         step = self.measures.step(at) or self.states[term.slot][axis].s
-        span = most_common(high - low)  # a window may wrap round the edge of a rolled map
+        span = most_common(high - low)  # a window may wrap around the edge of a rolled map
         window = Window(
             1 + span / abs(step),
             (self.measures.step(middle) or step) / step,
@@ -172,7 +172,7 @@ class Nominal(Meeting):
         return _Change(window, middle, home)
 
     def settle(self, term: Term, before: Term) -> Term | None:
-        """The term with a step for how its positions were moved: another first one, only every n-th. None: all left."""
+        """The term with a step for moved positions (another first one, every n-th one); None if none is left."""
         windows = []
         axes = list(term.axes)
         for axis, (arrays, old) in enumerate(zip(term.axes, before.axes, strict=True)):
@@ -191,7 +191,7 @@ class Nominal(Meeting):
         return replace(term, slot=self.emit(Layer(term.slot, tuple(windows))))
 
     def _moved_window(self, old: Array, new: Array, stride: float, kernel: float = 1) -> Window:
-        """The window that leads from where positions looked to where they look now."""
+        """The window that maps the old image positions to the new ones."""
         if new is old:
             return Window(kernel)
         (before, began), (after, begins) = self.measures.of(old), self.measures.of(new)
@@ -218,10 +218,10 @@ class Nominal(Meeting):
         return replace(term, axes=tuple(axes), home=tuple(homes))
 
     def place(self, term: Term, dim: int, index: NDArray[np.intp], *, runs: bool) -> Term:
-        """The term whose positions are those that `index` names; -1 is none.
+        """The term of the positions `index`; -1 means none.
 
-        What does not vary along a dimension that runs through the image, as keys along queries, counts at all of its
-        positions: in an attention map it would no longer be told from what does vary.
+        A term that does not vary along a dimension of the image, as keys along queries, counts at all of its positions:
+        in an attention map it could not be distinguished from one that varies.
         """
         outside = index < 0
 
@@ -234,9 +234,9 @@ class Nominal(Meeting):
         return term.map(move, lambda home: None if home == dim else home)
 
     def beside(self, terms: Sequence[Term], dim: int) -> list[Term]:
-        """Terms that hold other positions each, every one as part of the whole that they make together along `dim`.
+        """Terms of different positions, each as a part of the whole that they form along `dim`.
 
-        What repeats the map's other edge counts as if the map ran on, as in a map with circular padding.
+        A repetition of the opposite edge counts as a continuation of the map, as with circular padding.
         """
         found = []
         for term in terms:
@@ -250,15 +250,15 @@ class Nominal(Meeting):
         return found
 
     def repeat(self, term: Term, dim: int, before: int, after: int, index: NDArray[np.intp]) -> Term:
-        """As `pad`: what mirrors or repeats the map's edge counts as if the map ran on."""
+        """As `pad`: positions that mirror or repeat the edge count as a continuation of the map."""
         return self.pad(term, dim, len(index) - before - after, before, after)
 
     def accumulate(self, term: Term, dim: int) -> Term:
-        """The term whose positions see all before them along a dimension: as if they saw all of it."""
+        """The term whose positions see all earlier ones along a dimension; counted as if they saw all of it."""
         return self.mix(term, [dim])
 
     def gather(self, term: Term, dim: int, index: NDArray[np.intp]) -> Term:
-        """The term whose positions combine those that the rows of `index` (outputs, reads) name; -1 is none."""
+        """The term whose position i combines the positions in row i of `index` (outputs, reads); -1 means none."""
         axes = []
         windows = []
         for axis, arrays in enumerate(term.axes):

@@ -1,4 +1,4 @@
-"""What a tensor holds of the image: terms, one for each way its positions may look at it."""
+"""The image positions that each position of a tensor sees: one term per kind of path."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Arrays = tuple[Array, ...]
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """Where in the image the positions of a tensor look, per axis of the image, as one or more arrays.
+    """The image positions that the positions of a tensor see, as one or more arrays per axis of the image.
 
-    What the arrays mean is up to the domain (`analysis.fields.propagate.Domain`). An axis without arrays is global.
+    The domain (`analysis.fields.propagate.Domain`) defines the meaning of the arrays. An axis without arrays is global.
 
     Attributes:
-        axes: per axis of the image the arrays, all of the tensor's rank and broadcastable to it.
-        home: per axis the dimension it runs along where that has collapsed to one position; None where it varies.
-        slot: of the field program.
+        axes: the arrays per axis of the image, all of the tensor's rank and broadcastable to its shape.
+        home: per axis the dimension it runs along if that has collapsed to one position; None if it varies.
+        slot: its slot in the field program.
     """
 
     axes: tuple[Arrays | None, ...]
@@ -34,7 +34,7 @@ class Term:
     slot: int = 0
 
     def map(self, move: Callable[[Array], Array], home: Callable[[int], int | None] = lambda dim: dim) -> Term:
-        """The term after its positions are moved about; `home` says where a dimension of size 1 goes."""
+        """The term after its positions are moved; `home` maps dimensions of size 1."""
         moved: dict[int, Array] = {}
 
         def once(array: Array) -> Array:
@@ -59,8 +59,8 @@ class Term:
     def viewed(self, old: Sequence[int], new: Sequence[int]) -> Term:
         """The term after a view of shape `old` as shape `new`.
 
-        A view may take the dimension that an axis has collapsed to away, as those around a linear layer over a map of
-        one pixel do; the one that puts such dimensions in again gives them back, the last of them: batches come first.
+        A view may remove the dimension that an axis has collapsed to, as before a linear layer over a map of one pixel;
+        a later view that inserts such dimensions restores them, the last ones first: batches come first.
         """
         ones = [
             ([i for i in before if old[i] == 1], [j for j in after if new[j] == 1])
@@ -76,7 +76,7 @@ class Term:
         return replace(term, home=tuple(back.get(i, h) for i, h in enumerate(term.home)))
 
     def permuted(self, order: Sequence[int | None]) -> Term:
-        """The term whose dimension i is `order[i]` of this one, or a new one of size 1 for None; others go."""
+        """The term whose dimension i is `order[i]` of this one, or a new one of size 1 for None; others are dropped."""
         kept = [dim for dim in order if dim is not None]
 
         def move(a: Array) -> Array:
@@ -86,11 +86,11 @@ class Term:
         return self.map(move, lambda dim: list(order).index(dim) if dim in kept else None)
 
     def unsqueezed(self, at: int) -> Term:
-        """The term of a tensor that gets a dimension of size 1 at the given place."""
+        """The term after inserting a dimension of size 1 at the given position."""
         return self.map(lambda a: np.expand_dims(a, at), lambda dim: dim + (dim >= at))
 
     def without(self, dims: Sequence[int]) -> Term:
-        """The term of a tensor that loses dimensions of size 1."""
+        """The term after removing dimensions of size 1."""
         gone = set(dims)
 
         def home(dim: int) -> int | None:
@@ -122,7 +122,7 @@ def comparable(a: Term, b: Term) -> bool:
 
 
 def extent(term: Term) -> int:
-    """How many entries its arrays have: how much it varies."""
+    """The number of entries of its arrays: how much it varies."""
     return sum(arrays[0].size for arrays in term.axes if arrays is not None)
 
 
@@ -144,10 +144,10 @@ class Field:
 
 
 class Taps(NamedTuple):
-    """A window along one dimension: how many outputs, which window each has, and exactly which positions it reads.
+    """A window along one dimension: the number of outputs, its step, and exactly which positions each output reads.
 
-    `reads` gives them as (outputs, reads), -1 where the window hangs over the edge. `resize` holds the window's
-    dependence on the sizes, of a resizer.
+    `reads` are these positions as (outputs, reads), -1 outside the map. `resize` is the dependence of a resizer's
+    window on the sizes.
     """
 
     outputs: int

@@ -1,4 +1,4 @@
-"""What a traced model does to receptive fields: a short list of steps, evaluated at any sizes without a new trace."""
+"""Field programs: receptive fields of a traced model as a list of steps, evaluated at any sizes without a new trace."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _Windows = list[tuple[Window, ...]]  # of every layer, in order
 
 
 class FieldProgram:
-    """The layers, joins and global operations of a traced model; `analysis.fields.compile.compile_fields` makes it.
+    """The layers, joins and global operations of a traced model, made by `analysis.fields.compile.compile_fields`.
 
     Args:
         graph: the trace.
-        steps: what it does to receptive fields, in order of execution.
-        states: what the slots hold at tracing: those of the input, of what is global, and of each step.
+        steps: the steps, in order of execution.
+        states: the states of the slots at tracing: of the input, of global fields, and of each step.
         input_hw: the input's extents in pixels: I_res.
         not_understood: operations without a rule, and how often they ran.
     """
@@ -136,7 +136,7 @@ class FieldProgram:
 
     @cached_property
     def behind_global(self) -> tuple[str, ...]:
-        """Names of the convolutions over a map of the image that are no rows: each of their paths is global before."""
+        """Names of the convolutions over an image map that are not rows: all of their inputs' paths are global."""
         rows = {layer.node for layer in self.layers()}
         values = self.graph.values
         left = [n for n in self.graph.nodes if n.op.startswith("aten.convolution") and n.index not in rows]
@@ -144,7 +144,7 @@ class FieldProgram:
         return tuple(n.path or n.op for n in maps if any(d.axis is not None for d in self.graph.dims(n.outputs[0])[2:]))
 
     def edges(self) -> tuple[tuple[int, int], ...]:
-        """From which layer to which, as indices of `rows()`; -1 is the input. What is no layer is passed through."""
+        """Pairs (from, to) of layers, as indices of `rows()`; -1 is the input. Other operations are skipped."""
         states, _ = self._run({})
         above: list[frozenset[int]] = [frozenset({-1}), frozenset()]  # by slot: the layers whose output it is made of
         found: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""Walks a traced graph and keeps, for every tensor that depends on the image, where it looks in the image."""
+"""Walks a traced graph and computes the field of every tensor that depends on the image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Ints = tuple[int, ...]
 
 
 class Domain(Protocol):
-    """What a walk computes of positions: `Nominal`, by the recurrence, or `Seen`, to the pixel."""
+    """The computation of a walk: `Nominal` fields by the recurrence, or `Seen`, pixel-exact regions."""
 
     def start(self, shape: Sequence[int]) -> Field: ...
     def spread(self, terms: Sequence[Term], rank: int) -> Field: ...
@@ -43,7 +43,7 @@ class Domain(Protocol):
 
 
 class Call:
-    """One operation, as its rule sees it: what it gives, the fields of tensors, and what can be done to fields."""
+    """One operation as passed to its rule: its outputs, the fields of tensors, and operations on fields."""
 
     def __init__(self, walk: Walk, node: Node) -> None:
         self.walk = walk
@@ -59,7 +59,7 @@ class Call:
         return None if value is None else self.walk.fields.get(value.id)
 
     def terms(self, value: Value | None, rank: int | None = None) -> tuple[Term, ...]:
-        """The terms of a tensor; of the given rank, leading dimensions of size 1 are added."""
+        """The terms of a tensor, with leading dimensions of size 1 added up to the given rank."""
         field = self.field(value)
         if field is None:
             return ()
@@ -79,11 +79,11 @@ class Call:
         return self.domain.join(found) if found else None
 
     def everything(self) -> Field:
-        """Every position of the first output sees all that any argument saw."""
+        """A field in which every position of the first output sees everything that any argument saw."""
         return self.domain.spread([t for f in self.fields() for t in self.domain.whole(f).terms], len(self.out_shape))
 
     def not_understood(self) -> Field:
-        """As `everything`, and said so in the report."""
+        """As `everything`, and listed in the report as not understood."""
         missed = self.walk.not_understood
         missed[self.node.op] = missed.get(self.node.op, 0) + 1
         return self.everything()
@@ -99,10 +99,10 @@ class Walk:
 
     Args:
         graph: the trace.
-        domain: what is computed of positions.
-        rules: by kind of primitive, the rule: given the call and the primitive.
-        backs: by kind that gives a view, the rule for what it is a view of: given the call, the primitive, the field
-            that has been written to an output, and which output.
+        domain: the computation to run.
+        rules: the rule of each kind of primitive, called with the call and the primitive.
+        backs: the rules that propagate writes from a view to its base, by kind of view: called with the call, the
+            primitive, the field that was written to an output, and the index of that output.
         layer: makes the row of a window, given the call and its `Layer.whole`.
     """
 
@@ -119,15 +119,15 @@ class Walk:
         self.rules = rules
         self.backs = backs
         self.layer = layer
-        self.fields: dict[int, Field] = {}  # of what is still used
+        self.fields: dict[int, Field] = {}  # of values that are still used
         self.of_image: set[int] = set()  # all values that have had one
-        self.empty: dict[int, Field] = {}  # of slices without entries, should their limits follow from the image
+        self.empty: dict[int, Field] = {}  # of empty slices, whose limits may depend on the image
         self.not_understood: dict[str, int] = {}
         for value in graph.inputs:
             self.keep(value, domain.start(graph.values[value].shape))
 
     def run(self, visit: Callable[[Node, Field], None] | None = None) -> None:
-        """Apply the rules in order of execution; `visit` is shown every operation whose output has a field."""
+        """Apply the rules in order of execution; `visit` is called for every operation whose output has a field."""
         writes = Writes(self)
         for node in self.graph.nodes:
             if not node.outputs:
@@ -145,7 +145,7 @@ class Walk:
                     self.fields.pop(value, None)
 
     def apply(self, node: Node) -> None:
-        """Give the outputs of an operation their fields."""
+        """Compute the fields of the outputs of an operation."""
         call = Call(self, node)
         found = self.rules[type(node.primitive)](call, node.primitive)
         fields = (
@@ -161,21 +161,21 @@ class Walk:
             self.keep(value, self.domain.spread(terms, len(self.graph.values[value].shape)))
 
     def _of_other(self, call: Call, field: Field | None, value: int) -> Field | None:
-        """The field of another output than the first, to which nothing but a rule's `field` for that is known."""
+        """The field of an output other than the first, derived from the field that the rule gave the first."""
         rank = len(self.graph.values[value].shape)
         if field is None or rank == len(call.out_shape):
             return field
         return self.domain.spread(self.domain.whole(field).terms, rank)
 
     def keep(self, value: int, field: Field | None) -> None:
-        """From now on a value has the field, or does not depend on the image."""
+        """Set the field of a value; None if it does not depend on the image."""
         self.fields.pop(value, None)
         if field is not None:
             self.of_image.add(value)
             (self.empty if 0 in self.graph.values[value].shape else self.fields)[value] = field
 
     def back(self, maker: Node, value: int, field: Field | None) -> Field | None:
-        """The field of what `maker` took a view of, after the view, `value`, has been given one."""
+        """The field of the base of the view `value`, made by `maker`, after a write to the view."""
         call = Call(self, maker)
         rule = self.backs.get(type(maker.primitive))
         if rule is not None:

@@ -1,4 +1,4 @@
-"""The arithmetic of receptive fields along one axis: paths that slide, spread and meet."""
+"""The arithmetic of receptive fields along one axis: windows, global operations and joins of paths."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ __all__ = [
 ]
 
 _INF = math.inf
-_NEAR = 1e-9  # relative: strides are products of few fractions
+_NEAR = 1e-9  # relative tolerance: strides are products of few fractions
 
 
 class AxisField(NamedTuple):
-    """The shortest and the longest local path from the input along one axis, and what is so of all paths.
+    """The shortest and the longest local path from the input along one axis, and properties of all paths.
 
-    Fields and centres are in pixels of the image; a centre is that of position 0. No local path: r_min is infinite.
+    Fields and centres are in pixels of the image; centres are those of position 0. Without a local path r_min is
+    infinite.
 
     Attributes:
         r_min, s_min, c_min: receptive field, effective stride and centre of the shortest local path.
-        r, s, centre: those of the longest local path, or of all that meet at one stride together.
+        r, s, centre: those of the longest local path, or of the hull of all paths that meet at one stride.
         aligned: whether all paths agree in effective stride and centre.
         spread: whether a path is global.
     """
@@ -59,12 +60,12 @@ class AxisField(NamedTuple):
         return self.r if self.r_min < _INF else _INF
 
 
-State = tuple[AxisField, ...]  # one entry an axis
+State = tuple[AxisField, ...]  # one entry per axis
 GLOBAL_AXIS = AxisField(r_min=_INF, r=-_INF, spread=True)  # no local path: neither the shortest nor the longest
 
 
 def evaluate(step: Step, states: Sequence[State], windows: Sequence[Window]) -> State:
-    """The state that a step leads to, from those of the steps before; `windows` are a layer's, per axis."""
+    """The state after a step, from those of earlier steps; `windows` are those of a layer, per axis."""
     if isinstance(step, Layer):
         return _per_axis(states[step.source], windows)
     if isinstance(step, Join):
@@ -78,12 +79,12 @@ def evaluate(step: Step, states: Sequence[State], windows: Sequence[Window]) -> 
 
 
 def is_global(state: State) -> bool:
-    """Whether what made it covers the whole map, or follows something that does: then it is no layer."""
+    """Whether its operation covers the whole map, or follows one that does; then it is not a layer of the report."""
     return all(axis.r_min == _INF for axis in state)
 
 
 def _per_axis(state: State, windows: Sequence[Window]) -> State:
-    """Slide along every axis; what is the same for height and width is computed once."""
+    """The state after a window along every axis; equal axes are computed once."""
     first, window = state[0], windows[0]
     moved = _slide(first, window)
     return (
@@ -123,9 +124,9 @@ def _spread(step: Spread, state: State) -> State:
 
 
 def _join(axes: Sequence[AxisField]) -> AxisField:
-    """Where paths meet: the shortest, the longest, and whether they agree in effective stride and centre.
+    """The state where paths meet: the shortest, the longest, and whether they agree in effective stride and centre.
 
-    Paths of one stride whose centres differ are seen together: the longest is then the hull of their regions.
+    For paths of one stride with different centres, the longest is the hull of their regions.
     """
     low = min(axes, key=_shortness)
     high = max(axes, key=_length)
@@ -149,7 +150,7 @@ def _length(axis: AxisField) -> tuple[float, float]:
 
 
 def _agree(a: AxisField, b: AxisField) -> bool:
-    """Whether two aligned values have one stride and centre; each has them on all its paths."""
+    """Whether two aligned values have the same stride and centre; each has one of both on all its paths."""
     return abs(a.s - b.s) <= _NEAR * abs(b.s) and abs(a.centre - b.centre) <= _NEAR * max(1.0, abs(b.centre))
 
 
@@ -165,7 +166,7 @@ def slide_shortest(field: Shortest, kernel: Floats, stride: Floats) -> Shortest:
 
 
 def join_shortest(fields: Sequence[Shortest]) -> Shortest:
-    """The shortest path; of equal ones, that of the smallest stride."""
+    """The shortest path; among equal ones that of the smallest stride."""
     r, s = fields[0]
     for other_r, other_s in fields[1:]:
         s = np.where(other_r < r, other_s, np.where(other_r == r, np.minimum(s, other_s), s))

@@ -19,11 +19,11 @@ __all__ = ["SeenRegions"]
 
 
 class SeenRegions:
-    """Regions of a trace's layers to the pixel, found for all layers when the first is asked for.
+    """Pixel-exact regions of the layers of a trace, computed for all layers on first use.
 
     Args:
         graph: the trace.
-        layers: the steps of the layers, which name their nodes.
+        layers: the steps of the layers, with the indices of their nodes.
     """
 
     def __init__(self, graph: Graph, layers: Sequence[Layer]) -> None:
@@ -58,7 +58,7 @@ class SeenRegions:
 
 
 def _places(step: Layer, shape: Sequence[int], position: int | Sequence[int]) -> dict[int, int]:
-    """The index along each dimension of the output that the layer's windows slide along."""
+    """The index along each output dimension that the layer's windows slide along."""
     longer = [dim for dim in step.slides if shape[dim] > 1] or step.slides[-1:]
     given = tuple(position) if isinstance(position, Sequence) else (position,) * len(longer)
     dims = longer if len(given) == len(longer) else step.slides

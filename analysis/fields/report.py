@@ -4,9 +4,9 @@
 
 with k_l the kernel size, dilation included, and S_{l-1} the product of the strides before; r = 1 at the input. Where
 paths meet, r_min takes the smallest and r_max the largest. Convolutions, fixed-window pooling and resizers are layers.
-A global operation (mean over an axis, adaptive pooling, attention, a linear layer over the whole map or the convolution
-that is one) makes a path infinite: never the minimum, and what lies on such paths alone is no layer. The literature's
-maxima leave such paths out: r_max_local and i_max_local.
+A global operation (mean over an axis, adaptive pooling, attention, a linear layer over the whole map or an equivalent
+convolution) makes a path infinite: it is never the minimum, and operations only on such paths are not layers. The
+maxima in the literature leave such paths out: r_max_local and i_max_local.
 
 Reference: Richter and Pal, "Receptive Field Refinement for Convolutional Neural Networks Reliably Improves Predictive
 Performance", Eq. 7 and Table 7; for `aligned`, Araujo et al., "Computing Receptive Fields of Convolutional Neural
@@ -37,25 +37,25 @@ Floats = tuple[float, ...]
 
 @dataclass(frozen=True)
 class FieldReport:
-    """What a pass of a model shows of its receptive fields. `str()` prints a table, `to_dict()` gives plain data.
+    """The receptive fields of a model. `str()` prints a table, `to_dict()` returns plain data.
 
     Attributes:
         input_size: (C, H, W), (C, L) or (C, D, H, W) in pixels; what follows C is I_res.
-        layers: one row a layer, in order of execution.
+        layers: one row per layer, in order of execution.
         i_min: max over layers of r_min (Richter and Pal, Eq. 7), per axis.
-        i_min_table7: max over layers of max(r_min, k * S) with S the effective stride after the layer: the rule that
-            Richter and Pal's Table 7 was made with.
+        i_min_table7: max over layers of max(r_min, k * S) with S the effective stride after the layer: the rule behind
+            Table 7 of Richter and Pal.
         i_max: max over layers of r_max; infinite if a path runs through a global operation.
         i_max_local: max over layers of r_max_local: paths through a global operation are left out.
-        behind_global: names of the convolutions over a map that is global already, such as those behind a spectral
-            pooling: each sees the whole image, and neither `layers` nor any figure of fields counts it.
-        aligned: whether wherever paths meet they have one effective stride and one centre (Araujo et al.).
-        edges: the network as (from, to) pairs of indices of `layers`; -1 is the input. What is no layer is left out.
+        behind_global: names of the convolutions over a map that is global already, such as those after spectral
+            pooling: each sees the whole image, and is counted neither in `layers` nor in any figure above.
+        aligned: whether paths have one effective stride and one centre wherever they meet (Araujo et al.).
+        edges: the network as (from, to) pairs of indices of `layers`; -1 is the input. Other operations are left out.
         total_macs: multiply-accumulates of the whole model, linear layers and matrix products included.
         total_parameters: of the whole model.
-        not_understood: operations without a rule and how often they ran; what follows them is not to be relied on.
-        notes: what was assumed of values that only a real pass has, line by line of the model's code.
-        exact: what `seen` asks.
+        not_understood: operations without a rule, and how often they ran; figures of later layers are unreliable.
+        notes: assumptions about values that only a real pass has, by line of the model's code.
+        exact: the pixel-exact regions, used by `seen`.
     """
 
     input_size: tuple[int, ...]
@@ -123,13 +123,13 @@ class FieldReport:
         return sum(row.parameters for row in self._unproductive_rows(self.input_size[1:]))
 
     def unproductive_at(self, i_res: int | Sequence[int]) -> tuple[str, ...]:
-        """Names of the layers that would be unproductive at another I_res, with the sizes as they are.
+        """Names of the layers that would be unproductive at another I_res, with the current sizes.
 
         Args:
             i_res: input pixels per axis, or one int for all.
 
         Raises:
-            ValueError: for an `i_res` that is not one or one each of ints of at least 1.
+            ValueError: if `i_res` is not a positive int or one positive int per axis.
         """
         return tuple(row.name for row in self._unproductive_rows(i_res))
 
@@ -140,7 +140,7 @@ class FieldReport:
             i_res: input pixels per axis, or one int for all.
 
         Raises:
-            ValueError: for an `i_res` that is not one or one each of ints of at least 1.
+            ValueError: if `i_res` is not a positive int or one positive int per axis.
         """
         limits = per_axis("i_res", i_res, len(self.input_size) - 1, least=1)
         return tuple(row.name for row in self.layers if all(r >= n for r, n in zip(row.r_min, limits, strict=True)))
@@ -148,15 +148,15 @@ class FieldReport:
     def seen(self, layer: str | int, position: int | Sequence[int]) -> tuple[tuple[int, int] | None, ...]:
         """Per axis the first and last pixel of the image that an output position of a layer really sees.
 
-        Other than `LayerRow.region` this takes the edges of the map, and strides that change along it, for what they
-        are: exactly the hull of the pixels that have a gradient if no weight is zero. Padding is no pixel; None along
-        an axis of which nothing is seen. Of a learned resizer of several operations it is a window as wide as its
-        widest footprint, around the position's centre, which may miss a pixel or two at its ends.
+        Unlike `LayerRow.region` this is exact at the edges of the map and for strides that vary along it: the hull of
+        the pixels with a gradient if no weight is zero. Padding is not counted; None along an axis without any pixel.
+        For a learned resizer of several operations it is a window as wide as its widest footprint, around the centre of
+        the position, which may miss a pixel or two at its ends.
 
         A position is one of the layer's own output map: the dimensions that its window slides along, in their order,
-        whatever axes of the image run along them. A map that has been transposed is indexed (column, row), tokens that
-        a 1-D layer slides over have one index, and rows and columns in one strip are positions of the strip. What a
-        position sees is the hull over the channels, and over the batch where the model puts pieces of the image there.
+        whichever axes of the image run along them. A transposed map is indexed (column, row), tokens under a 1-D layer
+        have one index, and rows and columns in one strip are positions of the strip. The region is the hull over the
+        channels, and over the batch if the model puts pieces of the image there.
 
         Args:
             layer: name or index of a row.
@@ -164,7 +164,7 @@ class FieldReport:
                 be left out.
 
         Raises:
-            ValueError: for a layer or position that there is not, or a number of indices that the map does not have.
+            ValueError: for an unknown layer, a position outside its map, or a wrong number of indices.
         """
         if self.exact is None:
             raise ValueError("this report was made without its trace; call receptive_field again")

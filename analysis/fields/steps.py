@@ -1,4 +1,4 @@
-"""The steps of a field program: what an operation does to receptive fields along each axis of the input."""
+"""The steps of a field program: the effect of an operation on receptive fields along each axis of the input."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dynpool.size_math import effective_kernel, sample_kernel
 
 __all__ = ["GLOBAL", "INPUT", "Join", "Layer", "Resized", "Spread", "Step", "Window", "interpolated"]
 
-INPUT, GLOBAL = 0, 1  # slots: of the input, and of what is global along every axis; step i fills slot 2 + i
+INPUT, GLOBAL = 0, 1  # slots of the input, and of fields that are global along every axis; step i fills slot 2 + i
 
 
 class Window(NamedTuple):
-    """What output position q sees along one axis: `kernel` positions of the source around `offset + q * stride`.
+    """The window of output position q along one axis: `kernel` positions of the source around `offset + q * stride`.
 
-    All are in positions of the source; `kernel` includes dilation. Where a resizer has several paths, `kernel` is what
-    the widest sees, infinite if that is the whole axis, and `narrow` what the narrowest sees.
+    All are in positions of the source; `kernel` includes dilation. For a resizer of several paths, `kernel` is that of
+    the widest, infinite if it sees the whole axis, and `narrow` that of the narrowest.
     """
 
     kernel: float = 1
@@ -37,8 +37,8 @@ class Window(NamedTuple):
 class Resized:
     """The window of a resizer, which follows from its input and output size along `dim`, height (0) or width (1).
 
-    The operation `node` resizes the map `value` from `size_in` to `size_out` pixels at tracing. `points` is how many
-    pixels a kind of interpolation looks at; DynOPool's cells have a footprint instead.
+    The operation `node` resizes the map `value` from `size_in` to `size_out` pixels at tracing. `points` is the number
+    of pixels that an interpolation reads; DynOPool's cells have a footprint instead.
     """
 
     node: int
@@ -49,7 +49,7 @@ class Resized:
     points: int = 1
     reduce: str = ""
     align_corners: bool = False
-    resizer: LearnedResizer2d | None = None  # says which pixels it sees, where it is no single operation
+    resizer: LearnedResizer2d | None = None  # determines which pixels it sees, if it is not a single operation
 
     def at_tracing(self) -> Window:
         return self.window(self.size_in, self.size_out)
@@ -80,7 +80,7 @@ def interpolated(size_in: int, size_out: int, points: int, align_corners: bool) 
         return Window()
     if align_corners:
         return Window(points, (size_in - 1) / (size_out - 1) if size_out > 1 else float(ratio), 0.0)
-    if points == 1:  # floor(q * stride), on average so much below q * stride
+    if points == 1:  # floor(q * stride) is on average this much below q * stride
         return Window(1, float(ratio), float(-(1 - Fraction(1, ratio.denominator)) / 2))
     return Window(points, float(ratio), float((ratio - 1) / 2))
 
@@ -89,9 +89,9 @@ def interpolated(size_in: int, size_out: int, points: int, align_corners: bool) 
 class Layer:
     """A window slides over the map; it is a row of the report if it has a name.
 
-    `whole` are the input's dimensions, as value, dimension and size at tracing, of a convolution that is a linear layer
-    where its kernel covers them (VGG's first, in timm). `dims` are the output's dimensions along the image's axes, and
-    `slides` those that its windows slide along: fewer where tokens hold several axes of the image.
+    `whole` lists input dimensions, as value, dimension and size at tracing, of a convolution that is a linear layer if
+    its kernel covers them (VGG's first, in timm). `dims` are the output dimensions along the axes of the image, and
+    `slides` those that its windows slide along: fewer if tokens combine several axes of the image.
     """
 
     source: int
@@ -116,14 +116,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Join:
-    """Paths meet."""
+    """A join of paths."""
 
     sources: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Axes become global."""
+    """A global operation along some axes."""
 
     source: int
     axes: tuple[bool, ...]

@@ -25,16 +25,16 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 _Sizes = dict[int, Ints]  # by axis class
 
-_CHUNK = 512  # candidates at a time, so that the fields of all layers stay within some ten megabytes
+_CHUNK = 512  # candidates at a time, so that the fields of all layers take about ten megabytes
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What each candidate comes to: arrays with one row a candidate.
+    """Results of the candidates: arrays with one row per candidate.
 
-    `i_min` is (height, width) in pixels of the input; `macs` a count; `agrees` whether all maps that meet still have
-    one size by the windows' arithmetic and pinned maps keep theirs (SAME padding may make a False of a candidate that
-    runs, so that it is a doubt, not a verdict).
+    `i_min` is (height, width) in pixels of the input; `macs` a count; `agrees` whether by the arithmetic of the windows
+    all maps that meet have equal sizes and pinned maps keep theirs (with SAME padding a candidate with False may run
+    nevertheless).
     """
 
     i_min: Floats
@@ -45,12 +45,12 @@ class Outcome:
 class StrideProgram:
     """Evaluates strides for the windows of a trace made with `every_window`.
 
-    A pool whose window is its stride and has no padding is taken as gone where its stride becomes 1: its kernel is 1.
+    A pool without padding whose kernel equals its stride gets kernel 1 if its stride becomes 1: it is removed.
 
     Args:
         graph: the trace; `windows` are its convolutions and pools in order of execution.
-        program: what it does to receptive fields.
-        input_hw: (H, W) in pixels of the input that sizes and MACs are for; the trace may be at another.
+        program: the field program of the trace.
+        input_hw: (H, W) in pixels of the input for sizes and MACs; the trace may have another input size.
     """
 
     def __init__(self, graph: Graph, program: FieldProgram, input_hw: Pair) -> None:
@@ -66,8 +66,8 @@ class StrideProgram:
 
         Args:
             strides: integers of shape (candidates, windows, 2), pairs (height, width).
-            windows_cover: take every convolution that may cover its whole map (a linear layer in disguise) to do so at
-                all sizes. Then I_min never falls when a stride grows, and is never more than it really is.
+            windows_cover: assume that every convolution that may cover its whole map (and so be a linear layer) does so
+                at all sizes. Then I_min never decreases when a stride grows, and is never overestimated.
         """
         parts = [self._evaluate(strides[i : i + _CHUNK], windows_cover) for i in range(0, len(strides), _CHUNK)]
         return Outcome(
@@ -85,7 +85,7 @@ class StrideProgram:
     # -- sizes and MACs --
 
     def _sizes(self, strides: Ints, kernels: Ints) -> tuple[_Sizes, Flags]:
-        """Sizes of all axis classes in pixels, and whether every class has but one."""
+        """Sizes of all axis classes in pixels, and whether every class has a single size."""
         classes, count = self.graph.classes, len(strides)
         agrees = np.ones(count, dtype=bool)
 
@@ -110,7 +110,7 @@ class StrideProgram:
         return sizes, agrees
 
     def _output(self, resize: Resize, axis: int, n: Ints, strides: Ints, kernels: Ints) -> Ints:
-        """Output pixels of a window or an upsampling along one axis, for `n` of its input."""
+        """Output pixels of a window or an upsampling along one axis, for `n` input pixels."""
         row = self.row.get(resize.node)
         if row is not None:
             kernel, stride = kernels[:, row, axis], strides[:, row, axis]
@@ -182,7 +182,7 @@ class StrideProgram:
         return self.graph.values[self.graph.nodes[layer.node].outputs[0]].shape
 
     def _resized(self, window: Resized, sizes: _Sizes, count: int) -> tuple[Floats, Floats]:
-        """Kernel and stride of a resizer, for each candidate's sizes."""
+        """Kernel and stride of a resizer at the sizes of each candidate."""
         source, target = window.axes(self.graph)
         before = self._size(source, window.size_in, sizes, count)
         after = self._size(target, window.size_out, sizes, count)
@@ -196,11 +196,11 @@ class StrideProgram:
 
 
 def _slides(resize: Resize) -> bool:
-    """Whether a convolution or a pool resizes, whose stride could be another."""
+    """Whether a resize is that of a convolution or pool, whose stride could be changed."""
     return not (resize.fixed or resize.given or resize.learned) and resize.scale is None
 
 
 def is_tiling_pool(window: Resize, axis: int) -> bool:
-    """Whether a pool cuts the axis into windows side by side, so that nothing is left of it at stride 1."""
+    """Whether a pool divides the axis into adjacent windows, so that it can be removed at stride 1."""
     tiles = window.kernel[axis] == window.stride[axis] > 1 and window.padding[axis] == 0
     return tiles and "pool" in window.kind

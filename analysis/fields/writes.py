@@ -1,4 +1,4 @@
-"""Writes in place: what is written to a tensor or to a view of it is in the tensor, and in its other views."""
+"""Propagates in-place writes through aliases: from a tensor or view to its base and its other views."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Writes"]
 
 
 class Walk(Protocol):
-    """The fields of a graph's values as far as they are known, and what gives those of more."""
+    """The known fields of a graph's values, and methods that compute more."""
 
     graph: Graph
     fields: dict[int, Field]
@@ -23,10 +23,10 @@ class Walk(Protocol):
 
 
 class Writes:
-    """Keeps the fields of values that share memory in step.
+    """Keeps the fields of values that share memory consistent.
 
     Args:
-        walk: whose fields they are.
+        walk: the walk that computes the fields.
     """
 
     def __init__(self, walk: Walk) -> None:
@@ -37,7 +37,7 @@ class Writes:
         self.used = _last_uses(walk.graph)
 
     def follow(self, node: Node) -> None:
-        """Note a view, or bring the fields of all that shares memory with what the operation has written to in step."""
+        """Record a view, or update the fields of all values that share memory with the target of a write."""
         if node.aliasing.view and node.inputs:
             self.views.setdefault(self._first(node.inputs[0]), []).append(node)
         for target, new in node.written:
@@ -52,7 +52,7 @@ class Writes:
         return self.oldest.get(value, value)
 
     def _write(self, first: int, field: Field | None, now: Node, done: Node | None = None) -> None:
-        """Give a tensor a field, and so its views and what it is a view of; `done` is the view that has it already."""
+        """Set the field of a tensor, its views and its base; `done` is the view that is already set."""
         for value in self.same.get(first, [first]):
             self.walk.keep(value, field)
         for view in self.views.get(first, ()):
@@ -67,7 +67,7 @@ class Writes:
 
 
 def _last_uses(graph: Graph) -> dict[int, int]:
-    """The index of the last operation that uses a value, a view of it or what became of it."""
+    """The index of the last operation that uses a value, a view of it, or its value after a write."""
     used: dict[int, int] = {}
     for node in reversed(graph.nodes):
         for value in node.inputs:

@@ -1,1 +1,1 @@
-"""What each ATen operation does to receptive fields."""
+"""The effect of each operation on receptive fields."""

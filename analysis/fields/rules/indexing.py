@@ -19,7 +19,7 @@ Index = NDArray[np.intp]
 
 
 def positions(c: Call, index: Value | None) -> Index | None:
-    """The positions that an index names, if it is a constant of one dimension."""
+    """The positions in an index, if it is a one-dimensional constant."""
     data = None if index is None or c.field(index) is not None else index.data
     if data is None or data.ndim != 1:
         return None
@@ -33,7 +33,7 @@ def index(c: Call, p: kinds.Index) -> Field | None:
     indexed = [dim for dim, index in enumerate(p.indices) if index is not None]
     places = [index for index in p.indices if index is not None]
     if any(c.field(index) is not None for index in places):
-        if c.field(p.x) is None and indexed == [0]:  # a table looked up at every position
+        if c.field(p.x) is None and indexed == [0]:  # a table lookup at every position
             kept = len(shape) - 1
             return c.each(places[0], lambda t: t.permuted((*range(len(places[0].shape)), *[None] * kept)))
         return c.everything()
@@ -64,7 +64,7 @@ def gather(c: Call, p: kinds.Gather) -> Field:
 
 
 def grid_sample(c: Call, p: kinds.GridSample) -> Field:
-    """Any pixel of the map may be sampled; where, is seen by the place of the output."""
+    """Any pixel of the map may be sampled; the sampling positions depend on the output position."""
     last = len(p.grid.shape) - 1
     found = list(c.domain.spread(c.terms(p.x), len(c.out_shape)).terms) if c.terms(p.x) else []
     found += [c.domain.mix(t, [last]).without([last]).unsqueezed(1) for t in c.terms(p.grid)]

@@ -1,4 +1,4 @@
-"""What writing in place means: for parts of a tensor, and for what a tensor is a view of."""
+"""Rules of in-place writes: to parts of a tensor, and from a view to its base."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Index = NDArray[np.intp]
 
 
 def overwritten(c: Call, x: Value, part: Field | None, dim: int, index: Index, *, kept: bool = False) -> Field | None:
-    """The field of `x` after entries `index` along a dimension get the field `part`.
+    """The field of `x` after its entries `index` along a dimension get the field `part`.
 
     Args:
         c: the call.
-        x: what is written to.
-        part: None if what is written does not depend on the image.
-        dim: of x.
-        index: positions, all of the dimension's size or fewer.
-        kept: whether what was there stays as well (a sum).
+        x: the tensor that is written to.
+        part: the field that is written; None if it does not depend on the image.
+        dim: dimension of x.
+        index: positions along it, all or some.
+        kept: whether the old content stays as well (a sum).
     """
     size = x.shape[dim]
     places = np.full(size, -1)
@@ -52,12 +52,12 @@ def write(c: Call, p: kinds.Write) -> Field | None:
     rank = len(c.out_shape)
     terms = c.terms(p.source, rank)
     source = c.domain.join(terms) if terms else None
-    if p.dim is None and not p.anywhere:  # what is written replaces what was there
+    if p.dim is None and not p.anywhere:  # the new content replaces the old
         return source
     known = None if p.dim is None else positions(c, p.index)
     if known is not None and p.dim is not None:
         return overwritten(c, p.x, source, p.dim, known % c.out_shape[p.dim], kept=p.kept)
-    # any position may be written to, and holds what it held on another path
+    # any position may be written to, and may keep its old content on another path
     others = [t for v in c.node.inputs[1:] if (f := c.walk.fields.get(v)) for t in c.domain.whole(f).terms]
     return c.domain.join([*c.terms(p.x), *(c.domain.spread(others, rank).terms if others else ())])
 

@@ -1,4 +1,4 @@
-"""Rules of the primitives that compute: element by element, or so that positions see each other."""
+"""Rules of the primitives that compute: elementwise, or combining positions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["attention", "elementwise", "make", "normalize", "opaque", "product",
 
 
 def elementwise(c: Call, p: kinds.Elementwise) -> Field | None:
-    """Positions that correspond meet; what is broadcast is at all of them."""
+    """Joins corresponding positions; broadcast inputs join at all positions."""
     rank = len(c.out_shape)
     known = [(x, field) for x in p.inputs if (field := c.field(x)) is not None]
     if not known:
@@ -25,7 +25,7 @@ def elementwise(c: Call, p: kinds.Elementwise) -> Field | None:
 
 
 def make(c: Call, p: kinds.Make) -> None:
-    """Made to the measure of another tensor, without what it holds."""
+    """A tensor with the dimensions of another, without its content."""
 
 
 def opaque(c: Call, p: kinds.Opaque) -> Field:
@@ -33,7 +33,7 @@ def opaque(c: Call, p: kinds.Opaque) -> Field:
 
 
 def normalize(c: Call, p: kinds.Normalize) -> Field | None:
-    """Each position keeps its own path, and sees all that statistics are taken over on another."""
+    """Each position keeps its own path, and on another path sees everything that the statistics include."""
     terms = c.terms(p.x)
     if not any(_reaches(t, p.over) for t in terms):
         return c.field(p.x)
@@ -55,7 +55,7 @@ def reduce(c: Call, p: kinds.Reduce) -> Field:
 
 
 def scan(c: Call, p: kinds.Scan) -> Field | None:
-    """Each position sees those before it, and itself on another path."""
+    """Each position sees all earlier ones, and on another path itself."""
     terms = c.terms(p.x)
     if not any(_reaches(t, [p.dim]) for t in terms):
         return c.field(p.x)
@@ -63,7 +63,7 @@ def scan(c: Call, p: kinds.Scan) -> Field | None:
 
 
 def recurrent(c: Call, p: kinds.Recurrent) -> list[Field | None]:
-    """The last state has seen all of the sequence."""
+    """The field of the last state, which sees the whole sequence."""
     terms = [c.domain.mix(t, [len(c.out_shape) - 1]) for t in c.terms(p.x)]
     if p.bidirectional:
         seen = [c.domain.mix(t, [p.time]) for t in terms]
@@ -74,7 +74,7 @@ def recurrent(c: Call, p: kinds.Recurrent) -> list[Field | None]:
 
 
 def product(c: Call, p: kinds.Product) -> Field:
-    """Positions along what it sums over see each other."""
+    """Combines all positions along the dimensions that are summed over."""
     rank = len(c.out_shape)
     terms = list(c.terms(p.added, rank))
     if len(p.b.shape) > 1:
@@ -88,7 +88,7 @@ def product(c: Call, p: kinds.Product) -> Field:
 
 
 def attention(c: Call, p: kinds.Attention) -> Field:
-    """Each query sees all keys and values, and its own place on another path."""
+    """Each query sees all keys and values, and on another path its own position."""
     rank = len(c.out_shape)
     terms = [c.domain.mix(t, [rank - 1]) for t in c.terms(p.query)]
     terms += [c.domain.mix(t, [rank - 2, rank - 1]) for t in c.terms(p.key)]

@@ -1,4 +1,4 @@
-"""Rules of the primitives that move positions about: views, permutations, slices, paddings, concatenations."""
+"""Rules of the primitives that move positions: views, permutations, slices, padding, concatenation."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def regroup(c: Call, p: kinds.Regroup) -> Field:
 
 
 def picked(c: Call, x: Value, dim: int, index: Index) -> Field | None:
-    """The field of the entries `index` along a dimension: of the parts they lie in, where the field is in parts."""
+    """The field of the entries `index` along a dimension; for a field in parts, of the parts that contain them."""
     field = c.field(x)
     if field is None or not len(index):
         return None
@@ -164,7 +164,7 @@ def _padded(c: Call, p: kinds.Pad, term: Term, dim: int) -> Term:
 
 
 def _mirrored(c: Call, p: kinds.Pad, term: Term, dim: int) -> Term:
-    """Positions that repeat ones inside; by the recurrence they run on, as those of a padding with zeros."""
+    """Padding that repeats inner positions; in the recurrence it continues the map, as zero padding does."""
     index = np.pad(np.arange(p.x.shape[dim]), p.around[dim], mode=p.mode)  # type: ignore[call-overload]
     return c.domain.repeat(term, dim, *p.around[dim], index)
 
@@ -212,7 +212,7 @@ def patches(c: Call, p: kinds.Patches) -> Field | None:
 
 
 def fold(c: Call, p: kinds.Fold) -> Field:
-    """A position sums what all windows over it hold."""
+    """Each position sums all windows that cover it."""
     n, channels, *sizes = c.out_shape
     kernel, outputs = p.kernel, _counts(p, sizes)
     split = (n, channels, *kernel, *outputs)
@@ -236,5 +236,5 @@ def fold(c: Call, p: kinds.Fold) -> Field:
 
 
 def _counts(p: kinds.Patches | kinds.Fold, sizes: list[int]) -> tuple[int, ...]:
-    """How many windows there are along each axis."""
+    """The number of windows along each axis."""
     return tuple(map(window_output_size, sizes, p.kernel, p.stride, p.padding, p.dilation))

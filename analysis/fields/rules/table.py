@@ -50,5 +50,5 @@ _RULES: Mapping[type[Primitive], Rule] = MappingProxyType(
 
 
 def walk_of(graph: Graph, domain: Domain, layer: LayerOf | None = None) -> Walk:
-    """The walk through a graph by all rules; it has not begun."""
+    """A walk of a graph with all rules, not yet started."""
     return Walk(graph, domain, _RULES, inplace.VIEW_INVERSES, layer)

@@ -1,4 +1,4 @@
-"""Rules of the operations that slide a window: convolutions, pools, interpolation, the resizers of this library."""
+"""Rules of sliding windows and resampling: convolutions, pools, interpolation, the resizers of this library."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ Index = NDArray[np.intp]
 
 
 def sliding_index(size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Index:
-    """Positions as (outputs, kernel) of a window that slides over `size` positions; -1 in the padding."""
+    """Positions (outputs, kernel) read by a window that slides over `size` positions; -1 in the padding."""
     index = np.arange(outputs)[:, None] * stride - padding + np.arange(kernel)[None, :] * dilation
     return np.where((index >= 0) & (index < size), index, -1)
 
 
 def transposed_index(size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Index:
-    """Positions as (outputs, kernel) that a transposed convolution scatters to each output from; -1 for none."""
+    """Positions (outputs, kernel) from which a transposed convolution scatters to each output; -1 for none."""
     at = np.arange(outputs)[:, None] + padding - np.arange(kernel)[None, :] * dilation
     source = at // stride
     return np.where((at % stride == 0) & (source >= 0) & (source < size), source, -1)
 
 
 def cells_index(starts: Sequence[int], stops: Sequence[int]) -> Index:
-    """Positions as (outputs, widest cell) of cells [start, stop); -1 beyond their stop."""
+    """Positions (outputs, widest cell) of cells [start, stop); -1 beyond their stop."""
     width = max(b - a for a, b in zip(starts, stops, strict=True))
     index = np.asarray(starts)[:, None] + np.arange(width)[None, :]
     return np.where(index < np.asarray(stops)[:, None], index, -1)
@@ -53,7 +53,7 @@ def sliding(size: int, outputs: int, kernel: int, stride: int, padding: int, dil
 
 
 def transposed(size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Taps:
-    """A pixel of the output sees at most ceil(kernel / stride) of the input."""
+    """The windows of a transposed convolution: an output pixel sees at most ceil(kernel / stride) input pixels."""
     span = (kernel - 1) * dilation + 1
     window = Window(math.ceil(span / stride), 1 / stride, (padding - (span - 1) / 2) / stride)
     return Taps(outputs, window, partial(transposed_index, size, outputs, kernel, stride, padding, dilation))
@@ -77,7 +77,7 @@ def window(c: Call, p: kinds.Window) -> Field:
     whole = [(p.x.id, dim, p.x.shape[dim]) for dim in range(-n, 0)]
     field = layer(c, mixed, taps, whole if linear else ())
     if any(v in c.walk.fields for v in c.node.inputs if v != p.x.id):
-        # a weight of the image sees all of it, on a second path
+        # weights computed from the image see all of it, on a second path
         field = c.domain.join([*field.terms, *c.everything().terms])
     return field
 
@@ -96,7 +96,7 @@ def _channels(c: Call, p: kinds.Window, term: Term, dim: int) -> Term:
 
 
 def layer(c: Call, terms: Sequence[Term], taps: dict[int, Taps], whole: Sequence[tuple[int, int, int]] = ()) -> Field:
-    """The field after a window slides over the last dimensions, as a row of the report; `whole` as in `Layer`."""
+    """The field after a window over the last dimensions, as a row of the report; `whole` as in `Layer`."""
     rank = len(c.out_shape)
     placed = {dim % rank: tap for dim, tap in taps.items()}
     make = c.walk.layer
@@ -130,7 +130,7 @@ def _sizes(c: Call, p: kinds.Resample) -> list[tuple[int, int]]:
 
 
 def _fractional(size: int, out: int, kernel: int) -> Taps:
-    """Cells begin at random, one position more or less: a cell is all that it can be."""
+    """The windows of fractional pooling: cells start at random, so each is the hull of its possible positions."""
     ratio = Fraction(size - kernel, out - 1) if out > 1 else Fraction(size)
     starts = [math.floor(j * ratio) for j in range(out - 1)] + [size - kernel]
     stops = [min(math.ceil(j * ratio) + kernel, size) for j in range(out - 1)] + [size]
@@ -139,7 +139,7 @@ def _fractional(size: int, out: int, kernel: int) -> Taps:
 
 
 def _adaptive(c: Call, p: kinds.Resample) -> Field:
-    """Cells of the map, no layer; one cell alone is global."""
+    """Rule of adaptive pooling: cells of the map, not a layer; a single cell is global."""
     terms = c.terms(p.x)
     for dim, (size, out) in enumerate(_sizes(c, p), len(c.out_shape) - p.ndim):
         starts, stops = [j * size // out for j in range(out)], [-(-(j + 1) * size // out) for j in range(out)]
@@ -160,7 +160,7 @@ def _interpolation(c: Call, p: kinds.Resample, axis: int, size: int, out: int, r
 
 
 def _antialiased(c: Call, p: kinds.Resample, axis: int, size: int, out: int, ratio: Fraction) -> Taps:
-    """Interpolation that, where it shrinks, reads all positions nearer than a few of the output's steps."""
+    """The windows of antialiased interpolation: when it shrinks, it reads all positions within a few output steps."""
     width = (1 if p.method.startswith("linear") else 2) * max(ratio, Fraction(1))
     at = _source(size, out, ratio, p.align_corners)
     starts = [min(max(math.floor(u - width) + 1, 0), size - 1) for u in at]
@@ -171,7 +171,7 @@ def _antialiased(c: Call, p: kinds.Resample, axis: int, size: int, out: int, rat
 
 
 def _source(size: int, out: int, ratio: Fraction, corners: bool) -> list[Fraction]:
-    """Where outputs lie among the input's positions, clamped to them."""
+    """The positions of outputs in input coordinates, clamped to the map."""
     if corners:
         return [Fraction(q * (size - 1), max(out - 1, 1)) for q in range(out)]
     return [(q + Fraction(1, 2)) * ratio - Fraction(1, 2) for q in range(out)]
@@ -220,7 +220,7 @@ def _queries(c: Call, p: kinds.Resample, axis: int, size: int, out: int) -> Taps
 
 
 def resizer(c: Call, p: kinds.Resizer) -> Field:
-    """A learned resizer of several operations: which pixels it reads is known by its footprint alone."""
+    """Rule of a learned resizer of several operations, whose pixels are known only from its footprint."""
     found: list[Term] = []
     for x in p.maps:
         if not c.terms(x):
@@ -236,7 +236,7 @@ def resizer(c: Call, p: kinds.Resizer) -> Field:
 
 
 def footprint_index(window: Window, size: int, outputs: int) -> Index:
-    """Positions as (outputs, reads) within half a window of its centre."""
+    """Positions (outputs, reads) within half a window of its centre."""
     reach = min(float(window.kernel), 2.0 * size) / 2
     middles = [window.offset + q * window.stride for q in range(outputs)]
     starts = [min(max(math.ceil(m - reach), 0), size - 1) for m in middles]
