@@ -71,7 +71,7 @@ def _plan(graph: Graph, here: Graph, modules: dict[str, nn.Module], resize: Resi
 
 
 class _Converter:
-    """Builds the tree of a copied model and rewrites its resizers, as planned."""
+    """Builds the resolution tree of a copied model and rewrites its resizers according to the plan."""
 
     def __init__(
         self, model: nn.Module, seen: Survey, pool: Callable[..., LearnedResizer2d], order: str, preserve: bool
@@ -85,7 +85,7 @@ class _Converter:
         self.rows: list[ConversionRow] = []
 
     def run(self, multiple_of: Size, held: Mapping[Key, str]) -> tuple[ResolutionTree, ConversionReport]:
-        """`held`: resolutions that were found out to be unable to move, and why."""
+        """`held`: resolutions found to be unable to change, and why."""
         size, batch, here = self.seen.input_size, self.seen.batch, self.seen.here
         at = sites(self.graph, here, self.order, self.preserve)
         plans = {r.node: _plan(self.graph, here, self.modules, r, at[r.node]) for r in self.graph.resizes}
@@ -137,7 +137,7 @@ class _Converter:
         self.tree.slots[path] = slot
 
     def source(self, resize: Resize, here: int, status: Status) -> int | None:
-        """The resolution, by its place in the tree, that a resizer resizes from; None if it is none of the tree's."""
+        """The index in the tree of the resolution that a resizer resizes from; None if it is not in the tree."""
         if status in ("converted", "tied"):
             return self.tree.nodes[here].parent
         above = source_key(self.graph, resize)
@@ -160,7 +160,7 @@ class _Converter:
         return FollowPool2d(reduce=plan.reduce)
 
     def made(self, *args: Pair, **options: Any) -> LearnedResizer2d:
-        """What `pool` makes of these arguments; an error about `pool` unless that is a resizer."""
+        """The resizer made by `pool`. Raises TypeError, naming `pool`, if it returns anything else."""
         try:
             pool: object = self.pool(*args, **options)
         except TypeError as error:
@@ -183,16 +183,16 @@ def convert(
     max_gmacs: float | None = None,
     batch: int | None = None,
 ) -> nn.Module:
-    """A copy of `model` whose pooling and strided layers resize to learned sizes; the given model is left untouched.
+    """A copy of `model` whose pooling and strided layers resize to learned sizes; `model` itself is not changed.
 
     A strided convolution becomes the same convolution with stride 1 and a resizer behind it (Jang et al., CVPR 2022,
     section 5.1); a pool becomes the resizer (max pools "max", average pools "mean"); layers that cut the map into
     patches (kernel = stride) keep their stride and are resized before. Layers whose outputs meet share one alpha. A
     pool that the model calls several times (`self.pool`) becomes one for each call, `pool.0`, `pool.1`, ...; a layer
-    with weights that runs several times is converted where its runs start from one resolution. At first every layer has
-    its original size. Where what follows a map needs so many pixels (an unpadded kernel, a reflection) or one exact
-    height or width, no learned size leaves those limits. All names of weights stay; the only new keys of the state dict
-    are the alphas'. What was converted, tied, pinned and left alone, and why, is in `conversion_report(model)`.
+    with weights that runs several times is converted if all its runs start from one resolution. At first every layer
+    has its original size. Where later layers need a minimum size (an unpadded kernel, a reflection) or one exact height
+    or width, learned sizes stay within those limits. All names of weights are kept; the only new keys of the state dict
+    are those of the alphas. `conversion_report(model)` lists what was converted, tied, pinned and left alone, and why.
 
     Args:
         model: any module that takes one image batch; weights, mode, dtype and device are kept.
@@ -204,18 +204,17 @@ def convert(
         preserve: resize with the reduction "sample" at the original sizes, so that a pretrained network computes the
             same function before training, at `input_size` and wherever its strides divide its sizes. With
             order="before" the layers then keep their stride and are resized before: no resize at all at first. Where a
-            learned size cannot start at the original one (a single pixel, no multiple of a window), a warning says so.
-        multiple_of: pixels, one number or (height, width), that every learned size is a multiple of, as some hardware
-            likes it: multiple_of * max(1, round(size / multiple_of)). Where the model cuts maps into windows, learned
-            sizes are multiples of the window anyway.
+            learned size cannot start at the original one (a single pixel, no multiple of a window), there is a warning.
+        multiple_of: pixels, one number or (height, width), that every learned size is a multiple of, for hardware
+            alignment: multiple_of * max(1, round(size / multiple_of)). Where the model divides maps into windows,
+            learned sizes are multiples of the window anyway.
         max_gmacs: a hard ceiling on the model's GMACs at `input_size`; an optimiser step that would exceed it is cut.
-        batch: images that a pass needs, if one is not enough (frames of a clip in the batch, a `squeeze()`).
+        batch: number of images that a pass needs, if more than one (frames of a clip in the batch, a `squeeze()`).
 
     Raises:
-        TypeError: for an argument of a wrong type, or a `pool` that makes something else than resizers.
-        ValueError: for a bad argument, or a model that is converted already; as a `TraceError` for one that cannot run
-            at `input_size`, as a `NothingToLearnError` for one without a resizer that can be learned, whose report
-            says why for each.
+        TypeError: for an argument of the wrong type, or a `pool` that does not return resizers.
+        ValueError: for an invalid argument, or a model that is already converted; as a `TraceError` if the model cannot
+            run at `input_size`; as a `NothingToLearnError` if no resizer can be learned (its report says why).
 
     Example:
         >>> from torch import nn
@@ -283,7 +282,7 @@ def _reported(seen: Survey, rows: Sequence[ConversionRow]) -> ConversionReport:
 
 
 def _limited(tree: ResolutionTree, report: ConversionReport, limits: Mapping[int, Limits]) -> ConversionReport:
-    """Tell the tree, and the report of the conversion, between which sizes the model runs."""
+    """Set the range of sizes at which the model runs, in the tree and in the conversion report."""
     said: dict[str, str] = {}
     for i, rule, _ in tree.learned:
         if i in limits:
@@ -298,7 +297,7 @@ def _limited(tree: ResolutionTree, report: ConversionReport, limits: Mapping[int
 def _warn_of_changes(
     before: Graph, after: Graph, tree: ResolutionTree, original: Sequence[Size], name: str, *, preserve: bool
 ) -> None:
-    """Warn where the maps of the converted model do not start at the sizes that they have in the given one."""
+    """Warn if maps of the converted model do not start at the sizes they have in the original."""
     moved = [
         f"{node.name} at {now[0]}x{now[1]} instead of {was[0]}x{was[1]} pixels"
         for node, now, was in zip(tree.nodes, tree.sizes_at(tree.input_size[1:]), original, strict=True)
@@ -338,10 +337,10 @@ def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = No
     """Feature-map sizes of a plain, converted or frozen model: {name: (height, width)} in pixels, from "input" on.
 
     Names are the module paths of the layers that open a resolution, the same before and after conversion. `batch` is
-    the number of images that a plain model needs, if one is not enough.
+    the number of images that a plain model needs, if more than one.
 
     Raises:
-        ValueError: for a bad `input_size`, or when the model cannot run at it.
+        ValueError: for an invalid `input_size`, or if the model cannot run at it.
     """
     check_model(model)
     size = check_input_size(input_size)

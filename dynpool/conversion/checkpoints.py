@@ -1,6 +1,6 @@
-"""Checkpoints of converted and frozen models: files that say how the model was converted, and models rebuilt from them.
+"""Checkpoints of converted and frozen models: files that contain the conversion, and models rebuilt from them.
 
-No code in a file is run: tensors and plain containers are all that is read (`weights_only`).
+No code in a file is run: only tensors and plain containers are read (`weights_only`).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from .freezing import freeze
 
 __all__ = ["load", "read_state_dict", "save"]
 
-ENTRIES = ("state_dict", "model_state_dict", "model")  # where training programs keep the weights among other things
-PREFIXES = ("module.", "_orig_mod.")  # what wrappers put before every name
+ENTRIES = ("state_dict", "model_state_dict", "model")  # keys under which training programs save the weights
+PREFIXES = ("module.", "_orig_mod.")  # prefixes added by wrappers
 
 _MAKERS = ("dynpool.convert", "baselines.shape_adaptor_network")
 
@@ -45,8 +45,8 @@ _MAKERS = ("dynpool.convert", "baselines.shape_adaptor_network")
 def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write the weights of a model, and how it was converted, to a file that :func:`load` reads.
 
-    A name that ends in ".safetensors" makes such a file, with the conversion in its header; any other what
-    `torch.save(model.state_dict(), path)` makes.
+    If the name ends in ".safetensors" the file has that format, with the conversion in its header; else it is the file
+    of `torch.save(model.state_dict(), path)`.
 
     Raises:
         ValueError: `path` is a folder.
@@ -67,7 +67,7 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
             return
         header = {"format": "pt", ENTRY: json.dumps(dict(_descriptions(state)))}
         save_file({name: value.detach().cpu().contiguous().clone() for name, value in state.items()}, path, header)
-    except (RuntimeError, SafetensorError) as error:  # what both raise where a file cannot be written
+    except (RuntimeError, SafetensorError) as error:  # raised by both if a file cannot be written
         raise OSError(f"path is {os.fspath(path)!r}, which cannot be written: {error}") from error
 
 
@@ -80,28 +80,27 @@ def load(
 ) -> nn.Module:
     """A copy of `model` with the weights of a checkpoint, converted (and frozen) as the checkpoint's model was.
 
-    The state dict of a converted or frozen model says how it was made; torch.save keeps that, :func:`save` writes it
-    into safetensors too. A plain dict of tensors has lost it: then `conversion` says it.
+    The state dict of a converted or frozen model contains its conversion; torch.save keeps it, :func:`save` also writes
+    it into safetensors. A plain dict of tensors does not contain it: then pass `conversion`.
 
     Args:
-        model: the original model, as it was handed to :func:`dynpool.convert`; it is left untouched.
+        model: the original model, as it was passed to :func:`dynpool.convert`; it is not changed.
         checkpoint: a file of torch.save or safetensors, or a state dict. A file may hold the state dict as its entry
             "state_dict", "model_state_dict" or "model".
-        prefix: what stands before all names of the model's weights, such as "model." in checkpoints of Lightning; other
-            entries are left out. "module." and "_orig_mod." before every name go by themselves.
-        conversion: arguments of :func:`dynpool.convert`, which count instead of what the checkpoint says.
+        prefix: the prefix of all names of the model's weights, such as "model." in checkpoints of Lightning; other
+            entries are ignored. "module." and "_orig_mod." before every name are removed automatically.
+        conversion: arguments of :func:`dynpool.convert`, used instead of those in the checkpoint.
 
     Returns:
-        the model with learned sizes, or the frozen model, with the checkpoint's sizes; or the plain model, if there is
-        no word of a conversion. A warning says so where there could be none: a frozen model's weights have the names of
-        the original's, so that a plain dict of them cannot be told from the original's.
+        the converted or frozen model with the sizes of the checkpoint; or the plain model, if the checkpoint contains
+        no conversion. There is a warning if that information may have been lost: the weights of a frozen model have the
+        names of the original, so a plain dict of them cannot be distinguished from that of the original.
 
     Raises:
-        TypeError: for an argument of a wrong type, or a key of `conversion` that is no argument of `convert`.
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged, holds no weights, has no names with the prefix, or learned sizes without a word of
-            how the model was converted; it names a resizer that is not known here; or it is of another model (the
-            message says what differs).
+        TypeError: for an argument of the wrong type, or a key of `conversion` that is not an argument of `convert`.
+        FileNotFoundError: the file does not exist.
+        ValueError: the checkpoint is damaged, contains no weights, has no names with the prefix, or has learned sizes
+            but no conversion; it names an unknown resizer; or it is of another model (the message says what differs).
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
@@ -161,7 +160,7 @@ def load(
 
 
 def _unlike(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
-    """Which names and shapes of weights are not those of the model, in a few words."""
+    """A short description of the names and shapes of weights that differ from those of the model."""
     own = model.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys() - {FROZEN_ALPHAS})
     shapes = [
@@ -175,7 +174,7 @@ def _unlike(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
 
 
 def _replaced(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
-    """The model with another module in a place; that module itself if the place is the whole."""
+    """The model with the module at a path replaced; the new module itself if the path is empty."""
     if not path:
         return module
     owner, _, leaf = path.rpartition(".")
@@ -205,12 +204,12 @@ def _converted(model: nn.Module, description: Mapping[str, Any]) -> nn.Module:
 
 
 def _resizer(name: str) -> type[LearnedResizer2d]:
-    """The class of resizers of that dotted name: one that has been imported, or one of this library's."""
+    """The resizer class of a dotted name: one that has been imported, or one of this library."""
     name = without_module(name)
     package, _, own = name.partition(".")
     if package in PACKAGES:
         home = package if package == "dynpool" else f"dynpool.{package}"
-        getattr(importlib.import_module(home), own, None)  # public names are imported when they are asked for
+        getattr(importlib.import_module(home), own, None)  # public names are imported on first use
     known = {dotted(kind): kind for kind in _below(LearnedResizer2d)}
     if name not in known:
         raise ValueError(
@@ -230,11 +229,11 @@ def _below(kind: Any) -> Iterator[type[LearnedResizer2d]]:
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> OrderedDict[str, Tensor]:
-    """The weights in a file of torch.save or safetensors, on the CPU, with what it says of the model's conversion.
+    """The weights in a file of torch.save or safetensors, on the CPU, with the model's conversion if saved.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is a folder, damaged, or holds no weights.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is a folder, is damaged, or contains no weights.
     """
     path = Path(path)
     if path.is_dir():
@@ -246,7 +245,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> OrderedDict[str, Tensor]:
 
 
 def _weights(content: Any, named: str) -> OrderedDict[str, Tensor]:
-    """The state dict in what a training program saves, without the prefixes of wrappers."""
+    """The state dict in a training program's checkpoint, without the prefixes of wrappers."""
     for entry in ENTRIES:
         if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
             content = content[entry]
@@ -286,7 +285,7 @@ def _read_archive(path: Path) -> Any:
             raise unreadable(f"it is damaged (the checksum of its record {broken!r} does not match)")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged pickle raises depends on the damage
+    except Exception as error:  # a damaged pickle may raise any exception
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if wanted:
             raise unreadable(
@@ -306,7 +305,7 @@ def _dotted(prefix: str) -> str:
 
 
 def _prefix_hint(model: nn.Module, state: Mapping[str, Any]) -> str:
-    """Which prefix the names in a state dict have before those of the model, in words."""
+    """A hint at the prefix that the names in a state dict have before those of the model."""
     found = _prefix_of(model, state)
     if found is None:
         return f"; its names are {', '.join(list(state)[:3])}, ..."
@@ -314,7 +313,7 @@ def _prefix_hint(model: nn.Module, state: Mapping[str, Any]) -> str:
 
 
 def _prefix_of(model: nn.Module, state: Mapping[str, Any]) -> str | None:
-    """What stands before all names of the model's weights in a state dict: "" if nothing does, None if they lack."""
+    """The prefix of the names of the model's weights in a state dict: "" for no prefix, None if they are missing."""
     own = list(model.state_dict())
     for name in state if own else ():
         prefix = name.removesuffix(own[0])
@@ -324,7 +323,7 @@ def _prefix_of(model: nn.Module, state: Mapping[str, Any]) -> str | None:
 
 
 def _without_prefix(state: Mapping[str, Any], prefix: str) -> OrderedDict[str, Any]:
-    """The entries and the metadata whose names begin so, without that."""
+    """The entries and the metadata whose names have the prefix, with the prefix removed."""
     metadata = getattr(state, "_metadata", {})
     if not prefix:
         return _with_metadata(state, metadata)
@@ -335,7 +334,7 @@ def _without_prefix(state: Mapping[str, Any], prefix: str) -> OrderedDict[str, A
 
 
 def _descriptions(state: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What a state dict says of the conversion of the model, or of modules in it, by their paths."""
+    """The conversions of the model, or of modules in it, in the metadata of a state dict, by module path."""
     for path, metadata in getattr(state, "_metadata", {}).items():
         if isinstance(metadata, Mapping) and isinstance(metadata.get(ENTRY), Mapping):
             yield path, dict(metadata[ENTRY])

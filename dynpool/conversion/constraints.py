@@ -1,4 +1,4 @@
-"""What the graph alone says of the resolutions that cannot move, before anything is planned."""
+"""Resolutions that cannot change according to the graph alone, determined before planning."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Plans = Mapping[int, Plan | str]  # by the resize's node in the graph: how it co
 
 
 def pinned_by_graph(graph: Graph, held: Mapping[Key, str]) -> dict[Key, str]:
-    """The resolutions that cannot move, and why: those held for other reasons, and those of which the graph says so."""
+    """The resolutions that cannot change, and why: those given in `held`, and those found in the graph."""
     pinned = dict(held)
     seen: dict[int, Key] = {}
     for group in groups(graph):
@@ -35,7 +35,7 @@ def pinned_by_graph(graph: Graph, held: Mapping[Key, str]) -> dict[Key, str]:
 
 
 def with_ratios_kept(graph: Graph, plans: Plans, pinned: dict[Key, str]) -> Plans:
-    """The plans without those of layers that must keep a ratio; where none keeps it, `pinned` grows by both ends."""
+    """The plans without those of layers that must keep a ratio; if none can, both ends are added to `pinned`."""
     for a, b, ratio in graph.classes.ratios():
         above, below, part = (a, b, ratio) if ratio < 1 else (b, a, 1 / ratio)
         keeping = [r for r in _leading_to(graph, below) if _keeps(graph, r, above, below, part)]
@@ -54,7 +54,7 @@ def _leading_to(graph: Graph, axis: int) -> list[Resize]:
 
 
 def _keeps(graph: Graph, resize: Resize, above: int, below: int, ratio: Fraction) -> bool:
-    """Whether the layer, as it is, leads from one axis to the other by this ratio."""
+    """Whether the unchanged layer leads from one axis to the other with this ratio."""
     classes = graph.classes
     ends = zip(resize.source, resize.target, resize.stride, strict=True)
     return any(

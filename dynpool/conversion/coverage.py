@@ -1,8 +1,8 @@
-"""Try conversion on whole libraries of models: what is converted, tied, pinned, left alone and why, and what runs.
+"""Test conversion on whole libraries of models: what is converted, tied, pinned, left alone and why, and what runs.
 
 By default everything runs on meta tensors, so that no weights are allocated. Each model is converted, given random
-alphas that differ between height and width, and run forward and backward. Rows go to a CSV file as they come; a later
-start goes on where this one ended.
+alphas that differ between height and width, and run forward and backward. Each row is appended to a CSV file when it is
+finished; a restart continues with the models that have no row yet.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Make = Callable[[], nn.Module]
 
 @dataclass(frozen=True)
 class CoverageRow:
-    """One model: its status, and counts of its resizers by what became of them.
+    """One model: its status, and counts of its resizers by outcome.
 
     `status` is "runs" (converted, forward and backward run at random sizes), "fails" (it does not run), "refused"
     (there is nothing to learn), "no convolution", "too slow", or "error". `pinned` counts resizers held at their sizes;
@@ -91,11 +91,11 @@ def coverage_names(*patterns: str) -> list[str]:
 
 
 def build_model(name: str, device: str) -> tuple[nn.Module, tuple[int, int, int]]:
-    """A model of timm or torchvision by its name with the library, and its own input size."""
+    """A model of timm or torchvision, by its name with the library, and its default input size."""
     try:
         with torch.device(device):
             return _create(name)
-    except (NotImplementedError, RuntimeError):  # a constructor that reads values of tensors needs them to have some
+    except (NotImplementedError, RuntimeError):  # a constructor that reads values of tensors needs real ones
         net, size = _create(name)
         return net.to(device), size
 
@@ -113,12 +113,12 @@ def _create(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
 
 
 class _TooSlowError(BaseException):
-    """No `Exception`, as what catches those on the way would catch it."""
+    """Raised when the time limit is over; not an `Exception`, so that no handler in between catches it."""
 
 
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
-    """Raise `_TooSlowError` in the main thread after so many seconds, where the system has alarms."""
+    """Raise `_TooSlowError` in the main thread after some seconds, if the system supports alarms."""
 
     def ring(signum: int, frame: Any) -> None:
         raise _TooSlowError
@@ -149,7 +149,7 @@ def _randomize(model: nn.Module, seed: str) -> None:
 
 
 def _reasons(rows: Iterable[ConversionRow]) -> str:
-    """Why resizers were not converted, the most frequent reasons first, without the layers that they name."""
+    """The reasons why resizers were not converted, most frequent first, without layer names."""
     why = Counter(r.why.partition(" in ")[0] for r in rows if r.why)
     return "; ".join(f"{k} x{v}" for k, v in why.most_common(4))
 
@@ -157,15 +157,15 @@ def _reasons(rows: Iterable[ConversionRow]) -> str:
 def cover(
     name: str, model: nn.Module, input_size: tuple[int, int, int], *, device: str = "meta", limit: float = 120.0
 ) -> CoverageRow:
-    """One model's row: converted, run forward and backward at random sizes.
+    """The row of one model, after conversion and a forward and backward pass at random sizes.
 
     Args:
-        name: what to call it.
+        name: name in the row.
         model: on the meta device, or on `device`.
         input_size: (C, H, W) in pixels.
         device: where to run. On a real one, outputs and gradients must be finite too, gradients must reach every alpha,
-            and the frozen model must give the same values.
-        limit: seconds after which the model is given up as too slow.
+            and the frozen model must return the same values.
+        limit: seconds after which the model is reported as too slow.
     """
     start = time.perf_counter()
     if not any(isinstance(m, nn.Conv2d) for m in model.modules()):
@@ -240,13 +240,13 @@ def run_coverage(
     device: str = "meta",
     say: Callable[[CoverageRow], None] = lambda row: None,
 ) -> list[CoverageRow]:
-    """Cover the named models that `out` has no row of yet; append a row to it as each is finished.
+    """Test the named models that have no row in `out` yet; append a row to it as each is finished.
 
     Args:
-        names: as `coverage_names` gives them.
-        out: a CSV file, made if it is not there.
-        input_size: (C, H, W) in pixels for all; None: each model's own.
-        limit: seconds a model may take.
+        names: names as returned by `coverage_names`.
+        out: a CSV file, created if it does not exist.
+        input_size: (C, H, W) in pixels for all models; None: the default of each model.
+        limit: seconds that a model may take.
         device: where the models are made and run.
         say: called with every new row.
 
@@ -254,7 +254,7 @@ def run_coverage(
         all rows of the file.
 
     Raises:
-        ValueError: for a bad `input_size` or `limit`, or if `out` is another file than one of these.
+        ValueError: for an invalid `input_size` or `limit`, or if `out` exists and is not a coverage file.
     """
     if input_size is not None:
         input_size = check_input_size(input_size)
@@ -283,7 +283,7 @@ def run_coverage(
 
 
 def read_rows(path: Path) -> list[CoverageRow]:
-    """The rows of a coverage file. Raises ValueError if it is another file, or a row is damaged."""
+    """The rows of a coverage file. Raises ValueError if it is not such a file, or if a row is damaged."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, strict=True)

@@ -1,7 +1,7 @@
-"""At which learned sizes does a converted model run? What the trace of the original cannot show shows here.
+"""Finds the learned sizes at which a converted model runs, with limits that the trace of the original cannot show.
 
-A model's own code may read a size off a map before it is resized, insist on the one it was made for, or need as many
-pixels as a valid convolution, an unpadded pool or a reflection behind the map takes. Passes on meta tensors tell.
+A model's own code may read the size of a map before it is resized, require the size it was built for, or need a minimum
+size for a later unpadded convolution, pool or reflection. Passes on meta tensors find these limits.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from dynpool.size_math import Size, round_to_multiple
 
 __all__ = ["Limits", "find_limits"]
 
-_BATCH = 3  # images, by which an output's batch is told from other dimensions
+_BATCH = 3  # images, to distinguish the batch of an output from other dimensions
 
 
 @dataclass
 class Limits:
     """The sizes (height, width) in pixels of one learned resolution at which the model runs.
 
-    None: no limit on that side. `why` says what happens beyond; both axes of one that is `stuck` have one size only.
+    None: no limit on that side. `why` says what happens beyond; if `stuck`, both axes can have one size only.
     """
 
     lowest: list[int | None]
@@ -46,12 +46,12 @@ class Limits:
 
 
 def find_limits(model: nn.Module, tree: ResolutionTree, *, training: bool = False) -> dict[int, Limits]:
-    """The limits of those learned resolutions that have any, by their place in the tree.
+    """The limits of the learned resolutions that have any, by their index in the tree.
 
-    Two passes if every size will do; else a few more for each resolution, as each is added to those that are known.
+    This takes two passes if every size is possible, else a few more for each resolution.
 
     Args:
-        model: converted, at its original sizes; left as it is.
+        model: a converted model at its original sizes; it is not changed.
         tree: its resolutions.
         training: run in training mode too.
     """
@@ -76,7 +76,7 @@ class _Trial:
         return self.found.setdefault(i, Limits([None, None], [None, None], why))
 
     def moved(self, i: int, axis: int, *, up: bool) -> int | None:
-        """Another size of an axis, one step of its multiple away or more; None if there is none."""
+        """Another size of an axis, at least one step of its multiple away; None if there is none."""
         n, step = self.start[i][axis], self.steps[i][axis]
         if up:
             return max(round_to_multiple(round(n * (1.2 + 0.25 * axis)), step), n + step)
@@ -119,12 +119,12 @@ class _Trial:
                 known[i] = size
                 continue
             limits = self.limits(i, why)
-            for axes in ((0, 1), (0,), (1,)):  # most windows are square: both first, then what each can go below that
+            for axes in ((0, 1), (0,), (1,)):  # most windows are square: lower both axes together first, then each
                 known[i] = self.shrunk(known, i, size, axes)
             limits.lowest = [n if n > m else None for n, m in zip(known[i], size, strict=True)]
 
     def shrunk(self, known: Mapping[int, Size], i: int, least: Size, axes: Sequence[int]) -> Size:
-        """The smallest size of a resolution at which the model runs, of those with fewer steps along the axes."""
+        """The smallest size of a resolution at which the model runs, reducing the given axes."""
         start, steps = known[i], self.steps[i]
         most = max((start[axis] - least[axis]) // steps[axis] for axis in axes)
 
@@ -160,20 +160,20 @@ class _Trial:
         return shapes["", 0, RETURNS, 0][1]
 
     def started(self, mode: bool) -> tuple[int | None, tuple[Shape, ...]]:
-        """The images that a pass at the original sizes takes, None for its own number of them, and what it returns."""
+        """The number of images of a pass at the original sizes (None: the default), and the outputs of the pass."""
         if mode not in self.at_start:
             try:
                 self.at_start[mode] = (_BATCH, self.returns(mode, _BATCH, self.start))
-            except ValueError:  # made for a batch of another size
+            except ValueError:  # built for another batch size
                 self.at_start[mode] = (None, self.returns(mode, None, self.start))
         return self.at_start[mode]
 
     def failure(self, sizes: Mapping[int, Size]) -> str | None:
-        """What goes wrong when the learned resolutions have these sizes; None if the model runs as before."""
+        """The error of a pass with the given learned sizes; None if the model runs as before."""
         return next(filter(None, (self.failure_in(mode, sizes) for mode in self.modes)), None)
 
     def failure_in(self, mode: bool, sizes: Mapping[int, Size]) -> str | None:
-        if mode not in self.at_start:  # most models give a result for each image, and need not run at their start
+        if mode not in self.at_start:  # most models return a result per image, and need no pass at their original sizes
             with suppress(ValueError):
                 if all(shape[:1] == (_BATCH,) for shape in self.returns(mode, _BATCH, sizes)):
                     return None

@@ -70,11 +70,11 @@ def freeze(model: nn.Module) -> nn.Module:
 
     It consists of PyTorch's own operations: resizers become interpolation and pooling to a fixed size. A layer of a
     model converted with `preserve=True` gets its original stride back if that computes the same as its stride-1 form
-    with the resizer. Outputs equal those of the live model up to rounding, for other input sizes too, as sizes follow
-    the tree. The state dict has the entries of the original model's, and the sizes in its metadata; inside a larger
-    module it also has them as an entry `frozen_sizes`, for formats that only keep tensors. Loading it into a model that
-    was frozen or converted in the same way also loads the sizes. See `freeze_report(frozen)` for the result, and
-    `sizes(frozen, input_size)` for the sizes.
+    with the resizer. Outputs equal those of the live model up to rounding, at other input sizes too. The state dict has
+    the entries of that of the original model, and the sizes in its metadata; inside a larger module they are also in an
+    entry `frozen_sizes`, for formats that only keep tensors. Loading it into a model that was frozen or converted in
+    the same way also loads the sizes. See `freeze_report(frozen)` for the result, and `sizes(frozen, input_size)` for
+    the sizes.
 
     It can be exported, compiled, traced (torch.jit.trace, torch.fx) and scripted, at one input size at a time; the
     sizes are then constants. torch.fx and torch.jit.script, which get no input, use those of the conversion, also for a

@@ -1,9 +1,9 @@
-"""Decide what becomes of each resolution and each resizer of a traced model; nothing is changed here.
+"""Plans the status of each resolution and resizer of a traced model; nothing is changed here.
 
-A resolution is learned if one of its resizers can be, and nothing holds it. Resizers that lead to it from the same
-resolution are tied, others follow its size. What cannot be rewritten keeps its own arithmetic: its resolution is
-derived, and whatever joins it follows. A pinned resolution keeps its size: resizers lead back to it, and what leads to
-it without a resizer that could is pinned as well. Each such finding starts the plan anew, so that it holds throughout.
+A resolution is learned if one of its resizers can be and nothing pins it. Resizers that lead to it from the same
+resolution are tied, others follow its size. A layer that cannot be rewritten keeps its own arithmetic: its resolution
+is derived, and other resizers to that resolution follow. A pinned resolution keeps its size: resizers lead back to it,
+and a resolution that leads to it without such a resizer is pinned as well. Each new constraint restarts the planning.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["plan_resolutions"]
 
 
 class Pin(NamedTuple):
-    """A resolution, or two, must keep their sizes."""
+    """Constraint: one or two resolutions must keep their sizes."""
 
     key: Key
     why: str
@@ -37,7 +37,7 @@ class Pin(NamedTuple):
 
 
 class Demand(NamedTuple):
-    """A learned size must be a multiple of so many pixels (height, width)."""
+    """Constraint: a learned size must be a multiple of a number of pixels (height, width)."""
 
     key: Key
     multiple: Size
@@ -45,7 +45,7 @@ class Demand(NamedTuple):
 
 @dataclass
 class _Planner:
-    """One attempt, with what is known so far."""
+    """One attempt at a plan, with the constraints known so far."""
 
     graph: Graph
     plans: Plans
@@ -99,7 +99,7 @@ class _Planner:
         return (self.graph.classes.reference(key[0]), self.graph.classes.reference(key[1]))
 
     def mover(self, node: int | None) -> int | None:
-        """The nearest learned resolution from which the node's size follows, itself included."""
+        """The nearest learned resolution that the node's size depends on, possibly the node itself."""
         while node is not None:
             here = self.nodes[node]
             if isinstance(here.rule, Learned):
@@ -108,7 +108,7 @@ class _Planner:
         return None
 
     def pin_mover(self, node: int | None, why: str) -> Pin | None:
-        """That the learned resolution that moves the node, if there is one, is to be pinned."""
+        """The constraint that pins the learned resolution that the node depends on, if there is one."""
         mover = self.mover(node)
         return None if mover is None else Pin(self.plan.keys[mover], why)
 
@@ -127,7 +127,7 @@ class _Planner:
     # --- resolution by resolution -------------------------------------------------------------------------------------
 
     def run(self) -> Pin | Demand | None:
-        """Plan all resolutions; None if that is done, else what was found out that changes the plan from the start."""
+        """Plan all resolutions; None if that succeeds, else a new constraint, with which planning must restart."""
         self.start()
         found: Pin | Demand | None
         pending = list(groups(self.graph))
@@ -154,7 +154,7 @@ class _Planner:
         return None
 
     def check(self) -> Pin | None:
-        """Layers left as they are must give the sizes planned, also where they run before their input was placed."""
+        """Check that unchanged layers produce the planned sizes, also those planned before their input was placed."""
         for role in self.roles:
             source = self.node_of(source_key(self.graph, role.resize))
             if role.node is None or source is None or role.rewrite:
@@ -170,7 +170,7 @@ class _Planner:
         return None
 
     def unlock(self, pending: list[Group]) -> Pin | None:
-        """Resolutions that are multiples of one below them wait for each other: then both are held."""
+        """Pin resolutions that are multiples of one below them, and so depend on each other."""
         keys = {g.key for g in pending}
         for group in pending:
             (h, _), (w, _) = (self.graph.classes.base(a) for a in group.key)
@@ -203,7 +203,7 @@ class _Planner:
         return [(r, self.node_of(source_key(self.graph, r))) for r in group.members]
 
     def back_to(self, group: Group, here: int) -> Pin | None:
-        """Resizers to a resolution that is there already: they follow it where anything moves."""
+        """Plan resizers to an existing resolution: they follow it if any of the sizes can change."""
         for r, source in self.sources(group):
             moves = self.mover(source) is not None or self.mover(here) is not None
             if moves and self.plan_of(r) is None:
@@ -232,11 +232,11 @@ class _Planner:
         return None
 
     def derived(self, group: Group) -> Pin | Demand | None:
-        """One of the group's layers keeps its own arithmetic, and sets the size."""
+        """Plan a derived resolution: one layer of the group keeps its own arithmetic and determines the size."""
         known = self.sources(group)
         setters = [(r, p) for r, p in known if p is not None and self.plan_of(r) is None]
         setters = setters or [(r, p) for r, p in known if p is not None and r.scale is not None]
-        if not setters:  # the layer that sets the size stands on a resolution that is not placed yet, or never will be
+        if not setters:  # the input of the layer that determines the size is not placed yet, or never will be
             refused = next(self.refusal(r) for r in group.members if self.plan_of(r) is None)
             return Pin(group.key, f"shares a resolution with one that cannot move: {refused}")
         first, parent = setters[0]
@@ -266,7 +266,7 @@ class _Planner:
         return None
 
     def ask(self, parent: int, native: Arithmetic, need: Size, key: Key) -> Pin | Demand | None:
-        """Make the sizes of the learned resolution above such that the layer gives multiples of `need`."""
+        """The constraint on the learned resolution above that makes the layer's sizes multiples of `need`."""
         between: list[Arithmetic | Ratio] = [native]
         above = parent
         while isinstance(self.nodes[above].rule, Derived):
@@ -311,14 +311,14 @@ def _unplaced(resize: Resize) -> Role:
 
 
 def plan_resolutions(graph: Graph, plans: Plans, held: Mapping[Key, str]) -> ResolutionPlan:
-    """What becomes of the resolutions and resizers of a model: planned anew until nothing more is found out.
+    """The plan of the resolutions and resizers of a model, repeated until no new constraint is found.
 
-    Each finding pins a resolution that was free, or multiplies the step of one: there are only so many.
+    This terminates, as each constraint pins a resolution that was free, or multiplies the step of one.
 
     Args:
         graph: the structure of a :class:`~dynpool.graph.survey.Survey`.
         plans: by node of the graph, how each resizer could be rewritten, or why it cannot be.
-        held: resolutions that cannot move for reasons that the graph does not show.
+        held: resolutions that cannot change for reasons that the graph does not show.
     """
     pinned, demands = pinned_by_graph(graph, held), dict[Key, Size]()
     plans = with_ratios_kept(graph, plans, pinned)

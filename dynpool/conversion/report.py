@@ -98,7 +98,7 @@ class NothingToLearnError(ValueError):
     """A model has no resizer that can be learned.
 
     Attributes:
-        report: what became of each resizer, and why; without rows if no layer of the model resizes.
+        report: the status of each resizer, with its reason; without rows if no layer of the model resizes.
     """
 
     def __init__(self, report: ConversionReport, model: str = "model") -> None:
@@ -112,7 +112,7 @@ class NothingToLearnError(ValueError):
 
 
 def attach_report(model: nn.Module, report: ConversionReport) -> None:
-    """Let `conversion_report(model)` give `report`."""
+    """Set the report that `conversion_report(model)` returns."""
     setattr(model, _ATTRIBUTE, report)
 
 
@@ -122,7 +122,7 @@ def detach_report(model: nn.Module) -> None:
 
 
 def conversion_report(model: nn.Module) -> ConversionReport:
-    """What `convert` did with each resizer of a converted model.
+    """The report of a conversion: what `convert` did with each resizer.
 
     Raises:
         ValueError: if the model was not made by `convert`.

@@ -1,4 +1,4 @@
-"""Operations of a pass without effect: nothing that the model returns or stores depends on them."""
+"""Finds operations without effect: nothing that the model returns or stores depends on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["unused_nodes", "unused_resizers"]
 def unused_nodes(graph: Graph) -> frozenset[int]:
     """The nodes of a graph, by index, on which none of `graph.outputs` depends.
 
-    Values that share memory count as one, as what is written to one of them is in all.
+    Values that share memory count as one, as a write to one of them changes all.
     """
     memory: dict[int, int] = {}  # the first value in it, by value
 

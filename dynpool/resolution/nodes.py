@@ -1,4 +1,4 @@
-"""What a tree of resolutions is made of: how the size of each comes about, and what each resizer resizes to."""
+"""The nodes of a tree of resolutions: the rule for the size of each, and the output size of each resizer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["Derived", "Learned", "Pinned", "ResolutionNode", "Slot", "bounds_aro
 
 @dataclass
 class Learned:
-    """A size that follows from the parent's and an alpha, rounded to multiples of so many pixels.
+    """A size computed from that of the parent and an alpha, rounded to a multiple of some pixels.
 
     Attributes:
-        multiple: those pixels, (height, width).
-        pool: owns the alpha; None as long as the conversion is planned.
-        lowest, highest: sizes in pixels at which the model runs.
-        limited_by: what happens beyond them; empty: nothing.
+        multiple: the pixels that sizes are a multiple of, (height, width).
+        pool: the resizer that owns the alpha; None during planning.
+        lowest, highest: smallest and largest size in pixels at which the model runs.
+        limited_by: what happens beyond them; empty without limits.
     """
 
     multiple: Size = (1, 1)
@@ -43,7 +43,7 @@ class Learned:
         return (h, w)
 
     def admitted(self) -> str:
-        """The sizes that :meth:`admit` leaves as they are, in words."""
+        """A description of the sizes that :meth:`admit` does not change."""
         said = [f"(height, width) in multiples of {self.multiple} pixels"]
         for axis, low, high in zip(("height", "width"), self.lowest, self.highest, strict=True):
             if low == high:
@@ -57,18 +57,18 @@ class Learned:
 
 @dataclass(frozen=True)
 class Pinned:
-    """A size in pixels that stays as it is."""
+    """A fixed size in pixels."""
 
     size: Size
 
 
 @dataclass(frozen=True)
 class Derived:
-    """A size that follows from the parent's by the arithmetic of a layer left alone.
+    """A size computed from that of the parent by the arithmetic of an unchanged layer.
 
     Attributes:
         rule: that arithmetic, in pixels.
-        strides: of that layer, if what is counted in fractions of pixels is to pass it unrounded.
+        strides: strides of the layer, if sizes with fractions are to pass it without rounding.
     """
 
     rule: Callable[[Size], Size]
@@ -81,9 +81,9 @@ class ResolutionNode:
 
     Attributes:
         name: the module path of the layer that opens it.
-        parent: the place of its parent in the tree.
+        parent: the index of its parent in the tree.
         reference: size at the conversion, in pixels.
-        rule: how its size comes about.
+        rule: how its size is computed.
     """
 
     name: str
@@ -93,27 +93,27 @@ class ResolutionNode:
 
 
 def learned_nodes(nodes: Iterable[ResolutionNode]) -> list[tuple[int, Learned, LearnedResizer2d]]:
-    """The learned resolutions by their places in the tree, with the resizers that own their alphas."""
+    """The learned resolutions by their index in the tree, with the resizers that own their alphas."""
     learned = ((i, node.rule) for i, node in enumerate(nodes) if isinstance(node.rule, Learned))
     return [(i, rule, rule.pool) for i, rule in learned if rule.pool is not None]
 
 
 def bounds_around(alpha: Pair) -> Pair:
-    """The default bounds, widened where needed so that an alpha has a factor of two of room on both sides."""
+    """The default bounds, widened if needed so that an alpha can change by a factor of two in both directions."""
     return (min(1 / 8, 1 / (2 * max(alpha))), max(2.0, 2 / min(alpha)))
 
 
 @dataclass
 class Slot:
-    """What one resizer resizes to: its resolution's size times `multiple` plus `offset` pixels, per axis.
+    """The output size of one resizer: the size of its resolution times `multiple` plus `offset` pixels, per axis.
 
     Attributes:
-        resolution: its place in the tree.
-        height, width: of the output in pixels, filled in before the model runs.
-        strided: the stride of the layer in front, if this resizer does what the stride did.
-        key: under which compiled code finds the resolution's size; None: it takes it as a constant.
-        source: the resolution that it resizes from, if that is known.
-        margin: pixels by which the map that arrives is larger than that resolution.
+        resolution: the index of the resolution in the tree.
+        height, width: of the output in pixels, set before the model runs.
+        strided: the stride of the layer before it, if this resizer replaces that stride.
+        key: the key under which compiled code finds the size of the resolution; None: the size is a constant there.
+        source: the resolution that it resizes from, if known.
+        margin: pixels by which its input map is larger than that resolution.
     """
 
     resolution: int
@@ -131,5 +131,5 @@ class Slot:
         return (h, w)
 
     def fill(self, size: Size) -> None:
-        """Take note of the size that the resolution has in the next pass."""
+        """Set the size of the resolution in the next pass."""
         self.height, self.width = self.target(size)

@@ -1,4 +1,4 @@
-"""How a frozen model's state dict holds the alphas, and under which names."""
+"""The format and names of the alphas in the state dict of a frozen model."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def frozen_bits(state_dict: Mapping[str, Any], prefix: str, metadata: Mapping[st
 
 
 def to_bits(values: Sequence[Pair]) -> Tensor:
-    """Alphas (height, width) as an int32 tensor (n, 2) of their float32 bits, which casting a model leaves alone."""
+    """Alphas (height, width) as an int32 tensor (n, 2) of their float32 bits, which casting a model does not change."""
     return torch.tensor(values, dtype=torch.float32).reshape(-1, 2).view(torch.int32)
 
 
 def from_bits(bits: Tensor) -> Tensor:
-    """The alphas of :func:`to_bits`, (n, 2), float32."""
+    """The inverse of :func:`to_bits`: alphas (n, 2), float32."""
     return bits.detach().cpu().contiguous().view(torch.float32)

@@ -1,7 +1,7 @@
 """The tree of resolutions of a converted model: learned alphas, and all sizes of a pass computed on the host.
 
-The sizes are computed once, before the model runs, from the input's size down the tree; each resizer is handed its own.
-Where a part of the model runs by itself, its resizers find theirs from the maps that arrive (:mod:`.pass_sizes`).
+The sizes are computed once, before the model runs, from the input size down the tree; each resizer gets its own. If a
+part of the model runs on its own, its resizers derive their sizes from their input maps (:mod:`.pass_sizes`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ATTRIBUTE = "_dynpool_tree"
 
 
 class Budget(Protocol):
-    """A hard ceiling on the work of the whole model."""
+    """A hard ceiling on the MACs of the whole model."""
 
     def allows(self, alphas: Sequence[Pair]) -> bool: ...
 
@@ -45,15 +45,15 @@ class ResolutionTree:
     input_size: tuple[int, int, int]
     nodes: list[ResolutionNode] = field(default_factory=list)
     slots: dict[str, Slot] = field(default_factory=dict)  # by the resizer's module path
-    resizers: dict[str, nn.Module] = field(default_factory=dict)  # by the same, from the conversion on
+    resizers: dict[str, nn.Module] = field(default_factory=dict)  # by the same path, set at the conversion
     trust: float = 0.1
     budget: Budget | None = None
-    batch: int | None = None  # images of a traced pass, where one is not enough
-    description: dict[str, Any] | None = None  # how the model came by it (dynpool.resolution.description)
-    frozen: Sequence[Pair] | None = None  # what the parameters held, in a frozen model
+    batch: int | None = None  # number of images of a traced pass, if more than one is needed
+    description: dict[str, Any] | None = None  # how the model was converted (dynpool.resolution.description)
+    frozen: Sequence[Pair] | None = None  # values of the parameters, in a frozen model
     running: bool = False  # whether a pass of the whole model is
     _known: KnownSizes | None = None
-    _values: list[Pair] = field(default_factory=list)  # of the alphas that those sizes follow from
+    _values: list[Pair] = field(default_factory=list)  # of the alphas that those sizes were computed from
     _accepted: list[Pair] = field(default_factory=list)
     _locked: bool = False
     _tried: Mapping[int, Size] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class ResolutionTree:
         self._set_keys()
 
     def open_sizes(self, *, open: bool = True) -> None:
-        """Let compiled code serve whatever sizes are learned; or else take those of its first pass as constants."""
+        """Make compiled code valid for all learned sizes, or else treat those of its first pass as constants."""
         self._open = OpenSizes([node.reference for node in self.nodes]) if open else None
         self._set_keys()
 
@@ -76,7 +76,7 @@ class ResolutionTree:
 
     @property
     def learned(self) -> list[tuple[int, Learned, LearnedResizer2d]]:
-        """The learned resolutions by their places, with the resizers that own their alphas, parents first."""
+        """The learned resolutions by index, with the resizers that own their alphas, parents first."""
         return learned_nodes(self.nodes)
 
     @property
@@ -89,12 +89,12 @@ class ResolutionTree:
     ) -> list[Size]:
         """Size in pixels of every node for an input of `hw` pixels, at the current or the given alphas.
 
-        Nodes in `given`, by their place in the tree, have the sizes given there.
+        Nodes in `given`, by their index in the tree, have the sizes given there.
         """
         return [pixels for pixels, _ in self._sizes_with_fractions(hw, alphas, given)]
 
     def above(self, index: int, hw: Size, alphas: Sequence[Pair]) -> Pair:
-        """The size that the resizer of a node computes its own from: its parent's, with the fraction if it keeps it."""
+        """The input size of a node's resizer: that of its parent, with the fraction if the resizer uses it."""
         node = self.nodes[index]
         pixels, exact = self._sizes_with_fractions(hw, alphas)[node.parent or 0]
         keeps = isinstance(node.rule, Learned) and node.rule.pool is not None and node.rule.pool.keeps_fractions
@@ -107,7 +107,7 @@ class ResolutionTree:
         return sizes_with_fractions(self.nodes, hw, values, given=given or {}, tried=self._tried)
 
     def factors_at(self, hw: Size, alphas: Sequence[Pair] | None = None) -> dict[type, Pair]:
-        """What the classes of resizers that look at whole chains multiply their scale factors by; the others: nothing.
+        """Multipliers of the scale factors, for resizer classes that depend on whole chains of them; else none.
 
         For an input of `hw` pixels, at the current or the given alphas.
         """
@@ -124,15 +124,15 @@ class ResolutionTree:
         return size
 
     def update(self, hw: Size) -> None:
-        """Bring every slot up to date for a pass of the whole model, whose input has `hw` pixels."""
+        """Set every slot for a pass of the whole model with an input of `hw` pixels."""
         if not self._locked:
             self._fill(self._up_to_date().whole(hw))
 
     def meet(self, slot: Slot, x: Tensor) -> None:
-        """Where a part of the model runs by itself, bring a slot up to date for the map that arrives there.
+        """If a part of the model runs on its own, set a slot from the size of its input map.
 
         Raises:
-            RuntimeError: if the map does not tell the size.
+            RuntimeError: if that map does not determine the size.
         """
         if self.running or self._locked or torch._C._is_tracing():
             return
@@ -143,11 +143,11 @@ class ResolutionTree:
 
     @property
     def now(self) -> Sequence[Size | None]:
-        """The sizes in the pass that is running or was last; None for those that a part does not tell."""
+        """The sizes in the current or last pass; None for those that a partial pass does not determine."""
         return self._up_to_date().now.of
 
     def _up_to_date(self) -> KnownSizes:
-        """The sizes that go with the alphas as they are now."""
+        """The cache of sizes for the current alphas."""
         values = self._pass_values()
         if self._known is None or values != self._values:
             before = None if self._known is None else self._known.now.input
@@ -159,7 +159,7 @@ class ResolutionTree:
         return KnownSizes(partial(self.sizes_at, alphas=values), exact=exact, hw=hw)
 
     def _pass_values(self) -> list[Pair]:
-        """What the alphas hold, after they have been brought into bounds and under the ceiling."""
+        """The values of the alphas, after projection into the bounds and under the ceiling."""
         if self.frozen is not None:
             return list(self.frozen)
         pools = self.pools
@@ -167,7 +167,7 @@ class ResolutionTree:
         values = usable_alphas(pools)
         if values == self._values or not all(is_own(pool.shared_alpha()) for pool in pools):
             return values
-        self.constrain(trust=math.inf)  # a value written by hand or loaded is not an optimiser's step
+        self.constrain(trust=math.inf)  # a value written by hand or loaded is not a step of the optimiser
         return usable_alphas(pools)
 
     def _fill(self, sizes: Sizes) -> None:
@@ -178,7 +178,7 @@ class ResolutionTree:
         self._tell(sizes)
 
     def _tell(self, sizes: Sizes) -> None:
-        """Let compiled code, and resizers that look at the whole network, know of the sizes of a pass."""
+        """Pass the sizes of a pass to compiled code and to resizers that depend on the whole network."""
         if self._open is not None and not self._locked:
             self._open.fill(sizes.of)
         if sizes.input is not None and any(pool.looks_at_chains for pool in self.pools):
@@ -187,10 +187,10 @@ class ResolutionTree:
                 pool.scaled_by(factors.get(type(pool)))
 
     def find_resizers(self, model: nn.Module) -> None:
-        """Know the resizers by their paths, where the model's layers were wrapped or renamed.
+        """Update the paths of the resizers, in case the model's layers were wrapped or renamed.
 
         Raises:
-            RuntimeError: if some are not in the model any more.
+            RuntimeError: if some resizers are no longer in the model.
         """
         if all(_module_at(model, path) is resizer for path, resizer in self.resizers.items()):
             return
@@ -206,11 +206,11 @@ class ResolutionTree:
         self.resizers = {paths[id(resizer)]: resizer for resizer in self.resizers.values()}
 
     def accept(self) -> None:
-        """Take the alphas as they are for those that the next step is held to."""
+        """Use the current alphas as the reference for the trust region of the next step."""
         self._accepted = host_alphas(self.pools)
 
     def constrain(self, trust: float | None = None) -> None:
-        """Project the alphas into bounds, trust region, limits and budget: one read, writes only what changed."""
+        """Project the alphas into bounds, trust region, limits and budget, with one read, writing only changed ones."""
         pools = self.pools
         trust = self.trust if trust is None else trust
         constrain_pools(pools, trust=None if trust == math.inf else trust)
@@ -229,11 +229,11 @@ class ResolutionTree:
         self._accepted = host_alphas(pools)
 
     def _within_limits(self, alphas: Sequence[Pair]) -> list[Pair]:
-        """The alphas, those changed that lead beyond the sizes that the model can have, at its own input size."""
+        """The alphas, changed where they lead to sizes that the model cannot have at its own input size."""
         values = list(alphas)
         for k, (i, rule, pool) in enumerate(self.learned):
             if not rule.limited_by or pool.looks_at_chains or pool.shared_alpha().numel() == 1:
-                continue  # what cannot be set axis by axis is held by its sizes alone
+                continue  # alphas that cannot be set axis by axis are limited only through their sizes
             above = self.above(i, self.input_size[1:], values)
             size = rule.rounded(pool.output_size(above, pool.strides(values[k])))
             nearest = rule.admit(size)
@@ -246,7 +246,7 @@ class ResolutionTree:
 
     @contextmanager
     def at(self, hw: Size) -> Iterator[None]:
-        """Slots filled for an input of `hw` pixels and left alone by passes meanwhile (tracing replaces the alphas)."""
+        """Context manager: slots are set for an input of `hw` pixels and kept in passes (tracing replaces alphas)."""
         before = self._known, self._values, self._locked
         self._values = list(self.frozen) if self.frozen is not None else usable_alphas(self.pools)
         self._known, self._locked = self._known_at(self._values, hw), True
@@ -258,7 +258,7 @@ class ResolutionTree:
 
     @contextmanager
     def trying(self, sizes: Mapping[int, Size]) -> Iterator[None]:
-        """Learned resolutions, by their place in the tree, have these sizes meanwhile, whatever the alphas."""
+        """Context manager: learned resolutions, by their index in the tree, have these sizes whatever the alphas."""
         before = self._tried, self._known
         self._tried, self._known = sizes, None
         try:
@@ -271,8 +271,8 @@ class ResolutionTree:
         "container of PyTorch's into a module of your own before you convert it"
     )
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """As a forward pre-hook of the model."""
-        if "_is_replica" not in vars(module):  # of nn.DataParallel, whose modules are others
+        """The forward pre-hook of the model."""
+        if "_is_replica" not in vars(module):  # of nn.DataParallel, which has other module objects
             self.find_resizers(module)
         for x in (*args, *kwargs.values()):
             if isinstance(x, Tensor) and x.dim() >= 3:
@@ -281,7 +281,7 @@ class ResolutionTree:
                 return
 
     def leave(self, module: nn.Module, args: Any, out: Any) -> None:
-        """As a forward hook of the model, called in any case."""
+        """The forward hook of the model, called even after an error."""
         self.running = False
 
     @property
@@ -299,7 +299,7 @@ def _module_at(model: nn.Module, path: str) -> nn.Module | None:
 
 
 def _between(a: Sequence[Pair], b: Sequence[Pair], share: float) -> list[Pair]:
-    """Values on the way from `a` to `b`, as float32 holds them: a size can depend on the difference."""
+    """Values between `a` and `b`, rounded to float32: a size can depend on the rounding."""
     ways = (tuple(x + (y - x) * share for x, y in zip(p, q, strict=True)) for p, q in zip(a, b, strict=True))
     return [as_pair(pair, f"alpha={pair} is not finite") for pair in ways]
 
@@ -323,16 +323,16 @@ def is_converted(model: nn.Module) -> bool:
 
 
 def converted_model(model: nn.Module) -> nn.Module:
-    """The converted model in a wrapper; `model` itself if there is none.
+    """The converted model in a wrapper; `model` itself if it contains none.
 
     Raises:
-        ValueError: if there are several.
+        ValueError: if it contains several.
     """
     return the_one(model, is_converted, "converted models")
 
 
 def put_tree(model: nn.Module, tree: ResolutionTree | None) -> None:
-    """Let `resolution_tree(model)` give this tree, or none any more."""
+    """Set the tree that `resolution_tree(model)` returns; None removes it."""
     if tree is not None:
         setattr(model, _ATTRIBUTE, tree)
     elif hasattr(model, _ATTRIBUTE):

@@ -27,14 +27,14 @@ def sizes_with_fractions(
     given: Mapping[int, Size] = _NONE,
     tried: Mapping[int, Size] = _NONE,
 ) -> list[tuple[Size, Pair]]:
-    """Of every node the size in pixels, and the same with the fraction that some resizers hand on.
+    """The size of every node in pixels, and the same with the fraction that some resizers pass on.
 
     Args:
         nodes: parents before children; node 0 is the input.
         hw: (height, width) of the input in pixels.
-        values: of the alphas, in the order of the nodes.
-        given: sizes that nodes, by their places, have whatever leads to them.
-        tried: sizes that learned nodes have instead of what their alphas say.
+        values: values of the alphas, in the order of the nodes.
+        given: sizes of nodes, by index, that override any computed size.
+        tried: sizes of learned nodes, used instead of those from their alphas.
     """
     factors = chain_factors(nodes, hw, values)
     strides = {
@@ -63,7 +63,7 @@ def sizes_with_fractions(
 
 
 def chain_factors(nodes: Sequence[ResolutionNode], hw: Size, values: Sequence[Pair]) -> dict[type, Pair]:
-    """What the classes of resizers that look at whole chains multiply their scale factors by; the others: nothing.
+    """Multipliers of the scale factors, for resizer classes that depend on whole chains of resizers; none for others.
 
     Arguments as in :func:`sizes_with_fractions`.
     """
