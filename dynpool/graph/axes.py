@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any
 
 from dynpool.size_math import Whole, window_output_size
 
@@ -271,8 +271,9 @@ class AxisClasses:
 
         An axis that is its class plus an offset keeps the offset.
         """
+        same: Any = traced  # for every input
         known = None if axis is None else self.size(axis, sizes)
-        return cast("Whole", traced) if axis is None or known is None else known + (traced - self.reference(axis))
+        return same if axis is None or known is None else known + (traced - self.reference(axis))
 
     def _dim_size(self, dim: Dim, sizes: dict[int, Whole]) -> Whole | None:
         factors: list[Any] = []

@@ -18,7 +18,7 @@ assert analysis.MINE and baselines.MINE
 from dynpool.analysis import IMinTracker, receptive_field
 from dynpool.analysis.integrations import scalars
 from dynpool.baselines import DiffStride2d, refine
-from dynpool.cli.commands import main
+from dynpool.cli import main
 raise SystemExit(main(["analyze", "vgg11", "--input-size", "32", "--out", "out"]))
 """
 

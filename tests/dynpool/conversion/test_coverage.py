@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dynpool.cli import commands as cli
+from dynpool import cli
 from dynpool.conversion.coverage import COLUMNS, CoverageRow, cover, coverage_names, read_rows, run_coverage, summarize
 
 

@@ -87,7 +87,7 @@ def backward_launch(
     """The launch for the gradients of such maps; None as well if a pixel gathers from too many cells."""
     n, c, *size_in = shape
     axis = 0 if layout == torch.channels_last else 1
-    wanted = {"PIXELS": need_x, "ALPHA": need_alpha}
+    wanted: dict[str, Any] = {"PIXELS": need_x, "ALPHA": need_alpha}
     if _too_large(shape) or _too_large((n, c, *size)):
         return None
     if reduce == "max" and _halved(shape, size):
