@@ -1,4 +1,4 @@
-"""What it means that two configurations are the same, and a configuration as plain containers."""
+"""Equality of two configurations, and conversion of a configuration to plain containers."""
 
 import dataclasses
 import hashlib

@@ -21,10 +21,10 @@ def leave(signum: int, frame: FrameType | None) -> None:
 
 
 def leave_at_once() -> None:
-    """From now on Ctrl-C, SIGTERM and SIGHUP end the program with one line, outside of `interruptible` and `stopping`.
+    """Make Ctrl-C, SIGTERM and SIGHUP end the program with one line, outside of `interruptible` and `stopping`.
 
-    An exception in the middle of an import may be swallowed, or leave half a module behind. Where a signal does
-    something else than by default (a background job ignores Ctrl-C), it goes on doing so.
+    An exception in the middle of an import may be swallowed, or leave a half-initialised module. Signals without their
+    default handler are not changed (a background job ignores Ctrl-C).
     """
     for name, default in (
         ("SIGINT", signal.default_int_handler), ("SIGTERM", signal.SIG_DFL), ("SIGHUP", signal.SIG_DFL),

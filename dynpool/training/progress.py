@@ -1,4 +1,4 @@
-"""What a run tells the one who waits for it: bars in a terminal, one line an epoch elsewhere, JSON to a program."""
+"""Progress of a run: bars in a terminal, otherwise one line per epoch, or JSON for another program."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -61,7 +61,7 @@ def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:
 
 
 def continued_line(name: str, epochs: int, done: int) -> str:
-    """In one line, after which epoch a run goes on."""
+    """The line printed when a run is resumed: the epoch after which it continues."""
     return f"{name}  continues after epoch {done}/{epochs}"
 
 
@@ -105,7 +105,7 @@ class LineReporter:
 
 
 def tell(event: str, **values: Any) -> None:
-    """Print one line of JSON that another program reads: `event` says what the values are about."""
+    """Print one line of JSON for another program: the name of an `event` and its values."""
     print(json.dumps({"event": event, **values}), flush=True)
 
 
@@ -113,14 +113,14 @@ class JsonReporter:
     """Prints the events "start" (name, epochs, done) and "epoch" (row) as lines of JSON."""
 
     def start(self, name: str, epochs: int, done: int, images: int) -> None:
-        """Say how far the run is."""
+        """Print the event "start"."""
         tell("start", name=name, epochs=epochs, done=done)
 
     def advance(self, images: int) -> None:
         """Lines come once an epoch."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """Give the row."""
+        """Print the event "epoch"."""
         tell("epoch", row=dict(row))
 
 
@@ -132,7 +132,7 @@ class _Rate(ProgressColumn):
 
 
 class BarReporter:
-    """Two bars, the run and its present epoch, above which every finished epoch leaves its line."""
+    """A reporter with two progress bars, of the run and the current epoch, and a line for each finished epoch."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -180,7 +180,7 @@ def bars(console: Console) -> Progress:
 
 @contextmanager
 def reporting(console: Console | None = None, *, json_lines: bool = False) -> Iterator[Reporter]:
-    """Bars if the console is a terminal, else lines; or lines of JSON."""
+    """The reporter for a console: bars if it is a terminal, else lines, or lines of JSON if asked for."""
     console = console or Console()
     if json_lines:
         yield JsonReporter()

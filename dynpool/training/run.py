@@ -227,7 +227,7 @@ class Run:
         raise self.stop.error(saved)
 
     def _leave_alphas(self) -> None:
-        """Without a gradient the optimiser passes them over, their momentum too."""
+        """Remove the gradients of the alphas, so that the optimiser skips them, including their momentum."""
         for group in self.base.param_groups:
             if group.get("name") == "alphas":
                 for alpha in group["params"]:
