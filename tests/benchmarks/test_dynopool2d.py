@@ -78,7 +78,7 @@ def test_cases_after_the_time_limit_are_skipped(
     monkeypatch.setattr(dynopool2d, "cases", lambda quick: [CASE])
     monkeypatch.setattr(sys, "argv", ["", "--threads", "1", "--minutes", "0", "--out", str(tmp_path)])
     dynopool2d.main()
-    assert "1 maps were left out" in capsys.readouterr().out
+    assert "1 maps were skipped" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
