@@ -103,11 +103,11 @@ def _check_name(name: object) -> None:
         raise TypeError(f'register_op: names must be strings such as "mylib::blur", got {name!r}')
     namespace, separator, op = name.partition("::")
     if not (namespace.isidentifier() and separator and op.isidentifier()):
-        raise ValueError(f'register_op: a name must be of the form "namespace::name", got {name!r}')
+        raise ValueError(f'register_op: names must be of the form "namespace::name", got {name!r}')
     if f"{namespace}.{op}" in DESCRIPTIONS:
-        raise ValueError(f"register_op: {name} is described by this library already")
+        raise ValueError(f"register_op: names must not be operations that this library describes already, got {name!r}")
     if not hasattr(getattr(torch.ops, namespace), op):
-        raise ValueError(f"register_op: PyTorch knows no operation {name}; define it first")
+        raise ValueError(f"register_op: names must be operations that PyTorch knows, got {name!r}; define it first")
 
 
 def _checked(op: Operation, made: object) -> Primitive:

@@ -41,7 +41,7 @@ def test_sizes_of_one_to_three_numbers(model, capsys):
 
 def test_not_reached_is_another_exit_code(model, capsys):
     assert main(["refine", model, "--input-size", "5"]) == 1
-    assert "not reached: with all 2 downsamplings removed that can be, I_min is still 7x7" in capsys.readouterr().out
+    assert "not reached: even without any of the 2 removable downsamplings, I_min is 7x7" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ TABLE: list[Table] = [
      {"model": NO_MODEL, "lr": NO_RATE, "alpha_lr": NO_RATE, "weight_decay": NO_RATE}),
     ("register_kind", lambda kinds: dynpool.register_kind(kinds), {},
      {"kinds": (None, 3, nn.Tanh(), int, (), object())}),
+    ("register_op", lambda names: dynpool.register_op(names), {},
+     {"names": (None, 3, "", "blur", "mylib::nothing", "aten::convolution", object())}),
     ("resolutions", dynpool.resolutions, {}, {"model": NO_MODEL}),
     ("set_sizes", dynpool.set_sizes, {"model": LEARNED, "sizes": {"1": (8, 8)}},
      {"model": NO_MODEL, "sizes": NO_SIZES}),

@@ -127,8 +127,8 @@ def test_a_later_description_replaces_an_earlier_one() -> None:
     ("name", "error", "said"),
     [
         ("blur", ValueError, "namespace::name"),
-        ("dynpool_test::blurr", ValueError, "PyTorch knows no operation dynpool_test::blurr"),
-        ("aten::convolution", ValueError, "described by this library already"),
+        ("dynpool_test::blurr", ValueError, "must be operations that PyTorch knows, got .dynpool_test::blurr."),
+        ("aten::convolution", ValueError, "that this library describes already, got .aten::convolution."),
         (blur, TypeError, "must be strings"),
     ],
 )
