@@ -54,6 +54,8 @@ def _is_plain(*tensors: Tensor | None) -> bool:
     """
     return (
         all(type(tensor) in _PLAIN for tensor in tensors)
+        and not any(tensor is not None and torch._C._functorch.is_legacy_batchedtensor(tensor) for tensor in tensors)
+        and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
         and not torch._C._is_torch_function_mode_enabled()
         and torch._C._get_tracing_state() is None
