@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -268,14 +269,18 @@ def test_a_folder_in_use_is_refused(tmp_path):
 
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UnwritableError, match="choose a writable folder with --out"):
+    with pytest.raises(UnwritableError, match="is a file; choose a folder with --out"):
         train(tiny_run(tmp_path / "file" / "run"))
 
 
 def test_folder_without_permission(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda *a: False)
-    with pytest.raises(UnwritableError, match="permission denied"):
+    def denied(**options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", denied)
+    with pytest.raises(UnwritableError, match="Permission denied; choose a writable folder"):
         train(tiny_run(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_full_disk_during_a_run_keeps_what_is_saved(straight, tmp_path, monkeypatch):
