@@ -143,6 +143,7 @@ class CostModel:
             except ValueError:  # it does not run at such sizes
                 continue
             found = graph if found is None else found
+            true.setdefault(here, sum(mac.macs for mac in graph.macs))
             if all(self._computed(graph, change, values) == macs for change, macs in true.items()):
                 return graph, True
         return found or self._traced(_same, values), False

@@ -49,9 +49,8 @@ class Learned:
             if low == high:
                 said.append(f"{axis} {low}")
             elif (low, high) != (1, math.inf):
-                said.append(
-                    f"{axis} {f'at least {low}' if low > 1 else ''}{f'at most {high}' if high < math.inf else ''}"
-                )
+                ends = [f"at least {low}"] * (low > 1) + [f"at most {high}"] * (high < math.inf)
+                said.append(f"{axis} {' and '.join(ends)}")
         return ", ".join(said) + (f" ({self.limited_by})" if self.limited_by else "")
 
 

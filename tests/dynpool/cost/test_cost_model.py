@@ -149,6 +149,26 @@ def test_what_no_structure_tells_is_costed_by_passes() -> None:
         assert cost.macs() == dynpool.count_macs(learned, (3, 16, 16)).total == 8 * width * 27 * (4 if width < 6 else 9)
 
 
+class OneWindow(Windows):
+    """Attention of another kind where the map is a single window, as in timm's efficientvit_m0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        n, c, h, w = x.shape
+        if (h, w) == (4, 4):
+            return (x.flatten(2).mT @ x.flatten(2)).mean()
+        x = x.view(n, c, h // 4, 4, w // 4, 4).permute(0, 2, 4, 3, 5, 1).reshape(-1, 16, c)
+        return (self.mix(x) @ x.mT).mean()
+
+
+def test_a_branch_that_only_the_smallest_maps_take_is_noticed() -> None:
+    learned = dynpool.convert(OneWindow(), (3, 8, 8))
+    cost = CostModel(learned, (3, 8, 8))
+    for size in ((4, 4), (4, 8), (8, 8), (12, 8)):
+        dynpool.set_sizes(learned, {"stem": size})
+        assert cost.macs() == dynpool.count_macs(learned, (3, 8, 8)).total
+
+
 def test_macs_of_given_values_are_those_they_would_lead_to() -> None:
     learned = dynpool.convert(torchvision.models.resnet18(), (3, 64, 64))
     cost = CostModel(learned, (3, 64, 64))
