@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from dynpool.size_math import Pair
+from ..common.checksums import file_digest, is_intact, text_is_intact
+from .metrics_table import Epoch, read_metrics, read_text
 
-from ..common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact
-
-__all__ = ["Epoch", "Run", "find_runs", "read_rows", "read_run"]
+__all__ = ["Run", "find_runs", "read_run"]
 
 
-REQUIRED_COLUMNS = ("epoch", "test_accuracy", "gmacs", "sizes", "i_min_h", "i_min_w")
 REQUIRED_KEYS = ("method", "seed", "input_size", "epochs")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One row of a run's metrics.csv. Row 0 is the state before training. A figure that the run did not write is None.
-
-    Accuracies are fractions; sizes and receptive fields are (height, width) in pixels; `peak_memory` is in bytes.
-    `strides` are the strides that the alphas give, in input pixels per output pixel. `behind_global` is the number of
-    convolutions behind a global operation, which neither `i_min` nor `unproductive` counts.
-    """
-
-    epoch: int
-    train_loss: float | None
-    train_accuracy: float | None
-    test_loss: float | None
-    test_accuracy: float | None
-    gmacs: float
-    sizes: Mapping[str, tuple[int, int]]
-    alphas: Mapping[str, Pair]
-    strides: Mapping[str, Pair]
-    i_min: Pair
-    i_max: Pair | None
-    i_max_local: Pair | None
-    unproductive: int | None
-    behind_global: int | None
-    parameters: int | None
-    seconds: float | None
-    peak_memory: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +130,7 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"{folder}: a comparison, not a run: name one of the runs in it: {names}")
     config = _read_config(folder)
     notes: list[str] = []
-    history, verified = _read_metrics(folder, notes)
+    history, verified = read_metrics(folder, notes)
     _compare_with_done(folder, notes)
     if not history or history[-1].epoch < 1:
         raise ValueError(f"{folder}: metrics.csv has no finished epoch yet")
@@ -184,22 +153,8 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def _text(folder: Path, name: str) -> str:
-    path = folder / name
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: incomplete run folder: {name} is missing")
-    try:
-        # newline="" keeps line ends: a last row without one may be incomplete.
-        with path.open(encoding="utf-8", newline="") as file:
-            return file.read()
-    except UnicodeDecodeError:
-        raise ValueError(f"{folder}: {name} is damaged: it is not UTF-8 text") from None
-    except OSError as error:
-        raise ValueError(f"{folder}: {name} cannot be read: {error.strerror or error}") from None
-
-
 def _read_config(folder: Path) -> dict[str, object]:
-    text = _text(folder, "config.yaml")
+    text = read_text(folder, "config.yaml")
     if text_is_intact(text) is False:
         raise ValueError(
             f"{folder}: config.yaml is damaged or was edited: it does not match the checksum in its first line"
@@ -277,154 +232,3 @@ def _is_whole(path: Path) -> bool:
         return True
     except (zipfile.BadZipFile, EOFError, OSError, zlib.error, NotImplementedError):
         return False
-
-
-def read_rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of a run's metrics.csv as text, each checked. Raises the errors of `read_run`."""
-    return [row.cells for row, _ in _checked_rows(folder, [])]
-
-
-def _read_metrics(folder: Path, notes: list[str]) -> tuple[list[Epoch], bool]:
-    """The rows by epoch, and whether all of them have checksums."""
-    rows: dict[int, Epoch] = {}
-    verified = True
-    for row, epoch in _checked_rows(folder, notes):
-        if epoch.epoch in rows:
-            notes.append(f"metrics.csv has several rows for epoch {epoch.epoch}: the last counts")
-        rows[epoch.epoch] = epoch
-        verified &= CHECKSUM in row.cells
-    return [rows[epoch] for epoch in sorted(rows)], verified
-
-
-def _checked_rows(folder: Path, notes: list[str]) -> Iterator[tuple[_Row, Epoch]]:
-    text = _text(folder, "metrics.csv")
-    lines = text.splitlines(keepends=True)
-    if lines and not lines[-1].endswith(("\n", "\r")):
-        lines.pop()
-        if lines:
-            notes.append(f"metrics.csv line {len(lines) + 1} has no newline (perhaps still being written): skipped")
-    if not lines:
-        raise ValueError(f"{folder}: metrics.csv is empty")
-    header = _cells(lines[0]) or []
-    missing = [column for column in REQUIRED_COLUMNS if column not in header]
-    if missing:
-        raise ValueError(f"{folder}: metrics.csv is not that of a run: missing columns {', '.join(missing)}")
-    for number, line in enumerate(lines[1:], start=2):
-        cells = _cells(line)
-        if cells is None or len(cells) != len(header):
-            if number == len(lines):
-                notes.append(f"metrics.csv line {number} is truncated: skipped")
-                break
-            count = "an unclosed quote" if cells is None else f"{len(cells)} cells"
-            raise ValueError(f"{folder}: metrics.csv line {number} is damaged: {count}, expected {len(header)} cells")
-        named = dict(zip(header, cells, strict=True))
-        if is_intact(named) is False:
-            raise ValueError(
-                f"{folder}: metrics.csv line {number} is damaged: it does not match its checksum; "
-                "train the run with --resume to restore it from its checkpoint"
-            )
-        row = _Row(folder, number, named)
-        yield row, row.epoch()
-
-
-def _cells(line: str) -> list[str] | None:
-    try:
-        return next(csv.reader([line], strict=True), [])
-    except csv.Error:
-        return None
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One line of metrics.csv, with the errors that name its place."""
-
-    folder: Path
-    line: int
-    cells: dict[str, str]
-
-    def fail(self, column: str, wanted: str) -> ValueError:
-        value = self.cells[column]
-        shown = value if len(value) <= 60 else value[:57] + "..."
-        return ValueError(f"{self.folder}: metrics.csv line {self.line}: {column} is {shown!r}, must be {wanted}")
-
-    def optional(self, column: str) -> float | None:
-        text = self.cells.get(column, "").strip()
-        if not text:
-            return None
-        try:
-            return float(text)
-        except ValueError:
-            raise self.fail(column, "a number") from None
-
-    def optional_pair(self, name: str) -> Pair | None:
-        height, width = self.optional(f"{name}_h"), self.optional(f"{name}_w")
-        return None if height is None or width is None else (height, width)
-
-    def number(self, column: str) -> float:
-        value = self.optional(column)
-        if value is None:
-            raise self.fail(column, "a number")
-        return value
-
-    def count(self, column: str) -> int | None:
-        value = self.optional(column)
-        if value is None:
-            return None
-        if not math.isfinite(value) or value != int(value) or value < 0:
-            raise self.fail(column, "a whole number of at least 0")
-        return int(value)
-
-    def pairs(self, column: str) -> dict[str, Pair]:
-        text = self.cells.get(column, "").strip()
-        if not text:
-            return {}
-        wanted = "a JSON object of [height, width] pairs"
-        try:
-            data = json.loads(text)
-        except ValueError:
-            raise self.fail(column, wanted) from None
-        if not isinstance(data, dict):
-            raise self.fail(column, wanted)
-        result: dict[str, Pair] = {}
-        for name, pair in data.items():
-            if not (isinstance(pair, list) and len(pair) == 2 and all(_is_number(item) for item in pair)):
-                raise self.fail(column, wanted)
-            result[str(name)] = (float(pair[0]), float(pair[1]))
-        return result
-
-    def sizes(self) -> dict[str, tuple[int, int]]:
-        pairs = self.pairs("sizes")
-        if not pairs or any(not math.isfinite(x) or x < 1 or x != int(x) for pair in pairs.values() for x in pair):
-            raise self.fail("sizes", "a JSON object of whole, positive [height, width] pairs")
-        return {name: (int(height), int(width)) for name, (height, width) in pairs.items()}
-
-    def epoch(self) -> Epoch:
-        epoch = self.count("epoch")
-        if epoch is None:
-            raise self.fail("epoch", "a whole number of at least 0")
-        accuracy = self.number("test_accuracy") if epoch > 0 else self.optional("test_accuracy")
-        if accuracy is not None and not 0.0 <= accuracy <= 1.0:
-            raise self.fail("test_accuracy", "a fraction from 0 to 1")
-        return Epoch(
-            epoch=epoch,
-            train_loss=self.optional("train_loss"),
-            train_accuracy=self.optional("train_accuracy"),
-            test_loss=self.optional("test_loss"),
-            test_accuracy=accuracy,
-            gmacs=self.number("gmacs"),
-            sizes=self.sizes(),
-            alphas=self.pairs("alphas"),
-            strides=self.pairs("strides"),
-            i_min=(self.number("i_min_h"), self.number("i_min_w")),
-            i_max=self.optional_pair("i_max"),
-            i_max_local=self.optional_pair("i_max_local"),
-            unproductive=self.count("unproductive"),
-            behind_global=self.count("behind_global"),
-            parameters=self.count("parameters"),
-            seconds=self.optional("seconds"),
-            peak_memory=self.count("peak_memory"),
-        )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

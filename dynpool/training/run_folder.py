@@ -29,7 +29,7 @@ import torchvision
 
 import dynpool
 from dynpool.analysis.common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact, with_checksum
-from dynpool.analysis.comparison.read_runs import read_rows
+from dynpool.analysis.comparison.metrics_table import read_rows
 
 from .checkpoint import Checkpoint, last_path, load, stopped_path
 from .config import RunConfig

@@ -14,7 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from ...common.cost_unit import CostUnit, cost_unit
 from ...common.statistics import pareto_front
 from ...common.style import FAINT, INK, SMALL, WIDTH, legend, plain, short, styled
-from ..read_runs import Epoch, Run
+from ..metrics_table import Epoch
+from ..read_runs import Run
 
 __all__ = ["distinct", "method_colors", "plot_accuracy", "plot_alphas", "plot_i_min", "plot_tradeoff"]
 
