@@ -13,11 +13,9 @@ continues where the file ends. The columns hold the number of comparisons and, a
 
 from __future__ import annotations
 
-import argparse
-import csv
 import random
 import time
-import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import dynpool
-from benchmarks.untouched import built, names
+from benchmarks.families import sweep
 from dynpool.graph.tracer import RETURNS, trace_shapes
 
 COLUMNS = ["model", "size", "order", "preserve", "status", "start", "macs", "forms", "seconds"]
@@ -148,38 +146,18 @@ def measure(
     return {"status": "differs" if any(":" in said for said in found.values()) else "same", **found}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    done = {row["model"] for row in csv.DictReader(arguments.out.open())} if arguments.out.exists() else set()
-    with arguments.out.open("a", newline="") as file:
-        rows = csv.DictWriter(file, COLUMNS)
-        if not done:
-            rows.writeheader()
-        for name in arguments.names or names():
-            if name in done:
-                continue
-            own, model = built(name)
-            if model is None:
-                continue
-            model.eval()
-            chance = random.Random(name)
-            found = sizes_of(model, own, chance)
-            for k, hw in enumerate(found):
-                began, size = time.process_time(), (own[0], *hw)
-                order, preserve = ("after", "before")[k % 2], k < 2
-                row = measure(model, size, order, preserve, chance)
-                spent = round(time.process_time() - began, 1)
-                rows.writerow(
-                    {"model": name, "size": size, "order": order, "preserve": preserve, **row, "seconds": spent}
-                )
-                file.flush()
-            if not found:
-                rows.writerow({"model": name, "size": own, "status": "does not run"})
+def rows(name: str, model: nn.Module, own: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+    model.eval()
+    chance = random.Random(name)
+    found = sizes_of(model, own, chance)
+    for k, hw in enumerate(found):
+        began, size = time.process_time(), (own[0], *hw)
+        how: dict[str, Any] = {"order": ("after", "before")[k % 2], "preserve": k < 2}
+        row = measure(model, size, chance=chance, **how)
+        yield {"size": size, **how, **row, "seconds": round(time.process_time() - began, 1)}
+    if not found:
+        yield {"size": own, "status": "does not run"}
 
 
 if __name__ == "__main__":
-    main()
+    sweep(__doc__, COLUMNS, RESULTS, rows)

@@ -7,33 +7,28 @@ One row per model; a restarted sweep continues where the file ends. Weights are 
 
 from __future__ import annotations
 
-import argparse
-import csv
 import functools
 import random
 import tempfile
 import time
 import types
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 
 import dynpool
+from benchmarks.families import sweep
 from dynpool.analysis import IMinTracker, receptive_field
-from dynpool.conversion.coverage import build_model
 
-__all__ = ["built", "names", "picture", "process"]
+__all__ = ["picture", "process"]
 
 COLUMNS = ["model", "count_macs", "receptive_field", "convert", "GMACsLoss", "IMinTracker", "seconds"]
-MOST_PARAMETERS = 60_000_000
+RESULTS = Path(__file__).parent / "results" / "untouched.csv"
 
 
 def picture(thing: Any, known: dict[int, Any] | None = None) -> Any:
@@ -78,15 +73,6 @@ def process() -> Any:
     return random.getstate(), numbers, torch.get_rng_state().tolist(), (*modes, torch.is_autocast_enabled("cpu"))
 
 
-def names() -> Iterator[str]:
-    """The first model of every family of timm by name, and all of torchvision."""
-    families: dict[str, str] = {}
-    for name in timm.list_models():
-        families.setdefault(timm.models._registry._model_to_module[name], name)
-    yield from (f"timm:{name}" for name in families.values())
-    yield from (f"torchvision:{name}" for name in torchvision.models.list_models())
-
-
 def look(model: nn.Module, size: tuple[int, ...]) -> dict[str, str]:
     """For each function, "same" or "CHANGED", with the error if it raises one."""
     found = looked(
@@ -124,41 +110,11 @@ def looked(model: nn.Module, looks: Mapping[str, Callable[[], Any]]) -> dict[str
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "untouched.csv")
-    arguments = parser.parse_args()
-    done = {row["model"] for row in csv.DictReader(arguments.out.open())} if arguments.out.exists() else set()
-    with arguments.out.open("a", newline="") as file:
-        rows = csv.DictWriter(file, COLUMNS)
-        if not done:
-            rows.writeheader()
-        for name in arguments.names or names():
-            if name in done:
-                continue
-            size, model = built(name)
-            if model is None:
-                continue
-            start = time.process_time()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found = look(model.train(), size)
-            rows.writerow({"model": name, **found, "seconds": round(time.process_time() - start, 1)})
-            file.flush()
-
-
-def built(name: str) -> tuple[tuple[int, ...], nn.Module | None]:
-    """(input size, model); the model is None if it has too many parameters or cannot be built."""
-    try:
-        model, size = build_model(name, "meta")
-        if sum(p.numel() for p in model.parameters()) > MOST_PARAMETERS:
-            return size, None
-        model, size = build_model(name, "cpu")
-    except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        return (), None
-    return size, model
+def rows(name: str, model: nn.Module, size: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+    start = time.process_time()
+    found = look(model.train(), size)
+    yield {**found, "seconds": round(time.process_time() - start, 1)}
 
 
 if __name__ == "__main__":
-    main()
+    sweep(__doc__, COLUMNS, RESULTS, rows)
