@@ -107,7 +107,7 @@ def refine(
             after = measure(apply_edits(trial, made), size)
         except ValueError as error:
             raise _unfit(edits, model, error) from error
-        remarks = [] if after.fits(size) else ["given edits are made as they are, whatever the resulting I_min"]
+        remarks = [] if after.fits(size) else ["given edits are applied as they are, whatever the resulting I_min"]
         if isinstance(edits, RefinementPlan) and edits.parameters_before != before.parameters:
             remarks.append(
                 f"the edits were found for a network of {edits.parameters_before:,} weights, this one has "

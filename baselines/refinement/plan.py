@@ -108,7 +108,7 @@ class RefinementPlan:
             ValueError: if `plain` is not a plan; the message names what is missing or wrong.
         """
         if not isinstance(plain, Mapping):
-            raise ValueError(f"not a refinement plan: a {type(plain).__name__} in the place of a dict")
+            raise ValueError(f"not a refinement plan: expected a dict, got a {type(plain).__name__}")
         try:
             channels, height, width = plain["input_size"]
             return cls(

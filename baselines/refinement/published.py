@@ -139,7 +139,7 @@ def _pool_behind(graph: Graph, convolution: Resize) -> LayerChange:
     """A 2x2 max-pool behind the activation that follows a convolution."""
     relu = next((n for n in graph.nodes[convolution.node :] if n.op in ("aten.relu", "aten.relu_")), None)
     if relu is None:
-        raise ValueError(f"the edit puts a pool behind the ReLU that follows {convolution.path}, and none does")
+        raise ValueError(f"the edit puts a pool behind the ReLU that follows {convolution.path}, but none does")
     return LayerChange(relu.path, "max_pool", (0,), (2,))
 
 
@@ -215,7 +215,7 @@ def _mobilenet_v2_cifar(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
     return tuple(layers.removed(i) for i in range(4))
 
 
-_BY_R_IN = "printed by another rule: the largest of r_min before a layer and kernel times effective stride behind it"
+_BY_R_IN = "computed by another rule: the largest of r_min before a layer and kernel times effective stride behind it"
 
 _PUBLISHED: Mapping[str, PublishedEdit] = MappingProxyType(
     {

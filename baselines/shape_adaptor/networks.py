@@ -83,7 +83,7 @@ def shape_adaptor_network(
     Raises:
         TypeError: if `model` is not an nn.Module.
         ValueError: for a bad argument, a size that the adaptors cannot reach, or a model that is not such a sequence,
-            has learned resizers already or has resizers that cannot be removed.
+            already has learned resizers or has resizers that cannot be removed.
 
     Example:
         >>> import dynpool

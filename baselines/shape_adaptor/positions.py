@@ -49,7 +49,9 @@ def find_layers(model: nn.Module, graph: Graph) -> list[Layer]:
         following = found[i + 1] if i + 1 < len(found) else None
         end = len(graph.nodes) if following is None else following[0][0]
         if last >= end:
-            raise ValueError(f"{path} and the layer behind it overlap in time, so they are not a sequence of layers")
+            raise ValueError(
+                f"{path} and the next layer overlap in order of execution, so they are not a sequence of layers"
+            )
         inside = tuple(r for r in graph.resizes if first <= r.node < end and not r.fixed and None not in r.target)
         passage = following is not None and _is_bottleneck(graph, end) and not _iterates(following[2])
         is_block = next(module.children(), None) is not None

@@ -178,7 +178,7 @@ class ShapeAdaptor2d(LearnedResizer2d):
         if not (lower < upper and 0 < weight < 1):
             ratios = " and ".join(f"({low:g}, {high:g})" for low, high in self.ratios)
             raise ValueError(
-                f"no alpha leads from {tuple(size_in)} to {tuple(size_out)} pixels: one weight serves both axes, and "
+                f"no alpha resizes {tuple(size_in)} to {tuple(size_out)} pixels: one weight serves both axes, and "
                 f"the scale factors along height and width lie within {ratios}"
             )
         alpha = alpha_for(weight, (0.0, 1.0))

@@ -30,27 +30,31 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "model", nargs="?", metavar="MODEL",
-        help="a name of timm or torchvision (torchvision:NAME where both have it), or module:callable",
+        help="a model of timm or torchvision (torchvision:NAME if both have it), or module:callable",
     )  # fmt: skip
     parser.add_argument(
         "--input-size", metavar="SIZE", type=input_size,
-        help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width) | 1:16000 (channels: any number of axes)",
+        help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width) | 1:16000 (channels:axes, any number)",
     )  # fmt: skip
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--checkpoint", type=place, metavar="FILE", help="weights, and learned sizes if it has them")
+    source.add_argument(
+        "--checkpoint", type=place, metavar="FILE", help="file with weights, and learned sizes if it has them"
+    )
     parser.add_argument(
         "--prefix", default="", metavar="PREFIX",
-        help='what stands before all names in the checkpoint, such as "model." in those of Lightning',
+        help='prefix of all names in the checkpoint, such as "model." with Lightning',
     )  # fmt: skip
     source.add_argument(
         "--edits", metavar="NAME|FILE", help="the model with a published edit, or with what dynpool refine --out wrote"
     )
-    source.add_argument("--run", type=place, metavar="FOLDER", help="a training run: its learned model, I_min by epoch")
-    parser.add_argument("--out", type=place, metavar="FOLDER", help="where to; default: analyze-NAME, or RUN/analyze")
+    source.add_argument("--run", type=place, metavar="FOLDER", help="a run folder: its learned model, I_min per epoch")
     parser.add_argument(
-        "--layers", nargs="+", metavar="LAYER", help="those to draw on the image; the first is that of --effective",
+        "--out", type=place, metavar="FOLDER", help="output folder; default: analyze-NAME, or RUN/analyze"
+    )
+    parser.add_argument(
+        "--layers", nargs="+", metavar="LAYER", help="layers to draw on the image; --effective measures the first",
     )  # fmt: skip
-    parser.add_argument("--image", type=place, metavar="FILE", help="a picture to draw receptive fields on")
+    parser.add_argument("--image", type=place, metavar="FILE", help="image to draw receptive fields on")
     parser.add_argument(
         "--effective", action="store_true", help="also measure the effective receptive field, by gradients"
     )
@@ -68,9 +72,9 @@ def analyze(arguments: Sequence[str]) -> int:
         missing = "a MODEL, or --run FOLDER" if options.model is None else "--input-size, for example --input-size 32"
         raise ConfigError(f"dynpool analyze needs {missing}")
     if options.run is not None and options.model is not None:
-        raise ConfigError(f"MODEL is {options.model!r}: leave it out, the run knows its model")
+        raise ConfigError(f"MODEL is {options.model!r}: omit it with --run, which determines the model")
     if options.prefix and options.checkpoint is None:
-        raise ConfigError(f"--prefix is {options.prefix!r}: it goes with --checkpoint")
+        raise ConfigError(f"--prefix is {options.prefix!r}: it requires --checkpoint")
     if options.out is not None:
         check_folder(options.out)
     from rich.console import Console

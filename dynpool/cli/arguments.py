@@ -20,7 +20,7 @@ OPTION = re.compile(r"--?[A-Za-z]")
 def place(text: str) -> Path:
     """A file or folder, as the `type` of an option."""
     if not text:
-        raise argparse.ArgumentTypeError("'' is the name of no file or folder")
+        raise argparse.ArgumentTypeError("'' is not the name of a file or folder")
     return Path(text)
 
 
@@ -77,4 +77,4 @@ def _read(text: str, pattern: str, allowed: str) -> tuple[int | None, tuple[int,
         sizes = tuple(map(int, axes.split(",")))
         if min(sizes) > 0:
             return int(channels) if colon else None, sizes
-    raise argparse.ArgumentTypeError(f"{text!r} is no input size; allowed: {allowed}, all above 0")
+    raise argparse.ArgumentTypeError(f"{text!r} is not an input size; allowed: {allowed}, all above 0")

@@ -25,11 +25,11 @@ USAGE = """usage: dynpool COMMAND ...
 
   train CONFIG [--resume | --overwrite] [--KEY VALUE ...]    train one run
   compare CONFIG [--resume | --overwrite] [--KEY VALUE ...]  train methods x seeds, then write the report
-  report RUN... [--out DIR]                                  write the report of runs or of a comparison's folder
-  analyze MODEL --input-size 32 [--checkpoint FILE]          receptive fields of a model: table, verdict, pictures
-  analyze --run FOLDER                                       the same of a run's learned model, I_min by epoch
+  report RUN... [--out DIR]                                  write the report of runs or of a comparison
+  analyze MODEL --input-size 32 [--checkpoint FILE]          receptive fields of a model: table, verdict, plots
+  analyze --run FOLDER                                       the same for a run's learned model, with I_min per epoch
   coverage [--models PATTERN] [--out CSV]                    try conversion on the models of timm and torchvision
-  refine MODEL --input-size 32 [--out plan.json]             edits of a model that bring I_min below the input's size
+  refine MODEL --input-size 32 [--out plan.json]             edits of a model that bring I_min below the input size
 
 dynpool COMMAND --help lists the options of a command, dynpool --version prints the version."""
 
@@ -104,10 +104,10 @@ def _compare(arguments: list[str]) -> int:
 
 
 def _report(arguments: list[str]) -> int:
-    parser = Parser("report", "Write report.html, summary.csv and the pictures.")
-    parser.add_argument("runs", nargs="+", type=place, metavar="RUN", help="a run's folder, or a comparison's")
+    parser = Parser("report", "Write report.html, summary.csv and the plots.")
+    parser.add_argument("runs", nargs="+", type=place, metavar="RUN", help="folder of a run or of a comparison")
     parser.add_argument(
-        "--out", type=place, help="where to; default: the folder itself if it is the only one, else report/"
+        "--out", type=place, help="output folder; default: the given folder if it is the only one, else report/"
     )
     options = parser.read(arguments)
     out = options.out or (options.runs[0] if len(options.runs) == 1 else Path("report"))
@@ -132,13 +132,17 @@ def _coverage(arguments: list[str]) -> int:
 
     parser = Parser("coverage", "Convert the models of timm and torchvision and run them at random sizes.")
     parser.add_argument("--models", nargs="+", metavar="PATTERN", help="such as 'resnet*' or 'torchvision:*'")
-    parser.add_argument("--out", type=place, default=Path("coverage.csv"), metavar="CSV", help="rows there are kept")
-    parser.add_argument("--input-size", type=int, metavar="PIXELS", help="of all models; default: each one's own")
-    parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="that a model may take")
+    parser.add_argument(
+        "--out", type=place, default=Path("coverage.csv"), metavar="CSV", help="output file; existing rows are kept"
+    )
+    parser.add_argument(
+        "--input-size", type=int, metavar="PIXELS", help="input size of all models; default: each one's own"
+    )
+    parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="time limit per model")
     parser.add_argument(
         "--real",
         action="store_true",
-        help="random weights and images: outputs and gradients are looked at; of forty families if no models are named",
+        help="run on random weights and images and check outputs and gradients; default: models of forty families",
     )
     options = parser.read(arguments)
     check_file(options.out, parents=True)

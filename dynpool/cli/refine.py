@@ -19,7 +19,7 @@ def _parser() -> Parser:
         "refine", "Static refinement (Richter and Pal): the fewest edits with I_min < I_res. Nothing is downloaded."
     )
     parser.add_argument(
-        "model", metavar="MODEL", help="a name of timm or torchvision (torchvision:NAME), or module:callable"
+        "model", metavar="MODEL", help="a model of timm or torchvision (torchvision:NAME), or module:callable"
     )
     parser.add_argument(
         "--input-size", metavar="SIZE", type=image_size, required=True,
@@ -29,9 +29,9 @@ def _parser() -> Parser:
     kind.add_argument("--way", choices=("less downsampling", "shorter and wider"), default="less downsampling")
     kind.add_argument(
         "--edits", metavar="NAME|FILE",
-        help="make a published edit, such as vgg19 (an unknown name lists all), or the edits that --out wrote",
+        help="apply a published edit, such as vgg19 (an unknown name lists all), or the edits that --out wrote",
     )  # fmt: skip
-    parser.add_argument("--out", type=place, metavar="FILE", help="where to write the plan as JSON")
+    parser.add_argument("--out", type=place, metavar="FILE", help="file for the plan as JSON")
     return parser
 
 

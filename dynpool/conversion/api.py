@@ -53,7 +53,7 @@ __all__ = [
     "sizes",
 ]
 
-_UNUSED = "nothing that the model returns depends on it, so that it would learn nothing"
+_UNUSED = "nothing that the model returns depends on it, so it would learn nothing"
 
 
 def _known(module: nn.Module) -> bool:
@@ -233,7 +233,7 @@ def convert(
         check_numbers("a positive number", lambda n: 0 < n < math.inf, max_gmacs=max_gmacs)
         max_gmacs = float(max_gmacs)
     if resolution_tree(model) is not None or learned_resizers(model):
-        raise ValueError(f"the {type(model).__name__} has learned resizers already; convert the original model")
+        raise ValueError(f"the {type(model).__name__} already has learned resizers; convert the original model")
     if frozen_sizes(model) is not None:
         raise ValueError(f"the {type(model).__name__} is frozen; convert the original model")
     given = functions = seen = Survey(model, size, batch)

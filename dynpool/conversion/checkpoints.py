@@ -130,7 +130,7 @@ def load(
     for path, description in told.items():
         if path not in parts:
             raise ValueError(
-                f"{named} has learned sizes in {path!r}, which the model has not; is prefix='{path}.' meant?"
+                f"{named} has learned sizes in {path!r}, which the model does not have; did you mean prefix='{path}.'?"
             )
         made = _replaced(made, path, _converted(made.get_submodule(path), description))
     learned = [name for name in state if name.endswith((".alpha", FROZEN_ALPHAS)) and name not in made.state_dict()]
@@ -146,7 +146,7 @@ def load(
         why = (
             f"is of another model: {'; '.join(found)}" if found else f"cannot be loaded: {' '.join(str(error).split())}"
         )
-        raise ValueError(f"{named} {why}" + (f"; is prefix={meant!r} meant?" if meant else "")) from error
+        raise ValueError(f"{named} {why}" + (f"; did you mean prefix={meant!r}?" if meant else "")) from error
     if not any(name.endswith((".alpha", FROZEN_ALPHAS)) for name in state) and not getattr(state, "_metadata", None):
         warnings.warn(
             f"{named} has neither learned sizes nor metadata, as a plain dict or safetensors file has none: if it is "
@@ -189,11 +189,11 @@ def _converted(model: nn.Module, description: Mapping[str, Any]) -> nn.Module:
     damaged = [key for key in ("by", "arguments", "input_size", "pool", "options") if key not in description]
     if damaged:
         raise ValueError(
-            f"the checkpoint's word of its model's conversion lacks {', '.join(damaged)}: give conversion={{...}}"
+            f"the checkpoint's description of its conversion lacks {', '.join(damaged)}: give conversion={{...}}"
         )
     by = description["by"]
     if by not in _MAKERS:
-        raise ValueError(f"the checkpoint's model was made by {by!r}, which is not known here; known: {_MAKERS}")
+        raise ValueError(f"the checkpoint's model was made by {by!r}, which is unknown; known: {_MAKERS}")
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in description["arguments"].items()}
     make: Callable[..., nn.Module] = convert
     if by == "dynpool.convert":
@@ -251,9 +251,7 @@ def _weights(content: Any, named: str) -> OrderedDict[str, Tensor]:
             content = content[entry]
             break
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(
-            f"{named}, which holds no weights: neither tensors by name nor an entry {' or '.join(ENTRIES)}"
-        )
+        raise ValueError(f"{named}, which has no weights: neither named tensors nor an entry {' or '.join(ENTRIES)}")
     state = _with_metadata({str(name): value for name, value in content.items()}, getattr(content, "_metadata", {}))
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in state):
@@ -289,9 +287,9 @@ def _read_archive(path: Path) -> Any:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if wanted:
             raise unreadable(
-                f"it holds a {wanted[1]}, and nothing but tensors and plain containers is read; save its state dict"
+                f"it holds a {wanted[1]}, but only tensors and plain containers are read; save its state dict"
             ) from error
-        raise unreadable("it is damaged, or no file of torch.save") from error
+        raise unreadable("it is damaged, or not a file of torch.save") from error
 
 
 def _with_metadata(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> OrderedDict[str, Any]:
@@ -309,7 +307,7 @@ def _prefix_hint(model: nn.Module, state: Mapping[str, Any]) -> str:
     found = _prefix_of(model, state)
     if found is None:
         return f"; its names are {', '.join(list(state)[:3])}, ..."
-    return f"; did you mean {found!r}?" if found else ": leave it out, the names are those of the model"
+    return f"; did you mean {found!r}?" if found else ": omit it, as the names are those of the model"
 
 
 def _prefix_of(model: nn.Module, state: Mapping[str, Any]) -> str | None:

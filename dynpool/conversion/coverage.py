@@ -289,9 +289,9 @@ def read_rows(path: Path) -> list[CoverageRow]:
             reader = csv.DictReader(file, strict=True)
             columns, rows = reader.fieldnames, list(reader)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"out is {path}, which is no CSV file: {error}") from None
+        raise ValueError(f"out is {path}, which is not a CSV file: {error}") from None
     if columns is not None and tuple(columns) != COLUMNS:
-        raise ValueError(f"out is {path}, which is no file of coverage rows: its columns are {', '.join(columns)}")
+        raise ValueError(f"out is {path}, which is not a file of coverage rows: its columns are {', '.join(columns)}")
     kinds: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
     to_value = {f.name: kinds[str(f.type)] for f in fields(CoverageRow)}
     found = []

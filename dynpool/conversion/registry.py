@@ -156,8 +156,8 @@ def register_kind(*kinds: type[nn.Module] | str) -> Callable[[Planner], Planner]
     for kind in kinds:
         if not isinstance(kind, str) and not (isinstance(kind, type) and issubclass(kind, nn.Module)):
             raise TypeError(
-                f"kinds must be types of nn.Module, or their dotted names, got {kind!r}; the planner is what the "
-                "decorator is put in front of"
+                f"kinds must be types of nn.Module, or their dotted names, got {kind!r}; the planner is the function "
+                "that is decorated"
             )
         if isinstance(kind, str) and not re.fullmatch(r"\w+(\.\w+)+", kind):
             raise ValueError(f"kinds has {kind!r}; allowed: types, or dotted names such as 'package.module.Type'")
@@ -185,10 +185,10 @@ def plan_for(module: nn.Module, site: Site) -> Plan | str:
     """How `module` is rewritten, or why it cannot be."""
     planner = planner_of(module)
     if planner is None:
-        return f"{site.resize.kind} called in {type(module).__name__}, which is no known kind of resizer"
+        return f"{site.resize.kind} called in {type(module).__name__}, which is not a known kind of resizer"
     plan = planner(module, site)
     if not isinstance(plan, Plan | str):
-        raise TypeError(f"the planner of {_name(type(module))} returned {plan!r}: expected a Plan, or why not")
+        raise TypeError(f"the planner of {_name(type(module))} returned {plan!r}: expected a Plan, or a reason")
     strides = site.resize.scale is None  # a transposed convolution keeps its own arithmetic, and is followed
     if site.preserve and site.order == "before" and strides and isinstance(plan, Plan) and plan.place == "after":
         return site.keep_stride()

@@ -49,8 +49,8 @@ class CalledInTurn(nn.Module):
         if call is None:
             callers = ", ".join(sorted({repr(path) if path else "the model" for path, _ in self.calls}))
             raise RuntimeError(
-                f"one layer stands for {len(self.calls)} calls at sizes of their own, made by {callers}: which of them "
-                "this is cannot be told if the layer is called from elsewhere"
+                f"the layer has its own size in each of {len(self.calls)} calls, made by {callers}; this call was made "
+                "elsewhere, so its size is unknown: call the layer through the converted model"
             )
         return self.get_submodule(self.calls.get(call, "other"))(*args, **kwargs)
 

@@ -21,18 +21,18 @@ def unused_nodes(graph: Graph) -> frozenset[int]:
     """
     memory: dict[int, int] = {}  # the first value in it, by value
 
-    def of(value: int) -> int:
+    def first_alias(value: int) -> int:
         return memory.get(value, value)
 
     for node in graph.nodes:
         shared = [(node.inputs[0], new) for new in node.outputs] if node.aliasing.view else node.written
-        memory.update((new, of(old)) for old, new in shared)
-    needed = {of(value) for value in graph.outputs}
+        memory.update((new, first_alias(old)) for old, new in shared)
+    needed = {first_alias(value) for value in graph.outputs}
     unused: set[int] = set()
     for node in reversed(graph.nodes):
         given = (*node.outputs, *(node.inputs if node.aliasing.targets else ()))
-        if any(of(value) in needed for value in given):
-            needed.update(map(of, node.inputs))
+        if any(first_alias(value) in needed for value in given):
+            needed.update(map(first_alias, node.inputs))
         else:
             unused.add(node.index)
     return frozenset(unused)

@@ -155,8 +155,8 @@ def costed_model(model: nn.Module) -> nn.Module:
     others = beside(model, inner)
     if is_converted(inner) and others:
         raise ValueError(
-            f"the {type(model).__name__} has weights beside those of the converted model in it ({others[0]}, ...): "
-            "give that model, or convert the whole"
+            f"the {type(model).__name__} has weights outside the converted model in it ({others[0]}, ...): "
+            "pass that model, or convert the whole"
         )
     return inner if is_converted(inner) else unwrapped(model)
 

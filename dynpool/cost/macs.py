@@ -96,7 +96,7 @@ class MacsReport:
         lines = [f"{'layer':<{width}}  {'MACs':>15}  share"]
         lines += [f"{r.name:<{width}}  {r.macs:>15,}  {r.macs / max(self.total, 1):6.1%}" for r in self.layers]
         without = ", ".join(f"{op} x{self.not_counted[op]}" for op in self.large_not_counted)
-        without = f", without the work of {without}" if without else ""
+        without = f", without {without}" if without else ""
         lines.append(f"{'total':<{width}}  {self.total:>15,}  ({self.gmacs:.3f} GMACs{without})")
         if self.not_counted:
             lines.append("not counted: " + ", ".join(f"{k} x{v}" for k, v in sorted(self.not_counted.items())))

@@ -72,7 +72,10 @@ def make_inputs(input_size: InputSize | None, inputs: Any, dtype: torch.dtype, *
     else:
         size = next(iter(_named_sizes(input_size).values()))
     if not _is_size(size):
-        raise ValueError(f"inputs must hold a tensor (N, C, extents...) first, or say input_size; got {size} for it")
+        raise ValueError(
+            "inputs must have a tensor (N, C, extents...) first if input_size is not given; "
+            f"got (C, extents...) = {size}"
+        )
     if isinstance(blank, Mapping):
         return _with_images(size, (), dict(blank))._replace(given=True)
     return _with_images(size, tuple(blank), {})._replace(given=True)

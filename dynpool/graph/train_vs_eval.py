@@ -25,7 +25,7 @@ def unite_modes(model: nn.Module, graph: Graph, batch: int | None = None) -> boo
     try:
         training = trace_shapes(model, graph.input_size, training=True, batch=batch)
     except TraceError as error:
-        graph.notes.append(f"not looked at in training mode: {error}")
+        graph.notes.append(f"not compared with training mode: {error}")
         return False
     if _maps(training) == _maps(_shapes_of(graph)):
         return False

@@ -70,9 +70,9 @@ class DynOPool2d(LearnedResizer2d):
         return output_size(size[0], strides[0]), output_size(size[1], strides[1])
 
     def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
-        """Pixels under the queries of a cell, or under the one point of "sample"; one path only."""
-        seen = (sample_kernel if self.reduce == "sample" else effective_kernel)(size_in, size_out)
-        return seen, seen
+        """Pixels under the queries of a cell, or under the single point of "sample"; the same on all paths."""
+        pixels = (sample_kernel if self.reduce == "sample" else effective_kernel)(size_in, size_out)
+        return pixels, pixels
 
     def frozen(self, size: tuple[int, int]) -> FixedPool2d:
         """This resizer with a fixed size, as native PyTorch operations."""

@@ -188,10 +188,10 @@ def _interpolated(x: Tensor, dim: int, numerators: Tensor, denominator: int) -> 
     """
     last = x.shape[dim] - 1
     floors = torch.div(numerators, denominator, rounding_mode="floor")
-    rests = numerators - floors * denominator
-    low, high = floors.clamp(0, last), (floors + (rests > 0).to(floors.dtype)).clamp(0, last)
+    remainders = numerators - floors * denominator
+    low, high = floors.clamp(0, last), (floors + (remainders > 0).to(floors.dtype)).clamp(0, last)
     exact = torch.float64 if x.dtype == torch.float64 else torch.float32
-    weight = torch.where(low == high, 0.5, rests.to(exact) / denominator).to(exact)
+    weight = torch.where(low == high, 0.5, remainders.to(exact) / denominator).to(exact)
     if dim == -2:
         weight = weight.unsqueeze(-1)
     return x.index_select(dim, low) * (1 - weight) + x.index_select(dim, high) * weight

@@ -96,8 +96,8 @@ def _the_same_for_all(tensor: Tensor, dim: int) -> Tensor:
         first = tensor.select(dim, 0)
         if has_values(tensor) and not torch.equal(tensor, first.unsqueeze(dim).expand_as(tensor)):
             raise ValueError(
-                f"torch.vmap maps over alphas of other values for each, {tensor.tolist()}: maps of several sizes are "
-                "no batch; give vmap in_dims=None for them"
+                f"torch.vmap maps over different alphas, {tensor.tolist()}, which would give maps of different sizes; "
+                "pass in_dims=None for them"
             )
     return first
 

@@ -22,11 +22,11 @@ Stamp = tuple[int, int, int]
 
 _READ_ALWAYS = frozenset({"cpu"})
 _FORGOTTEN = (
-    "an alpha was no finite positive stride before a pass, and was taken for a step of a tenth from its last value: "
-    "call dynpool.constrain(model) after each optimizer.step(), and keep weight decay off the alphas "
+    "an alpha was not a finite positive stride before a pass, and was replaced by its last value changed by a tenth: "
+    "call dynpool.constrain(model) after each optimizer.step(), and do not apply weight decay to alphas "
     "(dynpool.parameter_groups)"
 )
-_STEP = 0.1  # largest relative change of a size that one step of an optimiser may make, unless told otherwise
+_STEP = 0.1  # default trust region: largest relative change of a size in one optimiser step
 
 
 class LearnedAlpha(nn.Module):
@@ -177,7 +177,7 @@ class LearnedAlpha(nn.Module):
         if isinstance(loaded, Tensor) and not loaded.is_meta and loaded.shape == self.shared_alpha().shape:
             (values,) = _read([loaded])
             if not all(math.isfinite(v) for v in values) or not all(0 < s < math.inf for s in self.strides(values)):
-                error_msgs.append(f"{name} is {loaded.tolist()}: expected finite numbers that are strides above 0")
+                error_msgs.append(f"{name} is {loaded.tolist()}: expected finite values that give positive strides")
                 return
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
@@ -297,7 +297,7 @@ def _host_values(roots: Sequence[LearnedAlpha]) -> list[Pair]:
         found[id(root)] = values
         if not is_own(alpha):
             continue
-        if type(alpha) is nn.Parameter and root._parameter not in (None, id(alpha)):  # some libraries load so
+        if type(alpha) is nn.Parameter and root._parameter not in (None, id(alpha)):  # replaced, not written to
             root._jump = True
             root.admit(values)
         root._seen, root._stamp, root._parameter = values, _stamp(alpha), id(alpha)
@@ -323,9 +323,9 @@ def is_own(alpha: Tensor) -> bool:
 
 
 def _stamp(alpha: Tensor) -> Stamp | None:
-    """Changes whenever the tensor is replaced, moved or written to in place, but not by ``.data`` or fused optimisers.
+    """A stamp that changes if the tensor is replaced, moved or written in place (not by ``.data`` or fused optimisers).
 
-    None where there is no such mark: for inference tensors, and for DTensors, whose shards have it.
+    None if there is no such stamp: for inference tensors and DTensors.
     """
     if alpha.is_inference() or type(alpha.data) is not Tensor:
         return None

@@ -21,7 +21,7 @@ __all__ = ["Chain", "LearnedResizer2d", "learned_resizers"]
 
 @dataclass(frozen=True)
 class Chain:
-    """The resizers on the way from the input to a last one, and the unrounded (height, width) in pixels behind it."""
+    """The resizers on a path from the input to a last one, and the unrounded (height, width) in pixels behind it."""
 
     resizers: tuple[LearnedResizer2d, ...]
     size: Pair

@@ -14,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 __all__ = ["watch_for_decay"]
 
 _DECAYED = (
-    "{} decays {} of the parameters that learned sizes follow from, which makes maps larger without any gradient: "
+    "{} applies weight decay to {} parameters that determine learned sizes, which enlarges maps without any gradient: "
     "give it dynpool.parameter_groups(model) instead of model.parameters()"
 )
 _owners: weakref.WeakSet[nn.Module] = weakref.WeakSet()

@@ -127,7 +127,7 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size]) -> None:
         values[k] = pool.checked(values[k])
         found = tree.sizes_at(hw, values)[i]
         if found != tuple(want):
-            raise ValueError(f"sizes[{name!r}]={want!r} cannot be had: the nearest alpha gives {found}")
+            raise ValueError(f"sizes[{name!r}]={want!r} cannot be reached: the nearest alpha gives {found}")
     for pool, alpha in zip(tree.pools, values, strict=True):
         set_alpha(pool, alpha)
     tree.accept()

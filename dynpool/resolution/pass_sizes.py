@@ -75,9 +75,9 @@ class KnownSizes:
         answer = answers.pop() if len(answers) == 1 else None
         if answer is None:
             raise RuntimeError(
-                f"a part of a converted model runs by itself, and the map of {size[0]}x{size[1]} pixels that arrives "
-                "there does not tell to which size it is to be resized, as several sizes of the model's input lead to "
-                "it: run the whole model, or a part that begins at its input"
+                "a part of a converted model runs by itself, and the size to which it must resize its map of "
+                f"{size[0]}x{size[1]} pixels is ambiguous, as several sizes of the model's input lead to such a map: "
+                "run the whole model, or a part that begins at its input"
             )
         self.now = known[0]
         return answer

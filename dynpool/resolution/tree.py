@@ -198,8 +198,8 @@ class ResolutionTree:
         gone = [path for path, resizer in self.resizers.items() if id(resizer) not in paths]
         if gone:
             raise RuntimeError(
-                f"{len(gone)} of the {len(self.resizers)} resizers of the converted {type(model).__name__} are not in "
-                f"it any more ({gone[0]!r}, ...): their layers were replaced after the conversion. Put them back, or "
+                f"{len(gone)} of the {len(self.resizers)} resizers of the converted {type(model).__name__} are no "
+                f"longer in it ({gone[0]!r}, ...): their layers were replaced after the conversion. Put them back, or "
                 "change the model before it is converted or after it is frozen (dynpool.freeze)"
             )
         self.slots = {paths[id(self.resizers[path])]: slot for path, slot in self.slots.items()}

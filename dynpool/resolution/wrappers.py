@@ -35,7 +35,7 @@ def the_one(model: nn.Module, wanted: Callable[[nn.Module], bool], what: str) ->
     """
     found = held(model, wanted)
     if len(found) > 1:
-        raise ValueError(f"the {type(model).__name__} holds {len(found)} {what}, give one of them: {', '.join(found)}")
+        raise ValueError(f"the {type(model).__name__} holds {len(found)} {what}, pass one of them: {', '.join(found)}")
     return next(iter(found.values()), model)
 
 

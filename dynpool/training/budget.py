@@ -54,7 +54,7 @@ class Budget:
         if math.expm1(least) > TOLERANCE or math.expm1(most) < -TOLERANCE:
             low, high = (f"{gmacs * math.exp(end):.6g}" for end in (least, most))
             raise ValueError(
-                f"gmacs_budget is {gmacs!r}, out of reach: sizes within the resizers' bounds cost {low} to {high} GMACs"
+                f"gmacs_budget is {gmacs!r}, which is out of reach: sizes within the bounds cost {low} to {high} GMACs"
             )
 
     def pull(self) -> Tensor:

@@ -212,23 +212,23 @@ def save(checkpoint: Checkpoint, *paths: Path) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """The checkpoint in a file, verified, its tensors on the CPU.
+    """The verified checkpoint in a file, with tensors on the CPU.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DamagedCheckpointError: it is truncated or a checksum does not match.
-        ForeignCheckpointError: it is whole, but no checkpoint of this program or of a later version of it.
+        FileNotFoundError: if there is no such file.
+        DamagedCheckpointError: if it is truncated or a checksum does not match.
+        ForeignCheckpointError: if it is intact, but not a checkpoint of this program or of a version it can read.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such checkpoint")
+        raise FileNotFoundError(f"{path}: no such checkpoint")
     if path.is_dir():
-        raise DamagedCheckpointError(f"{path}: a folder is in the place of the checkpoint")
+        raise DamagedCheckpointError(f"{path}: a folder, not a checkpoint")
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
             names = archive.namelist()
     except (zipfile.BadZipFile, EOFError, OSError, zlib.error, NotImplementedError) as error:
-        raise DamagedCheckpointError(f"{path}: damaged, or no checkpoint at all: {error}") from error
+        raise DamagedCheckpointError(f"{path}: damaged, or not a checkpoint: {error}") from error
     if broken is not None:
         raise DamagedCheckpointError(f"{path}: damaged: the checksum of its record {broken!r} does not match")
     if not any(name.endswith("data.pkl") for name in names):
@@ -240,7 +240,7 @@ def load(path: Path) -> Checkpoint:
             f"{path}: not a checkpoint of dynpool: it holds more than tensors and plain values"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ForeignCheckpointError(f"{path}: not a checkpoint of dynpool (it says no format {FORMAT!r})")
+        raise ForeignCheckpointError(f"{path}: not a checkpoint of dynpool (its format is not {FORMAT!r})")
     if content.get("version") != VERSION:
         raise ForeignCheckpointError(
             f"{path}: checkpoint version {content.get('version')!r}; this program reads {VERSION}"
@@ -256,9 +256,9 @@ def load(path: Path) -> Checkpoint:
     checkpoint = Checkpoint(**entries)
     epochs = [str(epoch) for epoch in range(checkpoint.epoch + 1)]
     if checkpoint.rows is not None and [row.get("epoch") for row in checkpoint.rows] != epochs:
-        raise ForeignCheckpointError(f"{path}: not a checkpoint of dynpool: its rows are not those of its epochs")
+        raise ForeignCheckpointError(f"{path}: not a checkpoint of dynpool: its rows do not match its epochs")
     if checkpoint.lines is not None and len(checkpoint.lines) != len(epochs):
-        raise ForeignCheckpointError(f"{path}: not a checkpoint of dynpool: its lines are not those of its epochs")
+        raise ForeignCheckpointError(f"{path}: not a checkpoint of dynpool: its lines do not match its epochs")
     return checkpoint
 
 
@@ -279,7 +279,7 @@ def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
     if missing or unknown or differing:
         parts = [f"missing: {', '.join(missing[:3])}"] * bool(missing)
         parts += [f"unknown: {', '.join(unknown[:3])}"] * bool(unknown) + differing[:3]
-        raise ForeignCheckpointError(f"{path}: the checkpoint of another model ({'; '.join(parts)})")
+        raise ForeignCheckpointError(f"{path}: a checkpoint of another model ({'; '.join(parts)})")
     for name, pool in learned_resizers(model, owners=True).items():
         _check_alpha(pool, name, checkpoint.model[f"{name}.alpha" if name else "alpha"], path)
     model.load_state_dict(checkpoint.model)
@@ -294,7 +294,7 @@ def _described(value: Any) -> str:
 def _check_alpha(pool: LearnedResizer2d, name: str, alpha: Tensor, path: Path) -> None:
     h, w = alpha.expand(2).tolist()
     if not all(math.isfinite(value) for value in (h, w)) or not min(pool.strides((h, w))) > 0:
-        raise ForeignCheckpointError(f"{path}: the alpha of {name} is ({h}, {w}), which no stride is")
+        raise ForeignCheckpointError(f"{path}: the alpha of {name} is ({h}, {w}), not a finite positive stride")
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint, path: Path) -> None:
@@ -308,12 +308,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint, 
     groups, found = own["param_groups"], saved["param_groups"]
     wrong = ""
     if [group["params"] for group in found] != [group["params"] for group in groups]:
-        wrong = f"it has {len(found)} groups of parameters, not those of this run's {len(groups)}"
+        wrong = f"its {len(found)} parameter groups do not match the {len(groups)} of this run"
     elif any(group.keys() != other.keys() for group, other in zip(groups, found, strict=True)):
         wrong = "its groups have other options"
     for index, entry in saved["state"].items():
         if not wrong and index >= len(parameters):
-            wrong = f"it has a state of parameter {index} of {len(parameters)}"
+            wrong = f"it has a state of parameter {index}, but there are {len(parameters)}"
         for key, value in entry.items() if not wrong else ():
             if isinstance(value, Tensor) and value.ndim and value.shape != parameters[index].shape:
                 wrong = f"{key} of parameter {index} is {tuple(value.shape)}, not {tuple(parameters[index].shape)}"
@@ -331,11 +331,11 @@ def restore_scheduler(scheduler: LRScheduler, checkpoint: Checkpoint, steps: int
     own, saved = scheduler.state_dict(), checkpoint.scheduler
     missing = sorted(own.keys() - saved.keys())
     if missing:
-        raise ForeignCheckpointError(f"{path}: the scheduler's state is not of this run: it lacks {missing[0]}")
+        raise ForeignCheckpointError(f"{path}: the scheduler's state is not of this run: missing {missing[0]}")
     if saved["last_epoch"] != steps or len(saved["base_lrs"]) != len(own["base_lrs"]):
         raise ForeignCheckpointError(
             f"{path}: the scheduler's state is not of this run: it is of step {saved['last_epoch']!r}, not {steps}, or "
-            "of other groups of parameters"
+            "of other parameter groups"
         )
     scheduler.load_state_dict({key: saved[key] for key in own})
 
@@ -357,4 +357,4 @@ def restore_rng(checkpoint: Checkpoint, path: Path, rank: int = 0, processes: in
             elif torch.cuda.is_available() and int(device.split(":")[1]) < torch.cuda.device_count():
                 torch.cuda.set_rng_state(state.cpu(), device)
         except RuntimeError as error:
-            raise ForeignCheckpointError(f"{path}: no state of a generator of {device}: {error}") from None
+            raise ForeignCheckpointError(f"{path}: not the state of a generator of {device}: {error}") from None

@@ -74,7 +74,7 @@ def compare(
     console = console or Console()
     for method in config.methods:
         if method not in METHODS:
-            raise ConfigError(f"methods has {method!r}, which is no known method{nearest(method, METHODS)}")
+            raise ConfigError(f"methods has {method!r}, which is not a known method{nearest(method, METHODS)}")
     folder = config.folder
     check_folder(folder)
     make_folder(folder)
@@ -121,7 +121,7 @@ def _open(config: ComparisonConfig, *, resume: bool, overwrite: bool) -> None:
                 "its own, discard it with --overwrite, or choose another folder with --out"
             )
         if text_is_intact((read_bytes(path) or b"").decode(errors="replace")) is False:
-            log.warning("%s was damaged or changed; it is written anew", path)
+            log.warning("%s was damaged or edited; it is rewritten", path)
     write_yaml(path, to_dict(config))
 
 

@@ -120,7 +120,7 @@ class RunConfig:
         require("gmacs_budget", budget, budget is None or 0 < budget < math.inf, "null, or a finite number above 0")
         require(
             "alpha_until", self.alpha_until, budget is None or self.alpha_until < 1,
-            "a number below 1 where gmacs_budget is set, so that the network trains on at its final sizes",
+            "a number below 1 if gmacs_budget is set, so that the network trains on at its final sizes",
         )  # fmt: skip
         ceiling = self.conversion.max_gmacs
         require(

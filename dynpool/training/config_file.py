@@ -47,7 +47,7 @@ def _known_keys(kind: type, prefix: str = "") -> list[str]:
 
 def _check_keys(values: Any, kind: type, where: Path, prefix: str = "") -> None:
     if not isinstance(values, dict):
-        name = f"{prefix[:-1]} is {values!r}; allowed: " if prefix else "the file holds no configuration: it must be "
+        name = f"{prefix[:-1]} is {values!r}; allowed: " if prefix else "the file has no configuration: it must be "
         raise ConfigError(f"{where}: {name}a mapping of keys to values")
     sections = _sections(kind)
     for key, value in values.items():
@@ -118,7 +118,7 @@ class _UniqueLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=deep)
             if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is no key", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is not a key", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
@@ -132,7 +132,7 @@ def read_yaml(path: Path) -> Any:
             content = yaml.load(file, _UniqueLoader)
         json.dumps(content, default=str, skipkeys=True)  # raises for a circular alias
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such configuration file") from None
+        raise ConfigError(f"{path}: no such configuration file") from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder, not a configuration file") from None
     except OSError as error:
@@ -153,7 +153,7 @@ def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
         default_env=False,
     )
     parser.add_argument(
-        "--resume", action="store_true", help="continue after the last checkpoint; starts if there is none"
+        "--resume", action="store_true", help="continue after the last checkpoint, or start if there is none"
     )
     parser.add_argument("--overwrite", action="store_true", help="discard the run in the folder and start again")
     if kind is RunConfig:
@@ -190,10 +190,10 @@ def load_config(
     try:
         result, flags = _parsed(kind, values, overrides, command)
     except ConfigError as error:
-        raise ConfigError(_blamed(error, kind, values, overrides, path), error.key) from None
+        raise ConfigError(_with_source(error, kind, values, overrides, path), error.key) from None
     if path is not None and flags["resume"] and text_is_intact(path.read_text(encoding="utf-8")) is False:
         raise ConfigError(
-            f"{path} is damaged or was changed: its first line is the checksum of something else; if you changed it, "
+            f"{path} is damaged or was edited: it does not match the checksum in its first line; if you edited it, "
             "remove that line"
         )
     if flags["resume"] and flags["overwrite"]:
@@ -201,7 +201,7 @@ def load_config(
     return result, flags
 
 
-def _blamed(
+def _with_source(
     found: ConfigError, kind: type[C], values: dict[str, Any], overrides: Sequence[str], path: Path | None
 ) -> str:
     """The message with the source of the error in front: the file, an option, or the file with the options."""

@@ -77,12 +77,12 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ConversionConfig:
-    """How the methods that resize convert the network (arguments of `dynpool.convert`).
+    """Conversion of the network by the methods that resize (arguments of `dynpool.convert`).
 
     Attributes:
-        order: "after" (the paper's: convolve at stride 1, then resize) or "before" (resize first: cheaper).
+        order: "after" (as in the paper: convolve at stride 1, then resize) or "before" (resize first: cheaper).
         preserve: keep the function of a pretrained network exactly where possible.
-        max_gmacs: hard ceiling on the converted network's GMACs; null is none.
+        max_gmacs: hard ceiling on the converted network's GMACs; null: none.
     """
 
     order: Literal["after", "before"] = "after"

@@ -188,7 +188,7 @@ def _cifar(config: DataConfig) -> Source:
     if not inner.is_dir():
         raise DataError(
             f"data.root is {config.root!r}: no folder {kind.base_folder}/ in it; "
-            "unpack the dataset there, or let it be fetched with --data.download true"
+            "unpack the dataset there, or download it with --data.download true"
         )
 
     def build() -> Arrays:
@@ -217,18 +217,16 @@ def _folder(config: DataConfig) -> Source:
         raise DataError(f"data.root is null; {expected}")
     root = Path(config.root)
     if root.is_file():
-        raise DataError(f"data.root is {config.root!r}: this is a file, not a folder; {expected}")
+        raise DataError(f"data.root is {config.root!r}: a file, not a folder; {expected}")
     if not root.is_dir():
-        raise DataError(f"data.root is {config.root!r}: there is no such folder; {expected}")
+        raise DataError(f"data.root is {config.root!r}: no such folder; {expected}")
     names: dict[str, list[str]] = {}
     files: dict[str, list[Path]] = {}
     labels: dict[str, list[int]] = {}
     for split in ("train", "test"):
         if not (root / split).is_dir():
             inside = sorted(p.name for p in root.iterdir() if p.is_dir())[:5]
-            raise DataError(
-                f"{root}: no folder {split}/ (there is: {', '.join(inside) or 'no folder at all'}); {expected}"
-            )
+            raise DataError(f"{root}: no folder {split}/ (found: {', '.join(inside) or 'no folders'}); {expected}")
         names[split] = sorted(p.name for p in (root / split).iterdir() if p.is_dir())
         files[split], labels[split] = [], []
         for label, name in enumerate(names[split]):
@@ -238,7 +236,7 @@ def _folder(config: DataConfig) -> Source:
             files[split] += found
             labels[split] += [label] * len(found)
     if len(names["train"]) < 2:
-        raise DataError(f"{root / 'train'}: {len(names['train'])} class folders, two or more are needed; {expected}")
+        raise DataError(f"{root / 'train'}: {len(names['train'])} class folders, at least two are needed; {expected}")
     if names["train"] != names["test"]:
         odd = sorted(set(names["train"]) ^ set(names["test"]))
         raise DataError(f"{root}: train/ and test/ have different classes: {', '.join(odd[:5])} is only in one of them")

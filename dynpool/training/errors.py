@@ -105,5 +105,5 @@ def writing(
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(f"cannot write {path}: {reason}; {when_full}") from error
         if isinstance(error, IsADirectoryError) and path.is_dir():
-            raise UnwritableError(f"cannot write {path}: a folder is in the place of the file; remove it") from error
+            raise UnwritableError(f"cannot write {path}: it is a folder, not a file; remove it") from error
         raise UnwritableError(f"cannot write {path}: {reason}; choose a writable folder with --out") from error

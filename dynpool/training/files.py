@@ -70,7 +70,7 @@ def read_bytes(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except IsADirectoryError:
-        raise RunFolderError(f"{path}: a folder is in the place of the file; remove it") from None
+        raise RunFolderError(f"{path}: it is a folder, not a file; remove it") from None
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read: {error.strerror or error}") from None
 

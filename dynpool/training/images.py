@@ -71,9 +71,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
         values, largest = np.asarray(image), float(2**bits - 1)
     elif image.mode == "I":
-        raise ValueError("32-bit or signed integers, whose black and white are not known; allowed: 8 or 16 bits")
+        raise ValueError("32-bit or signed integers, whose range is not known; allowed: 8 or 16 bits")
     else:
-        return image.convert("RGBA") if "transparency" in image.info else image  # else Pillow warns of palettes
+        return image.convert("RGBA") if "transparency" in image.info else image  # Pillow warns if a palette has alpha
     scaled = Image.fromarray(np.rint(values * (255.0 / largest)).astype(np.uint8))
     scaled.getexif().load(image.getexif().tobytes())
     return scaled

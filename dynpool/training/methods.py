@@ -73,7 +73,7 @@ def register(name: str) -> Callable[[Method], Method]:
 
     def add(method: Method) -> Method:
         if name in METHODS:
-            raise ValueError(f"method {name!r} is registered already")
+            raise ValueError(f"method {name!r} is already registered")
         METHODS[name] = method
         return method
 
@@ -215,7 +215,7 @@ def prepare(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int
     if config.method not in METHODS:
         near = nearest(config.method, METHODS)
         known = f" (known: {', '.join(METHODS)})" if "known" not in near else ""
-        raise ConfigError(f"method is {config.method!r}, which is no known method{near}{known}")
+        raise ConfigError(f"method is {config.method!r}, which is not a known method{near}{known}")
     try:
         return METHODS[config.method](model, config, input_size)
     except (ValueError, TypeError) as error:

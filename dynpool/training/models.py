@@ -210,7 +210,7 @@ def _bare(name: str) -> Callable[..., nn.Module]:
         return _torchvision(name)
     known = dict.fromkeys([*MODELS, *timm.list_models(), *others])
     raise ConfigError(
-        f"model.name is {name!r}, which is no known model{nearest(name, known, most=3, listing=LISTING)}"
+        f"model.name is {name!r}, which is not a known model{nearest(name, known, most=3, listing=LISTING)}"
         " (one of your own is given as package.module:callable)"
     )
 
@@ -256,5 +256,5 @@ def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> n
             raise ConfigError(f"model.options of {config.name!r}: {error}") from error
         raise ConfigError(f"model {config.name!r} with options {config.options}: {error_summary(error)}") from error
     if not isinstance(model, nn.Module):
-        raise ConfigError(f"model.name is {config.name!r}: it gave a {type(model).__name__}, not an nn.Module")
+        raise ConfigError(f"model.name is {config.name!r}: it returned a {type(model).__name__}, not an nn.Module")
     return model

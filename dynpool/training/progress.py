@@ -97,7 +97,7 @@ class LineReporter:
             print(continued_line(name, epochs, done), flush=True)
 
     def advance(self, images: int) -> None:
-        """Lines come once an epoch."""
+        """Do nothing: lines are printed per epoch."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Print the line of the epoch."""
@@ -117,7 +117,7 @@ class JsonReporter:
         tell("start", name=name, epochs=epochs, done=done)
 
     def advance(self, images: int) -> None:
-        """Lines come once an epoch."""
+        """Do nothing: lines are printed per epoch."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Print the event "epoch"."""

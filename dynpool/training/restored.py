@@ -28,12 +28,12 @@ def restored_model(folder: Path) -> tuple[nn.Module, tuple[int, int, int]]:
     """
     config, _ = load_config(RunConfig, folder / "config.yaml")
     if config.input_size is None:
-        raise RunFolderError(f"{folder}: config.yaml has no input_size, so it is not that of a run that was begun")
+        raise RunFolderError(f"{folder}: config.yaml has no input_size, so it is not that of a started run")
     path = last_path(folder)
     try:
         checkpoint = load(path)
     except FileNotFoundError:
-        raise RunFolderError(f"{folder} holds no checkpoint yet: {path} is missing") from None
+        raise RunFolderError(f"{folder} has no checkpoint yet: {path} is missing") from None
     with torch.random.fork_rng(devices=[]):
         probe = build_model(config.model, num_classes=PROBE, in_channels=config.input_size[0])
         classes = _classes(probe, checkpoint.model)

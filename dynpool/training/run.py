@@ -73,8 +73,8 @@ class _Totals:
 
 
 @dataclass
-class _Course:
-    """How far an epoch has come: when it began, the sums of its `_Totals`, the rates of its last step, its steps."""
+class _EpochProgress:
+    """The progress of an epoch: its start time, the sums of its `_Totals`, the rates of its last step, its steps."""
 
     epoch: int
     begin: float
@@ -129,20 +129,20 @@ class Run:
 
     def epoch(self, epoch: int, reporter: Reporter, partial: checkpoints.Partial | None) -> dict[str, Any]:
         """Train an epoch (none for epoch 0) or the rest of it, test, and return the row for metrics.csv."""
-        course = _Course(epoch, time.perf_counter(), torch.zeros(4, dtype=torch.float64), [])
-        course.rates = [g["lr"] for g in self.base.param_groups]
+        progress = _EpochProgress(epoch, time.perf_counter(), torch.zeros(4, dtype=torch.float64), [])
+        progress.rates = [g["lr"] for g in self.base.param_groups]
         if partial is not None:
-            course.begin -= partial.seconds
-            course.step, course.rates = partial.step, list(partial.rates)
+            progress.begin -= partial.seconds
+            progress.step, progress.rates = partial.step, list(partial.rates)
             if self.accelerator.process_index < len(partial.sums):
-                course.sums = partial.sums[self.accelerator.process_index]
-        course.sums = course.sums.to(self.accelerator.device)
+                progress.sums = partial.sums[self.accelerator.process_index]
+        progress.sums = progress.sums.to(self.accelerator.device)
         train_means, images_per_second = None, None
         if epoch > 0:
-            train_means = self._pass(course, reporter)
-            images_per_second = len(self.dataset.train) / (time.perf_counter() - course.begin)
-        test_loss, _, test_accuracy = self._test(self.dataset.test, course)
-        begin, rates = course.begin, course.rates
+            train_means = self._pass(progress, reporter)
+            images_per_second = len(self.dataset.train) / (time.perf_counter() - progress.begin)
+        test_loss, _, test_accuracy = self._test(self.dataset.test, progress)
+        begin, rates = progress.begin, progress.rates
         named = {g.get("name"): rate for g, rate in zip(self.base.param_groups, rates, strict=True)}
         row: dict[str, Any] = {
             "epoch": epoch,
@@ -174,59 +174,59 @@ class Run:
             key: line[key] for key in ("gmacs", "sizes", "alphas", "strides", "unproductive", "behind_global")
         } | columns
 
-    def _pass(self, course: "_Course", reporter: Reporter) -> tuple[float, float, float]:
+    def _pass(self, progress: "_EpochProgress", reporter: Reporter) -> tuple[float, float, float]:
         config, accelerator = self.config, self.accelerator
         self.wrapped.train()
-        totals = _Totals(course.sums)
+        totals = _Totals(progress.sums)
         batches = self.dataset.train.batches(
-            config.batch_size, seed=config.seed, epoch=course.epoch, shift=config.data.shift, flip=config.data.flip,
-            share=(accelerator.process_index, accelerator.num_processes), skip=course.step,
+            config.batch_size, seed=config.seed, epoch=progress.epoch, shift=config.data.shift, flip=config.data.flip,
+            share=(accelerator.process_index, accelerator.num_processes), skip=progress.step,
         )  # fmt: skip
-        reporter.advance(min(course.step * config.batch_size, len(self.dataset.train)))
+        reporter.advance(min(progress.step * config.batch_size, len(self.dataset.train)))
         for images, labels in batches:
             logits = self.wrapped(self._laid_out(images))
             task = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
             penalty = self.prepared.penalty() if self.prepared.penalty is not None else None
             self.optimizer.zero_grad()
             accelerator.backward(task if penalty is None else task + penalty)
-            course.rates = [g["lr"] for g in self.base.param_groups]
+            progress.rates = [g["lr"] for g in self.base.param_groups]
             step = self.scheduler.last_epoch + 1
             if step % self.prepared.alphas_every:
-                self._leave_alphas()
+                self._skip_alphas()
             self.optimizer.step()
             self.prepared.after_step(step, self.steps * config.epochs)
             self.scheduler.step()
             totals.add(task, penalty, (logits.argmax(1) == labels).sum(), len(labels))
-            course.step += 1
+            progress.step += 1
             reporter.advance(len(labels) * accelerator.num_processes)
-            self._stop_if_asked(course)
+            self._stop_if_asked(progress)
         means = totals.means(accelerator)
         if not math.isfinite(means[0] + means[1]):
             raise DivergedError(
-                f"{config.name}: the training loss of epoch {course.epoch} is {means[0] + means[1]}; "
+                f"{config.name}: the training loss of epoch {progress.epoch} is {means[0] + means[1]}; "
                 f"lower lr ({config.lr}) or alpha_lr ({config.alpha_lr})"
             )
         return means
 
-    def _stop_if_asked(self, course: "_Course") -> None:
+    def _stop_if_asked(self, progress: "_EpochProgress") -> None:
         """If a signal was received, save the progress of the epoch and raise the exception that ends the run."""
         if not self.stop.asked():
             return
         saved = FINISHED
-        if course.epoch == 0:
+        if progress.epoch == 0:
             saved = "nothing had been trained yet"
-        elif course.step:
-            saved += f", and step {course.step} of epoch {course.epoch}"
-            sums, ranks = self.accelerator.gather(course.sums[None]).cpu(), self.rng_of_ranks()
-            seconds = time.perf_counter() - course.begin
+        elif progress.step:
+            saved += f", and step {progress.step} of epoch {progress.epoch}"
+            sums, ranks = self.accelerator.gather(progress.sums[None]).cpu(), self.rng_of_ranks()
+            seconds = time.perf_counter() - progress.begin
             if self.accelerator.is_main_process:
-                partial = checkpoints.Partial(course.step, sums, course.rates, seconds)
-                state = self._state(course.epoch - 1, partial, ranks)
+                partial = checkpoints.Partial(progress.step, sums, progress.rates, seconds)
+                state = self._state(progress.epoch - 1, partial, ranks)
                 checkpoints.save(state, checkpoints.stopped_path(self.folder.path))
             self.accelerator.wait_for_everyone()
         raise self.stop.error(saved)
 
-    def _leave_alphas(self) -> None:
+    def _skip_alphas(self) -> None:
         """Remove the gradients of the alphas, so that the optimiser skips them, including their momentum."""
         for group in self.base.param_groups:
             if group.get("name") == "alphas":
@@ -234,7 +234,7 @@ class Run:
                     alpha.grad = None
 
     @torch.no_grad()
-    def _test(self, images: Images, course: "_Course") -> tuple[float, float, float]:
+    def _test(self, images: Images, progress: "_EpochProgress") -> tuple[float, float, float]:
         model = self.accelerator.unwrap_model(self.wrapped)
         model.eval()
         if self.accelerator.num_processes > 1:  # whose statistics of the last batch differ: the main one's are saved
@@ -243,7 +243,7 @@ class Run:
         totals = _Totals(torch.zeros(4, dtype=torch.float64, device=self.accelerator.device))
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         for batch, labels in images.batches(max(self.config.batch_size, 128), share=share):
-            self._stop_if_asked(course)
+            self._stop_if_asked(progress)
             if not len(labels):
                 continue
             logits = model(self._laid_out(batch))

@@ -91,7 +91,7 @@ class RunFolder:
         try:
             return self._object(self.done)
         except _DamagedError as error:
-            log.warning("%s; it is written anew from the run's checkpoint", error)
+            log.warning("%s; it is rewritten from the run's checkpoint", error)
             return None
 
     def _object(self, path: Path) -> dict[str, Any] | None:
@@ -116,20 +116,20 @@ class RunFolder:
         """
         digests = done.get("files")
         if not isinstance(digests, dict):
-            log.warning("%s: not verified: an earlier version finished this run, without checksums", self.path)
+            log.warning("%s: not verified, as an earlier version wrote this run without checksums", self.path)
             return True
         found = {name: _digest(self.path / name) for name in digests}
         removed = [name for name in digests if name.endswith(".pt") and not (self.path / name).exists()]
         changed = [name for name in digests if found[name] != digests[name] and name not in removed]
         for name in changed:
             if name.endswith(".pt") and name != _LAST:
-                raise DamagedCheckpointError(f"{self.path / name}: damaged: not the file that the run wrote; remove it")
+                raise DamagedCheckpointError(f"{self.path / name}: damaged: not as the run wrote it; remove it")
         if removed:
             log.warning("%s: removed since the run ended: %s", self.path, ", ".join(removed))
         if changed and _LAST in removed:
             raise RunFolderError(
                 f"{self.path}: damaged or missing since the run ended: {', '.join(changed)}; there is no {_LAST} to "
-                "restore from: start again with --overwrite"
+                "restore them from: start again with --overwrite"
             )
         if changed:
             log.warning("%s: damaged or missing since the run ended: %s", self.path, ", ".join(changed))
@@ -170,7 +170,7 @@ class RunFolder:
             return None  # ended before its first checkpoint
         for path in available:
             if path.is_dir():
-                raise RunFolderError(f"{path}: a folder is in the place of the checkpoint; remove it")
+                raise RunFolderError(f"{path}: a folder, not a checkpoint; remove it")
         newest = available[-1]
         try:
             checkpoint = load(newest)
@@ -185,7 +185,7 @@ class RunFolder:
             )
         with writing(self.done):
             self.done.unlink(missing_ok=True)
-        self._put_back(checkpoint)
+        self._restore_tables(checkpoint)
         return checkpoint
 
     def _discard(self) -> None:
@@ -197,14 +197,14 @@ class RunFolder:
                 file.unlink(missing_ok=True)
         self.rows, self.lines = [], []
 
-    def _put_back(self, checkpoint: Checkpoint) -> None:
-        """Make metrics.csv and i_min.jsonl those of the checkpoint: later rows were written before theirs could be."""
+    def _restore_tables(self, checkpoint: Checkpoint) -> None:
+        """Rewrite metrics.csv and i_min.jsonl from the checkpoint, without rows of later, unfinished epochs."""
         rows, lines = checkpoint.rows, checkpoint.lines
         if rows is None or lines is None:
             rows, lines = self._rows_until(checkpoint.epoch), self._lines_until(checkpoint.epoch)
         else:
-            _say_if_damaged(self.metrics, _table(rows))
-            _say_if_damaged(self.i_min, "".join(lines))
+            _warn_if_damaged(self.metrics, _table(rows))
+            _warn_if_damaged(self.i_min, "".join(lines))
         self.rows = [{column: row.get(column, "") for column in COLUMNS} for row in rows]
         self.lines = list(lines)
         write_text(self.metrics, _table(self.rows))
@@ -219,9 +219,9 @@ class RunFolder:
         found = [int(row["epoch"]) for row in rows]
         if found != list(range(epoch + 1)):
             raise RunFolderError(
-                f"{self.metrics} holds epochs {found}, its checkpoint is of epoch {epoch}; start again with --overwrite"
+                f"{self.metrics} has epochs {found}, its checkpoint is of epoch {epoch}; start again with --overwrite"
             )
-        log.warning("%s: not verified: an earlier version wrote this run, without checksums", self.path)
+        log.warning("%s: not verified, as an earlier version wrote this run without checksums", self.path)
         return rows
 
     def _lines_until(self, epoch: int) -> list[str]:
@@ -242,7 +242,7 @@ class RunFolder:
     def write_config(self, config: RunConfig) -> None:
         """Write config.yaml, which `dynpool train` reads back."""
         if text_is_intact((read_bytes(self.config) or b"").decode(errors="replace")) is False:
-            log.warning("%s was damaged or changed; it is written anew", self.config)
+            log.warning("%s was damaged or edited; it is rewritten", self.config)
         write_yaml(self.config, to_dict(config))
 
     def write_method(self, summary: str) -> None:
@@ -288,7 +288,7 @@ class RunFolder:
         try:
             content = self._object(self.environment) or {}
         except _DamagedError as error:
-            log.warning("%s; what it said of earlier sessions is lost", error)
+            log.warning("%s; the record of earlier sessions is lost", error)
             return []
         sessions = content.get("sessions")
         return sessions if isinstance(sessions, list) else []
@@ -321,8 +321,8 @@ def _digest(path: Path) -> str | None:
     return file_digest(path) if path.is_file() else None
 
 
-def _say_if_damaged(path: Path, text: str) -> None:
-    """Warn if a file does not begin with what it should: what is written there next puts it right."""
+def _warn_if_damaged(path: Path, text: str) -> None:
+    """Warn if a file does not start with the given text; the caller restores it."""
     if not path.is_file() or not path.read_bytes().startswith(text.encode()):
         log.warning("%s was missing or damaged; it is restored from the checkpoint", path)
 

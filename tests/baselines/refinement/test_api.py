@@ -272,7 +272,7 @@ def test_residual_block_of_the_tests_has_a_shortcut() -> None:
 
 @pytest.mark.parametrize("plain", [3, None, [{"way": "x"}], "plan"])
 def test_what_is_no_dict_is_no_plan(plain: object) -> None:
-    with pytest.raises(ValueError, match=f"not a refinement plan: a {type(plain).__name__} in the place of a dict"):
+    with pytest.raises(ValueError, match=f"not a refinement plan: expected a dict, got a {type(plain).__name__}"):
         RefinementPlan.from_dict(plain)  # type: ignore[arg-type]
 
 

@@ -74,7 +74,7 @@ def test_an_edit_is_made_as_printed_where_i_min_stays_above_the_image() -> None:
     model = named("tv.vgg16")
     refined, plan = refine(model, (3, 32, 32), edits="vgg16_cifar")
     assert not plan.reached  # 34 at 32 pixels
-    assert plan.why == "given edits are made as they are, whatever the resulting I_min"
+    assert plan.why == "given edits are applied as they are, whatever the resulting I_min"
     assert sum(isinstance(m, nn.MaxPool2d) for m in refined.modules()) == 1
     assert sum(isinstance(m, nn.MaxPool2d) for m in model.modules()) == 5
     _, larger = refine(model, (3, 64, 64), edits="vgg16_cifar")

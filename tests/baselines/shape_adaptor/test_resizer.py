@@ -209,11 +209,11 @@ def test_converted_it_starts_as_for_transfer_and_takes_sizes() -> None:
         side = math.floor(24 * (wanted + 0.5) / 32)
         dynpool.set_sizes(model, {"1": (wanted, side)})
         assert dynpool.sizes(model, (3, 32, 24))["1"] == (wanted, side)
-    with pytest.raises(ValueError, match=r"no alpha leads from \(32, 24\) to \(30, 13\) pixels"):
+    with pytest.raises(ValueError, match=r"no alpha resizes \(32, 24\) to \(30, 13\) pixels"):
         dynpool.set_sizes(model, {"1": (30, 13)})
-    with pytest.raises(ValueError, match=r"no alpha leads from \(32, 24\) to \(32, 24\)"):
+    with pytest.raises(ValueError, match=r"no alpha resizes \(32, 24\) to \(32, 24\)"):
         dynpool.set_sizes(model, {"1": (32, 24)})
-    with pytest.raises(ValueError, match=r"no alpha leads from \(32, 24\) to \(15, 11\)"):
+    with pytest.raises(ValueError, match=r"no alpha resizes \(32, 24\) to \(15, 11\)"):
         dynpool.set_sizes(model, {"1": (15, 11)})
 
 

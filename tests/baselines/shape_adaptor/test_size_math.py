@@ -59,8 +59,8 @@ def test_initial_alpha_is_the_logit_of_the_formula() -> None:
         (32, 40, 4, "size_out=40"),
         (32, 0, 4, "size_out=0"),
         (32, 8, 0, "adaptors=0: expected an integer of at least 1"),
-        (32, 8, 2, "2 adaptors cannot lead from 32 to 8 pixels: a scale factor of 0.5 cannot be reached"),
-        (32, 2, 3, "3 adaptors cannot lead from 32 to 2 pixels"),
+        (32, 8, 2, "2 adaptors cannot resize 32 to 8 pixels: a scale factor of 0.5 cannot be reached"),
+        (32, 2, 3, "3 adaptors cannot resize 32 to 2 pixels"),
     ],
 )
 def test_unreachable_sizes_are_an_error(size_in: int, size_out: int, adaptors: int, message: str) -> None:

@@ -126,7 +126,7 @@ def test_run(tmp_path, capsys, no_graphviz, monkeypatch):
     assert "last.pt: damaged" in capsys.readouterr().err
     (run / "checkpoints" / "last.pt").unlink()
     assert main(["analyze", "--run", str(run)]) == 2
-    assert "holds no checkpoint yet" in capsys.readouterr().err
+    assert "has no checkpoint yet" in capsys.readouterr().err
 
 
 def test_a_model_with_edits(tmp_path, no_graphviz):
@@ -164,11 +164,11 @@ def test_a_file_is_no_run(tmp_path, capsys):
         ("resnet5O --input-size 32", "no such model in timm or torchvision; did you mean"),
         ("resnet10t --input-size 32 --checkpoint none.pt", "none.pt: there is no such file"),
         ("resnet10t --input-size 32 --checkpoint .", "checkpoint is ., which is a folder: name a file in it"),
-        ("resnet10t --input-size 32 --prefix model.", "--prefix is 'model.': it goes with --checkpoint"),
+        ("resnet10t --input-size 32 --prefix model.", "--prefix is 'model.': it requires --checkpoint"),
         ("vgg11 --input-size 1", "the model cannot run at input_size=(3, 1, 1)"),
         ("vgg11 --input-size 32 --layers features.1", "layers has 'features.1': the model has no such layer"),
         ("vgg11 --input-size 32 --image none.png", "none.png', which cannot be read"),
-        ("vgg11 --run somewhere", "MODEL is 'vgg11': leave it out, the run knows its model"),
+        ("vgg11 --run somewhere", "MODEL is 'vgg11': omit it with --run, which determines the model"),
         ("--run nowhere", "no such run folder"),
         ("vgg11 --input-sise 32", "unknown option '--input-sise'; did you mean '--input-size'?"),
         ("vgg11 --input-size 32 --effect", "unknown option '--effect'; did you mean '--effective'?"),
@@ -189,4 +189,4 @@ def test_user_errors_are_one_line(tmp_path, capsys, monkeypatch, arguments, mess
 @pytest.mark.parametrize("text", ["0", "32x32", "1,2,3,4,5", "", "3,-1,4", "a", "1:"])
 def test_bad_input_sizes(text, capsys):
     assert main(["analyze", "vgg11", "--input-size", text]) == 2
-    assert "is no input size; allowed: 32, 32,64, 3,32,64 or CHANNELS:SIZES" in capsys.readouterr().err
+    assert "is not an input size; allowed: 32, 32,64, 3,32,64 or CHANNELS:SIZES" in capsys.readouterr().err

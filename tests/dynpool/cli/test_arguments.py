@@ -23,7 +23,7 @@ def test_channels_and_any_number_of_extents() -> None:
 @pytest.mark.parametrize("text", ["", "0", "3,0,32", "32x32", "-1", "3,", "1,2,3,4,5", ":32", "0.5"])
 def test_anything_else_is_refused_with_what_is_allowed(text: str) -> None:
     for read in (input_size, image_size):
-        with pytest.raises(argparse.ArgumentTypeError, match="is no input size; allowed: 32, 32,64"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not an input size; allowed: 32, 32,64"):
             read(text)
 
 

@@ -185,7 +185,7 @@ class Functional(nn.Module):
 def test_what_cannot_be_converted_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="nothing to learn"):
         dynpool.convert(nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 32, 32))
-    with pytest.raises(ValueError, match="no known kind of resizer"):
+    with pytest.raises(ValueError, match="not a known kind of resizer"):
         dynpool.convert(Functional(), (3, 32, 32))
     with pytest.raises(ValueError, match="already"):
         dynpool.convert(dynpool.convert(nn.Sequential(nn.MaxPool2d(2)), (3, 32, 32)), (3, 32, 32))

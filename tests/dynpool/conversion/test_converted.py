@@ -333,7 +333,7 @@ def test_replaced_layers_are_said_wherever_their_sizes_would_be_wrong(at: str) -
         lambda: dynpool.GMACsLoss(model, SIZE),
     ]
     for use in uses:
-        with pytest.raises(RuntimeError, match=rf"not in it any more \('{at}(\.0)?(\.resize)?'.*layers were replaced"):
+        with pytest.raises(RuntimeError, match=rf"no longer in it \('{at}(\.0)?(\.resize)?'.*layers were replaced"):
             use()
     model.set_submodule(at, before)
     model(torch.randn(2, *SIZE))

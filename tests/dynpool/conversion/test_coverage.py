@@ -70,7 +70,7 @@ def test_goes_on_where_it_ended(tmp_path: Path) -> None:
     [
         ("name,size\nresnet18,3\n", "its columns are name, size"),
         ("model,status\n", "its columns are model, status"),
-        ("\udcff", "which is no CSV file"),
+        ("\udcff", "which is not a CSV file"),
         (",".join(COLUMNS) + "\ntimm:resnet18,runs,8\n", r"whose row 1 \(timm:resnet18\) is damaged"),
     ],
 )

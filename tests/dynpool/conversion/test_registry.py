@@ -229,7 +229,7 @@ def test_a_pool_whose_indices_are_used_is_refused() -> None:
 def test_kinds_are_types_or_dotted_names() -> None:
     with pytest.raises(ValueError, match=r"kinds has 'x'; allowed: types, or dotted names such as"):
         dynpool.register_kind("x", "y")
-    with pytest.raises(TypeError, match=r"dotted names, got <function .*; the planner is what the decorator"):
+    with pytest.raises(TypeError, match=r"dotted names, got <function .*; the planner is the function that is"):
         dynpool.register_kind(nn.Conv2d, plan_for)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="kinds is empty"):
         dynpool.register_kind()
@@ -246,5 +246,5 @@ def test_what_is_no_plan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(registry, "_KINDS", dict(registry._KINDS))
     dynpool.register_kind(Pool)(lambda module, site: None)  # type: ignore[arg-type, return-value]
-    with pytest.raises(TypeError, match=r"the planner of .*Pool returned None: expected a Plan, or why not"):
+    with pytest.raises(TypeError, match=r"the planner of .*Pool returned None: expected a Plan, or a reason"):
         dynpool.convert(nn.Sequential(nn.Conv2d(3, 4, 3), Pool(2), nn.Conv2d(4, 4, 3)), (3, 32, 32))

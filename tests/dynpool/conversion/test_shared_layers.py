@@ -102,7 +102,7 @@ def test_each_call_of_a_pool_has_a_size_of_its_own(name: str, preserve: bool, or
 
 def test_a_call_from_elsewhere_is_refused() -> None:
     learned = dynpool.convert(Tutorial(nn.MaxPool2d(2)), SIZE)
-    with pytest.raises(RuntimeError, match=r"one layer stands for 2 calls at sizes of their own, made by the model"):
+    with pytest.raises(RuntimeError, match=r"has its own size in each of 2 calls, made by the model"):
         learned.get_submodule("pool")(torch.zeros(1, 3, 8, 8))
 
 

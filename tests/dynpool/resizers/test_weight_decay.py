@@ -44,7 +44,7 @@ def test_decayed_alphas_are_said_once(
     model = copied(make())
     said = step(model, kind(model.parameters(), lr=1e-3, weight_decay=0.1))
     assert len(said) == 1
-    assert f"{kind.__name__} decays 1 of the parameters" in said[0]
+    assert f"{kind.__name__} applies weight decay to 1 parameters" in said[0]
 
 
 def test_others_are_left_in_peace() -> None:

@@ -63,7 +63,7 @@ def test_the_ceiling_holds_through_a_wrapper() -> None:
 
 def test_several_converted_models_are_named_and_weights_beside_one_are_refused() -> None:
     model = dynpool.convert(two_resizers(), SIZE)
-    with pytest.raises(ValueError, match="holds 2 converted models, give one of them: 0, 1"):
+    with pytest.raises(ValueError, match="holds 2 converted models, pass one of them: 0, 1"):
         dynpool.resolutions(nn.ModuleList([model, copy.deepcopy(model)]))
-    with pytest.raises(ValueError, match=r"has weights beside those of the converted model in it \(1.weight"):
+    with pytest.raises(ValueError, match=r"has weights outside the converted model in it \(1.weight"):
         dynpool.GMACsLoss(nn.Sequential(model, nn.Conv2d(8, 8, 1)), SIZE)

@@ -125,8 +125,8 @@ def test_a_wrong_grid_is_refused_before_anything_runs(read, grid, message):
         ("variant: tile", "unknown key 'variant'; did you mean 'data.variant'"),
         ("qqq: 1", "unknown key 'qqq'; known: name, method"),
         ("data: 3", "data is 3; allowed: a mapping"),
-        ("", "the file holds no configuration"),
-        ("- a", "the file holds no configuration"),
+        ("", "the file has no configuration"),
+        ("- a", "the file has no configuration"),
         ("epochs: 3\nepochs: 4", "'epochs' is given twice"),
         ("lr: [", "not valid YAML"),
         ("? [a]\n: 1", "not valid YAML"),
@@ -202,7 +202,7 @@ def test_bad_comparisons(read, text):
 
 
 def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(ConfigError, match="there is no such configuration file"):
+    with pytest.raises(ConfigError, match="no such configuration file"):
         load_config(RunConfig, tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="is a folder"):
         load_config(RunConfig, tmp_path)

@@ -152,9 +152,9 @@ def write(*parts):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (remove(), "there is no such folder"),
-        (file_in_its_place, "this is a file, not a folder"),
-        (remove("test"), r"no folder test/ \(there is: train\); expected ROOT/train/CLASS"),
+        (remove(), "no such folder"),
+        (file_in_its_place, "a file, not a folder"),
+        (remove("test"), r"no folder test/ \(found: train\); expected ROOT/train/CLASS"),
         (remove("test", "dark"), "different classes: dark"),
         (write("train", "empty", "notes.txt"), "no image files"),
         (write("train", "dark", "broken.png"), r"broken\.png: cannot be decoded"),

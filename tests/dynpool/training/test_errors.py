@@ -28,5 +28,5 @@ def test_a_failure_to_write_names_the_file_and_what_to_do(number: int, kind: typ
 
 
 def test_a_folder_in_the_place_of_a_file_is_named_as_such(tmp_path) -> None:
-    with pytest.raises(UnwritableError, match="a folder is in the place of the file; remove it"), writing(tmp_path):
+    with pytest.raises(UnwritableError, match="it is a folder, not a file; remove it"), writing(tmp_path):
         tmp_path.write_text("x")

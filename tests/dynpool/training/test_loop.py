@@ -252,13 +252,13 @@ def test_a_damaged_checkpoint_says_what_else_there_is(tmp_path):
 
 def test_a_bad_configuration_leaves_a_run_as_it_is(straight):
     before = (straight / "metrics.csv").read_bytes()
-    with pytest.raises(ConfigError, match="no known method"):
+    with pytest.raises(ConfigError, match="not a known method"):
         train(tiny_run(straight, "--method=nothing"), overwrite=True)
     assert (straight / "metrics.csv").read_bytes() == before
 
 
 def test_input_size_that_is_not_the_data_s(tmp_path):
-    with pytest.raises(ConfigError, match=r"input_size is \(3, 9, 9\), but the data give \(1, 16, 16\)"):
+    with pytest.raises(ConfigError, match=r"input_size is \(3, 9, 9\), but that of the data is \(1, 16, 16\)"):
         train(tiny_run(tmp_path, "--input_size=[3,9,9]"))
 
 

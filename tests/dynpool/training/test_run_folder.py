@@ -75,7 +75,7 @@ def foreign(content: bytes, rng: random.Random) -> bytes:
 @pytest.mark.parametrize("damage", [cut, flip, foreign, None, "removed"])
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_changes_no_result(finished, run, name, damage):
-    """None: a folder is in the place of the file. Half of the runs are finished, the others lack done.json."""
+    """None: a folder has the name of the file. Half of the runs are finished, the others lack done.json."""
     rng = random.Random(f"{name} {damage}")
     path = run / name
     for unfinished in (False, True) if damage in (cut, flip) else (False,):
@@ -207,20 +207,20 @@ def entry(name, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content["optimizer"]["param_groups"].pop(), "optimiser's state is not of this run: it has"),
+        (lambda content: content["optimizer"]["param_groups"].pop(), "optimiser's state is not of this run: its"),
         (group_options, "its groups have other options"),
         (momentum_of_another_shape, r"momentum_buffer of parameter 0 is \(3,\), not"),
-        (lambda content: content["optimizer"]["state"].update({99: {}}), "it has a state of parameter 99 of"),
+        (lambda content: content["optimizer"]["state"].update({99: {}}), "it has a state of parameter 99, but"),
         (entry("optimizer", {"state": 1}), "'optimizer' is not an optimiser's state"),
-        (entry("scheduler", {}), "scheduler's state is not of this run: it lacks"),
+        (entry("scheduler", {}), "scheduler's state is not of this run: missing"),
         (lambda content: content["scheduler"].update(last_epoch=3), "it is of step 3, not"),
-        (entry("rng", {"cpu": torch.zeros(4, dtype=torch.uint8)}), "no state of a generator of cpu"),
+        (entry("rng", {"cpu": torch.zeros(4, dtype=torch.uint8)}), "not the state of a generator of cpu"),
         (entry("rng", {"cpu": torch.get_rng_state(), "foo": torch.get_rng_state()}), "'rng' is not states of generat"),
         (entry("config", "hello"), "'config' is not a configuration"),
         (entry("model", None), "'model' is not a state dict"),
         (entry("epoch", "2"), "'epoch' is not a whole number"),
-        (entry("epoch", 99), "its rows are not those of its epochs"),
-        (entry("lines", ["a"]), "its lines are not those of its epochs"),
+        (entry("epoch", 99), "its rows do not match its epochs"),
+        (entry("lines", ["a"]), "its lines do not match its epochs"),
         (entry("partial", {"step": 1}), "'partial' is not the state of an epoch"),
         (alphas(float("nan")), r"the alpha of \d is \(nan, nan\)"),
         (alphas(-3.0), r"the alpha of \d is \(-3\.0, -3\.0\)"),
@@ -258,7 +258,7 @@ def test_a_config_of_a_run_that_was_changed_is_not_resumed(run):
     config = run / "config.yaml"
     whole = config.read_text()
     config.write_text(whole[: len(whole) - 20])
-    with pytest.raises(ConfigError, match=r"config\.yaml is damaged or was changed: .*remove that line"):
+    with pytest.raises(ConfigError, match=r"config\.yaml is damaged or was edited: .*remove that line"):
         load_config(RunConfig, config, ["--resume"])
     config.write_text(whole.partition("\n")[2])  # a user's own changes need no checksum
     assert load_config(RunConfig, config, ["--resume"])[0].epochs == 2
