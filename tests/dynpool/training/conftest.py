@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from dynpool.training.config import RunConfig
 from dynpool.training.config_file import load_config
+from dynpool.training.loop import train
+from dynpool.training.models import narrow_vgg
+from tests.dynpool.training.runs import tiny_run
 
 TINY = """\
 name: tiny
@@ -36,3 +41,30 @@ def tiny(tiny_file):
         return load_config(RunConfig, tiny_file, [*options, *where])[0]
 
     return make
+
+
+@pytest.fixture
+def read(tmp_path):
+    """read(text, "--epochs", "3", kind=RunConfig) -> the configuration in a file of this text, and the flags."""
+
+    def read(text, *options, kind=RunConfig):
+        file = tmp_path / "c.yaml"
+        file.write_text(text)
+        return load_config(kind, file, options)
+
+    return read
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    """A network of two resizers for images of one channel."""
+    torch.manual_seed(0)
+    return narrow_vgg(10, 1, widths=[4, 6, 8])
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory):
+    """Four epochs of the small run, without interruption."""
+    out = tmp_path_factory.mktemp("straight") / "run"
+    train(tiny_run(out))
+    return out

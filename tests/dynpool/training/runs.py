@@ -1,0 +1,39 @@
+"""Small runs for tests of training, and what is the same in two of them."""
+
+import csv
+from pathlib import Path
+
+import torch
+
+from dynpool.training import checkpoint as checkpoints
+from dynpool.training.config import RunConfig
+from dynpool.training.config_file import load_config
+
+VARIES = ("seconds", "images_per_second", "peak_memory", "checksum")
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k not in VARIES} for row in csv.DictReader(file)]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    assert rows(a) == rows(b)
+    assert (a / "i_min.jsonl").read_text() == (b / "i_min.jsonl").read_text()
+    one, two = (checkpoints.load(checkpoints.last_path(run)) for run in (a, b))
+    assert one.epoch == two.epoch
+    for name, value in one.model.items():
+        assert torch.equal(value, two.model[name]), name
+    for state, other in zip(one.optimizer["state"].values(), two.optimizer["state"].values(), strict=True):
+        assert torch.equal(state["momentum_buffer"], other["momentum_buffer"])
+
+
+TINY_OPTIONS = [
+    "--name=tiny", "--model.options.widths=[4,6,8]", "--data.variant=tile", "--data.resolution=16", "--epochs=4",
+    "--data.test_fraction=0.8", "--data.shift=1", "--lr=0.05", "--alpha_lr=1", "--alpha_momentum=0.9", "--threads=1",
+    "--gmacs_weight=10", "--device=cpu", "--checkpoint_every=1",
+]  # fmt: skip
+
+
+def tiny_run(out: Path, *options: str) -> RunConfig:
+    return load_config(RunConfig, None, [*TINY_OPTIONS, "--out", str(out), *options])[0]

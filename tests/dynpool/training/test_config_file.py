@@ -1,0 +1,162 @@
+"""Every key is known, typed and in range, or the error names it, its value and what is allowed."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+import yaml
+
+import dynpool
+from dynpool.training.config import ComparisonConfig, RunConfig
+from dynpool.training.config_file import load_config, make_parser, run_config
+from dynpool.training.config_identity import to_dict
+from dynpool.training.config_sections import Variant
+from dynpool.training.errors import ConfigError
+from dynpool.training.methods import METHODS, prepare
+from dynpool.training.models import MODELS, build_model
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").rglob("*.yaml"))
+
+
+def test_file_then_options(read):
+    config, flags = read(
+        "epochs: 3\ndata: {variant: tile, resolution: 16}\nlr: 1e-3", "--data.variant", "large", "--resume"
+    )
+    assert (config.epochs, config.lr) == (3, 1e-3)
+    assert (config.data.variant, config.data.resolution) == ("large", 16)
+    assert flags == {"resume": True, "overwrite": False, "json_lines": False}
+
+
+def test_model_options_are_merged(read):
+    config, _ = read("model: {options: {widths: [1, 2], pool: 3}}", "--model.options.pool", "2")
+    assert config.model.options == {"widths": [1, 2], "pool": 2}
+
+
+def test_a_run_reads_a_comparison_and_leaves_its_keys_aside(read):
+    text = "methods: [human]\nseeds: [4, 5]\nworkers: 2\nepochs: 7"
+    assert read(text)[0].epochs == 7
+    comparison, _ = read(text, kind=ComparisonConfig)
+    assert (comparison.methods, comparison.seeds, comparison.workers) == (("human",), (4, 5), 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch: 3", "unknown key 'epoch'; did you mean 'epochs'"),
+        ("data: {variants: tile}", "unknown key 'data.variants'; did you mean 'data.variant'"),
+        ("variant: tile", "unknown key 'variant'; did you mean 'data.variant'"),
+        ("qqq: 1", "unknown key 'qqq'; known: name, method"),
+        ("data: 3", "data is 3; allowed: a mapping"),
+        ("", "the file has no configuration"),
+        ("- a", "the file has no configuration"),
+        ("epochs: 3\nepochs: 4", "'epochs' is given twice"),
+        ("lr: [", "not valid YAML"),
+        ("? [a]\n: 1", "not valid YAML"),
+        ("name: 2020-13-45", "not valid YAML"),
+        ("model: &m {options: {a: *m}}", "not valid YAML: Circular reference"),
+        ("conversion: {max_gmacs: .inf}", "conversion.max_gmacs is inf; allowed: null, or a finite number above 0"),
+        ("diffstride: {smoothness: .inf}", "diffstride.smoothness is inf; allowed: a finite number above 0"),
+        ("random: {spread: .inf}", "random.spread is inf; allowed: a finite number above 1"),
+        ("epochs: null", "epochs is null; allowed: a whole number"),
+        ("epochs: 2.5", "epochs is '2.5'; allowed: a whole number"),
+        (
+            "{gmacs_budget: 2, alpha_until: 0.5, conversion: {max_gmacs: 1}}",
+            "gmacs_budget is 2.0; allowed: at most conversion.max_gmacs, which is 1.0",
+        ),
+        ("epochs: 0", "epochs is 0; allowed: a whole number, 1 or more"),
+        ("data: {variant: til}", "data.variant is 'til'; allowed: one of plain, stretch, tile, large, canvas"),
+        ("lr: .nan", "lr is nan; allowed: a finite number"),
+        ("lr: -1", "lr is -1.0; allowed: a finite number"),
+        ("input_size: [3, 2]", "input_size is '[3, 2]'; allowed: null or a list of 3 whole numbers"),
+        ("data: {resolution: 30, variant: tile}", "data.resolution is 30; allowed: a multiple of 4"),
+        ("data: {channels: 2}", "data.channels is 2; allowed: null, 1 or 3"),
+        ("name: a/b", "name is 'a/b'; allowed"),
+        ("momentum: 1", "momentum is 1.0; allowed"),
+    ],
+)
+def test_bad_files(read, tmp_path, text, message):
+    with pytest.raises(ConfigError) as error:
+        read(text)
+    assert message in str(error.value)
+    assert str(tmp_path / "c.yaml") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epoch", "3"], "unknown option '--epoch'; did you mean '--epochs'"),
+        (["--data.varian", "tile"], "did you mean '--data.variant'"),
+        (["--variant", "tile"], "did you mean '--data.variant'"),
+        (["--epochs", "x"], "--epochs is 'x'; allowed: a whole number"),
+        (["--epochs=0"], "--epochs is 0; allowed: a whole number, 1 or more"),
+        (["--model", "vgg"], "--model is 'vgg'; allowed: a section with the keys model.name, model.options"),
+        (["--gmacs_budget", "1"], "c.yaml with --gmacs_budget: alpha_until is 1.0; allowed: a number below 1 where"),
+        (["--epochs"], "--epochs: expected one argument"),
+        (["--seeds", "[1]"], "unknown option '--seeds'"),
+        (["--resume", "--overwrite"], "exclude each other"),
+        (["stray"], "stray"),
+    ],
+)
+def test_bad_options(read, options, message):
+    with pytest.raises(ConfigError) as error:
+        read("epochs: 3", *options)
+    assert message in str(error.value)
+    assert ("c.yaml" in str(error.value)) == ("c.yaml" in message), "the file is not to blame"
+
+
+@pytest.mark.parametrize("kind", [RunConfig, ComparisonConfig])
+def test_help_has_a_sentence_for_every_key(kind):
+    parser = make_parser(kind, "train")
+    options = {action.dest: action.help for action in parser._actions}
+    keys = {action.dest for action in parser._actions} - {"help", "resume", "overwrite"}
+    assert keys >= {"epochs", "data.variant", "model.options", "conversion.max_gmacs"}
+    assert [key for key in sorted(keys) if len((options[key] or "").split()) < 3] == []
+    for key, names in (("method", METHODS), ("model.name", MODELS), ("data.variant", get_args(Variant))):
+        assert all(name in (options[key] or "") for name in names)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        load_config(RunConfig, tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="is a folder"):
+        load_config(RunConfig, tmp_path)
+
+
+def test_a_written_configuration_is_read_back_the_same(read):
+    config, _ = read("epochs: 3\ninput_size: [1, 32, 32]\nmodel: {options: {widths: [1, 2]}}\nlr: 1e-5")
+    assert read(yaml.safe_dump(to_dict(config)))[0] == config
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda f: "-".join(f.parts[f.parts.index("configs") + 1 :]))
+def test_shipped_configurations_are_valid(file):
+    comparison, _ = load_config(ComparisonConfig, file)
+    short = file.parent.name == "short"
+    assert comparison.name == file.stem + "-short" * short
+    assert load_config(RunConfig, file)[0].epochs == comparison.epochs
+    if short:
+        full, _ = load_config(ComparisonConfig, file.parents[1] / file.name)
+        assert (comparison.model, comparison.data, comparison.methods) == (full.model, full.data, full.methods)
+        assert comparison.epochs < full.epochs
+
+
+def test_there_are_shipped_configurations_of_all_methods():
+    digits = {f"digits-{variant}" for variant in get_args(Variant)}
+    cifar = {f"{data}-{net}" for data in ("cifar10", "cifar100") for net in ("vgg16", "resnet50", "mobilenetv2")}
+    assert digits | cifar <= {f.stem for f in CONFIGS}
+    assert {name for name in cifar if "cifar10-" in name} == {f.stem for f in CONFIGS if f.parent.name == "short"}
+    for file in CONFIGS:
+        if file.stem in digits | cifar:
+            assert set(yaml.safe_load(file.read_text())["methods"]) == set(METHODS), file
+
+
+@pytest.mark.parametrize("file", [f for f in CONFIGS if f.stem.startswith("digits")], ids=lambda f: f.stem)
+def test_every_method_of_a_digits_configuration_is_ready_to_train_and_resizes(file):
+    comparison, _ = load_config(ComparisonConfig, file)
+    side = comparison.data.resolution
+    size = (1, side, side)
+    for point in comparison.points():
+        config = run_config(comparison, point, 0)
+        model = prepare(build_model(config.model, num_classes=10, in_channels=1), config, size).model
+        assert min(max(pixels) for pixels in dynpool.sizes(model, size).values()) < side / 2, point.method
+        assert model(torch.zeros(2, *size)).shape == (2, 10)
