@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from dynpool.analysis.comparison.summary import Comparison, compare_runs
     from dynpool.analysis.model_report.effective import EffectiveField, effective_receptive_field
     from dynpool.analysis.model_report.receptive_field import receptive_field
-    from dynpool.analysis.tracking.tracker import IMinTracker
+    from dynpool.analysis.tracking import IMinTracker
 
 __all__ = [
     "Comparison",
@@ -32,6 +32,6 @@ elif not TYPE_CHECKING:
             "model_report.effective": "EffectiveField effective_receptive_field",
             "model_report.receptive_field": "receptive_field",
             "comparison.html": "write_report",
-            "tracking.tracker": "IMinTracker",
+            "tracking": "IMinTracker",
         },
     )

@@ -25,7 +25,7 @@ from torch.utils import _pytree as pytree
 
 import dynpool
 from benchmarks.families import sweep
-from dynpool.graph.tracer import RETURNS, trace_shapes
+from dynpool.graph import RETURNS, trace_shapes
 
 COLUMNS = ["model", "size", "order", "preserve", "status", "start", "macs", "forms", "seconds"]
 RESULTS = Path(__file__).parent / "results" / "agreement.csv"

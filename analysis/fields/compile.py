@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dynpool.graph.ir import Graph, Node
+from dynpool.graph import Graph, Node
 
 from .nominal import Nominal
 from .program import FieldProgram
 from .propagate import Call
-from .rules.table import walk_of
+from .rules import walk_of
 from .steps import Layer
 
 __all__ = ["compile_fields"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from dynpool.graph.ir import Graph
+from dynpool.graph import Graph
 
 from .layer_row import LayerRow
 from .recurrence import GLOBAL_AXIS, AxisField, State, evaluate, is_global

@@ -8,9 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dynpool.graph.ir import Graph, Node, Value
+from dynpool.graph import Graph, Node, Primitive, Value
 from dynpool.graph.meta.aliasing import PLAIN
-from dynpool.graph.record import Primitive
 
 from .positions import Field, Taps, Term
 from .steps import Layer

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dynpool.graph.ir import Graph, Node
+from dynpool.graph import Graph, Node
 
 from .arrays import Array
 from .exact import Seen
 from .positions import Field
-from .rules.table import walk_of
+from .rules import walk_of
 from .steps import Layer
 
 __all__ = ["SeenRegions"]

@@ -23,8 +23,7 @@ from typing import Any, Self
 from torch import nn
 
 from dynpool.common.arguments import check_model
-from dynpool.graph.inputs import InputSize
-from dynpool.graph.tracer import trace
+from dynpool.graph import InputSize, trace
 
 from .compile import compile_fields
 from .layer_row import GLOBAL_PATH, LayerRow, per_axis

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from dynpool.graph.ir import Graph
-from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.graph import Graph
+from dynpool.resizers import LearnedResizer2d
 from dynpool.size_math import effective_kernel, sample_kernel
 
 __all__ = ["GLOBAL", "INPUT", "Join", "Layer", "Resized", "Spread", "Step", "Window", "interpolated"]

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dynpool.graph.axes import Resize
-from dynpool.graph.ir import Graph
+from dynpool.graph import Graph, Resize
 from dynpool.graph.sizes import propagate
 from dynpool.size_math import window_output_size
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dynpool.graph.ir import Graph, Node
+from dynpool.graph import Graph, Node
 
 from .positions import Field
 

@@ -10,9 +10,9 @@ from torch import nn
 
 import dynpool
 from dynpool.common.names import nearest
-from dynpool.graph.tracer import check_input_size
+from dynpool.graph import check_input_size
 
-from ..tracking.tracker import IMinTracker
+from ..tracking import IMinTracker
 from .tensorboard import ScalarWriter, write_scalars
 
 __all__ = ["LoopTracker", "unwrapped"]

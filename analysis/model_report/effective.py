@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dynpool.common.arguments import check_whole
 from dynpool.common.names import nearest
 
-from ..fields.layer_row import LayerRow
+from ..fields import LayerRow
 from .plots.effective import plot_effective
 from .plots.marks import centre_unit
 from .receptive_field import ReceptiveFieldReport, receptive_field

@@ -8,9 +8,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import nn
 
-from dynpool.graph.inputs import InputSize
+from dynpool.graph import InputSize
 
-from ..fields.report import FieldReport
+from ..fields import FieldReport
 from .plots.dot import to_dot
 from .plots.kinds import plot_report
 

@@ -15,7 +15,7 @@ from ..common.axis_names import axis_names, one_or_all
 from .plots.marks import UNDERUTILIZED, UNPRODUCTIVE, marks, number
 
 if TYPE_CHECKING:
-    from ..fields.report import FieldReport
+    from ..fields import FieldReport
 
 __all__ = ["strict_json", "table", "to_csv", "verdict"]
 

@@ -15,16 +15,14 @@ from typing import Any
 from torch import nn
 
 from dynpool.common.arguments import check_model
-from dynpool.conversion.api import sizes
-from dynpool.cost.cost_model import CostModel, costed_model
-from dynpool.graph.axes import Resize
-from dynpool.graph.tracer import check_input_size, trace_compared
-from dynpool.resizers.learned_alpha import host_alphas
-from dynpool.resizers.learned_resizer import learned_resizers
-from dynpool.resolution.tree import resolution_tree
+from dynpool.conversion import sizes
+from dynpool.cost import CostModel, costed_model
+from dynpool.graph import Resize, check_input_size, trace_compared
+from dynpool.resizers import host_alphas, learned_resizers
+from dynpool.resolution import resolution_tree
 from dynpool.size_math import Pair, Size
 
-from ..fields.compile import compile_fields
+from ..fields import compile_fields
 
 __all__ = ["IMinTracker"]
 

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags, check_size, is_number, is_whole
-from dynpool.resizers.host_values import number_pair
-from dynpool.resizers.learned_alpha import host_alphas
-from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resizers import LearnedResizer2d, host_alphas, number_pair
 from dynpool.size_math import Pair, Size
 
 from .size_math import check_smoothness, diffstride_size, diffstride_stride, least_stride

@@ -16,10 +16,9 @@ from types import MappingProxyType
 from torch import nn
 
 from dynpool.common.arguments import check_model
-from dynpool.graph.ir import Graph
-from dynpool.graph.tracer import check_input_size, trace
-from dynpool.resizers.learned_resizer import learned_resizers
-from dynpool.resolution.tree import resolution_tree
+from dynpool.graph import Graph, check_input_size, trace
+from dynpool.resizers import learned_resizers
+from dynpool.resolution import resolution_tree
 
 from .figures import Figures, RefinementResult, figures_of, make_plan, measure, on_meta_device
 from .layer_changes import name_pools

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from dynpool.analysis.fields.compile import compile_fields
-from dynpool.graph.ir import Graph
-from dynpool.graph.tracer import trace
-from dynpool.graph.untouched import deep_copy
+from dynpool.analysis.fields import compile_fields
+from dynpool.graph import Graph, deep_copy, trace
 
 from .plan import Edit, RefinementPlan
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from dynpool.conversion.functional_calls import name_calls
-from dynpool.graph.ir import Graph
+from dynpool.conversion import name_calls
+from dynpool.graph import Graph
 
 from .placements import stride_of
 

@@ -8,11 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from dynpool.analysis.fields.compile import compile_fields
-from dynpool.analysis.fields.stride_program import StrideProgram
-from dynpool.graph.axes import Resize
-from dynpool.graph.ir import Graph
-from dynpool.graph.tracer import trace
+from dynpool.analysis.fields import StrideProgram, compile_fields
+from dynpool.graph import Graph, Resize, trace
 
 from .figures import Figures, ImageSize, RefinementResult, measure
 from .layer_changes import LayerChange

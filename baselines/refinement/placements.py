@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from dynpool.analysis.fields.stride_program import StrideProgram
+from dynpool.analysis.fields import StrideProgram
 from dynpool.conversion.size_groups import Key
-from dynpool.graph.axes import Resize
-from dynpool.graph.ir import Graph
+from dynpool.graph import Graph, Resize
 from dynpool.size_math import Size
 
 __all__ = ["Cut", "Placements", "find_placements", "stride_of"]

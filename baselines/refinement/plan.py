@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from dynpool.graph.tracer import trace
-from dynpool.graph.untouched import deep_copy
+from dynpool.graph import deep_copy, trace
 from dynpool.size_math import Pair
 
 from .layer_changes import LayerChange, change_layer, name_pools

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from dynpool.analysis.fields.compile import compile_fields
-from dynpool.analysis.fields.steps import Layer
-from dynpool.graph.ir import Graph, Node
-from dynpool.graph.tracer import trace
+from dynpool.analysis.fields import Layer, compile_fields
+from dynpool.graph import Graph, Node, trace
 
 from .figures import Figures, ImageSize, RefinementResult, figures_of, measure
 from .layer_changes import LayerChange, weights_at

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dynpool.analysis.fields.stride_program import Outcome, StrideProgram
+from dynpool.analysis.fields import Outcome, StrideProgram
 from dynpool.size_math import Size
 
 from .placements import Placements

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from torch import nn
 
-from dynpool.graph.ir import Graph, Node
+from dynpool.graph import Graph, Node
 
 from .layer_changes import LayerChange, width_of
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dynpool.common.arguments import check_model, check_numbers, check_whole
-from dynpool.resizers.learned_resizer import learned_resizers
+from dynpool.resizers import learned_resizers
 
 __all__ = ["EveryFewSteps", "alpha_optimizer"]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dynpool.common.arguments import check_flags, check_numbers, check_size
-from dynpool.resizers.functional import Reduce, check_reduce
+from dynpool.resizers import Reduce, check_reduce
 from dynpool.size_math import Size
 
 from .bilinear import bilinear_resize

@@ -14,17 +14,20 @@ from typing import Literal, get_args
 from torch import nn
 
 from dynpool.common.arguments import check_flags, check_model, check_whole
-from dynpool.conversion.api import convert
-from dynpool.conversion.report import ConversionReport, ConversionRow, attach_report
-from dynpool.graph.axes import Resize
-from dynpool.graph.ir import Graph
-from dynpool.graph.tracer import check_input_size, trace
-from dynpool.graph.untouched import deep_copy
-from dynpool.resizers.learned_resizer import learned_resizers
-from dynpool.resolution.attached import GiveSize, attach_tree
-from dynpool.resolution.description import attach_description
-from dynpool.resolution.nodes import Derived, Learned, ResolutionNode, Slot
-from dynpool.resolution.tree import ResolutionTree, resolution_tree
+from dynpool.conversion import ConversionReport, ConversionRow, attach_report, convert
+from dynpool.graph import Graph, Resize, check_input_size, deep_copy, trace
+from dynpool.resizers import learned_resizers
+from dynpool.resolution import (
+    Derived,
+    GiveSize,
+    Learned,
+    ResolutionNode,
+    ResolutionTree,
+    Slot,
+    attach_description,
+    attach_tree,
+    resolution_tree,
+)
 from dynpool.size_math import Size
 
 from .positions import Layer, find_layers, layers_that_keep

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from dynpool.graph.axes import Resize
-from dynpool.graph.ir import Graph
+from dynpool.graph import Graph, Resize
 
 __all__ = ["Layer", "find_layers", "layers_that_keep"]
 

@@ -20,9 +20,7 @@ import torch
 from torch import Tensor
 
 from dynpool.common.arguments import check_flags, check_numbers
-from dynpool.resizers.functional import Reduce, check_reduce
-from dynpool.resizers.host_values import as_pair
-from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d
+from dynpool.resizers import Chain, LearnedResizer2d, Reduce, as_pair, check_reduce
 from dynpool.size_math import Pair, Size, bilinear_kernel
 
 from .mixture import FixedShapeAdaptor2d, check_form, check_map, pool, shape_adaptor2d

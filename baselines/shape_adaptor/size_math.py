@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 
 from dynpool.common.arguments import check_whole
-from dynpool.resizers.host_values import as_pair
+from dynpool.resizers import as_pair
 from dynpool.size_math import Pair
 
 __all__ = [

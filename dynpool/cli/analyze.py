@@ -80,7 +80,7 @@ def analyze(arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     from dynpool.analysis import receptive_field
-    from dynpool.analysis.fields.layer_row import GLOBAL_PATH
+    from dynpool.analysis.fields import GLOBAL_PATH
     from dynpool.analysis.model_report.plots.image import read_picture
     from dynpool.analysis.model_report.text import table, verdict
     from dynpool.analysis.model_report.write import write_analysis
@@ -122,7 +122,7 @@ def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...]
         return run.label, model, options.input_size or trained_at, run
     from dynpool.analysis.integrations.named_models import named_model
     from dynpool.baselines import refine
-    from dynpool.conversion.checkpoints import load, read_state_dict
+    from dynpool.conversion import load, read_state_dict
 
     if options.checkpoint is not None:
         read_state_dict(options.checkpoint)  # which takes less time than a large model does to be built

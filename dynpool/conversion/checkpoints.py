@@ -27,9 +27,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_model
-from dynpool.resizers.learned_resizer import LearnedResizer2d
-from dynpool.resolution.description import PACKAGES, dotted, without_module
-from dynpool.resolution.saved_alphas import ENTRY, FROZEN_ALPHAS
+from dynpool.resizers import LearnedResizer2d
+from dynpool.resolution import ENTRY, FROZEN_ALPHAS, PACKAGES, dotted, without_module
 
 from .api import convert
 from .freezing import freeze

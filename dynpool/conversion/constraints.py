@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from dynpool.graph.axes import Resize
-from dynpool.graph.ir import Graph
+from dynpool.graph import Graph, Resize
 
 from .registry import Plan
 from .size_groups import Group, Key, groups

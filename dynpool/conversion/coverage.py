@@ -27,10 +27,9 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from dynpool.graph.inputs import check_input_size
-from dynpool.resizers.learned_alpha import set_alpha
-from dynpool.resolution.learned_sizes import resolutions
-from dynpool.resolution.tree import resolution_tree
+from dynpool.graph import check_input_size
+from dynpool.resizers import set_alpha
+from dynpool.resolution import resolution_tree, resolutions
 
 from .api import convert
 from .freezing import freeze

@@ -10,15 +10,22 @@ import torch
 from torch import nn
 
 from dynpool.common.arguments import check_model
-from dynpool.graph.untouched import deep_copy, untouched
-from dynpool.resizers.fixed import FollowPool2d
-from dynpool.resizers.learned_alpha import host_alphas
-from dynpool.resizers.learned_resizer import LearnedResizer2d
-from dynpool.resolution.attached import GiveSize, detach_tree
-from dynpool.resolution.frozen import FrozenSizes, TakeStride, attach_frozen, frozen_sizes
-from dynpool.resolution.stride_forms import open_to_fx
-from dynpool.resolution.tree import is_converted, resolution_tree
-from dynpool.resolution.wrappers import held, unwrapped
+from dynpool.graph import deep_copy
+from dynpool.graph.untouched import untouched
+from dynpool.resizers import FollowPool2d, LearnedResizer2d, host_alphas
+from dynpool.resolution import (
+    FrozenSizes,
+    GiveSize,
+    TakeStride,
+    attach_frozen,
+    detach_tree,
+    frozen_sizes,
+    held,
+    is_converted,
+    open_to_fx,
+    resolution_tree,
+    unwrapped,
+)
 from dynpool.size_math import Pair, Size
 
 from .functional_calls import shield

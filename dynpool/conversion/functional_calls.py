@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from dynpool.graph.ir import Graph, Node
+from dynpool.graph import Graph, Node
 from dynpool.graph.ops.operation import ints
 from dynpool.size_math import Size
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from dynpool.graph.axes import Resize
-from dynpool.graph.ir import Graph, Node
+from dynpool.graph import Graph, Node, Resize
 from dynpool.size_math import Size
 
 from .registry import Site

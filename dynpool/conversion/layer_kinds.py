@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from dynpool.resizers.functional import Reduce
-from dynpool.resolution.stride_forms import WindowPool2d, stride_one
+from dynpool.resizers import Reduce
+from dynpool.resolution import WindowPool2d, stride_one
 from dynpool.size_math import Size
 
 from .registry import Plan, Site, pair, register_kind

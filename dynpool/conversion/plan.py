@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from dynpool.graph.axes import Resize
-from dynpool.resolution.nodes import Derived, Pinned, ResolutionNode
+from dynpool.graph import Resize
+from dynpool.resolution import Derived, Pinned, ResolutionNode
 from dynpool.size_math import Size
 
 from .report import Status

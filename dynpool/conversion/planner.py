@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dynpool.graph.axes import Resize
-from dynpool.graph.ir import Graph
-from dynpool.resolution.nodes import Derived, Learned, Pinned, ResolutionNode
+from dynpool.graph import Graph, Resize
+from dynpool.resolution import Derived, Learned, Pinned, ResolutionNode
 from dynpool.size_math import Size
 
 from .constraints import Plans, pinned_by_graph, with_ratios_kept

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 from torch import nn
 
-from dynpool.graph.axes import Resize
-from dynpool.resizers.functional import Reduce
+from dynpool.graph import Resize
+from dynpool.resizers import Reduce
 from dynpool.size_math import Size, same_padding
 
 __all__ = ["Plan", "Planner", "Site", "pair", "plan_for", "planner_of", "register_kind", "resizer_kinds"]

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from dynpool.common.arguments import check_model
-from dynpool.resolution.wrappers import the_one
+from dynpool.resolution import the_one
 
 __all__ = [
     "FIXED_OUTPUT",

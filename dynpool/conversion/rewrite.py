@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from dynpool.graph.axes import Resize
-from dynpool.resolution.stride_forms import ResizeAfter, Strided, resize_before
+from dynpool.graph import Resize
+from dynpool.resolution import ResizeAfter, Strided, resize_before
 
 from .registry import Plan
 

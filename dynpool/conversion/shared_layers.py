@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from dynpool.graph.ir import Graph
+from dynpool.graph import Graph
 from dynpool.size_math import Size
 
 from .functional_calls import Running, running_in, watch

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dynpool.graph.axes import Resize
-from dynpool.graph.ir import Graph
+from dynpool.graph import Graph, Resize
 
 __all__ = ["Group", "Key", "groups", "source_key", "target_key"]
 

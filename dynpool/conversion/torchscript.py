@@ -8,11 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dynpool.graph.untouched import deep_copy
-from dynpool.resizers.fixed import FixedInterpolate2d, FixedPool2d
-from dynpool.resolution.attached import GiveSize
-from dynpool.resolution.frozen import TakeStride, detach_frozen, frozen_sizes
-from dynpool.resolution.stride_forms import ResizeAfter, align, resize_before
+from dynpool.graph import deep_copy
+from dynpool.resizers import FixedInterpolate2d, FixedPool2d
+from dynpool.resolution import GiveSize, ResizeAfter, TakeStride, align, detach_frozen, frozen_sizes, resize_before
 from dynpool.size_math import Size
 
 __all__ = ["let_script"]

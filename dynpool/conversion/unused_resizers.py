@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from dynpool.graph.errors import TraceError
-from dynpool.graph.ir import Graph
-from dynpool.graph.tracer import trace
+from dynpool.graph import Graph, TraceError, trace
 
 from .layer_context import places
 from .size_groups import groups

@@ -12,11 +12,8 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dynpool.resizers.dynopool import DynOPool2d
-from dynpool.resizers.learned_alpha import host_alphas
-from dynpool.resizers.learned_resizer import LearnedResizer2d
-from dynpool.resolution.tree import resolution_tree
-from dynpool.resolution.wrappers import without_sharding
+from dynpool.resizers import DynOPool2d, LearnedResizer2d, host_alphas
+from dynpool.resolution import resolution_tree, without_sharding
 
 from .errors import TraceError
 from .inputs import Inputs, check_input_size

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .axes import Axes, AxisClasses, Resize
-from .axis_rules.table import find_axes
+from .axis_rules import find_axes
 from .dims import Dim
 from .macs import Mac, find_macs, macs_by_node
 from .record import Node, Place, Record, Shape, Value

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .axes import Axes
-from .axis_rules.context import told_of_both
+from .axis_rules import told_of_both
 from .dims import Dim
 from .primitives import Product, Recurrent, Window
 from .record import Node, Record, Value

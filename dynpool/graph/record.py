@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resizers import LearnedResizer2d
 
 from .inputs import check_input_size
 from .meta.aliasing import PLAIN, Aliasing

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags, check_model, is_whole
-from dynpool.resizers.learned_resizer import LearnedResizer2d
-from dynpool.resolution.tree import resolution_tree
-from dynpool.resolution.wrappers import unwrapped
+from dynpool.resizers import LearnedResizer2d
+from dynpool.resolution import resolution_tree, unwrapped
 
 from .forward_pass import RETURNS, Choose, ForwardPass, meta_state, run_pass
 from .inputs import Inputs, InputSize, check_input_size, make_inputs

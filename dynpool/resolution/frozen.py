@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynpool.resizers.fixed import FixedInterpolate2d, FixedPool2d, is_recorded
+from dynpool.resizers import FixedInterpolate2d, FixedPool2d, is_recorded
 from dynpool.size_math import Pair, Size
 
 from .saved_alphas import FROZEN_ALPHAS, from_bits, frozen_bits, to_bits

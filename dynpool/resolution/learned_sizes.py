@@ -11,8 +11,7 @@ from torch import nn
 
 from dynpool.common.arguments import check_model, check_numbers, is_whole
 from dynpool.common.names import nearest
-from dynpool.resizers.learned_alpha import constrain_pools, host_alphas, set_alpha
-from dynpool.resizers.learned_resizer import learned_resizers
+from dynpool.resizers import constrain_pools, host_alphas, learned_resizers, set_alpha
 from dynpool.size_math import Size
 
 from .tree import converted_model, resolution_tree

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resizers import LearnedResizer2d
 from dynpool.size_math import Pair, Size, round_to_multiple
 
 from .stride_forms import Strided

@@ -16,9 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from dynpool.resizers.host_values import as_pair
-from dynpool.resizers.learned_alpha import constrain_pools, host_alphas, is_own, set_alpha, usable_alphas
-from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resizers import LearnedResizer2d, as_pair, constrain_pools, host_alphas, is_own, set_alpha, usable_alphas
 from dynpool.size_math import Pair, Size
 
 from .compiled_sizes import OpenSizes

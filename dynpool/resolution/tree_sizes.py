@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d
+from dynpool.resizers import Chain, LearnedResizer2d
 from dynpool.size_math import Pair, Size
 
 from .nodes import Derived, Learned, Pinned, ResolutionNode, learned_nodes

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from dynpool.cost.macs import GMACsLoss
-from dynpool.resizers.host_values import as_pair
-from dynpool.resizers.learned_alpha import host_alphas, set_alpha
-from dynpool.resolution.tree import ResolutionTree, resolution_tree
+from dynpool.cost import GMACsLoss
+from dynpool.resizers import as_pair, host_alphas, set_alpha
+from dynpool.resolution import ResolutionTree, resolution_tree
 from dynpool.size_math import Pair
 
 __all__ = ["TOLERANCE", "Budget", "scale_strides", "settle"]

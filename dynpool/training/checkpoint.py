@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from dynpool.resizers.learned_resizer import LearnedResizer2d, learned_resizers
+from dynpool.resizers import LearnedResizer2d, learned_resizers
 
 from .errors import DamagedCheckpointError, ForeignCheckpointError
 from .files import make_folder, write_atomically

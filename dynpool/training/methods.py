@@ -17,8 +17,7 @@ from torch import Tensor, nn
 import dynpool
 from dynpool.baselines import DiffStride2d, refine, shape_adaptor_network
 from dynpool.common.names import nearest
-from dynpool.resizers.learned_alpha import host_alphas, set_alpha
-from dynpool.resizers.learned_resizer import LearnedResizer2d, learned_resizers
+from dynpool.resizers import LearnedResizer2d, host_alphas, learned_resizers, set_alpha
 
 from .budget import TOLERANCE, Budget, settle
 from .config import RunConfig

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from dynpool.analysis.tracking.tracker import IMinTracker
+from dynpool.analysis import IMinTracker
 
 from . import checkpoint as checkpoints
 from .config import RunConfig

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dynpool.graph import Value
 from dynpool.graph import primitives as kinds
-from dynpool.graph.record import Value
 
 from ..positions import Field, Term
 from ..propagate import Call

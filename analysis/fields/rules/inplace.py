@@ -8,8 +8,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from dynpool.graph import Primitive, Value
 from dynpool.graph import primitives as kinds
-from dynpool.graph.record import Primitive, Value
 
 from ..positions import Field
 from ..propagate import Back, Call

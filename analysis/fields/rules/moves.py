@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dynpool.graph import Value
 from dynpool.graph import primitives as kinds
-from dynpool.graph.record import Value
 from dynpool.size_math import window_output_size
 
 from ..positions import Field, Term

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from dynpool.graph import Graph, Primitive
 from dynpool.graph import primitives as kinds
-from dynpool.graph.ir import Graph
-from dynpool.graph.record import Primitive
 
 from ..propagate import Domain, LayerOf, Rule, Walk
 from . import indexing, inplace, mixing, moves, windows

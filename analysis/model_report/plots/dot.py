@@ -8,7 +8,7 @@ from .layer_graph import INPUT, layer_graph
 from .marks import FILLS, TEXTS, field_text, marks, window_text
 
 if TYPE_CHECKING:
-    from ...fields.report import FieldReport
+    from ...fields import FieldReport
 
 __all__ = ["to_dot"]
 

@@ -17,7 +17,7 @@ from ...common.style import INK, LARGE, SMALL, WIDTH, legend, path_end, plain, s
 from .marks import FILLS, UNDERUTILIZED, UNPRODUCTIVE, headline, marks
 
 if TYPE_CHECKING:
-    from ...fields.report import FieldReport
+    from ...fields import FieldReport
 
 __all__ = ["plot_fields"]
 

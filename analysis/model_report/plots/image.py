@@ -22,7 +22,7 @@ from ...comparison.plots.curves import DYNOPOOL, HUMAN, OTHERS
 from .marks import centre_unit, number
 
 if TYPE_CHECKING:
-    from ...fields.report import FieldReport, LayerRow
+    from ...fields import FieldReport, LayerRow
 
 __all__ = ["MOST_LAYERS", "plot_on_image", "read_picture"]
 

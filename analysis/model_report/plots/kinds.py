@@ -15,7 +15,7 @@ from .image import plot_on_image
 from .network import plot_network
 
 if TYPE_CHECKING:
-    from ...fields.report import FieldReport
+    from ...fields import FieldReport
 
 __all__ = ["KINDS", "plot_report"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...fields.report import FieldReport
+    from ...fields import FieldReport
 
 __all__ = ["INPUT", "LayerGraph", "layer_graph"]
 

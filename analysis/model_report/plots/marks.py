@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...common.axis_names import one_or_all
 
 if TYPE_CHECKING:
-    from ...fields.report import FieldReport, LayerRow
+    from ...fields import FieldReport, LayerRow
 
 __all__ = [
     "FILLS",

@@ -15,7 +15,7 @@ from .layer_layout import Cell, Layout, lay_out
 from .marks import FILLS, TEXTS, UNDERUTILIZED, UNPRODUCTIVE, field_text, headline, marks, window_text
 
 if TYPE_CHECKING:
-    from ...fields.report import FieldReport, LayerRow
+    from ...fields import FieldReport, LayerRow
 
 __all__ = ["plot_network"]
 
