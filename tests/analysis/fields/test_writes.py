@@ -1,32 +1,15 @@
 """Writes in place, to tensors and to views of them, against what gradients see."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dynpool.analysis import receptive_field
+from tests.analysis.fields.models import SIZE, Written
 from tests.analysis.fields.oracle import image, layer_outputs, positive, region
 
-SIZE = (4, 16, 20)
 POSITIONS = [(0, 0), (4, 4), (8, 10), (12, 3), (15, 19)]
-
-
-class Written(nn.Module):
-    """`write` is given two maps, of a field of 3 and of 7 pixels; a convolution looks at what it returns."""
-
-    def __init__(self, write: Callable[[Tensor, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(4, 4, 3, padding=1, bias=False)
-        self.second = nn.Conv2d(4, 4, 5, padding=2, bias=False)
-        self.last = nn.Conv2d(4, 2, 1, bias=False)
-        self.write = write
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = self.first(x)
-        return self.last(self.write(a * 1, self.second(a)))
 
 
 def whole(a: Tensor, b: Tensor) -> Tensor:
@@ -168,21 +151,3 @@ def test_an_index_that_changes_is_known_as_it_was() -> None:
 
     report = receptive_field(Written(moving), SIZE)
     assert report.seen("last", (3, 5)) == ((2, 4), (4, 6))
-
-
-def test_where_a_write_may_go_anywhere_it_may_be_seen_anywhere() -> None:
-    def scattered(a: Tensor, b: Tensor) -> Tensor:
-        return a.scatter(2, torch.zeros(1, 4, 1, 20, dtype=torch.long), b[:, :, :1])
-
-    row = receptive_field(Written(scattered), SIZE).layers[-1]
-    assert row.r_min == (3, 3)
-    assert row.r_max == (float("inf"), float("inf"))
-
-
-def test_a_view_that_no_rule_leads_back_from_is_named() -> None:
-    def through_diagonal(a: Tensor, b: Tensor) -> Tensor:
-        a.diagonal(dim1=2, dim2=3).add_(b.diagonal(dim1=2, dim2=3))
-        return a
-
-    report = receptive_field(Written(through_diagonal), SIZE)
-    assert report.not_understood == {"aten.diagonal": 1}

@@ -1,9 +1,6 @@
 """LoopTracker: which steps and which model are logged, and that alphas stay in bounds."""
 
 import copy
-import importlib
-import math
-import sys
 from typing import Any
 
 import pytest
@@ -11,8 +8,6 @@ import torch
 from torch import nn
 
 from dynpool.analysis.integrations.loop import LoopTracker, unwrapped
-from dynpool.analysis.integrations.optional import optional
-from dynpool.analysis.integrations.scalars import scalars
 
 SIZE = (3, 16, 12)
 
@@ -70,33 +65,3 @@ def test_bad_arguments(tmp_path):
         LoopTracker(SIZE, tmp_path / "log", every=0)
     with pytest.raises(ValueError, match="input_size"):
         LoopTracker((3, 16), tmp_path / "log")
-
-
-def test_infinite_values_are_no_scalars(network, tmp_path):
-    record = LoopTracker(SIZE, tmp_path / "log").start(network, 0, log=True)
-    assert record is not None
-    named = scalars(record)
-    assert named["i_min/height"] == 8.0
-    assert named["alpha/2/width"] == 2.0
-    assert named["size/2/height"] == 8.0
-    assert "i_max/height" not in scalars(record | {"i_max": [math.inf, 9.0]})
-    assert scalars(record | {"i_max": [math.inf, 9.0]})["i_max/width"] == 9.0
-
-
-def test_a_missing_package_says_how_to_install_it(monkeypatch):
-    for module in ("lightning", "pytorch_lightning", "transformers"):
-        name = f"dynpool.analysis.integrations.{module}"
-        monkeypatch.delitem(sys.modules, name, raising=False)
-        for loaded in [key for key in sys.modules if key.split(".")[0] == module]:
-            monkeypatch.setitem(sys.modules, loaded, None)
-        monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(ModuleNotFoundError, match=rf"{module}.*pip install 'dynpool\[\w+\]'"):
-            importlib.import_module(name)
-
-
-def test_another_missing_package_is_not_hidden():
-    with (
-        pytest.raises(ModuleNotFoundError, match="No module named 'not_there'"),
-        optional("lightning", extra="lightning"),
-    ):
-        importlib.import_module("not_there")

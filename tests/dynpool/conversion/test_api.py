@@ -201,13 +201,6 @@ def test_what_cannot_be_converted_is_refused_with_the_reason() -> None:
         dynpool.conversion_report(Functional())
 
 
-def test_average_pools_average_and_max_pools_take_the_maximum() -> None:
-    x = torch.randn(1, 3, 8, 8)
-    both = dynpool.convert(nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d(2)), (3, 8, 8))
-    expected = nn.functional.max_pool2d(nn.functional.avg_pool2d(x, 2), 2)
-    torch.testing.assert_close(both(x), expected)
-
-
 def test_resolution_trees_of_the_small_image_forms() -> None:
     expected = {
         "cifar-vgg16": [(16, 16), (8, 8), (4, 4), (2, 2)],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +13,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import dynpool
-from dynpool.baselines import DiffStride2d, ShapeAdaptor2d, shape_adaptor_network
+from dynpool.baselines import ShapeAdaptor2d, shape_adaptor_network
 from dynpool.conversion.checkpoints import read_state_dict
 from dynpool.resizers.dynopool import DynOPool2d
+from tests.dynpool.conversion.ways import SIZE, WAYS, moved, prefixed
 from tests.networks import two_resizers
-
-SIZE = (3, 32, 32)
-WAYS: list[dict[str, Any]] = [
-    {},
-    {"order": "before"},
-    {"preserve": True},
-    {"multiple_of": (4, 2)},
-    {"pool": DiffStride2d},
-    {"pool": partial(DiffStride2d, smoothness=2.0, symmetric=True)},
-    {"pool": lambda *args, **options: ShapeAdaptor2d(*args, **options, align_corners=False)},
-]
 
 
 def network(seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3))
-
-
-def moved(model: nn.Module) -> nn.Module:
-    """With alphas away from where the conversion put them."""
-    for i, found in enumerate(dynpool.resolutions(model).values()):
-        with torch.no_grad():
-            found.alpha.mul_(torch.tensor([1.3 + 0.1 * i, 1.1][: found.alpha.numel()]))
-    dynpool.constrain(model, trust=10.0)
-    return model
 
 
 @pytest.mark.parametrize("file", ["a.pt", "a.safetensors"])
@@ -59,42 +39,6 @@ def test_models_are_rebuilt_from_files(how: dict[str, Any], file: str, tmp_path:
         assert torch.equal(again.eval()(x), model(x))
         assert dynpool.sizes(again, SIZE) == dynpool.sizes(model, SIZE)
         assert all(torch.equal(value, before[name]) for name, value in original.state_dict().items())
-
-
-@pytest.mark.parametrize("how", WAYS)
-def test_a_state_dict_of_another_conversion_is_refused_with_both_sides(how: dict[str, Any]) -> None:
-    for others in WAYS:
-        model = dynpool.convert(two_resizers(), SIZE, **others)
-        before = {name: value.clone() for name, value in model.state_dict().items()}
-        state = dynpool.convert(two_resizers(), SIZE, **how).state_dict()
-        if how is others:
-            model.load_state_dict(state)
-            continue
-        with pytest.raises(RuntimeError, match=r"of another conversion of the model.* in the state dict and .* here"):
-            model.load_state_dict(state)
-        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_the_message_names_what_differs() -> None:
-    state = dynpool.convert(two_resizers(), SIZE, order="before").state_dict()
-    wrapper = nn.ModuleDict({"net": dynpool.convert(two_resizers(), SIZE)})
-    with pytest.raises(RuntimeError, match=r"of net,.*order is 'before' in the state dict and 'after' here\. dyn"):
-        wrapper.load_state_dict(prefixed(state, "net."))
-
-
-def test_what_makes_no_difference_is_no_error() -> None:
-    pooled = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2))
-    state = dynpool.convert(pooled, SIZE, order="before", max_gmacs=1.0).state_dict()
-    dynpool.convert(pooled, (3, 64, 48)).load_state_dict(state)
-
-
-def prefixed(state: Any, prefix: str, **more: Tensor) -> OrderedDict[str, Any]:
-    """As the state dict of a module that has the model as a child, and more."""
-    found = OrderedDict((prefix + name, value) for name, value in state.items())
-    found.update(more)
-    about = state._metadata.items()
-    found._metadata = OrderedDict((f"{prefix}{name}".rstrip("."), value) for name, value in about)  # type: ignore[attr-defined]
-    return found
 
 
 @pytest.mark.parametrize(
@@ -240,12 +184,6 @@ def test_sizes_of_frozen_models_travel(how: dict[str, Any]) -> None:
     assert torch.equal(thawed(x), live(x))
     frozen.load_state_dict(two_resizers().state_dict())  # of before the conversion: the sizes stay
     assert dynpool.sizes(frozen, SIZE) == {"input": (32, 32), "1": (11, 21), "2": (7, 4)}
-
-
-def test_frozen_models_of_another_conversion_are_refused() -> None:
-    first, second = (dynpool.freeze(dynpool.convert(two_resizers(), SIZE, order=o)) for o in ("after", "before"))  # type: ignore[arg-type]
-    with pytest.raises(RuntimeError, match="order is 'before' in the state dict and 'after' here"):
-        first.load_state_dict(second.state_dict())
 
 
 def test_what_is_frozen_for_good_says_so() -> None:

@@ -1,4 +1,4 @@
-"""Layers that pad, by themselves or by a layer in front: converted, and the same function where that is asked for."""
+"""Layers that resize, padded by themselves or by a layer in front: converted, and the same function if asked for."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dynpool
-from dynpool.conversion.layer_context import sites
-from dynpool.graph.tracer import trace
 
 SIZE = (3, 30, 36)
 Mode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -71,14 +69,6 @@ def test_padded_convolutions_are_converted(name: str, preserve: bool, order: str
     assert dynpool.GMACsLoss(learned, SIZE).value() * 1e9 == pytest.approx(dynpool.count_macs(learned, SIZE).total)
 
 
-@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
-def test_the_padding_of_a_layer_is_found(mode: Mode) -> None:
-    graph = trace(nn.Conv2d(3, 4, (3, 5), 2, (1, 2), padding_mode=mode), SIZE)
-    (site,) = sites(graph, graph, "after", False).values()
-    assert site.pad == ((1, 1), (2, 2))
-    assert site.in_size == SIZE[1:]
-
-
 @pytest.mark.parametrize("order", ["after", "before"])
 @pytest.mark.parametrize("preserve", [False, True])
 @pytest.mark.parametrize("up", [(2, 2, 0, 0), (4, 2, 1, 0), (3, 2, 1, 1)])
@@ -119,3 +109,10 @@ def test_padding_behind_a_pool_lets_its_size_be_learned(name: str) -> None:
     assert learned.get_submodule("1")(torch.randn(2, 3, *SIZE[1:])).shape[-2:] == (9, 13)
     same(dynpool.freeze(learned)(x), learned(x))
     assert dynpool.GMACsLoss(learned, SIZE).value() * 1e9 == pytest.approx(dynpool.count_macs(learned, SIZE).total)
+
+
+def test_average_pools_average_and_max_pools_take_the_maximum() -> None:
+    x = torch.randn(1, 3, 8, 8)
+    both = dynpool.convert(nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d(2)), (3, 8, 8))
+    expected = nn.functional.max_pool2d(nn.functional.avg_pool2d(x, 2), 2)
+    torch.testing.assert_close(both(x), expected)

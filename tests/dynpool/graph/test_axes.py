@@ -1,4 +1,4 @@
-"""Relations between resolutions never lead in a circle, whatever becomes one with whatever."""
+"""Relations between resolutions: ratios, sums and multiples lead to sizes, and never in a circle."""
 
 import random
 from fractions import Fraction
@@ -59,3 +59,66 @@ def test_what_would_follow_from_itself_keeps_its_size(way: str) -> None:
     assert classes.pinned(a) is not None
     assert classes.size(a, {classes.find(a): 24}) == 24
     assert classes.base(half)[0] == classes.find(classes.base(half)[0])
+
+
+def test_classes_that_must_keep_a_ratio() -> None:
+    classes = AxisClasses()
+    a, b = classes.new(12), classes.new(12)
+    half_a, half_b = (classes.scaled(x, Fraction(1, 2), 6) for x in (a, b))
+    assert classes.scaled(half_a, Fraction(2), 12) == a
+    classes.unite(half_a, half_b)
+    assert classes.find(a) == classes.find(b)  # halves that agree are halves of equals
+    classes.demand(half_a, 3)
+    assert classes.multiple(a) == 6
+    other = classes.new(6)  # opened by a resizer of its own, which now has to follow
+    classes.unite(half_a, other)
+    assert classes.base(other) == (a, Fraction(1, 2))
+    classes.unite(other, classes.scaled(a, Fraction(1, 3), 4))  # a half that is a third
+    assert classes.pinned(a) is not None
+
+
+def test_classes_of_separate_resizes_that_must_keep_a_ratio_are_told() -> None:
+    classes = AxisClasses()
+    a, b = classes.new(16), classes.new(8)
+    classes.unite(classes.scaled(a, Fraction(1, 4), 4), classes.scaled(b, Fraction(1, 2), 4))
+    assert classes.ratios() == ((a, b, Fraction(1, 2)),)
+    assert classes.pinned(a) is None
+    classes.unite(b, classes.scaled(a, Fraction(1, 2), 8))  # one follows from the other: nothing is left to keep
+    assert classes.ratios() == ()
+
+
+def test_sums_of_different_parts_that_meet_pin_every_part() -> None:
+    classes = AxisClasses()
+    x, y, z = classes.new(7), classes.new(3), classes.new(5)
+    two = classes.sum([Dim((Atom(3),)), Dim((Atom(7, x),))])
+    three = classes.sum([Dim((Atom(3, y),)), Dim((Atom(2),)), Dim((Atom(5, z),))])
+    classes.unite(two, three)
+    assert all("sums of resolutions meet" in (classes.pinned(axis) or "") for axis in (x, y, z))
+
+
+def test_a_multiple_of_what_only_the_code_knows_makes_that_a_fraction() -> None:
+    """Eight blocks of a size computed in the pass make up the map: the map must divide by eight."""
+    classes = AxisClasses()
+    whole, block = classes.new(24), classes.new(3, free=True)
+    classes.unite(whole, classes.sum([Dim((Atom(3, block),))] * 8))
+    assert classes.base(block) == (whole, Fraction(1, 8))
+    assert classes.multiple(whole) == 8
+    assert classes.size(block, {whole: 40}) == 5
+
+
+def test_parts_of_what_only_the_code_knows_tell_how_large_it_is() -> None:
+    """A sixth of the map is a third of a mask: the mask is half the map."""
+    classes = AxisClasses()
+    whole, mask = classes.new(24), classes.new(12, free=True)
+    classes.unite(classes.scaled(mask, Fraction(1, 3), 4), classes.scaled(whole, Fraction(1, 6), 4))
+    assert classes.base(mask) == (whole, Fraction(1, 2))
+    assert classes.pinned(whole) is None
+
+
+def test_sizes_of_classes_that_follow() -> None:
+    classes = AxisClasses()
+    a, b = classes.new(12), classes.new(8)
+    total = classes.sum([Dim((Atom(12, a),)), Dim((Atom(8, b), Atom(2)))])
+    assert classes.size(total, {a: 13, b: 5}) == 23
+    assert classes.size(classes.scaled(a, Fraction(1, 4), 3), {a: 20}) == 5
+    assert classes.size(total, {a: 13}) is None

@@ -24,9 +24,3 @@ def test_receptive_fields_and_macs_run_no_axis_rules(monkeypatch: pytest.MonkeyP
     assert dynpool.count_macs(network(), (3, 16, 16)).total == 16 * 16 * 4 * 27 + 6 * 6 * 4 * 36 + 4 * 2
     with pytest.raises(RuntimeError, match="asked for axes"):
         dynpool.trace(network(), (3, 16, 16)).resizes  # noqa: B018
-
-
-def test_macs_are_the_same_with_axes_and_without() -> None:
-    graph = dynpool.trace(network(), (3, 16, 16))
-    assert {mac.node: mac.macs for mac in graph.macs} == graph.macs_by_node
-    assert [len(mac.axes) for mac in graph.macs] == [2, 2, 0]  # height and width, but for the map of one pixel

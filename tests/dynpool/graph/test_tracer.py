@@ -2,31 +2,10 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from dynpool.graph.tracer import trace
-
-
-class Branches(nn.Module):
-    """A functional call, a loop, a shared module, a flattening to tokens and back, and a squeeze-and-excitation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3, stride=2, padding=1)
-        self.shared = nn.Conv2d(4, 4, 3, padding=1)
-        self.tokens = nn.Linear(4, 4)
-        self.squeeze = nn.Conv2d(4, 4, 1)
-        self.valid = nn.Conv2d(4, 4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for _ in range(2):
-            x = self.shared(x)
-        y = self.tokens(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
-        y = y * self.squeeze(y.mean((2, 3), keepdim=True)).sigmoid()
-        y = F.max_pool2d(x + y, 2)
-        return self.valid(y)
+from tests.dynpool.graph.axis_rules.maps import Branches
 
 
 def test_sees_every_operation_with_its_module_path_and_shapes() -> None:
@@ -45,50 +24,6 @@ def test_sees_every_operation_with_its_module_path_and_shapes() -> None:
     ]
     assert graph.calls["shared"] == 2
     assert not graph.not_understood
-
-
-def test_axes_survive_tokens_and_are_not_pinned() -> None:
-    graph = trace(Branches(), (3, 32, 48))
-    pool = graph.resizes[1]
-    find = graph.classes.find
-    assert [find(a) for a in pool.source if a is not None] == [
-        find(a) for a in graph.resizes[0].target if a is not None
-    ]
-    assert all(graph.classes.pinned(a) is None for a in pool.source if a is not None)
-
-
-def test_a_valid_convolution_shifts_the_offset_not_the_class() -> None:
-    graph = trace(Branches(), (3, 32, 48))
-    (value,) = graph.nodes[-1].outputs
-    target = graph.resizes[1].target
-    assert [graph.classes.find(d.axis) for d in graph.dims(value)[-2:] if d.axis is not None] == [
-        graph.classes.find(a) for a in target if a is not None
-    ]
-    assert graph.values[value].shape[-2:] == (6, 10)
-
-
-def test_position_table_pins_with_the_reason() -> None:
-    class Positions(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(3, 4, 3, stride=2, padding=1)
-            self.table = nn.Parameter(torch.zeros(1, 4, 8, 8))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.conv(x) + self.table
-
-    graph = trace(Positions(), (3, 16, 16))
-    axis = graph.resizes[0].target[0]
-    assert axis is not None
-    assert "parameter" in (graph.classes.pinned(axis) or "")
-
-
-def test_operation_without_a_rule_is_reported() -> None:
-    class Inverts(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.linalg.inv(x)
-
-    assert trace(Inverts(), (3, 8, 8)).not_understood == {"aten.linalg_inv_ex": 1}
 
 
 def test_leaves_the_model_untouched() -> None:

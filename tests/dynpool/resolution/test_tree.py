@@ -11,28 +11,7 @@ from torch import nn
 import dynpool
 from dynpool.resizers import learned_alpha as resizer_module
 from dynpool.resolution.tree import resolution_tree
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(8, 8, 3, stride=2, padding=1),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.AvgPool2d(2),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 4),
-    )
-
-
-@pytest.fixture
-def model() -> nn.Module:
-    return dynpool.convert(network(), (3, 32, 32))
+from tests.networks import three_resizers
 
 
 def test_sizes_follow_down_the_tree_from_the_input(model: nn.Module) -> None:
@@ -48,13 +27,6 @@ def test_sizes_follow_down_the_tree_from_the_input(model: nn.Module) -> None:
     assert dynpool.resolutions(model)["2"].size == (42, 16)
 
 
-def test_size_given_is_size_got_for_every_size(model: nn.Module) -> None:
-    for n in range(2, 64):
-        dynpool.set_sizes(model, {"2": (n, 65 - n), "3": (3, 7)})
-        found = dynpool.resolutions(model)
-        assert (found["2"].size, found["3"].size) == ((n, 65 - n), (3, 7))
-
-
 def test_the_pass_uses_the_trees_sizes(model: nn.Module) -> None:
     dynpool.set_sizes(model, {"2": (21, 13), "3": (9, 17), "6": (4, 2)})
     seen = []
@@ -62,29 +34,6 @@ def test_the_pass_uses_the_trees_sizes(model: nn.Module) -> None:
         model.get_submodule(name).register_forward_hook(lambda m, a, y: seen.append(tuple(y.shape[-2:])))
     model(torch.zeros(2, 3, 32, 32))
     assert seen == [(21, 13), (9, 17), (4, 2)]
-
-
-@pytest.mark.parametrize(
-    ("sizes", "message"),
-    [
-        ({"features": (4, 4)}, "unknown resolution 'features'"),
-        ({"2": (1, 4)}, r"sizes\['2'\].*at least 2"),
-        ({"2": (4,)}, r"sizes\['2'\]"),
-        ({"2": (4.0, 4)}, r"sizes\['2'\]"),
-    ],
-)
-def test_bad_sizes_are_named(model: nn.Module, sizes: dict, message: str) -> None:
-    before = dynpool.sizes(model, (3, 32, 32))
-    with pytest.raises(ValueError, match=message):
-        dynpool.set_sizes(model, sizes)
-    assert dynpool.sizes(model, (3, 32, 32)) == before
-
-
-def test_set_sizes_and_resolutions_need_something_learned() -> None:
-    with pytest.raises(ValueError, match="converted model"):
-        dynpool.set_sizes(network(), {})
-    with pytest.raises(ValueError, match="no learned resolution"):
-        dynpool.resolutions(network())
 
 
 def test_alphas_are_read_once_a_step_for_the_whole_model(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +65,7 @@ def test_alphas_are_read_once_a_step_for_the_whole_model(model: nn.Module, monke
 @pytest.mark.parametrize("alpha_lr", [1e-3, 1e-2, 0.1, 1.0, 10.0])
 @pytest.mark.parametrize("optimizer_class", [torch.optim.SGD, torch.optim.Adam])
 def test_any_alpha_learning_rate_stays_finite_and_in_bounds(alpha_lr: float, optimizer_class: type) -> None:
-    model = dynpool.convert(network(), (3, 32, 32))
+    model = dynpool.convert(three_resizers(), (3, 32, 32))
     optimizer = optimizer_class(dynpool.parameter_groups(model, lr=0.01, alpha_lr=alpha_lr))
     loss_gmacs = dynpool.GMACsLoss(model, (3, 32, 32))
     generator = torch.Generator().manual_seed(0)
@@ -136,27 +85,6 @@ def test_any_alpha_learning_rate_stays_finite_and_in_bounds(alpha_lr: float, opt
                 assert 0.5 <= b <= 8
                 assert 1 / 1.1001 <= b / a <= 1.1001
         previous = now
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -15952.0, 0.0])
-def test_a_spoilt_alpha_comes_back(model: nn.Module, bad: float) -> None:
-    alpha = dynpool.resolutions(model)["3"].alpha
-    alpha.grad = torch.tensor([3.0, -3.0])
-    with torch.no_grad():
-        alpha.fill_(bad)
-    dynpool.constrain(model)
-    assert all(2 / 1.1001 <= a <= 2.2001 for a in alpha.tolist())
-    assert alpha.grad.tolist() == [3.0, -3.0]
-    assert model(torch.zeros(1, 3, 32, 32)).isfinite().all()
-
-
-def test_a_value_written_by_hand_is_taken_whole_but_in_bounds(model: nn.Module) -> None:
-    alpha = dynpool.resolutions(model)["2"].alpha
-    with torch.no_grad():
-        alpha.copy_(torch.tensor([4.0, 100.0]))
-    model(torch.zeros(1, 3, 32, 32))
-    assert alpha.tolist() == [4.0, 8.0]
-    assert dynpool.resolutions(model)["2"].size == (8, 4)
 
 
 def test_no_step_is_written_at_a_size_beyond_the_ceiling() -> None:
@@ -181,7 +109,7 @@ def test_no_step_is_written_at_a_size_beyond_the_ceiling() -> None:
 
 
 def test_gmacs_ceiling_is_hard() -> None:
-    model = dynpool.convert(network(), (3, 32, 32), max_gmacs=0.0005)
+    model = dynpool.convert(three_resizers(), (3, 32, 32), max_gmacs=0.0005)
     alphas = [r.alpha for r in dynpool.resolutions(model).values()]
     optimizer = torch.optim.SGD(alphas, lr=0.2)
     for _ in range(30):  # a loss that only wants larger maps
@@ -192,26 +120,9 @@ def test_gmacs_ceiling_is_hard() -> None:
         assert dynpool.count_macs(model, (3, 32, 32)).gmacs <= 0.0005
     assert dynpool.count_macs(model, (3, 32, 32)).gmacs > 0.00045  # and it gets there
     with pytest.raises(ValueError, match=r"max_gmacs=1e-06 is below"):
-        dynpool.convert(network(), (3, 32, 32), max_gmacs=1e-6)
+        dynpool.convert(three_resizers(), (3, 32, 32), max_gmacs=1e-6)
     with pytest.raises(ValueError, match="max_gmacs"):
-        dynpool.convert(network(), (3, 32, 32), max_gmacs=-1)
-
-
-@pytest.mark.parametrize("trust", [0, -1.0, float("nan")])
-def test_bad_trust_is_named(model: nn.Module, trust: float) -> None:
-    with pytest.raises(ValueError, match="trust"):
-        dynpool.constrain(model, trust=trust)
-
-
-def test_groups_keep_weight_decay_off_the_alphas(model: nn.Module) -> None:
-    weights, alphas = dynpool.parameter_groups(model, lr=0.2, alpha_lr=0.03, weight_decay=1e-3)
-    assert (weights["lr"], weights["weight_decay"]) == (0.2, 1e-3)
-    assert (alphas["lr"], alphas["weight_decay"]) == (0.03, 0.0)
-    assert [id(p) for p in alphas["params"]] == [id(r.alpha) for r in dynpool.resolutions(model).values()]
-    assert len(weights["params"]) + len(alphas["params"]) == len(list(model.parameters()))
-    assert len(dynpool.parameter_groups(network())) == 1
-    with pytest.raises(ValueError, match="alpha_lr"):
-        dynpool.parameter_groups(model, alpha_lr=-1.0)
+        dynpool.convert(three_resizers(), (3, 32, 32), max_gmacs=-1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

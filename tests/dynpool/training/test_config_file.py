@@ -91,7 +91,7 @@ def test_bad_files(read, tmp_path, text, message):
         (["--epochs", "x"], "--epochs is 'x'; allowed: a whole number"),
         (["--epochs=0"], "--epochs is 0; allowed: a whole number, 1 or more"),
         (["--model", "vgg"], "--model is 'vgg'; allowed: a section with the keys model.name, model.options"),
-        (["--gmacs_budget", "1"], "c.yaml with --gmacs_budget: alpha_until is 1.0; allowed: a number below 1 where"),
+        (["--gmacs_budget", "1"], "c.yaml with --gmacs_budget: alpha_until is 1.0; allowed: a number below 1 if"),
         (["--epochs"], "--epochs: expected one argument"),
         (["--seeds", "[1]"], "unknown option '--seeds'"),
         (["--resume", "--overwrite"], "exclude each other"),

@@ -11,7 +11,6 @@ import pytest
 from matplotlib import image
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
 from dynpool.analysis.comparison.plots import (
     draw,
@@ -168,59 +167,6 @@ def test_alphas_panel_per_resolution_height_solid_width_dashed(comparison_folder
             assert last == pytest.approx(np.mean([run.last.strides[name][axis] for run in learned]))
 
 
-def _rectangles(figure: Figure, *, filled: bool) -> list[tuple[float, float]]:
-    patches = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
-    return [(patch.get_height(), patch.get_width()) for patch in patches if patch.get_fill() == filled]
-
-
-def test_sizes_are_to_scale(comparison_folder: Path) -> None:
-    runs = _runs(comparison_folder)
-    figure = plot_sizes(runs)
-    drawn = _rectangles(figure, filled=True)
-    shown = [size for run in (runs[0], *runs[3:]) for size in run.last.sizes.values()]
-    assert len(drawn) == len(shown), "three human networks of the same sizes share a row"
-    scale = drawn[0][0] / shown[0][0]
-    for (height, width), size in zip(drawn, shown, strict=True):
-        assert np.allclose((height, width), (size[0] * scale, size[1] * scale))
-    outlines = _rectangles(figure, filled=False)[:-1]  # the last one is the key
-    human = [pytest.approx(side * scale) for side in (16, 8, 4)] * 3
-    assert [height for height, _ in outlines] == human
-    texts = _texts(figure)
-    assert "seeds 0, 1, 2" in texts
-    assert all(f"{height}×{width}" in texts for height, width in shown)
-    top, bottom = figure.axes[0].get_ylim()[::-1]
-    assert (bottom - top) == pytest.approx(figure.get_figheight()), "an inch of data is an inch of picture"
-
-
-@pytest.mark.parametrize("count", [1, 5, 20])
-def test_sizes_stay_inside_the_picture(tmp_path: Path, write_run: WriteRun, count: int) -> None:
-    folder = write_run(tmp_path / "a", "a-method-of-a-long-name", input_size=(3, 224, 160), checksums=False)
-    metrics = folder / "metrics.csv"
-    sizes = {"input": [224, 160]} | {
-        f"stages.{i}.blocks.{i}.downsample.conv": [224 >> i, 320 >> i] for i in range(count)
-    }
-    sizes = {name: [max(1, side) for side in size] for name, size in sizes.items()}
-    text = metrics.read_text().splitlines()
-    cells = text[-1].split('"{')
-    start, end = text[-1].index('"{'), text[-1].index('}"') + 2
-    assert len(cells) == 4
-    quoted = "{" + ", ".join(f'""{name}"": [{size[0]}, {size[1]}]' for name, size in sizes.items()) + "}"
-    text[-1] = f'{text[-1][:start]}"{quoted}"{text[-1][end:]}'
-    metrics.write_text("\n".join(text) + "\n")
-    figure = plot_sizes(_runs(folder))
-    axes = figure.axes[0]
-    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
-    assert len(patches) == count + 1
-    for patch in patches:
-        assert 0 < patch.get_x() <= patch.get_x() + patch.get_width() < 9.0
-        assert 0 < patch.get_y() <= patch.get_y() + patch.get_height() < figure.get_figheight()
-    figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in axes.texts if "×" in text.get_text()]
-    assert len(boxes) == count + 1
-    for index, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[index + 1 :]), "labels overlap"
-
-
 def test_odd_method_names_are_drawn_literally(tmp_path: Path, write_run: WriteRun) -> None:
     runs = _runs(write_run(tmp_path / "a", "$x_$y"), write_run(tmp_path / "b", "_hidden"))
     for figure in draw(runs).values():
@@ -237,28 +183,6 @@ def test_i_min_that_leaves_layers_out_is_dotted_and_starred(tmp_path: Path, writ
     solid, dotted = (line.get_linestyle() for line in figure.axes[0].lines[:2])
     assert (solid, dotted) == ("-", "--")  # how matplotlib calls any pattern of dashes
     assert not any("*" in text for text in _texts(plot_i_min(_runs(human))))
-
-
-def test_sizes_outline_the_design_at_the_same_input_and_name_points(tmp_path: Path, write_run: WriteRun) -> None:
-    folders = []
-    for side in (16, 32):
-        point = f"data.resolution={side}"
-        folders += [write_run(tmp_path / f"h{side}", "human", input_size=(1, side, side), grid_point=point)]
-    for seed in (0, 1):
-        for budget in (1, 2):
-            point = f"gmacs_budget={budget}"
-            folders += [write_run(tmp_path / f"d{budget}{seed}", "dynopool", seed, grid_point=point)]
-    axes = plot_sizes(_runs(*folders)).axes[0]
-    words = [text.get_text() for text in axes.texts]
-    expected = ["data.resolution=16\nseed 0", "data.resolution=32\nseed 0"]
-    expected += [f"gmacs_budget={budget}\nseed 0\n(1 more not drawn)" for budget in (1, 2)]
-    assert [text for text in words if "seed" in text] == expected
-    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
-    filled = [patch for patch in patches if patch.get_fill()]
-    outlines = [patch.get_width() for patch in patches if not patch.get_fill()]
-    of_32 = [patch.get_width() for patch in filled[5:8]]  # behind the input of the second row
-    assert outlines[:3] == pytest.approx(of_32)
-    assert outlines[3:6] == pytest.approx(of_32)
 
 
 def test_costs_far_apart_get_a_logarithmic_axis_with_plain_numbers(tmp_path: Path, write_run: WriteRun) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dynpool.resizers.kernels import cpu, eager, reference
+from dynpool.resizers.kernels import cpu, reference
 from dynpool.resizers.kernels import layout as layouts
 
 REDUCTIONS = ("max", "mean", "sample")
@@ -141,52 +141,6 @@ def test_what_it_leaves_to_the_reference(shape: tuple[int, ...], dtype: torch.dt
     assert cpu.handles(x, (shape[2] // 2, shape[3] // 2)) == handled
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1), (3, 6)])
-@pytest.mark.parametrize("need_alpha", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("cache", [0, 2**20])  # one plane, or one sample, at a time, or all
-@every_layout
-def test_halved_maps_equal_the_reference(
-    layout: torch.memory_format,
-    cache: int,
-    dtype: torch.dtype,
-    need_alpha: bool,
-    size: Size,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(layouts, "_CACHE_BYTES", cache)
-    size_in = (2 * size[0], 2 * size[1])
-    x = random_map(3, 17, *size_in).mul(2).round().to(dtype).contiguous(memory_format=layout)  # ties
-    dy = random_map(3, 17, *size, dtype=dtype, seed=1)
-    y, winner = cpu.forward(x, size, "max")
-    exact_y, exact_winner = reference.forward(x.double(), size, "max")
-    assert torch.equal(y, exact_y.to(dtype))
-    assert torch.equal(winner, exact_winner)
-    given = x if need_alpha else None
-    dx, spread = cpu.backward(dy, given, winner, size_in, "max", True, layout == torch.channels_last)
-    exact_dx, exact = reference.backward(dy.double(), x.double(), winner, size_in, "max", True)
-    assert dx is not None
-    assert exact_dx is not None
-    assert torch.equal(dx.double(), exact_dx)
-    assert (spread is not None) == need_alpha
-    if spread is not None and exact is not None:
-        torch.testing.assert_close(spread.double(), exact, rtol=1e-5, atol=1e-4)
-
-
-@every_layout
-def test_halved_maps_with_nan_and_infinities_win_as_in_max_pooling(layout: torch.memory_format) -> None:
-    x = random_map(2, 16, 8, 8)
-    x.view(-1)[::7] = math.inf
-    x.view(-1)[::11] = -math.inf
-    x[:, 1, ::3, 1::2] = math.nan
-    x[:, 2] = math.nan
-    x = x.contiguous(memory_format=layout)
-    y, winner = cpu.forward(x, (4, 4), "max")
-    exact, index = F.max_pool2d(x, 2, return_indices=True)
-    torch.testing.assert_close(y, exact, rtol=0, atol=0, equal_nan=True)
-    assert torch.equal(winner, 2 * (index // 8 % 2) + index % 2)
-
-
 @pytest.mark.parametrize("size", [(4, 4), (5, 3)])
 def test_only_the_gradient_asked_for_is_given(size: tuple[int, int]) -> None:
     x = random_map(1, 2, 8, 8)
@@ -194,9 +148,3 @@ def test_only_the_gradient_asked_for_is_given(size: tuple[int, int]) -> None:
     dx, spread = cpu.backward(y, x, winner, (8, 8), "max", False, False)
     assert dx is None
     assert spread is not None
-
-
-def test_maps_elsewhere_go_to_the_reference() -> None:
-    elsewhere = torch.empty(2, 3, 8, 8, device="meta")
-    assert not cpu.handles(elsewhere, (4, 4))
-    assert eager.forward(elsewhere, (4, 4), "mean", False)[0].device.type == "meta"

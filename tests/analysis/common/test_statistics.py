@@ -1,0 +1,26 @@
+"""Means, deviations and Pareto fronts of figures, some of which are unknown."""
+
+import math
+
+import pytest
+
+from dynpool.analysis.common.statistics import MeanStd, pareto_front
+
+
+def test_mean_of_unknown_values() -> None:
+    assert MeanStd.from_values([None, None]) is None
+    assert MeanStd.from_values([None, 2.0]) == MeanStd(2.0, None, 1)
+    assert MeanStd(math.nan, None, 1).show() == "- ± -"
+
+
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ([(1, 1), (2, 2), (3, 1)], [0, 1]),
+        ([(2, 5), (1, 5), (1, 4)], [1]),
+        ([(1, 1), (1, 1)], [0, 1]),
+        ([], []),
+    ],
+)
+def test_pareto_front(points: list[tuple[float, float]], front: list[int]) -> None:
+    assert pareto_front(points) == front

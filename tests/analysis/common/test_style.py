@@ -1,0 +1,46 @@
+"""Texts that fit, and are shown as they are."""
+
+import math
+import string
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dynpool.analysis.common.style import WIDTH, legend, path_end, plain, short, to_png
+
+
+def test_path_end():
+    assert path_end("layer1.0.conv1", 14) == "layer1.0.conv1"
+    assert path_end("features.denseblock1.denselayer5.conv2", 20) == "…denselayer5.conv2"
+    assert len(path_end("a_single_part_that_is_far_too_long", 12)) <= 12
+
+
+@pytest.mark.parametrize("most", [1, 2, 7, 25, 26])
+def test_a_long_text_keeps_its_ends_and_its_length_is_held(most):
+    text = string.ascii_lowercase
+    found = short(text, most)
+    assert len(found) == min(most, len(text))
+    before, _, after = found.partition("…")
+    assert text.startswith(before)
+    assert text.endswith(after)
+    assert len(before) <= len(after) or found == text
+
+
+@pytest.mark.parametrize("text", ["_private", "costs $5 or $6", "_$x$"])
+def test_names_are_drawn_as_they_are(text):
+    figure = Figure()
+    label = figure.text(0.5, 0.5, plain(text))
+    assert label.get_text().replace("\u200a", "").replace(r"\$", "$") == text
+    assert "$" not in plain(text).replace(r"\$", "")
+    assert not plain(text).startswith("_")  # which would leave a label out of legends
+    to_png(figure, dpi=20)
+
+
+def test_a_legend_has_as_many_rows_as_it_needs():
+    figure = Figure(figsize=(WIDTH, 2))
+    for length, rows in ((5, 1), (60, 2), (100, 3)):
+        handles = [Line2D([], [], label="x" * length) for _ in range(3)]
+        legend(figure, handles)
+        drawn = figure.legends[-1]
+        assert math.ceil(len(handles) / drawn._ncols) == rows

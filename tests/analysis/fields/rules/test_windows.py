@@ -1,0 +1,56 @@
+"""Windows: how many pixels a resize sees, and the stride that it leaves."""
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dynpool
+from dynpool.analysis import receptive_field
+from dynpool.size_math import effective_kernel
+
+
+def test_a_resizer_on_a_transposed_map_keeps_its_axes_apart() -> None:
+    class Transposed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool = dynpool.DynOPool2d((3.0, 1.5))  # of the map's rows, which run along the image's width
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.pool(x.transpose(2, 3))
+
+    row = receptive_field(Transposed(), (3, 30, 60)).layers[0]
+    assert row.shape == (1, 3, 20, 20)
+    assert row.stride == (30 / 20, 60 / 20)
+    assert row.kernel == (effective_kernel(30, 20), effective_kernel(60, 20))
+
+
+def test_interpolation_sees_its_neighbours_and_shrinks_the_stride() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2), nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(4, 4, 3)
+    )
+    rows = receptive_field(model, (3, 65, 65)).layers
+    assert [row.r_min[0] for row in rows] == [3, 5, 7]
+    assert rows[1].effective_stride == (1, 1)
+
+
+@pytest.mark.parametrize("reduce", ["max", "mean"])
+@pytest.mark.parametrize(("size", "alpha"), [(64, 2.0), (30, 2.3), (33, 1.4), (21, 0.7), (40, 3.7)])
+def test_a_resizer_has_its_footprint_for_a_kernel_and_a_real_stride(
+    size: int, alpha: float, reduce: Literal["max", "mean"]
+) -> None:
+    pool = dynpool.DynOPool2d(alpha, reduce=reduce)
+    report = receptive_field(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), pool, nn.Conv2d(1, 1, 3)), (1, size, size))
+    out = dynpool.dynopool2d(torch.zeros(1, 1, size, size), alpha).shape[-1]
+    row = report.layers[1]
+    assert (row.kind, row.kernel[0]) == ("dynopool2d", effective_kernel(size, out))
+    assert row.stride == (size / out, size / out)
+    assert row.r_min[1] == 3 + row.kernel[1] - 1
+    assert report.i_min[0] == pytest.approx(row.r_min[0] + 2 * size / out)
+
+
+def test_a_sample_sees_one_pixel_where_positions_are_whole_and_else_two() -> None:
+    for size, kernel in ((32, 1), (31, 2)):
+        report = receptive_field(dynpool.DynOPool2d(2.0, reduce="sample"), (1, size, size))
+        assert report.layers[0].kernel == (kernel, kernel)

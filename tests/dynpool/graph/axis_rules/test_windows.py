@@ -1,0 +1,78 @@
+"""Sliding windows: the same resolution at stride 1, a new one at other strides; shuffles and patches in between."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dynpool.graph.survey import Survey
+from dynpool.graph.tracer import trace
+from tests.dynpool.graph.axis_rules.maps import Branches, Then, pooled
+
+
+def test_a_valid_convolution_shifts_the_offset_not_the_class() -> None:
+    graph = trace(Branches(), (3, 32, 48))
+    (value,) = graph.nodes[-1].outputs
+    target = graph.resizes[1].target
+    assert [graph.classes.find(d.axis) for d in graph.dims(value)[-2:] if d.axis is not None] == [
+        graph.classes.find(a) for a in target if a is not None
+    ]
+    assert graph.values[value].shape[-2:] == (6, 10)
+
+
+def behind_a_pool(function: Callable[[Tensor], Tensor], size: tuple[int, int, int] = (8, 48, 48)) -> Any:
+    """The dimensions of the function's result as multiples of the pooled height and width."""
+    graph = Survey(Then(function), size).structure
+    base = [graph.classes.base(dim.axis) for dim in graph.dims(graph.nodes[-1].outputs[0])[-2:] if dim.axis is not None]
+    return [(pooled(graph).index(axis), ratio) for axis, ratio in base]
+
+
+@pytest.mark.parametrize(
+    ("function", "ratio"),
+    [
+        (lambda x: F.pixel_shuffle(x, 2), Fraction(2)),
+        (lambda x: F.pixel_unshuffle(x, 4), Fraction(1, 4)),
+        (lambda x: F.max_pool2d(x, 3, 1, 1), Fraction(1)),
+        (lambda x: torch.ops.aten.channel_shuffle(x, 4), Fraction(1)),
+    ],
+)
+def test_shuffles_multiply_both_axes(function: Callable[[Tensor], Tensor], ratio: Fraction) -> None:
+    assert behind_a_pool(function) == [(0, ratio), (1, ratio)]
+
+
+def test_an_unshuffle_makes_the_sizes_multiples() -> None:
+    graph = Survey(Then(lambda x: F.pixel_unshuffle(x, 4)), (8, 48, 48)).structure
+    _ = graph.resizes
+    assert [graph.classes.multiple(a) for a in pooled(graph)] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("function", "scale", "fixed"),
+    [
+        (lambda x: F.interpolate(x, scale_factor=2), (2, 2), False),
+        (lambda x: F.conv_transpose2d(x, x.new_zeros(8, 4, 2, 2), None, (2, 3)), (2, 3), False),
+        (lambda x: F.interpolate(x, (7, 9)), None, True),
+        (lambda x: F.avg_pool2d(x, 3, 2), None, False),
+    ],
+)
+def test_what_resizes_opens_a_resolution_unless_its_size_is_a_number(
+    function: Callable[[Tensor], Tensor], scale: Any, fixed: bool
+) -> None:
+    graph = Survey(Then(function), (8, 48, 48)).structure
+    found = graph.resizes[-1]
+    assert found.source == pooled(graph)
+    assert (found.scale, found.fixed) == (scale, fixed)
+    assert (None in found.target) == fixed
+    assert not set(found.target) & set(found.source)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_patches_lie_along_the_map_in_steps_of_their_stride(stride: int) -> None:
+    graph = Survey(Then(lambda x: F.unfold(x, 3, padding=1, stride=stride)), (8, 48, 48)).structure
+    positions = graph.dims(graph.nodes[-1].outputs[0])[-1]
+    assert [graph.classes.base(axis) for axis in positions.axes] == [(a, Fraction(1, stride)) for a in pooled(graph)]
+    assert positions.size == graph.values[graph.nodes[-1].outputs[0]].shape[-1]

@@ -1,0 +1,52 @@
+"""Inputs of a trace: meta tensors of the sizes given, and which of them are the image."""
+
+import pytest
+import torch
+
+from dynpool.graph.inputs import check_input_size, make_inputs
+
+
+def test_one_size_is_one_image_and_a_batch_of_it():
+    made = make_inputs((3, 8, 9), None, torch.float16, batch=2)
+    (x,) = made.args
+    assert (x.shape, x.dtype, x.is_meta) == ((2, 3, 8, 9), torch.float16, True)
+    assert (made.size, made.images, made.kwargs, made.batch, made.given) == ((3, 8, 9), (x,), {}, 2, False)
+
+
+def test_several_sizes_go_by_place_or_name_and_images_are_those_of_the_first_extents():
+    made = make_inputs([(3, 8, 9), (5, 8, 9), (4, 7)], None, torch.float32)
+    assert [t.shape for t in made.args] == [(1, 3, 8, 9), (1, 5, 8, 9), (1, 4, 7)]
+    assert made.images == made.args[:2]
+    named = make_inputs({"x": (3, 8, 9), "mask": (1, 8, 9)}, None, torch.float32)
+    assert list(named.kwargs) == ["x", "mask"]
+    assert named.args == ()
+
+
+def test_of_given_tensors_only_shape_and_dtype_are_used():
+    x, ids = torch.ones(4, 3, 8, 9), torch.ones(4, 7, dtype=torch.int64)
+    assert make_inputs(None, (x, ids), torch.float32).size == (3, 8, 9)
+    made = make_inputs((3, 8, 9), (ids, {"x": x}), torch.float32)
+    assert all(t.is_meta for t in (made.args[0], made.args[1]["x"]))
+    assert made.images == (made.args[1]["x"],)
+    assert (made.batch, made.given, made.args[0].dtype) == (4, True, torch.int64)
+
+
+@pytest.mark.parametrize("size", [3, "abc", (3,), (3, 0), (3, 8.0), (3, True), (1, 2, 3, 4, 5), [], [(3, 8, 9), 4]])
+def test_what_is_no_size_is_named(size):
+    with pytest.raises(ValueError, match="input_size must be two to four positive ints"):
+        make_inputs(size, None, torch.float32)
+
+
+@pytest.mark.parametrize("size", [(3, 8), (3, 8, 9, 9), (3, 8, 0), None])
+def test_an_image_has_channels_height_and_width(size):
+    with pytest.raises(ValueError, match=r"three positive ints \(channels, height, width\), got "):
+        check_input_size(size)
+
+
+def test_inputs_of_which_none_is_the_image_are_refused():
+    with pytest.raises(ValueError, match=r"no tensor of inputs has the extents \(8, 9\)"):
+        make_inputs((3, 8, 9), torch.ones(1, 3, 9, 8), torch.float32)
+    with pytest.raises(ValueError, match="inputs must be a tensor, a tuple or a dict, got int"):
+        make_inputs((3, 8, 9), 4, torch.float32)
+    with pytest.raises(ValueError, match="which no tensor can have"):
+        make_inputs((3, 2**40, 2**40), None, torch.float32)

@@ -1,0 +1,32 @@
+"""The operator without kernels of its own: the fast body where it fits, the reference everywhere else."""
+
+import torch
+
+from dynpool.resizers.kernels import cpu, eager
+
+
+def test_maps_elsewhere_go_to_the_reference() -> None:
+    elsewhere = torch.empty(2, 3, 8, 8, device="meta")
+    assert not cpu.handles(elsewhere, (4, 4))
+    assert eager.forward(elsewhere, (4, 4), "mean", False)[0].device.type == "meta"
+
+
+def test_winners_are_kept_only_for_the_maximum_and_only_if_asked_for() -> None:
+    x = torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    for reduce, keep in (("max", False), ("mean", True)):
+        assert eager.forward(x, (3, 3), reduce, keep)[1].numel() == 0
+    assert eager.forward(x, (3, 3), "max", True)[1].shape == (1, 2, 3, 3)
+
+
+def test_the_gradient_to_alpha_falls_with_its_square_and_that_to_x_does_not_depend_on_it() -> None:
+    x = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y, winner = eager.forward(x, (5, 4), "max", True)
+    alphas = [torch.tensor(alpha, dtype=torch.float64) for alpha in ((1.5, 2.0), (3.0, 6.0))]
+    (dx, one), (same, other) = [eager.backward(y, x, alpha, winner, (8, 9), "max", True, False) for alpha in alphas]
+    assert dx is not None
+    assert same is not None
+    assert one is not None
+    assert other is not None
+    torch.testing.assert_close(one / other, torch.tensor([4.0, 9.0], dtype=torch.float64))
+    assert torch.equal(dx, same)
+    assert eager.backward(y, None, None, winner, (8, 9), "max", True, False)[1] is None

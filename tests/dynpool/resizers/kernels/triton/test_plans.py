@@ -1,0 +1,67 @@
+"""Plans of launches: vectors as wide as channels allow, and options that the compilers know."""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.dynpool.resizers.kernels.triton.compiled import (
+    REGISTERS,
+    THREADS,
+    assert_fits,
+    backward_kernel,
+    bits,
+    forward_kernel,
+)
+
+
+@pytest.mark.parametrize("channels", [24, 20, 18, 3])
+def test_vectors_are_as_wide_as_the_number_of_channels_allows_and_nothing_is_spilled(channels: int) -> None:
+    widest = 16 * max(k for k in (8, 4, 2, 1) if channels % k == 0)
+    for halves in (False, True):
+        forward = forward_kernel("bf16", True, halves, 90, channels)
+        backward = backward_kernel("bf16", True, 90, 0 if halves else 3, channels)
+        assert_fits(forward)
+        assert_fits(backward)
+        assert max(bits(forward, "ld")) == widest
+        assert max(bits(backward, "ld")) == widest
+
+
+@pytest.fixture
+def rocm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Plans are made as on an AMD GPU."""
+    from dynpool.resizers.kernels.triton import plans
+
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(plans, "_threads_of_a_warp", lambda: 64)
+    for cached in (plans.forward_launch, plans.backward_launch):
+        cached.cache_clear()
+    yield
+    for cached in (plans.forward_launch, plans.backward_launch):
+        cached.cache_clear()
+
+
+@pytest.mark.usefixtures("rocm")
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_plans_for_amd_have_options_that_its_compiler_knows_and_nothing_is_spilled(channels_last: bool) -> None:
+    from triton.backends.amd.compiler import HIPOptions
+
+    from dynpool.resizers.kernels.triton import plans
+
+    options = plans._options(128, torch.bfloat16)
+    assert options["num_warps"] * 64 == 128
+    assert options.keys() <= {field.name for field in dataclasses.fields(HIPOptions)}
+    binaries = [forward_kernel("bf16", channels_last, halves, "gfx942") for halves in (False, True)]
+    binaries += [backward_kernel("bf16", channels_last, "gfx942", cells) for cells in (3, 0)]
+    for binary in binaries:
+        found = re.findall(r"\.(?:[sv]gpr_spill_count|private_segment_fixed_size):\s+(\d+)", binary.asm["amdgcn"])
+        assert found == ["0"] * 3
+
+
+def test_plans_for_nvidia_limit_registers() -> None:
+    from dynpool.resizers.kernels.triton import plans
+
+    options = plans._options(128, torch.bfloat16)
+    assert options["maxnreg"] * 3 * THREADS <= REGISTERS

@@ -1,0 +1,76 @@
+"""Learned sizes are set exactly, named where they are wrong, and kept from weight decay."""
+
+import pytest
+import torch
+from torch import nn
+
+import dynpool
+from tests.networks import three_resizers
+
+
+def test_size_given_is_size_got_for_every_size(model: nn.Module) -> None:
+    for n in range(2, 64):
+        dynpool.set_sizes(model, {"2": (n, 65 - n), "3": (3, 7)})
+        found = dynpool.resolutions(model)
+        assert (found["2"].size, found["3"].size) == ((n, 65 - n), (3, 7))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"features": (4, 4)}, "unknown resolution 'features'"),
+        ({"2": (1, 4)}, r"sizes\['2'\].*at least 2"),
+        ({"2": (4,)}, r"sizes\['2'\]"),
+        ({"2": (4.0, 4)}, r"sizes\['2'\]"),
+    ],
+)
+def test_bad_sizes_are_named(model: nn.Module, sizes: dict, message: str) -> None:
+    before = dynpool.sizes(model, (3, 32, 32))
+    with pytest.raises(ValueError, match=message):
+        dynpool.set_sizes(model, sizes)
+    assert dynpool.sizes(model, (3, 32, 32)) == before
+
+
+def test_set_sizes_and_resolutions_need_something_learned() -> None:
+    with pytest.raises(ValueError, match="converted model"):
+        dynpool.set_sizes(three_resizers(), {})
+    with pytest.raises(ValueError, match="no learned resolution"):
+        dynpool.resolutions(three_resizers())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -15952.0, 0.0])
+def test_a_spoilt_alpha_comes_back(model: nn.Module, bad: float) -> None:
+    alpha = dynpool.resolutions(model)["3"].alpha
+    alpha.grad = torch.tensor([3.0, -3.0])
+    with torch.no_grad():
+        alpha.fill_(bad)
+    dynpool.constrain(model)
+    assert all(2 / 1.1001 <= a <= 2.2001 for a in alpha.tolist())
+    assert alpha.grad.tolist() == [3.0, -3.0]
+    assert model(torch.zeros(1, 3, 32, 32)).isfinite().all()
+
+
+def test_a_value_written_by_hand_is_taken_whole_but_in_bounds(model: nn.Module) -> None:
+    alpha = dynpool.resolutions(model)["2"].alpha
+    with torch.no_grad():
+        alpha.copy_(torch.tensor([4.0, 100.0]))
+    model(torch.zeros(1, 3, 32, 32))
+    assert alpha.tolist() == [4.0, 8.0]
+    assert dynpool.resolutions(model)["2"].size == (8, 4)
+
+
+@pytest.mark.parametrize("trust", [0, -1.0, float("nan")])
+def test_bad_trust_is_named(model: nn.Module, trust: float) -> None:
+    with pytest.raises(ValueError, match="trust"):
+        dynpool.constrain(model, trust=trust)
+
+
+def test_groups_keep_weight_decay_off_the_alphas(model: nn.Module) -> None:
+    weights, alphas = dynpool.parameter_groups(model, lr=0.2, alpha_lr=0.03, weight_decay=1e-3)
+    assert (weights["lr"], weights["weight_decay"]) == (0.2, 1e-3)
+    assert (alphas["lr"], alphas["weight_decay"]) == (0.03, 0.0)
+    assert [id(p) for p in alphas["params"]] == [id(r.alpha) for r in dynpool.resolutions(model).values()]
+    assert len(weights["params"]) + len(alphas["params"]) == len(list(model.parameters()))
+    assert len(dynpool.parameter_groups(three_resizers())) == 1
+    with pytest.raises(ValueError, match="alpha_lr"):
+        dynpool.parameter_groups(model, alpha_lr=-1.0)
