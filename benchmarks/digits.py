@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "digits.csv"
 PAGE = ROOT / "docs" / "digits.md"
 VARIANTS = {
-    "plain": "the 8 x 8 digits as they are, brought to the input's size",
+    "plain": "the 8 x 8 digits, resized to the input size",
     "stretch": "twice as tall, and cropped at a random height",
     "tile": "halved to 4 x 4 pixels and repeated 4 x 4 times: fine detail, no large structure",
     "large": "half the detail at twice the size: many pixels with little information",

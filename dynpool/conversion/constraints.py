@@ -15,9 +15,9 @@ __all__ = ["pinned_by_graph", "with_ratios_kept"]
 Plans = Mapping[int, Plan | str]  # by the resize's node in the graph: how it could be rewritten, or why it cannot be
 
 
-def pinned_by_graph(graph: Graph, held: Mapping[Key, str]) -> dict[Key, str]:
-    """The resolutions that cannot change, and why: those given in `held`, and those found in the graph."""
-    pinned = dict(held)
+def pinned_by_graph(graph: Graph, known: Mapping[Key, str]) -> dict[Key, str]:
+    """The resolutions that cannot change, and why: those given in `known`, and those found in the graph."""
+    pinned = dict(known)
     seen: dict[int, Key] = {}
     for group in groups(graph):
         why = graph.classes.pinned(group.key[0]) or graph.classes.pinned(group.key[1])

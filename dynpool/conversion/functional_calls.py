@@ -155,7 +155,7 @@ class _Calls(TorchFunctionMode):
 
 
 class CallsOf:
-    """The hooks of one module in a model whose calls of resizers are told apart.
+    """The hooks of one module in a model whose calls of resizers are distinguished.
 
     Args:
         running: the modules that run. Only the innermost one's calls of functions are sent to its children.
@@ -187,7 +187,7 @@ def _calls_of(module: nn.Module) -> CallsOf | None:
 
 
 def running_in(model: nn.Module) -> Running:
-    """Who runs in a model whose calls are told apart; a new one for others."""
+    """The record of running modules in a model whose calls are distinguished; a new one for other models."""
     return next((calls.running for m in model.modules() if (calls := _calls_of(m)) is not None), Running())
 
 

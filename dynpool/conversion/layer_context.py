@@ -19,8 +19,8 @@ _PADS = frozenset({"aten.constant_pad_nd", "aten.reflection_pad2d", "aten.replic
 def sites(graph: Graph, here: Graph, order: str, preserve: bool) -> dict[int, Site]:
     """The sites of all strided operations, by their nodes in `graph`.
 
-    `here` traces the same model at the size that it is converted at, where strides may leave other rests. An operation
-    that is none there, on a map of one pixel, has its site in `graph`.
+    `here` traces the same model at the conversion's input size, where strides may leave different remainders. An
+    operation that is not strided there, as its map has one pixel, has its site in `graph`.
     """
     found = matched(graph, here)
     at = {r.node: (here, found[r.node]) if r.node in found else (graph, r) for r in graph.resizes}

@@ -97,7 +97,7 @@ class _Planner:
     def reference(self, key: Key) -> Size:
         return (self.graph.classes.reference(key[0]), self.graph.classes.reference(key[1]))
 
-    def mover(self, node: int | None) -> int | None:
+    def learned_above(self, node: int | None) -> int | None:
         """The nearest learned resolution that the node's size depends on, possibly the node itself."""
         while node is not None:
             here = self.nodes[node]
@@ -106,10 +106,10 @@ class _Planner:
             node = None if isinstance(here.rule, Pinned) else here.parent
         return None
 
-    def pin_mover(self, node: int | None, why: str) -> Pin | None:
+    def pin_learned_above(self, node: int | None, why: str) -> Pin | None:
         """The constraint that pins the learned resolution that the node depends on, if there is one."""
-        mover = self.mover(node)
-        return None if mover is None else Pin(self.plan.keys[mover], why)
+        above = self.learned_above(node)
+        return None if above is None else Pin(self.plan.keys[above], why)
 
     def arithmetic(self, resize: Resize, parent: int, key: Key) -> Arithmetic:
         def beyond(size: Size, reference: Size) -> Size:
@@ -131,14 +131,14 @@ class _Planner:
         found: Pin | Demand | None
         pending = list(groups(self.graph))
         while pending:
-            group = next((g for g in pending if self.opener(g, learnable=True)), None)
-            group = group or next((g for g in pending if self.opener(g)), None)
+            group = next((g for g in pending if self.first_placed(g, learnable=True)), None)
+            group = group or next((g for g in pending if self.first_placed(g)), None)
             if group is None:
                 if found := self.unlock(pending):
                     return found
                 break
             pending.remove(group)
-            if found := self.place(group):
+            if found := self.plan_group(group):
                 return found
         for group in pending:
             for r in group.members:
@@ -164,7 +164,7 @@ class _Planner:
                 if alike(own, self.plan.original[role.node]):
                     continue
             why = f"{role.resize.path or role.resize.kind} ties it to another resolution: {role.why}"
-            if found := self.pin_mover(source, why) or self.pin_mover(role.node, why):
+            if found := self.pin_learned_above(source, why) or self.pin_learned_above(role.node, why):
                 return found
         return None
 
@@ -173,11 +173,11 @@ class _Planner:
         keys = {g.key for g in pending}
         for group in pending:
             (h, _), (w, _) = (self.graph.classes.base(a) for a in group.key)
-            if (h, w) != group.key and (h, w) in keys and self.opener(group) and group.key not in self.pinned:
+            if (h, w) != group.key and (h, w) in keys and self.first_placed(group) and group.key not in self.pinned:
                 return Pin(group.key, "two resolutions must keep their ratio", also=(h, w))
         return None
 
-    def opener(self, group: Group, *, learnable: bool = False) -> tuple[Resize, int] | None:
+    def first_placed(self, group: Group, *, learnable: bool = False) -> tuple[Resize, int] | None:
         """The first resizer of the group that comes from a resolution of the tree, and that resolution."""
         for r in group.members:
             if learnable and (self.plan_of(r) is None or r.scale is not None):
@@ -187,50 +187,52 @@ class _Planner:
                 return r, parent
         return None
 
-    def place(self, group: Group) -> Pin | Demand | None:
+    def plan_group(self, group: Group) -> Pin | Demand | None:
         here = self.node_of(group.key)
         if here is not None:
-            return self.back_to(group, here)
+            return self.plan_existing(group, here)
         if group.key in self.pinned:
-            return self.held(group, self.pinned[group.key])
-        if any(self.plan_of(r) is None for r in group.members) or self.opener(group, learnable=True) is None:
-            return self.derived(group)
-        self.learned(group)
+            return self.plan_pinned(group, self.pinned[group.key])
+        if any(self.plan_of(r) is None for r in group.members) or self.first_placed(group, learnable=True) is None:
+            return self.plan_derived(group)
+        self.plan_learned(group)
         return None
 
     def sources(self, group: Group) -> list[tuple[Resize, int | None]]:
         return [(r, self.node_of(source_key(self.graph, r))) for r in group.members]
 
-    def back_to(self, group: Group, here: int) -> Pin | None:
+    def plan_existing(self, group: Group, here: int) -> Pin | None:
         """Plan resizers to an existing resolution: they follow it if any of the sizes can change."""
         for r, source in self.sources(group):
-            moves = self.mover(source) is not None or self.mover(here) is not None
-            if moves and self.plan_of(r) is None:
+            can_change = self.learned_above(source) is not None or self.learned_above(here) is not None
+            if can_change and self.plan_of(r) is None:
                 why = f"{r.path or r.kind} leads from it to another resolution: {self.refusal(r)}"
-                return self.pin_mover(source, why) or self.pin_mover(here, why)
+                return self.pin_learned_above(source, why) or self.pin_learned_above(here, why)
             why = "resizes back to an earlier resolution"
-            self.roles.append(Role(r, here, "follows" if moves else "left alone", self.refusal(r) or why, moves))
+            self.roles.append(
+                Role(r, here, "follows" if can_change else "left alone", self.refusal(r) or why, can_change)
+            )
         return None
 
-    def held(self, group: Group, why: str) -> Pin | None:
+    def plan_pinned(self, group: Group, why: str) -> Pin | None:
         known = self.sources(group)
         for r, source in known:
             if self.plan_of(r) is None and (
-                found := self.pin_mover(source, f"leads to a pinned resolution: {self.refusal(r)}")
+                found := self.pin_learned_above(source, f"leads to a pinned resolution: {self.refusal(r)}")
             ):
                 return found
-        first, parent = self.opener(group) or (group.members[0], 0)
-        moves = any(self.mover(source) is not None for _, source in known)
+        first, parent = self.first_placed(group) or (group.members[0], 0)
+        can_change = any(self.learned_above(source) is not None for _, source in known)
         original = self.arithmetic(first, parent, group.key)
-        rule = Pinned(self.reference(group.key)) if moves else Derived(original)
+        rule = Pinned(self.reference(group.key)) if can_change else Derived(original)
         here = self.add(group.name, group.key, parent, original, rule)
         for r, _ in known:
-            rewrite = moves and self.plan_of(r) is not None
+            rewrite = can_change and self.plan_of(r) is not None
             own = self.refusal(r)
             self.roles.append(Role(r, here, "left alone" if own else "pinned", own or why, rewrite))
         return None
 
-    def derived(self, group: Group) -> Pin | Demand | None:
+    def plan_derived(self, group: Group) -> Pin | Demand | None:
         """Plan a derived resolution: one layer of the group keeps its own arithmetic and determines the size."""
         known = self.sources(group)
         setters = [(r, p) for r, p in known if p is not None and self.plan_of(r) is None]
@@ -241,14 +243,14 @@ class _Planner:
         first, parent = setters[0]
         original = self.arithmetic(first, parent, group.key)
         refused = self.refusal(first)
-        moves = any(self.mover(p) is not None for _, p in known)
+        can_change = any(self.learned_above(p) is not None for _, p in known)
         for r, p in setters[1:]:
             agrees = p == parent and alike(original, self.arithmetic(r, p, group.key))
-            if moves and self.plan_of(r) is None and not agrees:
+            if can_change and self.plan_of(r) is None and not agrees:
                 return Pin(group.key, f"layers that cannot be rewritten meet in it: {refused}")
         need = self.multiple(group.key)
-        asked = self.mover(parent) is not None and need != (1, 1)
-        if asked and (found := self.ask(parent, original, need, group.key)):
+        asked = self.learned_above(parent) is not None and need != (1, 1)
+        if asked and (found := self.demand_above(parent, original, need, group.key)):
             return found
         here = self.add(group.name, group.key, parent, original, Derived(original))
         for r, _ in known:
@@ -256,7 +258,7 @@ class _Planner:
                 self.roles.append(Role(r, here, "follows", "its size is that of its input, times its scale factor"))
             elif self.plan_of(r) is None:
                 self.roles.append(Role(r, here, "left alone", self.refusal(r)))
-            elif moves:
+            elif can_change:
                 why = f"shares a resolution with one that keeps its own arithmetic: {refused}"
                 self.roles.append(Role(r, here, "follows", why, rewrite=True))
             else:
@@ -264,9 +266,9 @@ class _Planner:
                 self.roles.append(Role(r, here, "left alone", why))
         return None
 
-    def ask(self, parent: int, native: Arithmetic, need: Size, key: Key) -> Pin | Demand | None:
+    def demand_above(self, parent: int, original: Arithmetic, need: Size, key: Key) -> Pin | Demand | None:
         """The constraint on the learned resolution above that makes the layer's sizes multiples of `need`."""
-        between: list[Arithmetic | Ratio] = [native]
+        between: list[Arithmetic | Ratio] = [original]
         above = parent
         while isinstance(self.nodes[above].rule, Derived):
             between.append(self.plan.original[above])
@@ -287,8 +289,8 @@ class _Planner:
             return Demand(self.plan.keys[above], (h, w))
         return None
 
-    def learned(self, group: Group) -> None:
-        first, parent = self.opener(group, learnable=True) or (group.members[0], 0)
+    def plan_learned(self, group: Group) -> None:
+        first, parent = self.first_placed(group, learnable=True) or (group.members[0], 0)
         original = self.arithmetic(first, parent, group.key)
         here = self.add(group.name, group.key, parent, original, Learned(self.multiple(group.key)))
         for r, source in self.sources(group):
@@ -309,7 +311,7 @@ def _unplaced(resize: Resize) -> Role:
     return Role(resize, None, "left alone", why)
 
 
-def plan_resolutions(graph: Graph, plans: Plans, held: Mapping[Key, str]) -> ResolutionPlan:
+def plan_resolutions(graph: Graph, plans: Plans, known: Mapping[Key, str]) -> ResolutionPlan:
     """The plan of the resolutions and resizers of a model, repeated until no new constraint is found.
 
     This terminates, as each constraint pins a resolution that was free, or multiplies the step of one.
@@ -317,9 +319,9 @@ def plan_resolutions(graph: Graph, plans: Plans, held: Mapping[Key, str]) -> Res
     Args:
         graph: the structure of a :class:`~dynpool.graph.survey.Survey`.
         plans: by node of the graph, how each resizer could be rewritten, or why it cannot be.
-        held: resolutions that cannot change for reasons that the graph does not show.
+        known: resolutions that cannot change for reasons that the graph does not show, with the reasons.
     """
-    pinned, demands = pinned_by_graph(graph, held), dict[Key, Size]()
+    pinned, demands = pinned_by_graph(graph, known), dict[Key, Size]()
     plans = with_ratios_kept(graph, plans, pinned)
     while True:
         planner = _Planner(graph, plans, pinned, demands)
@@ -328,7 +330,7 @@ def plan_resolutions(graph: Graph, plans: Plans, held: Mapping[Key, str]) -> Res
                 return planner.plan
             case Pin(key, why, also):
                 if key in pinned:
-                    raise RuntimeError(f"the resolution {key} is held already and moves nevertheless: {why}")
+                    raise RuntimeError(f"the resolution {key} is already pinned, but its size can change: {why}")
                 pinned |= {key: why, also or key: why}
             case Demand(key, multiple):
                 before = planner.multiple(key)

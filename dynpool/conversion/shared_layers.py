@@ -31,7 +31,7 @@ class CalledInTurn(nn.Module):
     """A layer without state that is called several times in a pass, as one module for each of these calls.
 
     Args:
-        layer: as it was; a call that is none of those known still runs it.
+        layer: the original layer, which any other call still runs.
         calls: in order; their modules are named "0", "1", ...
         running: the modules that run, by which a call is recognised.
     """

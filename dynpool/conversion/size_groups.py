@@ -9,7 +9,7 @@ from dynpool.graph import Graph, Resize
 
 __all__ = ["Group", "Key", "groups", "source_key", "target_key"]
 
-Key = tuple[int, int]
+Key = tuple[int, int]  # the classes of height and width in the graph, which name a resolution
 
 
 @dataclass

@@ -38,7 +38,7 @@ class GiveSize:
             raise TypeError(f"torch.fx cannot trace a converted model: {_OUTSIDE}")
         x = args[0] if args else next(iter(kwargs.values()), None)
         if isinstance(x, Tensor) and not torch.compiler.is_dynamo_compiling():
-            self.tree.meet(slot, x)
+            self.tree.update_slot(slot, x)
         return args, {**kwargs, "size": (slot.height, slot.width)}
 
     def frozen_target(self) -> Size:

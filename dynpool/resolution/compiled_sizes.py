@@ -19,7 +19,7 @@ from dynpool.size_math import Size
 
 __all__ = ["OpenSizes", "open_size"]
 
-_extents: dict[int, Tensor] = {}  # of all existing models
+_extents: dict[int, Tensor] = {}  # meta tensors of shape (height, width) by key, of all existing models
 _keys = count()
 
 

@@ -70,8 +70,8 @@ class KnownSizes:
         known = [s for s in fitting if source is not None and s.of[source] == size]
         if not known and source is not None:
             known = [self.whole(size) if source == 0 else self._from_inside(source, size)]
-        again = torch._C._current_graph_task_id() != -1
-        answers = {s.of[target] for s in (known if again else known[:1])}
+        in_backward = torch._C._current_graph_task_id() != -1
+        answers = {s.of[target] for s in (known if in_backward else known[:1])}
         answer = answers.pop() if len(answers) == 1 else None
         if answer is None:
             raise RuntimeError(

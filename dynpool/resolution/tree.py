@@ -49,9 +49,9 @@ class ResolutionTree:
     batch: int | None = None  # number of images of a traced pass, if more than one is needed
     description: dict[str, Any] | None = None  # how the model was converted (dynpool.resolution.description)
     frozen: Sequence[Pair] | None = None  # values of the parameters, in a frozen model
-    running: bool = False  # whether a pass of the whole model is
+    running: bool = False  # whether the whole model is running
     _known: KnownSizes | None = None
-    _values: list[Pair] = field(default_factory=list)  # of the alphas that those sizes were computed from
+    _values: list[Pair] = field(default_factory=list)  # the alphas that `_known` was computed from
     _accepted: list[Pair] = field(default_factory=list)
     _locked: bool = False
     _tried: Mapping[int, Size] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class ResolutionTree:
         if not self._locked:
             self._fill(self._up_to_date().whole(hw))
 
-    def meet(self, slot: Slot, x: Tensor) -> None:
+    def update_slot(self, slot: Slot, x: Tensor) -> None:
         """If a part of the model runs on its own, set a slot from the size of its input map.
 
         Raises:
@@ -316,7 +316,7 @@ def resolution_tree(model: nn.Module) -> ResolutionTree | None:
 
 
 def is_converted(model: nn.Module) -> bool:
-    """Whether it has a tree."""
+    """Whether the module was converted: whether it has a tree of its own."""
     return isinstance(vars(model).get(_ATTRIBUTE), ResolutionTree)
 
 

@@ -73,7 +73,7 @@ class Context:
         return Dim((Atom(n, self.classes.new(n, free=True), other),))
 
     def notice(self, size: int, other: int | None) -> None:
-        """Whether a single pixel or window here has more at a larger input, which hides what it is derived from."""
+        """Note if a single pixel or window here becomes several at a larger input, so that its origin is hidden."""
         self.axes.collapsed |= size == 1 and other not in (None, 1)
 
     def all_unrelated(self, output: int = 0) -> tuple[Dim, ...]:

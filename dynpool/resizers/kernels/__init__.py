@@ -1,1 +1,1 @@
-"""Bodies of the operator, one module each; ``reference`` is pure PyTorch and runs everywhere."""
+"""Implementations of the operator, one module each; ``reference`` is pure PyTorch and runs everywhere."""

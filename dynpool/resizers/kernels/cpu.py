@@ -33,9 +33,9 @@ _MAX_TAPS = 2**21  # of one map: tables of 16 MB
 
 
 def handles(x: Tensor, size: tuple[int, int]) -> bool:
-    """Whether this body takes x (N, C, H, W) to ``size`` (height, width) in pixels, or back.
+    """Whether this implementation can resize x (N, C, H, W) to ``size`` (height, width) in pixels, and its backward.
 
-    It takes what lies on a CPU, but not float64, nor maps with very large tables.
+    It handles tensors on a CPU, except float64 and maps with very large tables.
     """
     height, width = x.shape[2:]
     taps = 4 * max(4 * size[0] * size[1], height * width)
@@ -89,7 +89,7 @@ def _product(height: _Axis, width: _Axis, copies: int, stride: int) -> _Sums:
 
 @lru_cache(maxsize=32)
 def _values(reduce: str, height: int, width: int, out_h: int, out_w: int, copies: int) -> _Sums:
-    """From the pixels of so many samples to queries, the four of a cell one after the other, or to sampled points."""
+    """From the pixels of ``copies`` samples to queries, the four of a cell in a row, or to sampled points."""
     kind: Kind = "sample" if reduce == "sample" else "query"
     parts = 1 if reduce == "sample" else 2
     with torch.inference_mode(False):

@@ -7,8 +7,8 @@ The gradient to x is dy at the winning pixels and zero elsewhere. So the derivat
 cell centre is the inner product of that gradient with the slope of x at each pixel, the mean of the two one-sided
 ones, counted outwards: negative in a cell's first pixel, positive in its second.
 
-Maps are taken in blocks that stay in the cache, and whatever is in between lies in the same scratch memory for all of
-them: to have fresh pages from the system costs more than the arithmetic.
+Maps are processed in blocks that stay in the cache, and all blocks share one scratch memory: getting new pages from the
+system would cost more than the arithmetic.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def handles(size_in: tuple[int, int], size: tuple[int, int], reduce: str) -> boo
 def forward(x: Tensor, y: Tensor, winner: Tensor | None, layout: torch.memory_format) -> None:
     """Write the largest of each cell's pixels and, where asked for, which it is: the first of equals.
 
-    Where a pixel is NaN so is the largest, but another one may be told.
+    If a pixel is NaN, so is the largest, but the winner may be another pixel.
 
     Args:
         x: (N, C, 2 * H_out, 2 * W_out).
@@ -89,7 +89,7 @@ def backward(dy: Tensor, x: Tensor | None, winner: Tensor, dx: Tensor, layout: t
 
 
 def _blocks(size_in: Sequence[int], layout: torch.memory_format, *maps: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """Blocks (samples, H, W, C) of all maps side by side, (planes, H, W, 1) of contiguous ones; None of None."""
+    """Blocks (samples, H, W, C) of all maps in step, (planes, H, W, 1) if contiguous; None for a map that is None."""
     planes = planes_in_cache((size_in[0], size_in[1]))
     flat: list[Sequence[Tensor]] = []
     for given in maps:

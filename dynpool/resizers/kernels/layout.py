@@ -1,4 +1,4 @@
-"""What the bodies of the operator agree on: memory formats, the precision of sums, what a CPU's cache holds."""
+"""Shared by the operator's implementations: memory formats, the precision of sums, how much fits a CPU's cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CACHE_BYTES = 2**20  # of a map in float32, for each thread: with what is compu
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """The format in which results for x are laid out: channels_last if x is, also as a slice of such a tensor."""
+    """The memory format of results for x: channels_last if x is, or is a slice of a tensor that is."""
     if not x.is_contiguous() and x.shape[1] > 1 and x.stride(1) == 1:
         return torch.channels_last
     return torch.contiguous_format

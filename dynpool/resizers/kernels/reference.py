@@ -1,4 +1,4 @@
-"""DynOPool in pure PyTorch: every dtype, every device; the body of the operator on a CPU and the oracle of the others.
+"""DynOPool in pure PyTorch: every dtype, every device; the implementation for every case, and the oracle of the others.
 
 All that the operator does along an axis is linear in the pixels and sparse, so one idea carries the file: a
 :class:`Taps` says which pixels, with which weights, make each output position. The queries, their pair means, the
