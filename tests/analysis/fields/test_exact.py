@@ -49,6 +49,8 @@ def test_padding_sees_nothing() -> None:
 def test_what_is_mixed_sees_all_and_what_accumulates_all_before() -> None:
     assert regions(Field((SEEN.mix(line(), [2]),)), 1) == [(0, N - 1)]
     assert regions(Field((SEEN.accumulate(line(), 2),)), N) == [(0, i) for i in range(N)]
+    turned = SEEN.place(line(), 2, np.arange(N)[::-1], runs=True)
+    assert regions(Field((SEEN.accumulate(turned, 2),)), N) == [(N - 1 - i, N - 1) for i in range(N)]
     assert regions(SEEN.spread([line()], 3), 1) == [(0, N - 1)]
 
 

@@ -15,7 +15,7 @@ from dynpool.analysis.fields.measures import (
 )
 
 NAN = float("nan")
-LINE = 3.0 + 2.0 * np.arange(8)
+LINE = 3.0 + 2.0 * np.arange(8, dtype=np.float64)
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,14 @@ LINE = 3.0 + 2.0 * np.arange(8)
         (np.roll(LINE, 3), 2.0),
         (LINE.reshape(2, 4).T.ravel(), 2.0),  # block by block
         (np.where(np.arange(8) % 2, NAN, LINE), 2.0),  # every other position is empty
+        (np.array([5.0, 0.0, 1e-9, 2.0]), 2.0),  # closer ones are equal
         (np.full(8, 5.0), 0.0),
         (np.array([5.0]), 0.0),
     ],
 )
 def test_the_step_is_that_of_nearest_positions(row: np.ndarray, step: float) -> None:
-    assert smallest_step(row) == step
-    assert Measures().step(row) == step
+    assert smallest_step(row) == pytest.approx(step)
+    assert Measures().step(row) == smallest_step(row)
 
 
 @pytest.mark.parametrize("shift", [0, 1, 3])

@@ -34,6 +34,19 @@ def test_low_frequencies_are_sampled_at_any_size(resize, size: tuple[int, int]) 
 
 
 @pytest.mark.parametrize("resize", RESIZES)
+def test_the_highest_frequency_of_an_even_number_of_pixels_is_a_cosine_between_them(resize) -> None:
+    x = torch.tensor([1.0, -1.0] * 4, dtype=torch.float64).expand(1, 6, 8)
+    expected = torch.cos(2 * math.pi * 4 * torch.arange(20, dtype=torch.float64) / 20).expand(1, 6, 20)
+    torch.testing.assert_close(resize(x, (6, 20), None, "forward"), expected)
+
+
+def test_the_symmetric_form_samples_a_wave_that_becomes_the_highest_frequency() -> None:
+    x = torch.cos(2 * math.pi * 2 * torch.arange(8, dtype=torch.float64) / 8).expand(1, 6, 8)
+    expected = torch.tensor([1.0, -1.0] * 2, dtype=torch.float64).expand(1, 6, 4)
+    torch.testing.assert_close(symmetric_resize(x, (6, 4), None, "forward"), expected)
+
+
+@pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize(("norm", "factor"), [("forward", 1.0), ("ortho", math.sqrt(35 / 12)), ("backward", 35 / 12)])
 def test_normalisations_differ_by_the_ratio_of_pixels(resize, norm: Norm, factor: float) -> None:
     x = torch.ones(1, 5, 7, dtype=torch.float64)

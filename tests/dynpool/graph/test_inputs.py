@@ -25,6 +25,9 @@ def test_several_sizes_go_by_place_or_name_and_images_are_those_of_the_first_ext
 def test_of_given_tensors_only_shape_and_dtype_are_used():
     x, ids = torch.ones(4, 3, 8, 9), torch.ones(4, 7, dtype=torch.int64)
     assert make_inputs(None, (x, ids), torch.float32).size == (3, 8, 9)
+    mask = torch.ones(4, 1, 8, 9, dtype=torch.bool)
+    assert [t.dtype for t in make_inputs(None, (x, mask), torch.float32).images] == [torch.float32]
+    assert make_inputs(None, mask, torch.float32).images[0].dtype == torch.bool
     made = make_inputs((3, 8, 9), (ids, {"x": x}), torch.float32)
     assert all(t.is_meta for t in (made.args[0], made.args[1]["x"]))
     assert made.images == (made.args[1]["x"],)

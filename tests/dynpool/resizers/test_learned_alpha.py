@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-import torch._dynamo.testing
 from torch import Tensor, nn
 
 from dynpool.resizers import learned_alpha as resizer_module

@@ -2,7 +2,7 @@
 
 import torch
 
-from dynpool.resizers.kernels import cpu, eager
+from dynpool.resizers.kernels import cpu, eager, reference
 
 
 def test_maps_elsewhere_go_to_the_reference() -> None:
@@ -28,5 +28,8 @@ def test_the_gradient_to_alpha_falls_with_its_square_and_that_to_x_does_not_depe
     assert one is not None
     assert other is not None
     torch.testing.assert_close(one / other, torch.tensor([4.0, 9.0], dtype=torch.float64))
+    _, distances = reference.backward(y, x, winner, (8, 9), "max", False)
+    assert distances is not None  # of queries, which lie half a cell of (8 / 5, 9 / 4) pixels apart at alpha = 1
+    torch.testing.assert_close(one, distances * torch.tensor([1.6, 2.25]).double() ** 2 / (4 * alphas[0] ** 2))
     assert torch.equal(dx, same)
     assert eager.backward(y, None, None, winner, (8, 9), "max", True, False)[1] is None

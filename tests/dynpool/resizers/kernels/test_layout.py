@@ -18,6 +18,7 @@ LAST = torch.channels_last
         (torch.empty(2, 6, 4, 5).to(memory_format=LAST)[:, :3], LAST),
         (torch.empty(2, 3, 4, 8)[..., 1:6], torch.contiguous_format),
         (torch.empty(2, 1, 4, 5).to(memory_format=LAST), torch.contiguous_format),  # both: of one channel
+        (torch.empty(2, 1, 4, 8).to(memory_format=LAST)[..., 1:6], torch.contiguous_format),
         (torch.empty(2, 3, 5, 4).transpose(2, 3), torch.contiguous_format),
     ],
 )
