@@ -100,8 +100,8 @@ class StrideProgram:
                 known = sizes[axis] = np.maximum(size, 1)
             agrees[:] &= known == size
 
-        image = self.graph.dims(self.graph.input_id)[-2:]
-        sizes = propagate(self.graph.axes, image, [np.full(count, n) for n in self.input_hw], output, meet)
+        image = self.graph.with_input(*(np.full(count, n) for n in self.input_hw))
+        sizes = propagate(self.graph.axes, image, output, meet)
         if self.input_hw == self.graph.input_size[1:]:
             for root, now in sizes.items():
                 if classes.pinned(root) is not None:

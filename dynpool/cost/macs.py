@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_model
+from dynpool.graph.axes import Resize
 from dynpool.graph.inputs import InputSize
 from dynpool.graph.ir import Graph
 from dynpool.graph.ops.describe import is_registered
+from dynpool.graph.sizes import propagate
+from dynpool.graph.smooth import Smooth
 from dynpool.graph.tracer import check_input_size, trace
 from dynpool.resizers.host_values import gathered
 from dynpool.resizers.learned_resizer import LearnedResizer2d
@@ -194,53 +198,44 @@ class GMACsLoss:
             raise ValueError(f"GMACsLoss: {type(model).__name__} has no learned resolution")
         self._build()
 
+    def _smooth_sizes(self) -> dict[int, Smooth]:
+        """Sizes without rounding of the axis classes, except sums; the i-th pool has the strides 2i and 2i + 1."""
+        graph, modules = self.graph, self.cost.modules
+        column = {id(p.shared_alpha()): 2 * i for i, p in enumerate(self.pools)}
+        axes = replace(graph.axes, classes=graph.classes.without_sums())
+        sizes = graph.with_input(*(Smooth(float(n)) for n in graph.input_size[1:]))
+
+        def output(resize: Resize, size: tuple[Smooth, Smooth], *, last: bool) -> Iterator[Smooth | None]:
+            pool = modules.get(resize.path)
+            for axis, n in enumerate(size):
+                known = isinstance(n, Smooth)
+                above = n if known else Smooth(float(resize.in_size[axis]))
+                if resize.learned and not isinstance(pool, LearnedResizer2d):  # follows, possibly to a fixed size
+                    yield Smooth(float(resize.out_size[axis])) if last else None
+                elif not (known or last):
+                    yield None
+                elif isinstance(pool, LearnedResizer2d) and resize.learned:
+                    multiple = 1 if self.tree is None else self.tree.slots[resize.path].multiple[axis]
+                    yield (above * multiple).over(column[id(pool.shared_alpha())] + axis)
+                else:
+                    yield above * (resize.out_size[axis] / resize.in_size[axis])
+
+        def meet(sizes: dict[int, Smooth], axis: int, size: Smooth) -> None:
+            if axes.classes.size(axis, sizes) is None:
+                sizes[axis] = size
+
+        for last in (False, True):  # what sets a size comes before what follows it, in whatever order they run
+            propagate(axes, sizes, partial(output, last=last), meet)
+        return sizes
+
     def _build(self) -> None:
         """Set up: continuous size of a class = base / product of strides; MACs = sum of coefficients * sizes."""
         graph, find, ref = self.graph, self.graph.classes.find, self.graph.classes.reference
-        column = {id(p.shared_alpha()): 2 * i for i, p in enumerate(self.pools)}
-        base: dict[int, float] = {}
-        powers: dict[int, list[int]] = {}
-        for dim in graph.dims(graph.input_id)[-2:]:
-            if dim.axis is not None:
-                base[find(dim.axis)], powers[find(dim.axis)] = float(dim.size), []
-
-        def known(axis: int | None) -> int | None:
-            """The class as a key of `base`; None if its size does not follow from the input's."""
-            if axis is None or find(axis) in base:
-                return None if axis is None else find(axis)
-            above, ratio = graph.classes.base(axis)
-            if ratio == 1 or above not in base:
-                return None
-            base[find(axis)], powers[find(axis)] = base[above] * float(ratio), powers[above]
-            return find(axis)
-
-        for last in (False, True):  # what sets a size comes before what follows it, in whatever order they run
-            for resize in graph.resizes:
-                pool = self.cost.modules.get(resize.path)
-                follows = resize.learned and not isinstance(pool, LearnedResizer2d)
-                for axis in (0, 1):
-                    source, target = known(resize.source[axis]), resize.target[axis]
-                    if target is None or known(target) is not None or resize.given:
-                        continue
-                    if not last and (follows or source is None):
-                        continue
-                    above = base[source] if source is not None else float(resize.in_size[axis])
-                    steps = list(powers[source]) if source is not None else []
-                    if follows:  # resized to a size that is not learned here
-                        above, steps = float(resize.out_size[axis]), []
-                    elif resize.learned and isinstance(pool, LearnedResizer2d):
-                        slot = self.tree.slots[resize.path] if self.tree is not None else None
-                        above *= slot.multiple[axis] if slot is not None else 1
-                        steps.append(column[id(pool.shared_alpha())] + axis)
-                    else:
-                        above *= resize.out_size[axis] / resize.in_size[axis]
-                    base[find(target)], powers[find(target)] = above, steps
-        for axis in graph.classes.defined():
-            known(axis)
-        row = {c: i for i, c in enumerate(base)}
+        sizes = self._smooth_sizes()
+        row = {c: i for i, c in enumerate(sizes)}
         exponents = torch.zeros(len(row) + 1, 2 * len(self.pools), dtype=torch.float64)
-        for c, steps in powers.items():
-            for s in steps:
+        for c, size in sizes.items():
+            for s in size.strides:
                 exponents[row[c], s] += 1
         terms: dict[tuple[tuple[int, int], ...], float] = {}
         for mac in graph.macs:
@@ -251,7 +246,7 @@ class GMACsLoss:
         constant = len(row)  # a row whose size is always 1
         rows = [[r for r, _ in k] + [constant] * (width - len(k)) for k in terms]
         offsets = [[float(o) for _, o in k] + [0.0] * (width - len(k)) for k in terms]
-        self._base = torch.tensor([*base.values(), 1.0], dtype=torch.float64)
+        self._base = torch.tensor([*(size.pixels for size in sizes.values()), 1.0], dtype=torch.float64)
         self._exponents = exponents
         self._rows = torch.tensor(rows, dtype=torch.long)
         self._offsets = torch.tensor(offsets, dtype=torch.float64)

@@ -13,16 +13,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dynpool.size_math import Whole, window_output_size
+from dynpool.size_math import window_output_size
 
 from .dims import Atom, Dim, constant_dims
+from .smooth import Smooth
 
-__all__ = ["Axes", "AxisClasses", "Resize", "input_dims"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
+__all__ = ["Axes", "AxisClasses", "Extent", "Resize", "input_dims"]
+
+Extent = TypeVar("Extent", int, "npt.NDArray[np.int64]", Smooth)  # a size in pixels, many of them, or its surrogate
 Pair = tuple[int, int]
 OptionalPair = tuple[int | None, int | None]
 
@@ -40,7 +46,9 @@ class _Scaled:
     ratio: Fraction
     up: bool = False
 
-    def size(self, base: Whole) -> Whole:
+    def size(self, base: Extent) -> Extent:
+        if isinstance(base, Smooth):
+            return base * float(self.ratio)
         over, under = self.ratio.numerator, self.ratio.denominator
         return -(-base * over // under) if self.up else base * over // under
 
@@ -249,10 +257,10 @@ class AxisClasses:
         """Size of the class at tracing, in pixels."""
         return self._size[self.find(axis)]
 
-    def size(self, axis: int, sizes: dict[int, Whole]) -> Whole | None:
+    def size(self, axis: int, sizes: dict[int, Extent]) -> Extent | None:
         """Size of a class, given the sizes of others (keyed by `find`); None if it is not derived from any of them.
 
-        Intermediate sizes are added to the given ones. Sizes are in pixels, or integer arrays, computed elementwise.
+        Intermediate sizes are added to the given ones. Integer arrays are computed elementwise.
         """
         root = self.find(axis)
         if root not in sizes:
@@ -266,7 +274,7 @@ class AxisClasses:
                     sizes[root] = sum(parts[1:], start=parts[0])
         return sizes.get(root)
 
-    def extent(self, axis: int | None, traced: int, sizes: dict[int, Whole]) -> Whole:
+    def extent(self, axis: int | None, traced: int, sizes: dict[int, Extent]) -> Extent:
         """Size of a dimension that had `traced` pixels at tracing, given sizes of classes; `traced` if it has no class.
 
         An axis that is its class plus an offset keeps the offset.
@@ -275,7 +283,7 @@ class AxisClasses:
         known = None if axis is None else self.size(axis, sizes)
         return same if axis is None or known is None else known + (traced - self.reference(axis))
 
-    def _dim_size(self, dim: Dim, sizes: dict[int, Whole]) -> Whole | None:
+    def _dim_size(self, dim: Dim, sizes: dict[int, Extent]) -> Extent | None:
         factors: list[Any] = []
         for atom in dim.atoms:
             known = None if atom.axis is None else self.size(atom.axis, sizes)
@@ -286,6 +294,10 @@ class AxisClasses:
             else:
                 factors.append(known + (atom.size - self.reference(atom.axis)))
         return math.prod(factors)
+
+    def without_sums(self) -> AxisClasses:
+        """The same classes, in which those that are sums of others are not derived from them."""
+        return replace(self, _sums={})
 
     def defined(self) -> Iterator[int]:
         """The classes that are derived from others."""

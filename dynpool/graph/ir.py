@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from .axes import Axes, AxisClasses, Resize
+from .axes import Axes, AxisClasses, Extent, Resize
 from .axis_rules import find_axes
 from .dims import Dim
 from .macs import Mac, find_macs, macs_by_node
@@ -40,6 +40,11 @@ class Graph(Record):
     def macs_by_node(self) -> dict[int, int]:
         """The MACs of the nodes as numbers, by index; this needs no axes."""
         return macs_by_node(self)
+
+    @property
+    def all_macs(self) -> int:
+        """The MACs of the whole pass for one image."""
+        return sum(self.macs_by_node.values())
 
     @property
     def classes(self) -> AxisClasses:
@@ -82,9 +87,9 @@ class Graph(Record):
         def output(resize: Resize, size: Pair) -> Pair:
             return sizer(resize, size) if resize.learned else resize.output(size)
 
-        hw = input_hw or self.input_size[1:]
-        return propagate(self.axes, self.dims(self.input_id)[-2:], hw, output, _first)
+        return propagate(self.axes, self.with_input(*(input_hw or self.input_size[1:])), output, dict.setdefault)
 
-
-def _first(sizes: dict[int, int], axis: int, size: int) -> None:
-    sizes.setdefault(axis, size)
+    def with_input(self, height: Extent, width: Extent) -> dict[int, Extent]:
+        """The sizes of the input by axis class, for :func:`.sizes.propagate`."""
+        dims = zip(self.dims(self.input_id)[-2:], (height, width), strict=True)
+        return {self.classes.find(dim.axis): n for dim, n in dims if dim.axis is not None}

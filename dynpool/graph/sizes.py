@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
-from dynpool.size_math import Whole
-
-from .axes import Axes, Resize
-from .dims import Dim
+from .axes import Axes, Extent, Resize
 
 __all__ = ["propagate"]
 
 
 def propagate(
     axes: Axes,
-    image: Sequence[Dim],
-    hw: Sequence[Whole],
-    output: Callable[[Resize, tuple[Whole, Whole]], Sequence[Whole]],
-    meet: Callable[[dict[int, Whole], int, Whole], None],
-) -> dict[int, Whole]:
-    """Sizes by `classes.find(class)`, in pixels, or integer arrays of them, which go elementwise.
+    sizes: dict[int, Extent],
+    output: Callable[[Resize, tuple[Extent, Extent]], Iterable[Extent | None]],
+    meet: Callable[[dict[int, Extent], int, Extent], object],
+) -> dict[int, Extent]:
+    """Sizes by `classes.find(class)`: in pixels, as integer arrays, which go elementwise, or without rounding.
 
     Args:
         axes: the classes and resizes.
-        image: height and width of the input as dimensions.
-        hw: their sizes.
-        output: `output(resize, (H, W))` returns the output size of a resize.
+        sizes: those of the input; the others are added to them.
+        output: `output(resize, (H, W))` returns the output size of a resize; None where it is not known. An input that
+            no known class determines has its size at tracing.
         meet: `meet(sizes, class, size)` is called with the size that a resize gives a class; it may have one already.
     """
     classes = axes.classes
-    sizes = {classes.find(dim.axis): n for dim, n in zip(image, hw, strict=True) if dim.axis is not None}
     for resize in axes.resizes:
         if resize.given:
             continue
         h, w = (classes.extent(axis, traced, sizes) for axis, traced in zip(resize.source, resize.in_size, strict=True))
         for axis, traced, n in zip(resize.target, resize.out_size, output(resize, (h, w)), strict=True):
-            if axis is not None:
+            if axis is not None and n is not None:
                 meet(sizes, classes.find(axis), n - (traced - classes.reference(axis)))
     for axis in classes.defined():
         classes.size(axis, sizes)
