@@ -15,9 +15,9 @@ from typing import Any
 from torch import nn
 
 from dynpool.common.arguments import check_model
-from dynpool.conversion import sizes
+from dynpool.conversion import sizes_of
 from dynpool.cost import CostModel, costed_model
-from dynpool.graph import Resize, check_input_size, trace_compared
+from dynpool.graph import Resize, Survey, check_input_size
 from dynpool.resizers import host_alphas, learned_resizers
 from dynpool.resolution import resolution_tree
 from dynpool.size_math import Pair, Size
@@ -59,11 +59,12 @@ class IMinTracker:
         self.input_size = check_input_size(input_size)
         self.path = Path(path)
         model = costed_model(model)
-        self._graph = trace_compared(model, self.input_size, batch=batch)
+        seen = Survey(model, self.input_size, batch)
+        self._graph = seen.compared
         self._program = compile_fields(self._graph)
-        self._cost = CostModel(model, self.input_size, batch=batch)
+        self._cost = CostModel(model, self.input_size, batch=batch, seen=seen)
         self._tree = resolution_tree(model)
-        self._traced_sizes = sizes(model, self.input_size, batch=batch)
+        self._traced_sizes = sizes_of(seen)
         self._first_resizes: dict[str, Resize] = {}  # the first layer that resizes to each named size
         for resize in self._graph.resizes:
             self._first_resizes.setdefault(resize.path or resize.kind, resize)

@@ -1,6 +1,6 @@
 """From a model to one with learned sizes, and from that to one with fixed sizes."""
 
-from .api import convert, sizes
+from .api import convert, sizes, sizes_of
 from .checkpoints import load, read_state_dict, save
 from .freezing import FreezeReport, freeze, freeze_report
 from .functional_calls import name_calls
@@ -10,5 +10,5 @@ from .report import ConversionReport, ConversionRow, NothingToLearnError, attach
 __all__ = [
     "ConversionReport", "ConversionRow", "FreezeReport", "NothingToLearnError", "Plan", "Site", "attach_report",
     "conversion_report", "convert", "freeze", "freeze_report", "load", "name_calls", "read_state_dict", "register_kind",
-    "save", "sizes",
+    "save", "sizes", "sizes_of",
 ]  # fmt: skip

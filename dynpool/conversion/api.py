@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from dynpool.common.arguments import check_flags, check_model, check_numbers
-from dynpool.cost.macs import Ceiling, GMACsLoss, macs_of
+from dynpool.cost.cost_model import CostModel
+from dynpool.cost.macs import Ceiling, macs_of
 from dynpool.graph.axes import Resize
 from dynpool.graph.inputs import check_input_size
 from dynpool.graph.ir import Graph
@@ -51,6 +52,7 @@ __all__ = [
     "convert",
     "resizer_kinds",
     "sizes",
+    "sizes_of",
 ]
 
 _UNUSED = "nothing that the model returns depends on it, so it would learn nothing"
@@ -256,12 +258,13 @@ def convert(
             raise NothingToLearnError(report, type(model).__name__)
         shield(learned)
         attach_tree(learned, tree)
-        limits = find_limits(learned, tree, training=differ)
+        finished = Survey(learned, size)
+        limits = find_limits(finished, tree, training=differ)
         stuck = {converter.keys[i]: found.why for i, found in limits.items() if found.stuck}
         if not stuck:
             break
         held |= stuck
-    after = Survey(learned, size).here
+    after = finished.here
     for resize in after.resizes:
         if (slot := tree.slots.get(resize.path)) is not None and slot.source is not None:
             above = tree.sizes_at(size[1:])[slot.source]
@@ -270,7 +273,12 @@ def convert(
     macs = (macs_of(graph).by_layer for graph in (given.here, after))
     attach_report(learned, _limited(tree, report, limits).with_macs(*macs))
     if max_gmacs is not None:
-        _limit(learned, tree, max_gmacs)
+        cost = CostModel(learned, size, seen=finished)
+        if (start := cost.macs() / 1e9) > max_gmacs:
+            raise ValueError(
+                f"max_gmacs={max_gmacs!r} is below the {start:.6g} GMACs that the converted model starts with"
+            )
+        tree.budget = Ceiling(cost, max_gmacs * 1e9)
     arguments = {"order": order, "preserve": bool(preserve), "multiple_of": multiples, "max_gmacs": max_gmacs}
     attach_description(learned, tree, "dynpool.convert", arguments)
     return learned
@@ -324,15 +332,6 @@ def _warn_of_changes(
         )
 
 
-def _limit(model: nn.Module, tree: ResolutionTree, max_gmacs: float) -> None:
-    loss = GMACsLoss(model, tree.input_size)
-    ceiling = Ceiling(loss.cost, max_gmacs * 1e9)
-    start = loss.value()
-    if start > max_gmacs:
-        raise ValueError(f"max_gmacs={max_gmacs!r} is below the {start:.6g} GMACs that the converted model starts with")
-    tree.budget = ceiling
-
-
 def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> dict[str, Size]:
     """Feature-map sizes of a plain, converted or frozen model: {name: (height, width)} in pixels, from "input" on.
 
@@ -343,15 +342,19 @@ def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = No
         ValueError: for an invalid `input_size`, or if the model cannot run at it.
     """
     check_model(model)
-    size = check_input_size(input_size)
-    model = converted_model(unwrapped(model))
+    return sizes_of(Survey(converted_model(unwrapped(model)), input_size, batch))
+
+
+def sizes_of(seen: Survey) -> dict[str, Size]:
+    """The result of :func:`sizes` for the model of a survey, which is no wrapper."""
+    model, size, batch = seen.model, seen.input_size, seen.batch
     tree = resolution_tree(model)
     if tree is not None:
         return dict(zip((n.name for n in tree.nodes), tree.sizes_at((size[1], size[2])), strict=True))
     frozen = frozen_sizes(model)
     if frozen is not None:
         return dict(zip((n.name for n in frozen.tree.nodes), frozen.at((size[1], size[2])), strict=True))
-    graph = trace(model, size, batch=batch)
+    graph = seen.here
     paths = [group.members[0].path for group in groups(graph)]
     if len(set(paths)) < len(paths):  # one layer, or the functions that one module calls, open several
         copied = deep_copy(model)

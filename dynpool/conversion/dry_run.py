@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from torch import nn
-
 from dynpool.graph.errors import TraceError
 from dynpool.graph.ir import Shape
+from dynpool.graph.survey import Survey
 from dynpool.graph.tracer import RETURNS, trace_shapes
 from dynpool.resolution.tree import ResolutionTree
 from dynpool.size_math import Size, round_to_multiple
@@ -45,17 +44,17 @@ class Limits:
         return all(self.held)
 
 
-def find_limits(model: nn.Module, tree: ResolutionTree, *, training: bool = False) -> dict[int, Limits]:
+def find_limits(seen: Survey, tree: ResolutionTree, *, training: bool = False) -> dict[int, Limits]:
     """The limits of the learned resolutions that have any, by their index in the tree.
 
     This takes two passes if every size is possible, else a few more for each resolution.
 
     Args:
-        model: a converted model at its original sizes; it is not changed.
+        seen: a survey of a converted model at its original sizes; the model is not changed.
         tree: its resolutions.
         training: run in training mode too.
     """
-    trial = _Trial(model, tree, training)
+    trial = _Trial(seen, tree, training)
     trial.move()
     if not any(limits.stuck for limits in trial.found.values()):  # else they are pinned first
         trial.shrink()
@@ -63,8 +62,8 @@ def find_limits(model: nn.Module, tree: ResolutionTree, *, training: bool = Fals
 
 
 class _Trial:
-    def __init__(self, model: nn.Module, tree: ResolutionTree, training: bool) -> None:
-        self.model, self.tree = model, tree
+    def __init__(self, seen: Survey, tree: ResolutionTree, training: bool) -> None:
+        self.seen, self.tree = seen, tree
         start = tree.sizes_at(tree.input_size[1:])
         self.start = {i: start[i] for i, _, _ in tree.learned}
         self.steps = {i: rule.multiple for i, rule, _ in tree.learned}
@@ -155,8 +154,11 @@ class _Trial:
         return self.found[i].held if i in self.found else (False, False)
 
     def returns(self, training: bool, batch: int | None, sizes: Mapping[int, Size]) -> tuple[Shape, ...]:
-        with self.tree.trying(sizes):
-            shapes = trace_shapes(self.model, self.tree.input_size, training=training, batch=batch)
+        if sizes is self.start and batch is None and not training:
+            shapes = self.seen.here.returns
+        else:
+            with self.tree.trying(sizes):
+                shapes = trace_shapes(self.seen.model, self.seen.input_size, training=training, batch=batch)
         return shapes["", 0, RETURNS, 0][1]
 
     def started(self, mode: bool) -> tuple[int | None, tuple[Shape, ...]]:

@@ -15,8 +15,9 @@ from torch import nn
 
 from dynpool.graph.axes import Resize
 from dynpool.graph.ir import Graph
-from dynpool.graph.tracer import Choose, Shapes, check_input_size, trace, trace_shapes
-from dynpool.resizers.learned_alpha import host_alphas
+from dynpool.graph.survey import Survey
+from dynpool.graph.tracer import Choose, Shapes, trace, trace_shapes
+from dynpool.resizers.learned_alpha import host_alphas, usable_alphas
 from dynpool.resizers.learned_resizer import LearnedResizer2d, learned_resizers
 from dynpool.resolution.tree import converted_model, is_converted, resolution_tree
 from dynpool.resolution.wrappers import beside, unwrapped
@@ -54,6 +55,7 @@ class CostModel:
         model: converted, with hand-placed resizers, or plain.
         input_size: (C, H, W) in pixels.
         batch: images that a pass needs, see `trace`.
+        seen: a survey of the model at that size with its present alphas, if there is one.
 
     Attributes:
         graph: of a pass at learned sizes that show how the work depends on them.
@@ -67,16 +69,18 @@ class CostModel:
 
     _only_read: ClassVar[bool] = True  # no pass changes it: see `untouched`
 
-    def __init__(self, model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, input_size: Sequence[int], *, batch: int | None = None, seen: Survey | None = None
+    ) -> None:
         model = self.model = costed_model(model)
-        self.input_size = check_input_size(input_size)
-        self.batch = batch
+        seen = Survey(model, input_size, batch) if seen is None else seen
+        self.input_size, self.batch = seen.input_size, batch
         self.tree = resolution_tree(model)
         self.modules = dict(model.named_modules())
         by_hand = list(learned_resizers(model, owners=True).values()) if self.tree is None else []
         self.pools = by_hand if self.tree is None else self.tree.pools
         self._known: dict[object, int] = {}
-        self.graph, self.exact = self._structure() if self.pools else (trace(model, self.input_size, batch=batch), True)
+        self.graph, self.exact = self._structure(seen) if self.pools else (seen.here, True)
 
     def macs(self, alphas: Sequence[Pair] | None = None) -> int:
         """MACs at the current values of the alphas, or at given ones."""
@@ -111,7 +115,7 @@ class CostModel:
             return trace(self.model, self.input_size, others=others, choose=choose, batch=self.batch)
 
     def _passed(self, change: Change, values: Sequence[Pair]) -> int:
-        return sum(mac.macs for mac in self._traced(change, values).macs)
+        return self._traced(change, values).all_macs
 
     def _computed(self, graph: Graph, change: Change, values: Sequence[Pair]) -> int:
         with self._at(change, values) as choose:
@@ -127,10 +131,10 @@ class CostModel:
 
     # --- the structure ------------------------------------------------------------------------------------------------
 
-    def _structure(self) -> tuple[Graph, bool]:
+    def _structure(self, seen: Survey) -> tuple[Graph, bool]:
         """A graph from which the MACs at other sizes follow, and whether they do at all sizes tried."""
-        values = host_alphas(self.pools)
-        true = {_same: self._passed(_same, values)}
+        values = host_alphas(self.pools) if self.tree is None else usable_alphas(self.pools)  # as in a pass
+        true = {_same: seen.here.all_macs}
         for change in (_near, _least):
             with suppress(ValueError):  # hand-placed resizers may be given sizes at which the model does not run
                 true[change] = self._passed(change, values)
@@ -143,7 +147,7 @@ class CostModel:
             except ValueError:  # it does not run at such sizes
                 continue
             found = graph if found is None else found
-            true.setdefault(here, sum(mac.macs for mac in graph.macs))
+            true.setdefault(here, graph.all_macs)
             if all(self._computed(graph, change, values) == macs for change, macs in true.items()):
                 return graph, True
         return found or self._traced(_same, values), False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from torch import nn
@@ -32,13 +33,18 @@ class Survey:
         self.model, self.input_size, self.batch = model, check_input_size(input_size), batch
 
     @cached_property
+    def compared(self) -> Graph:
+        """The trace at `input_size`, compared with a second pass over a larger input."""
+        return trace_compared(self.model, self.input_size, batch=self.batch)
+
+    @cached_property
     def structure(self) -> Graph:
         """The trace that distinguishes sizes from numbers, at `input_size` or, if that shows more, at twice that size.
 
         The doubled size shows more if no map is a single pixel there, or if both passes run the same operations there.
         A model that runs at only one size is traced at that size, and pinned wherever sizes meet numbers.
         """
-        best = graph = trace_compared(self.model, self.input_size, batch=self.batch)
+        best = graph = self.compared
         size = self.input_size
         for _ in range(5):
             if not graph.collapsed and (graph is not best or not graph.unmatched):
@@ -54,11 +60,12 @@ class Survey:
 
     @cached_property
     def here(self) -> Graph:
-        """A trace at `input_size`: the structure, if it was traced at that size, else a single pass."""
-        known = vars(self).get("structure")
-        if known is not None and known.input_size == self.input_size:
-            return self.structure
-        return trace(self.model, self.input_size, batch=self.batch)
+        """The operations at `input_size`: the structure, if that is of this size, else a trace that is not compared."""
+        known = vars(self)
+        if "compared" not in known:
+            return trace(self.model, self.input_size, batch=self.batch)
+        structure = known.get("structure")
+        return structure if structure is self.compared else replace(self.compared, others={}, larger=None)
 
     @cached_property
     def modes_differ(self) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import dynpool
 from dynpool.conversion.dry_run import find_limits
+from dynpool.graph.survey import Survey
 from dynpool.graph.tracer import trace_shapes
 from dynpool.resolution.tree import resolution_tree
 
@@ -98,7 +99,7 @@ def test_a_trial_leaves_the_model_as_it_is() -> None:
     assert tree is not None
     before = {k: v.clone() for k, v in learned.state_dict().items()}
     shapes = trace_shapes(learned, (3, 32, 32))
-    assert find_limits(learned, tree) == {}
+    assert find_limits(Survey(learned, tree.input_size), tree) == {}
     assert trace_shapes(learned, (3, 32, 32)) == shapes
     torch.testing.assert_close(learned.state_dict(), before, rtol=0, atol=0)
 

@@ -6,6 +6,7 @@ import pytest
 from torch import Tensor, nn
 
 import dynpool
+from dynpool.cost.cost_model import CostModel
 from dynpool.graph import forward_pass, tracer
 from dynpool.graph.survey import Survey
 from dynpool.graph.tracer import trace, trace_shapes
@@ -50,6 +51,32 @@ def test_the_structure_is_traced_once_and_serves_as_the_trace_at_its_size(passes
     survey = Survey(vgg(), (3, 32, 32))
     assert survey.structure is survey.here
     assert passes[1:] == [(3, 64, 96), (3, 32, 32)]
+
+
+def test_a_compared_trace_serves_as_one_that_is_not(passes: list[tuple[int, ...]]) -> None:
+    survey = Survey(vgg(), (3, 32, 32))
+    assert survey.compared.larger == (3, 64, 96)
+    here = survey.here
+    assert here.larger is None
+    assert len(passes) == 2
+    alone = trace(vgg(), (3, 32, 32))
+    assert (here.resizes, here.classes, here.macs, here.returns) == (
+        alone.resizes,
+        alone.classes,
+        alone.macs,
+        alone.returns,
+    )
+
+
+def test_a_cost_model_runs_one_pass_less_with_a_survey(passes: list[tuple[int, ...]]) -> None:
+    learned = dynpool.convert(vgg(), (3, 32, 32))
+    survey = Survey(learned, (3, 32, 32))
+    assert survey.here.all_macs == dynpool.count_macs(learned, (3, 32, 32)).total
+    passes.clear()
+    alone = CostModel(learned, (3, 32, 32))
+    assert len(passes) == 5
+    assert CostModel(learned, (3, 32, 32), seen=survey).macs() == alone.macs()
+    assert len(passes) == 5 + 4
 
 
 def test_where_maps_collapse_the_structure_is_traced_larger_and_the_rest_at_the_size_asked_for() -> None:
