@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import importlib
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-import torchvision
 from torch import nn
 
-from dynpool.common.names import nearest
+from dynpool.common.library_models import LIBRARIES, create_model, full_name
 
-__all__ = ["LISTING", "error_summary", "imported_object", "named_model"]
-
-LISTING = "timm.list_models() and torchvision.models.list_models() list them, also for a pattern such as '*resnet*'"
+__all__ = ["error_summary", "imported_object", "named_model"]
 
 
 def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -> tuple[str, nn.Module]:
@@ -36,55 +33,27 @@ def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -
     Raises:
         ValueError: for an unknown name (the message gives the nearest ones), or a model that cannot be built.
     """
-    prefix, colon, rest = name.partition(":")
-    if colon and prefix not in _LIBRARIES:
+    prefix, colon, _ = name.partition(":")
+    if colon and prefix not in LIBRARIES:
         return name, _imported(name)
-    wanted = rest if colon else name
-    known = {library: names() for library, (names, _) in _LIBRARIES.items() if not colon or library == prefix}
-    for library, names in known.items():
-        if wanted in names:
-            try:
-                with _memory(weights):
-                    return f"{library}:{wanted}", _LIBRARIES[library][1](wanted, input_size)
-            except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-                raise ValueError(f"{library}:{wanted} cannot be built for {tuple(input_size)}: {error}") from error
-    all_names = [f"{library}:{one}" if colon else one for library, names in known.items() for one in names]
-    said = nearest(name, dict.fromkeys(all_names), most=3, listing=LISTING)
-    raise ValueError(
-        f"model is {name!r}: no such model in {' or '.join(known)}{said}"
-        " (give your own model as package.module:callable)"
-    )
+    name = full_name(name)
+    try:
+        with nullcontext() if weights else torch.device("meta"):
+            return name, create_model(name, **_options(name, input_size))
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise ValueError(f"{name} cannot be built for {tuple(input_size)}: {error}") from error
 
 
-def _memory(weights: bool) -> AbstractContextManager[Any]:
-    return nullcontext() if weights else torch.device("meta")
-
-
-def _timm(name: str, input_size: Sequence[int]) -> nn.Module:
-    config = timm.models.get_pretrained_cfg(name)
-    options: dict[str, Any] = {"in_chans": input_size[0]}
-    if config is not None and config.fixed_input_size:
-        options["img_size"] = tuple(input_size[1:])
-    model: nn.Module = timm.create_model(name, pretrained=False, **options)
-    return model
-
-
-def _torchvision(name: str, input_size: Sequence[int]) -> nn.Module:
+def _options(name: str, input_size: Sequence[int]) -> dict[str, Any]:
+    """What a library's model must be told to take images of this size."""
+    library, _, wanted = name.partition(":")
+    if library == "timm":
+        config = timm.models.get_pretrained_cfg(wanted)
+        fixed = config is not None and config.fixed_input_size
+        return {"in_chans": input_size[0]} | ({"img_size": tuple(input_size[1:])} if fixed else {})
     if input_size[0] != 3:
         raise ValueError(f"torchvision's models take 3 channels, not {input_size[0]}")
-    options: dict[str, Any] = {"weights": None}
-    if name in torchvision.models.list_models(
-        torchvision.models.segmentation
-    ) or name in torchvision.models.list_models(torchvision.models.detection):
-        options["weights_backbone"] = None
-    model: nn.Module = torchvision.models.get_model(name, **options)
-    return model
-
-
-_LIBRARIES: dict[str, tuple[Callable[[], list[str]], Callable[[str, Sequence[int]], nn.Module]]] = {
-    "timm": (timm.list_models, _timm),
-    "torchvision": (torchvision.models.list_models, _torchvision),
-}
+    return {}
 
 
 def imported_object(name: str, argument: str = "model") -> Any:

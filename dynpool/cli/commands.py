@@ -146,7 +146,7 @@ def _coverage(arguments: list[str]) -> int:
     )
     options = parser.read(arguments)
     check_file(options.out, parents=True)
-    from dynpool.analysis.integrations.named_models import LISTING
+    from dynpool.common.library_models import LISTING
     from dynpool.conversion.coverage import SPOT_CHECKS, coverage_names, run_coverage, summarize
 
     for pattern in options.models or ():

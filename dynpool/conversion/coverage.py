@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import fnmatch
-import inspect
 import math
 import random
 import signal
@@ -21,12 +20,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from dynpool.common.library_models import LIBRARIES, create_model, model_names
 from dynpool.graph import check_input_size
 from dynpool.resizers import set_alpha
 from dynpool.resolution import resolution_tree, resolutions
@@ -84,8 +82,7 @@ SPOT_CHECKS: tuple[str, ...] = (
 
 def coverage_names(*patterns: str) -> list[str]:
     """Names of the models of timm and torchvision that match any pattern, as "timm:NAME" and "torchvision:NAME"."""
-    names = [f"timm:{n}" for n in timm.list_models()]
-    names += [f"torchvision:{n}" for n in torchvision.models.list_models()]
+    names = [f"{library}:{n}" for library in LIBRARIES for n in model_names(library)]
     return [n for n in names if any(fnmatch.fnmatch(x, p) for x in (n, n.partition(":")[2]) for p in patterns or "*")]
 
 
@@ -101,13 +98,10 @@ def build_model(name: str, device: str) -> tuple[nn.Module, tuple[int, int, int]
 
 def _create(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     library, _, model = name.partition(":")
+    slow = library == "torchvision" and model in ("googlenet", "inception_v3")  # to initialise
+    net = create_model(name, **{"init_weights": False} if slow else {})
     if library == "timm":
-        net = timm.create_model(model)
         return net, tuple(net.pretrained_cfg.get("input_size", (3, 224, 224)))
-    options: dict[str, Any] = {"init_weights": False} if model in ("googlenet", "inception_v3") else {}
-    if "weights_backbone" in inspect.signature(torchvision.models.get_model_builder(model)).parameters:
-        options["weights_backbone"] = None
-    net = torchvision.models.get_model(model, weights=None, **options)
     return net, (3, 299, 299) if model.endswith("inception_v3") else (3, 224, 224)
 
 

@@ -11,8 +11,9 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynpool.analysis.integrations.named_models import LISTING, error_summary, imported_object
+from dynpool.analysis.integrations.named_models import error_summary, imported_object
 from dynpool.common.arguments import check_flags, check_whole, is_whole
+from dynpool.common.library_models import LIBRARIES, create_model, full_name
 from dynpool.common.names import nearest
 
 from .config_sections import ModelConfig
@@ -164,27 +165,21 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
 )
 
 
-def _timm(name: str) -> Callable[..., nn.Module]:
-    if not timm.is_model(name):
-        said = nearest(name, timm.list_models(), listing="timm.list_models() lists them")
-        raise ConfigError(f"model.name is 'timm:{name}': timm has no such model{said}")
-    return lambda num_classes, in_channels, **options: timm.create_model(
-        name, num_classes=num_classes, in_chans=in_channels, **options
-    )
-
-
-def _torchvision(name: str) -> Callable[..., nn.Module]:
-    names = torchvision.models.list_models(torchvision.models)
-    if name not in names:
-        said = nearest(name, names, listing="torchvision.models.list_models(torchvision.models) lists them")
-        raise ConfigError(f"model.name is 'torchvision:{name}': torchvision has no such model{said}")
+def _library(name: str) -> Callable[..., nn.Module]:
+    """The factory of a model of timm or torchvision."""
+    try:
+        name = full_name(name, "model.name", own=MODELS, classifiers=True)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
     def build(num_classes: int, in_channels: int, **options: Any) -> nn.Module:
-        if in_channels != 3:
+        if name.startswith("timm:"):
+            options["in_chans"] = in_channels
+        elif in_channels != 3:
             raise ConfigError(
-                f"model.name is 'torchvision:{name}', which takes 3 channels, not {in_channels}: set data.channels: 3"
+                f"model.name is {name!r}, which takes 3 channels, not {in_channels}: set data.channels: 3"
             )
-        return torchvision.models.get_model(name, num_classes=num_classes, **options)
+        return create_model(name, num_classes=num_classes, **options)
 
     return build
 
@@ -197,22 +192,6 @@ def _imported(name: str) -> Callable[..., nn.Module]:
     if not callable(factory):
         raise ConfigError(f"model.name is {name!r}, which is of type {type(factory).__name__}, not a callable")
     return factory
-
-
-def _bare(name: str) -> Callable[..., nn.Module]:
-    """The factory for a name without a library: a network of this file, else of timm, else of torchvision."""
-    if name in MODELS:
-        return MODELS[name]
-    if timm.is_model(name):
-        return _timm(name)
-    others = torchvision.models.list_models(torchvision.models)
-    if name in others:
-        return _torchvision(name)
-    known = dict.fromkeys([*MODELS, *timm.list_models(), *others])
-    raise ConfigError(
-        f"model.name is {name!r}, which is not a known model{nearest(name, known, most=3, listing=LISTING)}"
-        " (one of your own is given as package.module:callable)"
-    )
 
 
 def _check_names(config: ModelConfig, factory: Callable[..., nn.Module]) -> None:
@@ -239,13 +218,11 @@ def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> n
     Raises:
         ConfigError: for an unknown name (the message gives the nearest), or options that its factory rejects.
     """
-    prefix, colon, rest = config.name.partition(":")
-    if not colon:
-        factory = _bare(config.name)
-    elif prefix in ("timm", "torchvision"):
-        factory = (_timm if prefix == "timm" else _torchvision)(rest)
+    prefix, colon, _ = config.name.partition(":")
+    if config.name in MODELS:
+        factory = MODELS[config.name]
     else:
-        factory = _imported(config.name)
+        factory = (_imported if colon and prefix not in LIBRARIES else _library)(config.name)
     _check_names(config, factory)
     try:
         model = factory(num_classes=num_classes, in_channels=in_channels, **config.options)

@@ -105,7 +105,7 @@ def test_failed_runs_are_named_and_the_others_finished(config, tmp_path, capsys)
         (["train", "CONFIG", "--epoch", "3"], "did you mean '--epochs'"),
         (["train", "CONFIG", "--epochs", "x"], "error: --epochs is 'x'; allowed: a whole number"),
         (["train", "CONFIG", "--method", "dynapool"], "method is 'dynapool', which is not a known method; did"),
-        (["train", "CONFIG", "--model.name", "vgg"], "which is not a known model"),
+        (["train", "CONFIG", "--model.name", "vgg"], "no such model in timm or torchvision"),
         (["train", "CONFIG", "--data.name", "folder", "--data.root", "nowhere"], "no such folder"),
         (["train", "CONFIG", "--device", "cpu", "--model.options.widths", "[4]"], "nothing to learn"),
         (["train", "CONFIG", "--data.resolution", "4", "--model.options.widths", "[4,4,4,4,4]"], "input"),
