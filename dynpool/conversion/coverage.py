@@ -99,7 +99,7 @@ def build_model(name: str, device: str) -> tuple[nn.Module, tuple[int, int, int]
 def _create(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     library, _, model = name.partition(":")
     slow = library == "torchvision" and model in ("googlenet", "inception_v3")  # to initialise
-    net = create_model(name, **{"init_weights": False} if slow else {})
+    net: Any = create_model(name, **{"init_weights": False} if slow else {})
     if library == "timm":
         return net, tuple(net.pretrained_cfg.get("input_size", (3, 224, 224)))
     return net, (3, 299, 299) if model.endswith("inception_v3") else (3, 224, 224)

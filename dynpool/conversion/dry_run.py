@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from dynpool.graph.errors import TraceError
-from dynpool.graph.ir import Shape
+from dynpool.graph.record import Shape, Shapes
 from dynpool.graph.survey import Survey
 from dynpool.graph.tracer import RETURNS, trace_shapes
 from dynpool.resolution.tree import ResolutionTree
@@ -155,7 +155,7 @@ class _Trial:
 
     def returns(self, training: bool, batch: int | None, sizes: Mapping[int, Size]) -> tuple[Shape, ...]:
         if sizes is self.start and batch is None and not training:
-            shapes = self.seen.here.returns
+            shapes: Shapes = self.seen.here.returns
         else:
             with self.tree.trying(sizes):
                 shapes = trace_shapes(self.seen.model, self.seen.input_size, training=training, batch=batch)
