@@ -25,19 +25,19 @@ from dynpool.training.errors import StoppedError
 train, asked = run.Run._pass, run.Run._stop_if_asked
 stops = {(1, 2), (2, 6)}
 
-def dying(self, course, reporter):
-    if self.config.name == "killed" and course.epoch == 2 and os.environ["RANK"] == "0":
+def dying(self, progress, reporter):
+    if self.config.name == "killed" and progress.epoch == 2 and os.environ["RANK"] == "0":
         if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
             os.kill(os.getpid(), signal.SIGKILL)
-    return train(self, course, reporter)
+    return train(self, progress, reporter)
 
-def stopped(self, course):
-    place = (course.epoch, course.step)
+def stopped(self, progress):
+    place = (progress.epoch, progress.step)
     if self.config.name == "stopped" and place in stops:
         stops.discard(place)
         if os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGTERM)
-    return asked(self, course)
+    return asked(self, progress)
 
 run.Run._pass, run.Run._stop_if_asked = dying, stopped
 for name in ("straight", "killed", "stopped"):

@@ -1,4 +1,4 @@
-"""What the bodies of the operator agree on: the format of results, and how much of a map stays in the cache."""
+"""Shared by the implementations of the operator: the format of results, and how much of a map stays in the cache."""
 
 import pytest
 import torch
