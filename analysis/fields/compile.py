@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from dynpool.graph import Graph, Node
 
-from .nominal import Nominal
 from .program import FieldProgram
 from .propagate import Call
+from .recurrence_domain import RecurrenceDomain
 from .rules import walk_of
 from .steps import Layer
 
@@ -18,7 +18,7 @@ __all__ = ["compile_fields"]
 
 def compile_fields(graph: Graph) -> FieldProgram:
     """The field program of a traced model; operations that do not change receptive fields have no step."""
-    domain = Nominal(len(graph.size) - 1)
+    domain = RecurrenceDomain(len(graph.size) - 1)
     walk = walk_of(graph, domain, _Layers(graph))
     walk.run()
     return FieldProgram(graph, domain.steps, domain.states, graph.size[1:], walk.not_understood)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from .arrays import Array, take, varies
 from .positions import Field, Taps, Term
 
-__all__ = ["Seen"]
+__all__ = ["ExactDomain"]
 
 Interval = tuple[Array, Array]
 
 
-class Seen:
+class ExactDomain:
     """The domain of exact regions. The two arrays of a term are the first and the last pixel seen along an axis.
 
     Padding does not count: positions that see only padding have (inf, -inf). Strides need not be uniform; a region is
@@ -33,7 +33,7 @@ class Seen:
             axes.append((at, at))
         return Field((Term(tuple(axes), (None,) * self.ndim),))
 
-    def spread(self, terms: Sequence[Term], rank: int) -> Field:
+    def global_field(self, terms: Sequence[Term], rank: int) -> Field:
         """A global field: every position of a tensor of the given rank sees everything that any position saw."""
         mixed = [self.mix(t, range(_rank(t))) for t in terms]
         return self.join([t.map(lambda a: a.reshape((1,) * rank), lambda dim: None) for t in mixed])

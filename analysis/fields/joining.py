@@ -12,10 +12,10 @@ from .positions import Field, Term, comparable, extent
 from .recurrence import GLOBAL_AXIS, AxisField, State, evaluate
 from .steps import GLOBAL, Join, Layer, Step, Window
 
-__all__ = ["Meeting", "filled"]
+__all__ = ["Joiner", "filled"]
 
 
-class Meeting:
+class Joiner:
     """Joins fields, collecting steps in `steps` and the resulting states in `states`.
 
     Args:
@@ -58,16 +58,16 @@ class Meeting:
         if len(group) == 1:
             return group[0]
         axes: list[tuple[Array, ...] | None] = []
-        homes: list[int | None] = []
+        collapsed_dims: list[int | None] = []
         leads: list[Term | None] = []
         for axis in range(self.ndim):
             local = [t for t in group if t.axes[axis] is not None]
             lead = max(local, key=lambda t: self._rank(t, axis)) if local else None
             leads.append(lead)
             axes.append(None if lead is None else filled(lead.axes[axis], [t.axes[axis] for t in local]))
-            homes.append(None if lead is None else lead.home[axis])
+            collapsed_dims.append(None if lead is None else lead.collapsed_dims[axis])
         slot = self.join_slots([self._stretched(t, leads) for t in group])
-        return Term(tuple(axes), tuple(homes), slot)
+        return Term(tuple(axes), tuple(collapsed_dims), slot)
 
     def _rank(self, term: Term, axis: int) -> tuple[int, float]:
         arrays = term.axes[axis]
@@ -112,9 +112,9 @@ class Meeting:
             ]
             axes.append((shrunk(concatenated(pieces, dim)),))
         slot = self.join_slots([self._moved_to(t, axes, dim) for t in terms])
-        homes = zip(axes, first.home, strict=True)
-        home = tuple(None if a is not None and not constant(a[0]) else h for a, h in homes)
-        return Field((Term(tuple(axes), home, slot),))
+        before = zip(axes, first.collapsed_dims, strict=True)
+        collapsed = tuple(None if a is not None and not constant(a[0]) else dim for a, dim in before)
+        return Field((Term(tuple(axes), collapsed, slot),))
 
     def _moved_to(self, term: Term, whole: Sequence[tuple[Array, ...] | None], dim: int) -> int:
         """The slot of a term with the centre of the whole: the parts are adjacent, they do not overlap."""

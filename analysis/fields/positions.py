@@ -25,16 +25,17 @@ class Term:
 
     Attributes:
         axes: the arrays per axis of the image, all of the tensor's rank and broadcastable to its shape.
-        home: per axis the dimension it runs along if that has collapsed to one position; None if it varies.
+        collapsed_dims: per axis the dimension along which it ran before that collapsed to one position; None if it
+            varies.
         slot: its slot in the field program.
     """
 
     axes: tuple[Arrays | None, ...]
-    home: tuple[int | None, ...]
+    collapsed_dims: tuple[int | None, ...]
     slot: int = 0
 
-    def map(self, move: Callable[[Array], Array], home: Callable[[int], int | None] = lambda dim: dim) -> Term:
-        """The term after its positions are moved; `home` maps dimensions of size 1."""
+    def map(self, move: Callable[[Array], Array], new_dim: Callable[[int], int | None] = lambda dim: dim) -> Term:
+        """The term after its positions are moved; `new_dim` maps dimensions of size 1."""
         moved: dict[int, Array] = {}
 
         def once(array: Array) -> Array:
@@ -43,7 +44,8 @@ class Term:
             return moved[id(array)]
 
         axes = tuple(None if arrays is None else tuple(map(once, arrays)) for arrays in self.axes)
-        return replace(self, axes=axes, home=tuple(None if h is None else home(h) for h in self.home))
+        collapsed = tuple(None if dim is None else new_dim(dim) for dim in self.collapsed_dims)
+        return replace(self, axes=axes, collapsed_dims=collapsed)
 
     def along(self, dim: int) -> bool:
         """Whether an axis of the image varies along the dimension."""
@@ -66,14 +68,15 @@ class Term:
             ([i for i in before if old[i] == 1], [j for j in after if new[j] == 1])
             for before, after in blocks(old, new)
         ]
-        homes = {i: j for before, after in ones for i, j in zip(before, after, strict=False)}
-        term = self.map(lambda a: reshape(a, old, new), homes.get)
+        moved = {i: j for before, after in ones for i, j in zip(before, after, strict=False)}
+        term = self.map(lambda a: reshape(a, old, new), moved.get)
         added = [j for before, after in ones for j in after[len(before) :]]
-        away = [i for i, arrays in enumerate(self.axes) if self.home[i] is None and arrays and constant(arrays[0])]
+        own = zip(self.axes, self.collapsed_dims, strict=True)
+        away = [i for i, (arrays, dim) in enumerate(own) if dim is None and arrays and constant(arrays[0])]
         if not away or len(away) > len(added):
             return term
         back = dict(zip(away, added[-len(away) :], strict=True))
-        return replace(term, home=tuple(back.get(i, h) for i, h in enumerate(term.home)))
+        return replace(term, collapsed_dims=tuple(back.get(i, h) for i, h in enumerate(term.collapsed_dims)))
 
     def permuted(self, order: Sequence[int | None]) -> Term:
         """The term whose dimension i is `order[i]` of this one, or a new one of size 1 for None; others are dropped."""
@@ -93,21 +96,21 @@ class Term:
         """The term after removing dimensions of size 1."""
         gone = set(dims)
 
-        def home(dim: int) -> int | None:
+        def new_dim(dim: int) -> int | None:
             return None if dim in gone else dim - sum(g < dim for g in gone)
 
-        return self.map(lambda a: a.reshape([n for i, n in enumerate(a.shape) if i not in gone]), home)
+        return self.map(lambda a: a.reshape([n for i, n in enumerate(a.shape) if i not in gone]), new_dim)
 
     def taken(self, dim: int, index: NDArray[np.intp]) -> Term:
         """The term of the entries `index` along a dimension."""
         moved = self.map(lambda a: take(a, dim, index))
         if len(index) > 1:
             return moved
-        home = tuple(
+        collapsed = tuple(
             dim if old is not None and any(a.shape[dim] > 1 for a in old) and all(map(constant, new or ())) else h
-            for old, new, h in zip(self.axes, moved.axes, moved.home, strict=True)
+            for old, new, h in zip(self.axes, moved.axes, moved.collapsed_dims, strict=True)
         )
-        return replace(moved, home=home)
+        return replace(moved, collapsed_dims=collapsed)
 
 
 def comparable(a: Term, b: Term) -> bool:

@@ -15,16 +15,16 @@ from .positions import Field, Taps, Term
 from .steps import Layer
 from .writes import Writes
 
-__all__ = ["Back", "Call", "Domain", "LayerOf", "Rule", "Walk"]
+__all__ = ["Call", "Domain", "LayerOf", "Rule", "ViewInverse", "Walk"]
 
 Ints = tuple[int, ...]
 
 
 class Domain(Protocol):
-    """The computation of a walk: `Nominal` fields by the recurrence, or `Seen`, pixel-exact regions."""
+    """The computation of a walk: `RecurrenceDomain` fields by the recurrence, or `ExactDomain`, pixel-exact regions."""
 
     def start(self, shape: Sequence[int]) -> Field: ...
-    def spread(self, terms: Sequence[Term], rank: int) -> Field: ...
+    def global_field(self, terms: Sequence[Term], rank: int) -> Field: ...
     def window(
         self, terms: Sequence[Term], taps: Mapping[int, Taps], layer: Callable[[], Layer] | None = None
     ) -> Field: ...
@@ -66,7 +66,7 @@ class Call:
         return terms if rank is None else tuple(t.of_rank(rank) for t in terms)
 
     def fields(self) -> list[Field]:
-        """Those of all tensor arguments that depend on the image."""
+        """The fields of all tensor arguments that depend on the image."""
         return [self.walk.fields[v] for v in self.node.inputs if v in self.walk.fields]
 
     def each(self, value: Value, move: Callable[[Term], Term]) -> Field:
@@ -79,7 +79,9 @@ class Call:
 
     def everything(self) -> Field:
         """A field in which every position of the first output sees everything that any argument saw."""
-        return self.domain.spread([t for f in self.fields() for t in self.domain.whole(f).terms], len(self.out_shape))
+        return self.domain.global_field(
+            [t for f in self.fields() for t in self.domain.whole(f).terms], len(self.out_shape)
+        )
 
     def not_understood(self) -> Field:
         """As `everything`, and listed in the report as not understood."""
@@ -89,7 +91,7 @@ class Call:
 
 
 Rule = Callable[[Call, Any], "Field | None | list[Field | None]"]
-Back = Callable[[Call, Any, "Field | None", int], "Field | None"]
+ViewInverse = Callable[[Call, Any, "Field | None", int], "Field | None"]
 LayerOf = Callable[[Call, Sequence[tuple[int, int, int]]], Layer]
 
 
@@ -100,8 +102,8 @@ class Walk:
         graph: the trace.
         domain: the computation to run.
         rules: the rule of each kind of primitive, called with the call and the primitive.
-        backs: the rules that propagate writes from a view to its base, by kind of view: called with the call, the
-            primitive, the field that was written to an output, and the index of that output.
+        view_inverses: the rules that propagate writes from a view to its base, by kind of view: called with the call,
+            the primitive, the field that was written to an output, and the index of that output.
         layer: makes the row of a window, given the call and its `Layer.whole`.
     """
 
@@ -110,13 +112,13 @@ class Walk:
         graph: Graph,
         domain: Domain,
         rules: Mapping[type[Primitive], Rule],
-        backs: Mapping[type[Primitive], Back],
+        view_inverses: Mapping[type[Primitive], ViewInverse],
         layer: LayerOf | None = None,
     ) -> None:
         self.graph = graph
         self.domain = domain
         self.rules = rules
-        self.backs = backs
+        self.view_inverses = view_inverses
         self.layer = layer
         self.fields: dict[int, Field] = {}  # of values that are still used
         self.of_image: set[int] = set()  # all values that have had one
@@ -154,17 +156,17 @@ class Walk:
             self.keep(value, field)
 
     def _fill(self, node: Node) -> None:
-        """What an empty slice is taken to be of another size for sees all that it was cut from."""
+        """Give what is computed from an empty slice a global field: its limits may depend on the image."""
         terms = [t for v in node.inputs if v in self.empty for t in self.domain.whole(self.empty[v]).terms]
         for value in node.outputs:
-            self.keep(value, self.domain.spread(terms, len(self.graph.values[value].shape)))
+            self.keep(value, self.domain.global_field(terms, len(self.graph.values[value].shape)))
 
     def _of_other(self, call: Call, field: Field | None, value: int) -> Field | None:
         """The field of an output other than the first, derived from the field that the rule gave the first."""
         rank = len(self.graph.values[value].shape)
         if field is None or rank == len(call.out_shape):
             return field
-        return self.domain.spread(self.domain.whole(field).terms, rank)
+        return self.domain.global_field(self.domain.whole(field).terms, rank)
 
     def keep(self, value: int, field: Field | None) -> None:
         """Set the field of a value; None if it does not depend on the image."""
@@ -173,12 +175,12 @@ class Walk:
             self.of_image.add(value)
             (self.empty if 0 in self.graph.values[value].shape else self.fields)[value] = field
 
-    def back(self, maker: Node, value: int, field: Field | None) -> Field | None:
+    def write_through(self, maker: Node, value: int, field: Field | None) -> Field | None:
         """The field of the base of the view `value`, made by `maker`, after a write to the view."""
         call = Call(self, maker)
-        rule = self.backs.get(type(maker.primitive))
+        rule = self.view_inverses.get(type(maker.primitive))
         if rule is not None:
             return rule(call, maker.primitive, field, maker.outputs.index(value))
         call.not_understood()
         terms = [t for f in (*call.fields(), field) if f is not None for t in self.domain.whole(f).terms]
-        return self.domain.spread(terms, len(self.graph.values[maker.inputs[0]].shape)) if terms else None
+        return self.domain.global_field(terms, len(self.graph.values[maker.inputs[0]].shape)) if terms else None

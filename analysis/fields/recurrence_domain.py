@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Array, constant, moves, varies
+from .joining import Joiner, filled
 from .measures import affine, affine_step, evened, first_value, most_common, read, straightened
-from .meeting import Meeting, filled
 from .positions import Field, Taps, Term, comparable, shared_dim
 from .recurrence import is_global
 from .steps import GLOBAL, INPUT, Layer, Resized, Spread, Window
 
-__all__ = ["Nominal"]
+__all__ = ["RecurrenceDomain"]
 
 _NEAR = 1e-6  # relative
 _LARGEST = 1 << 20  # largest array, in entries, that a mask may produce: attention maps of videos would be far larger
@@ -28,10 +28,10 @@ class _Change:
 
     window: Window
     array: Array | None
-    home: int | None
+    collapsed_dim: int | None
 
 
-class Nominal(Meeting):
+class RecurrenceDomain(Joiner):
     """The domain of a field program. The array of a term is the centre of every position's region in image pixels.
 
     Centres follow the recurrence, so they continue into the padding and are fractional if strides are; a value without
@@ -40,19 +40,16 @@ class Nominal(Meeting):
 
     def start(self, shape: Sequence[int]) -> Field:
         """The field of an input: every position along a spatial dimension sees its own pixel."""
-        axes, home = [], []
+        axes, collapsed = [], []
         for dim in range(len(shape) - self.ndim, len(shape)):
             at = np.arange(shape[dim], dtype=np.float64)
             axes.append((at.reshape([-1 if i == dim else 1 for i in range(len(shape))]),))
-            home.append(dim if shape[dim] == 1 else None)
-        return Field((Term(tuple(axes), tuple(home), INPUT),))
+            collapsed.append(dim if shape[dim] == 1 else None)
+        return Field((Term(tuple(axes), tuple(collapsed), INPUT),))
 
-    def nowhere(self) -> Field:
+    def global_field(self, terms: Sequence[Term], rank: int) -> Field:
         """A global field: every position sees the whole image, or everything that the source sees."""
         return Field((Term((None,) * self.ndim, (None,) * self.ndim, GLOBAL),))
-
-    def spread(self, terms: Sequence[Term], rank: int) -> Field:
-        return self.nowhere()
 
     # -- windows --
 
@@ -91,8 +88,8 @@ class Nominal(Meeting):
         arrays = term.axes[axis]
         if arrays is None:
             return None
-        at, home = arrays[0], term.home[axis]
-        return next((d for d in taps if moves(at, d) or (constant(at) and home == d)), None)
+        at, collapsed = arrays[0], term.collapsed_dims[axis]
+        return next((d for d in taps if moves(at, d) or (constant(at) and collapsed == d)), None)
 
     def _window_of(self, term: Term, axis: int, taps: Mapping[int, Taps], change: _Change) -> Window | Resized:
         """The window of the step: that of the operation if the axis runs along one dimension only, as in most cases."""
@@ -100,14 +97,14 @@ class Nominal(Meeting):
         if arrays is None:
             return Window()
         dims = [d for d, n in enumerate(arrays[0].shape) if n > 1]
-        dim = term.home[axis] if not dims else dims[0] if len(dims) == 1 else None
+        dim = term.collapsed_dims[axis] if not dims else dims[0] if len(dims) == 1 else None
         own = None if dim is None else taps.get(dim)
         if own is None or own.window.kernel != change.window.kernel:
             return change.window
         return own.resize or own.window
 
     def _slid(self, term: Term, axis: int, taps: Mapping[int, Taps]) -> _Change:
-        arrays, home = term.axes[axis], term.home[axis]
+        arrays, collapsed = term.axes[axis], term.collapsed_dims[axis]
         if arrays is None:
             return _Change(Window(), None, None)
         at, path = arrays[0], self.states[term.slot][axis]
@@ -122,7 +119,7 @@ class Nominal(Meeting):
                     kernel += span / abs(path.s)
                     ratio *= (self.measures.step(at) or before) / before
                     continue
-            elif constant(at) and home == dim:
+            elif constant(at) and collapsed == dim:
                 step = path.s
             else:
                 continue
@@ -132,9 +129,9 @@ class Nominal(Meeting):
             kernel += (window.kernel - 1) * scale
             at = affine(at.take([0], axis=dim), dim, step * window.offset, step * window.stride, tap.outputs)
             ratio *= window.stride if constant(at) or scale == 1 else (self.measures.step(at) or before) / before
-            home = dim if constant(at) else None
+            collapsed = dim if constant(at) else None
             offset += window.offset * step / path.s
-        return _Change(Window(kernel, ratio, offset), self.measures.shared(at), home)
+        return _Change(Window(kernel, ratio, offset), self.measures.shared(at), collapsed)
 
     # -- operations that combine positions --
 
@@ -150,13 +147,13 @@ class Nominal(Meeting):
         return _after(term, changes, slot)
 
     def _mixed(self, term: Term, axis: int, dims: Sequence[int]) -> _Change:
-        arrays, home = term.axes[axis], term.home[axis]
+        arrays, collapsed = term.axes[axis], term.collapsed_dims[axis]
         if arrays is None:
             return _Change(Window(), None, None)
         at = arrays[0]
         over = tuple(dim for dim in dims if varies(at, dim))
         if not over:
-            return _Change(Window(), None if constant(at) and home in dims else at, home)
+            return _Change(Window(), None if constant(at) and collapsed in dims else at, collapsed)
         low, high = np.fmin.reduce(at, axis=over, keepdims=True), np.fmax.reduce(at, axis=over, keepdims=True)
         middle = (low + high) / 2
         if constant(middle):
@@ -169,7 +166,7 @@ class Nominal(Meeting):
             (self.measures.step(middle) or step) / step,
             (first_value(middle) - first_value(at)) / step,
         )
-        return _Change(window, middle, home)
+        return _Change(window, middle, collapsed)
 
     def settle(self, term: Term, before: Term) -> Term | None:
         """The term with a step for moved positions (another first one, every n-th one); None if none is left."""
@@ -200,11 +197,11 @@ class Nominal(Meeting):
 
     def pad(self, term: Term, dim: int, size: int, before: int, after: int) -> Term:
         """The term with positions added at both ends of a dimension of `size`."""
-        axes, homes = [], []
-        for axis, (arrays, home) in enumerate(zip(term.axes, term.home, strict=True)):
-            if arrays is None or not (varies(arrays[0], dim) or (constant(arrays[0]) and home == dim)):
+        axes, collapsed = [], []
+        for axis, (arrays, dim_before) in enumerate(zip(term.axes, term.collapsed_dims, strict=True)):
+            if arrays is None or not (varies(arrays[0], dim) or (constant(arrays[0]) and dim_before == dim)):
                 axes.append(arrays)
-                homes.append(home)
+                collapsed.append(dim_before)
                 continue
             at = arrays[0]
             step = affine_step(at, dim) if varies(at, dim) else self.states[term.slot][axis].s
@@ -214,8 +211,8 @@ class Nominal(Meeting):
             else:
                 at = affine(at.take([0], axis=dim), dim, -before * step, step, at.shape[dim] + before + after)
             axes.append((at,))
-            homes.append(dim if constant(at) else None)
-        return replace(term, axes=tuple(axes), home=tuple(homes))
+            collapsed.append(dim if constant(at) else None)
+        return replace(term, axes=tuple(axes), collapsed_dims=tuple(collapsed))
 
     def place(self, term: Term, dim: int, index: NDArray[np.intp], *, runs: bool) -> Term:
         """The term of the positions `index`; -1 means none.
@@ -226,12 +223,12 @@ class Nominal(Meeting):
         outside = index < 0
 
         def move(at: Array) -> Array:
-            if not varies(at, dim) and ((runs and dim not in term.home) or at.size * len(index) > _LARGEST):
+            if not varies(at, dim) and ((runs and dim not in term.collapsed_dims) or at.size * len(index) > _LARGEST):
                 return at
             mask = outside.reshape([-1 if i == dim else 1 for i in range(at.ndim)])
             return np.where(mask, np.nan, at.take(np.maximum(index, 0), axis=dim) if varies(at, dim) else at)
 
-        return term.map(move, lambda home: None if home == dim else home)
+        return term.map(move, lambda old: None if old == dim else old)
 
     def beside(self, terms: Sequence[Term], dim: int) -> list[Term]:
         """Terms of different positions, each as a part of the whole that they form along `dim`.
@@ -279,4 +276,4 @@ class Nominal(Meeting):
 
 def _after(term: Term, changes: Sequence[_Change], slot: int) -> Term:
     axes = tuple(None if c.array is None else (c.array,) for c in changes)
-    return Term(axes, tuple(c.home for c in changes), slot)
+    return Term(axes, tuple(c.collapsed_dim for c in changes), slot)

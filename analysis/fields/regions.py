@@ -10,7 +10,7 @@ import numpy as np
 from dynpool.graph import Graph, Node
 
 from .arrays import Array
-from .exact import Seen
+from .exact_domain import ExactDomain
 from .positions import Field
 from .rules import walk_of
 from .steps import Layer
@@ -52,7 +52,7 @@ class SeenRegions:
                 if node.index in wanted:
                     found[node.index] = field
 
-            walk_of(self._graph, Seen(len(self._graph.size) - 1)).run(visit)
+            walk_of(self._graph, ExactDomain(len(self._graph.size) - 1)).run(visit)
             self._fields = found
         return self._fields
 

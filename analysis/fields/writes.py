@@ -19,7 +19,7 @@ class Walk(Protocol):
 
     def keep(self, value: int, field: Field | None) -> None: ...
     def apply(self, node: Node) -> None: ...
-    def back(self, node: Node, value: int, field: Field | None) -> Field | None: ...
+    def write_through(self, node: Node, value: int, field: Field | None) -> Field | None: ...
 
 
 class Writes:
@@ -63,7 +63,7 @@ class Writes:
         maker = self.walk.graph.makers.get(first)
         if maker is not None and maker.aliasing.view and maker is not done:
             base = self._first(maker.inputs[0])
-            self._write(base, self.walk.back(maker, first, field), now, maker)
+            self._write(base, self.walk.write_through(maker, first, field), now, maker)
 
 
 def _last_uses(graph: Graph) -> dict[int, int]:

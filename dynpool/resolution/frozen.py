@@ -44,7 +44,7 @@ class FrozenSizes:
     _read: tuple[int, int] | None = None  # the buffer's contents that the values are
 
     @property
-    def home(self) -> Size:
+    def conversion_size(self) -> Size:
         """(height, width) in pixels of the input that the model was converted for."""
         return (self.tree.input_size[1], self.tree.input_size[2])
 
@@ -117,8 +117,8 @@ class FrozenSizes:
 
     def back(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
         """The forward hook that restores the sizes of the conversion."""
-        if self.last != self.home and not torch.is_grad_enabled():
-            self.fill(module, self.home)
+        if self.last != self.conversion_size and not torch.is_grad_enabled():
+            self.fill(module, self.conversion_size)
 
 
 class TakeStride:
@@ -142,7 +142,7 @@ class TakeStride:
         """Give the layer the stride that it has at the input of the conversion."""
         strided = self.frozen.tree.slots[self.resizer].strided
         if strided is not None:
-            native = self.frozen.is_native(self.resizer, self.frozen.at(self.frozen.home))
+            native = self.frozen.is_native(self.resizer, self.frozen.at(self.frozen.conversion_size))
             set_native(module, strided, native=native)
 
 
@@ -160,7 +160,7 @@ def attach_frozen(model: nn.Module, frozen: FrozenSizes) -> None:
     setattr(model, _ATTRIBUTE, frozen)
     device = next((p.device for p in model.parameters()), None)
     model.register_buffer(FROZEN_ALPHAS, to_bits(frozen.values).to(device))
-    frozen.fill(model, frozen.home)
+    frozen.fill(model, frozen.conversion_size)
     model.register_forward_pre_hook(frozen, prepend=True, with_kwargs=True)
     model.register_forward_hook(frozen.back)
     model.register_forward_hook(frozen.tree.leave, always_call=True)

@@ -66,6 +66,6 @@ def gather(c: Call, p: kinds.Gather) -> Field:
 def grid_sample(c: Call, p: kinds.GridSample) -> Field:
     """Any pixel of the map may be sampled; the sampling positions depend on the output position."""
     last = len(p.grid.shape) - 1
-    found = list(c.domain.spread(c.terms(p.x), len(c.out_shape)).terms) if c.terms(p.x) else []
+    found = list(c.domain.global_field(c.terms(p.x), len(c.out_shape)).terms) if c.terms(p.x) else []
     found += [c.domain.mix(t, [last]).without([last]).unsqueezed(1) for t in c.terms(p.grid)]
     return c.domain.join(found)

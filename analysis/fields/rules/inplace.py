@@ -12,7 +12,7 @@ from dynpool.graph import Primitive, Value
 from dynpool.graph import primitives as kinds
 
 from ..positions import Field
-from ..propagate import Back, Call
+from ..propagate import Call, ViewInverse
 from .indexing import positions
 
 __all__ = ["VIEW_INVERSES", "write"]
@@ -59,7 +59,7 @@ def write(c: Call, p: kinds.Write) -> Field | None:
         return overwritten(c, p.x, source, p.dim, known % c.out_shape[p.dim], kept=p.kept)
     # any position may be written to, and may keep its old content on another path
     others = [t for v in c.node.inputs[1:] if (f := c.walk.fields.get(v)) for t in c.domain.whole(f).terms]
-    return c.domain.join([*c.terms(p.x), *(c.domain.spread(others, rank).terms if others else ())])
+    return c.domain.join([*c.terms(p.x), *(c.domain.global_field(others, rank).terms if others else ())])
 
 
 # --- back to what it is a view of -------------------------------------------------------------------------------------
@@ -85,6 +85,6 @@ def _sliced(c: Call, p: kinds.Slice, field: Field | None, output: int) -> Field 
     return overwritten(c, p.x, field, p.dim, np.arange(kept.start, kept.stop, kept.step))
 
 
-VIEW_INVERSES: Mapping[type[Primitive], Back] = MappingProxyType(
+VIEW_INVERSES: Mapping[type[Primitive], ViewInverse] = MappingProxyType(
     {kinds.Elementwise: _same, kinds.View: _viewed, kinds.Permute: _permuted, kinds.Slice: _sliced}
 )

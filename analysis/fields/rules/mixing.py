@@ -41,7 +41,7 @@ def normalize(c: Call, p: kinds.Normalize) -> Field | None:
 
 
 def _reaches(term: Term, dims: Sequence[int]) -> bool:
-    return any(term.along(d) or d in term.home for d in dims)
+    return any(term.along(d) or d in term.collapsed_dims for d in dims)
 
 
 def reduce(c: Call, p: kinds.Reduce) -> Field:

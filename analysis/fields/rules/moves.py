@@ -125,7 +125,7 @@ def diagonal(c: Call, p: kinds.Diagonal) -> Field | None:
         found = array[..., i, j]
         return found if array.shape[-2] > 1 or array.shape[-1] > 1 else found[..., :1]
 
-    return c.moved(p.x, lambda term: replace(term.map(pick), home=(None,) * len(term.home)))
+    return c.moved(p.x, lambda term: replace(term.map(pick), collapsed_dims=(None,) * len(term.collapsed_dims)))
 
 
 def unfold(c: Call, p: kinds.Unfold) -> Field | None:

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from dynpool.analysis.fields.exact import Seen
+from dynpool.analysis.fields.exact_domain import ExactDomain
 from dynpool.analysis.fields.positions import Field, Term
 from dynpool.analysis.fields.rules.windows import sliding
 
-SEEN = Seen(1)
+SEEN = ExactDomain(1)
 N = 12
 
 
@@ -51,7 +51,7 @@ def test_what_is_mixed_sees_all_and_what_accumulates_all_before() -> None:
     assert regions(Field((SEEN.accumulate(line(), 2),)), N) == [(0, i) for i in range(N)]
     turned = SEEN.place(line(), 2, np.arange(N)[::-1], runs=True)
     assert regions(Field((SEEN.accumulate(turned, 2),)), N) == [(N - 1 - i, N - 1) for i in range(N)]
-    assert regions(SEEN.spread([line()], 3), 1) == [(0, N - 1)]
+    assert regions(SEEN.global_field([line()], 3), 1) == [(0, N - 1)]
 
 
 def test_joined_and_concatenated_fields_keep_what_each_position_sees() -> None:

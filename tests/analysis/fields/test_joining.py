@@ -1,8 +1,8 @@
-"""Fields that meet: equal ones stay, others are joined by their paths; parts of a concatenation stay apart."""
+"""Joined fields: equal ones stay, others are joined by their paths; parts of a concatenation stay apart."""
 
 import numpy as np
 
-from dynpool.analysis.fields.meeting import Meeting, filled
+from dynpool.analysis.fields.joining import Joiner, filled
 from dynpool.analysis.fields.positions import Field, Term
 from dynpool.analysis.fields.steps import INPUT, Join, Layer, Window
 
@@ -14,41 +14,41 @@ def term(slot: int = INPUT, array: np.ndarray = ROW) -> Term:
 
 
 def test_the_same_path_twice_needs_no_step() -> None:
-    meeting = Meeting(1)
-    field = meeting.join([term(), term()])
+    joiner = Joiner(1)
+    field = joiner.join([term(), term()])
     assert len(field.terms) == 1
     assert field.terms[0].slot == INPUT
-    assert meeting.steps == []
+    assert joiner.steps == []
 
 
 def test_two_paths_are_joined_to_the_shortest_and_the_longest() -> None:
-    meeting = Meeting(1)
-    three, seven = (meeting.emit(Layer(INPUT, (Window(k, 1.0),))) for k in (3, 7))
-    (joined,) = meeting.join([term(three), term(seven)]).terms
-    assert meeting.steps[-1] == Join((three, seven))
-    (axis,) = meeting.states[joined.slot]
+    joiner = Joiner(1)
+    three, seven = (joiner.emit(Layer(INPUT, (Window(k, 1.0),))) for k in (3, 7))
+    (joined,) = joiner.join([term(three), term(seven)]).terms
+    assert joiner.steps[-1] == Join((three, seven))
+    (axis,) = joiner.states[joined.slot]
     assert (axis.r_min, axis.r_max, axis.aligned) == (3, 7, True)
 
 
 def test_a_window_of_attention_sees_the_window_that_its_positions_are_in() -> None:
     """One field for four positions, joined to one for each: on average it is centred on them."""
-    meeting = Meeting(1)
-    pooled = meeting.emit(Layer(INPUT, (Window(4, 4.0, 1.5),)))
-    (joined,) = meeting.join([term(), term(pooled, np.full((1, 1, 1), 1.5))]).terms
+    joiner = Joiner(1)
+    pooled = joiner.emit(Layer(INPUT, (Window(4, 4.0, 1.5),)))
+    (joined,) = joiner.join([term(), term(pooled, np.full((1, 1, 1), 1.5))]).terms
     assert joined.axes[0] is not None
     assert joined.axes[0][0].size == 8
-    (axis,) = meeting.states[joined.slot]
+    (axis,) = joiner.states[joined.slot]
     assert (axis.r_min, axis.r_max, axis.s, axis.centre) == (1, 4, 1, 0)
 
 
 def test_parts_of_a_concatenation_stay_apart_unless_it_runs_along_the_image() -> None:
-    meeting = Meeting(1)
-    channels = meeting.cat([Field((term(),)), None], 1, [4, 4])
+    joiner = Joiner(1)
+    channels = joiner.cat([Field((term(),)), None], 1, [4, 4])
     assert channels.terms == ()
     assert channels.parts is not None
     assert [size for size, _ in channels.parts[1]] == [4, 4]
-    assert len(meeting.whole(channels).terms) == 1
-    along = meeting.cat([Field((term(),)), Field((term(array=ROW + 8),))], 2, [8, 8])
+    assert len(joiner.whole(channels).terms) == 1
+    along = joiner.cat([Field((term(),)), Field((term(array=ROW + 8),))], 2, [8, 8])
     assert along.parts is None
     (whole,) = along.terms
     assert whole.axes[0] is not None

@@ -40,12 +40,12 @@ def test_positions_move_with_the_tensor(
 
 def test_an_axis_of_which_one_position_is_left_keeps_its_dimension() -> None:
     one = TERM.taken(3, np.array([2]))
-    assert one.home == (None, 3)
-    assert one.permuted((0, 1, 3, 2)).home == (None, 2)
-    assert one.unsqueezed(0).home == (None, 4)
-    assert one.viewed((1, 2, 4, 1), (1, 2, 4)).home == (None, None)
-    assert one.viewed((1, 2, 4, 1), (1, 2, 4)).viewed((1, 2, 4), (1, 2, 4, 1)).home == (None, 3)
-    assert one.without([0]).home == (None, 2)
+    assert one.collapsed_dims == (None, 3)
+    assert one.permuted((0, 1, 3, 2)).collapsed_dims == (None, 2)
+    assert one.unsqueezed(0).collapsed_dims == (None, 4)
+    assert one.viewed((1, 2, 4, 1), (1, 2, 4)).collapsed_dims == (None, None)
+    assert one.viewed((1, 2, 4, 1), (1, 2, 4)).viewed((1, 2, 4), (1, 2, 4, 1)).collapsed_dims == (None, 3)
+    assert one.without([0]).collapsed_dims == (None, 2)
 
 
 def test_an_axis_without_arrays_is_global_and_stays_so() -> None:
