@@ -22,7 +22,7 @@ def tensorboard_scalars(folder, tag):
 
 
 def assert_lightning_logs(
-    pl: Any, kind: type, network: nn.Sequential, batch: tuple[Tensor, Tensor], folder: Path, read_log: Any
+    pl: Any, kind: type, network: Any, batch: tuple[Tensor, Tensor], folder: Path, read_log: Any
 ) -> None:
     """Two epochs of Lightning with the callback: a line at each, drawn by its logger as well.
 

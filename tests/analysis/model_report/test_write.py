@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import shutil
 
 import pytest
 from torch import nn
@@ -17,7 +18,7 @@ ALWAYS = {"report.json", "layers.csv", "fields.png", "network.png", "network.dot
 
 @pytest.fixture(autouse=True)
 def _no_graphviz(monkeypatch):
-    monkeypatch.setattr(write.shutil, "which", lambda program: None)
+    monkeypatch.setattr(shutil, "which", lambda program: None)
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +61,7 @@ def test_graphviz_that_fails_is_a_warning_and_no_file(tmp_path, monkeypatch, cap
     program = tmp_path / "dot"
     program.write_text("#!/bin/sh\necho no fonts >&2\nexit 3\n")
     program.chmod(0o755)
-    monkeypatch.setattr(write.shutil, "which", lambda name: str(program))
+    monkeypatch.setattr(shutil, "which", lambda name: str(program))
     written = write_analysis(net(), receptive_field(net(), (1, 12, 12)), tmp_path / "out")
     assert "network.svg" not in {path.name for path in written}
     assert "network.svg was not rendered: no fonts" in caplog.text

@@ -13,7 +13,7 @@ from dynpool.conversion.rewrite import replace_module, rewrite
 from dynpool.graph.axes import Resize
 from dynpool.resolution.stride_forms import stride_one
 
-STRIDED = Resize(0, "convolution", "1", 0, None, None, (8, 8), (4, 4), (3, 3), (2, 2), (1, 1))
+STRIDED = Resize(0, "convolution", "1", 0, (None, None), (None, None), (8, 8), (4, 4), (3, 3), (2, 2), (1, 1))
 
 
 def rewritten(plan: Plan) -> tuple[Any, str, Any]:

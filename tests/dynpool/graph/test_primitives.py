@@ -1,5 +1,7 @@
 """Primitives refuse what does not belong together."""
 
+from typing import Any
+
 import pytest
 
 from dynpool.graph.primitives import Window
@@ -16,8 +18,9 @@ def test_a_window_moves_by_one_unpadded_and_undilated_unless_told_otherwise():
 
 @pytest.mark.parametrize("name", ["stride", "padding", "dilation"])
 def test_a_window_has_a_number_for_each_of_its_axes(name):
+    bad: dict[str, Any] = {name: (2,)}
     with pytest.raises(ValueError, match=rf"Window: {name} must have 2 ints as kernel has, got \(2,\)"):
-        Window(X, (2, 3), **{name: (2,)})
+        Window(X, (2, 3), **bad)
 
 
 def test_two_operations_alike_are_two():

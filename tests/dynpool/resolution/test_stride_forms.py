@@ -55,7 +55,7 @@ def test_a_layer_at_stride_one_has_the_pixels_between_those_of_its_own_stride():
     own = layer(x)
     assert stride_one(layer) is layer
     torch.testing.assert_close(layer(x)[..., ::2, ::2], own)
-    pool = stride_one(nn.MaxPool2d(2, ceil_mode=True))
+    pool: Any = stride_one(nn.MaxPool2d(2, ceil_mode=True))
     assert (pool.stride, pool.ceil_mode) == (1, False)
 
 

@@ -1,6 +1,8 @@
 """The layout of a layer graph: no two nodes in a cell, no edge across a node, chains straight."""
 
+from collections.abc import Iterable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,11 @@ from hypothesis import strategies as st
 
 from dynpool.analysis.model_report.plots.layer_graph import LayerGraph, layer_graph
 from dynpool.analysis.model_report.plots.layer_layout import Layout, lay_out
+
+
+def connected(layers: int, edges: Iterable[tuple[int, int]]) -> Any:
+    """A report of so many layers, of which only the edges count."""
+    return SimpleNamespace(layers=[None] * layers, edges=tuple(edges))
 
 
 def check(graph: LayerGraph) -> Layout:
@@ -32,7 +39,7 @@ def test_networks(name, report_of):
 def test_a_chain_with_shortcuts_is_straight():
     # input -> 0 -> 1 -> (+0) -> 2 -> 3 -> (+) -> 4: layer 4 is reached from 3, 1 and 0
     edges = ((-1, 0), (0, 1), (0, 2), (1, 2), (2, 3), (0, 4), (1, 4), (3, 4))
-    graph = layer_graph(SimpleNamespace(layers=[None] * 5, edges=edges))
+    graph = layer_graph(connected(5, edges))
     layout = check(graph)
     layers = {index: node for node, index in graph.layers.items()}
     assert [layout.nodes[layers[index]][1] for index in range(5)] == [0] * 5
@@ -47,4 +54,4 @@ def test_any_graph(data):
         for target in range(count)
         for source in data.draw(st.sets(st.integers(-1, target - 1), min_size=target == 0, max_size=4))
     }
-    check(layer_graph(SimpleNamespace(layers=[None] * count, edges=tuple(sorted(edges)))))
+    check(layer_graph(connected(count, sorted(edges))))
