@@ -12,23 +12,22 @@ import torch
 from torch import nn
 
 from dynpool.common.arguments import check_flags, check_model, check_numbers
-from dynpool.cost.cost_model import CostModel
-from dynpool.cost.macs import Ceiling, macs_of
-from dynpool.graph.axes import Resize
-from dynpool.graph.inputs import check_input_size
-from dynpool.graph.ir import Graph
-from dynpool.graph.survey import Survey
-from dynpool.graph.tracer import trace
-from dynpool.graph.untouched import deep_copy
-from dynpool.resizers.dynopool import DynOPool2d
-from dynpool.resizers.fixed import FollowInterpolate2d, FollowPool2d
-from dynpool.resizers.learned_resizer import LearnedResizer2d, learned_resizers
-from dynpool.resolution.attached import GiveSize, attach_tree
-from dynpool.resolution.description import attach_description
-from dynpool.resolution.frozen import frozen_sizes
-from dynpool.resolution.nodes import Learned, Slot, bounds_around
-from dynpool.resolution.tree import ResolutionTree, converted_model, resolution_tree
-from dynpool.resolution.wrappers import unwrapped
+from dynpool.cost import Ceiling, CostModel, macs_of
+from dynpool.graph import Graph, Resize, Survey, check_input_size, deep_copy, trace
+from dynpool.resizers import DynOPool2d, FollowInterpolate2d, FollowPool2d, LearnedResizer2d, learned_resizers
+from dynpool.resolution import (
+    GiveSize,
+    Learned,
+    ResolutionTree,
+    Slot,
+    attach_description,
+    attach_tree,
+    bounds_around,
+    converted_model,
+    frozen_sizes,
+    resolution_tree,
+    unwrapped,
+)
 from dynpool.size_math import Pair, Size, check_multiple
 
 from . import layer_kinds as planners  # noqa: F401 - registers the kinds of PyTorch and timm

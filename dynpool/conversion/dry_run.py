@@ -10,11 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from dynpool.graph.errors import TraceError
-from dynpool.graph.record import Shape, Shapes
-from dynpool.graph.survey import Survey
-from dynpool.graph.tracer import RETURNS, trace_shapes
-from dynpool.resolution.tree import ResolutionTree
+from dynpool.graph import RETURNS, Shape, Shapes, Survey, TraceError, trace_shapes
+from dynpool.resolution import ResolutionTree
 from dynpool.size_math import Size, round_to_multiple
 
 __all__ = ["Limits", "find_limits"]

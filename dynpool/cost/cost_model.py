@@ -13,14 +13,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from dynpool.graph.axes import Resize
-from dynpool.graph.ir import Graph
-from dynpool.graph.survey import Survey
-from dynpool.graph.tracer import Choose, Shapes, trace, trace_shapes
-from dynpool.resizers.learned_alpha import host_alphas, usable_alphas
-from dynpool.resizers.learned_resizer import LearnedResizer2d, learned_resizers
-from dynpool.resolution.tree import converted_model, is_converted, resolution_tree
-from dynpool.resolution.wrappers import beside, unwrapped
+from dynpool.graph import Choose, Graph, Resize, Shapes, Survey, trace, trace_shapes
+from dynpool.resizers import LearnedResizer2d, host_alphas, learned_resizers, usable_alphas
+from dynpool.resolution import beside, converted_model, is_converted, resolution_tree, unwrapped
 from dynpool.size_math import Pair, Size
 
 __all__ = ["CostModel", "costed_model", "macs_at"]

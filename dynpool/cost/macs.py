@@ -12,15 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_model
-from dynpool.graph.axes import Resize
-from dynpool.graph.inputs import InputSize
-from dynpool.graph.ir import Graph
-from dynpool.graph.ops.describe import is_registered
+from dynpool.graph import Graph, InputSize, Resize, check_input_size, trace
+from dynpool.graph.ops import is_registered
 from dynpool.graph.sizes import propagate
 from dynpool.graph.smooth import Smooth
-from dynpool.graph.tracer import check_input_size, trace
-from dynpool.resizers.host_values import gathered
-from dynpool.resizers.learned_resizer import LearnedResizer2d
+from dynpool.resizers import LearnedResizer2d, gathered
 from dynpool.size_math import Pair
 
 from .cost_model import CostModel

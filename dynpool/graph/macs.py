@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .axes import Axes
-from .axis_rules import told_of_both
+from .axis_rules import more_specific
 from .dims import Dim
 from .primitives import Product, Recurrent, Window
 from .record import Node, Record, Value
@@ -67,6 +67,6 @@ def _dims(node: Node, axes: Axes) -> Iterator[Dim]:
         yield from (axes.dims[p.x.id] if p.transposed else out)[-len(p.kernel) :]
     elif isinstance(p, Product):
         yield from out
-        yield told_of_both(axes.dims[p.a.id][-1], axes.dims[p.b.id][-2])
+        yield more_specific(axes.dims[p.a.id][-1], axes.dims[p.b.id][-2])
     elif isinstance(p, Recurrent):
         yield from axes.dims[p.x.id][:2]

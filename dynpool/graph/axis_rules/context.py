@@ -11,7 +11,7 @@ from dynpool.graph.dims import Atom, Dim
 from dynpool.graph.primitives import Make
 from dynpool.graph.record import Node, Record, Shape, Value
 
-__all__ = ["Context", "Dims", "told_of_both"]
+__all__ = ["Context", "Dims", "more_specific"]
 
 Dims = tuple[Dim, ...]
 
@@ -177,7 +177,7 @@ class Context:
                     return a if a.axes else b
                 short.append(rest.pop(0))
             self._agree(xs, ys, why)
-        return told_of_both(a, b)
+        return more_specific(a, b)
 
     def _agree(self, xs: list[Atom], ys: list[Atom], why: str) -> None:
         a, b = Dim(tuple(xs)), Dim(tuple(ys))
@@ -206,7 +206,7 @@ class Context:
             self.pin((a, b), "dimensions split in different ways meet")
 
 
-def told_of_both(a: Dim, b: Dim) -> Dim:
+def more_specific(a: Dim, b: Dim) -> Dim:
     """The more specific of two equal dimensions: a product rather than the single class that stands for it."""
     return a if a.axes and (len(a.atoms) > 1 or not b.axes or len(b.atoms) == 1) else b
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 from torch import nn
 
-from dynpool.graph.axis_rules.context import Context, told_of_both
+from dynpool.graph.axis_rules.context import Context, more_specific
 from dynpool.graph.axis_rules.table import find_axes
 from dynpool.graph.dims import Atom, Dim
 from dynpool.graph.tracer import trace
@@ -75,5 +75,5 @@ def test_dimensions_split_in_different_ways_pin_each_other(c: Context, height: D
 
 def test_of_equal_dimensions_the_one_that_says_more_is_kept(height: Dim) -> None:
     tokens = Dim((*height.atoms, Atom(1, 7)))
-    assert told_of_both(NUMBER, height) == told_of_both(height, NUMBER) == height
-    assert told_of_both(height, tokens) == told_of_both(tokens, height) == tokens
+    assert more_specific(NUMBER, height) == more_specific(height, NUMBER) == height
+    assert more_specific(height, tokens) == more_specific(tokens, height) == tokens
