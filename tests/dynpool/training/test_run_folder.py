@@ -160,7 +160,7 @@ def test_runs_of_an_earlier_version_are_read_and_said_to_be_unverified(finished,
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("metrics.csv", lambda text: text[:-60] + "\n", "holds epochs"),
+        ("metrics.csv", lambda text: text[:-60] + "\n", "has epochs"),
         ("metrics.csv", lambda text: text.replace("\n1,", "\none,"), "line 3: epoch is 'one'"),
         ("metrics.csv", lambda text: "", r"metrics\.csv is empty; start again with --overwrite"),
         ("i_min.jsonl", lambda text: text.replace('{"step": 1', '{"step; 1'), r"i_min\.jsonl: .*no line of epoch 1"),
