@@ -106,11 +106,11 @@ class Layer:
     parameters: int = 0
 
     def at_tracing(self) -> tuple[Window, ...]:
-        """Its windows at the sizes of the trace."""
+        """The windows at the sizes of the trace."""
         return tuple([w if isinstance(w, Window) else w.at_tracing() for w in self.windows])
 
     def covers(self, sizes: Sequence[int], windows: Sequence[Window]) -> bool:
-        """Whether it is a linear layer over the whole map, of the given sizes."""
+        """Whether the windows cover the whole map, of the given sizes, as those of a linear layer over it."""
         return bool(self.whole) and all(n == w.kernel for n, w in zip(sizes, windows, strict=True))
 
 

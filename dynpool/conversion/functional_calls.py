@@ -120,7 +120,7 @@ class Running:
         self.frames: list[_Frame] = []
 
     def call_of(self, module: nn.Module) -> tuple[str, int] | None:
-        """Who calls the module that runs, and how many of its calls came before; None if that is not known."""
+        """The caller of the running module, and the index of this call among the caller's; None if unknown."""
         if len(self.frames) < 2 or self.frames[-1].module is not module:
             return None
         caller = self.frames[-2]
@@ -233,7 +233,7 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
         if family is None or None in resize.target or resize.given or known(modules[resize.path]):
             continue
         make = _MAKERS[node.op][1]
-        wanted.setdefault(resize.path, {}).setdefault((family, _how_manieth(graph, node, family)), make(node))
+        wanted.setdefault(resize.path, {}).setdefault((family, _occurrence_index(graph, node, family)), make(node))
     running = running_in(model)
     for path, made in wanted.items():
         owner = modules[path]
@@ -245,8 +245,8 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
     return bool(wanted)
 
 
-def _how_manieth(graph: Graph, node: Node, family: str) -> int:
-    """How many calls of the family the module made before this one, in the same call of its own."""
+def _occurrence_index(graph: Graph, node: Node, family: str) -> int:
+    """The number of earlier calls of the family that the module made in the same call of its own."""
     same = (n for n in graph.nodes[: node.index] if (n.path, n.call) == (node.path, node.call))
     return sum(_family(n) == family for n in same)
 

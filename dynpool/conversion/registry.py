@@ -48,10 +48,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Site:
-    """Where a layer stands: its strided operation as traced, what is asked of it, and how it pads.
+    """The context of a layer: its strided operation as traced, the options of the conversion, and its padding.
 
     Args:
-        resize: the operation; its `in_size` has what the layer itself pads.
+        resize: the operation; its `in_size` includes the layer's own padding.
         order: "after" or "before", as in :func:`dynpool.convert`.
         preserve: whether the layer must compute the same after conversion.
         pad: pixels (low, high) that the layer puts around its input before the operation, for height and width.

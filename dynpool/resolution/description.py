@@ -92,7 +92,7 @@ def without_module(name: str) -> str:
 
 
 def _settings(resizer: nn.Module) -> dict[str, Any]:
-    """Its public attributes that are numbers, texts or pairs of them: what was said when it was made."""
+    """The public attributes of a resizer that are plain values: the arguments that it was made with."""
     plain = (bool, int, float, str, tuple, type(None))
     return {
         name: value

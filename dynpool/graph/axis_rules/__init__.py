@@ -1,4 +1,4 @@
-"""The rule of each ATen operation for axes: which must agree, which are fixed, what it costs."""
+"""The rule of each primitive for axes: which must agree, and which are pinned."""
 
 from .context import more_specific
 from .table import find_axes

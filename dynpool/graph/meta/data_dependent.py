@@ -38,7 +38,7 @@ def _kept_boxes(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
 
 
 def _expanded(x: Tensor, size: list[int], implicit: bool = False) -> Tensor:
-    """Where the limits of a slice are not known it may come out empty: then it would have been of the size wanted."""
+    """The requested size also for an empty `x`: a slice with unknown limits may be empty where real data are not."""
     return x.new_empty(size) if not x.numel() and 0 not in size else x.expand(size, implicit=implicit)
 
 
