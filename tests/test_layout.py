@@ -6,7 +6,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("dynpool", "analysis", "baselines")
 TESTED_WITHIN_THE_KERNELS = {  # parts of kernels, which run under the interpreter: see triton_cases.py
     Path("dynpool/resizers/kernels/triton/lines.py"),
-    Path("dynpool/resizers/kernels/triton/tiles.py"),
 }
 
 

@@ -40,18 +40,20 @@ _backward = torch.ops.dynpool.dynopool2d_backward.default
 
 def pool(x: Tensor, alpha: Tensor, out_h: int, out_w: int, reduce: str) -> Tensor:
     """The map x (N, C, H, W) pooled to (N, C, out_h, out_w), with its gradients to x and alpha (2,)."""
-    if not torch.compiler.is_compiling():
-        if torch._C._are_functorch_transforms_active():
-            return _Transformable.apply(x, alpha, out_h, out_w, reduce)[0]
-        if _is_plain(x, alpha):
-            return _record(x, alpha, out_h, out_w, reduce)[0]
-    return _forward(x, alpha, out_h, out_w, reduce)[0]
+    if torch.compiler.is_compiling():
+        return _forward(x, alpha, out_h, out_w, reduce)[0]
+    if torch._C._are_functorch_transforms_active():
+        return _Recorded.apply(x, alpha, out_h, out_w, reduce)[0]
+    if not _is_plain(x, alpha):
+        return _forward(x, alpha, out_h, out_w, reduce)[0]
+    if _is_recorded(x, alpha):
+        y: Tensor = _Plain.apply(x, alpha, out_h, out_w, reduce)
+        return y
+    return _dynopool2d(x, alpha, out_h, out_w, reduce)[0]
 
 
 def _is_plain(*tensors: Tensor | None) -> bool:
-    """Whether nothing but autograd looks on: then the operator's own functions are called, past the dispatcher, which
-    costs a third of the call.
-    """
+    """Whether nothing but autograd looks on: then bodies are called past the dispatcher, which costs a third of it."""
     return (
         all(type(tensor) in _PLAIN for tensor in tensors)
         and not any(tensor is not None and torch._C._functorch.is_legacy_batchedtensor(tensor) for tensor in tensors)
@@ -146,26 +148,22 @@ def _(
 # --------------------------------------------------------------------------------------------------------- gradients
 
 
-class _Recorded(torch.autograd.Function):
-    """The operator on the tape. The winners are kept where a gradient will be asked for, not otherwise."""
+class _Plain(torch.autograd.Function):
+    """A plain call on the tape. The winners are kept where a gradient will be asked for, not otherwise."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, alpha: Tensor, out_h: int, out_w: int, reduce: str) -> tuple[Tensor, Tensor]:
-        run = _dynopool2d if not torch.compiler.is_compiling() and _is_plain(x, alpha) else _forward
-        with torch._C._AutoDispatchBelowAutograd():
-            y, winner = run(x, alpha, out_h, out_w, reduce, True)
+    def forward(ctx: Any, x: Tensor, alpha: Tensor, out_h: int, out_w: int, reduce: str) -> Tensor:
+        y, winner = _dynopool2d(x, alpha, out_h, out_w, reduce, True)
         _save(ctx, x, alpha, winner, reduce)
-        return y, winner
+        return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        tracked = torch.is_grad_enabled() or torch.compiler.is_compiling()
-        run = _backward if tracked else _backward_untracked
-        return *_gradients(ctx, run, dy), None, None, None
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
+        return _gradients(ctx, dy)
 
 
-class _Transformable(torch.autograd.Function):
-    """The same in the form that torch.func demands, which costs more for each call."""
+class _Recorded(torch.autograd.Function):
+    """The operator on the tape, in the form that torch.func demands, which costs more for each call."""
 
     generate_vmap_rule = True
 
@@ -176,11 +174,12 @@ class _Transformable(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         x, alpha, _, _, reduce = inputs
+        ctx.mark_non_differentiable(output[1])
         _save(ctx, x, alpha, output[1], reduce)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        return *_gradients(ctx, _Once.apply, dy), None, None, None
+        return _gradients(ctx, dy)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -206,45 +205,42 @@ class _Once(torch.autograd.Function):
         raise RuntimeError("dynopool2d has first derivatives only: its gradients cannot be differentiated")
 
 
-def _backward_untracked(*arguments: Any) -> tuple[Tensor, Tensor]:
-    """The backward pass where no one will differentiate it: past the tape, which costs a quarter of the call."""
-    run = _dynopool2d_backward if _is_plain(*arguments[:4]) else _backward
-    with torch._C._AutoDispatchBelowAutograd():
-        return run(*arguments)
-
-
 def _save(ctx: Any, x: Tensor, alpha: Tensor, winner: Tensor, reduce: str) -> None:
     needs_alpha = ctx.needs_input_grad[1]
-    ctx.mark_non_differentiable(winner)
     ctx.set_materialize_grads(False)  # else zeros would be made for the winners in each backward pass
     ctx.save_for_backward(x if needs_alpha else None, alpha if needs_alpha else None, winner)
-    ctx.reduce = reduce
     ctx.size = (x.shape[2], x.shape[3])
-    ctx.channels_last = memory_format(x) == torch.channels_last
+    ctx.reduce, ctx.channels_last = reduce, memory_format(x) == torch.channels_last
 
 
-def _gradients(ctx: Any, run: Any, dy: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+def _gradients(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     if dy is None:  # what follows had no gradient
-        return None, None
+        return None, None, None, None, None
     x, alpha, winner = ctx.saved_tensors
     need_x, need_alpha = ctx.needs_input_grad[:2]
+    if torch._C._are_functorch_transforms_active():
+        run = _Once.apply
+    elif torch.is_grad_enabled() or torch.compiler.is_compiling() or not _is_plain(dy, x, alpha, winner):
+        run = _backward
+    else:  # no one will differentiate it: past the dispatcher, which costs a quarter of the call
+        run = _dynopool2d_backward
     dx, dalpha = run(dy, x, alpha, winner, *ctx.size, ctx.reduce, need_x, ctx.channels_last)
-    return dx if need_x else None, dalpha if need_alpha else None
+    return dx if need_x else None, dalpha if need_alpha else None, None, None, None
 
 
-def _record(
-    x: Tensor, alpha: Tensor, out_h: int, out_w: int, reduce: str, keep_winner: bool = False
-) -> tuple[Tensor, Tensor]:
-    if torch.is_grad_enabled() and (x.requires_grad or alpha.requires_grad):
-        return _Recorded.apply(x, alpha, out_h, out_w, reduce)
-    run = _dynopool2d if not torch.compiler.is_compiling() and _is_plain(x, alpha) else _forward
+def _is_recorded(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _record(x: Tensor, alpha: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    if _is_recorded(x, alpha):
+        return _Recorded.apply(x, alpha, *rest[:3])
     with torch._C._AutoDispatchBelowAutograd():
-        return run(x, alpha, out_h, out_w, reduce, keep_winner)
+        return _forward(x, alpha, *rest)
 
 
 def _record_backward(dy: Tensor, x: Tensor | None, alpha: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor]:
-    tensors = [tensor for tensor in (dy, x, alpha) if tensor is not None]
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+    if _is_recorded(dy, x, alpha):
         return _Once.apply(dy, x, alpha, *rest)
     with torch._C._AutoDispatchBelowAutograd():
         return _backward(dy, x, alpha, *rest)

@@ -12,7 +12,20 @@ __all__ = ["backward", "forward"]
 
 
 def forward(x: Tensor, size: tuple[int, int], reduce: str, keep_winner: bool) -> tuple[Tensor, Tensor]:
-    """The pooled map and the winning queries (uint8; empty unless kept), laid out as x, in memory of their own."""
+    """The pooled map (N, C, H_out, W_out) and the winning queries, laid out as x, in memory of their own.
+
+    Nothing is checked here: :func:`dynpool.resizers.functional.dynopool2d` has.
+
+    Args:
+        x: (N, C, H, W).
+        size: (H_out, W_out) in pixels.
+        reduce: "max", "mean" or "sample".
+        keep_winner: whether the winners of "max" are wanted, as :func:`backward` needs them.
+
+    Returns:
+        The map in the dtype of x; and of the same shape, uint8, ``2 * a + b`` for row query ``a`` and column query
+        ``b``, or an empty tensor if winners are not wanted or there are none.
+    """
     if cpu.handles(x, size):
         y, winner = cpu.forward(x, size, reduce, keep_winner=keep_winner)
     else:
@@ -32,7 +45,18 @@ def backward(
     need_x: bool,
     channels_last: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients to x, where wanted, and to alpha, where x and alpha are given."""
+    """The gradients to x (N, C, H, W), where wanted, and to alpha (2,), where x and alpha are given.
+
+    Args:
+        dy: (N, C, H_out, W_out), the gradient to the pooled map.
+        x: as it was pooled; None: no gradient to alpha is wanted.
+        alpha: (2,), rows and columns, in any floating dtype; None as x.
+        winner: second result of :func:`forward`; not read unless ``reduce`` is "max".
+        size_in: (H, W) in pixels.
+        reduce: as in the forward pass.
+        need_x: whether the gradient to x is wanted.
+        channels_last: the layout of the gradient to x.
+    """
     size = (dy.shape[2], dy.shape[3])
     if cpu.handles(dy, size_in):
         dx, spread = cpu.backward(dy, x, winner, size_in, reduce, need_x, channels_last)

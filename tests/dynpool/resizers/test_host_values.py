@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.func import functional_call, grad, jvp, stack_module_state, vmap
 from torch.multiprocessing.spawn import spawn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dynpool
 from dynpool.resizers import learned_alpha as resizer_module
@@ -40,6 +42,58 @@ def test_gradients_of_functional_calls_are_those_of_the_tape(model: nn.Module) -
         state(model), x
     )
     torch.testing.assert_close({name: g.sum(0) for name, g in single.items()}, found, rtol=1e-4, atol=1e-5)
+
+
+class Captured(TorchDispatchMode):
+    """Operators and the shapes of their results, which a CUDA graph would repeat; those that read values are errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ran: list[tuple[str, list[torch.Size]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        reads = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.equal.default"}
+        assert str(func) not in reads, f"{func} reads from the device"
+        found = func(*args, **(kwargs or {}))
+        results = found if isinstance(found, (tuple, list)) else [found]
+        self.ran.append((str(func), [result.shape for result in results if isinstance(result, Tensor)]))
+        return found
+
+
+def test_a_training_step_can_be_captured_until_a_size_changes(
+    model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resizer_module, "_READ_ALWAYS", frozenset[str]())  # as on a GPU
+    read, reads = resizer_module.read_values, list[int]()
+
+    def counted(alphas: Any) -> Any:
+        reads.append(len(alphas))
+        return read(alphas)
+
+    monkeypatch.setattr(resizer_module, "read_values", counted)
+    optimizer = torch.optim.SGD(dynpool.parameter_groups(model, lr=1e-4, alpha_lr=0.0))
+    x = torch.randn(2, *SIZE)
+
+    def captured() -> list[tuple[str, list[torch.Size]]]:
+        optimizer.zero_grad(set_to_none=True)
+        dynpool.constrain(model)
+        before = sum(reads)
+        with Captured() as step:
+            model(x).square().sum().backward()
+            optimizer.step()
+        assert sum(reads) == before
+        return step.ran
+
+    captured()  # as warms a graph up
+    first = captured()
+    assert any("dynpool.dynopool2d_backward" in name for name, _ in first)
+    assert captured() == first
+    dynpool.set_sizes(model, {"1": (11, 17)})
+    captured()
+    other = captured()
+    assert [name for name, _ in other] == [name for name, _ in first]
+    assert other != first
+    assert captured() == other
 
 
 def test_given_alphas_decide_the_sizes_and_are_not_written_to(model: nn.Module) -> None:

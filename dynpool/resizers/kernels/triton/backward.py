@@ -6,8 +6,8 @@ either side of the line apart. A query then lies between two lines of pixels: th
 and meets the values of x, whose difference is its slope along the walk. A line that no further query touches is
 written.
 
-Every pixel of a contiguous map gathers from the same number of cells. Some of them may not reach it: their weight is
-zero, so an infinite or NaN gradient may spread that far.
+Every pixel of a contiguous map gathers from the same number of cells, every pixel of a channels_last one from one or
+more. Some of them may not reach it: their weight is zero, so an infinite or NaN gradient may spread that far.
 """
 
 from __future__ import annotations
@@ -162,8 +162,8 @@ def _leave_query(
     if ALPHA:
         if WHOLE or (((floor >= start) & (floor < end)) | ((floor < 0) & (start == 0))):
             if between:
-                across += slope * ((1 - weight) * here + weight * behind)
                 move = behind - here
+                across += slope * (here + weight * move)
                 along = along + value * move if query == 1 else along - value * move
             else:
                 across += slope * here
@@ -189,7 +189,7 @@ def backward_kernel(
     channels, width = aligned(channels, width, ALIGN, CHANNELS_LAST)
     lines, across = turned(height, width, CHANNELS_LAST)
     out_lines, out_across = turned(out_h, out_w, CHANNELS_LAST)
-    start, end, plane, position, lane, there, mask = tile(
+    start, end, plane, _, position, lane, there, mask = tile(
         samples, channels, lines, across, each, CHANNELS_LAST, PLANES, LANES
     )
     of_plane, of_position, of_line = strides(lines, across, channels, CHANNELS_LAST)
@@ -199,8 +199,7 @@ def backward_kernel(
         _first_cell(position, across, out_across, SAMPLE),
         _end_of_cells(position, across, out_across, SAMPLE),
     )
-    if not CHANNELS_LAST:
-        first_k = tl.minimum(first_k, out_across - CELLS)
+    first_k = tl.minimum(first_k, out_across - (1 if CHANNELS_LAST else CELLS))
     sides = (
         _weights(first_k, position, across, out_across, REDUCE, ALPHA, ACC),
         _weights(first_k + 1, position, across, out_across, REDUCE, ALPHA, ACC),
@@ -228,11 +227,11 @@ def backward_kernel(
         sums = nothing, nothing, nothing, nothing
         for k in tl.static_range(CELLS):
             part, winner = dy + cell * to_line + k * to_position, winners + cell * to_line + k * to_position
-            if CHANNELS_LAST:  # one position: cells that do not cover it are passed over
+            if CHANNELS_LAST and k > 0:  # one position: further cells that do not cover it are passed over
                 if first_k + k < end_k:
                     sums = _add_cell(sums, part, winner, there, sides[k], REDUCE, ALPHA, True, ACC)
             else:
-                sums = _add_cell(sums, part, winner, there, sides[k], REDUCE, ALPHA, False, ACC)
+                sums = _add_cell(sums, part, winner, there, sides[k], REDUCE, ALPHA, CHANNELS_LAST, ACC)
         for query in tl.static_range(QUERIES):
             low = tl.minimum(tl.maximum(floor, 0), lines - 1)
             while line < low:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .lines import aligned, first_query, larger, next_query, pace, quotient, strides, tile, turned
+from .lines import aligned, first_query, next_query, pace, quotient, reduced, strides, tile, turned
 
 __all__ = ["forward_kernel"]
 
@@ -82,7 +82,7 @@ def forward_kernel(
     channels, out_w = aligned(channels, out_w, ALIGN, CHANNELS_LAST)
     lines, across = turned(height, width, CHANNELS_LAST)
     out_lines, out_across = turned(out_h, out_w, CHANNELS_LAST)
-    start, end, plane, k, lane, there, mask = tile(
+    start, end, plane, _, k, lane, there, mask = tile(
         samples, channels, out_lines, out_across, each, CHANNELS_LAST, PLANES, LANES
     )
     of_plane, of_position, of_line = strides(lines, across, channels, CHANNELS_LAST)
@@ -98,24 +98,17 @@ def forward_kernel(
     floor, rest = first_query(QUERIES * start, lines, out_lines, SAMPLE)
     step = pace(lines, out_lines, SAMPLE)
     line = tl.minimum(tl.maximum(floor, 0), lines - 1)
-    near_0, near_1 = _pair(left, right, line * of_line, there, SAMPLE, ACC)
-    far_0, far_1 = _pair(left, right, tl.minimum(line + 1, lines - 1) * of_line, there, SAMPLE, ACC)
-    walk = line, near_0, near_1, far_0, far_1
+    here = _pair(left, right, line * of_line, there, SAMPLE, ACC)
+    behind = _pair(left, right, tl.minimum(line + 1, lines - 1) * of_line, there, SAMPLE, ACC)
+    walk = line, here[0], here[1], behind[0], behind[1]
     for cell in range(start, end):
-        best, query_1, walk = _query(floor, rest, walk, left, right, of_line, lines, out_lines, there, SAMPLE, ACC)
+        near_0, far_0, walk = _query(floor, rest, walk, left, right, of_line, lines, out_lines, there, SAMPLE, ACC)
         floor, rest = next_query(floor, rest, step, 4 * out_lines)
+        best = near_0
         if not SAMPLE:
-            query_2, query_3, walk = _query(
-                floor, rest, walk, left, right, of_line, lines, out_lines, there, SAMPLE, ACC
-            )
+            near_1, far_1, walk = _query(floor, rest, walk, left, right, of_line, lines, out_lines, there, SAMPLE, ACC)
             floor, rest = next_query(floor, rest, step, 4 * out_lines)
-            if REDUCE == "mean":
-                best = 0.25 * best + 0.25 * query_1 + 0.25 * query_2 + 0.25 * query_3
-            else:  # queries of a cell are counted row by row
-                winner = tl.zeros((PLANES, LANES), tl.int32)
-                best, winner = larger(best, winner, query_2 if CHANNELS_LAST else query_1, 1)
-                best, winner = larger(best, winner, query_1 if CHANNELS_LAST else query_2, 2)
-                best, winner = larger(best, winner, query_3, 3)
-                if KEEP:
-                    tl.store(winners + cell * to_line, winner.to(tl.uint8), mask)
+            best, winner = reduced(near_0, far_0, near_1, far_1, REDUCE, CHANNELS_LAST)
+            if KEEP:
+                tl.store(winners + cell * to_line, winner.to(tl.uint8), mask)
         tl.store(y + cell * to_line, best.to(y.dtype.element_ty), mask)

@@ -1,113 +1,142 @@
-"""The kernels where both sizes are halved, as at alpha = 2: the queries are the pixels themselves."""
+"""The kernels where both sizes are halved, as at alpha = 2: the queries are the pixels themselves.
+
+They walk as the other kernels do, and take the same arguments. A cell owns two lines of two pixels each.
+"""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from .lines import aligned, larger
-from .tiles import columns_from, load_pair, offset, place, planes_of, store_pair
+from .lines import aligned, reduced, strides, tile, turned
 
 __all__ = ["halves_backward_kernel", "halves_forward_kernel"]
 
 
-@triton.jit(do_not_specialize=["samples", "channels", "out_h", "out_w", "groups", "steps"])
-def halves_forward_kernel(
-    x, y, winners, samples, channels, out_h, out_w, groups, steps,
-    REDUCE: tl.constexpr, KEEP: tl.constexpr, CHANNELS_LAST: tl.constexpr,
-    ALONG: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
-    """y ("max" or "mean") and, if kept, the winner 2 * a + b of each cell's pixels (row a, column b).
-
-    A row of cells, some columns, some planes.
+@triton.jit
+def _pixels(plane, first, position, lane, there, mask, lines, across, channels,
+            CHANNELS_LAST: tl.constexpr, LANES: tl.constexpr):  # fmt: skip
+    """Offsets of the cells' pixels in the first line, and which exist: of all pixels if contiguous, else of the first
+    one of each cell; and the strides from one position across to the next, and from one line.
     """
-    ACROSS: tl.constexpr = ALONG if CHANNELS_LAST else LANES
-    PLANES: tl.constexpr = 1 if CHANNELS_LAST else ALONG
-    channels, out_w = aligned(channels, out_w, ALIGN, CHANNELS_LAST)
-    width = 2 * out_w
-    i, first, start, end = place(out_h, out_w, groups, steps, ACROSS)
-    k = columns_from(first, ACROSS, CHANNELS_LAST)
-    for group in range(start, end):
-        there, source, target = planes_of(group, samples, channels, out_h, out_w, CHANNELS_LAST, PLANES, LANES)
-        mask = there & (k < out_w)
-        target += offset(i, k, out_w, channels, CHANNELS_LAST)
-        tile = first, mask, there, width, channels
-        query_0, query_1 = load_pair(x + source, 2 * i, tile, CHANNELS_LAST, ALONG, LANES, ACC)
-        query_2, query_3 = load_pair(x + source, 2 * i + 1, tile, CHANNELS_LAST, ALONG, LANES, ACC)
-        if REDUCE == "mean":
-            best = 0.25 * query_0 + 0.25 * query_1 + 0.25 * query_2 + 0.25 * query_3
-        else:
-            best, winner = query_0, tl.zeros((ALONG, LANES), tl.int32)
-            best, winner = larger(best, winner, query_1, 1)
-            best, winner = larger(best, winner, query_2, 2)
-            best, winner = larger(best, winner, query_3, 3)
-            if KEEP:
-                tl.store(winners + target, winner.to(tl.uint8), mask)
-        tl.store(y + target, best.to(y.dtype.element_ty), mask)
+    of_plane, of_position, of_line = strides(2 * lines, 2 * across, channels, CHANNELS_LAST)
+    if CHANNELS_LAST:
+        return plane * of_plane + 2 * position.to(tl.int64) * of_position + lane, mask, of_position, of_line
+    else:
+        column = 2 * first + tl.arange(0, 2 * LANES)[None, :]
+        return plane * of_plane + column, there & (column < 2 * across), of_position, of_line
 
 
 @triton.jit
-def _chosen(lower, right, top_l, top_r, bottom_l, bottom_r):
-    """One of four values, by the winner's row and column in its cell."""
-    return tl.where(lower, tl.where(right, bottom_r, bottom_l), tl.where(right, top_r, top_l))
+def _load(pixels, exist, of_position, CHANNELS_LAST: tl.constexpr, ACC: tl.constexpr):
+    """The first and the second pixel of each cell in a line."""
+    if CHANNELS_LAST:
+        return tl.load(pixels, exist, 0).to(ACC), tl.load(pixels + of_position, exist, 0).to(ACC)
+    else:
+        found = tl.load(pixels, exist, 0)
+        first, second = tl.split(tl.reshape(found, (found.shape[0], found.shape[1] // 2, 2)))
+        return first.to(ACC), second.to(ACC)
 
 
-@triton.jit(do_not_specialize=["samples", "channels", "out_h", "out_w", "groups", "steps"])
-def halves_backward_kernel(
-    dy, x, winners, dx, partials, samples, channels, out_h, out_w, groups, steps,
-    PIXELS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr,
-    ALONG: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr,
+@triton.jit
+def _store(pixels, exist, of_position, first, second, CHANNELS_LAST: tl.constexpr):
+    """The inverse of :func:`_load`."""
+    if CHANNELS_LAST:
+        tl.store(pixels, first, exist)
+        tl.store(pixels + of_position, second, exist)
+    else:
+        tl.store(pixels, tl.interleave(first, second), exist)
+
+
+@triton.jit(do_not_specialize=["samples", "channels", "height", "width", "out_h", "out_w", "each"])
+def halves_forward_kernel(
+    x, y, winners, samples, channels, height, width, out_h, out_w, each,
+    REDUCE: tl.constexpr, KEEP: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Of a row of cells, some columns, some planes: the gradient to their pixels and two partial sums of that to alpha.
-
-    Each cell owns 2 x 2 pixels, which are its queries. The gradient to x is dy at the winner. The slope of x there is
-    the mean of both one-sided ones, outwards.
-    """
-    ACROSS: tl.constexpr = ALONG if CHANNELS_LAST else LANES
-    PLANES: tl.constexpr = 1 if CHANNELS_LAST else ALONG
+    """y ("max" or "mean") and, if kept, the winner 2 * a + b of each cell's pixels (row a, column b)."""
     channels, out_w = aligned(channels, out_w, ALIGN, CHANNELS_LAST)
-    height, width = 2 * out_h, 2 * out_w
-    i, first, start, end = place(out_h, out_w, groups, steps, ACROSS)
-    k = columns_from(first, ACROSS, CHANNELS_LAST)
-    top, bottom = 2 * i, 2 * i + 1
-    above, below = tl.maximum(top - 1, 0), tl.minimum(bottom + 1, height - 1)
-    before, behind = tl.maximum(2 * k - 1, 0), tl.minimum(2 * k + 2, width - 1)
-    nothing = tl.zeros((ALONG, LANES), ACC)
-    total_h, total_w = nothing, nothing
-    for group in range(start, end):
-        there, pixels, cells = planes_of(group, samples, channels, out_h, out_w, CHANNELS_LAST, PLANES, LANES)
-        mask = there & (k < out_w)
-        tile = first, mask, there, width, channels
-        cells += offset(i, k, out_w, channels, CHANNELS_LAST)
-        part = tl.load(dy + cells, mask, 0)
-        winner = tl.load(winners + cells, mask, 0)
+    lines, across = turned(out_h, out_w, CHANNELS_LAST)
+    start, end, plane, first, position, lane, there, mask = tile(
+        samples, channels, lines, across, each, CHANNELS_LAST, PLANES, LANES
+    )
+    pixels, exist, of_position, of_line = _pixels(
+        plane, first, position, lane, there, mask, lines, across, channels, CHANNELS_LAST, LANES
+    )
+    to_plane, to_position, to_line = strides(lines, across, channels, CHANNELS_LAST)
+    target = plane * to_plane + position.to(tl.int64) * to_position + lane
+    for cell in range(start, end):
+        line = x + pixels + 2 * cell * of_line
+        query_0, query_1 = _load(line, exist, of_position, CHANNELS_LAST, ACC)
+        query_2, query_3 = _load(line + of_line, exist, of_position, CHANNELS_LAST, ACC)
+        best, winner = reduced(query_0, query_1, query_2, query_3, REDUCE, CHANNELS_LAST)
+        if KEEP:
+            tl.store(winners + target + cell * to_line, winner.to(tl.uint8), mask)
+        tl.store(y + target + cell * to_line, best.to(y.dtype.element_ty), mask)
+
+
+@triton.jit
+def _chosen(second, far, near_0, far_0, near_1, far_1):
+    """One of four values: by the winner's line in its cell, and by its position in the line."""
+    return tl.where(second, tl.where(far, far_1, near_1), tl.where(far, far_0, near_0))
+
+
+@triton.jit(do_not_specialize=["samples", "channels", "height", "width", "out_h", "out_w", "each"])
+def halves_backward_kernel(
+    dy, x, winners, dx, partials, samples, channels, height, width, out_h, out_w, each,
+    PIXELS: tl.constexpr, ALPHA: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """The gradient to the pixels of ``each`` lines of cells, and two partial sums of that to alpha.
+
+    The gradient to x is dy at the winner. The slope of x there is the mean of both one-sided ones, outwards.
+    """
+    FAR: tl.constexpr = 2 if CHANNELS_LAST else 1  # winners at the second position, and in the second line
+    SECOND: tl.constexpr = 3 - FAR
+    channels, out_w = aligned(channels, out_w, ALIGN, CHANNELS_LAST)
+    lines, across = turned(out_h, out_w, CHANNELS_LAST)
+    start, end, plane, first, position, lane, there, mask = tile(
+        samples, channels, lines, across, each, CHANNELS_LAST, PLANES, LANES
+    )
+    pixels, exist, of_position, of_line = _pixels(
+        plane, first, position, lane, there, mask, lines, across, channels, CHANNELS_LAST, LANES
+    )
+    to_plane, to_position, to_line = strides(lines, across, channels, CHANNELS_LAST)
+    cells = plane * to_plane + position.to(tl.int64) * to_position + lane
+    source = x + plane * (4 * to_plane) + lane
+    before, behind = tl.maximum(2 * position - 1, 0), tl.minimum(2 * position + 2, 2 * across - 1)
+    nothing = tl.zeros((PLANES, LANES), ACC)
+    along, over = nothing, nothing
+    for cell in range(start, end):
+        part = tl.load(dy + cells + cell * to_line, mask, 0)
+        winner = tl.load(winners + cells + cell * to_line, mask, 0)
+        top, bottom = 2 * cell * of_line, (2 * cell + 1) * of_line
         if PIXELS:
-            zero = tl.zeros((ALONG, LANES), dx.dtype.element_ty)
-            left, right = tl.where(winner == 0, part, zero), tl.where(winner == 1, part, zero)
-            store_pair(dx + pixels, top, tile, left, right, CHANNELS_LAST, LANES)
-            left, right = tl.where(winner == 2, part, zero), tl.where(winner == 3, part, zero)
-            store_pair(dx + pixels, bottom, tile, left, right, CHANNELS_LAST, LANES)
+            zero = tl.zeros((PLANES, LANES), dx.dtype.element_ty)
+            near, far = tl.where(winner == 0, part, zero), tl.where(winner == FAR, part, zero)
+            _store(dx + pixels + top, exist, of_position, near, far, CHANNELS_LAST)
+            near, far = tl.where(winner == SECOND, part, zero), tl.where(winner == 3, part, zero)
+            _store(dx + pixels + bottom, exist, of_position, near, far, CHANNELS_LAST)
         if ALPHA:
-            source, part = x + pixels, part.to(ACC)
-            lower, right = (winner & 2) != 0, (winner & 1) != 0
-            top_l, top_r = load_pair(source, top, tile, CHANNELS_LAST, ALONG, LANES, ACC)
-            bottom_l, bottom_r = load_pair(source, bottom, tile, CHANNELS_LAST, ALONG, LANES, ACC)
-            above_l, above_r = load_pair(source, above, tile, CHANNELS_LAST, ALONG, LANES, ACC)
-            below_l, below_r = load_pair(source, below, tile, CHANNELS_LAST, ALONG, LANES, ACC)
-            outer_row = _chosen(lower, right, above_l, above_r, below_l, below_r)
-            inner_row = _chosen(lower, right, bottom_l, bottom_r, top_l, top_r)
-            total_h += part * (outer_row - inner_row)
+            part = part.to(ACC)
+            second, far = (winner & SECOND) != 0, (winner & FAR) != 0
+            above, below = tl.maximum(2 * cell - 1, 0) * of_line, tl.minimum(2 * cell + 2, 2 * lines - 1) * of_line
+            near_0, far_0 = _load(x + pixels + top, exist, of_position, CHANNELS_LAST, ACC)
+            near_1, far_1 = _load(x + pixels + bottom, exist, of_position, CHANNELS_LAST, ACC)
+            near_above, far_above = _load(x + pixels + above, exist, of_position, CHANNELS_LAST, ACC)
+            near_below, far_below = _load(x + pixels + below, exist, of_position, CHANNELS_LAST, ACC)
+            outer = _chosen(second, far, near_above, far_above, near_below, far_below)
+            along += part * (outer - _chosen(second, far, near_1, far_1, near_0, far_0))
             if CHANNELS_LAST:  # four loads of whole vectors
-                top_l2 = tl.load(source + offset(top, before, width, channels, True), mask, 0).to(ACC)
-                top_r2 = tl.load(source + offset(top, behind, width, channels, True), mask, 0).to(ACC)
-                bottom_l2 = tl.load(source + offset(bottom, before, width, channels, True), mask, 0).to(ACC)
-                bottom_r2 = tl.load(source + offset(bottom, behind, width, channels, True), mask, 0).to(ACC)
-                outer_column = _chosen(lower, right, top_l2, top_r2, bottom_l2, bottom_r2)
+                left, right = source + before.to(tl.int64) * of_position, source + behind.to(tl.int64) * of_position
+                left_0, right_0 = tl.load(left + top, mask, 0).to(ACC), tl.load(right + top, mask, 0).to(ACC)
+                left_1, right_1 = tl.load(left + bottom, mask, 0).to(ACC), tl.load(right + bottom, mask, 0).to(ACC)
+                outer = _chosen(second, far, left_0, right_0, left_1, right_1)
             else:  # one of the neighbour in question
-                neighbour = offset(tl.where(lower, bottom, top), tl.where(right, behind, before), width, 1, False)
-                outer_column = tl.load(source + neighbour, mask, 0).to(ACC)
-            inner_column = tl.where(right, tl.where(lower, bottom_l, top_l), tl.where(lower, bottom_r, top_r))
-            total_w += part * (outer_column - inner_column)
+                neighbour = tl.where(second, bottom, top) + tl.where(far, behind, before)
+                outer = tl.load(source + neighbour, mask, 0).to(ACC)
+            over += part * (outer - _chosen(second, far, far_0, near_0, far_1, near_1))
     if ALPHA:
-        tl.store(partials + 2 * tl.program_id(0), 0.5 * tl.sum(total_h))
-        tl.store(partials + 2 * tl.program_id(0) + 1, 0.5 * tl.sum(total_w))
+        rows, columns = turned(along, over, CHANNELS_LAST)
+        tl.store(partials + 2 * tl.program_id(0), 0.5 * tl.sum(rows))
+        tl.store(partials + 2 * tl.program_id(0) + 1, 0.5 * tl.sum(columns))

@@ -1,25 +1,19 @@
 """DynOPool as Triton kernels: one launch forward, two backward, none of them waiting for the host.
 
-The aim is that each byte of x, y, winners and their gradients crosses the DRAM bus once, and that the arithmetic stays
-hidden behind that, which in bfloat16 is the harder part: at alpha 1.19 an H200, by its data sheet, can issue about 70
-instructions for each pixel in the time that the bytes take. So nothing is computed twice that can be kept. A program
-walks over a map line by line (rows if contiguous, columns if channels_last), with the direction in which memory runs
-along the lanes, so that both layouts are read and written as they are. A query lies between two lines of pixels. The
-forward pass keeps these two, interpolated across already. The backward pass adds a query's gradient to the two, and
-writes a line when no further query touches it. Positions along the walk are the same for a whole tile, those across are
-found once.
+Each byte of x, y, winners and their gradients should cross the DRAM bus once, and the arithmetic stay hidden behind
+that; in bfloat16 an H200 can issue about 70 instructions for each pixel in the time that the bytes take. So nothing is
+computed twice that can be kept. A program walks over a map line by line (rows if contiguous, columns if channels_last),
+with the direction in which memory runs along the lanes, so that both layouts are read and written as they are. The
+forward pass keeps the two lines of pixels around a query, interpolated across already. The backward pass adds a query's
+gradient to the two, and writes a line when no further query touches it; the gradient to alpha meets x in the same
+place. Each program leaves two partial sums of it, which the second launch adds up in float64.
 
-In the backward pass a program owns lines of pixels, and each of its pixels gathers from the few cells across that cover
-it, in a fixed order. The gradient to alpha meets x in the same place: nothing but x is read that the gradient to x does
-not need anyway, in whole vectors although winners differ from channel to channel, so the bytes are those of the floor.
-Each program leaves two partial sums, which the second launch adds up in float64, in a fixed order. There are no
-atomics, and no autotuning either: it would let timings decide the order of sums. Where both sizes are halved, as at
-alpha = 2, the queries are the pixels themselves: then cells own them, and little arithmetic is left.
+Sums have a fixed order: there are no atomics, and no autotuning, which would let timings decide it. Positions are
+rational and stay so: floor and fraction come from integer division, exact at every size. Where both sizes are halved,
+as at alpha = 2, the queries are the pixels themselves and little arithmetic is left.
 
-Positions are rational and stay so: floor and fraction come from integer division, exact at every size.
-
-Here are the launchers; ``plans`` says how maps are cut. Where a pixel would gather from more cells than the backward
-kernel keeps weights for, as in maps that grow to more than twice their size, plain PyTorch does it.
+``plans`` says how maps are cut. Where a pixel would gather from more cells than the backward kernel keeps weights for,
+as in maps that grow to more than twice their size, and where maps are too large, plain PyTorch does it.
 """
 
 from __future__ import annotations
@@ -32,29 +26,14 @@ from torch import Tensor
 from dynpool.resizers.kernels import eager
 from dynpool.resizers.kernels.layout import accumulator, memory_format
 
+from .ahead import compile_ahead
 from .plans import Launch, alpha_launch, backward_launch, forward_launch
 
 __all__ = ["backward", "forward"]
 
 
 def forward(x: Tensor, size: tuple[int, int], reduce: str, keep_winner: bool) -> tuple[Tensor, Tensor]:
-    """The pooled map and the winning queries, laid out as x; one launch.
-
-    Nothing is checked here: :func:`dynpool.resizers.functional.dynopool2d` has.
-
-    Args:
-        x: (N, C, H, W) on a GPU, or on a CPU where Triton interprets.
-        size: (H_out, W_out) in pixels.
-        reduce: "max", "mean" or "sample".
-        keep_winner: whether the winners of "max" are wanted, as :func:`backward` needs them.
-
-    Returns:
-        (N, C, H_out, W_out) in the dtype of x; and of the same shape, uint8, ``2 * a + b`` for row query ``a`` and
-        column query ``b``, or an empty tensor if winners are not wanted or there are none.
-
-    Raises:
-        RuntimeError: by Triton, without a GPU; by PyTorch, if its memory does not suffice.
-    """
+    """As :func:`dynpool.resizers.kernels.eager.forward`, for x on a GPU, or on a CPU where Triton interprets."""
     layout = memory_format(x)
     x = x.contiguous(memory_format=layout)
     keep = keep_winner and reduce == "max"
@@ -79,29 +58,17 @@ def backward(
     need_x: bool,
     channels_last: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients to x, where wanted, and to alpha, where x and alpha are given; one launch or two.
-
-    Args:
-        dy: (N, C, H_out, W_out), the gradient to the pooled map, where x was.
-        x: (N, C, H, W) as it was pooled; None: no gradient to alpha is wanted.
-        alpha: (2,), rows and columns, in any floating dtype; None as x.
-        winner: second result of :func:`forward`; not read unless ``reduce`` is "max".
-        size_in: (H, W) in pixels.
-        reduce: as in the forward pass. "sample" gives alpha the gradient that "mean" has, by a launch of its own.
-        need_x: whether the gradient to x is wanted.
-        channels_last: the layout of the gradient to x.
-
-    Returns:
-        (N, C, H, W) in the dtype of dy, and (2,) in the dtype of alpha, each None where it is not wanted.
-
-    Raises:
-        RuntimeError: as :func:`forward`.
+    """As :func:`dynpool.resizers.kernels.eager.backward`. "sample" gives alpha the gradient of "mean", by launches of
+    their own.
     """
+    need_alpha = x is not None and alpha is not None
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    shape, size = (*dy.shape[:2], *size_in), dy.shape[2:]
+    if need_alpha and dy.is_cuda:
+        compile_ahead(shape, size, layout, dy.dtype, reduce, need_x, dy.get_device())
     if reduce == "sample" and x is not None:
         dx = backward(dy, None, None, winner, size_in, reduce, True, channels_last)[0] if need_x else None
         return dx, backward(dy, x, alpha, winner, size_in, "mean", False, channels_last)[1]
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    shape, size, need_alpha = (*dy.shape[:2], *size_in), dy.shape[2:], x is not None and alpha is not None
     launch = backward_launch(shape, size, layout, dy.dtype, reduce, need_x, need_alpha) if dy.numel() else None
     if dy.numel() and launch is None:
         return eager.backward(dy, x, alpha, winner, size_in, reduce, need_x, channels_last)

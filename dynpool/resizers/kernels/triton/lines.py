@@ -13,7 +13,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["aligned", "first_query", "larger", "next_query", "pace", "quotient", "strides", "tile", "turned"]
+__all__ = ["aligned", "first_query", "next_query", "pace", "quotient", "reduced", "strides", "tile", "turned"]
 
 
 @triton.jit
@@ -36,8 +36,8 @@ def tile(
     samples, channels, lines, across, each,
     CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """This program's first line and one past its last; and of its tile the planes (of 64 bits), the positions across,
-    the channels (0 if contiguous), which planes exist, and which elements do.
+    """This program's first line and one past its last; and of its tile the planes (of 64 bits), the first position
+    across and all of them, the channels (0 if contiguous), which planes exist, and which elements do.
 
     What lies beside each other comes first, then the walks over the same planes: what they read is in the L2 cache.
     """
@@ -49,7 +49,8 @@ def tile(
         blocks = tl.cdiv(channels, LANES)
         lane = program % blocks * LANES + column
         program //= blocks
-        position = program % across
+        first = program % across
+        position = first
         program //= across
         plane = program // walks * PLANES + row
         there = (plane < samples) & (lane < channels)
@@ -57,13 +58,14 @@ def tile(
     else:
         blocks = tl.cdiv(across, LANES)
         lane = 0
-        position = program % blocks * LANES + column
+        first = program % blocks * LANES
+        position = first + column
         program //= blocks
         plane = program // walks * PLANES + row
         there = plane < samples * channels
         mask = there & (position < across)
     start = program % walks * each
-    return start, tl.minimum(start + each, lines), plane.to(tl.int64), position, lane, there, mask
+    return start, tl.minimum(start + each, lines), plane.to(tl.int64), first, position, lane, there, mask
 
 
 @triton.jit
@@ -110,7 +112,21 @@ def quotient(numerator, denominator, ACC: tl.constexpr):
 
 
 @triton.jit
-def larger(best, winner, value, query: tl.constexpr):
+def reduced(near_0, far_0, near_1, far_1, REDUCE: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """Mean or maximum of a cell's queries, given line by line, and the winner, counted row by row."""
+    query_1, query_2 = turned(far_0, near_1, CHANNELS_LAST)
+    winner = tl.zeros(near_0.shape, tl.int32)
+    if REDUCE == "mean":
+        best = 0.25 * near_0 + 0.25 * query_1 + 0.25 * query_2 + 0.25 * far_1
+    else:
+        best, winner = _larger(near_0, winner, query_1, 1)
+        best, winner = _larger(best, winner, query_2, 2)
+        best, winner = _larger(best, winner, far_1, 3)
+    return best, winner
+
+
+@triton.jit
+def _larger(best, winner, value, query: tl.constexpr):
     """The first of equal queries wins, and NaN wins over all; where there is one, the last query is told."""
     better = ~(value <= best)
     return tl.maximum(best, value, propagate_nan=tl.PropagateNan.ALL), tl.where(better, query, winner)

@@ -21,18 +21,17 @@ from .halves import halves_backward_kernel, halves_forward_kernel
 __all__ = ["Launch", "alpha_launch", "backward_launch", "forward_launch"]
 
 _THREADS, _FEWEST = 128, 32  # of a program: as a rule, and where there are too few programs
-# bytes that a thread takes at once where channels are lanes: a whole vector. Contiguous columns have offsets of their
-# own each, and weights in the backward pass, which take registers: there are fewer, half of them of another plane
-_VECTOR, _FEW = 16, 4
-_LANES = 128  # at most so many of them in the direction of memory
+# what a thread takes at once: bytes where channels are lanes, a whole vector; else columns, whose offsets and weights
+# take registers
+_VECTOR, _COLUMNS = 16, 4
+_LANES = 128  # at most so many elements of a tile in the direction of memory
 _CELLS = 5  # across a pixel, whose weights a thread keeps, at most: as many as there are in maps of twice the size
 # of a thread, at most, by what it adds up in: room for three programs on a multiprocessor, or two. Said to the
 # compiler, which would else keep below rounder numbers by moving values to local memory.
 _REGISTERS = {torch.float32: 168, torch.float64: 240}
 _PROCESSORS = 132  # of an H100 or H200. A constant: sums have the same order on every card
 _LINES = 8  # of a map that a program walks over, at least, as a walk begins with two that belong to others
-_TILES, _STEPS = 4096, 16  # enough programs for halved maps; groups of planes that each takes, at most
-_PARTIALS = 1024  # partial sums that one step of the second backward launch takes
+_PARTIALS = 4096  # partial sums that the second backward launch loads at once: large maps have a few thousand
 _PIXELS, _INT32 = 2**28, 2**31  # limits of a kernel: of pixels along an axis, of offsets within a plane or row
 _ACCUMULATORS = {torch.float32: tl.float32, torch.float64: tl.float64}
 
@@ -63,15 +62,12 @@ def forward_launch(
     It follows from shapes alone, so that sums have the same order in every run. Powers of two keep the number of
     compiled kernels small while learned sizes change.
     """
-    n, c, height, width = shape
-    out = (n, c, *size)
+    out = (shape[0], shape[1], *size)
     if _too_large(shape) or _too_large(out):
         return None
-    wanted = {"REDUCE": reduce, "KEEP": keep}
-    if reduce != "sample" and _halved(shape, size):
-        return _of_tiles(halves_forward_kernel, out, layout, dtype, wanted)
-    each = _FEW if layout == torch.contiguous_format else _vector(c, dtype)
-    return _of_walks(forward_kernel, out, layout, dtype, each, each, (n, c, height, width, *size), wanted)
+    kernel = halves_forward_kernel if reduce != "sample" and _halved(shape, size) else forward_kernel
+    each = _vector(shape[1], layout, dtype)
+    return _launch(kernel, out, layout, dtype, each, each, (*shape, *size), {"REDUCE": reduce, "KEEP": keep})
 
 
 @lru_cache(maxsize=1024)
@@ -85,46 +81,40 @@ def backward_launch(
     need_alpha: bool,
 ) -> Launch | None:
     """The launch for the gradients of such maps; None as well if a pixel gathers from too many cells."""
-    n, c, *size_in = shape
-    axis = 0 if layout == torch.channels_last else 1
-    wanted: dict[str, Any] = {"PIXELS": need_x, "ALPHA": need_alpha}
-    if _too_large(shape) or _too_large((n, c, *size)):
+    out = (shape[0], shape[1], *size)
+    numbers, wanted = (*shape, *size), {"PIXELS": need_x, "ALPHA": need_alpha}
+    each = vector = _vector(shape[1], layout, dtype)
+    if _too_large(shape) or _too_large(out):
         return None
     if reduce == "max" and _halved(shape, size):
-        return _of_tiles(halves_backward_kernel, (n, c, *size), layout, dtype, wanted)
-    cells = cells_over_a_pixel(size_in[axis], size[axis], reduce)
+        return _launch(halves_backward_kernel, out, layout, dtype, each, vector, numbers, wanted)
+    across = 2 if layout == torch.channels_last else 3
+    cells = cells_over_a_pixel(shape[across], out[across], reduce)
     if cells > _CELLS:
         return None
-    cells = min(next(count for count in (2, 3, _CELLS) if count >= cells), size[axis])  # fewer kernels
-    if layout == torch.channels_last:
-        each = columns = _vector(c, dtype)
-    else:
-        each, columns = _columns(cells, dtype)
+    if layout == torch.contiguous_format:  # as registers allow: each column has weights of its own
+        each = vector = _COLUMNS // 2
+        each *= 1 if cells > 3 or dtype == torch.float64 else 2
+    cells = min(next(count for count in (2, 3, _CELLS) if count >= cells), out[across])  # fewer kernels
     wanted = {"REDUCE": reduce, **wanted, "CELLS": cells}
-    return _of_walks(backward_kernel, shape, layout, dtype, each, columns, (n, c, *size_in, *size), wanted)
+    return _launch(backward_kernel, shape, layout, dtype, each, vector, numbers, wanted)
 
 
 @lru_cache(maxsize=1024)
 def alpha_launch(count: int, size_in: Sequence[int], size: Sequence[int], stride: int) -> Launch:
     """The launch that adds up so many partial sums; alpha has such a stride."""
-    return Launch(alpha_kernel, 2, (count, stride, *size_in, *size), {"BLOCK": _PARTIALS})
+    return Launch(alpha_kernel, 2, (count, stride, *size_in, *size), {"BLOCK": _PARTIALS}, {"num_warps": 8})
 
 
-def _vector(channels: int, dtype: torch.dtype) -> int:
-    """How many channels of one pixel a thread takes: a whole vector, or what divides their number."""
-    each = _VECTOR // dtype.itemsize
-    while each > 2 and channels % each:
+def _vector(channels: int, layout: torch.memory_format, dtype: torch.dtype) -> int:
+    """How many channels of one pixel a thread takes, a whole vector or what divides their number; or of a row."""
+    each = _VECTOR // dtype.itemsize if layout == torch.channels_last else _COLUMNS
+    while layout == torch.channels_last and each > 2 and channels % each:
         each //= 2
     return each
 
 
-def _columns(cells: int, dtype: torch.dtype) -> tuple[int, int]:
-    """How many elements of a contiguous map a thread of the backward kernel has, and of how many columns."""
-    many = cells > 3 or dtype == torch.float64  # too few registers are left
-    return _FEW // (2 if many else 1), _FEW // 2
-
-
-def _of_walks(
+def _launch(
     kernel: Any,
     shape: Sequence[int],
     layout: torch.memory_format,
@@ -134,7 +124,7 @@ def _of_walks(
     numbers: tuple[int, ...],
     wanted: dict[str, Any],
 ) -> Launch:
-    """To walk over a map, with ``each`` elements a thread, ``vector`` of them beside each other in memory."""
+    """To walk over a map of this shape, ``each`` elements a thread, ``vector`` of them beside each other in memory."""
     n, c, height, width = shape
     channels_last = layout == torch.channels_last
     lines, across, inner, outer = (width, height, c, n) if channels_last else (height, 1, width, n * c)
@@ -148,9 +138,11 @@ def _of_walks(
         places = across * triton.cdiv(inner, lanes) * triton.cdiv(outer, planes)
         if places * max(1, lines // _LINES) >= _PROCESSORS:
             break
-    lines_each = triton.cdiv(lines, _walks(lines, places, 2 if dtype == torch.float64 else 3))
+    resident = 8 if kernel in (halves_forward_kernel, halves_backward_kernel) else 3  # programs on a multiprocessor
+    lines_each = triton.cdiv(lines, _walks(lines, places, 2 if dtype == torch.float64 else resident))
     constants = {
-        **wanted, "CHANNELS_LAST": channels_last, "PLANES": planes, "LANES": lanes, **_common(inner, vector, dtype)
+        **wanted, "CHANNELS_LAST": channels_last, "PLANES": planes, "LANES": lanes,
+        "ALIGN": vector if inner % vector == 0 else 1, "ACC": _ACCUMULATORS[accumulator(dtype)],
     }  # fmt: skip
     if kernel is backward_kernel:
         constants["WHOLE"] = lines_each == lines
@@ -166,32 +158,6 @@ def _walks(lines: int, places: int, resident: int) -> int:
         return triton.cdiv(places * triton.cdiv(lines, each), _PROCESSORS * resident) * (each + 2)
 
     return min(range(1, max(1, lines // _LINES) + 1), key=time)
-
-
-def _of_tiles(
-    kernel: Any, shape: Sequence[int], layout: torch.memory_format, dtype: torch.dtype, wanted: dict[str, Any]
-) -> Launch:
-    """To cut a halved map into tiles of a row: some columns, of some planes."""
-    n, c, height, width = shape
-    channels_last = layout == torch.channels_last
-    inner, outer = (c, width) if channels_last else (width, n * c)
-    vector = _vector(c, dtype) if channels_last else _FEW
-    each = 2 * _FEW if channels_last and vector >= _FEW else vector
-    lanes = min(triton.next_power_of_2(inner), _LANES)
-    along = min(triton.next_power_of_2(outer), _THREADS * each // lanes)
-    groups = n * triton.cdiv(c, lanes) if channels_last else triton.cdiv(n * c, along)
-    places = height * triton.cdiv(width, along if channels_last else lanes)
-    steps = min(max(places * groups // _TILES, 1), _STEPS)
-    constants = {
-        **wanted, "CHANNELS_LAST": channels_last, "ALONG": along, "LANES": lanes, **_common(inner, vector, dtype)
-    }  # fmt: skip
-    programs = places * triton.cdiv(groups, steps)
-    options = _options(along * lanes // each, dtype)
-    return Launch(kernel, programs, (n, c, height, width, groups, steps), constants, options)
-
-
-def _common(inner: int, vector: int, dtype: torch.dtype) -> dict[str, Any]:
-    return {"ALIGN": vector if inner % vector == 0 else 1, "ACC": _ACCUMULATORS[accumulator(dtype)]}
 
 
 @lru_cache(maxsize=1)
