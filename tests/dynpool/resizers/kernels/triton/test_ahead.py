@@ -56,7 +56,7 @@ def run(learned: tuple[Any, ...]) -> None:
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Compiled]:
     monkeypatch.setattr(ahead, "_start", lambda: None)
-    monkeypatch.setattr(ahead, "_seen", set())
+    monkeypatch.setattr(ahead, "_seen", {None})
     ahead.compile_ahead.cache_clear()
     yield Compiled(monkeypatch)
     ahead.compile_ahead.cache_clear()
