@@ -26,7 +26,7 @@ def why_not() -> str | None:
     While a CUDA graph is captured it is compiled only: loading it could end the capture.
     """
     try:
-        if torch.cuda.is_current_stream_capturing():
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
             _nothing.warmup(BLOCK=1, grid=(1,))
         else:
             _nothing[(1,)](BLOCK=1)

@@ -52,6 +52,7 @@ def test_while_a_graph_is_captured_it_is_compiled_and_not_launched(monkeypatch):
 
     kernel = Kernel(RuntimeError("operation not permitted when stream is capturing"))
     monkeypatch.setattr(usable, "_nothing", kernel)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     assert usable.why_not() is None
     assert kernel.compiled == 1
