@@ -10,6 +10,7 @@ Reference: Jang et al., "Pooling Revisited: Your Receptive Field is Suboptimal",
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 from numbers import Integral
 from typing import TYPE_CHECKING, TypeVar
@@ -29,6 +30,7 @@ __all__ = [
     "effective_kernel",
     "effective_stride",
     "output_size",
+    "pair",
     "project_alpha",
     "query_grid",
     "round_to_multiple",
@@ -42,6 +44,13 @@ Size = tuple[int, int]  # (height, width) in whole numbers: pixels, or pixels of
 Pair = tuple[float, float]  # (height, width) in real numbers
 Grid = tuple[tuple[int, ...], tuple[int, ...], int]
 Whole = TypeVar("Whole", int, "npt.NDArray[np.int64]")
+T = TypeVar("T")
+
+
+def pair(values: Iterable[T]) -> tuple[T, T]:
+    """Two values, (height, width), as a tuple."""
+    h, w = values
+    return (h, w)
 
 
 def output_size(size: float, alpha: float) -> int:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dynpool.graph import Graph, Resize
 from dynpool.graph.sizes import propagate
-from dynpool.size_math import window_output_size
+from dynpool.size_math import Size, window_output_size
 
 from .program import FieldProgram
 from .recurrence import Shortest, join_shortest, slide_shortest, spread_shortest
@@ -18,7 +18,6 @@ from .steps import Join, Layer, Resized, Step
 
 __all__ = ["Outcome", "StrideProgram"]
 
-Pair = tuple[int, int]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -52,7 +51,7 @@ class StrideProgram:
         input_hw: (H, W) in pixels of the input for sizes and MACs; the trace may have another input size.
     """
 
-    def __init__(self, graph: Graph, program: FieldProgram, input_hw: Pair) -> None:
+    def __init__(self, graph: Graph, program: FieldProgram, input_hw: Size) -> None:
         self.graph, self.program, self.input_hw = graph, program, input_hw
         self.windows: tuple[Resize, ...] = tuple(r for r in graph.resizes if _slides(r))
         self.row = {w.node: i for i, w in enumerate(self.windows)}

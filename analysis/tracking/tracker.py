@@ -20,7 +20,7 @@ from dynpool.cost import CostModel, costed_model
 from dynpool.graph import Resize, Survey, check_input_size
 from dynpool.resizers import host_alphas, learned_resizers
 from dynpool.resolution import resolution_tree
-from dynpool.size_math import Pair, Size
+from dynpool.size_math import Pair, Size, pair
 
 from ..fields import compile_fields
 
@@ -106,7 +106,7 @@ class IMinTracker:
                     f"alpha of {name} is {pair}, not a finite positive stride: call dynpool.constrain(model) first"
                 )
         learned = {name: pair for name, pair in alphas.items() if self._pools[name].alpha is not None}
-        named, axes = self._sizes_at(alphas)
+        named, axes = self._sizes_at(list(learned.values()))
         fields = self._program.fields(axes)
         record: dict[str, Any] = {
             "step": number,
@@ -124,30 +124,19 @@ class IMinTracker:
         self._append(json.dumps({**record, "i_max": i_max}, allow_nan=False).encode() + b"\n")
         return record
 
-    def _sizes_at(self, alphas: dict[str, Pair]) -> tuple[dict[str, Size], dict[int, int]]:
+    def _sizes_at(self, values: list[Pair]) -> tuple[dict[str, Size], dict[int, int]]:
         """Sizes in pixels by name, and the size of every axis class."""
         hw = (self.input_size[1], self.input_size[2])
         if self._tree is not None:
-            values = list(alphas.values())
             names = (node.name for node in self._tree.nodes)
             named = dict(zip(names, self._tree.sizes_at(hw, values), strict=True))
             return named, self._graph.axis_sizes(self._tree.sizer(hw, values))
-
-        def sizer(resize: Resize, size: Size) -> Size:
-            if resize.path not in alphas:  # a hand-placed resize to a fixed size
-                return resize.out_size
-            pool = self._pools[resize.path]
-            return pool.output_size(size, pool.strides(alphas[resize.path]))
-
-        axes = self._graph.axis_sizes(sizer)
+        axes = self._cost.axis_sizes(self._graph, values)
         now = dict(self._traced_sizes)
         for name in now.keys() & self._first_resizes.keys():
             resize = self._first_resizes[name]
-            h, w = (
-                self._graph.classes.extent(axis, n, axes)
-                for axis, n in zip(resize.target, resize.out_size, strict=True)
-            )
-            now[name] = (h, w)
+            ends = zip(resize.target, resize.out_size, strict=True)
+            now[name] = pair(self._graph.classes.extent(axis, n, axes) for axis, n in ends)
         return now, axes
 
     def _append(self, line: bytes) -> None:

@@ -28,7 +28,7 @@ from dynpool.resolution import (
     resolution_tree,
     unwrapped,
 )
-from dynpool.size_math import Pair, Size, check_multiple
+from dynpool.size_math import Pair, Size, check_multiple, pair
 
 from . import layer_kinds as planners  # noqa: F401 - registers the kinds of PyTorch and timm
 from .dry_run import Limits, find_limits
@@ -36,7 +36,7 @@ from .functional_calls import name_calls, shield
 from .layer_context import matched, sites
 from .plan import Role
 from .planner import plan_resolutions
-from .registry import Plan, Site, pair, plan_for, planner_of, resizer_kinds
+from .registry import Plan, Site, plan_for, planner_of, resizer_kinds
 from .report import ConversionReport, ConversionRow, NothingToLearnError, Status, attach_report, conversion_report
 from .rewrite import rewrite
 from .shared_layers import separate_names, split_calls, unite_runs, where_called

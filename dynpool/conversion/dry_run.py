@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dynpool.graph import RETURNS, Shape, Shapes, Survey, TraceError, trace_shapes
 from dynpool.resolution import ResolutionTree
-from dynpool.size_math import Size, round_to_multiple
+from dynpool.size_math import Size, pair, round_to_multiple
 
 __all__ = ["Limits", "find_limits"]
 
@@ -33,8 +33,7 @@ class Limits:
     @property
     def held(self) -> tuple[bool, bool]:
         """Whether the height, and whether the width, can have one size only."""
-        h, w = (n is not None and n == m for n, m in zip(self.lowest, self.highest, strict=True))
-        return (h, w)
+        return pair(n is not None and n == m for n, m in zip(self.lowest, self.highest, strict=True))
 
     @property
     def stuck(self) -> bool:
@@ -144,8 +143,7 @@ class _Trial:
     def least(self, i: int) -> Size:
         """The smallest size that a resolution could have; a held axis stays."""
         axes = zip(self.start[i], self.steps[i], self.held(i), strict=True)
-        h, w = (n if held else min(n, -(-2 // m) * m) for n, m, held in axes)
-        return (h, w)
+        return pair(n if held else min(n, -(-2 // m) * m) for n, m, held in axes)
 
     def held(self, i: int) -> tuple[bool, bool]:
         return self.found[i].held if i in self.found else (False, False)

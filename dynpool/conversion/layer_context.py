@@ -44,7 +44,7 @@ def places(graph: Graph) -> Iterator[tuple[tuple[str, int, str, int], Resize]]:
 
 def _site(graph: Graph, resize: Resize, order: str, preserve: bool) -> Site:
     """The site of a strided operation, with the padding that its layer, or a child of it, runs just before it."""
-    node = _producer(graph, graph.nodes[resize.node].inputs[0], resize.node)
+    node = graph.makers.get(graph.nodes[resize.node].inputs[0])
     if node is None or not f"{node.path}.".startswith(f"{resize.path}."):
         return Site(resize, order, preserve)
     if node.op == "aten.new_empty":
@@ -77,7 +77,3 @@ def _written_around(graph: Graph, made: Node) -> tuple[Size, Size]:
             ]
             return (around[0], around[1])
     return ((0, 0), (0, 0))
-
-
-def _producer(graph: Graph, value: int, before: int) -> Node | None:
-    return next((graph.nodes[i] for i in range(before - 1, -1, -1) if value in graph.nodes[i].outputs), None)

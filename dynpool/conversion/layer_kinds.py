@@ -9,9 +9,9 @@ from torch import nn
 
 from dynpool.resizers import Reduce
 from dynpool.resolution import WindowPool2d, stride_one
-from dynpool.size_math import Size
+from dynpool.size_math import Size, pair
 
-from .registry import Plan, Site, pair, register_kind
+from .registry import Plan, Site, register_kind
 
 __all__ = ["plan_convolution"]
 

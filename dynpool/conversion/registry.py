@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from torch import nn
 
 from dynpool.graph import Resize
 from dynpool.resizers import Reduce
-from dynpool.size_math import Size, same_padding
+from dynpool.size_math import Size, pair, same_padding
 
-__all__ = ["Plan", "Planner", "Site", "pair", "plan_for", "planner_of", "register_kind", "resizer_kinds"]
-
-T = TypeVar("T")
+__all__ = ["Plan", "Planner", "Site", "plan_for", "planner_of", "register_kind", "resizer_kinds"]
 
 
 @dataclass(frozen=True)
@@ -197,9 +195,3 @@ def plan_for(module: nn.Module, site: Site) -> Plan | str:
 
 def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def pair(values: Iterable[T]) -> tuple[T, T]:
-    """Two values, (height, width), as a tuple."""
-    h, w = values
-    return (h, w)

@@ -19,6 +19,7 @@ from dynpool.graph import Graph
 from dynpool.size_math import Size
 
 from .functional_calls import Running, running_in, watch
+from .layer_context import places
 from .rewrite import replace_module
 from .size_groups import Key, source_key, target_key
 
@@ -145,11 +146,8 @@ def where_called(graph: Graph, path: str) -> str:
 
 def unite_runs(graph: Graph) -> None:
     """Unite what the runs of one layer lead to wherever they start from one resolution, at one size."""
-    count: Counter[tuple[str, int, str]] = Counter()
     first: dict[tuple[Any, ...], Key] = {}
-    for r in graph.resizes:
-        k = count[r.path, r.call, r.kind]
-        count[r.path, r.call, r.kind] += 1
+    for (*_, k), r in places(graph):
         source, target = source_key(graph, r), target_key(graph, r)
         if r.fixed or r.given or source is None or target is None:
             continue

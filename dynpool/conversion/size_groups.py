@@ -26,24 +26,21 @@ class Group:
 
 
 def groups(graph: Graph) -> Iterator[Group]:
-    find = graph.classes.find
     found: dict[Key, Group] = {}
     for resize in graph.resizes:
-        if resize.fixed or resize.given:
-            continue
-        h, w = resize.target
-        if h is None or w is None:
-            continue
-        key = (find(h), find(w))
-        found.setdefault(key, Group(key, [])).members.append(resize)
+        key = target_key(graph, resize)
+        if key is not None and not (resize.fixed or resize.given):
+            found.setdefault(key, Group(key, [])).members.append(resize)
     yield from found.values()
 
 
 def source_key(graph: Graph, resize: Resize) -> Key | None:
-    h, w = resize.source
-    return None if h is None or w is None else (graph.classes.find(h), graph.classes.find(w))
+    return _key(graph, *resize.source)
 
 
 def target_key(graph: Graph, resize: Resize) -> Key | None:
-    h, w = resize.target
+    return _key(graph, *resize.target)
+
+
+def _key(graph: Graph, h: int | None, w: int | None) -> Key | None:
     return None if h is None or w is None else (graph.classes.find(h), graph.classes.find(w))

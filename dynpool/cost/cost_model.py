@@ -113,16 +113,18 @@ class CostModel:
         return self._traced(change, values).all_macs
 
     def _computed(self, graph: Graph, change: Change, values: Sequence[Pair]) -> int:
+        return macs_at(graph, self.axis_sizes(graph, values, change))
+
+    def axis_sizes(self, graph: Graph, values: Sequence[Pair], change: Change = lambda size: size) -> dict[int, int]:
+        """Sizes of the axis classes of a trace of the model at given values of the alphas, in pixels."""
         with self._at(change, values) as choose:
-            if self.tree is not None:
-                return macs_at(graph, graph.axis_sizes(self.tree.sizer(self.input_size[1:])))
 
             def sizer(resize: Resize, size: Size) -> Size:
                 pool = self.modules.get(resize.path)
                 by_alpha = isinstance(pool, LearnedResizer2d) and choose is not None
                 return choose(pool, size) if by_alpha else resize.out_size  # type: ignore[arg-type, misc]
 
-            return macs_at(graph, graph.axis_sizes(sizer))
+            return graph.axis_sizes(sizer if self.tree is None else self.tree.sizer(self.input_size[1:]))
 
     # --- the structure ------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dynpool.size_math import window_output_size
+from dynpool.size_math import Size, pair, window_output_size
 
 from .dims import Atom, Dim, constant_dims
 from .smooth import Smooth
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Axes", "AxisClasses", "Extent", "Resize", "input_dims"]
 
 Extent = TypeVar("Extent", int, "npt.NDArray[np.int64]", Smooth)  # a size in pixels, many of them, or its surrogate
-Pair = tuple[int, int]
 OptionalPair = tuple[int | None, int | None]
 
 
@@ -319,12 +318,12 @@ class Resize:
     call: int
     source: OptionalPair
     target: OptionalPair
-    in_size: Pair
-    out_size: Pair
-    kernel: Pair = (1, 1)
-    stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
-    dilation: Pair = (1, 1)
+    in_size: Size
+    out_size: Size
+    kernel: Size = (1, 1)
+    stride: Size = (1, 1)
+    padding: Size = (0, 0)
+    dilation: Size = (1, 1)
     ceil_mode: bool = False
     scale: tuple[float, float] | None = None  # of an upsampling: output pixels per input pixel
     fixed: bool = False  # the output size does not depend on the input's
@@ -335,19 +334,16 @@ class Resize:
         """Whether a resizer of this library ran: a `LearnedResizer2d` or one that follows it."""
         return self.kind in ("dynopool2d", "resizer")
 
-    def output(self, size: Pair) -> Pair:
+    def output(self, size: Size) -> Size:
         """Output size in pixels at another input size, by the operation's own arithmetic."""
         if self.fixed or self.given or size == self.in_size:
             return self.out_size
         if self.scale is not None:
             axes = zip(size, self.in_size, self.out_size, self.scale, strict=True)
-            h, w = (o + math.floor(n * s) - math.floor(i * s) for n, i, o, s in axes)  # a transposed layer adds pixels
-            return (h, w)
-        h, w = (
-            window_output_size(n, k, s, p, d, ceil_mode=self.ceil_mode)
-            for n, k, s, p, d in zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        )
-        return (h, w)
+            # a transposed layer adds pixels
+            return pair(o + math.floor(n * s) - math.floor(i * s) for n, i, o, s in axes)
+        windows = zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return pair(window_output_size(*window, ceil_mode=self.ceil_mode) for window in windows)
 
 
 def input_dims(classes: AxisClasses, shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from dynpool.resizers import DynOPool2d, LearnedResizer2d, host_alphas
 from dynpool.resolution import resolution_tree, without_sharding
+from dynpool.size_math import Size
 
 from .errors import TraceError
 from .inputs import Inputs, check_input_size
@@ -27,9 +28,8 @@ from .untouched import untouched
 
 __all__ = ["RETURNS", "Choose", "ForwardPass", "meta_state", "run_pass"]
 
-Pair = tuple[int, int]
 RETURNS = "returns"  # in the place of an operation: what a call of a module returns
-Choose = Callable[[LearnedResizer2d, Pair], Pair]  # the output size of a hand-placed resizer for that of its input
+Choose = Callable[[LearnedResizer2d, Size], Size]  # the output size of a hand-placed resizer for that of its input
 
 
 class ForwardPass(TorchDispatchMode):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from dynpool.size_math import Size
+
 from .axes import Axes, AxisClasses, Extent, Resize
 from .axis_rules import find_axes
 from .dims import Dim
@@ -14,8 +16,6 @@ from .record import Node, Place, Record, Shape, Value
 from .sizes import propagate
 
 __all__ = ["Graph", "Node", "Place", "Shape", "Value"]
-
-Pair = tuple[int, int]
 
 
 @dataclass
@@ -77,14 +77,14 @@ class Graph(Record):
         """The dimensions of a value, as products of axes and numbers."""
         return self.axes.dims[value]
 
-    def axis_sizes(self, sizer: Callable[[Resize, Pair], Pair], input_hw: Pair | None = None) -> dict[int, int]:
+    def axis_sizes(self, sizer: Callable[[Resize, Size], Size], input_hw: Size | None = None) -> dict[int, int]:
         """Sizes of all axis classes when the learned resizers choose other sizes than at tracing.
 
         `sizer(resize, (H, W))` gives the output size in pixels of a resize of this library (`Resize.learned`) for its
         input size; all others follow from their own arithmetic. Keys are `classes.find(class)`.
         """
 
-        def output(resize: Resize, size: Pair) -> Pair:
+        def output(resize: Resize, size: Size) -> Size:
             return sizer(resize, size) if resize.learned else resize.output(size)
 
         return propagate(self.axes, self.with_input(*(input_hw or self.input_size[1:])), output, dict.setdefault)

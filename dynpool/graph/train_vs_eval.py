@@ -8,7 +8,7 @@ from torch import nn
 
 from .axes import Resize
 from .errors import TraceError
-from .ir import Graph, Place, Shape
+from .ir import Graph, Shape
 from .tracer import Shapes, trace_compared, trace_shapes
 
 __all__ = ["unite_modes"]
@@ -34,14 +34,10 @@ def unite_modes(model: nn.Module, graph: Graph, batch: int | None = None) -> boo
 
 
 def _shapes_of(graph: Graph) -> Shapes:
-    count: Counter[tuple[str, int, str]] = Counter()
-    shapes: dict[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]] = {}
-    for node in graph.nodes:
-        at = (node.path, node.call, node.op)
-        inputs, outputs = (tuple(graph.values[v].shape for v in values) for values in (node.inputs, node.outputs))
-        shapes[*at, count[at]] = (inputs, outputs)
-        count[at] += 1
-    return shapes
+    def shapes(values: tuple[int, ...]) -> tuple[Shape, ...]:
+        return tuple(graph.values[v].shape for v in values)
+
+    return {node.place: (shapes(node.inputs), shapes(node.outputs)) for node in graph.nodes}
 
 
 def _maps(shapes: Shapes) -> dict[object, object]:
@@ -50,10 +46,11 @@ def _maps(shapes: Shapes) -> dict[object, object]:
 
 
 def _by_place(graph: Graph) -> dict[tuple[str, int, int], Resize]:
+    count: Counter[tuple[str, int]] = Counter()
     found: dict[tuple[str, int, int], Resize] = {}
     for r in graph.resizes:
-        k = sum((path, call) == (r.path, r.call) for path, call, _ in found)
-        found[r.path, r.call, k] = r
+        found[r.path, r.call, count[r.path, r.call]] = r
+        count[r.path, r.call] += 1
     return found
 
 

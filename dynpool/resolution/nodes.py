@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dynpool.resizers import LearnedResizer2d
-from dynpool.size_math import Pair, Size, round_to_multiple
+from dynpool.size_math import Pair, Size, pair, round_to_multiple
 
 from .stride_forms import Strided
 
@@ -33,14 +33,12 @@ class Learned:
 
     def rounded(self, size: Size) -> Size:
         """The nearest multiple."""
-        h, w = (round_to_multiple(n, m) for n, m in zip(size, self.multiple, strict=True))
-        return (h, w)
+        return pair(round_to_multiple(n, m) for n, m in zip(size, self.multiple, strict=True))
 
     def admit(self, size: Size) -> Size:
         """The size nearest to the given one, in pixels, that the model can have here."""
         limits = zip(self.rounded(size), self.lowest, self.highest, strict=True)
-        h, w = (int(min(max(n, low), high)) for n, low, high in limits)
-        return (h, w)
+        return pair(int(min(max(n, low), high)) for n, low, high in limits)
 
     def admitted(self) -> str:
         """A description of the sizes that :meth:`admit` does not change."""
@@ -126,8 +124,7 @@ class Slot:
     margin: Size = (0, 0)
 
     def target(self, size: Size) -> Size:
-        h, w = (max(n * m + o, 1) for n, m, o in zip(size, self.multiple, self.offset, strict=True))
-        return (h, w)
+        return pair(max(n * m + o, 1) for n, m, o in zip(size, self.multiple, self.offset, strict=True))
 
     def fill(self, size: Size) -> None:
         """Set the size of the resolution in the next pass."""
