@@ -97,22 +97,22 @@ class IMinTracker:
         except TypeError:
             raise TypeError(f"step must be an integer, got {step!r}") from None
         alphas = dict(zip(self._pools, host_alphas(list(self._pools.values())), strict=True))
-        for name, pair in alphas.items():
+        for name, value in alphas.items():
             if not all(
                 math.isfinite(a) and 0 < s < math.inf
-                for a, s in zip(pair, self._pools[name].strides(pair), strict=True)
+                for a, s in zip(value, self._pools[name].strides(value), strict=True)
             ):
                 raise ValueError(
-                    f"alpha of {name} is {pair}, not a finite positive stride: call dynpool.constrain(model) first"
+                    f"alpha of {name} is {value}, not a finite positive stride: call dynpool.constrain(model) first"
                 )
-        learned = {name: pair for name, pair in alphas.items() if self._pools[name].alpha is not None}
+        learned = {name: value for name, value in alphas.items() if self._pools[name].alpha is not None}
         named, axes = self._sizes_at(list(learned.values()))
         fields = self._program.fields(axes)
         record: dict[str, Any] = {
             "step": number,
             "sizes": {name: list(size) for name, size in named.items()},
-            "alphas": {name: list(pair) for name, pair in learned.items()},
-            "strides": {name: list(self._pools[name].strides(pair)) for name, pair in learned.items()},
+            "alphas": {name: list(value) for name, value in learned.items()},
+            "strides": {name: list(self._pools[name].strides(value)) for name, value in learned.items()},
             "gmacs": self._cost.macs(list(learned.values())) / 1e9,
             "i_min": list(fields.i_min),
             "i_max": list(fields.i_max),
