@@ -82,7 +82,8 @@ def backward_launch(
 ) -> Launch | None:
     """The launch for the gradients of such maps; None as well if a pixel gathers from too many cells."""
     out = (shape[0], shape[1], *size)
-    numbers, wanted = (*shape, *size), {"PIXELS": need_x, "ALPHA": need_alpha}
+    numbers = (*shape, *size)
+    wanted: dict[str, Any] = {"PIXELS": need_x, "ALPHA": need_alpha}
     each = vector = _vector(shape[1], layout, dtype)
     if _too_large(shape) or _too_large(out):
         return None
