@@ -15,6 +15,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dynpool
+from dynpool.resizers import host_values
 from dynpool.resizers import learned_alpha as resizer_module
 from tests.networks import two_resizers
 
@@ -64,7 +65,7 @@ def test_a_training_step_can_be_captured_until_a_size_changes(
     model: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resizer_module, "_READ_ALWAYS", frozenset[str]())  # as on a GPU
-    read, reads = resizer_module.read_values, list[int]()
+    read, reads = host_values.read_values, list[int]()
 
     def counted(alphas: Any) -> Any:
         reads.append(len(alphas))
