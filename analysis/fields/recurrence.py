@@ -34,7 +34,7 @@ class AxisField(NamedTuple):
     infinite.
 
     Attributes:
-        r_min, s_min, c_min: receptive field, effective stride and centre of the shortest local path.
+        r_min, s_min: receptive field and effective stride of the shortest local path.
         r, s, centre: those of the longest local path, or of the hull of all paths that meet at one stride.
         aligned: whether all paths agree in effective stride and centre.
         spread: whether a path is global.
@@ -42,7 +42,6 @@ class AxisField(NamedTuple):
 
     r_min: float = 1.0
     s_min: float = 1.0
-    c_min: float = 0.0
     r: float = 1.0
     s: float = 1.0
     centre: float = 0.0
@@ -100,7 +99,7 @@ def _slide(axis: AxisField, window: Window) -> AxisField:
     kernel, stride, offset, narrow = window
     if kernel == 1 and stride == 1 and offset == 0:
         return axis
-    r_min, s_min, c_min, r, s, centre, aligned, spread = axis
+    r_min, s_min, r, s, centre, aligned, spread = axis
     grown = kernel - 1
     least = grown if narrow is None else narrow - 1
     if least == _INF:
@@ -110,7 +109,6 @@ def _slide(axis: AxisField, window: Window) -> AxisField:
     return AxisField(
         r_min + least * abs(s_min),
         s_min * stride,
-        c_min + offset * s_min,
         r + grown * abs(s),
         s * stride,
         centre + offset * s,
@@ -138,7 +136,7 @@ def _join(axes: Sequence[AxisField]) -> AxisField:
         last = max(axis.centre + (axis.r - 1) / 2 for axis in local)
         r, centre = last - first + 1, (first + last) / 2
     spread = any(axis.spread for axis in axes)
-    return AxisField(low.r_min, low.s_min, low.c_min, r, high.s, centre, aligned, spread)
+    return AxisField(low.r_min, low.s_min, r, high.s, centre, aligned, spread)
 
 
 def _shortness(axis: AxisField) -> tuple[float, float]:

@@ -28,7 +28,7 @@ _OPS: dict[str, Describe] = {
     **_aten("tril triu real imag", computed.same),
     **_aten("expand expand_copy", lambda op: kinds.Broadcast(op.x)),
     **_aten("zeros_like ones_like empty_like full_like rand_like randn_like zero fill normal uniform", computed.like),
-    **_aten("random trunc_normal", computed.like),
+    **_aten("random", computed.like),
     **_aten(
         "new_zeros new_ones new_empty new_full new_empty_strided arange _assert_async sym_size", lambda op: kinds.Make()
     ),

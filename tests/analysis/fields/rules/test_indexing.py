@@ -45,6 +45,12 @@ def test_known_positions_are_what_is_seen(read: Callable[[Tensor], Tensor]) -> N
         assert report.seen("last", at) == region(out, x, at), at
 
 
+def test_rows_kept_by_a_mask_made_in_the_pass_may_be_any() -> None:
+    """The trace does not know how many they are, only that there are no more than rows."""
+    report = receptive_field(Read(lambda x: x[:, :, torch.arange(8) % 3 == 0]), SIZE)
+    assert report.seen("last", (0, 0)) == ((0, 7), (0, 1))
+
+
 def test_along_one_dimension_unknown_positions_may_be_any() -> None:
     """A table as large as the result: it may hold another row for every pixel."""
     report = receptive_field(Read(lambda x: x.gather(2, torch.zeros(1, 2, 4, 10, dtype=torch.int64))), SIZE)
