@@ -38,7 +38,7 @@ def index(c: Call, p: kinds.Index) -> Field | None:
             return c.each(places[0], lambda t: t.permuted((*range(len(places[0].shape)), *[None] * kept)))
         return c.everything()
     known = places[0].data if len(places) == 1 else None
-    if known is not None and known.dtype == torch.bool:  # a mask, whose result the trace takes for as large as it can be
+    if known is not None and known.dtype == torch.bool:  # a mask: how many positions it keeps is not traced
         known = None
     named = positions(c, places[0]) if len(places) == 1 else None
     if named is not None and len(named) == c.out_shape[indexed[0]]:

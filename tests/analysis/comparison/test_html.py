@@ -5,15 +5,22 @@ import csv
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from dynpool.analysis.comparison import html
 from dynpool.analysis.comparison.html import compare_runs, write_report
 
 WriteRun = Callable[..., Path]
 VOID = {"meta", "img", "br"}
+
+
+@pytest.fixture(autouse=True)
+def coarse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "to_png", partial(html.to_png, dpi=20))
 
 
 class Page(HTMLParser):

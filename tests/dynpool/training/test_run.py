@@ -88,8 +88,7 @@ def test_divergence_is_said(tmp_path):
     assert checkpoints.load(checkpoints.last_path(tmp_path)).epoch == 0
 
 
-@pytest.mark.parametrize("alpha_lr", [1e-3, 1e-2, 1e-1, 1.0, 10.0])
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize(("alpha_lr", "momentum"), [(1e-3, 0.9), (0.1, 0.0), (10.0, 0.0), (10.0, 0.9)])
 def test_any_alpha_learning_rate_stays_finite_and_in_bounds(tmp_path, alpha_lr, momentum):
     options = [f"--alpha_lr={alpha_lr}", f"--alpha_momentum={momentum}", "--epochs=1", "--data.test_fraction=0.6"]
     train(tiny_run(tmp_path, *options, "--scheduler=constant", "--gmacs_weight=0"))
