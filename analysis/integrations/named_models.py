@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
@@ -48,6 +47,8 @@ def _options(name: str, input_size: Sequence[int]) -> dict[str, Any]:
     """What a library's model must be told to take images of this size."""
     library, _, wanted = name.partition(":")
     if library == "timm":
+        import timm
+
         config = timm.models.get_pretrained_cfg(wanted)
         fixed = config is not None and config.fixed_input_size
         return {"in_chans": input_size[0]} | ({"img_size": tuple(input_size[1:])} if fixed else {})

@@ -6,8 +6,6 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-import timm
-import torchvision
 from torch import nn
 
 from .names import nearest
@@ -21,7 +19,11 @@ LISTING = "timm.list_models() and torchvision.models.list_models() list them, al
 def model_names(library: str, *, classifiers: bool = False) -> list[str]:
     """The names of a library's models; with `classifiers`, of torchvision's only those that classify images."""
     if library == "timm":
+        import timm  # a second to import, as torchvision is: only when needed
+
         return list(timm.list_models())
+    import torchvision
+
     return list(torchvision.models.list_models(torchvision.models if classifiers else None))
 
 
@@ -42,7 +44,7 @@ def full_name(name: str, argument: str = "model", *, own: Iterable[str] = (), cl
     libraries = [library for library in LIBRARIES if not colon or library == prefix]
     names = {library: model_names(library, classifiers=classifiers) for library in libraries}
     for library in libraries:
-        if timm.is_model(wanted) if library == "timm" else wanted in names[library]:
+        if wanted in names[library] or (library == "timm" and _is_tagged(wanted)):
             return f"{library}:{wanted}"
     known = [*own, *(f"{library}:{one}" if colon else one for library in libraries for one in names[library])]
     said = nearest(name, dict.fromkeys(known), most=3, listing=LISTING)
@@ -52,13 +54,23 @@ def full_name(name: str, argument: str = "model", *, own: Iterable[str] = (), cl
     )
 
 
+def _is_tagged(name: str) -> bool:
+    import timm
+
+    return bool(timm.is_model(name))
+
+
 def create_model(name: str, **options: Any) -> nn.Module:
     """The model with this name, as :func:`full_name` returns it; `options` are passed to its library."""
     library, _, wanted = name.partition(":")
     model: nn.Module
     if library == "timm":
+        import timm
+
         model = timm.create_model(wanted, **options)
         return model
+    import torchvision
+
     if "weights_backbone" in inspect.signature(torchvision.models.get_model_builder(wanted)).parameters:
         options = {"weights_backbone": None, **options}
     model = torchvision.models.get_model(wanted, **options)

@@ -15,8 +15,6 @@ from types import MappingProxyType
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchvision
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from .cache import Arrays, cache_folder, cached, files_fingerprint
@@ -160,6 +158,8 @@ class Source:
 
 def _digits(config: DataConfig) -> Source:
     """scikit-learn's 1797 handwritten digits of 8 x 8 pixels, with a fixed split per class."""
+    from sklearn.datasets import load_digits  # a second to import, so only when needed
+
     images, labels = load_digits(return_X_y=True)
     pixels = np.rint(images.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     order = torch.randperm(len(labels), generator=generator_for("digits")).numpy()
@@ -178,6 +178,8 @@ def _digits(config: DataConfig) -> Source:
 
 def _cifar(config: DataConfig) -> Source:
     """CIFAR-10 or CIFAR-100, read by torchvision."""
+    import torchvision
+
     kind = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}[config.name]
     if config.root is None:
         raise DataError(f"data.root is null; {config.name} needs the folder that holds {kind.base_folder}/")

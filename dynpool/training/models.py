@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,6 +62,8 @@ def narrow_vgg(
 
 def cifar_vgg16(num_classes: int, in_channels: int = 3) -> nn.Module:
     """VGG-16 with batch norm for small images: four max poolings instead of five and one linear layer."""
+    import torchvision  # a second to import, as timm is: only when needed
+
     plan: list[str | int] = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512]
     model = torchvision.models.VGG(torchvision.models.vgg.make_layers(plan, batch_norm=True), num_classes=num_classes)
     model.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -74,6 +74,8 @@ def cifar_vgg16(num_classes: int, in_channels: int = 3) -> nn.Module:
 
 def cifar_resnet(num_classes: int, in_channels: int = 3, *, depth: int = 50) -> nn.Module:
     """torchvision's ResNet of the given depth for small images: a 3x3 stem of stride 1 without pooling behind it."""
+    import torchvision
+
     kinds = {d: getattr(torchvision.models, f"resnet{d}") for d in (18, 34, 50, 101, 152)}
     if not is_whole(depth) or depth not in kinds:
         raise ValueError(f"depth={depth!r}: expected one of {', '.join(map(str, kinds))}")
@@ -86,6 +88,8 @@ def cifar_resnet(num_classes: int, in_channels: int = 3, *, depth: int = 50) -> 
 
 def cifar_mobilenetv2(num_classes: int, in_channels: int = 3) -> nn.Module:
     """torchvision's MobileNetV2 for small images: stride 1 in the stem and in the stage of 24 channels."""
+    import torchvision
+
     settings = [
         [1, 16, 1, 1],
         [6, 24, 2, 1],
@@ -114,6 +118,8 @@ class HRNetSegmentation(nn.Module):
     """
 
     def __init__(self, num_classes: int, in_channels: int = 3, *, backbone: str = "hrnet_w48") -> None:
+        import timm
+
         super().__init__()
         names = timm.list_models("hrnet*")
         if backbone not in names:

@@ -18,14 +18,11 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import accelerate
-import numpy
-import timm
 import torch
-import torchvision
 
 import dynpool
 from dynpool.analysis.common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact, with_checksum
@@ -271,10 +268,7 @@ class RunFolder:
                 "dynpool": dynpool.__version__,
                 "torch": torch.__version__,
                 "cuda": torch.version.cuda if cuda else None,
-                "torchvision": torchvision.__version__,
-                "timm": timm.__version__,
-                "accelerate": accelerate.__version__,
-                "numpy": numpy.__version__,
+                **{name: version(name) for name in ("torchvision", "timm", "accelerate", "numpy")},
             }
         )
         write_json(self.environment, with_checksum({"sessions": sessions}))

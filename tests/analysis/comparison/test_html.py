@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dynpool.analysis.comparison import html
 from dynpool.analysis.comparison.html import compare_runs, write_report
+from dynpool.analysis.comparison.plots import to_png
 
 WriteRun = Callable[..., Path]
 VOID = {"meta", "img", "br"}
@@ -20,7 +20,7 @@ VOID = {"meta", "img", "br"}
 
 @pytest.fixture(autouse=True)
 def coarse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html, "to_png", partial(html.to_png, dpi=20))
+    monkeypatch.setattr("dynpool.analysis.comparison.html.to_png", partial(to_png, dpi=20))
 
 
 class Page(HTMLParser):
