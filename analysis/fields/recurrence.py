@@ -140,11 +140,11 @@ def _join(axes: Sequence[AxisField]) -> AxisField:
 
 
 def _shortness(axis: AxisField) -> tuple[float, float]:
-    return axis[:2]
+    return axis.r_min, axis.s_min
 
 
 def _length(axis: AxisField) -> tuple[float, float]:
-    return axis[3:5]
+    return axis.r, axis.s
 
 
 def _agree(a: AxisField, b: AxisField) -> bool:
