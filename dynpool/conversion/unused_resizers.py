@@ -48,7 +48,7 @@ def unused_resizers(model: nn.Module, graph: Graph, batch: int | None = None) ->
     resizers = {r.node for r in graph.resizes} & unused
     if resizers:
         try:
-            training = trace(model, graph.size, training=True, batch=batch)
+            training = trace(model, graph.size, training=True, batch=batch, strict=False)
         except TraceError:  # the model runs in eval mode only
             training = graph
         unused = unused_nodes(training)

@@ -51,7 +51,7 @@ class Survey:
                 return best
             size = (size[0], 2 * size[1], 2 * size[2])
             try:
-                graph = trace_compared(self.model, size, batch=self.batch)
+                graph = trace_compared(self.model, size, batch=self.batch, strict=False)
             except TraceError:  # it cannot run at that size
                 return best
             if (graph.collapsed, graph.unmatched) < (best.collapsed, best.unmatched):

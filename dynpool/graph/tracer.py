@@ -37,8 +37,8 @@ __all__ = [
 class _Recorder(ForwardPass):
     """Appends every operation that runs to the graph, and maps each live tensor object to its value."""
 
-    def __init__(self, graph: Graph, *, compared: bool = True) -> None:
-        super().__init__(compared=compared)
+    def __init__(self, graph: Graph, *, compared: bool = True, strict: bool = True) -> None:
+        super().__init__(compared=compared, strict=strict)
         self.graph = graph
         self.calls, self.callers, self.shapes = graph.calls, graph.callers, graph.returns
         self.known_as: dict[int, Value] = {}  # by the tensor's id
@@ -156,6 +156,7 @@ def trace(
     training: bool = False,
     batch: int | None = None,
     every_window: bool = False,
+    strict: bool = True,
 ) -> Graph:
     """Run `model` once on meta tensors and record its operations, without memory and without changing the model.
 
@@ -175,6 +176,8 @@ def trace(
             with, else one, or two in training mode.
         every_window: give layers of stride 1 axis classes of their own and list them in `Graph.resizes`, to evaluate
             other strides there. Classes then say which layers could change together, not which maps agree.
+        strict: False: a map that has outgrown the weights of a layer, as at a larger size than the model is for, is
+            passed on all the same. The pass at `larger` is made so in any case.
 
     Raises:
         TraceError: when the model cannot run on `inputs`, at `input_size` or at `larger`.
@@ -192,7 +195,7 @@ def trace(
         graph = Graph(example.size, every_window=every_window, batch=example.batch, others=shapes)
         if larger is not None or others is not None:
             graph.larger = check_input_size(example.size if larger is None else larger)
-        return _Recorder(graph, compared=compared)
+        return _Recorder(graph, compared=compared, strict=strict)
 
     def run(example: Inputs, recorder: _Recorder) -> None:
         run_pass(model, example, state, recorder, training, choose)
@@ -219,7 +222,7 @@ def trace_shapes(
     state = meta_state(model)
 
     def make(example: Inputs, compared: bool) -> ForwardPass:
-        return ForwardPass(compared=compared)
+        return ForwardPass(compared=compared, strict=False)
 
     def run(example: Inputs, recorder: ForwardPass) -> None:
         run_pass(model, example, state, recorder, training, choose)
@@ -228,7 +231,12 @@ def trace_shapes(
 
 
 def trace_compared(
-    model: nn.Module, input_size: Sequence[int], *, training: bool = False, batch: int | None = None
+    model: nn.Module,
+    input_size: Sequence[int],
+    *,
+    training: bool = False,
+    batch: int | None = None,
+    strict: bool = True,
 ) -> Graph:
     """`trace` with a second pass over an input of twice the height and three times the width, or of twice both.
 
@@ -237,7 +245,7 @@ def trace_compared(
     c, h, w = check_input_size(input_size)
     for larger in ((c, 2 * h, 3 * w), (c, 2 * h, 2 * w)):
         try:
-            return trace(model, input_size, larger=larger, training=training, batch=batch)
+            return trace(model, input_size, larger=larger, training=training, batch=batch, strict=strict)
         except ValueError:
             continue  # a model for one size, or for square inputs; at its own size it is traced below
-    return trace(model, input_size, training=training, batch=batch)
+    return trace(model, input_size, training=training, batch=batch, strict=strict)

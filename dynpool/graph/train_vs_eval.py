@@ -29,7 +29,7 @@ def unite_modes(model: nn.Module, graph: Graph, batch: int | None = None) -> boo
         return False
     if _maps(training) == _maps(_shapes_of(graph)):
         return False
-    _unite(graph, trace_compared(model, graph.input_size, training=True, batch=batch))
+    _unite(graph, trace_compared(model, graph.input_size, training=True, batch=batch, strict=False))
     return True
 
 

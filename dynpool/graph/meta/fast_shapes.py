@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
-__all__ = ["SHORTCUTS"]
+__all__ = ["FITS", "SHORTCUTS"]
 
 Shortcut = Callable[..., Any]  # returns None if unknown: then PyTorch computes the shape
 
@@ -82,9 +82,36 @@ def _spreads(t: Tensor, over: Tensor) -> bool:
     return 0 < t.dim() <= over.dim() and all(n in (1, m) for n, m in sizes)
 
 
+def _fits_batch_norm(x: Tensor, *rest: Any) -> bool:
+    return x.dim() > 1 and all(t.shape == x.shape[1:2] for t in rest if isinstance(t, Tensor))
+
+
+def _fits_layer_norm(x: Tensor, normalized: list[int], *rest: Any) -> bool:
+    shape = torch.Size(normalized)
+    return x.shape[x.dim() - len(shape) :] == shape and all(t.shape == shape for t in rest if isinstance(t, Tensor))
+
+
+def _fits_product(bias: Tensor, a: Tensor, b: Tensor) -> bool:
+    return a.dim() == b.dim() == 2 and a.shape[1] == b.shape[0] and bias.shape == b.shape[1:]
+
+
+def _fits_grid(x: Tensor, grid: Tensor, *rest: Any) -> bool:
+    return x.dim() == grid.dim() == 4 and len(x) == len(grid) and grid.shape[3] == 2
+
+
 _ELEMENTWISE = (
     "add sub mul div relu silu gelu sigmoid tanh hardtanh hardswish hardsigmoid leaky_relu elu clamp exp neg sqrt rsqrt"
 ).split()
+
+# whether the operands go together; if not, PyTorch's own implementation says why
+FITS: dict[str, Callable[..., bool]] = {
+    "aten::native_batch_norm": _fits_batch_norm,
+    "aten::_native_batch_norm_legit": _fits_batch_norm,
+    "aten::_native_batch_norm_legit_no_training": _fits_batch_norm,
+    "aten::native_layer_norm": _fits_layer_norm,
+    "aten::addmm": _fits_product,
+    "aten::grid_sampler_2d": _fits_grid,
+}
 
 SHORTCUTS: dict[str, Shortcut] = {
     "aten::native_batch_norm": _batch_norm,

@@ -11,7 +11,7 @@ from .aliasing import aliasing
 from .arguments import bind
 from .containers import map_tensors, tensors_in
 from .data_dependent import STAND_INS, with_known_masks
-from .fast_shapes import SHORTCUTS
+from .fast_shapes import FITS, SHORTCUTS
 
 __all__ = ["Constants", "run_on_meta"]
 
@@ -38,10 +38,14 @@ class Constants:
         return out
 
 
-def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], constants: Constants | None = None) -> Any:
+def run_on_meta(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], constants: Constants | None = None, *, strict: bool = True
+) -> Any:
     """The result of `func` on the meta device: tensors of the right shapes and strides, without data.
 
-    Operations whose inputs are all known `constants` run for real and may write to them; all others do not.
+    Operations whose inputs are all known `constants` run for real and may write to them; all others do not. Unless
+    `strict`, a map that has outgrown the weights of a layer (a `Linear` behind a flattened map) is passed on all the
+    same, so that a model for one size can be looked at in another one.
     """
     tensors = tensors_in((args, kwargs))
     meta = any(t.is_meta for t in tensors)
@@ -61,6 +65,8 @@ def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], consta
     if name in ("aten::index", "aten::_unsafe_index"):
         args = (args[0], with_known_masks(args[1]), *args[2:])
     shortcut = None if kwargs.keys() - {"approximate"} else SHORTCUTS.get(name)  # as gelu is asked to
+    if strict and shortcut is not None and name in FITS and not FITS[name](*args):
+        shortcut = None
     known = None if shortcut is None else shortcut(*args)
     out = func(*args, **kwargs) if known is None else known
     if name == "aten::convolution" and 0 in out.shape[2:] and 0 not in args[0].shape[2:]:

@@ -1,9 +1,14 @@
 """Tracing: what is seen, at which sizes, and that the model is left as it was."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
+import dynpool
+from dynpool.analysis import receptive_field
+from dynpool.graph import TraceError
 from dynpool.graph.tracer import trace
 from tests.dynpool.graph.axis_rules.maps import Branches
 
@@ -49,3 +54,13 @@ def test_too_small_an_input_says_where_it_failed() -> None:
     model = nn.Sequential(nn.MaxPool2d(2), nn.MaxPool2d(2), nn.MaxPool2d(2))
     with pytest.raises(ValueError, match=r"cannot run at input_size=\(3, 4, 4\).* in 2"):
         trace(model, (3, 4, 4))
+
+
+ONE_SIZE = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 16 * 16, 10))
+
+
+@pytest.mark.parametrize("look", [trace, dynpool.count_macs, dynpool.convert, dynpool.sizes, receptive_field])
+def test_a_size_that_a_flattened_map_does_not_fit_is_an_error(look: Callable[..., object]) -> None:
+    with pytest.raises(TraceError, match=r"cannot run at input_size=\(3, 40, 40\).* in 3: .*3200"):
+        look(ONE_SIZE, (3, 40, 40))
+    assert dynpool.count_macs(ONE_SIZE, (3, 32, 32)).total == 27 * 8 * 32 * 32 + 2048 * 10

@@ -74,6 +74,33 @@ def test_shortcuts_give_the_same_shapes_strides_and_dtypes(func: Any, args: tupl
     assert described(run_on_meta(func, args, {})) == described(func(*args))
 
 
+MISFITS = {
+    "batch norm of other channels": (
+        aten._native_batch_norm_legit_no_training.default,
+        (X, *4 * [empty(4)], 0.1, 1e-5),
+    ),
+    "layer norm of another shape": (aten.native_layer_norm.default, (X, [4, 6], empty(4, 6), empty(4, 6), 1e-5)),
+    "layer norm with other weights": (aten.native_layer_norm.default, (X, [4, 5], empty(4, 6), None, 1e-5)),
+    "a matrix with other rows": (aten.addmm.default, (empty(7), empty(4, 6), empty(5, 7))),
+    "a bias of another length": (aten.addmm.default, (empty(8), empty(4, 5), empty(5, 7))),
+    "a grid for another batch": (aten.grid_sampler_2d.default, (X, empty(3, 6, 7, 2), 0, 0, False)),
+}
+
+
+@pytest.mark.parametrize(("func", "args"), MISFITS.values(), ids=MISFITS)
+def test_operands_that_do_not_go_together_are_pytorchs_errors(func: Any, args: tuple[Any, ...]) -> None:
+    with pytest.raises(RuntimeError) as ours:
+        run_on_meta(func, args, {})
+    with pytest.raises(RuntimeError) as theirs:
+        func(*args)
+    assert str(ours.value) == str(theirs.value)
+
+
+def test_a_larger_map_may_be_passed_on_through_a_matrix() -> None:
+    args = (empty(7), empty(4, 6), empty(5, 7))
+    assert run_on_meta(aten.addmm.default, args, {}, strict=False).shape == (4, 7)
+
+
 def test_an_option_that_changes_no_shape_is_no_hindrance() -> None:
     out = run_on_meta(aten.gelu.default, (X,), {"approximate": "tanh"})
     assert described(out) == described(X)
