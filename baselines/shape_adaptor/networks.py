@@ -140,7 +140,10 @@ class _Builder:
         self.rows: list[ConversionRow] = []
 
     def standard(self, adaptors: int, last_size: int) -> nn.Module:
-        alpha = initial_alpha(min(self.size[1:]), last_size, adaptors)
+        shorter = min(self.size[1:])
+        if last_size >= shorter:
+            raise ValueError(f"last_size={last_size}: expected fewer pixels than the input has, {shorter}")
+        alpha = initial_alpha(shorter, last_size, adaptors)
         gaps = self.layers[:-1]
         chosen = [gaps[i] for i in uniform_positions(len(gaps), adaptors)]
         for resize in (r for layer in self.layers for r in layer.resizes):

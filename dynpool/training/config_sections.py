@@ -67,8 +67,9 @@ class ModelConfig:
 
     Attributes:
         name: "narrow-vgg", "cifar-vgg16", "cifar-resnet", "cifar-mobilenetv2", "hrnet-segmentation", a model of timm or
-            torchvision ("torchvision:NAME" if both have it), or your own as "package.module:callable".
-        options: keyword arguments of its factory.
+            torchvision ("torchvision:NAME" if both have it), or your own as "package.module:callable", which is called
+            with num_classes=, in_channels= and the options.
+        options: further keyword arguments of its factory.
     """
 
     name: str = "narrow-vgg"

@@ -106,4 +106,5 @@ def writing(
             raise DiskFullError(f"cannot write {path}: {reason}; {when_full}") from error
         if isinstance(error, IsADirectoryError) and path.is_dir():
             raise UnwritableError(f"cannot write {path}: it is a folder, not a file; remove it") from error
-        raise UnwritableError(f"cannot write {path}: {reason}; choose a writable folder with --out") from error
+        place = "choose a place that can be written, by --out or, for the cache, --data.cache"
+        raise UnwritableError(f"cannot write {path}: {reason}; {place}") from error

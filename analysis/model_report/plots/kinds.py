@@ -24,12 +24,19 @@ KINDS: Mapping[str, Callable[..., Figure]] = MappingProxyType(
 )
 
 
+_OPTIONS = {"image": ("layers", "image")}
+
+
 def plot_report(report: FieldReport, kind: str, options: Mapping[str, Any]) -> Figure:
     """The plot of the given kind.
 
     Raises:
+        TypeError: for options that the kind does not have.
         ValueError: for an unknown kind, with the known ones in the message, or a report that this kind cannot show.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown plot kind {kind!r}{nearest(kind, KINDS)}")
+    known = _OPTIONS.get(kind, ())
+    for name in options.keys() - known:
+        raise TypeError(f"a plot of kind {kind!r} has no option {name!r}; it has {', '.join(known) or 'none'}")
     return KINDS[kind](report, **options)

@@ -267,7 +267,7 @@ def patches() -> nn.Module:
         (plain, {"mode": "autotl", "adaptors": 2}, "adaptors=2: expected None with mode='autotl'"),
         (plain, {"adaptors": 0}, "adaptors=0: expected an integer of at least 1"),
         (plain, {"adaptors": 6, "last_size": 12}, "adaptors=6: expected from 1 to 5"),
-        (plain, {"last_size": 32}, "size_out=32"),
+        (plain, {"last_size": 32}, "last_size=32: expected fewer pixels than the input has, 32"),
         (plain, {"last_size": 2}, "4 adaptors cannot resize 32 to 2 pixels"),
         (plain, {"mode": "autosc", "adaptors": 7}, "adaptors=7: expected from 1 to 5"),
         (plain, {"limit": 0}, "limit=0"),

@@ -87,8 +87,8 @@ def test_a_plan_is_made_again_from_its_file(model, capsys):
     ("out", "message"),
     [
         ("FOLDER", "it is a folder; name a file with --out"),
-        ("FILE/plan.json", "Not a directory; choose a writable folder with --out"),
-        ("/proc/plan.json", "choose a writable folder with --out"),
+        ("FILE/plan.json", "Not a directory; choose a place that can be written, by --out"),
+        ("/proc/plan.json", "choose a place that can be written, by --out"),
         ("x" * 300, "File name too long"),
     ],
 )

@@ -162,7 +162,7 @@ def test_folder_without_permission(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", denied)
-    with pytest.raises(UnwritableError, match="Permission denied; choose a writable folder"):
+    with pytest.raises(UnwritableError, match="Permission denied; choose a place that can be written"):
         train(tiny_run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

@@ -7,6 +7,10 @@ import pytest
 def test_bad_pictures(tmp_path, vgg, one_axis):
     with pytest.raises(ValueError, match="unknown plot kind 'feilds'; did you mean 'fields'"):
         vgg.plot("feilds")
+    with pytest.raises(TypeError, match="a plot of kind 'fields' has no option 'layers'; it has none"):
+        vgg.plot("fields", layers=["features.0"])
+    with pytest.raises(TypeError, match="a plot of kind 'image' has no option 'layer'; it has layers, image"):
+        vgg.plot("image", layer="features.0")
     with pytest.raises(ValueError, match=r"layers has 'features\.99': the model has no such layer; did you mean"):
         vgg.plot("image", layers=["features.99"])
     with pytest.raises(ValueError, match="layers must name one to 6 layers, got 7"):
