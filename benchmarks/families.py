@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,30 +16,32 @@ from torch import nn
 
 from dynpool.conversion.coverage import build_model
 
-__all__ = ["built", "names", "sweep"]
+__all__ = ["sweep"]
 
 MOST_PARAMETERS = 60_000_000
 
 
-def names() -> Iterator[str]:
-    """The first model of every family of timm by name, and all of torchvision."""
-    families: dict[str, str] = {}
+def _families() -> Iterator[list[str]]:
+    """The names of each family of timm, of which one is enough, and of each model of torchvision."""
+    families: dict[str, list[str]] = {}
     for name in timm.list_models():
-        families.setdefault(timm.models._registry._model_to_module[name], name)
-    yield from (f"timm:{name}" for name in families.values())
-    yield from (f"torchvision:{name}" for name in torchvision.models.list_models())
+        families.setdefault(timm.models._registry._model_to_module[name], []).append(f"timm:{name}")
+    yield from families.values()
+    yield from ([f"torchvision:{name}"] for name in torchvision.models.list_models())
 
 
-def built(name: str) -> tuple[tuple[int, ...], nn.Module | None]:
-    """A model with its input size; None instead of the model if it is too large or cannot be built."""
-    try:
-        model, size = build_model(name, "meta")
-        if sum(p.numel() for p in model.parameters()) > MOST_PARAMETERS:
-            return size, None
-        model, size = build_model(name, "cpu")
-    except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        return (), None
-    return size, model
+def _built(family: Sequence[str]) -> tuple[str, nn.Module, tuple[int, ...]] | str:
+    """The first model of a family that is not too large and can be built, with its name and input size; or why none."""
+    why = ""
+    for name in family:
+        try:
+            count = sum(p.numel() for p in build_model(name, "meta")[0].parameters())
+            if count <= MOST_PARAMETERS:
+                return name, *build_model(name, "cpu")
+            why = f"{count:,} parameters"
+        except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            why = f"{type(error).__name__}: {error}"
+    return why
 
 
 def sweep(
@@ -47,7 +50,9 @@ def sweep(
     results: Path,
     rows_of: Callable[[str, nn.Module, tuple[int, ...]], Iterable[dict[str, Any]]],
 ) -> None:
-    """Append the rows of every model to a CSV file; models that have rows in it are passed over.
+    """Append rows to a CSV file: of the first model of each family of timm that is not too large, and of torchvision's.
+
+    Families that have rows in the file are passed over.
 
     Args:
         description: the help text.
@@ -70,10 +75,14 @@ def sweep(
         rows = csv.DictWriter(file, columns)
         if not done:
             rows.writeheader()
-        for name in options.names or names():
-            size, model = ((), None) if name in done else built(name)
-            if model is None:
+        for family in [[name] for name in options.names] or _families():
+            if done.intersection(family):
                 continue
+            built = _built(family)
+            if isinstance(built, str):
+                print(f"{family[-1]} is passed over: {built}", file=sys.stderr)
+                continue
+            name, model, size = built
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 found = [{"model": name, **row} for row in rows_of(name, model, size)]

@@ -189,7 +189,7 @@ def trace(
     state = meta_state(model)
     shapes: Shapes = others or {}
     if larger is not None:
-        shapes = trace_shapes(model, larger, training=training, batch=batch)
+        shapes = trace_shapes(model, larger, training=training, batch=batch, strict=False)
 
     def make(example: Inputs, compared: bool) -> _Recorder:
         graph = Graph(example.size, every_window=every_window, batch=example.batch, others=shapes)
@@ -216,13 +216,14 @@ def trace_shapes(
     choose: Choose | None = None,
     training: bool = False,
     batch: int | None = None,
+    strict: bool = True,
 ) -> Shapes:
     """The output shapes of every operation and module of a pass, by its position in the pass; cheaper than `trace`."""
     model = unwrapped(model)
     state = meta_state(model)
 
     def make(example: Inputs, compared: bool) -> ForwardPass:
-        return ForwardPass(compared=compared, strict=False)
+        return ForwardPass(compared=compared, strict=strict)
 
     def run(example: Inputs, recorder: ForwardPass) -> None:
         run_pass(model, example, state, recorder, training, choose)

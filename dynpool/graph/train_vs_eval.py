@@ -23,7 +23,7 @@ def unite_modes(model: nn.Module, graph: Graph, batch: int | None = None) -> boo
     in training mode as well. Resizers that only run in training mode are noted and not converted.
     """
     try:
-        training = trace_shapes(model, graph.input_size, training=True, batch=batch)
+        training = trace_shapes(model, graph.input_size, training=True, batch=batch, strict=False)
     except TraceError as error:
         graph.notes.append(f"not compared with training mode: {error}")
         return False

@@ -53,7 +53,9 @@ def pool(x: Tensor, alpha: Tensor, out_h: int, out_w: int, reduce: str) -> Tenso
 
 
 def _is_plain(*tensors: Tensor | None) -> bool:
-    """Whether nothing but autograd looks on: then bodies are called past the dispatcher, which costs a third of it."""
+    """Whether nothing but autograd looks on: then the implementation is called past the dispatcher, a third of the
+    call's cost.
+    """
     return (
         all(type(tensor) in _PLAIN for tensor in tensors)
         and not any(tensor is not None and torch._C._functorch.is_legacy_batchedtensor(tensor) for tensor in tensors)

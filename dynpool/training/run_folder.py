@@ -18,7 +18,7 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +268,7 @@ class RunFolder:
                 "dynpool": dynpool.__version__,
                 "torch": torch.__version__,
                 "cuda": torch.version.cuda if cuda else None,
-                **{name: version(name) for name in ("torchvision", "timm", "accelerate", "numpy")},
+                **{name: _installed(name) for name in ("torchvision", "timm", "accelerate", "numpy")},
             }
         )
         write_json(self.environment, with_checksum({"sessions": sessions}))
@@ -308,6 +308,14 @@ class _DamagedError(Exception):
 
 
 _LAST = last_path(Path()).as_posix()
+
+
+def _installed(package: str) -> str | None:
+    """The version of an installed package; None if it is not installed as one."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _digest(path: Path) -> str | None:

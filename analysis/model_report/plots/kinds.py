@@ -37,6 +37,7 @@ def plot_report(report: FieldReport, kind: str, options: Mapping[str, Any]) -> F
     if kind not in KINDS:
         raise ValueError(f"unknown plot kind {kind!r}{nearest(kind, KINDS)}")
     known = _OPTIONS.get(kind, ())
-    for name in options.keys() - known:
-        raise TypeError(f"a plot of kind {kind!r} has no option {name!r}; it has {', '.join(known) or 'none'}")
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise TypeError(f"a plot of kind {kind!r} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
     return KINDS[kind](report, **options)

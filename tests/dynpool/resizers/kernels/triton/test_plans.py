@@ -45,20 +45,23 @@ def rocm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("rocm")
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_plans_for_amd_have_options_that_its_compiler_knows_and_spill_nothing_to_memory(channels_last: bool) -> None:
+def test_plans_for_amd_have_options_that_its_compiler_knows_and_nothing_is_spilled(channels_last: bool) -> None:
+    import triton
     from triton.backends.amd.compiler import HIPOptions
 
     from dynpool.resizers.kernels.triton import plans
 
+    version = tuple(map(int, triton.__version__.split(".")[:2]))
     options = plans._options(128, torch.bfloat16)
     assert options["num_warps"] * 64 == 128
     assert options.keys() <= {field.name for field in dataclasses.fields(HIPOptions)}
     binaries = [forward_kernel("bf16", channels_last, halves, "gfx942") for halves in (False, True)]
     binaries += [backward_kernel("bf16", channels_last, "gfx942", cells) for cells in (3, 0)]
     for binary in binaries:
-        # scalar registers may be kept in lanes of vector ones (two are, by Triton 3.6)
-        found = re.findall(r"\.(?:vgpr_spill_count|private_segment_fixed_size):\s+(\d+)", binary.asm["amdgcn"])
-        assert found == ["0"] * 2
+        spills = dict(re.findall(r"\.([sv]gpr_spill_count|private_segment_fixed_size):\s+(\d+)", binary.asm["amdgcn"]))
+        if version < (3, 7):  # it keeps two scalar registers of one kernel in lanes of a vector register
+            del spills["sgpr_spill_count"]
+        assert set(spills.values()) == {"0"}
 
 
 def test_plans_for_nvidia_limit_registers() -> None:
