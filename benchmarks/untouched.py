@@ -1,8 +1,9 @@
-"""Checks that analysing a model does not change a bit of it, on one model of every timm family and all of torchvision.
+"""Checks that analysing a model does not change a bit of it, on a model of each timm family and all of torchvision.
 
     python -m benchmarks.untouched [--out benchmarks/results/untouched.csv] [NAME ...]
 
-One row per model; a restarted sweep continues where the file ends. Weights are random; nothing is downloaded.
+One row per model of up to 60 million parameters; a restarted sweep continues where the file ends. Weights are random;
+nothing is downloaded.
 """
 
 from __future__ import annotations
