@@ -9,7 +9,6 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib import image
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dynpool.analysis.comparison.plots import (
@@ -23,19 +22,10 @@ from dynpool.analysis.comparison.plots import (
     to_png,
 )
 from dynpool.analysis.comparison.plots.curves import DYNOPOOL, HUMAN
-from dynpool.analysis.comparison.read_runs import Run
 from dynpool.analysis.comparison.summary import compare_runs
+from tests.analysis.comparison.plots.drawn import runs_of, texts
 
 WriteRun = Callable[..., Path]
-
-
-def _runs(*folders: Path) -> tuple[Run, ...]:
-    return compare_runs(folders).runs
-
-
-def _texts(figure: Figure) -> list[str]:
-    found = [text.get_text() for axes in figure.axes for text in axes.texts]
-    return found + [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
 def _x(line: Line2D) -> list[float]:
@@ -58,7 +48,7 @@ def test_all_figures_in_order(comparison_folder: Path) -> None:
 
 
 def test_human_alone_has_no_alphas(tmp_path: Path, write_run: WriteRun) -> None:
-    runs = _runs(write_run(tmp_path / "a", "human"))
+    runs = runs_of(write_run(tmp_path / "a", "human"))
     assert "alphas" not in draw(runs)
     with pytest.raises(ValueError, match="no run has learned strides"):
         plot_alphas(runs)
@@ -66,7 +56,7 @@ def test_human_alone_has_no_alphas(tmp_path: Path, write_run: WriteRun) -> None:
 
 def test_png_is_the_same_each_time_and_leaves_settings_alone(comparison_folder: Path, tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
-    runs = _runs(comparison_folder)
+    runs = runs_of(comparison_folder)
     first, second = to_png(plot_sizes(runs), dpi=50), to_png(plot_sizes(runs), dpi=50)
     assert first == second
     assert dict(mpl.rcParams) == before
@@ -78,7 +68,7 @@ def test_png_is_the_same_each_time_and_leaves_settings_alone(comparison_folder: 
 
 def test_methods_keep_their_colors(tmp_path: Path, write_run: WriteRun) -> None:
     names = ("zebra", "dynopool", "human", "ape")
-    colors = method_colors(_runs(*(write_run(tmp_path / name, name) for name in names)))
+    colors = method_colors(runs_of(*(write_run(tmp_path / name, name) for name in names)))
     assert colors["human"] == HUMAN
     assert colors["dynopool"] == DYNOPOOL
     assert len(set(colors.values())) == 4
@@ -95,16 +85,16 @@ def test_tradeoff_has_a_point_per_run_and_the_mean(comparison_folder: Path) -> N
 
 
 def test_unfinished_run_is_drawn_hollow(tmp_path: Path, write_run: WriteRun) -> None:
-    runs = _runs(write_run(tmp_path / "a"), write_run(tmp_path / "b", "human", epochs=3, planned=16))
+    runs = runs_of(write_run(tmp_path / "a"), write_run(tmp_path / "b", "human", epochs=3, planned=16))
     figure = plot_tradeoff(runs)
     small = [line for line in figure.axes[0].lines if line.get_markersize() == 7]
     assert sorted(line.get_markerfacecolor() == "none" for line in small) == [False, True]
-    assert "unfinished run" in _texts(figure)
-    assert "seed 0\nunfinished" in _texts(plot_sizes(runs))
+    assert "unfinished run" in texts(figure)
+    assert "seed 0\nunfinished" in texts(plot_sizes(runs))
 
 
 def test_accuracy_mean_over_shared_epochs(tmp_path: Path, write_run: WriteRun) -> None:
-    runs = _runs(write_run(tmp_path / "a", seed=0), write_run(tmp_path / "b", seed=1, epochs=4, planned=16))
+    runs = runs_of(write_run(tmp_path / "a", seed=0), write_run(tmp_path / "b", seed=1, epochs=4, planned=16))
     axes = plot_accuracy(runs).axes[0]
     (mean,) = _thick(list(axes.lines), DYNOPOOL)
     assert _x(mean) == [0, 1, 2, 3, 4]
@@ -116,7 +106,7 @@ def test_a_later_method_is_drawn_on_top_and_narrower_so_that_coincident_ones_sho
     tmp_path: Path, write_run: WriteRun
 ) -> None:
     methods = ("dynopool", "fixed", "shape-adaptor")
-    runs = _runs(*(write_run(tmp_path / method, method, final=0.8) for method in methods))
+    runs = runs_of(*(write_run(tmp_path / method, method, final=0.8) for method in methods))
     panels = [plot_accuracy(runs).axes[0], *plot_i_min(runs).axes, *plot_alphas(runs).axes]
     colors = method_colors(runs)
     for panel in panels:
@@ -134,7 +124,7 @@ def test_a_later_method_is_drawn_on_top_and_narrower_so_that_coincident_ones_sho
 
 def test_i_min_against_resolution_and_human(tmp_path: Path, write_run: WriteRun) -> None:
     size = (1, 48, 32)
-    runs = _runs(write_run(tmp_path / "h", "human", input_size=size), write_run(tmp_path / "d", input_size=size))
+    runs = runs_of(write_run(tmp_path / "h", "human", input_size=size), write_run(tmp_path / "d", input_size=size))
     for axis, panel in enumerate(plot_i_min(runs).axes):
         (human,), (learned,) = _thick(list(panel.lines), HUMAN), _thick(list(panel.lines), DYNOPOOL)
         assert set(_y(human)) == {61.0}
@@ -146,16 +136,16 @@ def test_i_min_against_resolution_and_human(tmp_path: Path, write_run: WriteRun)
 
 
 def test_infinite_i_min_is_named_instead_of_drawn(tmp_path: Path, write_run: WriteRun) -> None:
-    runs = _runs(write_run(tmp_path / "h", "human", i_min=math.inf), write_run(tmp_path / "d"))
+    runs = runs_of(write_run(tmp_path / "h", "human", i_min=math.inf), write_run(tmp_path / "d"))
     figure = plot_i_min(runs)
-    assert _texts(figure).count("infinite values not drawn: human") == 2
+    assert texts(figure).count("infinite values not drawn: human") == 2
     assert not _thick(list(figure.axes[0].lines), HUMAN)
     to_png(figure, dpi=50)
     to_png(plot_i_min(runs[:1]), dpi=50)
 
 
 def test_alphas_panel_per_resolution_height_solid_width_dashed(comparison_folder: Path) -> None:
-    runs = _runs(comparison_folder)
+    runs = runs_of(comparison_folder)
     figure = plot_alphas(runs)
     assert [panel.get_title() for panel in figure.axes] == ["features.2", "features.5", "features.8"]
     learned = [run for run in runs if run.method == "dynopool"]
@@ -168,26 +158,26 @@ def test_alphas_panel_per_resolution_height_solid_width_dashed(comparison_folder
 
 
 def test_odd_method_names_are_drawn_literally(tmp_path: Path, write_run: WriteRun) -> None:
-    runs = _runs(write_run(tmp_path / "a", "$x_$y"), write_run(tmp_path / "b", "_hidden"))
+    runs = runs_of(write_run(tmp_path / "a", "$x_$y"), write_run(tmp_path / "b", "_hidden"))
     for figure in draw(runs).values():
         to_png(figure, dpi=40)
-    labels = _texts(plot_accuracy(runs))
+    labels = texts(plot_accuracy(runs))
     assert r"\$x_\$y" in labels
     assert any(label.endswith("_hidden") for label in labels)
 
 
 def test_i_min_that_leaves_layers_out_is_dotted_and_starred(tmp_path: Path, write_run: WriteRun) -> None:
     human = write_run(tmp_path / "h", "human")
-    figure = plot_i_min(_runs(human, write_run(tmp_path / "d", "diffstride", i_min=3, behind_global=4)))
+    figure = plot_i_min(runs_of(human, write_run(tmp_path / "d", "diffstride", i_min=3, behind_global=4)))
     assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["human", "diffstride *"]
     solid, dotted = (line.get_linestyle() for line in figure.axes[0].lines[:2])
     assert (solid, dotted) == ("-", "--")  # how matplotlib calls any pattern of dashes
-    assert not any("*" in text for text in _texts(plot_i_min(_runs(human))))
+    assert not any("*" in text for text in texts(plot_i_min(runs_of(human))))
 
 
 def test_costs_far_apart_get_a_logarithmic_axis_with_plain_numbers(tmp_path: Path, write_run: WriteRun) -> None:
     small = write_run(tmp_path / "s", "human", input_size=(1, 8, 8))
-    axes = plot_tradeoff(_runs(small, write_run(tmp_path / "l", input_size=(1, 96, 96)))).axes[0]
+    axes = plot_tradeoff(runs_of(small, write_run(tmp_path / "l", input_size=(1, 96, 96)))).axes[0]
     assert axes.get_xscale() == "log"
     low, high = axes.get_xlim()
     shown = [

@@ -9,19 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dynpool.analysis.comparison.plots import plot_sizes
-from dynpool.analysis.comparison.read_runs import Run
-from dynpool.analysis.comparison.summary import compare_runs
+from tests.analysis.comparison.plots.drawn import runs_of, texts
 
 WriteRun = Callable[..., Path]
-
-
-def _runs(*folders: Path) -> tuple[Run, ...]:
-    return compare_runs(folders).runs
-
-
-def _texts(figure: Figure) -> list[str]:
-    found = [text.get_text() for axes in figure.axes for text in axes.texts]
-    return found + [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
 def _rectangles(figure: Figure, *, filled: bool) -> list[tuple[float, float]]:
@@ -30,7 +20,7 @@ def _rectangles(figure: Figure, *, filled: bool) -> list[tuple[float, float]]:
 
 
 def test_sizes_are_to_scale(comparison_folder: Path) -> None:
-    runs = _runs(comparison_folder)
+    runs = runs_of(comparison_folder)
     figure = plot_sizes(runs)
     drawn = _rectangles(figure, filled=True)
     shown = [size for run in (runs[0], *runs[3:]) for size in run.last.sizes.values()]
@@ -41,9 +31,9 @@ def test_sizes_are_to_scale(comparison_folder: Path) -> None:
     outlines = _rectangles(figure, filled=False)[:-1]  # the last one is the key
     human = [pytest.approx(side * scale) for side in (16, 8, 4)] * 3
     assert [height for height, _ in outlines] == human
-    texts = _texts(figure)
-    assert "seeds 0, 1, 2" in texts
-    assert all(f"{height}×{width}" in texts for height, width in shown)
+    words = texts(figure)
+    assert "seeds 0, 1, 2" in words
+    assert all(f"{height}×{width}" in words for height, width in shown)
     top, bottom = figure.axes[0].get_ylim()[::-1]
     assert (bottom - top) == pytest.approx(figure.get_figheight()), "an inch of data is an inch of picture"
 
@@ -63,7 +53,7 @@ def test_sizes_stay_inside_the_picture(tmp_path: Path, write_run: WriteRun, coun
     quoted = "{" + ", ".join(f'""{name}"": [{size[0]}, {size[1]}]' for name, size in sizes.items()) + "}"
     text[-1] = f'{text[-1][:start]}"{quoted}"{text[-1][end:]}'
     metrics.write_text("\n".join(text) + "\n")
-    figure = plot_sizes(_runs(folder))
+    figure = plot_sizes(runs_of(folder))
     axes = figure.axes[0]
     patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
     assert len(patches) == count + 1
@@ -86,7 +76,7 @@ def test_sizes_outline_the_design_at_the_same_input_and_name_points(tmp_path: Pa
         for budget in (1, 2):
             point = f"gmacs_budget={budget}"
             folders += [write_run(tmp_path / f"d{budget}{seed}", "dynopool", seed, grid_point=point)]
-    axes = plot_sizes(_runs(*folders)).axes[0]
+    axes = plot_sizes(runs_of(*folders)).axes[0]
     words = [text.get_text() for text in axes.texts]
     expected = ["data.resolution=16\nseed 0", "data.resolution=32\nseed 0"]
     expected += [f"gmacs_budget={budget}\nseed 0\n(1 more not drawn)" for budget in (1, 2)]

@@ -1,12 +1,10 @@
 """The layer graph keeps all connections with few edges."""
 
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from dynpool.analysis.model_report.plots.layer_graph import INPUT, layer_graph
+from tests.analysis.model_report.plots.connections import connected, reports
 
 
 def reached(graph):
@@ -41,7 +39,7 @@ def test_networks(name, report_of):
 
 def test_a_residual_block_has_its_addition_back():
     # input -> 0 -> 1 -> (+0) -> 2 -> 3 -> (+) -> 4: layer 4 is reached from 3, 1 and 0
-    report = SimpleNamespace(layers=[None] * 5, edges=((-1, 0), (0, 1), (0, 2), (1, 2), (2, 3), (0, 4), (1, 4), (3, 4)))
+    report = connected(5, ((-1, 0), (0, 1), (0, 2), (1, 2), (2, 3), (0, 4), (1, 4), (3, 4)))
     graph = check(report)
     layers = {index: node for node, index in graph.layers.items()}
     (first,), (second,) = graph.sources[layers[2]], graph.sources[layers[4]]
@@ -49,12 +47,6 @@ def test_a_residual_block_has_its_addition_back():
     assert sorted(graph.sources[second]) == sorted([first, layers[3]])
 
 
-@given(st.data())
-def test_any_graph(data):
-    count = data.draw(st.integers(1, 12))
-    edges = {
-        (source, target)
-        for target in range(count)
-        for source in data.draw(st.sets(st.integers(-1, target - 1), min_size=target == 0, max_size=4))
-    }
-    check(SimpleNamespace(layers=[None] * count, edges=tuple(sorted(edges))))
+@given(reports())
+def test_any_graph(report):
+    check(report)

@@ -1,20 +1,11 @@
 """The layout of a layer graph: no two nodes in a cell, no edge across a node, chains straight."""
 
-from collections.abc import Iterable
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dynpool.analysis.model_report.plots.layer_graph import LayerGraph, layer_graph
 from dynpool.analysis.model_report.plots.layer_layout import Layout, lay_out
-
-
-def connected(layers: int, edges: Iterable[tuple[int, int]]) -> Any:
-    """A report of so many layers, of which only the edges count."""
-    return SimpleNamespace(layers=[None] * layers, edges=tuple(edges))
+from tests.analysis.model_report.plots.connections import connected, reports
 
 
 def check(graph: LayerGraph) -> Layout:
@@ -46,12 +37,6 @@ def test_a_chain_with_shortcuts_is_straight():
 
 
 @settings(max_examples=50)
-@given(st.data())
-def test_any_graph(data):
-    count = data.draw(st.integers(1, 12))
-    edges = {
-        (source, target)
-        for target in range(count)
-        for source in data.draw(st.sets(st.integers(-1, target - 1), min_size=target == 0, max_size=4))
-    }
-    check(layer_graph(connected(count, sorted(edges))))
+@given(reports())
+def test_any_graph(report):
+    check(layer_graph(report))
