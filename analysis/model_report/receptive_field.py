@@ -31,6 +31,7 @@ class ReceptiveFieldReport(FieldReport):
             options: for "image": `layers` and `image`, see `dynpool.analysis.model_report.plots.image.plot_on_image`.
 
         Raises:
+            TypeError: for an option that the kind does not have.
             ValueError: for an unknown kind, or a report that this kind cannot show.
         """
         return plot_report(self, kind, options)
