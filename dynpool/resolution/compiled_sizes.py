@@ -2,7 +2,9 @@
 
 torch.compile treats numbers stored on a module as constants and would recompile for every size. The dimensions of a
 tensor marked as dynamic are symbols, so a size is stored as the shape of a meta tensor. The tensor must not be kept on
-a module, where shapes are constants too, so it is kept in a global table under a key.
+a module, where shapes are constants too, so it is kept globally under a key. Keys are attributes of one object: the
+compiler looks an attribute up by itself, while it walks through the whole of a dict, which fails when a model that is
+no longer used is garbage collected at that moment.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from itertools import count
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -19,7 +22,7 @@ from dynpool.size_math import Size
 
 __all__ = ["OpenSizes", "open_size"]
 
-_extents: dict[int, Tensor] = {}  # meta tensors of shape (height, width) by key, of all existing models
+_extents = SimpleNamespace()  # meta tensors of shape (height, width) by key, of all existing models
 _keys = count()
 
 
@@ -31,12 +34,12 @@ class OpenSizes:
     """
 
     def __init__(self, sizes: Sequence[Size]) -> None:
-        self.keys = [next(_keys) for _ in sizes]
+        self.keys = [f"size_{next(_keys)}" for _ in sizes]
         self._sizes = list(sizes)
         for key, size in zip(self.keys, sizes, strict=True):
             extent = torch.empty(size, device="meta")
             torch._dynamo.maybe_mark_dynamic(extent, [0, 1])
-            _extents[key] = extent
+            setattr(_extents, key, extent)
         weakref.finalize(self, _forget, self.keys)
 
     def fill(self, sizes: Sequence[Size | None]) -> None:
@@ -46,19 +49,19 @@ class OpenSizes:
             return
         with torch._C._DisableFuncTorch(), _disable_current_modes():  # not part of a transformation
             for k, size in changed.items():
-                _extents[self.keys[k]].resize_(size)
+                getattr(_extents, self.keys[k]).resize_(size)
                 self._sizes[k] = size
 
     def __reduce__(self) -> tuple[type[OpenSizes], tuple[list[Size]]]:
         return OpenSizes, (self._sizes,)
 
 
-def open_size(key: int) -> Size:
+def open_size(key: str) -> Size:
     """The size with the given key; two symbols under torch.compile."""
-    height, width = _extents[key].shape
+    height, width = getattr(_extents, key).shape
     return height, width
 
 
-def _forget(keys: Sequence[int]) -> None:
+def _forget(keys: Sequence[str]) -> None:
     for key in keys:
-        _extents.pop(key, None)
+        delattr(_extents, key)

@@ -119,7 +119,7 @@ class Slot:
     height: int = 0
     width: int = 0
     strided: Strided | None = None
-    key: int | None = None
+    key: str | None = None
     source: int | None = None
     margin: Size = (0, 0)
 

@@ -1,12 +1,15 @@
 """Sizes that compiled code looks up: each model's are its own, and go with it."""
 
 import copy
+import gc
 import pickle
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
+from torch._dynamo.variables.lazy import LazyVariableTracker
 
 from dynpool.resolution.compiled_sizes import OpenSizes, open_size
 
@@ -30,7 +33,7 @@ def test_sizes_are_forgotten_with_their_owner() -> None:
     sizes = OpenSizes([(4, 6)])
     (key,) = sizes.keys
     del sizes
-    with pytest.raises(KeyError):
+    with pytest.raises(AttributeError):
         open_size(key)
 
 
@@ -47,3 +50,25 @@ def test_compiled_code_serves_every_size() -> None:
         sizes.fill([(4, 6), (height, 9 - height // 2)])
         assert add(torch.zeros(())).item() == height * 1000 + 9 - height // 2
     assert count.frame_count == 1
+
+
+def test_models_that_are_collected_while_another_is_compiled_do_not_disturb_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    sizes, unused = OpenSizes([(4, 6)]), [OpenSizes([(4, 6)] * 3) for _ in range(9)]
+    create = LazyVariableTracker.create
+
+    def collect_one_more(*args: Any, **kwargs: Any) -> Any:
+        if unused:
+            unused.pop()
+        gc.collect()
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(LazyVariableTracker, "create", collect_one_more)
+
+    @torch.compile(fullgraph=True, backend="eager")
+    def add(x: Tensor) -> Tensor:
+        height, width = open_size(sizes.keys[0])
+        return x + height * 1000 + width
+
+    assert add(torch.zeros(())).item() == 4006
+    assert len(unused) < 9
