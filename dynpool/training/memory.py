@@ -16,13 +16,14 @@ CLEAR = Path("/proc/self/clear_refs")
 class PeakMemory:
     """Peak memory in bytes since construction: allocated by PyTorch on a GPU, else by the process in main memory.
 
-    On a CPU it is the growth of the process's resident memory, so libraries loaded before do not count; memory that an
-    earlier run left unused is released first. Available on Linux only; elsewhere `peak` returns None.
+    On a CPU it is the growth of the process's resident memory without pages of files, so that code which the first run
+    of a process loads does not count; memory that an earlier run left unused is released first. Available on Linux
+    only; elsewhere `peak` returns None.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.start = 0
+        self.start = self.files = 0
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         elif CLEAR.exists():
@@ -31,13 +32,16 @@ class PeakMemory:
             if trim is not None:
                 trim(0)
             CLEAR.write_text("5")  # resets the high-water mark, proc(5)
-            self.start = _kilobytes("VmRSS")
+            self.start, self.files = _kilobytes("VmRSS"), _kilobytes("RssFile")
 
     def peak(self) -> int | None:
         """The peak in bytes, or None if it is unknown."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        return 1024 * max(_kilobytes("VmHWM") - self.start, 0) if CLEAR.exists() else None
+        if not CLEAR.exists():
+            return None
+        loaded = max(_kilobytes("RssFile") - self.files, 0)
+        return 1024 * max(_kilobytes("VmHWM") - self.start - loaded, 0)
 
 
 def _kilobytes(field: str) -> int:

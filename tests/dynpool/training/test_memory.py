@@ -1,5 +1,6 @@
 """Peak memory is that of the run: neither what was there before it nor what it has given back at the end hides it."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,3 +43,12 @@ def test_what_an_earlier_run_left_unused_hides_nothing():
     again = [torch.ones(4096) for _ in range(10_000)]
     assert peak(memory) > 140 * MEGABYTE
     assert len(again) * last.sum() > 0
+
+
+def test_pages_of_files_do_not_count(tmp_path):
+    """Such as the code that the first run of a process loads."""
+    (tmp_path / "file").write_bytes(bytes(200 * MEGABYTE))
+    memory = PeakMemory(torch.device("cpu"))
+    pages = np.memmap(tmp_path / "file", mode="r")
+    assert pages.sum() == 0
+    assert peak(memory) < 50 * MEGABYTE
