@@ -13,9 +13,16 @@ from dynpool.resolution.tree import resolution_tree
 from tests.analysis.fields.models import build
 
 
-@pytest.mark.parametrize("order", ["after", "before"])
 @pytest.mark.parametrize(
-    "name", ["tv.resnet18", "tv.densenet121", "timm.efficientnet_b0", "timm.vgg11", "tv.convnext_tiny"]
+    ("name", "order"),
+    [
+        ("tv.resnet18", "after"),
+        ("tv.resnet18", "before"),
+        ("tv.densenet121", "after"),
+        ("timm.efficientnet_b0", "before"),
+        ("timm.vgg11", "after"),
+        ("tv.convnext_tiny", "before"),
+    ],
 )
 def test_a_program_follows_the_sizes_without_a_new_trace(name: str, order: Literal["after", "before"]) -> None:
     model = dynpool.convert(build(name).to_empty(device="cpu"), (3, 128, 96), order=order)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import timm
 import torch
 from torch import Tensor, nn
@@ -11,9 +14,10 @@ import dynpool
 SIZE = (3, 64, 64)
 
 
-def converted(name: str, **how: object) -> nn.Module:
+def converted(name: str, options: Mapping[str, object] = MappingProxyType({}), **how: object) -> nn.Module:
     torch.manual_seed(0)
-    return dynpool.convert(timm.create_model(name, num_classes=7), SIZE, **how).eval()  # type: ignore[arg-type]
+    model = timm.create_model(name, num_classes=7, **options)
+    return dynpool.convert(model, SIZE, **how).eval()  # type: ignore[arg-type]
 
 
 def learn(model: nn.Module) -> nn.Module:

@@ -17,14 +17,10 @@ FAMILIES = [
     ("timm", "vgg11", 5, 0),
     ("timm", "resnet18", 5, 3),
     ("timm", "resnet26d", 5, 3),
-    ("timm", "resnet152", 5, 3),
     ("timm", "mobilenetv2_100", 5, 0),
-    ("timm", "efficientnet_b0", 5, 0),
     ("timm", "tf_efficientnet_b0", 5, 0),
-    ("timm", "densenet121", 5, 0),
     ("timm", "convnext_atto", 4, 0),
     ("timm", "regnetx_002", 5, 4),
-    ("torchvision", "vgg16", 5, 0),
     ("torchvision", "resnet50", 5, 3),
     ("torchvision", "mobilenet_v2", 5, 0),
     ("torchvision", "efficientnet_b0", 5, 0),
@@ -32,7 +28,13 @@ FAMILIES = [
     ("torchvision", "convnext_tiny", 4, 0),
     ("torchvision", "regnet_x_400mf", 5, 4),
 ]
-SMALL = ["resnet18", "mobilenetv2_100", "tf_efficientnet_b0", "densenet121", "convnext_atto", "regnetx_002"]
+SMALL = ["resnet18", "mobilenetv2_100", "tf_efficientnet_b0", "densenet", "convnext_atto", "regnetx_002"]
+
+
+def small(name: str) -> nn.Module:
+    if name == "densenet":
+        return timm.models.DenseNet(block_config=(2, 2, 2, 2), num_classes=4)
+    return timm.create_model(name, num_classes=4)
 
 
 def make(library: str, name: str) -> nn.Module:
@@ -59,7 +61,7 @@ def test_every_resizer_of_the_families_is_converted(library: str, name: str, con
 @pytest.mark.parametrize("name", SMALL)
 def test_maps_have_the_trees_sizes_and_gradients_reach_every_alpha(name: str, order: str) -> None:
     torch.manual_seed(0)
-    model = dynpool.convert(timm.create_model(name, num_classes=4), (3, 96, 96), order=order)  # type: ignore[arg-type]
+    model = dynpool.convert(small(name), (3, 96, 96), order=order)  # type: ignore[arg-type]
     with torch.no_grad():
         for resolution in dynpool.resolutions(model).values():
             resolution.alpha.mul_(torch.empty(2).uniform_(0.7, 1.4))
@@ -76,7 +78,7 @@ def test_maps_have_the_trees_sizes_and_gradients_reach_every_alpha(name: str, or
 @pytest.mark.parametrize("name", SMALL)
 def test_preserve_keeps_the_function(name: str) -> None:
     torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=4).eval()
+    model = small(name).eval()
     kept = dynpool.convert(model, (3, 128, 128), preserve=True)
     x = torch.randn(1, 3, 128, 128)
     with torch.no_grad():
@@ -104,7 +106,7 @@ def test_preserve_warns_where_a_size_cannot_start_as_it_was():
 @pytest.mark.parametrize("name", SMALL)
 def test_freeze_gives_a_plain_model_of_equal_outputs(name: str) -> None:
     torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=4)
+    model = small(name)
     learned = dynpool.convert(model, (3, 96, 96)).eval()
     first = next(iter(dynpool.resolutions(learned)))
     dynpool.set_sizes(learned, {first: (41, 52)})

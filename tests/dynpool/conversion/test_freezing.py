@@ -50,17 +50,19 @@ def test_frozen_models_are_copied_and_stored_whole() -> None:
 
 
 EXPORTED = [
-    ("resnet18", {}),
-    ("tf_mobilenetv3_small_minimal_100", {"preserve": True}),
-    ("resnet26t", {"preserve": True}),
-    ("convnext_atto", {}),
+    ("test_resnet", {}, {}),
+    ("tf_mobilenetv3_small_minimal_100", {}, {"preserve": True}),
+    ("test_resnet", {"stem_type": "deep_tiered", "avg_down": True}, {"preserve": True}),
+    ("test_convnext", {}, {}),
 ]
 
 
-@pytest.mark.parametrize(("name", "how"), EXPORTED)
+@pytest.mark.parametrize(("name", "options", "how"), EXPORTED)
 @torch.no_grad()
-def test_frozen_models_are_exported(name: str, how: dict[str, object], tmp_path: Path) -> None:
-    model = learn(converted(name, **how))
+def test_frozen_models_are_exported(
+    name: str, options: dict[str, object], how: dict[str, object], tmp_path: Path
+) -> None:
+    model = learn(converted(name, options, **how))
     frozen = dynpool.freeze(model)
     x = torch.randn(2, *SIZE)
     live = model(x)

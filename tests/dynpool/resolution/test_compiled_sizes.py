@@ -60,7 +60,7 @@ def test_models_that_are_collected_while_another_is_compiled_do_not_disturb_it(m
     def collect_one_more(*args: Any, **kwargs: Any) -> Any:
         if unused:
             unused.pop()
-        gc.collect()
+            gc.collect()
         return create(*args, **kwargs)
 
     monkeypatch.setattr(LazyVariableTracker, "create", collect_one_more)

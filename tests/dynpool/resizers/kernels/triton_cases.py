@@ -126,7 +126,7 @@ def exactly(
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     """A map of any dtype, shape and strides, and a gradient of any size."""
-    n, c, seed = draw(st.integers(1, 2)), draw(st.integers(1, 5)), draw(st.integers(0, 99))
+    n, c, seed = draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(st.integers(0, 99))
     dtype = draw(st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]))
     x = random_map(n, c, draw(rows), draw(columns), dtype=dtype, seed=seed)
     dy = random_map(n, c, draw(rows), draw(columns), dtype=dtype, seed=seed + 1)
@@ -176,12 +176,13 @@ def composed(x: Tensor, dy: Tensor, reduce: str) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("reduce", ["max", "mean"])
 @every_layout
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("size", [(2, 25)] if INTERPRETED else [(2, 61), (4, 23)])
+@pytest.mark.parametrize("size", [(2, 10)] if INTERPRETED else [(2, 61), (4, 23)])
 def test_errors_are_at_most_twice_those_of_pytorch_at_the_same_dtype(
     reduce: str, layout: torch.memory_format, dtype: torch.dtype, size: tuple[int, int]
 ) -> None:
-    x = random_map(1, 6, 3, 20 if INTERPRETED else 50, dtype=dtype).contiguous(memory_format=layout)
-    dy = random_map(1, 6, *size, dtype=dtype, seed=1)
+    channels, width = (4, 8) if INTERPRETED else (6, 50)
+    x = random_map(1, channels, 3, width, dtype=dtype).contiguous(memory_format=layout)
+    dy = random_map(1, channels, *size, dtype=dtype, seed=1)
     y, winner, dx, dalpha = run(x, dy, reduce)
     assert (y.dtype, dx.dtype, dalpha.dtype) == (dtype, dtype, torch.float32)
     exact = composed(x.double(), dy.double(), reduce)
@@ -223,12 +224,12 @@ def test_nan_reaches_the_cells_whose_queries_weigh_it_and_infinity_no_others(lay
 @every_reduction
 @every_layout
 def test_an_infinite_gradient_reaches_no_further_than_the_next_cell(reduce: str, layout: torch.memory_format) -> None:
-    x = random_map(1, 2, 8, 20).contiguous(memory_format=layout)
-    dy = random_map(1, 2, 3, 7, seed=1)
+    x = random_map(1, 2, 5, 20).contiguous(memory_format=layout)
+    dy = random_map(1, 2, 2, 7, seed=1)
     dy[0, 0, 0, 1] = math.inf  # its queries weigh columns 3 to 5
-    _, winner = kernels.forward(x, (3, 7), reduce, True)
-    dx, _ = kernels.backward(dy, None, None, winner, (8, 20), reduce, True, layout == torch.channels_last)
-    expected, _ = reference.backward(dy, None, winner, (8, 20), reduce, True)
+    _, winner = kernels.forward(x, (2, 7), reduce, True)
+    dx, _ = kernels.backward(dy, None, None, winner, (5, 20), reduce, True, layout == torch.channels_last)
+    expected, _ = reference.backward(dy, None, winner, (5, 20), reduce, True)
     assert dx is not None
     assert expected is not None
     assert not dx[expected.isinf()].isfinite().any()
@@ -268,8 +269,9 @@ def test_each_gradient_alone_is_what_it_is_with_the_other(reduce: str, layout: t
 
 @every_layout
 def test_results_are_bitwise_reproducible_under_deterministic_algorithms(layout: torch.memory_format) -> None:
-    x = random_map(1, 70, 2, 9, dtype=torch.float32).contiguous(memory_format=layout)
-    dy = random_map(1, 70, 1, 7, dtype=torch.float32, seed=1)
+    planes = 5 if INTERPRETED and layout == torch.contiguous_format else 70  # a plane is programs of its own there
+    x = random_map(1, planes, 2, 5, dtype=torch.float32).contiguous(memory_format=layout)
+    dy = random_map(1, planes, 1, 4, dtype=torch.float32, seed=1)
     torch.use_deterministic_algorithms(True)
     try:
         first = run(x, dy, "max")
