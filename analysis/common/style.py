@@ -56,14 +56,16 @@ def styled(axes: Axes, x: str, y: str, title: str = "") -> Axes:
     return axes
 
 
-def legend(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Put a legend above the axes, in as few rows as fit the width."""
+def legend(figure: Figure, handles: Sequence[Artist], *, headline: str = "") -> None:
+    """Put a legend above the axes, in as few rows as fit the width, and above it the headline of the figure."""
     # A letter takes about 0.085 inches, each handle 0.6.
     length = sum(0.085 * len(str(handle.get_label())) + 0.6 for handle in handles)
     columns = math.ceil(len(handles) / math.ceil(length / WIDTH))
     figure.legend(
-        handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=NORMAL, columnspacing=1.5
-    )
+        handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=NORMAL, columnspacing=1.5,
+        title=plain(headline) if headline else None, title_fontproperties={"size": LARGE, "weight": "bold"},
+        alignment="left",
+    )  # fmt: skip
 
 
 def plain(text: str) -> str:

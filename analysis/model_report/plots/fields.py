@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ...common.axis_names import axis_names
-from ...common.style import INK, LARGE, SMALL, WIDTH, legend, path_end, plain, styled
+from ...common.style import INK, SMALL, WIDTH, legend, path_end, plain, styled
 from .marks import FILLS, UNDERUTILIZED, UNPRODUCTIVE, headline, marks
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def plot_fields(report: FieldReport) -> Figure:
         label = "receptive field" if same else f"receptive field, {names[axis]}"
         _panel(panel, report, axis, f"{label} (pixels)")
     _names(panels[-1], report)
-    panels[0].set_title(headline(report), loc="left", fontsize=LARGE, color=INK, weight="bold")
-    legend(figure, _handles(report))
+    legend(figure, _handles(report), headline=headline(report))
     return figure
 
 

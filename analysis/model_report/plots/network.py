@@ -25,7 +25,7 @@ BOX_HEIGHT, LANE, LINE_GAP, GAP = 0.46, 0.56, 0.14, 0.2
 POINT = 0.09
 ARROW = "#6b6b6b"
 TINY = 6.8  # points; a point is 1.4 pixels high at the 900 pixels that a figure is shown at
-LETTER = 0.06  # inches, upper bound of the mean width of a bold letter of that size
+LETTER = 0.066  # inches, upper bound of the mean width of a bold letter of that size
 LONGEST_NAME = 24
 
 
@@ -84,7 +84,7 @@ class _Page:
 
 def _page(report: FieldReport, graph: LayerGraph, layout: Layout) -> _Page:
     longest = max([len(path_end(row.name, LONGEST_NAME)) for row in report.layers] + [8])
-    box = 0.08 + LETTER * max(longest, *(len(field_text(row)) for row in report.layers), 8)
+    box = 0.14 + LETTER * max(longest, *(len(field_text(row)) for row in report.layers), 8)
     boxes = {layout.nodes[node][0] for node in graph.layers}
     columns: dict[int, tuple[float, float]] = {}
     line_of: dict[int, int] = {}

@@ -33,13 +33,14 @@ def test_fields_draws_r_min_r_max_and_the_resolution(learned):
     names = [text.get_text() for text in figure.axes[-1].get_xticklabels()]
     assert names == [path_end(row.name, 26) for row in learned.layers]
     assert len(learned.underutilized) == 2
-    assert figure.axes[0].get_title("left") == "2 of 28 layers are underutilized at 64×64 pixels"
+    assert figure.legends[0].get_title().get_text() == "2 of 28 layers are underutilized at 64×64 pixels"
 
 
 def test_fields_marks_the_unproductive_zone(vgg):
-    (panel,) = vgg.plot("fields").axes
+    figure = vgg.plot("fields")
+    (panel,) = figure.axes
     title = "10 of 18 layers are unproductive at 32×32 pixels, 1 more is underutilized"
-    assert panel.get_title("left") == title
+    assert figure.legends[0].get_title().get_text() == title
     spans = {round(p.get_x() + 0.5): to_hex(p.get_facecolor()) for p in panel.patches if isinstance(p, Rectangle)}
     names = [row.name for row in vgg.layers]
     expected = {names.index(name): FILLS["underutilized"] for name in vgg.underutilized}
