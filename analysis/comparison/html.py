@@ -98,7 +98,7 @@ def _setup(comparison: Comparison) -> str:
     inputs = dict.fromkeys("×".join(map(str, run.input_size)) for run in comparison.runs)
     parts.append(f"input {' / '.join(inputs)} (channels × height × width)")
     epochs = dict.fromkeys(run.epochs_planned for run in comparison.runs)
-    parts.append(f"{' / '.join(map(str, epochs))} epochs")
+    parts.append(f"{' / '.join(map(str, epochs))} epoch{'s' * ([*epochs] != [1])}")
     seeds = {row.group: f"seeds {', '.join(map(str, row.seeds))}" for row in comparison.methods}
     same = len(set(seeds.values())) == 1
     parts.append(next(iter(seeds.values())) if same else "; ".join(f"{group} {text}" for group, text in seeds.items()))

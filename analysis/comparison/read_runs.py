@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -94,6 +95,10 @@ def find_runs(folders: Sequence[Path | str]) -> list[Path]:
         if not inside:
             raise ValueError(f"{folder}: not a run folder: no config.yaml, no metrics.csv and no run folders inside")
         found.extend(inside)
+    for folder in listed:
+        if left_out := [path.parent.name for path in sorted(Path(folder).glob("*/comparison.yaml"))]:
+            said = f"{folder}: comparisons in it are left out, name them too: {', '.join(left_out)}"
+            warnings.warn(said, stacklevel=3)
     if not found:
         raise ValueError("run_folders must not be empty: give at least one run folder")
     seen: set[Path] = set()

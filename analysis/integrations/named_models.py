@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -85,7 +86,7 @@ def imported_object(name: str, argument: str = "model") -> Any:
 def error_summary(error: BaseException) -> str:
     """One line on an error raised by a user's code: its type, its message, and the line of that code."""
     said = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
-    ours = tuple(str(Path(__file__).parents[2] / name) for name in ("analysis", "dynpool"))
+    ours = f"{Path(__file__).parents[2]}{os.sep}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
     own = [f for f in frames if not f.filename.startswith(ours) and "site-packages" not in f.filename]
     if isinstance(error, SyntaxError) or not own:  # a SyntaxError says the line itself

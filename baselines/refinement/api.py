@@ -82,7 +82,7 @@ def refine(
         moved  1      stride  2       ->  1
                2      stride  1       ->  2
         1 edit (less downsampling): I_min 20 -> 13, below I_res 20
-        GMACs 0.0001389 -> 0.0002545, parameters 0.003952 M -> 0.003952 M
+        MMACs 0.1389 -> 0.2545, parameters 3,952 -> 3,952
     """
     check_model(model)
     if not isinstance(way, str) or way not in _WAYS:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from dynpool.analysis.common.cost_unit import cost_unit
 from dynpool.graph import deep_copy, trace
 from dynpool.size_math import Pair
 
@@ -139,13 +140,14 @@ class RefinementPlan:
         done = "no edit" if count == 0 else "1 edit" if count == 1 else f"{count} edits"
         h, w = self.input_size[1:]
         verdict = "below" if self.reached else "not below"
+        unit = cost_unit([self.gmacs_before, self.gmacs_after])
         lines.append(
             f"{done} ({self.way}): I_min {_show(self.i_min_before)} -> {_show(self.i_min_after)}, {verdict} "
             f"I_res {_show((h, w))}"
         )
         lines.append(
-            f"GMACs {self.gmacs_before:.4g} -> {self.gmacs_after:.4g}, "
-            f"parameters {self.parameters_before / 1e6:.4g} M -> {self.parameters_after / 1e6:.4g} M"
+            f"{unit.name} {unit.show(self.gmacs_before)} -> {unit.show(self.gmacs_after)}, "
+            f"parameters {self.parameters_before:,} -> {self.parameters_after:,}"
         )
         if self.why:
             lines.append(f"{'note' if self.reached else 'not reached'}: {self.why}")

@@ -87,7 +87,9 @@ class _Layers:
         placements = find_placements(model, self.program)
         self.steps, self.targets = placements.steps, placements.targets
         if len(self.steps) != steps:
-            raise ValueError(f"the edit is for networks with {steps} downsamplings, this one has {len(self.steps)}")
+            raise ValueError(
+                f"the edit is for networks with {steps} downsamplings that can be moved, this one has {len(self.steps)}"
+            )
 
     def windows(self, cut: Cut) -> list[Resize]:
         return [self.program.windows[row] for row in cut.rows]

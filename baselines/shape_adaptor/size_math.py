@@ -89,7 +89,9 @@ def initial_alpha(size_in: int, size_out: int, adaptors: int, ratios: Pair = (0.
     try:
         exact = alpha_for(wanted, ratios)
     except ValueError as error:
-        raise ValueError(f"{adaptors} adaptors cannot resize {size_in} to {size_out} pixels: {error}") from None
+        raise ValueError(
+            f"{adaptors} adaptor{'s' * (adaptors != 1)} cannot resize {size_in} to {size_out} pixels: {error}"
+        ) from None
     alpha = exact
     while scale_factor(_float32(alpha), ratios) < wanted:
         alpha = max(alpha + abs(alpha) * 2.0**-24, alpha + 2.0**-30)

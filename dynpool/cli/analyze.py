@@ -3,10 +3,12 @@
 import argparse
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dynpool.common.names import nearest
 from dynpool.training.errors import ConfigError, writing
 from dynpool.training.interrupts import interruptible
 from dynpool.training.places import check_folder
@@ -95,6 +97,11 @@ def analyze(arguments: Sequence[str]) -> int:
             )
             check_folder(out)
             report = receptive_field(model, input_size)
+            names = [row.name for row in report.layers]
+            for name_of_layer in options.layers or ():
+                if name_of_layer not in names:
+                    said = nearest(name_of_layer, names)
+                    raise ConfigError(f"--layers has {name_of_layer!r}: the model has no such layer{said}")
             console = Console() if sys.stdout.isatty() else Console(width=PAGE)
             console.print(table(report))
             if any(row.has_global_path for row in report.layers):
@@ -119,7 +126,12 @@ def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...]
 
         run = read_run(options.run)
         model, trained_at = restored_model(options.run)
-        return run.label, model, options.input_size or trained_at, run
+        size = options.input_size or trained_at
+        if tuple(size) != tuple(trained_at):
+            said = "x".join(map(str, trained_at))
+            then = f"the run was trained at {said}: its pictures over time (alphas, sizes, i_min) are at that size"
+            warnings.warn(then, stacklevel=2)
+        return run.label, model, size, run
     from dynpool.analysis.integrations.named_models import named_model
     from dynpool.baselines import refine
     from dynpool.conversion import load, read_state_dict

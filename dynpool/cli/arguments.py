@@ -12,7 +12,7 @@ from typing import NoReturn
 from dynpool.common.names import nearest
 from dynpool.training.errors import ConfigError
 
-__all__ = ["Parser", "image_size", "input_size", "place"]
+__all__ = ["Parser", "image_size", "input_size", "pixels", "place", "seconds"]
 
 OPTION = re.compile(r"--?[A-Za-z]")
 
@@ -46,6 +46,20 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError."""
         raise ConfigError(f"{message.removeprefix('argument ')} ({self.prog} --help lists all options)")
+
+
+def pixels(text: str) -> int:
+    """A number of pixels, as the `type` of an option."""
+    if re.fullmatch(r"\d+", text) and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels; allowed: a whole number above 0")
+
+
+def seconds(text: str) -> float:
+    """A time, as the `type` of an option."""
+    if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text) and float(text) > 0:
+        return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds; allowed: a number above 0")
 
 
 def input_size(text: str) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from dynpool.training.errors import ConfigError, StoppedError, TrainingError, wr
 from dynpool.training.interrupts import INTERRUPTED, STOPPED, interruptible
 from dynpool.training.places import check_file, check_folder
 
-from .arguments import Parser, place
+from .arguments import Parser, pixels, place, seconds
 
 if TYPE_CHECKING:
     from dynpool.conversion.coverage import CoverageRow
@@ -136,9 +136,9 @@ def _coverage(arguments: list[str]) -> int:
         "--out", type=place, default=Path("coverage.csv"), metavar="CSV", help="output file; existing rows are kept"
     )
     parser.add_argument(
-        "--input-size", type=int, metavar="PIXELS", help="input size of all models; default: each one's own"
+        "--input-size", type=pixels, metavar="PIXELS", help="input size of all models; default: each one's own"
     )
-    parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="time limit per model")
+    parser.add_argument("--limit", type=seconds, default=120.0, metavar="SECONDS", help="time limit per model")
     parser.add_argument(
         "--real",
         action="store_true",

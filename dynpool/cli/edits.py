@@ -30,4 +30,5 @@ def find_edits(text: str) -> "str | RefinementPlan":
     except OSError as error:
         raise ConfigError(f"--edits is {text!r}, which cannot be read: {error.strerror or error}") from None
     except ValueError as error:
-        raise ConfigError(f"--edits is {text!r}, a file without a plan of dynpool refine --out: {error}") from None
+        why = f"it is not JSON ({error})" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise ConfigError(f"--edits is {text!r}, a file without a plan of dynpool refine --out: {why}") from None

@@ -269,6 +269,7 @@ def convert(
             above = tree.sizes_at(size[1:])[slot.source]
             slot.margin = pair(n - a for n, a in zip(resize.in_size, above, strict=True))
     _warn_of_changes(given.here, after, tree, converter.original, type(model).__name__, preserve=preserve)
+    _warn_of_multiples(multiples, tree, converter.original)
     macs = (macs_of(graph).by_layer for graph in (given.here, after))
     attach_report(learned, _limited(tree, report, limits).with_macs(*macs))
     if max_gmacs is not None:
@@ -329,6 +330,17 @@ def _warn_of_changes(
             f"{', so that preserve=True cannot keep its function' * preserve}: {'; '.join(changed[:3])}",
             stacklevel=4,
         )
+
+
+def _warn_of_multiples(asked: Size, tree: ResolutionTree, original: Sequence[Size]) -> None:
+    """Warn if `multiple_of` makes maps start at twice their sizes or more."""
+    grown = [
+        f"{node.name} starts at {now[0]}x{now[1]} instead of {was[0]}x{was[1]} pixels"
+        for node, now, was in zip(tree.nodes, tree.sizes_at(tree.input_size[1:]), original, strict=True)
+        if any(n == m >= 2 * w for n, m, w in zip(now, asked, was, strict=True))
+    ]
+    if grown:
+        warnings.warn(f"multiple_of={asked} is larger than maps of the model: {'; '.join(grown)}", stacklevel=4)
 
 
 def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> dict[str, Size]:

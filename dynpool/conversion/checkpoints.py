@@ -88,7 +88,8 @@ def load(
             "state_dict", "model_state_dict" or "model".
         prefix: the prefix of all names of the model's weights, such as "model." in checkpoints of Lightning; other
             entries are ignored. "module." and "_orig_mod." before every name are removed automatically.
-        conversion: arguments of :func:`dynpool.convert`, used instead of those in the checkpoint.
+        conversion: arguments of :func:`dynpool.convert`, used instead of those in the checkpoint. `input_size` may be
+            left out if the checkpoint says it.
 
     Returns:
         the converted or frozen model with the sizes of the checkpoint; or the plain model, if the checkpoint contains
@@ -99,7 +100,8 @@ def load(
         TypeError: for an argument of the wrong type, or a key of `conversion` that is not an argument of `convert`.
         FileNotFoundError: the file does not exist.
         ValueError: the checkpoint is damaged, contains no weights, has no names with the prefix, or has learned sizes
-            but no conversion; it names an unknown resizer; or it is of another model (the message says what differs).
+            but no conversion; `conversion` lacks `input_size`; the checkpoint names an unknown resizer, or is of
+            another model (the message says what differs).
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
@@ -123,7 +125,11 @@ def load(
     state = _without_prefix(state, prefix)
     told = dict(_descriptions(state))
     if conversion is not None:
-        told = {"": {"given": conversion, "frozen": FROZEN_ALPHAS in state}}
+        of_file = told.get("", {}).get("input_size")
+        if "input_size" not in conversion and of_file is None:
+            raise ValueError(f"conversion lacks input_size, which {named} does not say either: {dict(conversion)}")
+        given = {"input_size": of_file, **conversion}
+        told = {"": {"given": given, "frozen": FROZEN_ALPHAS in state}}
     made = copy.deepcopy(model)
     parts = dict(made.named_modules())
     for path, description in told.items():
@@ -262,10 +268,12 @@ def _read_safetensors(path: Path) -> OrderedDict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            header = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
+            metadata = file.metadata() or {}
+            header = json.loads(metadata.get(ENTRY, "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"checkpoint is {path}, which cannot be read as weights: it is damaged ({error})") from error
-    return _with_metadata(tensors, {where: {ENTRY: description} for where, description in header.items()})
+    ours = {"": {}} if ENTRY in metadata else {}  # written by `save`: a model without an entry is a plain one
+    return _with_metadata(tensors, ours | {where: {ENTRY: description} for where, description in header.items()})
 
 
 def _read_archive(path: Path) -> Any:

@@ -302,7 +302,7 @@ def summarize(rows: Iterable[CoverageRow]) -> str:
     free = [r for r in rows if r.status in ("runs", "fails") and not r.pinned]
     pinned = [r for r in rows if r.status in ("runs", "fails") and r.pinned]
     whole = [r for r in free if r.status == "runs" and not r.left_alone]
-    lines = [f"{len(rows)} models with a convolution: " + _tally(r.status for r in rows)]
+    lines = [f"{len(rows)} model{'s' * (len(rows) != 1)} with a convolution: " + _tally(r.status for r in rows)]
     lines.append(
         f"{len(free)} without pins: {sum(r.status == 'runs' for r in free)} run, {len(whole)} of them with every "
         "resizer converted"

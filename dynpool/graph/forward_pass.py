@@ -281,4 +281,4 @@ def _tried(example: Inputs) -> str:
     if example.given:
         return tried
     images = f"{example.batch} image{'s' * (example.batch > 1)}"
-    return f"{tried} (a batch of {images} was tried; the argument batch sets another)"
+    return f"{tried} (tried with a batch of {images})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 from dynpool.common.arguments import is_whole
 
 __all__ = ["InputSize", "Inputs", "check_input_size", "make_inputs"]
+
+MOST_VALUES = 2**42  # a slide of a million pixels a side; time and memory of a trace grow with the sides
 
 InputSize = Sequence[int] | Sequence[Sequence[int]] | Mapping[str, Sequence[int]]
 
@@ -33,9 +36,10 @@ class Inputs(NamedTuple):
 
 
 def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
-    """(C, H, W) as a tuple of positive ints. Raises ValueError for anything else."""
+    """(C, H, W) as a tuple of positive ints. Raises ValueError for anything else, or more than 2**42 values."""
     if not _is_size(input_size) or len(input_size) != 3:
         raise ValueError(f"input_size must be three positive ints (channels, height, width), got {input_size!r}")
+    _check_volume(input_size)
     channels, height, width = map(int, input_size)
     return channels, height, width
 
@@ -55,10 +59,7 @@ def make_inputs(input_size: InputSize | None, inputs: Any, dtype: torch.dtype, *
     """
     if inputs is None:
         sizes = _named_sizes(input_size)
-        try:
-            made = {name: torch.empty((batch, *size), dtype=dtype, device="meta") for name, size in sizes.items()}
-        except RuntimeError as error:
-            raise ValueError(f"input_size is {input_size!r}, which no tensor can have: {error}") from None
+        made = {name: torch.empty((batch, *size), dtype=dtype, device="meta") for name, size in sizes.items()}
         args = tuple(t for name, t in made.items() if isinstance(name, int))
         kwargs = {name: t for name, t in made.items() if isinstance(name, str)}
         return _with_images(next(iter(sizes.values())), args, kwargs)
@@ -104,7 +105,14 @@ def _named_sizes(input_size: InputSize | None) -> dict[int | str, tuple[int, ...
             "input_size must be two to four positive ints, (channels, length), (channels, height, width) or (channels, "
             f"depth, height, width), or a list or dict of such, got {input_size!r}"
         )
+    for size in sizes.values():
+        _check_volume(size)
     return {name: tuple(map(int, size)) for name, size in sizes.items()}
+
+
+def _check_volume(size: Sequence[int]) -> None:
+    if math.prod(map(int, size)) > MOST_VALUES:
+        raise ValueError(f"input_size is {tuple(size)}; allowed: at most {MOST_VALUES:,} values in one input")
 
 
 def _is_size(value: Any) -> bool:

@@ -15,7 +15,6 @@ from itertools import count
 from types import SimpleNamespace
 
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from dynpool.size_math import Size

@@ -165,5 +165,6 @@ def _compare(
     if found:
         raise RuntimeError(
             f"the state dict is of another conversion of {prefix.rstrip('.') or 'the model'}, in which its weights "
-            f"compute something else: {'; '.join(found)}. dynpool.load rebuilds the model as the state dict says"
+            f"compute something else: {'; '.join(found)}. dynpool.load, without conversion=, rebuilds the model as it "
+            "says"
         )

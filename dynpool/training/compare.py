@@ -30,6 +30,7 @@ from .errors import ConfigError, RunFolderError, TrainingError, writing
 from .files import locked, make_folder, read_bytes, write_yaml
 from .loop import train
 from .methods import METHODS
+from .models import find_factory
 from .places import check_folder
 from .progress import bars, continued_line, epoch_line, final_line, reporting
 from .run_folder import RunFolder
@@ -64,7 +65,7 @@ def compare(
     points may have been added.
 
     Raises:
-        ConfigError: for an unknown method, or a setting that a run rejects.
+        ConfigError: for an unknown method or model, or a setting that a run rejects.
         RunFolderError: if the folder holds a comparison and neither `resume` nor `overwrite` is set, or it has another
             configuration.
         TrainingError: if runs failed; the message names them. The others are finished first.
@@ -75,6 +76,7 @@ def compare(
     for method in config.methods:
         if method not in METHODS:
             raise ConfigError(f"methods has {method!r}, which is not a known method{nearest(method, METHODS)}")
+    find_factory(config.model)
     folder = config.folder
     check_folder(folder)
     make_folder(folder)

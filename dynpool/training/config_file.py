@@ -73,6 +73,8 @@ def _allowed(hint: Any) -> str:
         count = "" if args[-1] is Ellipsis else f"{len(args)} "
         such = {int: ", such as [0, 1]", str: ", such as [a, b]"}.get(args[0], "") if args[-1] is Ellipsis else ""
         return f"a list of {count}{_allowed(args[0]).removeprefix('a ')}s{such}"
+    if origin is dict and get_origin(args[1]) is dict:
+        return "methods, each with keys and lists of their values, such as {dynopool: {alpha_lr: [0.1, 1.0]}}"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     return words.get(hint, "a mapping of keys to values")
 
@@ -92,7 +94,9 @@ def _plain(message: str, kind: type) -> ConfigError:
     hint: Any = kind
     for part in found[1].split("."):
         hint = get_type_hints(hint).get(part) if dataclasses.is_dataclass(hint) else None
-    return ConfigError(f"{found[1]} is {found[2].strip()!r}; allowed: {_allowed(hint)}", found[1])
+    allowed, value = _allowed(hint), found[2].strip()
+    said = value if allowed.endswith("a text") else repr(value)  # what is refused as a text is not one
+    return ConfigError(f"{found[1]} is {said}; allowed: {allowed}", found[1])
 
 
 def _check_options(overrides: Sequence[str], kind: type, command: str) -> None:
@@ -217,7 +221,7 @@ def _with_source(
     given = [word[2:].split("=", 1)[0] for word in overrides if word.startswith("--") and word != "--"]
     if any(f"{found.key}.".startswith(f"{key}.") for key in given):
         return f"--{message}"
-    return f"{where.removesuffix(': ')} with {' '.join(f'--{key}' for key in given)}: {message}".lstrip()
+    return f"{where.removesuffix(': ')} with {', '.join(f'--{key}' for key in given)}: {message}".lstrip()
 
 
 def _parsed(kind: type[C], values: dict[str, Any], overrides: Sequence[str], command: str) -> tuple[C, dict[str, bool]]:

@@ -240,8 +240,10 @@ def _folder(config: DataConfig) -> Source:
     if len(names["train"]) < 2:
         raise DataError(f"{root / 'train'}: {len(names['train'])} class folders, at least two are needed; {expected}")
     if names["train"] != names["test"]:
-        odd = sorted(set(names["train"]) ^ set(names["test"]))
-        raise DataError(f"{root}: train/ and test/ have different classes: {', '.join(odd[:5])} is only in one of them")
+        only = [(a, sorted(set(names[a]) - set(names[b]))) for a, b in (("train", "test"), ("test", "train"))]
+        listed = [f"only {split}/ has {', '.join(odd[:5])}{', ...' * (len(odd) > 5)}" for split, odd in only if odd]
+        said = "; ".join(listed)
+        raise DataError(f"{root}: train/ and test/ have different classes: {said}")
     channels = config.channels or 3
 
     def build() -> Arrays:

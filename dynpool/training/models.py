@@ -24,8 +24,11 @@ __all__ = [
     "cifar_mobilenetv2",
     "cifar_resnet",
     "cifar_vgg16",
+    "find_factory",
     "narrow_vgg",
 ]
+
+GIVEN = ("num_classes", "in_channels")  # arguments that every factory is called with
 
 
 def narrow_vgg(
@@ -200,15 +203,34 @@ def _imported(name: str) -> Callable[..., nn.Module]:
     return factory
 
 
+def find_factory(config: ModelConfig) -> Callable[..., nn.Module]:
+    """The callable that `config` names, which builds the network.
+
+    Raises:
+        ConfigError: for an unknown name (the message gives the nearest), or arguments that, as far as the signature of
+            the callable tells, it does not take.
+    """
+    prefix, colon, _ = config.name.partition(":")
+    if config.name in MODELS:
+        factory = MODELS[config.name]
+    else:
+        factory = (_imported if colon and prefix not in LIBRARIES else _library)(config.name)
+    _check_names(config, factory)
+    return factory
+
+
 def _check_names(config: ModelConfig, factory: Callable[..., nn.Module]) -> None:
-    """Raise ConfigError for an option that the factory does not take, as far as its signature tells."""
     try:
         parameters = inspect.signature(factory).parameters
     except (TypeError, ValueError):  # a callable written in C
         return
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    known = [name for name in parameters if name not in ("num_classes", "in_channels")]
+    for name in GIVEN:
+        if name not in parameters:
+            called = f"it is called as {config.name.rpartition(':')[2]}({', '.join(f'{given}=...' for given in GIVEN)})"
+            raise ConfigError(f"model.name is {config.name!r}, which does not take {name}: {called}", "model.name")
+    known = [name for name in parameters if name not in GIVEN]
     for key in config.options:
         if key not in known:
             said = nearest(key, known) if known else "; it takes none"
@@ -222,14 +244,9 @@ def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> n
     timm's model, as in `dynpool.analysis.integrations.named_models`.
 
     Raises:
-        ConfigError: for an unknown name (the message gives the nearest), or options that its factory rejects.
+        ConfigError: as `find_factory` does, or for options that the factory rejects.
     """
-    prefix, colon, _ = config.name.partition(":")
-    if config.name in MODELS:
-        factory = MODELS[config.name]
-    else:
-        factory = (_imported if colon and prefix not in LIBRARIES else _library)(config.name)
-    _check_names(config, factory)
+    factory = find_factory(config)
     try:
         model = factory(num_classes=num_classes, in_channels=in_channels, **config.options)
     except ConfigError:

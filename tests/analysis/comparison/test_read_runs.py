@@ -51,6 +51,14 @@ def test_comparison_folder_stands_for_its_runs(comparison_folder: Path) -> None:
     assert names == [f"{method}-seed{seed}" for method in ("dynopool", "human") for seed in range(3)]
 
 
+def test_comparisons_beside_runs_are_named_as_left_out(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    run = write_run(tmp_path / "alone")
+    write_run(tmp_path / "together" / "human-seed0")
+    (tmp_path / "together" / "comparison.yaml").write_text("methods: [human]\n")
+    with pytest.warns(UserWarning, match=rf"^{tmp_path}: comparisons in it are left out, name them too: together$"):
+        assert find_runs([tmp_path]) == [run]
+
+
 def test_find_runs_rejects_folders_without_runs(tmp_path: Path, write_run: Callable[..., Path]) -> None:
     run = write_run(tmp_path / "a")
     (tmp_path / "empty").mkdir()

@@ -35,7 +35,7 @@ def test_printed_plans() -> None:
         "moved  2      stride  2       ->  1x2\n"
         "       3      stride  1       ->  2x1\n"
         "1 edit (less downsampling): I_min 17 -> 13x17, below I_res 16x64\n"
-        "GMACs 0.0001659 -> 0.0001751, parameters 0.000566 M -> 0.000566 M"
+        "MMACs 0.1659 -> 0.1751, parameters 566 -> 566"
     )
 
 

@@ -89,7 +89,9 @@ def test_mobilenet_v2_for_cifar_keeps_one_stride() -> None:
 
 
 def test_an_edit_for_another_network_is_an_error() -> None:
-    with pytest.raises(ValueError, match="the edit is for networks with 5 downsamplings, this one has 2"):
+    with pytest.raises(
+        ValueError, match="the edit is for networks with 5 downsamplings that can be moved, this one has 2"
+    ):
         refine(chain(2, 2, 1), (3, 32, 32), edits="vgg19")
     with pytest.raises(ValueError, match="the edit is for an EfficientNet"):
         refine(named("tv.resnet18"), (3, 224, 224), edits="efficientnet")

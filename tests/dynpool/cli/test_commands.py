@@ -46,34 +46,10 @@ def test_train_then_report(config, tmp_path, capsys):
     assert (tmp_path / "report" / "report.html").stat().st_size > 1000
 
 
-@pytest.mark.parametrize(("workers", "seeds"), [(1, [0, 1]), (2, [0])])
-def test_compare(config, tmp_path, capsys, workers, seeds):
-    out = tmp_path / "comparison"
-    command = ["compare", config, "--out", str(out), "--workers", str(workers), "--seeds", str(seeds)]
-    assert main(command) == 0
-    said = capsys.readouterr().out
-    assert f"report: {out / 'report.html'}" in said
-    for name in (f"{method}-seed{seed}" for method in ("human", "dynopool") for seed in seeds):
-        assert json.loads((out / name / "done.json").read_text())["name"] == name
-        assert f"{name}  epoch 1/1" in said
-    assert yaml.safe_load((out / "comparison.yaml").read_text())["seeds"] == seeds
-    assert (out / "summary.csv").exists()
-
-    before = {p: p.stat().st_mtime_ns for p in out.glob("*/metrics.csv")}
-    assert main(command) == 2
-    assert "already holds a comparison: continue it with --resume" in capsys.readouterr().err
-    resume = [*command, "--workers", "1", "--resume"]
-    assert main([*resume, "--lr", "0.1"]) == 2
-    assert "another configuration (lr: 0.05 -> 0.1)" in capsys.readouterr().err
-    (out / "report.html").unlink()
-    assert main(resume) == 0
-    assert (out / "report.html").exists()
-    assert {p: p.stat().st_mtime_ns for p in out.glob("*/metrics.csv")} == before
-
-
-def test_workers_do_not_change_the_numbers(config, tmp_path):
-    for workers in ("1", "2"):
-        assert main(["compare", config, "--out", str(tmp_path / workers), "--workers", workers, "--seeds", "[3]"]) == 0
+def test_compare_with_one_process_and_with_two(config, tmp_path, capsys):
+    def command(workers):
+        seeds = "[0]" if workers == 2 else "[0, 1]"
+        return ["compare", config, "--out", str(tmp_path / str(workers)), "--workers", str(workers), "--seeds", seeds]
 
     def figures(folder):
         with (folder / "metrics.csv").open(newline="") as file:
@@ -82,8 +58,29 @@ def test_workers_do_not_change_the_numbers(config, tmp_path):
                 for row in csv.DictReader(file)
             ]
 
-    for name in ("human-seed3", "dynopool-seed3"):
+    for workers, seeds in ((1, [0, 1]), (2, [0])):
+        out = tmp_path / str(workers)
+        assert main(command(workers)) == 0
+        said = capsys.readouterr().out
+        assert f"report: {out / 'report.html'}" in said
+        for name in (f"{method}-seed{seed}" for method in ("human", "dynopool") for seed in seeds):
+            assert json.loads((out / name / "done.json").read_text())["name"] == name
+            assert f"{name}  epoch 1/1" in said
+        assert yaml.safe_load((out / "comparison.yaml").read_text())["seeds"] == seeds
+        assert (out / "summary.csv").exists()
+    for name in ("human-seed0", "dynopool-seed0"):
         assert figures(tmp_path / "1" / name) == figures(tmp_path / "2" / name)
+
+    before = {p: p.stat().st_mtime_ns for p in out.glob("*/metrics.csv")}
+    assert main(command(2)) == 2
+    assert "already holds a comparison: continue it with --resume" in capsys.readouterr().err
+    resume = [*command(2), "--workers", "1", "--resume"]
+    assert main([*resume, "--lr", "0.1"]) == 2
+    assert "another configuration (lr: 0.05 -> 0.1)" in capsys.readouterr().err
+    (out / "report.html").unlink()
+    assert main(resume) == 0
+    assert (out / "report.html").exists()
+    assert {p: p.stat().st_mtime_ns for p in out.glob("*/metrics.csv")} == before
 
 
 def test_failed_runs_are_named_and_the_others_finished(config, tmp_path, capsys):
@@ -116,8 +113,18 @@ def test_failed_runs_are_named_and_the_others_finished(config, tmp_path, capsys)
         (["train", "CONFIG", "--optimizer", "adam"], "unknown option '--optimizer'; dynpool train --help lists all"),
         (["train", "CONFIG", "--model.options.widths=x"], "widths='x': expected a list of positive integers"),
         (["compare", "CONFIG", "--methods", "[]"], "--methods is []; allowed: distinct names, one or more"),
+        (["compare", "CONFIG", "--grid", "{foo: [1]}"], "--grid is '[1]'; allowed: methods, each with keys and lists"),
         (["coverage", "--model", "resnet18"], "unknown option '--model'; did you mean '--models'?"),
-        (["coverage", "--limit", "x"], "--limit: invalid float value: 'x'"),
+        (["coverage", "--limit", "x"], "--limit: 'x' is not a time in seconds; allowed: a number above 0"),
+        (
+            ["coverage", "--input-size", "-1"],
+            "'-1' is not a number of pixels; allowed: a whole number above 0",
+        ),
+        (
+            ["analyze", "vgg11", "--input-size", "64", "--layers", "c9"],
+            "--layers has 'c9': the model has no such",
+        ),
+        (["analyze", "vgg11", "--input-size", "99999999"], "allowed: at most 4,398,046,511,104 values in one input"),
         (["coverage", "--out", "."], "cannot write .: it is a folder; name a file with --out"),
         (["report", "nowhere", "--output", "x"], "unknown option '--output'; did you mean '--out'?"),
     ],
@@ -157,6 +164,13 @@ def test_places_are_tried_before_the_work(config, tmp_path, monkeypatch, capsys,
     assert err.startswith(f"dynpool: error: cannot write {place}: ")
     assert err.count("\n") == 1
     assert {p.name for p in tmp_path.iterdir()} == {"FILE", "RUN", Path(config).name}
+
+
+def test_a_model_that_no_run_could_build_is_told_before_the_comparison_begins(config, tmp_path, capsys):
+    out = tmp_path / "comparison"
+    assert main(["compare", config, "--out", str(out), "--model.name", "fractions:Fraction"]) == 2
+    assert "'fractions:Fraction', which does not take num_classes: it is called as " in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_run_does_not_go_into_the_folder_of_a_comparison(config, tmp_path, capsys):

@@ -31,7 +31,7 @@ def test_a_file_is_the_plan_in_it(tmp_path):
     [
         (lambda path: None, "allowed: a file written by dynpool refine --out, or one of "),
         (lambda path: path.mkdir(), "which cannot be read: Is a directory"),
-        (lambda path: path.write_text("{"), "a file without a plan of dynpool refine --out: "),
+        (lambda path: path.write_text("{"), "a file without a plan of dynpool refine --out: it is not JSON ("),
         (lambda path: path.write_text("[1]"), "a file without a plan of dynpool refine --out: "),
         (lambda path: path.write_bytes(b"\xff\xfe"), "a file without a plan of dynpool refine --out: "),
     ],

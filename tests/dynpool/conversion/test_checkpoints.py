@@ -239,6 +239,18 @@ def test_a_frozen_model_in_a_plain_file_is_warned_of(tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match=r"neither learned sizes nor metadata.* its sizes are lost.*dynpool\.save"):
             dynpool.load(network(), plain)
     dynpool.load(network(), network().state_dict())  # metadata that say nothing of a conversion: the original's
+    dynpool.save(network(), tmp_path / "original.safetensors")
+    dynpool.load(network(), tmp_path / "original.safetensors")
+
+
+def test_the_input_size_of_a_given_conversion_is_the_checkpoints_unless_it_is_given() -> None:
+    saved = dynpool.convert(network(), (3, 32, 24)).state_dict()
+    again = dynpool.load(network(), saved, conversion={"order": "after"})
+    assert dynpool.conversion_report(again).input_size == (3, 32, 24)
+    other = dynpool.load(network(), saved, conversion={"input_size": (3, 48, 48)})
+    assert dynpool.conversion_report(other).input_size == (3, 48, 48)
+    with pytest.raises(ValueError, match=r"conversion lacks input_size, which the state dict does not say either"):
+        dynpool.load(network(), dict(saved), conversion={"order": "after"})
 
 
 @pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])

@@ -85,8 +85,8 @@ def test_another_file_is_left_as_it_is(tmp_path: Path, text: str, said: str) -> 
 def test_bad_arguments_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "coverage.csv"
     for words, said in (
-        (["--input-size", "-3"], "input_size must be three positive ints"),
-        (["--limit", "nan"], "limit must be a finite number of seconds above 0, got nan"),
+        (["--input-size", "-3"], "--input-size: '-3' is not a number of pixels; allowed: "),
+        (["--limit", "nan"], "--limit: 'nan' is not a time in seconds; allowed: a number above 0"),
         (
             ["--models", "resnet10t", "resnt18"],
             "--models 'resnt18' matches no model of timm or torchvision; did you mean",

@@ -230,7 +230,7 @@ class Clip(nn.Module):
 def test_models_that_need_more_than_one_image(model: nn.Module, batch: int, tmp_path: Path) -> None:
     size, model = (3, 32, 32), model.eval()
     for look in (dynpool.count_macs, dynpool.convert, dynpool.sizes, receptive_field):
-        with pytest.raises(ValueError, match=r"a batch of 1 image was tried; the argument batch sets another"):
+        with pytest.raises(ValueError, match=r"tried with a batch of 1 image"):
             look(model, size)
     assert dynpool.count_macs(model, size, batch=batch).total == 16 * 16 * 8 * 27
     assert receptive_field(model, size, batch=batch).total_macs == 16 * 16 * 8 * 27

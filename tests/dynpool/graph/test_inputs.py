@@ -51,5 +51,5 @@ def test_inputs_of_which_none_is_the_image_are_refused():
         make_inputs((3, 8, 9), torch.ones(1, 3, 9, 8), torch.float32)
     with pytest.raises(ValueError, match="inputs must be a tensor, a tuple or a dict, got int"):
         make_inputs((3, 8, 9), 4, torch.float32)
-    with pytest.raises(ValueError, match="which no tensor can have"):
+    with pytest.raises(ValueError, match=r"input_size is .*; allowed: at most 4,398,046,511,104 values"):
         make_inputs((3, 2**40, 2**40), None, torch.float32)

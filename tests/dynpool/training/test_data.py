@@ -155,7 +155,7 @@ def write(*parts):
         (remove(), "no such folder"),
         (file_in_its_place, "a file, not a folder"),
         (remove("test"), r"no folder test/ \(found: train\); expected ROOT/train/CLASS"),
-        (remove("test", "dark"), "different classes: dark"),
+        (remove("test", "dark"), "different classes: only train/ has dark"),
         (write("train", "empty", "notes.txt"), "no image files"),
         (write("train", "dark", "broken.png"), r"broken\.png: cannot be decoded"),
     ],

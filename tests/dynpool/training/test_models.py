@@ -72,6 +72,12 @@ def test_timm_torchvision_and_imports():
         ("cifar-vgg16", {"depth": 3}, "model.options has 'depth', which 'cifar-vgg16' does not take; it takes none"),
         ("dynpool.training.models:cifar_resnet", {"dept": 50}, "does not take; did you mean 'depth'"),
         (
+            "fractions:Fraction",
+            {},
+            "model.name is 'fractions:Fraction', which does not take num_classes: it is called as "
+            "Fraction(num_classes=..., in_channels=...)",
+        ),
+        (
             "narrow-vgg",
             {"widths": []},
             "model.options of 'narrow-vgg': widths=[]: expected a list of positive integers",
