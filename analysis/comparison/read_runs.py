@@ -95,8 +95,8 @@ def find_runs(folders: Sequence[Path | str]) -> list[Path]:
         if not inside:
             raise ValueError(f"{folder}: not a run folder: no config.yaml, no metrics.csv and no run folders inside")
         found.extend(inside)
-    for folder in listed:
-        if left_out := [path.parent.name for path in sorted(Path(folder).glob("*/comparison.yaml"))]:
+    for folder in map(Path, listed):
+        if left_out := [path.parent.name for path in sorted(folder.glob("*/comparison.yaml"))]:
             said = f"{folder}: comparisons in it are left out, name them too: {', '.join(left_out)}"
             warnings.warn(said, stacklevel=3)
     if not found:

@@ -36,7 +36,7 @@ class Namespaces(TorchDispatchMode):
     ],
 )
 @torch.no_grad()
-def test_frozen_models_follow_the_tree_at_other_input_sizes(name: str, how: dict[str, object]) -> None:
+def test_frozen_models_follow_the_tree_at_other_input_sizes(name: str, how: dict[str, Any]) -> None:
     model = learn(converted(name, **how))
     frozen = dynpool.freeze(model)
     assert not any(isinstance(m, dynpool.LearnedResizer2d) for m in frozen.modules())
