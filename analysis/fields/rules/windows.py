@@ -16,7 +16,7 @@ from dynpool.size_math import query_grid, sample_grid
 
 from ..positions import Field, Taps, Term
 from ..propagate import Call
-from ..steps import Resized, Window, interpolated
+from ..steps import Resized, Window, input_step, interpolated
 
 __all__ = ["resample", "resizer", "window"]
 
@@ -116,11 +116,9 @@ def resample(c: Call, p: kinds.Resample) -> Field:
     elif p.method in ("max", "mean", "sample"):
         taps = [_queries(c, p, i, *sizes) for i, sizes in enumerate(_sizes(c, p))]
     else:
-        ratios = [Fraction(size, out) for size, out in _sizes(c, p)]  # input positions per output position
-        if p.scales is not None:
-            ratios = [1 / Fraction(f) if f > 0 else ratio for f, ratio in zip(p.scales, ratios, strict=True)]
+        factors = p.scales or (None,) * p.ndim
         make = _antialiased if p.method.endswith("-antialiased") else _interpolation
-        taps = [make(c, p, i, *sizes, ratio) for i, (sizes, ratio) in enumerate(zip(_sizes(c, p), ratios, strict=True))]
+        taps = [make(c, p, i, *sizes, f) for i, (sizes, f) in enumerate(zip(_sizes(c, p), factors, strict=True))]
     return layer(c, c.terms(p.x), {i - p.ndim: tap for i, tap in enumerate(taps)})
 
 
@@ -152,15 +150,19 @@ def _adaptive(c: Call, p: kinds.Resample) -> Field:
     return c.domain.join(terms)
 
 
-def _interpolation(c: Call, p: kinds.Resample, axis: int, size: int, out: int, ratio: Fraction) -> Taps:
+def _interpolation(c: Call, p: kinds.Resample, axis: int, size: int, out: int, factor: float | None) -> Taps:
     points, reads = _READS[p.method]
     corners = points > 1 and p.align_corners
-    resized = Resized(c.node.index, p.x.id, axis, size, out, points, "", corners) if p.ndim == 2 else None
-    return Taps(out, interpolated(size, out, points, corners), partial(reads, size, out, ratio, corners), resized)
+    if size == out and p.method in ("nearest", "linear"):  # PyTorch copies such an axis, whatever the factor
+        factor = None
+    ratio, window = input_step(size, out, factor), interpolated(size, out, points, corners, factor)
+    resized = Resized(c.node.index, p.x.id, axis, size, out, points, "", corners, factor) if p.ndim == 2 else None
+    return Taps(out, window, partial(reads, size, out, ratio, corners), resized)
 
 
-def _antialiased(c: Call, p: kinds.Resample, axis: int, size: int, out: int, ratio: Fraction) -> Taps:
+def _antialiased(c: Call, p: kinds.Resample, axis: int, size: int, out: int, factor: float | None) -> Taps:
     """The windows of antialiased interpolation: when it shrinks, it reads all positions within a few output steps."""
+    ratio = input_step(size, out, factor)
     width = (1 if p.method.startswith("linear") else 2) * max(ratio, Fraction(1))
     at = _source(size, out, ratio, p.align_corners)
     starts = [min(max(math.floor(u - width) + 1, 0), size - 1) for u in at]
@@ -178,11 +180,13 @@ def _source(size: int, out: int, ratio: Fraction, corners: bool) -> list[Fractio
 
 
 def _nearest_reads(size: int, out: int, ratio: Fraction, corners: bool) -> Index:
-    return np.asarray([[min(math.floor(q * ratio), size - 1)] for q in range(out)])
+    at = np.arange(out, dtype=np.float32) * np.float32(ratio)  # as PyTorch does, whatever the dtype of the map
+    return np.minimum(np.floor(at).astype(np.int64), size - 1)[:, None]
 
 
 def _nearest_exact_reads(size: int, out: int, ratio: Fraction, corners: bool) -> Index:
-    return np.asarray([[min(math.floor((q + Fraction(1, 2)) * ratio), size - 1)] for q in range(out)])
+    at = ((np.arange(out) + 0.5) * np.float64(np.float32(ratio))).astype(np.float32)
+    return np.minimum(np.floor(at).astype(np.int64), size - 1)[:, None]
 
 
 def _linear_reads(size: int, out: int, ratio: Fraction, corners: bool) -> Index:

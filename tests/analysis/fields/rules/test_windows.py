@@ -4,6 +4,7 @@ from typing import Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import dynpool
@@ -33,6 +34,33 @@ def test_interpolation_sees_its_neighbours_and_shrinks_the_stride() -> None:
     rows = receptive_field(model, (3, 65, 65)).layers
     assert [row.r_min[0] for row in rows] == [3, 5, 7]
     assert rows[1].effective_stride == (1, 1)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bilinear", "bicubic"])
+@pytest.mark.parametrize("factor", [0.4, 1.1, 2.3, 3])
+def test_an_interpolation_steps_by_its_scale_factor_not_by_its_sizes(mode: str, factor: float) -> None:
+    """Axes whose size the factor does not change (9 by 1.1) are copied, but not by "nearest-exact" and "bicubic"."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = (nn.Conv2d(1, 1, 3, padding=1, dtype=torch.double) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.last(F.interpolate(self.first(x), scale_factor=factor, mode=mode))
+            return y
+
+    model, x = Scaled(), torch.rand(1, 1, 17, 9, dtype=torch.double, requires_grad=True)
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, 0.1)
+    report, y, widest = receptive_field(model, (1, 17, 9)), model(x), 0
+    height, width = y.shape[2:]
+    for i, j in [(i, width // 2) for i in range(height)] + [(height // 2, j) for j in range(width)]:
+        (gradient,) = torch.autograd.grad(y[0, 0, i, j], x, retain_graph=True)
+        rows, columns = ((int(at.min()), int(at.max())) for at in gradient[0, 0].nonzero().T)
+        assert report.seen("last", (i, j)) == (rows, columns)
+        widest = max(widest, rows[1] - rows[0] + 1)
+    assert widest - 1 <= report.layers[-1].r_max[0] < widest + 1
 
 
 @pytest.mark.parametrize("reduce", ["max", "mean"])
