@@ -80,9 +80,10 @@ class Resized:
 def input_step(size_in: int, size_out: int, factor: float | None) -> Fraction:
     """The input positions from one output of an interpolation to the next, without `align_corners`.
 
-    PyTorch steps by the scale factor (output by input) where code gives one, though the map's size is rounded.
+    PyTorch steps by the scale factor (output by input) where code gives one, though the map's size is rounded. In a
+    converted model it counts only at sizes that it gives.
     """
-    if factor is None or factor <= 0:
+    if factor is None or factor <= 0 or int(size_in * factor) != size_out:
         return Fraction(size_in, size_out)
     return 1 / Fraction(factor).limit_denominator(10**6)  # 0.4 means 2/5
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from dynpool.common.arguments import check_size
-from dynpool.size_math import Size
+from dynpool.size_math import Pair, Size, pair
 
 from .functional import Reduce, check_reduce, dynopool2d
 
@@ -44,40 +44,60 @@ class FollowPool2d(nn.Module):
 class FollowInterpolate2d(FollowPool2d):
     """Interpolation to the size of another resolution, in place of an upsampling by a factor or behind one.
 
+    Args:
+        mode, align_corners: of `torch.nn.functional.interpolate`.
+        factor: the factor (height, width) of the upsampling replaced, unless it is whole. Where it gives the size that
+            is asked for, it is what positions step by, as in the model that was converted; else the sizes' ratio is.
+
     Shape: (N, C, H, W) -> (N, C, *size), with `size` passed by the model's tree.
     """
 
-    def __init__(self, *, mode: str = "nearest", align_corners: bool | None = None) -> None:
+    def __init__(self, *, mode: str = "nearest", align_corners: bool | None = None, factor: Pair | None = None) -> None:
         super().__init__()
         self.mode = mode
         self.align_corners = align_corners
+        self.factor = factor
 
     @classmethod
     def of(cls, layer: nn.Module) -> FollowInterpolate2d:
         """A replacement for an `nn.Upsample`, with its mode; for any other layer, bilinear interpolation behind it."""
         if isinstance(layer, nn.Upsample):
-            return cls(mode=layer.mode, align_corners=layer.align_corners)
+            given = None if layer.recompute_scale_factor else layer.scale_factor
+            factor = given if given is None else pair(given if isinstance(given, tuple) else (given, given))
+            if factor is not None and factor[0].is_integer() and factor[1].is_integer():
+                factor = None
+            return cls(mode=layer.mode, align_corners=layer.align_corners, factor=factor)
         return cls(mode="bilinear", align_corners=False)
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
-        return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
+        return _upsampled(x, size, self.factor, self.mode, self.align_corners)
 
     def frozen(self, size: Size) -> nn.Module:  # type: ignore[override]
         """This resizer with a fixed size."""
-        return FixedInterpolate2d(size, mode=self.mode, align_corners=self.align_corners)
+        return FixedInterpolate2d(size, mode=self.mode, align_corners=self.align_corners, factor=self.factor)
 
     def extra_repr(self) -> str:
         return f"mode={self.mode!r}"
 
 
 class FixedInterpolate2d(nn.Upsample):
-    """`nn.Upsample` to a fixed size, or to the size given to a call."""
+    """`nn.Upsample` to a fixed size, or to the size given to a call; `factor` as in `FollowInterpolate2d`."""
 
-    def __init__(self, size: Size, *, mode: str, align_corners: bool | None) -> None:
+    def __init__(self, size: Size, *, mode: str, align_corners: bool | None, factor: Pair | None = None) -> None:
         super().__init__(size, mode=mode, align_corners=align_corners)
+        self.factor = factor
 
     def forward(self, input: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        return F.interpolate(input, self.size if size is None else size, None, self.mode, self.align_corners)
+        wanted = self.size if size is None else size
+        return _upsampled(input, wanted, self.factor, self.mode, self.align_corners)  # type: ignore[arg-type]
+
+
+def _upsampled(
+    x: Tensor, size: tuple[int, int], factor: tuple[float, float] | None, mode: str, align_corners: bool | None
+) -> Tensor:
+    if factor is not None and size == (int(x.shape[-2] * factor[0]), int(x.shape[-1] * factor[1])):
+        return F.interpolate(x, None, [factor[0], factor[1]], mode, align_corners)
+    return F.interpolate(x, size, None, mode, align_corners)
 
 
 class FixedPool2d(nn.Module):

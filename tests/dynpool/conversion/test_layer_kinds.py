@@ -116,3 +116,37 @@ def test_average_pools_average_and_max_pools_take_the_maximum() -> None:
     both = dynpool.convert(nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d(2)), (3, 8, 8))
     expected = nn.functional.max_pool2d(nn.functional.avg_pool2d(x, 2), 2)
     torch.testing.assert_close(both(x), expected)
+
+
+class Joined(nn.Module):
+    """A map of 22 pixels, and one of 15 that an upsampling by 1.5 brings to 22, not to 22.5."""
+
+    def __init__(self, mode: str, called: bool) -> None:
+        super().__init__()
+        self.stem, self.valid = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Conv2d(4, 4, 8)
+        self.up = None if called else nn.Upsample(scale_factor=1.5, mode=mode)
+        self.mode = mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.valid(x)
+        return x + (self.up(y) if self.up is not None else F.interpolate(y, scale_factor=1.5, mode=self.mode))
+
+
+@pytest.mark.parametrize("called", [False, True])
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+@torch.no_grad()
+def test_upsampling_steps_by_its_factor_where_that_gives_the_size(mode: str, called: bool) -> None:
+    model, x = Joined(mode, called).eval(), torch.randn(1, 3, 44, 44)
+    learned = dynpool.convert(model, (3, 44, 44), preserve=True)
+    assert [row.status for row in dynpool.conversion_report(learned).rows] == ["converted", "follows"]
+    same(learned(x), model(x))
+    frozen = dynpool.freeze(learned)
+    same(frozen(x), model(x))
+    stored = torch.jit.trace(frozen, x) if called else torch.jit.script(frozen)
+    same(stored(x), model(x))
+    same(torch.export.export(frozen, (x,)).module()(x), model(x))
+    same(torch.compile(frozen, backend="eager")(x), model(x))
+    dynpool.set_sizes(learned, {"stem": (30, 19)})  # 23 and 12 pixels become 30 and 19, not 34 and 18
+    assert learned(x).shape[2:] == dynpool.freeze(learned)(x).shape[2:] == (30, 19)
+    same(dynpool.freeze(learned)(x), learned(x))
