@@ -151,7 +151,10 @@ class _Calls(TorchFunctionMode):
         if at not in self.names:
             return func(*args, **kwargs)
         child = self.owner.get_submodule(self.names[at])
-        return child(*args, **kwargs) if family == "convolution" else child(args[0] if args else kwargs["input"])
+        if family == "convolution":
+            return child(*args, **kwargs)
+        out = child(args[0] if args else kwargs["input"])
+        return (out, None) if func is F.max_pool2d_with_indices else out  # indices that nothing uses
 
 
 class CallsOf:
@@ -232,6 +235,8 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
         family = _family(node)
         if family is None or None in resize.target or resize.given or known(modules[resize.path]):
             continue
+        if family == "max_pool" and _indices_are_used(graph, node):
+            continue
         make = _MAKERS[node.op][1]
         wanted.setdefault(resize.path, {}).setdefault((family, _occurrence_index(graph, node, family)), make(node))
     running = running_in(model)
@@ -243,6 +248,11 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
             owner.register_module(name, made[at].train(owner.training))
     shield(model)
     return bool(wanted)
+
+
+def _indices_are_used(graph: Graph, node: Node) -> bool:
+    indices = set(node.outputs[1:])
+    return not indices.isdisjoint(graph.outputs) or any(not indices.isdisjoint(n.inputs) for n in graph.nodes)
 
 
 def _occurrence_index(graph: Graph, node: Node, family: str) -> int:

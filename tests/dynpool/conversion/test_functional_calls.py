@@ -45,6 +45,36 @@ def same(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
+class Indices(nn.Module):
+    """A max pool that gives its indices too, which are dropped, returned or used."""
+
+    def __init__(self, use: str) -> None:
+        super().__init__()
+        self.stem, self.use = nn.Conv2d(3, 4, 3, stride=2, padding=1), use
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.stem(x)
+        y, indices = F.max_pool2d(x, 2, return_indices=True)
+        if self.use == "used":
+            return (y + x.flatten(2).gather(2, indices.flatten(2)).view_as(y),)
+        return (y, indices) if self.use == "returned" else (y,)
+
+
+@pytest.mark.parametrize(
+    ("use", "status"), [("dropped", "converted"), ("returned", "left alone"), ("used", "left alone")]
+)
+def test_a_max_pool_whose_indices_count_is_left_alone(use: str, status: str) -> None:
+    model, x = Indices(use).eval(), torch.randn(1, 3, 32, 40)
+    learned = dynpool.convert(model, (3, 32, 40), preserve=True)
+    assert [row.status for row in dynpool.conversion_report(learned).rows] == ["converted", status]
+    for ours, theirs in zip(learned(x), model(x), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    dynpool.set_sizes(learned, {"stem": (15, 22)})
+    for ours, theirs in zip(dynpool.freeze(learned)(x), learned(x), strict=True):
+        assert ours.shape[2:] == ((7, 11) if use != "dropped" else (8, 11))
+        torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize("preserve", [False, True])
 def test_calls_inside_elements_of_lists_and_dicts_are_theirs(preserve: bool) -> None:
     torch.manual_seed(0)

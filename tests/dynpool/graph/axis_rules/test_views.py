@@ -34,6 +34,40 @@ def test_where_the_model_pads_its_windows_any_size_will_do(kind: Callable[[Tenso
     assert model(torch.randn(1, 8, 42, 44)).shape[-2:] == (27, 13)
 
 
+def phases(x: Tensor) -> Tensor:
+    return torch.cat([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], 1)
+
+
+def thirds(x: Tensor) -> Tensor:
+    return torch.cat([x[:, :, i::3, ::3] for i in range(3)], 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "multiples"),
+    [
+        (phases, (2, 2)),
+        (thirds, (3, 1)),
+        (lambda x: x[:, :, 1::2, 1::2], (1, 1)),
+        (lambda x: x[:, :, ::2, ::2], (1, 1)),
+        (lambda x: x[:, :, :-1:2, :-1:2], (1, 1)),
+    ],
+    ids=["both phases", "all thirds", "odd positions", "even positions", "not to the end"],
+)
+def test_every_nth_position_from_different_ones_on_makes_sizes_multiples(
+    function: Callable[[Tensor], Tensor], multiples: tuple[int, int]
+) -> None:
+    model, x = dynpool.convert(Then(function), (8, 48, 48)), torch.randn(1, 8, 48, 48)
+    loss = dynpool.GMACsLoss(model, (8, 48, 48))
+    for height, width in ((22, 27), (27, 21), (18, 33)):
+        size = (height // multiples[0] * multiples[0], width // multiples[1] * multiples[1])
+        dynpool.set_sizes(model, {"pool": size})
+        torch.testing.assert_close(dynpool.freeze(model)(x), model(x), rtol=1e-4, atol=1e-4)
+        assert loss.cost.macs() == dynpool.count_macs(model, (8, 48, 48)).total
+    if multiples != (1, 1):
+        with pytest.raises(ValueError, match=rf"in multiples of \({multiples[0]}, {multiples[1]}\) pixels"):
+            dynpool.set_sizes(model, {"pool": (25, 27)})
+
+
 def test_a_whole_map_as_one_window_is_told_apart_from_a_number() -> None:
     """At 8 x 8 the pooled map is one window of 4 x 4: only a larger input shows the rest."""
     graph = Survey(Then(windows), (8, 8, 8)).structure
