@@ -108,7 +108,10 @@ def _setup(comparison: Comparison) -> str:
 def _setting_text(value: object) -> str:
     """The text of a setting, without unset values and file locations."""
     if isinstance(value, Mapping):
-        shown = {key: item for key, item in value.items() if item and key not in ("name", "root", "cache", "download")}
+        unsaid = {"name", "root", "cache", "download"}
+        if value.get("name") != "digits":
+            unsaid.add("test_fraction")  # of the digits alone
+        shown = {key: item for key, item in value.items() if item and key not in unsaid}
         listed = ", ".join(f"{key} {_setting_text(item)}" for key, item in shown.items())
         name = str(value.get("name") or "")
         return f"{name} ({listed})" if name and listed else name or listed

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dynpool.analysis.comparison.html import compare_runs, write_report
 from dynpool.analysis.comparison.plots import to_png
@@ -185,3 +186,15 @@ def test_report_is_readable_like_any_other_file(tmp_path: Path, write_run: Write
     path = write_report([write_run(tmp_path / "a", "human", epochs=1)], tmp_path / "out")
     (tmp_path / "plain").write_text("")
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(("data", "said"), [("folder", False), ("digits", True)])
+def test_the_fraction_of_the_digits_is_told_of_them_alone(
+    tmp_path: Path, write_run: WriteRun, data: str, said: bool
+) -> None:
+    run = write_run(tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"] = {"name": data, "variant": "tile", "test_fraction": 0.25}
+    (run / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    text = Page(write_report([run], tmp_path / "out").read_text()).text
+    assert f"data {data} (variant tile{', test_fraction 0.25' * said})" in text
