@@ -47,6 +47,6 @@ def test_an_error_of_the_models_own_code_names_no_operation() -> None:
 def test_it_is_a_value_error_whose_message_survives_a_pickle() -> None:
     error = failure(Picky(own=True))
     assert isinstance(error, ValueError)
-    assert str(error).startswith("the model cannot run at input_size=(3, 8, 8) (a batch of 1 image was tried; ")
+    assert str(error).startswith("the model cannot run at input_size=(3, 8, 8) (tried with a batch of 1 image)")
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.op, again.path) == (str(error), error.op, error.path)

@@ -55,7 +55,7 @@ def test_the_state_of_a_pass_has_the_shapes_of_the_models_and_no_data() -> None:
 
 def test_an_error_in_the_pass_names_where_it_was_and_leaves_the_model_as_it_was() -> None:
     model = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(3, 4, 9))
-    with pytest.raises(TraceError, match=r"input_size=\(3, 8, 8\) \(a batch of 1 image was tried") as error:
+    with pytest.raises(TraceError, match=r"input_size=\(3, 8, 8\) \(tried with a batch of 1 image") as error:
         passed(model, (3, 8, 8))
     assert (error.value.op, error.value.path) == ("aten.convolution", "1")
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 4, 8, 8)

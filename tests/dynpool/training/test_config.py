@@ -67,7 +67,7 @@ def test_a_run_of_the_grid_is_the_same_from_the_command_line(read, tmp_path):
         ("{human: {lr: [0.1, much]}}", "grid.human: lr is 'much'; allowed: a number"),
         ("{human: {lr: []}}", "grid.human.lr is []; allowed: a value, or a list of one or more"),
         ("{human: {gmacs_budget: 1}}", "grid.human: alpha_until is 1.0; allowed: a number below 1"),
-        ("{human: 3}", "allowed: a mapping"),
+        ("{human: 3}", "allowed: methods, each with keys and lists"),
     ],
 )
 def test_a_wrong_grid_is_refused_before_anything_runs(read, grid, message):
