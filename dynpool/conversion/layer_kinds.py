@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import nn
 
 from dynpool.resizers import Reduce
-from dynpool.resolution import WindowPool2d, stride_one
+from dynpool.resolution import WindowPool2d, fit_output, stride_one
 from dynpool.size_math import Size, pair
 
 from .registry import Plan, Site, register_kind
@@ -42,7 +42,8 @@ def _plan_conditional_convolution(module: Any, site: Site) -> Plan | str:
 
 @register_kind(nn.ConvTranspose2d)
 def _plan_transposed_convolution(module: nn.ConvTranspose2d, site: Site) -> Plan | str:
-    return Plan("after", "mean")  # it keeps its stride; where it leads to a resolution that moves, its map follows
+    # it keeps its stride; where it leads to a resolution that moves, its map follows
+    return Plan("after", "mean", fit_output)
 
 
 def _planned(site: Site, padding: Literal["fixed", "same", "unknown"]) -> Plan:

@@ -7,10 +7,20 @@ from types import FunctionType
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dynpool.graph import deep_copy
 from dynpool.resizers import FixedInterpolate2d, FixedPool2d
-from dynpool.resolution import GiveSize, ResizeAfter, TakeStride, align, detach_frozen, frozen_sizes, resize_before
+from dynpool.resolution import (
+    FittingConvTranspose2d,
+    GiveSize,
+    ResizeAfter,
+    TakeStride,
+    align,
+    detach_frozen,
+    frozen_sizes,
+    resize_before,
+)
 from dynpool.size_math import Size
 
 __all__ = ["let_script"]
@@ -28,6 +38,18 @@ class AlignedResize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.resize(align(x, self.start, self.end))
+
+
+class TransposedThenResized(FittingConvTranspose2d):
+    """A transposed convolution and the resizer behind it: optional arguments and hooks exclude each other here."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        stride, padding, kernel, dilation = self.stride, self.padding, self.kernel_size, self.dilation
+        added = self._output_padding(input, output_size, stride, padding, kernel, 2, dilation)  # type: ignore[arg-type]
+        out = F.conv_transpose2d(
+            input, self.weight, self.bias, stride, padding, added, self.groups, dilation  # type: ignore[arg-type]
+        )  # fmt: skip
+        return self.resize(out)  # type: ignore[operator]
 
 
 def _resized_before(self: Any, input: tuple[Tensor]) -> tuple[Tensor]:
@@ -85,9 +107,13 @@ def _compile(layer: nn.Module, key: int, hook: ResizeAfter) -> None:
     if hook.native:
         del layer._forward_hooks[key], layer._modules["resize"]
         return
-    layer._forward_hooks[key] = _resized_after
     if (hook.start, hook.end) != ((0, 0), (0, 0)):
         layer.register_module("resize", AlignedResize(hook.start, hook.end, layer.get_submodule("resize")))
+    if type(layer) is FittingConvTranspose2d:
+        del layer._forward_hooks[key]
+        layer.__class__ = TransposedThenResized
+    else:
+        layer._forward_hooks[key] = _resized_after
 
 
 def _refuse(name: str, module: nn.Module) -> None:

@@ -6,15 +6,25 @@ from .frozen import FrozenSizes, TakeStride, attach_frozen, detach_frozen, froze
 from .learned_sizes import Resolution, constrain, parameter_groups, resolutions, set_sizes
 from .nodes import Derived, Learned, Pinned, ResolutionNode, Slot, bounds_around
 from .saved_alphas import ENTRY, FROZEN_ALPHAS
-from .stride_forms import ResizeAfter, Strided, WindowPool2d, align, open_to_fx, resize_before, stride_one
+from .stride_forms import (
+    FittingConvTranspose2d,
+    ResizeAfter,
+    Strided,
+    WindowPool2d,
+    align,
+    fit_output,
+    open_to_fx,
+    resize_before,
+    stride_one,
+)
 from .tree import ResolutionTree, converted_model, is_converted, resolution_tree
 from .wrappers import beside, held, the_one, unwrapped, without_sharding
 
 __all__ = [
-    "ENTRY", "FROZEN_ALPHAS", "PACKAGES", "Derived", "FrozenSizes", "GiveSize", "Learned", "Pinned", "ResizeAfter",
-    "Resolution", "ResolutionNode", "ResolutionTree", "Slot", "Strided", "TakeStride", "WindowPool2d", "align",
-    "attach_description", "attach_frozen", "attach_tree", "beside", "bounds_around", "constrain", "converted_model",
-    "detach_frozen", "detach_tree", "dotted", "frozen_sizes", "held", "is_converted", "open_to_fx", "parameter_groups",
-    "resize_before", "resolution_tree", "resolutions", "set_sizes", "stride_one", "the_one", "unwrapped",
-    "without_module", "without_sharding",
+    "ENTRY", "FROZEN_ALPHAS", "PACKAGES", "Derived", "FittingConvTranspose2d", "FrozenSizes", "GiveSize", "Learned",
+    "Pinned", "ResizeAfter", "Resolution", "ResolutionNode", "ResolutionTree", "Slot", "Strided", "TakeStride",
+    "WindowPool2d", "align", "attach_description", "attach_frozen", "attach_tree", "beside", "bounds_around",
+    "constrain", "converted_model", "detach_frozen", "detach_tree", "dotted", "fit_output", "frozen_sizes", "held",
+    "is_converted", "open_to_fx", "parameter_groups", "resize_before", "resolution_tree", "resolutions", "set_sizes",
+    "stride_one", "the_one", "unwrapped", "without_module", "without_sharding",
 ]  # fmt: skip

@@ -10,7 +10,18 @@ from torch.nn import functional as F
 
 from dynpool.size_math import Size
 
-__all__ = ["ResizeAfter", "Strided", "WindowPool2d", "align", "open_to_fx", "resize_before", "set_native", "stride_one"]
+__all__ = [
+    "FittingConvTranspose2d",
+    "ResizeAfter",
+    "Strided",
+    "WindowPool2d",
+    "align",
+    "fit_output",
+    "open_to_fx",
+    "resize_before",
+    "set_native",
+    "stride_one",
+]
 
 
 def stride_one(module: nn.Module) -> nn.Module:
@@ -125,6 +136,36 @@ def set_native(layer: nn.Module, strided: Strided, *, native: bool) -> None:
         return
     for name, value in strided.attributes.items():
         setattr(layer, name, value)
+
+
+class FittingConvTranspose2d(nn.ConvTranspose2d):
+    """An `nn.ConvTranspose2d` with a resizer behind it: an `output_size` that it cannot give is the nearest it can."""
+
+    def _output_padding(
+        self,
+        input: Tensor,
+        output_size: list[int] | None,
+        stride: list[int],
+        padding: list[int],
+        kernel_size: list[int],
+        num_spatial_dims: int,
+        dilation: list[int] | None = None,
+    ) -> list[int]:
+        if output_size is None:
+            return [self.output_padding[0], self.output_padding[1]]
+        added: list[int] = []
+        for i in range(num_spatial_dims):
+            reach = (kernel_size[i] - 1) * (1 if dilation is None else dilation[i])
+            least = (input.shape[i - num_spatial_dims] - 1) * stride[i] - 2 * padding[i] + reach + 1
+            added.append(min(max(output_size[i - num_spatial_dims] - least, 0), stride[i] - 1))
+        return added
+
+
+def fit_output(layer: nn.Module) -> nn.Module:
+    """Let a transposed convolution take any `output_size`, in place; other layers are left as they are."""
+    if type(layer) is nn.ConvTranspose2d:
+        layer.__class__ = FittingConvTranspose2d
+    return layer
 
 
 class ResizedConv2d(nn.Conv2d):

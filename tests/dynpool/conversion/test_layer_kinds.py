@@ -118,6 +118,11 @@ def test_average_pools_average_and_max_pools_take_the_maximum() -> None:
     torch.testing.assert_close(both(x), expected)
 
 
+def close(a: Tensor, b: Tensor) -> None:
+    """Equal up to the rounding of another order of operations."""
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
 class Joined(nn.Module):
     """A map of 22 pixels, and one of 15 that an upsampling by 1.5 brings to 22, not to 22.5."""
 
@@ -137,16 +142,47 @@ class Joined(nn.Module):
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
 @torch.no_grad()
 def test_upsampling_steps_by_its_factor_where_that_gives_the_size(mode: str, called: bool) -> None:
+    torch.manual_seed(0)
     model, x = Joined(mode, called).eval(), torch.randn(1, 3, 44, 44)
     learned = dynpool.convert(model, (3, 44, 44), preserve=True)
     assert [row.status for row in dynpool.conversion_report(learned).rows] == ["converted", "follows"]
-    same(learned(x), model(x))
+    close(learned(x), model(x))
     frozen = dynpool.freeze(learned)
-    same(frozen(x), model(x))
+    close(frozen(x), model(x))
     stored = torch.jit.trace(frozen, x) if called else torch.jit.script(frozen)
-    same(stored(x), model(x))
-    same(torch.export.export(frozen, (x,)).module()(x), model(x))
-    same(torch.compile(frozen, backend="eager")(x), model(x))
+    close(stored(x), model(x))
+    close(torch.export.export(frozen, (x,)).module()(x), model(x))
+    close(torch.compile(frozen, backend="eager")(x), model(x))
     dynpool.set_sizes(learned, {"stem": (30, 19)})  # 23 and 12 pixels become 30 and 19, not 34 and 18
     assert learned(x).shape[2:] == dynpool.freeze(learned)(x).shape[2:] == (30, 19)
-    same(dynpool.freeze(learned)(x), learned(x))
+    close(dynpool.freeze(learned)(x), learned(x))
+
+
+class AsLargeAs(nn.Module):
+    """A transposed convolution that is asked for the size of the map it is added to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.high, self.low = (nn.Conv2d(c, 8, 3, stride=2, padding=1) for c in (3, 8))
+        self.up = nn.ConvTranspose2d(8, 8, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.high(x)
+        y: Tensor = x + self.up(self.low(x), output_size=[x.shape[2], x.shape[3]])
+        return y
+
+
+@pytest.mark.parametrize("order", ["after", "before"])
+@torch.no_grad()
+def test_a_transposed_convolution_is_asked_for_any_size(order: Literal["after", "before"]) -> None:
+    torch.manual_seed(0)
+    model, x = AsLargeAs().eval(), torch.randn(1, 3, 40, 53)
+    learned = dynpool.convert(model, (3, 40, 53), preserve=True, order=order)
+    close(learned(x), model(x))
+    for high, low in (((21, 26), (12, 14)), ((33, 20), (9, 15))):
+        dynpool.set_sizes(learned, {"high": high, "low": low})
+        live, frozen = learned(x), dynpool.freeze(learned)
+        assert live.shape[2:] == high
+        for other in (frozen, torch.jit.script(frozen), torch.export.export(frozen, (x,)).module()):
+            close(other(x), live)
+    assert type(model.up) is nn.ConvTranspose2d
