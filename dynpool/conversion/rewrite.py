@@ -32,7 +32,7 @@ def rewrite(
         before = {"stride": resize.stride}
     formed.register_module("resize", resizer)
     if plan.place == "before":
-        formed.register_forward_pre_hook(resize_before)
+        formed.register_forward_pre_hook(resize_before, with_kwargs=True)
         return f"{path}.resize", None
     formed.register_forward_hook(ResizeAfter(plan.start, plan.end), prepend=True)  # other hooks see the resized map
     return f"{path}.resize", Strided(resize.stride, before) if plan.reduce == "sample" else None

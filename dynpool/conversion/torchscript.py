@@ -93,6 +93,7 @@ def _scriptable(model: nn.Module) -> nn.Module:
                 del module._forward_pre_hooks[key]
             elif hook is resize_before:
                 module._forward_pre_hooks[key] = _resized_before
+                del module._forward_pre_hooks_with_kwargs[key]
             elif not isinstance(hook, FunctionType):
                 _refuse(name, module)
         for key, hook in list(module._forward_hooks.items()):

@@ -122,9 +122,9 @@ class FixedPool2d(nn.Module):
         self.size: Size = check_size("size", size)
         self.reduce: str = reduce
 
-    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         h, w = self.size if size is None else size
-        return fixed_pool(x, h, w, self.reduce)
+        return fixed_pool(input, h, w, self.reduce)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, reduce={self.reduce!r}"

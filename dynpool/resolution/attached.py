@@ -31,12 +31,15 @@ class GiveSize:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         slot = self.slot
+        if not args and kwargs:  # the layer that the resizer replaces is called by keyword, whatever its name
+            name, *others = kwargs
+            args, kwargs = (kwargs[name],), {other: kwargs[other] for other in others}
         exporting = torch.compiler._is_exporting_flag  # to compiled code is_exporting() is always True in torch 2.11
         if torch.compiler.is_dynamo_compiling() and slot.key is not None and not exporting:
             return args, {**kwargs, "size": slot.target(open_size(slot.key))}
         if slot.key is not None and any(isinstance(x, torch.fx.Proxy) for x in args):
             raise TypeError(f"torch.fx cannot trace a converted model: {_OUTSIDE}")
-        x = args[0] if args else next(iter(kwargs.values()), None)
+        x = args[0] if args else None
         if isinstance(x, Tensor) and not torch.compiler.is_dynamo_compiling():
             self.tree.update_slot(slot, x)
         return args, {**kwargs, "size": (slot.height, slot.width)}

@@ -68,18 +68,18 @@ class WindowPool2d(nn.Module):
         self.counted = counted
         self.divisor = divisor
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         around = (self.low[1], self.high[1], self.low[0], self.high[0])
         if self.reduce == "max":
-            return F.max_pool2d(F.pad(x, around, value=-float("inf")), self.kernel, self.stride, 0, self.dilation)
-        sums = F.avg_pool2d(F.pad(x, around), self.kernel, self.stride, divisor_override=1)
+            return F.max_pool2d(F.pad(input, around, value=-float("inf")), self.kernel, self.stride, 0, self.dilation)
+        sums = F.avg_pool2d(F.pad(input, around), self.kernel, self.stride, divisor_override=1)
         if self.divisor is not None:
             return sums / self.divisor
         (top, bottom), (left, right) = self.counted
         inside = (left, right, top, bottom)
         if inside == around:
             return sums / (self.kernel[0] * self.kernel[1])
-        return sums / self._counts(x, inside, around)
+        return sums / self._counts(input, inside, around)
 
     def _counts(self, x: Tensor, inside: tuple[int, int, int, int], around: tuple[int, int, int, int]) -> Tensor:
         ones = F.pad(x.new_ones((1, 1, x.shape[-2], x.shape[-1])), inside, value=1.0)
@@ -113,9 +113,14 @@ class ResizeAfter:
         return resized
 
 
-def resize_before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def resize_before(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """A forward pre-hook that resizes the layer's first argument with the submodule `resize`."""
-    return (module.get_submodule("resize")(args[0]), *args[1:])
+    if args:
+        return (module.get_submodule("resize")(args[0]), *args[1:]), kwargs
+    name = next(iter(kwargs))
+    return args, {**kwargs, name: module.get_submodule("resize")(kwargs[name])}
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+import dynpool
 from dynpool.conversion.registry import Plan
 from dynpool.conversion.rewrite import replace_module, rewrite
 from dynpool.graph.axes import Resize
@@ -59,3 +61,34 @@ def test_a_layer_that_has_several_owners_is_replaced_in_all_of_them() -> None:
     modules, new = dict(model.named_modules()), nn.Sigmoid()
     replace_module(modules, "a.0", new)
     assert model.get_submodule("a.0") is model.get_submodule("b.1") is modules["a.0"] is new
+
+
+class ByKeyword(nn.Module):
+    """Calls every layer and function with `input=`, its pool twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.pool, self.last = nn.Conv2d(3, 8, 3, 2, 1), nn.MaxPool2d(2), nn.AvgPool2d(3, 2, 1)
+        self.patches, self.up = nn.Conv2d(8, 8, 2, 2), nn.ConvTranspose2d(8, 8, 2, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.pool(input=self.stem(input=x))
+        low = self.pool(input=x) + self.patches(input=x)
+        high = x + self.up(input=low) + F.interpolate(input=low, scale_factor=2)
+        return high, self.last(input=F.max_pool2d(input=low, kernel_size=2))
+
+
+@pytest.mark.parametrize("order", ["after", "before"])
+@pytest.mark.parametrize("preserve", [False, True])
+@torch.no_grad()
+def test_layers_are_called_by_keyword(order: Literal["after", "before"], preserve: bool) -> None:
+    torch.manual_seed(0)
+    model, x = ByKeyword().eval(), torch.randn(1, 3, 64, 96)
+    learned = dynpool.convert(model, (3, 64, 96), order=order, preserve=preserve)
+    if preserve:
+        for ours, theirs in zip(learned(x), model(x), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    found = {name: resolution.size for name, resolution in dynpool.resolutions(learned).items()}
+    dynpool.set_sizes(learned, {name: (size[0] + 1, size[1] - 1) for name, size in found.items() if size is not None})
+    for ours, theirs in zip(dynpool.freeze(learned)(x), learned(x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -88,7 +88,7 @@ def test_switching_back_and_forth_between_the_own_stride_and_the_resizer_changes
 def test_torch_fx_records_the_resize_before_a_layer(layer: Any):
     layer = copy.deepcopy(layer).double()
     layer.register_module("resize", nn.AvgPool2d(2))
-    layer.register_forward_pre_hook(resize_before)
+    layer.register_forward_pre_hook(resize_before, with_kwargs=True)
     open_to_fx(layer)
     x = random_map(1, 3, 8, 8)
     traced = torch.fx.symbolic_trace(nn.Sequential(layer))
