@@ -204,6 +204,10 @@ def watch(module: nn.Module, running: Running, path: str | None = None) -> Calls
         calls = CallsOf(running)
         module.register_forward_pre_hook(calls.enter, prepend=True)
         module.register_forward_hook(calls.leave, prepend=True, always_call=True)
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):  # torch 2.11 compiles in the order of adding
+            items = list(hooks.items())
+            hooks.clear()
+            hooks.update(items)
     calls.path = path if calls.path is None else calls.path
     return calls
 

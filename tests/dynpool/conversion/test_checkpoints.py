@@ -216,7 +216,11 @@ def test_hugging_face_models_keep_their_sizes(frozen: bool, tmp_path: Path) -> N
     model.save_pretrained(tmp_path)
     again = Net.from_pretrained(tmp_path).eval()
     x = torch.randn(1, *SIZE)
-    assert torch.equal(again.net(x), model.net(x))
+    saved = model.net.state_dict()
+    assert all(torch.equal(value, saved[name]) for name, value in again.net.state_dict().items())
+    torch.testing.assert_close(
+        again.net(x), model.net(x)
+    )  # weights in a mapped file: sums in another order on some CPUs
     assert dynpool.sizes(again.net, SIZE) == {"input": (32, 32), "1": (2, 21), "2": (7, 4)}
 
 
