@@ -11,6 +11,8 @@ from dynpool.size_math import Pair
 
 __all__ = ["MeanStd", "format_accuracy", "format_number", "format_size", "pareto_front", "plural"]
 
+ROUNDING = 1e-9  # relative, of means of equal figures over different numbers of runs
+
 
 @dataclass(frozen=True)
 class MeanStd:
@@ -66,10 +68,12 @@ def plural(count: int, noun: str) -> str:
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the (cost, value) points on the Pareto front (low cost, high value), by rising cost.
 
-    A point is on the front if no other costs at most as much with at least its value and is better in one of the two.
+    A point is on the front if no other costs at most as much with at least its value and is better in one of the two,
+    by more than the rounding of a mean.
     """
 
     def dominated(cost: float, value: float) -> bool:
-        return any(c <= cost and v >= value and (c < cost or v > value) for c, v in points)
+        a, b = ROUNDING * abs(cost), ROUNDING * abs(value)
+        return any(c <= cost + a and v >= value - b and (c < cost - a or v > value + b) for c, v in points)
 
     return sorted((i for i, point in enumerate(points) if not dominated(*point)), key=lambda i: points[i])

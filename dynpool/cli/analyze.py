@@ -138,8 +138,6 @@ def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...]
 
     if options.checkpoint is not None:
         read_state_dict(options.checkpoint)  # which takes less time than a large model does to be built
-    if "" not in sys.path:  # an installed program does not search the working directory for modules
-        sys.path.insert(0, "")
     weights = options.checkpoint is not None or options.effective
     name, model = named_model(options.model, options.input_size, weights=weights)
     if options.edits is not None:

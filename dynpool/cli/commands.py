@@ -226,6 +226,8 @@ def _run(arguments: list[str]) -> int:
         import logging
         import warnings
 
+        if "" not in sys.path:  # an installed program does not search the working directory for modules
+            sys.path.insert(0, "")
         logging.basicConfig(level=logging.WARNING, format="dynpool: %(message)s")
         with warnings.catch_warnings():
             warnings.showwarning = _say_warning

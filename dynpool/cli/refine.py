@@ -1,7 +1,6 @@
 """dynpool refine: edits of a model that bring I_min below the input size, printed and written as JSON."""
 
 import json
-import sys
 from collections.abc import Sequence
 
 from dynpool.training.errors import ConfigError, writing
@@ -44,8 +43,6 @@ def refine(arguments: Sequence[str]) -> int:
     options = _parser().read(arguments)
     if options.out is not None:
         check_file(options.out)
-    if "" not in sys.path:  # an installed program does not search the working directory for modules
-        sys.path.insert(0, "")
     from dynpool import baselines
     from dynpool.analysis.integrations.named_models import named_model
 

@@ -107,6 +107,9 @@ def _open(config: ComparisonConfig, *, resume: bool, overwrite: bool) -> None:
     path = config.folder / "comparison.yaml"
     if RunFolder(config.folder).started:
         raise RunFolderError(f"{config.folder} holds a single run, not a comparison; choose another folder with --out")
+    text = (read_bytes(path) or b"").decode(errors="replace")
+    if text and text_is_intact(text) is None and not any(config.folder.glob("*/config.yaml")):
+        raise RunFolderError(f"{path} was not written by a comparison: choose another folder with --out")
     if path.exists() and not overwrite:
         if not resume:
             raise RunFolderError(
@@ -122,7 +125,7 @@ def _open(config: ComparisonConfig, *, resume: bool, overwrite: bool) -> None:
                 f"{config.folder} holds a comparison of another configuration ({'; '.join(changed)}): resume it with "
                 "its own, discard it with --overwrite, or choose another folder with --out"
             )
-        if text_is_intact((read_bytes(path) or b"").decode(errors="replace")) is False:
+        if text_is_intact(text) is False:
             log.warning("%s was damaged or edited; it is rewritten", path)
     write_yaml(path, to_dict(config))
 

@@ -105,7 +105,8 @@ class RunConfig:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        require("name", self.name, bool(self.name) and "/" not in self.name, "a word without '/'")
+        word = self.name not in ("", ".", "..") and "/" not in self.name
+        require("name", self.name, word, "a word without '/', not '.' or '..'")
         require("seed", self.seed, self.seed >= 0, "a whole number, 0 or more")
         require("epochs", self.epochs, self.epochs >= 1, "a whole number, 1 or more")
         require("batch_size", self.batch_size, self.batch_size >= 1, "a whole number, 1 or more")

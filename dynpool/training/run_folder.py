@@ -139,14 +139,17 @@ class RunFolder:
             The checkpoint to continue from, or None to start from the beginning.
 
         Raises:
-            RunFolderError: if it holds a run and neither `resume` nor `overwrite` is set, the run to resume has another
-                configuration (the message names the keys), or its rows do not match its checkpoint.
+            RunFolderError: if it holds a run and neither `resume` nor `overwrite` is set, or files of these names that
+                no run wrote; if the run to resume has another configuration (the message names the keys), or its rows
+                do not match its checkpoint.
             CheckpointError: if its checkpoint is damaged or foreign.
             UnwritableError: if the folder cannot be written.
         """
         make_folder(self.path)
         if (self.path / "comparison.yaml").exists():
             raise RunFolderError(f"{self.path} holds a comparison, not a run; choose another folder with --out")
+        if foreign := self._foreign():
+            raise RunFolderError(f"{foreign} was not written by a run: choose another folder with --out")
         if overwrite:
             self._discard()
         elif self.started and not resume:
@@ -158,6 +161,14 @@ class RunFolder:
         if checkpoint is None:
             self._discard()
         return checkpoint
+
+    def _foreign(self) -> Path | None:
+        """A file of the user's own where a run would write its configuration or its metrics."""
+        if self.done.exists() or self.environment.exists() or self.checkpoints():
+            return None
+        if text_is_intact((read_bytes(self.config) or b"").decode(errors="replace")) is not None:
+            return None
+        return next((file for file in (self.config, self.metrics) if file.is_file()), None)
 
     def _resume(self, config: RunConfig) -> Checkpoint | None:
         available = self.checkpoints()

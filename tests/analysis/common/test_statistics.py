@@ -24,3 +24,9 @@ def test_mean_of_unknown_values() -> None:
 )
 def test_pareto_front(points: list[tuple[float, float]], front: list[int]) -> None:
     assert pareto_front(points) == front
+
+
+def test_means_that_differ_by_their_rounding_are_both_on_the_front() -> None:
+    cost = 0.000177432
+    assert sum([cost] * 3) / 3 != cost
+    assert sorted(pareto_front([(cost, 0.667), (sum([cost] * 3) / 3, 0.667), (cost * 1.001, 0.667)])) == [0, 1]

@@ -114,6 +114,7 @@ def test_failed_runs_are_named_and_the_others_finished(config, tmp_path, capsys)
         (["train", "CONFIG", "--model.options.widths=x"], "widths='x': expected a list of positive integers"),
         (["compare", "CONFIG", "--methods", "[]"], "--methods is []; allowed: distinct names, one or more"),
         (["compare", "CONFIG", "--grid", "{foo: [1]}"], "--grid is '[1]'; allowed: methods, each with keys and lists"),
+        (["train", "CONFIG", "--name", ".."], "--name is '..'; allowed: a word without '/', not '.' or '..'"),
         (["coverage", "--model", "resnet18"], "unknown option '--model'; did you mean '--models'?"),
         (["coverage", "--limit", "x"], "--limit: 'x' is not a time in seconds; allowed: a number above 0"),
         (
@@ -171,6 +172,29 @@ def test_a_model_that_no_run_could_build_is_told_before_the_comparison_begins(co
     assert main(["compare", config, "--out", str(out), "--model.name", "fractions:Fraction"]) == 2
     assert "'fractions:Fraction', which does not take num_classes: it is called as " in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("command", "name"), [("train", "config.yaml"), ("compare", "comparison.yaml")])
+@pytest.mark.parametrize("flag", [[], ["--overwrite"], ["--resume"]])
+def test_files_of_the_users_own_are_not_overwritten(config, tmp_path, capsys, command, name, flag):
+    own = tmp_path / "mine" / name
+    own.parent.mkdir()
+    own.write_text("# my own\n" + Path(config).read_text())
+    before = own.read_bytes()
+    assert main([command, str(own), "--out", str(own.parent), *flag]) == 2
+    assert "choose another folder with --out" in capsys.readouterr().err
+    assert own.read_bytes() == before
+    assert [path.name for path in own.parent.iterdir() if not path.name.startswith(".")] == [name]
+
+
+def test_models_are_found_in_the_working_directory(config, tmp_path):
+    (tmp_path / "at_hand.py").write_text("from dynpool.training.models import narrow_vgg as made\n")
+    program = "import sys; from dynpool.cli import main; sys.path.remove(''); sys.exit(main())"
+    words = ["train", config, "--out", "run", "--model.name", "at_hand:made"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_run_does_not_go_into_the_folder_of_a_comparison(config, tmp_path, capsys):
