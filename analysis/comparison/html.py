@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..common.atomic_files import write_whole
 from ..common.cost_unit import CostUnit, cost_unit
-from ..common.statistics import MeanStd, format_number, format_size
+from ..common.statistics import MeanStd, format_number, format_size, plural
 from .plots import method_colors, to_png
 from .rows import MethodRow, RunRow, footnote
 from .summary import Comparison, compare_runs
@@ -97,8 +97,8 @@ def _setup(comparison: Comparison) -> str:
             parts.append(f"{key} {' / '.join(values)}")
     inputs = dict.fromkeys("×".join(map(str, run.input_size)) for run in comparison.runs)
     parts.append(f"input {' / '.join(inputs)} (channels × height × width)")
-    epochs = dict.fromkeys(run.epochs_planned for run in comparison.runs)
-    parts.append(f"{' / '.join(map(str, epochs))} epoch{'s' * ([*epochs] != [1])}")
+    *several, last = dict.fromkeys(run.epochs_planned for run in comparison.runs)
+    parts.append(" / ".join([*map(str, several), plural(last, "epoch")]))
     seeds = {row.group: f"seeds {', '.join(map(str, row.seeds))}" for row in comparison.methods}
     same = len(set(seeds.values())) == 1
     parts.append(next(iter(seeds.values())) if same else "; ".join(f"{group} {text}" for group, text in seeds.items()))

@@ -11,8 +11,6 @@ from dynpool.graph import Graph
 from dynpool.resizers import LearnedResizer2d
 from dynpool.size_math import effective_kernel, sample_kernel
 
-CUBIC = 4  # positions that a cubic interpolation reads; it follows a factor that does not change the size
-
 __all__ = ["GLOBAL", "INPUT", "Join", "Layer", "Resized", "Spread", "Step", "Window", "input_step", "interpolated"]
 
 INPUT, GLOBAL = 0, 1  # slots of the input, and of fields that are global along every axis; step i fills slot 2 + i
@@ -40,8 +38,8 @@ class Resized:
     """The window of a resizer, which follows from its input and output size along `dim`, height (0) or width (1).
 
     The operation `node` resizes the map `value` from `size_in` to `size_out` pixels at tracing. `points` is the number
-    of pixels that an interpolation reads, `factor` that by which its code asks it to resize, if it does; DynOPool's
-    cells have a footprint instead.
+    of pixels that an interpolation reads, `factor` that by which its code asks it to resize, if it does, `copies` as in
+    `input_step`; DynOPool's cells have a footprint instead.
     """
 
     node: int
@@ -53,6 +51,7 @@ class Resized:
     reduce: str = ""
     align_corners: bool = False
     factor: float | None = None
+    copies: bool = True
     resizer: LearnedResizer2d | None = None  # determines which pixels it sees, if it is not a single operation
 
     def at_tracing(self) -> Window:
@@ -74,24 +73,27 @@ class Resized:
             return Window(effective_kernel(size_in, size_out), stride, centre)
         if self.reduce == "sample":
             return Window(sample_kernel(size_in, size_out), stride, 0.0)
-        return interpolated(size_in, size_out, self.points, self.align_corners, self.factor)
+        return interpolated(size_in, size_out, self.points, self.align_corners, self.factor, self.copies)
 
 
-def input_step(size_in: int, size_out: int, factor: float | None) -> Fraction:
+def input_step(size_in: int, size_out: int, factor: float | None, copies: bool) -> Fraction:
     """The input positions from one output of an interpolation to the next, without `align_corners`.
 
     PyTorch steps by the scale factor (output by input) where code gives one, though the map's size is rounded. In a
-    converted model it counts only at sizes that it gives.
+    converted model it counts only at sizes that it gives. `copies`: whether an axis whose size the factor does not
+    change is copied.
     """
-    if factor is None or factor <= 0 or int(size_in * factor) != size_out:
+    if factor is None or factor <= 0 or int(size_in * factor) != size_out or (copies and size_in == size_out):
         return Fraction(size_in, size_out)
     return 1 / Fraction(factor).limit_denominator(10**6)  # 0.4 means 2/5
 
 
-def interpolated(size_in: int, size_out: int, points: int, align_corners: bool, factor: float | None = None) -> Window:
+def interpolated(
+    size_in: int, size_out: int, points: int, align_corners: bool, factor: float | None = None, copies: bool = True
+) -> Window:
     """The window of an interpolation between `points` positions along one axis (1: the nearest)."""
-    ratio = input_step(size_in, size_out, factor)
-    if size_in == size_out and (ratio == 1 or points < CUBIC or align_corners):
+    ratio = input_step(size_in, size_out, factor, copies)
+    if size_in == size_out and (ratio == 1 or align_corners):
         return Window()
     if align_corners:
         return Window(points, (size_in - 1) / (size_out - 1) if size_out > 1 else float(ratio), 0.0)

@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Sequence
 
+from dynpool.analysis.common.statistics import plural
 from dynpool.common.arguments import check_whole
 from dynpool.resizers import as_pair
 from dynpool.size_math import Pair
@@ -90,7 +91,7 @@ def initial_alpha(size_in: int, size_out: int, adaptors: int, ratios: Pair = (0.
         exact = alpha_for(wanted, ratios)
     except ValueError as error:
         raise ValueError(
-            f"{adaptors} adaptor{'s' * (adaptors != 1)} cannot resize {size_in} to {size_out} pixels: {error}"
+            f"{plural(adaptors, 'adaptor')} cannot resize {size_in} to {size_out} pixels: {error}"
         ) from None
     alpha = exact
     while scale_factor(_float32(alpha), ratios) < wanted:

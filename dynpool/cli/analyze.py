@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynpool.common.names import nearest
 from dynpool.training.errors import ConfigError, writing
 from dynpool.training.interrupts import interruptible
 from dynpool.training.places import check_folder
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dynpool.analysis.comparison.read_runs import Run
+    from dynpool.analysis.fields import FieldReport
 
 __all__ = ["analyze"]
 
@@ -97,11 +97,7 @@ def analyze(arguments: Sequence[str]) -> int:
             )
             check_folder(out)
             report = receptive_field(model, input_size)
-            names = [row.name for row in report.layers]
-            for name_of_layer in options.layers or ():
-                if name_of_layer not in names:
-                    said = nearest(name_of_layer, names)
-                    raise ConfigError(f"--layers has {name_of_layer!r}: the model has no such layer{said}")
+            _check_layers(report, options.layers)
             console = Console() if sys.stdout.isatty() else Console(width=PAGE)
             console.print(table(report))
             if any(row.has_global_path for row in report.layers):
@@ -116,6 +112,16 @@ def analyze(arguments: Sequence[str]) -> int:
         raise ConfigError(str(error)) from error
     console.print(f"written to {out}: {', '.join(file.name for file in files)}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _check_layers(report: "FieldReport", layers: list[str] | None) -> None:
+    """Raise ConfigError for layers that the report does not have, before anything is printed."""
+    from dynpool.analysis.model_report.plots.image import chosen_layers
+
+    try:
+        chosen_layers(report, layers)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from error
 
 
 def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...], Run | None]":

@@ -197,6 +197,9 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = MappingProxyType(
 )
 
 
+OF_MODELS = ("train", "compare", "analyze", "refine")  # which may be modules of the user's
+
+
 def run(argv: Sequence[str] | None) -> int:
     """Run a command, as `dynpool.cli.main` says; gives the exit code."""
     try:
@@ -226,7 +229,7 @@ def _run(arguments: list[str]) -> int:
         import logging
         import warnings
 
-        if "" not in sys.path:  # an installed program does not search the working directory for modules
+        if command in OF_MODELS and "" not in sys.path:  # an installed program does not search the working directory
             sys.path.insert(0, "")
         logging.basicConfig(level=logging.WARNING, format="dynpool: %(message)s")
         with warnings.catch_warnings():

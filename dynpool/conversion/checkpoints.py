@@ -272,9 +272,8 @@ def _read_safetensors(path: Path) -> OrderedDict[str, Tensor]:
             header = json.loads(metadata.get(ENTRY, "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"checkpoint is {path}, which cannot be read as weights: it is damaged ({error})") from error
-    ours: dict[str, Any] = (
-        {"": {}} if ENTRY in metadata else {}
-    )  # written by `save`: a model without an entry is a plain one
+    # written by `save`: a model without an entry is a plain one
+    ours: dict[str, Any] = {"": {}} if ENTRY in metadata else {}
     return _with_metadata(tensors, ours | {where: {ENTRY: description} for where, description in header.items()})
 
 

@@ -108,7 +108,7 @@ def _open(config: ComparisonConfig, *, resume: bool, overwrite: bool) -> None:
     if RunFolder(config.folder).started:
         raise RunFolderError(f"{config.folder} holds a single run, not a comparison; choose another folder with --out")
     text = (read_bytes(path) or b"").decode(errors="replace")
-    if text and text_is_intact(text) is None and not any(config.folder.glob("*/config.yaml")):
+    if text and text_is_intact(text) is None and not any(config.folder.glob("*/metrics.csv")):
         raise RunFolderError(f"{path} was not written by a comparison: choose another folder with --out")
     if path.exists() and not overwrite:
         if not resume:

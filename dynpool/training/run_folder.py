@@ -163,12 +163,12 @@ class RunFolder:
         return checkpoint
 
     def _foreign(self) -> Path | None:
-        """A file of the user's own where a run would write its configuration or its metrics."""
-        if self.done.exists() or self.environment.exists() or self.checkpoints():
+        """A file of the user's own where a run would write one: there is none in a folder that a run has begun."""
+        begun = self.done.exists() or self.checkpoints() or b'"sessions"' in (read_bytes(self.environment) or b"")
+        if begun or text_is_intact((read_bytes(self.config) or b"").decode(errors="replace")) is not None:
             return None
-        if text_is_intact((read_bytes(self.config) or b"").decode(errors="replace")) is not None:
-            return None
-        return next((file for file in (self.config, self.metrics) if file.is_file()), None)
+        written = (self.config, self.metrics, self.i_min, self.method, self.environment)
+        return next((file for file in written if file.is_file()), None)
 
     def _resume(self, config: RunConfig) -> Checkpoint | None:
         available = self.checkpoints()

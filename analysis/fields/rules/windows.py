@@ -16,7 +16,7 @@ from dynpool.size_math import query_grid, sample_grid
 
 from ..positions import Field, Taps, Term
 from ..propagate import Call
-from ..steps import Resized, Window, input_step, interpolated
+from ..steps import Resized, Window, input_step
 
 __all__ = ["resample", "resizer", "window"]
 
@@ -153,16 +153,15 @@ def _adaptive(c: Call, p: kinds.Resample) -> Field:
 def _interpolation(c: Call, p: kinds.Resample, axis: int, size: int, out: int, factor: float | None) -> Taps:
     points, reads = _READS[p.method]
     corners = points > 1 and p.align_corners
-    if size == out and p.method in ("nearest", "linear"):  # PyTorch copies such an axis, whatever the factor
-        factor = None
-    ratio, window = input_step(size, out, factor), interpolated(size, out, points, corners, factor)
-    resized = Resized(c.node.index, p.x.id, axis, size, out, points, "", corners, factor) if p.ndim == 2 else None
-    return Taps(out, window, partial(reads, size, out, ratio, corners), resized)
+    copies = p.method in ("nearest", "linear")  # as PyTorch does
+    resized = Resized(c.node.index, p.x.id, axis, size, out, points, "", corners, factor, copies)
+    reads_at = partial(reads, size, out, input_step(size, out, factor, copies), corners)
+    return Taps(out, resized.at_tracing(), reads_at, resized if p.ndim == 2 else None)
 
 
 def _antialiased(c: Call, p: kinds.Resample, axis: int, size: int, out: int, factor: float | None) -> Taps:
     """The windows of antialiased interpolation: when it shrinks, it reads all positions within a few output steps."""
-    ratio = input_step(size, out, factor)
+    ratio = input_step(size, out, factor, copies=False)
     width = (1 if p.method.startswith("linear") else 2) * max(ratio, Fraction(1))
     at = _source(size, out, ratio, p.align_corners)
     starts = [min(max(math.floor(u - width) + 1, 0), size - 1) for u in at]

@@ -58,7 +58,7 @@ def plot_on_image(
             f"fields can be drawn on an image for 2 spatial axes only, this model has {len(report.input_size) - 1}"
         )
     height, width = report.input_size[1:]
-    rows = _chosen(report, layers)
+    rows = chosen_layers(report, layers)
     figure = Figure()
     axes = styled(figure.add_axes((0, 0, 1, 1)), "width (pixels)", "height (pixels)")
     axes.grid(visible=False)
@@ -97,7 +97,12 @@ def plot_on_image(
     return figure
 
 
-def _chosen(report: FieldReport, layers: Sequence[str] | None) -> list[LayerRow]:
+def chosen_layers(report: FieldReport, layers: Sequence[str] | None) -> list[LayerRow]:
+    """The rows of the named layers; None: of a few of different field sizes.
+
+    Raises:
+        ValueError: for an unknown layer, or too many of them.
+    """
     by_name = {row.name: row for row in report.layers}
     if layers is not None:
         for name in layers:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyBboxPatch, Patch
+from matplotlib.textpath import TextPath
 
 from ...common.style import INK, LARGE, NORMAL, WIDTH, path_end, plain
 from .layer_graph import INPUT, LayerGraph, layer_graph
@@ -25,7 +27,7 @@ BOX_HEIGHT, LANE, LINE_GAP, GAP = 0.46, 0.56, 0.14, 0.2
 POINT = 0.09
 ARROW = "#6b6b6b"
 TINY = 6.8  # points; a point is 1.4 pixels high at the 900 pixels that a figure is shown at
-LETTER = 0.066  # inches, upper bound of the mean width of a bold letter of that size
+MEASURED = 40  # texts whose width is measured, those of most letters
 LONGEST_NAME = 24
 
 
@@ -82,9 +84,16 @@ class _Page:
         return POINT if cell in self.junctions else self.columns[cell[0]][1]
 
 
+def _width(text: str) -> float:
+    """The width of a text in bold letters, in inches."""
+    path = TextPath((0, 0), plain(text), size=TINY, prop=FontProperties(weight="bold"))
+    return float(path.get_extents().width) / 72
+
+
 def _page(report: FieldReport, graph: LayerGraph, layout: Layout) -> _Page:
-    longest = max([len(path_end(row.name, LONGEST_NAME)) for row in report.layers] + [8])
-    box = 0.14 + LETTER * max(longest, *(len(field_text(row)) for row in report.layers), 8)
+    texts = {text for row in report.layers for text in (path_end(row.name, LONGEST_NAME), field_text(row))}
+    longest = sorted(texts, key=len)[-MEASURED:]
+    box = 0.1 + max([_width(text) for text in longest], default=0.5)
     boxes = {layout.nodes[node][0] for node in graph.layers}
     columns: dict[int, tuple[float, float]] = {}
     line_of: dict[int, int] = {}

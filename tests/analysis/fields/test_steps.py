@@ -27,7 +27,13 @@ def test_with_aligned_corners_first_and_last_pixels_are_each_others() -> None:
 
 
 def test_an_interpolation_to_the_same_size_does_nothing() -> None:
-    assert interpolated(7, 7, 4, False) == interpolated(7, 7, 2, True) == Window()
+    assert interpolated(7, 7, 4, False) == interpolated(7, 7, 2, True) == interpolated(9, 9, 1, False, 1.1) == Window()
+
+
+def test_unless_it_steps_by_its_factor() -> None:
+    assert interpolated(9, 9, 1, False, 1.1, copies=False).stride == pytest.approx(1 / 1.1)
+    assert interpolated(9, 9, 4, False, 1.1, copies=False).stride == pytest.approx(1 / 1.1)
+    assert interpolated(9, 12, 2, False, 1.1).stride == 9 / 12, "a size that the factor does not give"
 
 
 @pytest.mark.parametrize("reduce", ["max", "mean", "sample"])

@@ -187,6 +187,14 @@ def test_files_of_the_users_own_are_not_overwritten(config, tmp_path, capsys, co
     assert [path.name for path in own.parent.iterdir() if not path.name.startswith(".")] == [name]
 
 
+@pytest.mark.parametrize("name", ["i_min.jsonl", "method.txt", "environment.json", "metrics.csv"])
+def test_nor_are_others_with_the_names_of_a_runs_files(config, tmp_path, capsys, name):
+    (tmp_path / name).write_text('{"step": 0}\n')
+    assert main(["train", config, "--out", str(tmp_path), "--overwrite"]) == 2
+    assert f"{tmp_path / name} was not written by a run: choose another folder" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == '{"step": 0}\n'
+
+
 def test_models_are_found_in_the_working_directory(config, tmp_path):
     (tmp_path / "at_hand.py").write_text("from dynpool.training.models import narrow_vgg as made\n")
     program = "import sys; from dynpool.cli import main; sys.path.remove(''); sys.exit(main())"
