@@ -89,6 +89,10 @@ def test_layers_are_called_by_keyword(order: Literal["after", "before"], preserv
         for ours, theirs in zip(learned(x), model(x), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     found = {name: resolution.size for name, resolution in dynpool.resolutions(learned).items()}
-    dynpool.set_sizes(learned, {name: (size[0] + 1, size[1] - 1) for name, size in found.items() if size is not None})
+    wanted = {name: (size[0] + 1, size[1] - 1) for name, size in found.items() if size is not None}
+    dynpool.set_sizes(learned, wanted)
+    high, last = learned(x)
+    assert high.shape[2:] == next(size for name, size in wanted.items() if name.startswith("pool"))
+    assert last.shape[2:] == wanted["last"]
     for ours, theirs in zip(dynpool.freeze(learned)(x), learned(x), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -47,11 +47,19 @@ def thirds(x: Tensor) -> Tensor:
     [
         (phases, (2, 2)),
         (thirds, (3, 1)),
+        (lambda x: x[:, :, 1::3, 1::3], (3, 3)),
         (lambda x: x[:, :, 1::2, 1::2], (1, 1)),
         (lambda x: x[:, :, ::2, ::2], (1, 1)),
         (lambda x: x[:, :, :-1:2, :-1:2], (1, 1)),
     ],
-    ids=["both phases", "all thirds", "odd positions", "even positions", "not to the end"],
+    ids=[
+        "both phases",
+        "all thirds",
+        "every third from the second on",
+        "odd positions",
+        "even positions",
+        "not to the end",
+    ],
 )
 def test_every_nth_position_from_different_ones_on_makes_sizes_multiples(
     function: Callable[[Tensor], Tensor], multiples: tuple[int, int]
