@@ -4,8 +4,8 @@
 
 Each model is converted at three input sizes: about half its own, an odd one near it, and one at which its last maps
 have one or two pixels; the order and `preserve` alternate. A row is one conversion; the rows of a model are written
-together, and a restarted sweep continues where the file ends. Models have up to 60 million parameters. The columns hold
-the number of comparisons and, after a colon, the differences:
+together, and a restarted sweep continues where the file ends. Models have up to 700 million parameters. The columns
+hold the number of comparisons and, after a colon, the differences:
 
 - start: the maps that every module returns, against the original's ("floor": a map of one pixel has become two);
 - macs: `GMACsLoss` against `count_macs` at random reachable sizes, and at the smallest;

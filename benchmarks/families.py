@@ -18,7 +18,9 @@ from dynpool.conversion.coverage import build_model
 
 __all__ = ["sweep"]
 
-MOST_PARAMETERS = 60_000_000
+ENOUGH_PARAMETERS = 60_000_000
+BUILD_ERRORS = (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError)
+MOST_PARAMETERS = 700_000_000  # weights, gradients and copies of such a model fit into 16 GB
 
 
 def _families() -> Iterator[list[str]]:
@@ -31,15 +33,24 @@ def _families() -> Iterator[list[str]]:
 
 
 def _built(family: Sequence[str]) -> tuple[str, nn.Module, tuple[int, ...]] | str:
-    """The first model of a family that is not too large and can be built, with its name and input size; or why none."""
+    """A family's first model with few parameters, or else its smallest, with name and input size; or why none."""
+    counts: dict[str, int] = {}
     why = ""
     for name in family:
         try:
-            count = sum(p.numel() for p in build_model(name, "meta")[0].parameters())
-            if count <= MOST_PARAMETERS:
-                return name, *build_model(name, "cpu")
-            why = f"{count:,} parameters"
-        except (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            counts[name] = sum(p.numel() for p in build_model(name, "meta")[0].parameters())
+        except BUILD_ERRORS as error:
+            why = f"{type(error).__name__}: {error}"
+            continue
+        if counts[name] <= ENOUGH_PARAMETERS:
+            break
+    for name in sorted(counts, key=lambda name: counts[name]):
+        if counts[name] > MOST_PARAMETERS:
+            why = f"{counts[name]:,} parameters"
+            break
+        try:
+            return name, *build_model(name, "cpu")
+        except BUILD_ERRORS as error:
             why = f"{type(error).__name__}: {error}"
     return why
 
@@ -50,7 +61,7 @@ def sweep(
     results: Path,
     rows_of: Callable[[str, nn.Module, tuple[int, ...]], Iterable[dict[str, Any]]],
 ) -> None:
-    """Append rows to a CSV file: of the first model of each family of timm that is not too large, and of torchvision's.
+    """Append rows to a CSV file: of a small model of each family of timm, and of all of torchvision's.
 
     Families that have rows in the file are passed over.
 

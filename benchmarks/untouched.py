@@ -2,7 +2,7 @@
 
     python -m benchmarks.untouched [--out benchmarks/results/untouched.csv] [NAME ...]
 
-One row per model of up to 60 million parameters; a restarted sweep continues where the file ends. Weights are random;
+One row per model of up to 700 million parameters; a restarted sweep continues where the file ends. Weights are random;
 nothing is downloaded.
 """
 
