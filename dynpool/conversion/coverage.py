@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from .report import FIXED_OUTPUT, ConversionReport, ConversionRow, NothingToLear
 __all__ = ["COLUMNS", "SPOT_CHECKS", "CoverageRow", "cover", "coverage_names", "run_coverage", "summarize"]
 
 Make = Callable[[], nn.Module]
+LIMIT = 120.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class CoverageRow:
 
     `status` is "runs" (converted, forward and backward run at random sizes), "fails" (it does not run), "refused"
     (there is nothing to learn), "no convolution", "too slow", or "error". `pinned` counts resizers held at their sizes;
-    `why` has the reasons of what is pinned or left alone, most frequent first.
+    `why` has the reasons of what is pinned or left alone, most frequent first. `input_size` is "own", or that of all
+    models in pixels, such as "3x64x64"; `device` and `limit` in seconds are where and for how long the model was run.
     """
 
     model: str
@@ -59,6 +61,9 @@ class CoverageRow:
     seconds: float = 0.0
     why: str = ""
     message: str = ""
+    input_size: str = "own"
+    device: str = "meta"
+    limit: float = LIMIT
 
 
 COLUMNS = tuple(f.name for f in fields(CoverageRow))
@@ -148,7 +153,7 @@ def _reasons(rows: Iterable[ConversionRow]) -> str:
 
 
 def cover(
-    name: str, model: nn.Module, input_size: tuple[int, int, int], *, device: str = "meta", limit: float = 120.0
+    name: str, model: nn.Module, input_size: tuple[int, int, int], *, device: str = "meta", limit: float = LIMIT
 ) -> CoverageRow:
     """The row of one model, after conversion and a forward and backward pass at random sizes.
 
@@ -229,11 +234,13 @@ def run_coverage(
     out: Path,
     *,
     input_size: tuple[int, int, int] | None = None,
-    limit: float = 120.0,
+    limit: float = LIMIT,
     device: str = "meta",
     say: Callable[[CoverageRow], None] = lambda row: None,
 ) -> list[CoverageRow]:
     """Test the named models that have no row in `out` yet; append a row to it as each is finished.
+
+    Models that were too slow for a shorter limit are tried again.
 
     Args:
         names: names as returned by `coverage_names`.
@@ -247,13 +254,23 @@ def run_coverage(
         all rows of the file.
 
     Raises:
-        ValueError: for an invalid `input_size` or `limit`, or if `out` exists and is not a coverage file.
+        ValueError: for an invalid `input_size` or `limit`, or if `out` exists and is not a coverage file, or one of
+            another `input_size` or `device`.
     """
+    size = "own"
     if input_size is not None:
         input_size = check_input_size(input_size)
+        size = "x".join(map(str, input_size))
     if not 0 < limit < math.inf:
         raise ValueError(f"limit must be a finite number of seconds above 0, got {limit}")
-    done = {row.model for row in read_rows(out)} if out.exists() else set()
+    rows = read_rows(out) if out.exists() else []
+    for row in rows:
+        if (row.input_size, row.device) != (size, device):
+            raise ValueError(
+                f"out is {out}, whose rows were made with input_size {row.input_size} on {row.device}, not {size} on "
+                f"{device}: name another file"
+            )
+    done = {row.model for row in rows if row.status != "too slow" or row.limit >= limit}
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
@@ -269,6 +286,7 @@ def run_coverage(
             else:
                 row = cover(name, model, input_size or own, device=device, limit=limit)
                 del model
+            row = replace(row, input_size=size, device=device, limit=limit)
             writer.writerow(asdict(row))
             file.flush()
             say(row)
@@ -276,7 +294,11 @@ def run_coverage(
 
 
 def read_rows(path: Path) -> list[CoverageRow]:
-    """The rows of a coverage file. Raises ValueError if it is not such a file, or if a row is damaged."""
+    """The rows of a coverage file, of each model the last.
+
+    Raises:
+        ValueError: if it is not such a file, or if a row is damaged.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, strict=True)
@@ -287,13 +309,13 @@ def read_rows(path: Path) -> list[CoverageRow]:
         raise ValueError(f"out is {path}, which is not a file of coverage rows: its columns are {', '.join(columns)}")
     kinds: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
     to_value = {f.name: kinds[str(f.type)] for f in fields(CoverageRow)}
-    found = []
+    found: dict[str, CoverageRow] = {}
     for number, row in enumerate(rows, 1):
         try:
-            found.append(CoverageRow(**{name: to_value[name](value) for name, value in row.items()}))
+            found[row["model"]] = CoverageRow(**{name: to_value[name](value) for name, value in row.items()})
         except (KeyError, TypeError, ValueError):
             raise ValueError(f"out is {path}, whose row {number} ({row['model']}) is damaged: remove it") from None
-    return found
+    return list(found.values())
 
 
 def summarize(rows: Iterable[CoverageRow]) -> str:

@@ -65,6 +65,25 @@ def test_goes_on_where_it_ended(tmp_path: Path) -> None:
     assert "cannot be built" in both[1].message
 
 
+def test_rows_of_other_options_are_not_taken_for_these(tmp_path: Path) -> None:
+    out = tmp_path / "coverage.csv"
+    run_coverage(["timm:resnet10t"], out, input_size=(3, 64, 64))
+    before = out.read_bytes()
+    with pytest.raises(ValueError, match="made with input_size 3x64x64 on meta, not own on meta: name another file"):
+        run_coverage(["timm:resnet10t"], out)
+    with pytest.raises(ValueError, match="on meta, not 3x64x64 on cpu: name another file"):
+        run_coverage(["timm:resnet10t"], out, input_size=(3, 64, 64), device="cpu")
+    assert out.read_bytes() == before
+
+
+def test_models_that_were_too_slow_are_tried_with_a_longer_limit(tmp_path: Path) -> None:
+    out = tmp_path / "coverage.csv"
+    assert run_coverage(["timm:resnet10t"], out, limit=0.01)[0].status == "too slow"
+    assert run_coverage(["timm:resnet10t"], out, limit=0.001)[0].limit == 0.01
+    (row,) = run_coverage(["timm:resnet10t"], out, limit=100)
+    assert (row.status, row.limit) == ("runs", 100.0)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
