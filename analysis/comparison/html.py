@@ -54,11 +54,15 @@ TITLES = {
 }
 
 
-def write_report(run_folders: Sequence[Path | str], out: Path | str) -> Path:
+def write_report(run_folders: Sequence[Path | str] | Comparison, out: Path | str) -> Path:
     """Write report.html, summary.csv and the plots of the runs into `out`, and return the path of report.html.
 
     report.html embeds its styles and pictures and loads nothing. Every file is written atomically. `out` is created if
     it does not exist.
+
+    Args:
+        run_folders: folders of runs or of comparisons, or what `compare_runs` made of them.
+        out: the folder to write to.
 
     Raises:
         FileNotFoundError: if a run folder or one of its files is missing.
@@ -68,7 +72,7 @@ def write_report(run_folders: Sequence[Path | str], out: Path | str) -> Path:
     if not isinstance(out, (str, Path)):
         raise TypeError(f"out must be a str or a path, got {out!r}")
     out = Path(out)
-    comparison = compare_runs(run_folders)
+    comparison = run_folders if isinstance(run_folders, Comparison) else compare_runs(run_folders)
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, but {str(out)!r} is a file")
     pictures = {name: to_png(figure) for name, figure in comparison.plot().items()}

@@ -34,6 +34,9 @@ def verdict(report: FieldReport) -> str:
         i_min = one_or_all(tuple(map(number, report.i_min)))
         every = "the only convolution is" if len(marked) == 1 else f"all {convolutions} are"
         said = f"{every} productive at {size} pixels (I_min {i_min})"
+        others = sum(mark == UNPRODUCTIVE for mark in marks(report))
+        if others:
+            said += f", {others} other layer{'' if others == 1 else 's'} {'is' if others == 1 else 'are'} not"
     else:
         parts = [
             f"{100 * spent / total:.0f} % of {word}"

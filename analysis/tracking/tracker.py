@@ -46,7 +46,8 @@ class IMinTracker:
 
     Raises:
         TypeError: if `model` is not an nn.Module.
-        ValueError: for a bad `input_size`, a model that cannot run at it, or an existing file that is not such a log.
+        ValueError: for a bad `input_size`, a model that cannot run at it, or an existing file that is not such a log or
+            has a damaged line.
         OSError: if `path` cannot be written (as PermissionError, IsADirectoryError, ...); the message names it.
     """
 
@@ -73,6 +74,7 @@ class IMinTracker:
         else:
             self._pools = learned_resizers(model)
         self._append(b"")  # an unwritable path is an error now, not after the first epoch
+        _check_lines(self.path)
 
     def log(self, step: int) -> dict[str, Any]:
         """The model's current sizes, alphas, GMACs and receptive fields, returned and appended to the file as one line.
@@ -164,6 +166,18 @@ def _write(out: FileIO, data: bytes, end: int) -> None:
     if not complete:
         out.truncate(end)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _check_lines(path: Path) -> None:
+    """Raise ValueError for a line that is not JSON."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                json.loads(line)
+            except ValueError:
+                raise ValueError(
+                    f"line {number} of the I_min log {path} is damaged: remove it, or choose another file"
+                ) from None
 
 
 def _end_of_lines(path: Path) -> tuple[int, bytes]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags, check_size, is_number, is_whole
-from dynpool.resizers import LearnedResizer2d, host_alphas, number_pair
+from dynpool.resizers import LearnedResizer2d, Reduce, check_reduce, host_alphas, number_pair
 from dynpool.size_math import Pair, Size
 
 from .size_math import check_smoothness, diffstride_size, diffstride_stride, least_stride
@@ -99,7 +99,7 @@ class DiffStride2d(LearnedResizer2d):
         cropping: False keeps the size and only removes frequencies.
         norm: normalisation of the transforms: "backward" (published), "ortho" (keeps the energy) or "forward" (keeps
             the amplitude).
-        reduce: accepted because :func:`dynpool.convert` passes it to every resizer; ignored.
+        reduce: "max", "mean" or "sample"; ignored, as :func:`dynpool.convert` passes it to every resizer.
         bounds: lowest and highest scale factor (1 / stride) per axis. Ignored if ``tied_to`` is given.
         tied_to: another DiffStride2d whose alpha, ``shared`` and bounds this one uses; it is not registered as a child.
 
@@ -121,19 +121,20 @@ class DiffStride2d(LearnedResizer2d):
         symmetric: bool = False,
         cropping: bool = True,
         norm: Norm = "backward",
-        reduce: str = "max",
+        reduce: Reduce = "max",
         bounds: Pair = (1 / 8, 1.0),
         tied_to: DiffStride2d | None = None,
     ) -> None:
         check_smoothness(smoothness)
         check_norm(norm)
+        check_reduce(reduce)
         check_flags(shared=shared, symmetric=symmetric, cropping=cropping)
         self.shared = shared  # before super().__init__, whose check of alpha reads it
         super().__init__(alpha, bounds=bounds, tied_to=tied_to)
         self.shared = self.root().shared
         self.smoothness, self.symmetric, self.cropping = float(smoothness), symmetric, cropping
         self.norm: Norm = norm
-        self.reduce = reduce
+        self.reduce: Reduce = reduce
 
     def forward(self, x: Tensor, size: Size | None = None) -> Tensor:
         """x resized to ``size`` (H_out, W_out); by default the size that alpha gives."""

@@ -38,7 +38,7 @@ def refine(
     model: nn.Module,
     input_size: Sequence[int],
     *,
-    way: str = "less downsampling",
+    way: str | None = None,
     edits: str | RefinementPlan | None = None,
 ) -> tuple[nn.Module, RefinementPlan]:
     """A copy of `model` with I_min < I_res, and the plan of edits that it was made with. `model` is not changed.
@@ -65,14 +65,14 @@ def refine(
     Args:
         model: any module that takes one image batch; weights, mode, dtype and device are kept.
         input_size: (C, H, W) in pixels; (H, W) is I_res. I_min must be below it along both axes.
-        way: "less downsampling" or "shorter and wider".
+        way: the search: "less downsampling" (the default) or "shorter and wider".
         edits: name of a published edit, or a plan, to use instead of a search.
 
     Raises:
         TypeError: if `model` is not an nn.Module, or `edits` neither a name nor a plan.
-        ValueError: for an unknown way or published edit, edits for another network (its downsamplings and I_min are
-            compared for a published edit, its layers and I_min for a plan), a bad `input_size`, or a model that cannot
-            run at it or has learned resizers.
+        ValueError: for an unknown way or published edit, both a way and edits, edits for another network (its
+            downsamplings and I_min are compared for a published edit, its layers and I_min for a plan), a bad
+            `input_size`, or a model that cannot run at it or has learned resizers.
 
     Example:
         >>> vgg = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 7), nn.Conv2d(8, 8, 3))
@@ -85,6 +85,9 @@ def refine(
         MMACs 0.1389 -> 0.2545, parameters 3,952 -> 3,952
     """
     check_model(model)
+    if way is not None and edits is not None:
+        raise ValueError(f"way is {way!r} and edits are given: edits replace the search, so omit one of them")
+    way = "less downsampling" if way is None else way
     if not isinstance(way, str) or way not in _WAYS:
         raise ValueError(f"way must be one of {', '.join(map(repr, _WAYS))}, got {way!r}")
     size = check_input_size(input_size)

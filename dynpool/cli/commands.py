@@ -119,7 +119,7 @@ def _report(arguments: list[str]) -> int:
         with interruptible():
             comparison = compare_runs(options.runs)
             with writing(out, when_full="free some space"):
-                path = write_report(options.runs, out)
+                path = write_report(comparison, out)
     except (FileNotFoundError, ValueError) as error:
         raise ConfigError(str(error)) from error
     print(comparison)

@@ -25,7 +25,9 @@ def _parser() -> Parser:
         help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width)",
     )  # fmt: skip
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--way", choices=("less downsampling", "shorter and wider"), default="less downsampling")
+    kind.add_argument(
+        "--way", choices=("less downsampling", "shorter and wider"), help="the search; default: less downsampling"
+    )
     kind.add_argument(
         "--edits", metavar="NAME|FILE",
         help="apply a published edit, such as vgg19 (an unknown name lists all), or the edits that --out wrote",
@@ -42,7 +44,7 @@ def refine(arguments: Sequence[str]) -> int:
     """
     options = _parser().read(arguments)
     if options.out is not None:
-        check_file(options.out)
+        check_file(options.out, parents=True)
     from dynpool import baselines
     from dynpool.analysis.integrations.named_models import named_model
 
@@ -55,7 +57,8 @@ def refine(arguments: Sequence[str]) -> int:
         raise ConfigError(str(error)) from error
     print(plan)
     if options.out is not None:
-        with writing(options.out):
+        with writing(options.out, when_full="free some space"):
+            options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(plan.to_dict(), indent=2) + "\n")
         print(f"written to {options.out}")
     return 0 if plan.reached else 1

@@ -135,7 +135,8 @@ def load(
     for path, description in told.items():
         if path not in parts:
             raise ValueError(
-                f"{named} has learned sizes in {path!r}, which the model does not have; did you mean prefix='{path}.'?"
+                f"{named} has learned sizes in {path!r}, which the model does not have; "
+                f"did you mean the prefix '{path}.'?"
             )
         made = _replaced(made, path, _converted(made.get_submodule(path), description))
     learned = [name for name in state if name.endswith((".alpha", FROZEN_ALPHAS)) and name not in made.state_dict()]
@@ -151,7 +152,7 @@ def load(
         why = (
             f"is of another model: {'; '.join(found)}" if found else f"cannot be loaded: {' '.join(str(error).split())}"
         )
-        raise ValueError(f"{named} {why}" + (f"; did you mean prefix={meant!r}?" if meant else "")) from error
+        raise ValueError(f"{named} {why}" + (f"; did you mean the prefix {meant!r}?" if meant else "")) from error
     if not any(name.endswith((".alpha", FROZEN_ALPHAS)) for name in state) and not getattr(state, "_metadata", None):
         warnings.warn(
             f"{named} has neither learned sizes nor metadata, as a plain dict or safetensors file has none: if it is "

@@ -13,7 +13,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from .files import make_folder, write_atomically, write_json
+from dynpool.analysis.common.atomic_files import write_whole
+
+from .errors import writing
 
 __all__ = ["Arrays", "cache_folder", "cached", "files_fingerprint"]
 
@@ -53,12 +55,14 @@ def cached(folder: Path, name: str, fingerprint: str, build: Callable[[], Arrays
     if found is not None:
         return found
     arrays = build()
-    make_folder(entry)
-    (entry / "index.json").unlink(missing_ok=True)
-    for key, array in arrays.items():
-        write_atomically(entry / f"{key}.npy", partial(_save, array))
-    checksums = {key: _checksum(entry / f"{key}.npy") for key in arrays}
-    write_json(entry / "index.json", {"fingerprint": fingerprint, "crc32": checksums})
+    with writing(entry, elsewhere="choose a folder that can be written with --data.cache"):
+        entry.mkdir(parents=True, exist_ok=True)
+        (entry / "index.json").unlink(missing_ok=True)
+        for key, array in arrays.items():
+            write_whole(entry / f"{key}.npy", partial(_save, array))
+        checksums = {key: _checksum(entry / f"{key}.npy") for key in arrays}
+        index = json.dumps({"fingerprint": fingerprint, "crc32": checksums}, indent=2)
+        write_whole(entry / "index.json", f"{index}\n".encode())
     return _read(entry, fingerprint) or arrays
 
 

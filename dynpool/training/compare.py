@@ -96,9 +96,10 @@ def compare(
             with stopping():
                 _Pool(config, runs, workers, flags, console).work()
         folders = [run.folder for run, _ in runs]
+        comparison = compare_runs(folders)
         with writing(folder):
-            report = write_report(folders, folder)
-    console.print(str(compare_runs(folders)), markup=False, highlight=False, soft_wrap=True)
+            report = write_report(comparison, folder)
+    console.print(str(comparison), markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
     return report
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dynpool.common.names import nearest
+
 from .config_sections import (
     ConversionConfig,
     DataConfig,
@@ -61,7 +63,7 @@ class RunConfig:
             weight grows with the distance from the budget.
         label_smoothing: label smoothing of the cross entropy.
         scheduler: "cosine" (to zero over the run), "multistep" (divided by 10 at 1/2 and 3/4 of the run) or "constant".
-        warmup_epochs: epochs over which the learning rates rise linearly from zero; may be fractional.
+        warmup_epochs: epochs over which the learning rates rise linearly from zero, up to all; may be fractional.
         precision: "no" (float32), "bf16" or "fp16".
         channels_last: use the channels_last memory format.
         device: "auto", "cpu" or "cuda".
@@ -113,6 +115,8 @@ class RunConfig:
         for key in ("lr", "alpha_lr", "weight_decay", "gmacs_weight", "budget_weight", "warmup_epochs"):
             value = getattr(self, key)
             require(key, value, 0 <= value < math.inf, "a finite number, 0 or more")
+        warmup = self.warmup_epochs
+        require("warmup_epochs", warmup, warmup <= self.epochs, f"0 up to the number of epochs, which is {self.epochs}")
         for key in ("momentum", "alpha_momentum", "label_smoothing"):
             value = getattr(self, key)
             require(key, value, 0 <= value < 1, "a number from 0 to below 1")
@@ -189,7 +193,9 @@ class ComparisonConfig(RunConfig):
         )  # fmt: skip
         require("workers", self.workers, self.workers is None or self.workers >= 1, "null, or 1 or more")
         for method, keys in self.grid.items():
-            require("grid", method, method in self.methods, f"the methods compared: {', '.join(self.methods)}")
+            near = nearest(method, self.methods).removesuffix("?").partition("; did you mean ")[2]
+            what = f"the methods compared: {', '.join(self.methods)}{f' (did you mean {near}?)' * bool(near)}"
+            require("grid", method, method in self.methods, what)
             for key, value in keys.items():
                 require(f"grid.{method}.{key}", value, value != [], "a value, or a list of one or more")
 

@@ -5,6 +5,7 @@ Runs and comparisons share one file format: a run ignores the keys that only a c
 
 import dataclasses
 import json
+import logging
 import re
 import warnings
 from collections.abc import Hashable, Sequence
@@ -23,6 +24,8 @@ from .config_identity import to_dict
 from .errors import ConfigError
 
 __all__ = ["load_config", "make_parser", "options_for", "read_yaml", "run_config"]
+
+log = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -54,6 +57,9 @@ def _check_keys(values: Any, kind: type, where: Path, prefix: str = "") -> None:
         full = f"{prefix}{key}"
         if key not in sections:
             known = [prefix + k for k in sections] + [k for k in _known_keys(kind, prefix) if k not in sections]
+            if full in known:  # written as on the command line
+                outer, _, last = full.rpartition(".")
+                raise ConfigError(f"{where}: unknown key {full!r}; write {outer}: {{{last}: ...}} in a file")
             raise ConfigError(f"{where}: unknown key {full!r}{nearest(full, known)}")
         section = sections[key]
         if section is not None:
@@ -95,6 +101,7 @@ def _plain(message: str, kind: type) -> ConfigError:
     for part in found[1].split("."):
         hint = get_type_hints(hint).get(part) if dataclasses.is_dataclass(hint) else None
     allowed, value = _allowed(hint), found[2].strip()
+    value = {"True": "true", "False": "false", "None": "null"}.get(value, value)
     said = value if allowed.endswith("a text") else repr(value)  # what is refused as a text is not one
     return ConfigError(f"{found[1]} is {said}; allowed: {allowed}", found[1])
 
@@ -163,6 +170,9 @@ def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
     if kind is RunConfig:
         parser.add_argument("--json-lines", action="store_true", help="print JSON, one object a line, for a program")
     parser.add_class_arguments(kind)
+    for action in parser._actions:
+        if action.metavar == "CONFIG" and action.dest in _sections(kind):
+            action.metavar, action.help = "SECTION", "the whole section, as text such as '{name: ...}' or a YAML file"
     return parser
 
 
@@ -185,10 +195,12 @@ def load_config(
             the wrong type or out of range (it names key, value and what is allowed), also in a comparison's grid.
     """
     values: dict[str, Any] = {}
+    ignored: list[str] = []
     if path is not None:
         values = read_yaml(path)
         _check_keys(values, ComparisonConfig, path)  # a run reads a comparison's file too
         if kind is RunConfig:
+            ignored = [key for key in values if key in COMPARISON_KEYS]
             values = {k: v for k, v in values.items() if k not in COMPARISON_KEYS}
     _check_options(overrides, kind, command)
     try:
@@ -202,6 +214,11 @@ def load_config(
         )
     if flags["resume"] and flags["overwrite"]:
         raise ConfigError("--resume and --overwrite exclude each other")
+    if ignored and not flags["json_lines"]:  # which a comparison's own runs set
+        log.warning(
+            "%s: %s belong to a comparison and are ignored; this trains method %s with seed %d, and dynpool compare "
+            "trains them all", path, ", ".join(ignored), result.method, result.seed,
+        )  # fmt: skip
     return result, flags
 
 

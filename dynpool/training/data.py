@@ -6,6 +6,7 @@ exactly the same batches.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynpool.analysis.common.statistics import plural
+
 from .cache import Arrays, cache_folder, cached, files_fingerprint
 from .config_sections import DataConfig
 from .errors import DataError
@@ -24,6 +27,8 @@ from .images import DECODING, decode_image
 from .variants import VARIANTS
 
 __all__ = ["SOURCES", "Dataset", "Images", "augment", "generator_for", "load_data"]
+
+log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
 ON_DEVICE_BYTES = 2**31  # a split up to this size is kept on the device
@@ -212,6 +217,10 @@ def _cifar(config: DataConfig) -> Source:
     return Source(arrays, tuple(str(i) for i in range(10 if config.name == "cifar10" else 100)))
 
 
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
 def _folder(config: DataConfig) -> Source:
     """Any tree train/CLASS/*, test/CLASS/* of image files, each decoded to resolution x resolution."""
     expected = "expected ROOT/train/CLASS/* and ROOT/test/CLASS/* with image files"
@@ -232,13 +241,14 @@ def _folder(config: DataConfig) -> Source:
         names[split] = sorted(p.name for p in (root / split).iterdir() if p.is_dir())
         files[split], labels[split] = [], []
         for label, name in enumerate(names[split]):
-            found = sorted(p for p in (root / split / name).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            found = sorted(p for p in (root / split / name).rglob("*") if _is_image(p))
             if not found:
                 raise DataError(f"{root / split / name}: no image files; {expected}")
             files[split] += found
             labels[split] += [label] * len(found)
     if len(names["train"]) < 2:
-        raise DataError(f"{root / 'train'}: {len(names['train'])} class folders, at least two are needed; {expected}")
+        classes = plural(len(names["train"]), "class folder")
+        raise DataError(f"{root / 'train'}: {classes}, at least two are needed; {expected}")
     if names["train"] != names["test"]:
         only = [(a, sorted(set(names[a]) - set(names[b]))) for a, b in (("train", "test"), ("test", "train"))]
         listed = [f"only {split}/ has {', '.join(odd[:5])}{', ...' * (len(odd) > 5)}" for split, odd in only if odd]
@@ -247,6 +257,9 @@ def _folder(config: DataConfig) -> Source:
     channels = config.channels or 3
 
     def build() -> Arrays:
+        stray = [path for split in ("train", "test") for path in (root / split).iterdir() if _is_image(path)]
+        if stray:
+            log.warning("%s: image files in no class folder are not used (%d, first: %s)", root, len(stray), min(stray))
         arrays: dict[str, np.ndarray] = {}
         for split in ("train", "test"):
             images = np.empty((len(files[split]), channels, config.resolution, config.resolution), dtype=np.uint8)

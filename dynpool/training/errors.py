@@ -86,13 +86,17 @@ class StoppedError(TrainingError, RuntimeError):
 
 @contextmanager
 def writing(
-    path: Path, *, when_full: str = "free some space, then continue with --resume (nothing saved is lost)"
+    path: Path,
+    *,
+    when_full: str = "free some space, then continue with --resume (nothing saved is lost)",
+    elsewhere: str = "choose a place that can be written with --out",
 ) -> Iterator[None]:
     """A context that turns an `OSError` while `path` is written into an error with a remedy.
 
     Args:
         path: the file or folder being written.
         when_full: the remedy for a full disk.
+        elsewhere: the remedy for a place that cannot be written.
 
     Raises:
         DiskFullError: if no space is left on the device, or the quota is exceeded.
@@ -106,5 +110,4 @@ def writing(
             raise DiskFullError(f"cannot write {path}: {reason}; {when_full}") from error
         if isinstance(error, IsADirectoryError) and path.is_dir():
             raise UnwritableError(f"cannot write {path}: it is a folder, not a file; remove it") from error
-        place = "choose a place that can be written, by --out or, for the cache, --data.cache"
-        raise UnwritableError(f"cannot write {path}: {reason}; {place}") from error
+        raise UnwritableError(f"cannot write {path}: {reason}; {elsewhere}") from error

@@ -40,7 +40,7 @@ def check_file(path: Path, *, parents: bool = False) -> None:
         if path.exists():
             if not os.access(path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        elif parents:
+        elif parents and not path.parent.is_dir():
             check_folder(path.parent)
         else:
             with tempfile.TemporaryFile(dir=path.parent):

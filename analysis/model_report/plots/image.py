@@ -51,6 +51,7 @@ def plot_on_image(
             from 0 to 1; it is scaled to the input size. Default: a photograph that comes with scikit-learn.
 
     Raises:
+        TypeError: if `layers` is not a list of names.
         ValueError: for a model of another number of spatial axes, an unknown layer, or an unreadable image.
     """
     if len(report.input_size) != 3:
@@ -101,13 +102,16 @@ def chosen_layers(report: FieldReport, layers: Sequence[str] | None) -> list[Lay
     """The rows of the named layers; None: of a few of different field sizes.
 
     Raises:
+        TypeError: if `layers` is not a list of names.
         ValueError: for an unknown layer, or too many of them.
     """
     by_name = {row.name: row for row in report.layers}
     if layers is not None:
+        if isinstance(layers, str) or not isinstance(layers, Sequence):
+            raise TypeError(f"layers must be a list of names, got {layers!r}")
         for name in layers:
             if name not in by_name:
-                raise ValueError(f"layers has {name!r}: the model has no such layer{nearest(name, by_name)}")
+                raise ValueError(f"layers has {name!r}: the model has no such layer{nearest(str(name), by_name)}")
         if not 0 < len(layers) <= MOST_LAYERS:
             raise ValueError(f"layers must name one to {MOST_LAYERS} layers, got {len(layers)}")
         return [by_name[name] for name in layers]

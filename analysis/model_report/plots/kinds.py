@@ -34,8 +34,8 @@ def plot_report(report: FieldReport, kind: str, options: Mapping[str, Any]) -> F
         TypeError: for options that the kind does not have.
         ValueError: for an unknown kind, with the known ones in the message, or a report that this kind cannot show.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown plot kind {kind!r}{nearest(kind, KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"unknown plot kind {kind!r}{nearest(str(kind), KINDS)}")
     known = _OPTIONS.get(kind, ())
     unknown = [name for name in options if name not in known]
     if unknown:

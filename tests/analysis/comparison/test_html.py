@@ -102,6 +102,7 @@ def test_summary_is_that_of_the_comparison(comparison_folder: Path, tmp_path: Pa
 def test_same_runs_give_the_same_report(comparison_folder: Path, tmp_path: Path) -> None:
     first = write_report([comparison_folder], tmp_path / "a").read_bytes()
     assert write_report([comparison_folder], tmp_path / "b").read_bytes() == first
+    assert write_report(compare_runs([comparison_folder]), tmp_path / "c").read_bytes() == first
 
 
 def test_report_inside_the_comparison_folder_and_again(comparison_folder: Path) -> None:

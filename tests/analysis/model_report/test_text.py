@@ -40,6 +40,10 @@ def test_other_sentences():
     one = nn.Sequential(nn.Conv2d(3, 4, 9, padding=4), nn.Conv2d(4, 4, 3, padding=1))
     assert verdict(receptive_field(one, (3, 9, 8))).startswith("1 of 2 convolutions is unproductive at 9x8 pixels: ")
     assert verdict(receptive_field(one, (3, 40, 40))) == ("All 2 convolutions are productive at 40 pixels (I_min 11)")
+    pooled = nn.Sequential(one[0], nn.MaxPool2d(2, 1))
+    assert verdict(receptive_field(pooled, (3, 9, 9))) == (
+        "The only convolution is productive at 9 pixels (I_min 10), 1 other layer is not"
+    )
     spectral = nn.Sequential(one[0], FixedSpectralPooling2d(2), one[1])
     assert verdict(receptive_field(spectral, (3, 40, 40))) == (
         "The only convolution is productive at 40 pixels (I_min 9); 1 more is behind a global operation and not counted"

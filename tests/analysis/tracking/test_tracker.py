@@ -171,6 +171,17 @@ def test_a_file_that_is_not_a_log_is_an_error_and_not_changed(tmp_path: Path) ->
     assert path.read_bytes() == b"PK\x03\x04 no newline anywhere"
 
 
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log_three(path)
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:9] + second[10:].replace(b":", b";") + third)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"line 2 of the I_min log .*log is damaged: remove it, or choose another"):
+        IMinTracker(by_hand(), SIZE, path)
+    assert path.read_bytes() == before
+
+
 def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match=f"cannot write the I_min log.*{tmp_path}"):
         IMinTracker(by_hand(), SIZE, tmp_path)

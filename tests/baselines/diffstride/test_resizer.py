@@ -160,6 +160,8 @@ def test_bad_arguments_are_named() -> None:
         DiffStride2d("2")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="smoothness=0"):
         DiffStride2d(smoothness=0)
+    with pytest.raises(ValueError, match="reduce='median'"):
+        DiffStride2d(reduce="median")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="norm='unit'"):
         DiffStride2d(norm="unit")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="tied_to is a DynOPool2d"):

@@ -35,6 +35,8 @@ def test_bad_input() -> None:
         refine("resnet18", (3, 32, 32))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="way must be one of 'less downsampling', 'shorter and wider', got 'wider'"):
         refine(model, (3, 32, 32), way="wider")
+    with pytest.raises(ValueError, match=r"way is 'shorter and wider' and edits are given: .* omit one of them"):
+        refine(model, (3, 32, 32), way="shorter and wider", edits="vgg19")
     with pytest.raises(ValueError, match=r"edits must be one of vgg19, .*, got 'vgg'"):
         refine(model, (3, 32, 32), edits="vgg")
     with pytest.raises(TypeError, match="edits must be the name of a published edit or a RefinementPlan, got 5"):

@@ -109,7 +109,7 @@ TABLE: list[Table] = [
     ("initial_alpha", baselines.initial_alpha, {"size_in": 32, "size_out": 8, "adaptors": 4},
      {"size_in": NO_COUNT, "size_out": NO_COUNT, "adaptors": NO_COUNT, "ratios": (*NO_PAIR, (1.0, 0.5))}),
     ("refine", baselines.refine, {"model": network(), "input_size": SIZE},
-     {"model": NO_MODEL, "input_size": NO_INPUT_SIZE, "way": NO_NAME, "edits": NO_NAME[1:]}),
+     {"model": NO_MODEL, "input_size": NO_INPUT_SIZE, "way": NO_NAME[1:], "edits": NO_NAME[1:]}),
     ("shape_adaptor2d", baselines.shape_adaptor2d, {"down": MAP, "keep": MAP, "weight": 0.5, "size": (6, 6)},
      {"down": (None, "x", torch.zeros(3)), "keep": (None, "x", MAP[:, :2]), "weight": (*NO_RATE, 2), "size": NO_SIZE,
       "residual": NO_FLAG, "align_corners": NO_FLAG}),

@@ -69,7 +69,7 @@ def test_a_wrong_prefix_is_told_with_the_one_that_is_there() -> None:
     inside = {f"net.{name}": value for name, value in state.items()} | {"head": torch.ones(1)}
     with pytest.raises(ValueError, match=r"prefix is 'model\.', with which no name .*; did you mean 'net\.'\?"):
         dynpool.load(network(), inside, prefix="model.")
-    with pytest.raises(ValueError, match=r"is of another model: missing .*; did you mean prefix='net\.'\?"):
+    with pytest.raises(ValueError, match=r"is of another model: missing .*; did you mean the prefix 'net\.'\?"):
         dynpool.load(network(), inside)
     with pytest.raises(ValueError, match=r"with which no name .* begins; its names are weight, bias, \.\.\."):
         dynpool.load(network(), nn.Linear(2, 2).state_dict(), prefix="model.")
@@ -78,7 +78,7 @@ def test_a_wrong_prefix_is_told_with_the_one_that_is_there() -> None:
 def test_a_forgotten_prefix_is_told() -> None:
     averaged = torch.optim.swa_utils.AveragedModel(dynpool.convert(network(), SIZE))
     with pytest.raises(
-        ValueError, match=r"sizes in 'module', which the model does not have; did you mean prefix='module\.'"
+        ValueError, match=r"sizes in 'module', which the model does not have; did you mean the prefix 'module\.'"
     ):
         dynpool.load(network(), averaged.state_dict())
 

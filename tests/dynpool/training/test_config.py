@@ -61,7 +61,11 @@ def test_a_run_of_the_grid_is_the_same_from_the_command_line(read, tmp_path):
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ("{dynopol: {lr: 1}}", "grid is 'dynopol'; allowed: the methods compared: human, dynopool"),
+        (
+            "{dynopol: {lr: 1}}",
+            "grid is 'dynopol'; allowed: the methods compared: human, dynopool (did you mean 'dynopool'?)",
+        ),
+        ("{qq: {lr: 1}}", "grid is 'qq'; allowed: the methods compared: human, dynopool"),
         ("{human: {rl: 1}}", "grid.human: unknown key 'rl'; did you mean 'lr'"),
         ("{human: {seed: 1}}", "grid.human: unknown key 'seed'"),
         ("{human: {lr: [0.1, much]}}", "grid.human: lr is 'much'; allowed: a number"),

@@ -33,9 +33,14 @@ def test_model_options_are_merged(read):
     assert config.model.options == {"widths": [1, 2], "pool": 2}
 
 
-def test_a_run_reads_a_comparison_and_leaves_its_keys_aside(read):
+def test_a_run_reads_a_comparison_and_says_which_keys_it_leaves_aside(read, caplog):
     text = "methods: [human]\nseeds: [4, 5]\nworkers: 2\nepochs: 7"
     assert read(text)[0].epochs == 7
+    assert "methods, seeds, workers belong to a comparison and are ignored; this trains method dynopool" in caplog.text
+    caplog.clear()
+    assert read(text, "--json-lines")[1]["json_lines"]
+    assert read("epochs: 7")[0].epochs == 7
+    assert not caplog.text
     comparison, _ = read(text, kind=ComparisonConfig)
     assert (comparison.methods, comparison.seeds, comparison.workers) == (("human",), (4, 5), 2)
 
@@ -43,6 +48,7 @@ def test_a_run_reads_a_comparison_and_leaves_its_keys_aside(read):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("model.name: resnet18", "unknown key 'model.name'; write model: {name: ...} in a file"),
         ("epoch: 3", "unknown key 'epoch'; did you mean 'epochs'"),
         ("data: {variants: tile}", "unknown key 'data.variants'; did you mean 'data.variant'"),
         ("variant: tile", "unknown key 'variant'; did you mean 'data.variant'"),
@@ -67,6 +73,8 @@ def test_a_run_reads_a_comparison_and_leaves_its_keys_aside(read):
         ("epochs: 0", "epochs is 0; allowed: a whole number, 1 or more"),
         ("data: {variant: til}", "data.variant is 'til'; allowed: one of plain, stretch, tile, large, canvas"),
         ("lr: .nan", "lr is nan; allowed: a finite number"),
+        ("seed: true", "seed is 'true'; allowed: a whole number"),
+        ("{epochs: 3, warmup_epochs: 4}", "warmup_epochs is 4.0; allowed: 0 up to the number of epochs, which is 3"),
         ("lr: -1", "lr is -1.0; allowed: a finite number"),
         ("input_size: [3, 2]", "input_size is '[3, 2]'; allowed: null or a list of 3 whole numbers"),
         ("data: {resolution: 30, variant: tile}", "data.resolution is 30; allowed: a multiple of 4"),

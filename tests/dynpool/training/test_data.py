@@ -127,6 +127,16 @@ def test_image_tree_is_decoded_once_and_again_when_it_changes(tree, tmp_path, mo
     assert len(calls) == 17
 
 
+def test_images_in_no_class_folder_are_told(tree, tmp_path, caplog):
+    config = DataConfig(name="folder", root=str(tree), resolution=16, cache=str(tmp_path / "cache"))
+    load_data(config)
+    assert not caplog.text
+    Image.new("RGB", (30, 30)).save(tree / "train" / "stray.png")
+    (tree / "train" / "dark" / "changed.png").write_bytes((tree / "train" / "stray.png").read_bytes())
+    assert len(load_data(config).train) == 13
+    assert f"image files in no class folder are not used (1, first: {tree / 'train' / 'stray.png'})" in caplog.text
+
+
 def remove(*parts):
     def change(root):
         import shutil
@@ -134,6 +144,11 @@ def remove(*parts):
         shutil.rmtree(root.joinpath(*parts))
 
     return change
+
+
+def one_class(root):
+    remove("train", "dark")(root)
+    remove("test", "dark")(root)
 
 
 def file_in_its_place(root):
@@ -155,6 +170,7 @@ def write(*parts):
         (remove(), "no such folder"),
         (file_in_its_place, "a file, not a folder"),
         (remove("test"), r"no folder test/ \(found: train\); expected ROOT/train/CLASS"),
+        (one_class, "1 class folder, at least two are needed"),
         (remove("test", "dark"), "different classes: only train/ has dark"),
         (write("train", "empty", "notes.txt"), "no image files"),
         (write("train", "dark", "broken.png"), r"broken\.png: cannot be decoded"),

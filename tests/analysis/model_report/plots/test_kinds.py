@@ -7,6 +7,10 @@ import pytest
 def test_bad_pictures(tmp_path, vgg, one_axis):
     with pytest.raises(ValueError, match="unknown plot kind 'feilds'; did you mean 'fields'"):
         vgg.plot("feilds")
+    with pytest.raises(ValueError, match="unknown plot kind 3; known: fields, network, image"):
+        vgg.plot(3)
+    with pytest.raises(TypeError, match=r"layers must be a list of names, got 'features\.0'"):
+        vgg.plot("image", layers="features.0")
     with pytest.raises(TypeError, match="a plot of kind 'fields' has no option 'layers'; it has none"):
         vgg.plot("fields", layers=["features.0"])
     with pytest.raises(TypeError, match="a plot of kind 'image' has no option 'layer'; it has layers, image"):
