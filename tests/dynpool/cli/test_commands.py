@@ -16,8 +16,6 @@ from dynpool.cli import main
 
 CONFIG = """\
 name: tiny
-methods: [human, dynopool]
-seeds: [0, 1]
 model: {name: narrow-vgg, options: {widths: [4, 6, 8]}}
 data: {name: digits, variant: tile, resolution: 16, test_fraction: 0.8}
 epochs: 1
@@ -31,6 +29,13 @@ threads: 1
 @pytest.fixture
 def config(tmp_path):
     file = tmp_path / "tiny.yaml"
+    file.write_text(CONFIG + "methods: [human, dynopool]\nseeds: [0, 1]\n")
+    return str(file)
+
+
+@pytest.fixture
+def run_config(tmp_path):
+    file = tmp_path / "run.yaml"
     file.write_text(CONFIG)
     return str(file)
 
@@ -225,7 +230,7 @@ def test_help_and_version(capsys):
     ("number", "code", "said"),
     [("SIGINT", 130, "interrupted"), ("SIGTERM", 75, "stopped by SIGTERM"), ("SIGHUP", 75, "stopped by SIGHUP")],
 )
-def test_signals_during_imports_are_one_line(config, tmp_path, number, code, said):
+def test_signals_during_imports_are_one_line(run_config, tmp_path, number, code, said):
     """While torch is imported, which a program of its own waits for: by then a tenth of all modules are."""
     program = (
         "import os, signal, sys, threading\n"
@@ -236,7 +241,7 @@ def test_signals_during_imports_are_one_line(config, tmp_path, number, code, sai
         f"    os.kill(os.getpid(), signal.{number})\n"
         "threading.Thread(target=press, daemon=True).start()\n"
         "from dynpool.cli import main\n"
-        f"sys.argv[1:] = ['train', {config!r}, '--out', {str(tmp_path / 'run')!r}]\n"
+        f"sys.argv[1:] = ['train', {run_config!r}, '--out', {str(tmp_path / 'run')!r}]\n"
         "sys.exit(main())\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -288,9 +293,9 @@ def interrupt(
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def test_interrupted_training_says_how_to_resume(config, tmp_path, capsys):
+def test_interrupted_training_says_how_to_resume(run_config, tmp_path, capsys):
     run = tmp_path / "run"
-    done = interrupt(["train", config, "--out", str(run), "--epochs", "2000"], run / "metrics.csv")
+    done = interrupt(["train", run_config, "--out", str(run), "--epochs", "2000"], run / "metrics.csv")
     assert done.returncode == 130
     expected = f"continue with: dynpool train {run / 'config.yaml'} --out {run} --resume\n"
     assert done.stderr.startswith("dynpool: interrupted; the finished epochs are saved, and step ")
