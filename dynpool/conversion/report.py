@@ -49,7 +49,7 @@ class ConversionReport:
     """One row for each resizer of the original model, in order of execution.
 
     `macs` are the multiply-accumulates of the whole model for one image, before and after conversion: a layer with
-    stride s costs s² times as much at stride 1.
+    stride s costs s² times as much at stride 1. They are zero, and not printed, if the model was not converted.
 
     `not_understood` names the operations without a rule; `notes` list differences between training and eval mode.
     """
@@ -79,13 +79,18 @@ class ConversionReport:
 
     def __str__(self) -> str:
         name, kind = (max([len(getattr(r, key)) for r in self.rows] + [8]) for key in ("name", "kind"))
-        lines = [
-            f"{'resizer':<{name}}  {'kind':<{kind}}  {'status':<10}  {'MACs before':>15}  {'after':>15}  resolution"
-        ]
+
+        def macs(before: str, after: str) -> str:
+            return f"{before:>15}  {after:>15}  " if any(self.macs) else ""
+
+        lines = [f"{'resizer':<{name}}  {'kind':<{kind}}  {'status':<10}  {macs('MACs before', 'after')}resolution"]
         for r in self.rows:
-            what = f"{r.name:<{name}}  {r.kind:<{kind}}  {r.status:<10}  {r.macs[0]:>15,}  {r.macs[1]:>15,}"
-            lines.append(f"{what}  {r.resolution}{': ' * bool(r.why)}{r.why}")
-        lines.append(f"{'the model':<{name}}  {'':<{kind}}  {'':<10}  {self.macs[0]:>15,}  {self.macs[1]:>15,}")
+            what = f"{r.name:<{name}}  {r.kind:<{kind}}  {r.status:<10}  {macs(*(f'{n:,}' for n in r.macs))}"
+            lines.append(f"{what}{r.resolution}{': ' * bool(r.why)}{r.why}")
+        if any(self.macs):
+            lines.append(
+                f"{'the model':<{name}}  {'':<{kind}}  {'':<10}  {macs(*(f'{n:,}' for n in self.macs))}".rstrip()
+            )
         counts = {s: len(self.of(s)) for s in get_args(Status)}
         lines.append(", ".join(f"{n} {s}" for s, n in counts.items() if n))
         if self.not_understood:

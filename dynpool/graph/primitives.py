@@ -44,6 +44,7 @@ __all__ = [
     "Slice",
     "Take",
     "Unfold",
+    "Unpool",
     "View",
     "Window",
     "Write",
@@ -227,6 +228,16 @@ class Window(Primitive):
             object.__setattr__(self, name, given)
             if len(given) != len(self.kernel):
                 raise ValueError(f"Window: {name} must have {len(self.kernel)} ints as kernel has, got {given}")
+
+
+@dataclass(frozen=True, eq=False)
+class Unpool(Primitive):
+    """Each entry of x goes to one position of its window in the output, which a max pool has chosen; others are zero."""
+
+    x: Value
+    kernel: Ints
+    stride: Ints
+    padding: Ints
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,7 @@ _RULES: Mapping[type[Primitive], Rule] = MappingProxyType(
         kinds.Patches: moves.patches,
         kinds.Fold: moves.fold,
         kinds.Window: windows.window,
+        kinds.Unpool: windows.unpool,
         kinds.Resample: windows.resample,
         kinds.Resizer: windows.resizer,
         kinds.Reduce: mixing.reduce,

@@ -18,7 +18,7 @@ from ..positions import Field, Taps, Term
 from ..propagate import Call
 from ..steps import Resized, Window, input_step
 
-__all__ = ["resample", "resizer", "window"]
+__all__ = ["resample", "resizer", "unpool", "window"]
 
 Index = NDArray[np.intp]
 
@@ -80,6 +80,15 @@ def window(c: Call, p: kinds.Window) -> Field:
         # weights computed from the image see all of it, on a second path
         field = c.domain.join([*field.terms, *c.everything().terms])
     return field
+
+
+def unpool(c: Call, p: kinds.Unpool) -> Field:
+    own = c.terms(p.x)
+    if not own:
+        return c.everything()
+    n = len(p.kernel)
+    windows = zip(p.x.shape[-n:], c.out_shape[-n:], p.kernel, p.stride, p.padding, strict=True)
+    return layer(c, own, {i - n: transposed(*window, 1) for i, window in enumerate(windows)})
 
 
 def _channels(c: Call, p: kinds.Window, term: Term, dim: int) -> Term:

@@ -35,6 +35,7 @@ _RULES: Mapping[type[Primitive], Callable[[Context, Any], Dims | list[Dims]]] = 
         kinds.Patches: windows.patches,
         kinds.Fold: windows.fold,
         kinds.Window: windows.window,
+        kinds.Unpool: windows.unpool,
         kinds.Resample: windows.resample,
         kinds.Resizer: windows.resizer,
         kinds.Reduce: compute.reduce,

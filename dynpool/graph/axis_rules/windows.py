@@ -13,7 +13,7 @@ from dynpool.size_math import window_output_size
 
 from .context import Context, Dims
 
-__all__ = ["fold", "patches", "regroup", "resample", "resizer", "window"]
+__all__ = ["fold", "patches", "regroup", "resample", "resizer", "unpool", "window"]
 
 
 def _moved(c: Context, before: Dim, i: int) -> Dim:
@@ -83,6 +83,13 @@ def window(c: Context, p: kinds.Window) -> Dims:
     if channel >= 0:
         dims[channel] = own[channel] if p.weight is None else c.unrelated(channel)
     return tuple(dims)
+
+
+def unpool(c: Context, p: kinds.Unpool) -> Dims:
+    """A map of the size that the model's code gives; the indices of the pool hold at no other."""
+    own, n = c.dims(p.x), len(p.kernel)
+    c.pin(own[-n:], "unpooled by indices")
+    return (*own[:-n], *c.all_unrelated()[-n:])
 
 
 def resample(c: Context, p: kinds.Resample) -> Dims:

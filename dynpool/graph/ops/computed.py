@@ -24,6 +24,7 @@ __all__ = [
     "recurrent",
     "reduce",
     "same",
+    "unpool",
     "upsample",
     "write_along",
 ]
@@ -92,6 +93,21 @@ def adaptive_pool(n: int) -> Describe:
 
 def fractional_pool(n: int) -> Describe:
     return lambda op: kinds.Resample(op.x, n, "fractional", kernel=ints(op["kernel_size"], n))
+
+
+def unpool(n: int) -> Describe:
+    def description(op: Operation) -> Primitive:
+        pooled = op.maker(op["indices"])
+        if (
+            pooled is None
+            or pooled.name != f"aten.max_pool{n}d_with_indices"
+            or ints(pooled["dilation"], n) != (1,) * n
+        ):
+            return opaque(op)  # indices may be of any position
+        stride = ints(pooled["stride"] or pooled["kernel_size"], n)
+        return kinds.Unpool(op.x, ints(pooled["kernel_size"], n), stride, ints(pooled["padding"], n, 0))
+
+    return description
 
 
 def upsample(n: int, method: str) -> Describe:

@@ -35,6 +35,7 @@ class Operation:
         self.inputs: tuple[Value, ...] = tuple([record.values[v] for v in node.inputs])
         self.outputs: tuple[Value, ...] = tuple([record.values[v] for v in node.outputs])
         self.pointwise = node.pointwise
+        self._record = record
 
     def __getitem__(self, argument: str) -> Any:
         try:
@@ -46,6 +47,11 @@ class Operation:
     def get(self, argument: str, default: Any = None) -> Any:
         """The argument, or `default` where this overload does not have it."""
         return self.arguments.get(argument, default)
+
+    def maker(self, value: Value) -> Operation | None:
+        """The operation that made a tensor; None for the model's inputs, parameters and constants."""
+        node = self._record.makers.get(value.id)
+        return None if node is None else Operation(self._record, node)
 
     @property
     def x(self) -> Value:

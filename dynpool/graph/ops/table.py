@@ -66,6 +66,7 @@ _OPS: dict[str, Describe] = {
     **_aten("col2im", moved.patches(kinds.Fold)),
     **_aten("convolution _convolution", computed.convolution),
     **{f"aten.max_pool{n}d{also}": computed.pool(n) for n in (1, 2, 3) for also in ("", "_with_indices")},
+    **{f"aten.max_unpool{n}d": computed.unpool(n) for n in (2, 3)},
     **{f"aten.avg_pool{n}d": computed.pool(n) for n in (1, 2, 3)},
     **{
         f"aten.{kind}{n}d": computed.adaptive_pool(n)

@@ -30,6 +30,8 @@ def test_rows_are_found_by_status_and_given_as_plain_containers() -> None:
 def test_macs_are_added_by_the_layers_names() -> None:
     report = ConversionReport((3, 32, 32), ROWS, ()).with_macs({"pool": 3, "other": 4}, {"pool": 5})
     assert ([row.macs for row in report.rows], report.macs) == ([(3, 5), (0, 0)], (7, 5))
+    assert str(report).splitlines()[3].split() == ["the", "model", "7", "5"]
+    assert "MACs" not in str(ConversionReport((3, 32, 32), ROWS, ())), "of a model that was not converted"
 
 
 def test_a_model_with_nothing_to_learn_is_refused_with_the_report_of_its_resizers() -> None:

@@ -63,6 +63,38 @@ def test_an_interpolation_steps_by_its_scale_factor_not_by_its_sizes(mode: str, 
     assert widest - 1 <= report.layers[-1].r_max[0] < widest + 1
 
 
+class Unpooled(nn.Module):
+    """The decoder of SegNet in small: a map goes back to where the pool took it from."""
+
+    def __init__(self, kernel: int, stride: int, padding: int) -> None:
+        super().__init__()
+        self.first, self.between = (nn.Conv2d(1, 1, 3, padding=1, dtype=torch.double) for _ in range(2))
+        self.pool = nn.MaxPool2d(kernel, stride, padding, return_indices=True)
+        self.unpool = nn.MaxUnpool2d(kernel, stride, padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        pooled, indices = self.pool(x)
+        y: Tensor = self.unpool(self.between(pooled), indices, x.shape[-2:])
+        return y
+
+
+@pytest.mark.parametrize("window", [(2, 2, 0), (3, 2, 1), (3, 3, 0)])
+def test_unpooling_sees_the_windows_that_hold_its_position(window: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    model, seen = Unpooled(*window), {(i, j): torch.zeros(12, 10) for i in (0, 5, 11) for j in (0, 4, 8)}
+    for _ in range(300):  # pixels of the input decide which position of a window gets its value
+        x = torch.randn(1, 1, 12, 10, dtype=torch.double, requires_grad=True)
+        y = model(x)
+        for (i, j), found in seen.items():
+            (gradient,) = torch.autograd.grad(y[0, 0, i, j], x, retain_graph=True)
+            found += gradient[0, 0] != 0
+    report = receptive_field(model, (1, 12, 10))
+    assert not report.not_understood
+    for position, found in seen.items():
+        assert report.seen("unpool", position) == tuple((int(at.min()), int(at.max())) for at in found.nonzero().T)
+
+
 @pytest.mark.parametrize("reduce", ["max", "mean"])
 @pytest.mark.parametrize(("size", "alpha"), [(64, 2.0), (30, 2.3), (33, 1.4), (21, 0.7), (40, 3.7)])
 def test_a_resizer_has_its_footprint_for_a_kernel_and_a_real_stride(

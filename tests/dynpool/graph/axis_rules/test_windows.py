@@ -76,3 +76,15 @@ def test_patches_lie_along_the_map_in_steps_of_their_stride(stride: int) -> None
     positions = graph.dims(graph.nodes[-1].outputs[0])[-1]
     assert [graph.classes.base(axis) for axis in positions.axes] == [(a, Fraction(1, stride)) for a in pooled(graph)]
     assert positions.size == graph.values[graph.nodes[-1].outputs[0]].shape[-1]
+
+
+def test_a_map_that_is_unpooled_keeps_its_size() -> None:
+    def unpooled(x: Tensor) -> Tensor:
+        pooled, indices = F.max_pool2d(x, 2, return_indices=True)
+        return F.max_unpool2d(pooled, indices, 2)
+
+    graph = trace(Then(unpooled), (8, 48, 48))
+    before = graph.dims(graph.nodes[-1].inputs[0])[-2:]
+    why = [graph.classes.pinned(dim.axis) for dim in before if dim.axis is not None]
+    assert why == ["unpooled by indices in the model (aten.max_unpool2d)"] * 2
+    assert not graph.not_understood

@@ -35,6 +35,20 @@ def test_as_many_windows_fit_as_the_map_has_pixels(function: Callable[[Tensor], 
     assert tuple(sizes) == function(torch.zeros(1, 4, *extents)).shape[2:]
 
 
+def test_unpooling_has_the_windows_of_the_pool_that_made_its_indices() -> None:
+    def unpooled(x: Tensor, *, pooled: bool) -> Tensor:
+        x, indices = F.max_pool2d(x, (3, 2), (2, 1), 1, return_indices=True)
+        return torch.ops.aten.max_unpool2d(x, indices if pooled else indices + 0, (11, 12))
+
+    def last(*, pooled: bool) -> kinds.Primitive:
+        return primitive_of(lambda x: unpooled(x, pooled=pooled), (4, 11, 12))
+
+    known, unknown = last(pooled=True), last(pooled=False)
+    assert isinstance(known, kinds.Unpool)
+    assert (known.kernel, known.stride, known.padding) == ((3, 2), (2, 1), (1, 1))
+    assert isinstance(unknown, kinds.Opaque)
+
+
 def test_a_convolution_keeps_its_weight_groups_and_direction() -> None:
     p = primitive_of(lambda x: F.conv_transpose2d(x, x.new_zeros(4, 3, 2, 2), None, 2, groups=2), (4, 5, 6))
     assert isinstance(p, kinds.Window)
