@@ -232,7 +232,7 @@ class Window(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Unpool(Primitive):
-    """Each entry of x goes to one position of its window in the output, which a max pool has chosen; others are zero."""
+    """Each entry of x goes to the position of its window in the output that a max pool has chosen; others are zero."""
 
     x: Value
     kernel: Ints

@@ -81,7 +81,7 @@ def test_patches_lie_along_the_map_in_steps_of_their_stride(stride: int) -> None
 def test_a_map_that_is_unpooled_keeps_its_size() -> None:
     def unpooled(x: Tensor) -> Tensor:
         pooled, indices = F.max_pool2d(x, 2, return_indices=True)
-        return F.max_unpool2d(pooled, indices, 2)
+        return F.max_unpool2d(pooled, indices, (2, 2))
 
     graph = trace(Then(unpooled), (8, 48, 48))
     before = graph.dims(graph.nodes[-1].inputs[0])[-2:]
