@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dynpool.common.arguments import check_whole
+from dynpool.common.arguments import check_model, check_whole
 from dynpool.common.names import nearest
+from dynpool.resolution import unwrapped
 
 from ..fields import LayerRow
 from .plots.effective import plot_effective
@@ -148,6 +149,8 @@ def effective_receptive_field(
         raise TypeError(f"layer must be a str, got {layer!r}")
     if images is not None and not isinstance(images, Tensor):
         raise TypeError(f"images must be a tensor, got {type(images).__name__}")
+    check_model(model)
+    model = unwrapped(model)
     report = receptive_field(model, input_size)
     size = report.input_size
     row = _row(report, layer)

@@ -18,7 +18,7 @@ from torch import nn
 from dynpool.common.arguments import check_model
 from dynpool.graph import Graph, check_input_size, trace
 from dynpool.resizers import learned_resizers
-from dynpool.resolution import resolution_tree
+from dynpool.resolution import check_unwrapped, resolution_tree
 
 from .figures import Figures, RefinementResult, figures_of, make_plan, measure, on_meta_device
 from .layer_changes import name_pools
@@ -93,6 +93,7 @@ def refine(
     size = check_input_size(input_size)
     if resolution_tree(model) is not None or learned_resizers(model):
         raise ValueError(f"the {type(model).__name__} has learned resizers; refine the original model or a frozen one")
+    check_unwrapped(model, "refine")
     if edits is not None and not isinstance(edits, (str, RefinementPlan)):
         raise TypeError(f"edits must be the name of a published edit or a RefinementPlan, got {edits!r}")
     if isinstance(edits, str) and edits not in published_edits():

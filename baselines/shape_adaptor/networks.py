@@ -26,6 +26,7 @@ from dynpool.resolution import (
     Slot,
     attach_description,
     attach_tree,
+    check_unwrapped,
     resolution_tree,
 )
 from dynpool.size_math import Size
@@ -97,6 +98,7 @@ def shape_adaptor_network(
         [(32, 32), (22, 22), (15, 15), (10, 10), (7, 7)]
     """
     check_model(model)
+    check_unwrapped(model, "adapt")
     size = check_input_size(input_size)
     if mode not in get_args(Mode):
         raise ValueError(f"mode={mode!r}: expected 'standard', 'autosc' or 'autotl'")

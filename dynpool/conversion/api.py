@@ -23,6 +23,7 @@ from dynpool.resolution import (
     attach_description,
     attach_tree,
     bounds_around,
+    check_unwrapped,
     converted_model,
     frozen_sizes,
     resolution_tree,
@@ -237,6 +238,7 @@ def convert(
         raise ValueError(f"the {type(model).__name__} already has learned resizers; convert the original model")
     if frozen_sizes(model) is not None:
         raise ValueError(f"the {type(model).__name__} is frozen; convert the original model")
+    check_unwrapped(model, "convert")
     given = functions = seen = Survey(model, size, batch)
     if all(r.fixed for r in given.structure.resizes):
         raise NothingToLearnError(_reported(given, ()), type(model).__name__)

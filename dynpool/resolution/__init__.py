@@ -18,13 +18,13 @@ from .stride_forms import (
     stride_one,
 )
 from .tree import ResolutionTree, converted_model, is_converted, resolution_tree
-from .wrappers import beside, held, the_one, unwrapped, without_sharding
+from .wrappers import beside, check_unwrapped, held, the_one, unwrapped, without_sharding
 
 __all__ = [
     "ENTRY", "FROZEN_ALPHAS", "PACKAGES", "Derived", "FittingConvTranspose2d", "FrozenSizes", "GiveSize", "Learned",
     "Pinned", "ResizeAfter", "Resolution", "ResolutionNode", "ResolutionTree", "Slot", "Strided", "TakeStride",
     "WindowPool2d", "align", "attach_description", "attach_frozen", "attach_tree", "beside", "bounds_around",
-    "constrain", "converted_model", "detach_frozen", "detach_tree", "dotted", "fit_output", "frozen_sizes", "held",
-    "is_converted", "open_to_fx", "parameter_groups", "resize_before", "resolution_tree", "resolutions", "set_sizes",
-    "stride_one", "the_one", "unwrapped", "without_module", "without_sharding",
+    "check_unwrapped", "constrain", "converted_model", "detach_frozen", "detach_tree", "dotted", "fit_output",
+    "frozen_sizes", "held", "is_converted", "open_to_fx", "parameter_groups", "resize_before", "resolution_tree",
+    "resolutions", "set_sizes", "stride_one", "the_one", "unwrapped", "without_module", "without_sharding",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-__all__ = ["beside", "held", "the_one", "unwrapped", "without_sharding"]
+__all__ = ["beside", "check_unwrapped", "held", "the_one", "unwrapped", "without_sharding"]
 
 _ALL = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module"})  # names under which wrappers store the model
 _WRITTEN_BY = frozenset("torch timm accelerate deepspeed lightning pytorch_lightning".split())
@@ -20,6 +20,15 @@ def unwrapped(model: nn.Module) -> nn.Module:
         if not known or len(children) != 1 or not _ALL & children.keys():
             return model
         (model,) = children.values()
+
+
+def check_unwrapped(model: nn.Module, task: str) -> None:
+    """Raise ValueError for a wrapper such as DataParallel or a compiled model, whose layers cannot be replaced."""
+    inner = unwrapped(model)
+    if inner is not model:
+        raise ValueError(
+            f"the {type(model).__name__} wraps a {type(inner).__name__}: {task} that, then wrap the result"
+        )
 
 
 def held(model: nn.Module, wanted: Callable[[nn.Module], bool]) -> dict[str, nn.Module]:

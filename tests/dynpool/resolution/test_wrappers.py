@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 import dynpool
-from dynpool.analysis import IMinTracker, receptive_field
+from dynpool.analysis import IMinTracker, effective_receptive_field, receptive_field
+from dynpool.baselines import refine, shape_adaptor_network
 from tests.networks import two_resizers
 
 SIZE = (3, 32, 32)
@@ -45,6 +46,20 @@ def test_answers_are_those_of_the_model_inside(wrap: type, tmp_path: Path) -> No
         assert set(dynpool.freeze(wrapper).state_dict()) == set(dynpool.freeze(inner).state_dict())
         assert dynpool.count_macs(wrapper, SIZE).by_layer == dynpool.count_macs(inner, SIZE).by_layer
         assert receptive_field(wrapper, SIZE).i_min == receptive_field(inner, SIZE).i_min
+
+
+@pytest.mark.parametrize("wrap", [AveragedModel, torch.compile, nn.DataParallel])
+def test_layers_of_a_wrapped_model_are_not_replaced(wrap: type) -> None:
+    wrapper = wrap(two_resizers())
+    said = f"the {type(wrapper).__name__} wraps a Sequential: "
+    with pytest.raises(ValueError, match=f"{said}convert that, then wrap the result"):
+        dynpool.convert(wrapper, SIZE)
+    with pytest.raises(ValueError, match=f"{said}refine that, then wrap the result"):
+        refine(wrapper, SIZE)
+    with pytest.raises(ValueError, match=f"{said}adapt that, then wrap the result"):
+        shape_adaptor_network(wrapper, SIZE)
+    field = effective_receptive_field(wrapper, SIZE, samples=1)
+    assert field.size == effective_receptive_field(two_resizers(), SIZE, samples=1).size
 
 
 def test_the_ceiling_holds_through_a_wrapper() -> None:
