@@ -16,7 +16,7 @@ from torch import nn
 
 from dynpool.conversion.coverage import build_model
 
-__all__ = ["sweep"]
+__all__ = ["BUILD_ERRORS", "sweep"]
 
 ENOUGH_PARAMETERS = 60_000_000
 BUILD_ERRORS = (ImportError, NotImplementedError, RuntimeError, TypeError, ValueError)

@@ -3,7 +3,7 @@
     python benchmarks/receptive_field.py [--every 20] [--only NAME ...] [--fresh] [--out FILE]
 
 Writes one row per model to benchmarks/results/receptive_field.csv; models that already have a row are skipped, so an
-interrupted sweep can be continued. Weights are never allocated.
+interrupted sweep can be continued. Weights are not allocated.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-import torchvision
-from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
 
 from benchmarks.checkout import commit
+from benchmarks.families import BUILD_ERRORS
 from dynpool.analysis import receptive_field
+from dynpool.conversion.coverage import build_model, coverage_names
 
 RESULTS = Path(__file__).parent / "results" / "receptive_field.csv"
 COLUMNS = (
@@ -44,39 +43,19 @@ _VIDEO = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "s
 _DETECTION = ("rcnn", "retinanet", "ssd", "fcos")
 
 
-def names() -> list[str]:
-    """The names of all models, torchvision's first."""
-    return [f"tv.{n}" for n in torchvision.models.list_models()] + [f"timm.{n}" for n in timm.list_models()]
-
-
-def build(name: str) -> nn.Module:
-    """A model by library and name, on the meta device."""
-    library, _, model = name.partition(".")
-    with torch.device("meta"):
-        if library == "timm":
-            return timm.create_model(model)
-        options: dict[str, Any] = {"weights": None}
-        if any(part in model for part in (*_DETECTION, "fcn", "deeplab", "lraspp")):
-            options["weights_backbone"] = None
-        if "inception" in model or "googlenet" in model:
-            options["init_weights"] = False
-        with torch.device("cpu") if "regnet" in model else torch.device("meta"):  # it copies weights while it is built
-            return torchvision.models.get_model(model, **options)
-
-
-def example(name: str, model: nn.Module) -> dict[str, Any]:
-    """The arguments of `receptive_field` for a model."""
-    library, _, short = name.partition(".")
+def example(name: str, own: tuple[int, ...]) -> dict[str, Any]:
+    """The arguments of `receptive_field` for a model of that name and input size."""
+    library, _, short = name.partition(":")
     if library == "timm":
-        return {"input_size": tuple(model.default_cfg["input_size"])}  # type: ignore[index]
+        return {"input_size": own}
     if short in _TWO_FRAMES:
-        return {"input_size": [(3, 224, 224), (3, 224, 224)]}
+        return {"input_size": [own, own]}
     if short in _VIDEO:
         return {"input_size": (3, 16, 224, 224)}
     if any(part in short for part in _DETECTION):
         side = 300 if "300" in short else 320
         return {"input_size": (3, side, side), "inputs": ([torch.empty(3, side, side, device="meta")],)}
-    return {"input_size": (3, 299, 299) if "inception_v3" in short else (3, 224, 224)}
+    return {"input_size": own}
 
 
 @functools.cache
@@ -104,9 +83,9 @@ def row(name: str) -> dict[str, object]:
     found: dict[str, object] = dict.fromkeys(COLUMNS, "") | environment()
     found["model"] = name
     try:
-        model = build(name)
-        arguments = example(name, model)
-    except (RuntimeError, ValueError, NotImplementedError, ImportError) as error:
+        model, own = build_model(name, "meta")
+        arguments = example(name, own)
+    except BUILD_ERRORS as error:
         return found | {"error": f"not built: {type(error).__name__}: {error}"[:200]}
     found["input_size"] = "x".join(map(str, arguments["input_size"]))
     gc.collect()
@@ -155,14 +134,14 @@ def sweep(wanted: list[str], path: Path) -> Iterator[dict[str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="only every n-th model")
-    parser.add_argument("--only", nargs="*", help="only these models, such as tv.resnet50")
+    parser.add_argument("--only", nargs="*", help="only these models, such as torchvision:resnet50")
     parser.add_argument("--fresh", action="store_true", help="discard existing rows")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     environment()
     if options.fresh:
         options.out.unlink(missing_ok=True)
-    for found in sweep(options.only or names()[:: options.every], options.out):
+    for found in sweep(options.only or coverage_names()[:: options.every], options.out):
         if found["error"] or found["not_understood"]:
             print(found["model"], found["error"] or found["not_understood"], flush=True)
     with options.out.open(newline="") as file:
