@@ -6,7 +6,7 @@ from .common.lazy import lazy_names
 from .common.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from .analysis.sensitivity import SensitivityReport, size_sensitivity
+    from .analysis import SensitivityReport, size_sensitivity
     from .conversion import (
         ConversionReport,
         FreezeReport,
@@ -68,7 +68,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "analysis.sensitivity": "SensitivityReport size_sensitivity",
+            "analysis": "SensitivityReport size_sensitivity",
             "conversion": "ConversionReport FreezeReport NothingToLearnError Plan Site conversion_report convert "
             "freeze freeze_report load register_kind save sizes",
             "cost": "GMACsLoss MacsReport count_macs",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 
 from ..common.style import FAINT, INK, SMALL, WIDTH, legend, plain, short, styled
 from ..comparison.plots.curves import distinct
@@ -21,6 +23,8 @@ LABELS = {"height": "height", "width": "width", "both": "height and width"}
 MARKERS = {"height": "o", "width": "s", "both": "D"}
 ARROWS = {"height": 1.115, "width": 1.035, "both": 1.035}  # their places above the panel, in its heights
 ASIDE = {"height": -0.06, "width": 0.06, "both": 0.0}  # pixels, so that no error bar hides another
+LOGARITHMIC = "#f0f0f0"
+DWARFED = 10.0  # times the differences of the smallest steps
 LONGEST = 2.0  # signal to noise of an arrow of half the width of a panel
 
 
@@ -50,11 +54,13 @@ def plot_sensitivity(rows: Sequence[SensitivityRow], steps: Sequence[int], batch
         panel.tick_params(labelbottom=below)
         _draw(panel, mine, steps)
     axes = [axis for axis in COLORS if any(row.axis == axis for row in rows)]
-    handles = [
+    handles: list[Artist] = [
         Line2D([], [], color=COLORS[axis], marker=MARKERS[axis], ms=5, lw=1.8, label=LABELS[axis]) for axis in axes
     ]
-    arrow = "where gradient descent would move the size, with its signal to noise"
+    arrow = "where gradient descent moves it, signal to noise"
     handles.append(Line2D([], [], color=INK, lw=1.8, marker=">", ms=6, markevery=[1], label=arrow))
+    if any(panel.get_yscale() == "symlog" for panel in panels.flat):
+        handles.append(Patch(color=LOGARITHMIC, label="logarithmic"))
     over = "one batch" if batches == 1 else f"{batches} batches, mean ± standard error"
     legend(figure, handles, headline=f"Loss with a few pixels more or less, minus the loss as it is ({over})")
     return figure
@@ -93,8 +99,30 @@ def _draw(panel: Axes, rows: Sequence[SensitivityRow], steps: Sequence[int]) -> 
         )  # fmt: skip
     panel.set_xlim(min(steps) - 0.5, max(steps) + 0.5)
     panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    panel.yaxis.set_major_locator(MaxNLocator(4))
+    _scale(panel, rows)
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}".replace("-", "−")))
+
+
+def _scale(panel: Axes, rows: Sequence[SensitivityRow]) -> None:
+    """Set the scale of the differences. Where some dwarf those of the smallest steps, it is logarithmic on grey."""
+    found = [(abs(step), d) for row in rows for step, d in row.differences.items() if math.isfinite(d.mean)]
+    smallest = min((step for step, _ in found), default=0)
+    near = max((abs(d.mean) for step, d in found if step == smallest), default=0.0)
+    if near == 0 or max(abs(d.mean) for _, d in found) < DWARFED * near:
+        panel.yaxis.set_major_locator(MaxNLocator(4))
+        return
+    limit = 10.0 ** math.ceil(math.log10(near))
+    panel.set_yscale("symlog", linthresh=limit, linscale=1.5)
+    panel.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=limit))
+    scale = panel.yaxis.get_transform()
+    ends = [0.0, *(d.mean + sign * (d.error or 0.0) for _, d in found for sign in (-1, 1))]
+    low, high = scale.transform([min(ends), max(ends)])
+    margin = 0.06 * (high - low)
+    low, high = scale.inverted().transform([low - margin, high + margin])
+    panel.set_ylim(low, high)
+    for start, end in ((limit, high), (low, -limit)):
+        if start < end:
+            panel.axhspan(start, end, color=LOGARITHMIC, zorder=0)
 
 
 def _draw_arrow(panel: Axes, row: SensitivityRow, color: str) -> None:
