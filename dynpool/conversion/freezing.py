@@ -12,7 +12,17 @@ from torch import nn
 from dynpool.common.arguments import check_model
 from dynpool.graph import deep_copy
 from dynpool.graph.untouched import untouched
-from dynpool.resizers import DynOPool2d, FixedPool2d, FollowPool2d, LearnedResizer2d, Reduce, host_alphas, set_alpha
+from dynpool.resizers import (
+    DynOPool2d,
+    FixedInterpolate2d,
+    FixedPool2d,
+    FollowInterpolate2d,
+    FollowPool2d,
+    LearnedResizer2d,
+    Reduce,
+    host_alphas,
+    set_alpha,
+)
 from dynpool.resolution import (
     FROZEN_ALPHAS,
     FrozenSizes,
@@ -140,7 +150,7 @@ def thawed(model: nn.Module) -> nn.Module:
     """A converted copy of a model made by `freeze`, with the sizes it has; the inverse of `freeze`.
 
     Outputs equal those of the frozen model up to rounding. Layers that had their original stride back run at stride 1
-    with the resizer behind them. There is no ceiling on the GMACs.
+    with the resizer behind them. There is no ceiling on the GMACs, and no conversion report.
 
     Raises:
         ValueError: if the model was not made by `freeze`, or has learned resizers other than DynOPool2d, whose frozen
@@ -167,20 +177,25 @@ def thawed(model: nn.Module) -> nn.Module:
         fixed, node = modules[path], tree.nodes[slot.resolution]
         if slot.strided is not None:
             set_native(modules[path.rpartition(".")[0]], slot.strided, native=False)
-        if not isinstance(node.rule, Learned) or slot.source != node.parent:
-            continue  # it follows, without an alpha
-        owner = node.rule.pool
-        if not isinstance(fixed, FixedPool2d) or not isinstance(owner, DynOPool2d):
+        owner = node.rule.pool if isinstance(node.rule, Learned) else None
+        if isinstance(fixed, FixedInterpolate2d):
+            live_one: nn.Module = FollowInterpolate2d(
+                mode=fixed.mode, align_corners=fixed.align_corners, factor=fixed.factor
+            )
+        elif not isinstance(fixed, FixedPool2d) or not isinstance(owner, DynOPool2d | None):
             raise ValueError(
                 f"the {type(model).__name__} was frozen with {type(owner).__name__}, which cannot be undone: use the "
                 "converted model"
             )
-        placed = any(module is owner for module in modules.values())
-        resizer = DynOPool2d(tied_to=owner) if placed else owner
-        resizer.reduce = cast("Reduce", fixed.reduce)
-        resizer._forward_pre_hooks.clear()
-        resizer.train(fixed.training).register_forward_pre_hook(GiveSize(slot, tree), with_kwargs=True)
-        replace_module(modules, path, resizer)
+        elif owner is None or slot.source != node.parent:
+            live_one = FollowPool2d(reduce=cast("Reduce", fixed.reduce))
+        else:
+            placed = any(module is owner for module in modules.values())
+            live_one = DynOPool2d(tied_to=owner) if placed else owner
+            live_one.reduce = cast("Reduce", fixed.reduce)
+        live_one._forward_pre_hooks.clear()
+        live_one.train(fixed.training).register_forward_pre_hook(GiveSize(slot, tree), with_kwargs=True)
+        replace_module(modules, path, live_one)
     shield(live)
     attach_tree(live, tree)
     return live

@@ -54,8 +54,8 @@ def test_a_thawed_model_is_the_live_one_again(name: str, how: dict[str, Any]) ->
     thawed_model = thawed(frozen)
     for hw in ((80, 64), (64, 64)):
         x = torch.randn(1, 3, *hw)
-        close(thawed_model(x), model(x))
-        close(frozen(x), model(x))
+        close(thawed_model(x).detach(), model(x).detach())
+        close(frozen(x).detach(), model(x).detach())
     gradients = []
     for live in (model, thawed_model):
         alphas = [r.alpha for r in dynpool.resolutions(live).values()]
@@ -93,7 +93,7 @@ def test_frozen_models_are_copied_and_stored_whole() -> None:
             x = torch.randn(1, 3, *hw)
             assert torch.equal(other(x), frozen(x))
         other(torch.zeros(1, 3, 96, 96))  # its sizes are its own
-        close(frozen(x), model(x))
+        close(frozen(x).detach(), model(x).detach())
         assert list(other.state_dict()) == list(state)
         other.load_state_dict(state)
 
