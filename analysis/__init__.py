@@ -1,4 +1,4 @@
-"""Receptive fields of a model, I_min during training, and comparisons of training runs."""
+"""Receptive fields of a model, I_min during training, sensitivity to sizes, and comparisons of training runs."""
 
 from typing import TYPE_CHECKING
 
@@ -10,15 +10,19 @@ if TYPE_CHECKING:
     from dynpool.analysis.comparison.summary import Comparison, compare_runs
     from dynpool.analysis.model_report.effective import EffectiveField, effective_receptive_field
     from dynpool.analysis.model_report.receptive_field import receptive_field
+    from dynpool.analysis.sensitivity import SensitivityReport, SensitivityRow, size_sensitivity
     from dynpool.analysis.tracking import IMinTracker
 
 __all__ = [
     "Comparison",
     "EffectiveField",
     "IMinTracker",
+    "SensitivityReport",
+    "SensitivityRow",
     "compare_runs",
     "effective_receptive_field",
     "receptive_field",
+    "size_sensitivity",
     "write_report",
 ]
 
@@ -32,6 +36,7 @@ elif not TYPE_CHECKING:
             "model_report.effective": "EffectiveField effective_receptive_field",
             "model_report.receptive_field": "receptive_field",
             "comparison.html": "write_report",
+            "sensitivity": "SensitivityReport SensitivityRow size_sensitivity",
             "tracking": "IMinTracker",
         },
     )

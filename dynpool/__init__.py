@@ -6,6 +6,7 @@ from .common.lazy import lazy_names
 from .common.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .analysis import SensitivityReport, size_sensitivity
     from .conversion import (
         ConversionReport,
         FreezeReport,
@@ -41,6 +42,7 @@ __all__ = [
     "NothingToLearnError",
     "Plan",
     "Resolution",
+    "SensitivityReport",
     "Site",
     "TraceError",
     "constrain",
@@ -57,6 +59,7 @@ __all__ = [
     "resolutions",
     "save",
     "set_sizes",
+    "size_sensitivity",
     "sizes",
     "trace",
 ]
@@ -65,6 +68,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "analysis": "SensitivityReport size_sensitivity",
             "conversion": "ConversionReport FreezeReport NothingToLearnError Plan Site conversion_report convert "
             "freeze freeze_report load register_kind save sizes",
             "cost": "GMACsLoss MacsReport count_macs",

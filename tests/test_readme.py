@@ -55,9 +55,10 @@ def test_every_path_the_readme_names_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-def test_the_loop_of_the_page_on_training_runs() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "training_loops.md").read_text(), flags=re.DOTALL)
-    exec(compile(code, "training_loops.md", "exec"), {})
+@pytest.mark.parametrize("page", ["training_loops.md", "sensitivity.md"])
+def test_the_example_of_the_page_runs(page: str) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
+    exec(compile(code, page, "exec"), {})
 
 
 def test_public_names() -> None:
@@ -65,7 +66,7 @@ def test_public_names() -> None:
         (
             dynpool,
             "DynOPool DynOPool2d dynopool2d convert conversion_report resolutions sizes set_sizes count_macs GMACsLoss "
-            "parameter_groups constrain freeze freeze_report register_kind register_op trace",
+            "parameter_groups constrain freeze freeze_report register_kind register_op size_sensitivity trace",
         ),
         (analysis, "receptive_field IMinTracker compare_runs write_report"),
     ):

@@ -36,6 +36,11 @@ class MeanStd:
         std = statistics.stdev(known) if len(known) > 1 else None
         return cls(mean=statistics.fmean(known), std=std, n=len(known))
 
+    @property
+    def error(self) -> float | None:
+        """The standard error of the mean; None where there is no standard deviation."""
+        return None if self.std is None else self.std / math.sqrt(self.n)
+
     def show(self, digits: int = 1, scale: float = 1.0) -> str:
         """The text 'mean ± standard deviation', with '-' where there is no standard deviation."""
         std = None if self.std is None else self.std * scale

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-import dynpool
 from dynpool.common.names import nearest
 from dynpool.graph import check_input_size
+from dynpool.resolution import constrain
 
 from ..tracking import IMinTracker
 from .tensorboard import ScalarWriter, write_scalars
@@ -71,7 +71,7 @@ class LoopTracker:
             return None
         self._step = step
         if self.constrain and self._model is not None:
-            dynpool.constrain(self._model)
+            constrain(self._model)
         return self._log(step) if self.every is not None and step % self.every == 0 else None
 
     def after_epoch(self, step: int) -> dict[str, Any] | None:

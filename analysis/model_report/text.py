@@ -1,13 +1,10 @@
-"""A receptive-field report as a sentence, a coloured table, CSV and JSON."""
+"""A receptive-field report as a sentence, a coloured table and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -17,7 +14,7 @@ from .plots.marks import UNDERUTILIZED, UNPRODUCTIVE, marks, number
 if TYPE_CHECKING:
     from ..fields import FieldReport
 
-__all__ = ["strict_json", "table", "to_csv", "verdict"]
+__all__ = ["table", "to_csv", "verdict"]
 
 STYLES = {UNPRODUCTIVE: "bold red", UNDERUTILIZED: "dark_orange", "": ""}
 
@@ -90,16 +87,3 @@ def to_csv(report: FieldReport) -> str:
         shape = "x".join(map(str, row.shape[1:]))
         writer.writerow([row.name, row.kind, *values, shape, row.macs, row.parameters, row.aligned, mark])
     return text.getvalue()
-
-
-def strict_json(value: Mapping[str, Any]) -> str:
-    """The value as standard JSON text, with infinities and NaN as the strings "inf", "-inf" and "nan"."""
-    return json.dumps(_without_infinities(value), indent=2, allow_nan=False) + "\n"
-
-
-def _without_infinities(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_infinities(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_infinities(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

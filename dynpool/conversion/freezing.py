@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -12,18 +12,33 @@ from torch import nn
 from dynpool.common.arguments import check_model
 from dynpool.graph import deep_copy
 from dynpool.graph.untouched import untouched
-from dynpool.resizers import FollowPool2d, LearnedResizer2d, host_alphas
+from dynpool.resizers import (
+    DynOPool2d,
+    FixedInterpolate2d,
+    FixedPool2d,
+    FollowInterpolate2d,
+    FollowPool2d,
+    LearnedResizer2d,
+    Reduce,
+    host_alphas,
+    set_alpha,
+)
 from dynpool.resolution import (
+    FROZEN_ALPHAS,
     FrozenSizes,
     GiveSize,
+    Learned,
     TakeStride,
     attach_frozen,
+    attach_tree,
+    detach_frozen,
     detach_tree,
     frozen_sizes,
     held,
     is_converted,
     open_to_fx,
     resolution_tree,
+    set_native,
     unwrapped,
 )
 from dynpool.size_math import Pair, Size
@@ -33,7 +48,7 @@ from .report import detach_report
 from .rewrite import replace_module
 from .torchscript import let_script
 
-__all__ = ["FreezeReport", "FrozenRow", "freeze", "freeze_report"]
+__all__ = ["FreezeReport", "FrozenRow", "freeze", "freeze_report", "thawed"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +143,62 @@ def freeze(model: nn.Module) -> nn.Module:
     attach_frozen(plain, frozen)
     let_script(plain)
     return plain
+
+
+@torch.inference_mode(False)
+def thawed(model: nn.Module) -> nn.Module:
+    """A converted copy of a model made by `freeze`, with the sizes it has; the inverse of `freeze`.
+
+    Outputs equal those of the frozen model up to rounding. Layers that had their original stride back run at stride 1
+    with the resizer behind them. There is no ceiling on the GMACs, and no conversion report.
+
+    Raises:
+        ValueError: if the model was not made by `freeze`, or has learned resizers other than DynOPool2d, whose frozen
+            forms do not keep all of their settings.
+    """
+    check_model(model)
+    with untouched(model):
+        live = deep_copy(unwrapped(model))
+    frozen = frozen_sizes(live)
+    if frozen is None:
+        raise ValueError(f"the {type(model).__name__} was not made by dynpool.freeze")
+    tree, modules = frozen.tree, dict(live.named_modules())
+    device = live.get_buffer(FROZEN_ALPHAS).device
+    detach_frozen(live)
+    for layer in modules.values():
+        for key, hook in list(layer._forward_pre_hooks.items()):
+            if isinstance(hook, TakeStride):
+                del layer._forward_pre_hooks[key]
+    tree.frozen = None
+    for (_, _, pool), values in zip(tree.learned, frozen.values, strict=True):
+        pool.to(device).admit(values)
+        set_alpha(pool, values)
+    for path, slot in tree.slots.items():
+        fixed, node = modules[path], tree.nodes[slot.resolution]
+        if slot.strided is not None:
+            set_native(modules[path.rpartition(".")[0]], slot.strided, native=False)
+        owner = node.rule.pool if isinstance(node.rule, Learned) else None
+        if isinstance(fixed, FixedInterpolate2d):
+            live_one: nn.Module = FollowInterpolate2d(
+                mode=fixed.mode, align_corners=fixed.align_corners, factor=fixed.factor
+            )
+        elif not isinstance(fixed, FixedPool2d) or not isinstance(owner, DynOPool2d | None):
+            raise ValueError(
+                f"the {type(model).__name__} was frozen with {type(owner).__name__}, which cannot be undone: use the "
+                "converted model"
+            )
+        elif owner is None or slot.source != node.parent:
+            live_one = FollowPool2d(reduce=cast("Reduce", fixed.reduce))
+        else:
+            placed = any(module is owner for module in modules.values())
+            live_one = DynOPool2d(tied_to=owner) if placed else owner
+            live_one.reduce = cast("Reduce", fixed.reduce)
+        live_one._forward_pre_hooks.clear()
+        live_one.train(fixed.training).register_forward_pre_hook(GiveSize(slot, tree), with_kwargs=True)
+        replace_module(modules, path, live_one)
+    shield(live)
+    attach_tree(live, tree)
+    return live
 
 
 def freeze_report(model: nn.Module) -> FreezeReport:

@@ -122,8 +122,8 @@ def attach_report(model: nn.Module, report: ConversionReport) -> None:
 
 
 def detach_report(model: nn.Module) -> None:
-    """Undo `attach_report`."""
-    delattr(model, _ATTRIBUTE)
+    """Undo `attach_report`, if the model has a report."""
+    vars(model).pop(_ATTRIBUTE, None)
 
 
 def conversion_report(model: nn.Module) -> ConversionReport:

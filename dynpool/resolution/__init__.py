@@ -15,6 +15,7 @@ from .stride_forms import (
     fit_output,
     open_to_fx,
     resize_before,
+    set_native,
     stride_one,
 )
 from .tree import ResolutionTree, converted_model, is_converted, resolution_tree
@@ -26,5 +27,6 @@ __all__ = [
     "WindowPool2d", "align", "attach_description", "attach_frozen", "attach_tree", "beside", "bounds_around",
     "check_unwrapped", "constrain", "converted_model", "detach_frozen", "detach_tree", "dotted", "fit_output",
     "frozen_sizes", "held", "is_converted", "open_to_fx", "parameter_groups", "resize_before", "resolution_tree",
-    "resolutions", "set_sizes", "stride_one", "the_one", "unwrapped", "without_module", "without_sharding",
+    "resolutions", "set_native", "set_sizes", "stride_one", "the_one", "unwrapped", "without_module",
+    "without_sharding",
 ]  # fmt: skip

@@ -76,6 +76,7 @@ class Checkpoint:
         rng: states of PyTorch's generators, by device.
         rows: the rows of metrics.csv up to `epoch`; None if an earlier version wrote the checkpoint.
         lines: the lines of i_min.jsonl up to `epoch`; None if an earlier version wrote the checkpoint.
+        sensitivity: the lines of sensitivity.jsonl up to `epoch`; None if an earlier version wrote the checkpoint.
         partial: progress of the next epoch; None at the end of an epoch.
         ranks: of a run of several processes, the states of each one's generators; None of one process.
     """
@@ -90,6 +91,7 @@ class Checkpoint:
     rng: Mapping[str, Tensor]
     rows: Sequence[Mapping[str, str]] | None = None
     lines: Sequence[str] | None = None
+    sensitivity: Sequence[str] | None = None
     partial: Partial | None = None
     ranks: Sequence[Mapping[str, Tensor]] | None = None
 
@@ -159,6 +161,7 @@ LATER_ENTRIES: Mapping[str, tuple[Check, str]] = MappingProxyType(
     {
         "rows": (lambda value: isinstance(value, list) and all(_mapping(row, str) for row in value), "rows of strings"),
         "lines": (_strings, "lines of text"),
+        "sensitivity": (_strings, "lines of text"),
         "partial": (_partial, "the state of an epoch"),
         "ranks": (
             lambda value: isinstance(value, list) and all(map(_generators, value)),

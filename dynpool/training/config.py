@@ -69,6 +69,8 @@ class RunConfig:
         device: "auto", "cpu" or "cuda".
         threads: CPU threads of PyTorch; null: PyTorch's default. The last bits of a result depend on it.
         checkpoint_every: also keep the checkpoint of every n-th epoch; 0: only the last one.
+        sensitivity_every: before the first and after every n-th epoch, append the sensitivity of the loss to the sizes,
+            on 8 training batches, to sensitivity.jsonl (docs/sensitivity.md); 0: never. Results do not depend on it.
         input_size: (C, H, W); follows from `data` and is filled in when the run starts.
         out: the run folder; null: runs/NAME.
     """
@@ -103,6 +105,7 @@ class RunConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
     checkpoint_every: int = 0
+    sensitivity_every: int = 0
     input_size: tuple[int, int, int] | None = None
     out: str | None = None
 
@@ -134,7 +137,8 @@ class RunConfig:
         )  # fmt: skip
         require("threads", self.threads, self.threads is None or 1 <= self.threads <= 1024, "null, or 1 to 1024")
         require("out", self.out, self.out != "", "null, or the name of a folder")
-        require("checkpoint_every", self.checkpoint_every, self.checkpoint_every >= 0, "a whole number, 0 or more")
+        for key in ("checkpoint_every", "sensitivity_every"):
+            require(key, getattr(self, key), getattr(self, key) >= 0, "a whole number, 0 or more")
 
     @property
     def folder(self) -> Path:

@@ -18,6 +18,7 @@ MOVABLE_KEYS = frozenset(
         "out",
         "device",
         "checkpoint_every",
+        "sensitivity_every",
         "data.root",
         "data.download",
         "data.cache",

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .memory import PeakMemory
 from .methods import Prepared
 from .progress import Reporter
 from .run_folder import RunFolder
+from .sensitivity import LOGGED_BATCHES, RunBatches, run_sensitivity
 from .stop import FINISHED, Stop
 
 __all__ = ["Run", "learning_rate_factor"]
@@ -155,12 +157,25 @@ class Run:
             "lr": rates[0],
             "alpha_lr": named.get("alphas"),
         }
-        return row | self._sizes(epoch) | {
+        row |= self._sizes(epoch) | {
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "seconds": time.perf_counter() - begin,
             "images_per_second": images_per_second,
             "peak_memory": self.memory.peak(),
         }  # fmt: skip
+        self._log_sensitivity(progress)
+        return row
+
+    def _log_sensitivity(self, progress: "_EpochProgress") -> None:
+        """Append a line to sensitivity.jsonl if it is due; the epoch's figures do not include its time."""
+        every = self.config.sensitivity_every
+        if self.tracker is None or not every or progress.epoch % every:
+            return
+        alone = self.accelerator.num_processes == 1  # only then may this process ask for itself
+        stop = partial(self._stop_if_asked, progress) if alone else None
+        batches = RunBatches(self.dataset.train, self.config, LOGGED_BATCHES, stop)
+        report = run_sensitivity(self.model, batches)
+        self.folder.append_sensitivity({"step": progress.epoch, **report.to_dict()})
 
     def _sizes(self, epoch: int) -> dict[str, Any]:
         if self.tracker is None:
@@ -287,6 +302,7 @@ class Run:
             rng=checkpoints.rng_state(),
             rows=self.folder.rows,
             lines=self.folder.lines,
+            sensitivity=self.folder.sensitivity_lines,
             partial=partial,
             ranks=ranks,
         )

@@ -1,11 +1,11 @@
 """The run folder: configuration, environment, one row per epoch, checkpoints, and a file that marks a finished run.
 
-config.yaml  environment.json  method.txt  metrics.csv  i_min.jsonl  checkpoints/last.pt [checkpoints/epoch-0004.pt ...]
-[checkpoints/stopped.pt] done.json
+config.yaml  environment.json  method.txt  metrics.csv  i_min.jsonl  [sensitivity.jsonl]  checkpoints/last.pt
+[checkpoints/epoch-0004.pt ...] [checkpoints/stopped.pt] done.json
 
-A run is resumed from its checkpoint, which also holds the rows of metrics.csv and the lines of i_min.jsonl; both files
-are rewritten from it. All files have checksums (in metrics.csv one per row), and done.json has the SHA-256 of every
-other file.
+A run is resumed from its checkpoint, which also holds the rows of metrics.csv and the lines of i_min.jsonl and
+sensitivity.jsonl; the files are rewritten from it. All files have checksums (in metrics.csv one per row), and done.json
+has the SHA-256 of every other file.
 """
 
 import csv
@@ -26,6 +26,7 @@ import torch
 
 import dynpool
 from dynpool.analysis.common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact, with_checksum
+from dynpool.analysis.common.json_text import strict_json
 from dynpool.analysis.comparison.metrics_table import read_rows
 
 from .checkpoint import Checkpoint, last_path, load, stopped_path
@@ -62,9 +63,11 @@ class RunFolder:
         self.method = path / "method.txt"
         self.metrics = path / "metrics.csv"
         self.i_min = path / "i_min.jsonl"
+        self.sensitivity = path / "sensitivity.jsonl"
         self.done = path / "done.json"
         self.rows: list[dict[str, str]] = []
         self.lines: list[str] = []
+        self.sensitivity_lines: list[str] = []
 
     @property
     def started(self) -> bool:
@@ -167,7 +170,7 @@ class RunFolder:
         begun = self.done.exists() or self.checkpoints() or b'"sessions"' in (read_bytes(self.environment) or b"")
         if begun or text_is_intact((read_bytes(self.config) or b"").decode(errors="replace")) is not None:
             return None
-        written = (self.config, self.metrics, self.i_min, self.method, self.environment)
+        written = (self.config, self.metrics, self.i_min, self.sensitivity, self.method, self.environment)
         return next((file for file in written if file.is_file()), None)
 
     def _resume(self, config: RunConfig) -> Checkpoint | None:
@@ -198,15 +201,15 @@ class RunFolder:
 
     def _discard(self) -> None:
         """Remove the files of a run and nothing else from the folder."""
-        files = [self.metrics, self.i_min, self.method, self.environment, self.config]
+        files = [self.metrics, self.i_min, self.sensitivity, self.method, self.environment, self.config]
         own = [self.done, *self.checkpoints(), *files]
         for file in own:
             with writing(file):
                 file.unlink(missing_ok=True)
-        self.rows, self.lines = [], []
+        self.rows, self.lines, self.sensitivity_lines = [], [], []
 
     def _restore_tables(self, checkpoint: Checkpoint) -> None:
-        """Rewrite metrics.csv and i_min.jsonl from the checkpoint, without rows of later, unfinished epochs."""
+        """Rewrite the tables of the run from the checkpoint, without rows of later, unfinished epochs."""
         rows, lines = checkpoint.rows, checkpoint.lines
         if rows is None or lines is None:
             rows, lines = self._rows_until(checkpoint.epoch), self._lines_until(checkpoint.epoch)
@@ -217,6 +220,13 @@ class RunFolder:
         self.lines = list(lines)
         write_text(self.metrics, _table(self.rows))
         write_text(self.i_min, "".join(self.lines))
+        self.sensitivity_lines = list(checkpoint.sensitivity or ())
+        if self.sensitivity_lines:
+            _warn_if_damaged(self.sensitivity, "".join(self.sensitivity_lines))
+            write_text(self.sensitivity, "".join(self.sensitivity_lines))
+        else:
+            with writing(self.sensitivity):
+                self.sensitivity.unlink(missing_ok=True)
 
     def _rows_until(self, epoch: int) -> list[dict[str, str]]:
         """The rows of a run of an earlier version, whose checkpoints do not hold them, checked as far as possible."""
@@ -307,9 +317,15 @@ class RunFolder:
         self.lines.append(self.i_min.read_text(encoding="utf-8").splitlines(keepends=True)[-1])
         write_text(self.metrics, _table(self.rows))
 
+    def append_sensitivity(self, report: Mapping[str, Any]) -> None:
+        """Add a report as one line to sensitivity.jsonl, which is replaced atomically."""
+        self.sensitivity_lines.append(strict_json(report, indent=None))
+        write_text(self.sensitivity, "".join(self.sensitivity_lines))
+
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write done.json, which marks the run as finished."""
-        files = [self.config, self.environment, self.method, self.metrics, self.i_min, *self.checkpoints()]
+        tables = [self.metrics, self.i_min, self.sensitivity]
+        files = [self.config, self.environment, self.method, *tables, *self.checkpoints()]
         digests = {f.relative_to(self.path).as_posix(): file_digest(f) for f in files if f.exists()}
         write_json(self.done, with_checksum({**figures, "files": digests}))
 

@@ -13,6 +13,11 @@ def test_mean_of_unknown_values() -> None:
     assert MeanStd(math.nan, None, 1).show() == "- ± -"
 
 
+def test_standard_error_of_the_mean() -> None:
+    assert MeanStd(1.0, 3.0, 9).error == 1.0
+    assert MeanStd(1.0, None, 1).error is None
+
+
 @pytest.mark.parametrize(
     ("points", "front"),
     [

@@ -2,8 +2,6 @@
 
 import csv
 import io
-import json
-import math
 import re
 
 import pytest
@@ -13,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from dynpool.analysis import receptive_field
-from dynpool.analysis.model_report.text import strict_json, table, to_csv, verdict
+from dynpool.analysis.model_report.text import table, to_csv, verdict
 from dynpool.baselines import FixedSpectralPooling2d
 
 
@@ -76,13 +74,3 @@ def test_csv_has_a_column_per_axis(vgg):
     assert [row["mark"] for row in rows].count("unproductive") == len(vgg.unproductive)
     line = receptive_field(nn.Sequential(nn.Conv1d(1, 2, 3)), (1, 32))
     assert to_csv(line).splitlines()[0].startswith("layer,kind,kernel_length,stride_length,")
-
-
-def test_strict_json_has_no_infinity_literals():
-    text = strict_json({"a": [math.inf, -math.inf, 1.5], "b": {"c": math.nan}, "d": (True, None)})
-
-    def refuse(constant):
-        raise AssertionError(constant)
-
-    read = json.loads(text, parse_constant=refuse)
-    assert read == {"a": ["inf", "-inf", 1.5], "b": {"c": "nan"}, "d": [True, None]}

@@ -81,6 +81,12 @@ TABLE: list[Table] = [
      {"model": network(), "input_size": SIZE, "samples": 1},
      {"model": NO_MODEL, "input_size": NO_INPUT_SIZE, "layer": (3, "x", True, (), object()), "samples": NO_COUNT,
       "images": ("x", 3, (), torch.zeros(3), np.zeros((1, *SIZE))), "seed": (None, *NO_NUMBER, 0.5)}),
+    ("size_sensitivity", dynpool.size_sensitivity,
+     {"model": LEARNED, "batches": [(torch.zeros(1, *SIZE), torch.zeros(1, 4, 8, 8))], "loss": nn.functional.mse_loss},
+     {"model": NO_MODEL, "batches": (None, 3, "x", torch.zeros(3), [], [3], [(1, 2, 3)], [("x", 1)], {}, object()),
+      "loss": (None, 3, "x", lambda output, target: None, lambda output, target: output),
+      "steps": (None, 3, "x", (), (0,), (-1,), (1.0,), (True,), (1, 1), {1}), "training": NO_FLAG,
+      "input_size": NO_INPUT_SIZE[1:], "progress": (3, "x", ())}),
     ("IMinTracker", analysis.IMinTracker, {"model": LEARNED, "input_size": SIZE, "path": "i_min.jsonl"},
      {"model": NO_MODEL, "input_size": NO_INPUT_SIZE, "path": NO_PATH}),
     ("compare_runs", analysis.compare_runs, {}, {"run_folders": (*NO_PATH, "x", [3], [None], {})}),
@@ -135,7 +141,7 @@ def test_the_table_has_every_public_function_with_arguments() -> None:
     data = set(  # classes that the library fills in itself, or that are made by subclassing
         "Chain Comparison ConversionReport Edit EffectiveField FreezeReport Graph LearnedResizer2d MacsReport "
         "NothingToLearnError Plan TraceError "
-        "PublishedEdit RefinementPlan Resolution Site DynOPool published_edits".split()
+        "PublishedEdit RefinementPlan Resolution SensitivityReport SensitivityRow Site DynOPool published_edits".split()
     )
     assert {row[0] for row in TABLE} >= set(public) - data
 

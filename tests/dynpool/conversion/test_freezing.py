@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 import dynpool
 from dynpool.analysis import receptive_field
+from dynpool.baselines import DiffStride2d
+from dynpool.conversion import thawed
 from tests.dynpool.conversion.learned import SIZE, Branches, close, converted, learn
 
 
@@ -34,6 +37,52 @@ def test_the_report_of_a_frozen_model() -> None:
         dynpool.resolutions(frozen)
 
 
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("resnet18", {}),
+        ("resnet18", {"preserve": True}),
+        ("tf_mobilenetv3_small_minimal_100", {"preserve": True}),
+        ("regnetx_002", {"preserve": True, "order": "before"}),
+        ("hrnet_w18_small", {}),
+    ],
+)
+def test_a_thawed_model_is_the_live_one_again(name: str, how: dict[str, Any]) -> None:
+    """Outputs at any input size, gradients to all alphas and the names of the state dict; the frozen one stays."""
+    model = learn(converted(name, **how))
+    frozen = dynpool.freeze(model)
+    thawed_model = thawed(frozen)
+    for hw in ((80, 64), (64, 64)):
+        x = torch.randn(1, 3, *hw)
+        close(thawed_model(x).detach(), model(x).detach())
+        close(frozen(x).detach(), model(x).detach())
+    gradients = []
+    for live in (model, thawed_model):
+        alphas = [r.alpha for r in dynpool.resolutions(live).values()]
+        gradients.append(torch.autograd.grad(live(x).square().sum(), alphas))
+    for a, b in zip(*gradients, strict=True):
+        close(a, b)
+    assert list(thawed_model.state_dict()) == list(model.state_dict())
+    assert dynpool.sizes(thawed_model, SIZE) == dynpool.sizes(model, SIZE)
+    assert not any(isinstance(module, dynpool.LearnedResizer2d) for module in frozen.modules())
+    close(dynpool.freeze(thawed_model)(x), model(x))
+
+
+def test_a_thawed_model_has_the_sizes_that_were_loaded() -> None:
+    model = learn(converted("resnet18"))
+    frozen = dynpool.freeze(converted("resnet18"))
+    frozen.load_state_dict(model.state_dict())
+    assert dynpool.sizes(thawed(frozen), SIZE) == dynpool.sizes(model, SIZE)
+
+
+def test_what_cannot_be_thawed() -> None:
+    with pytest.raises(ValueError, match=r"Conv2d was not made by dynpool\.freeze"):
+        thawed(nn.Conv2d(3, 4, 3))
+    frozen = dynpool.freeze(converted("resnet18", pool=DiffStride2d))
+    with pytest.raises(ValueError, match=r"was frozen with DiffStride2d, which cannot be undone"):
+        thawed(frozen)
+
+
 @torch.no_grad()
 def test_frozen_models_are_copied_and_stored_whole() -> None:
     model = learn(converted("resnet18", preserve=True))
@@ -44,7 +93,7 @@ def test_frozen_models_are_copied_and_stored_whole() -> None:
             x = torch.randn(1, 3, *hw)
             assert torch.equal(other(x), frozen(x))
         other(torch.zeros(1, 3, 96, 96))  # its sizes are its own
-        close(frozen(x), model(x))
+        close(frozen(x).detach(), model(x).detach())
         assert list(other.state_dict()) == list(state)
         other.load_state_dict(state)
 

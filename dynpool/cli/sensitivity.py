@@ -1,0 +1,114 @@
+"""dynpool sensitivity: what a few pixels more or less of each learned size do to the loss of a run."""
+
+import argparse
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from dynpool.training.errors import ConfigError, writing
+from dynpool.training.interrupts import interruptible
+from dynpool.training.places import check_folder
+
+from .arguments import Parser, place
+
+__all__ = ["sensitivity"]
+
+
+def _count(text: str) -> int:
+    if re.fullmatch(r"\d+", text) and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r}; allowed: a whole number above 0")
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "sensitivity",
+        "The loss of a run's network with a few pixels more or less of each learned size, beside the gradient.",
+    )
+    parser.add_argument(
+        "--run", type=place, required=True, metavar="FOLDER",
+        help="a run folder: its network, images, batch size and loss (without a GMACs term)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batches", type=_count, default=16, metavar="N",
+        help="number of batches, drawn from the run's seed, without augmentation; default: 16, or all that there are",
+    )  # fmt: skip
+    parser.add_argument(
+        "--split", choices=("train", "test"), default="train",
+        help="images to measure on; default: train, as the gradient that moves sizes in training is that of training "
+        "images, and sizes chosen by test images could not be tested by them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--steps", type=_count, nargs="+", default=[1, 2, 4], metavar="PIXELS",
+        help="pixels more and less; default: 1 2 4",
+    )  # fmt: skip
+    parser.add_argument(
+        "--training", action="store_true",
+        help="measure in training mode, with each batch's own statistics; default: with the running statistics",
+    )  # fmt: skip
+    parser.add_argument("--out", type=place, metavar="FOLDER", help="output folder; default: RUN/sensitivity")
+    return parser
+
+
+def sensitivity(arguments: Sequence[str]) -> int:
+    """Run the command and return its exit code.
+
+    Raises:
+        ConfigError: for errors that the user can correct.
+    """
+    options = _parser().read(arguments)
+    out = options.out or options.run / "sensitivity"
+    if len(set(options.steps)) < len(options.steps):
+        raise ConfigError(f"--steps is {' '.join(map(str, options.steps))}; allowed: different numbers of pixels")
+    if options.out is not None:
+        check_folder(out)
+    import torch
+
+    from dynpool.analysis.comparison.read_runs import read_run
+    from dynpool.training.config import RunConfig
+    from dynpool.training.config_file import load_config
+    from dynpool.training.data import load_data
+    from dynpool.training.restored import restored_model
+    from dynpool.training.sensitivity import RunBatches, run_sensitivity
+
+    with interruptible():
+        try:
+            run = read_run(options.run)
+        except (ValueError, FileNotFoundError) as error:
+            raise ConfigError(f"--run: {error}") from error
+        check_folder(out)
+        config, _ = load_config(RunConfig, options.run / "config.yaml")
+        model, _ = restored_model(options.run)
+        device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+        dataset = load_data(config.data).to(device)
+        batches = RunBatches(dataset.train if options.split == "train" else dataset.test, config, options.batches)
+        with _counted(len(batches)) as progress:
+            report = run_sensitivity(
+                model.to(device), batches, steps=tuple(options.steps), training=options.training, progress=progress
+            )
+        print(f"{run.label}, {options.split} images")
+        print(report)
+        with writing(out, when_full="free some space"):
+            files = report.write(out)
+    print(f"written to {out}: {', '.join(file.name for file in files)}")
+    return 0
+
+
+@contextmanager
+def _counted(batches: int) -> Iterator[Callable[[int, int | None], None]]:
+    """A context whose value prints the number of passes before the first one, and shows a bar in a terminal."""
+    from rich.console import Console
+
+    from dynpool.training.progress import bars
+
+    console = Console(stderr=True)
+    with bars(console) as progress:
+        task = progress.add_task("forward passes", total=None, visible=console.is_terminal)
+
+        def show(done: int, total: int | None) -> None:
+            if not done and total is not None:
+                said = f"{total} forward passes: {total // batches} for each of {batches} batches"
+                console.print(said, highlight=False, soft_wrap=True)
+            progress.update(task, completed=done, total=total)
+
+        yield show
