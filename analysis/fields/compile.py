@@ -35,6 +35,8 @@ class _Layers:
     def __call__(self, call: Call, whole: Sequence[tuple[int, int, int]]) -> Layer:
         node = call.node
         kind = node.op.split(".")[-1].removesuffix("_with_indices")
+        if kind.endswith("pool2d") and len(self.graph.size) == 2:  # which is how PyTorch runs it along one axis
+            kind = kind.replace("2d", "1d")
         return Layer(
             source=-1,
             windows=(),

@@ -47,7 +47,7 @@ def shape_adaptor2d(
 
     Raises:
         TypeError: if a map is not a floating-point tensor, their dtypes differ, or an argument is of a wrong type.
-        ValueError: if a shape, the size or a weight given as a number is out of range.
+        ValueError: if a shape, the size, the number of weights or a weight given as a number is out of range.
 
     >>> x = torch.arange(16.0).view(1, 1, 4, 4)
     >>> shape_adaptor2d(F.max_pool2d(x, 2), x, 0.25, (2, 2))
@@ -64,6 +64,8 @@ def shape_adaptor2d(
     check_flags(residual=residual, align_corners=align_corners)
     if not isinstance(weight, Tensor):
         check_numbers("a number from 0 to 1, or a tensor of one", lambda n: 0 <= n <= 1, weight=weight)
+    elif weight.numel() != 1:
+        raise ValueError(f"weight has {weight.numel()} values: expected a number from 0 to 1, or a tensor of one")
     dtype = torch.float32 if down.dtype in _HALF else down.dtype
     low, high = (bilinear_resize(x, size, align_corners=align_corners).to(dtype) for x in (down, keep))
     share = weight.to(dtype).reshape(()) if isinstance(weight, Tensor) else weight

@@ -282,6 +282,7 @@ def convert(
             )
         tree.budget = Ceiling(cost, max_gmacs * 1e9)
     arguments = {"order": order, "preserve": bool(preserve), "multiple_of": multiples, "max_gmacs": max_gmacs}
+    arguments |= {} if batch is None else {"batch": batch}
     attach_description(learned, tree, "dynpool.convert", arguments)
     return learned
 

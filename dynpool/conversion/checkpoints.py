@@ -16,7 +16,7 @@ import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,29 +130,31 @@ def load(
             raise ValueError(f"conversion lacks input_size, which {named} does not say either: {dict(conversion)}")
         given = {"input_size": of_file, **conversion}
         told = {"": {"given": given, "frozen": FROZEN_ALPHAS in state}}
-    made = copy.deepcopy(model)
-    parts = dict(made.named_modules())
-    for path, description in told.items():
+    parts = dict(model.named_modules())
+    for path in told:
         if path not in parts:
             raise ValueError(
                 f"{named} has learned sizes in {path!r}, which the model does not have; "
                 f"did you mean the prefix '{path}.'?"
             )
+    if told:  # converting keeps the names of all weights
+        lacking = [text for text in _unlike(model, state) if not text.startswith("unknown")]
+        _check_alike(named, lacking, _prefix_of(model, state))
+    made = copy.deepcopy(model)
+    for path, description in told.items():
         made = _replaced(made, path, _converted(made.get_submodule(path), description))
     learned = [name for name in state if name.endswith((".alpha", FROZEN_ALPHAS)) and name not in made.state_dict()]
     if learned and not told:
         raise ValueError(
             f"{named} has learned sizes ({learned[0]}) but does not say how its model was converted: give "
             'conversion={"input_size": ..., "order": ..., ...}, the arguments of dynpool.convert'
+            + (f", and prefix={meant!r}" if (meant := _prefix_of(model, state)) else "")
         )
     try:
         made.load_state_dict(state)
     except RuntimeError as error:
-        found, meant = _unlike(made, state), _prefix_of(made, state)
-        why = (
-            f"is of another model: {'; '.join(found)}" if found else f"cannot be loaded: {' '.join(str(error).split())}"
-        )
-        raise ValueError(f"{named} {why}" + (f"; did you mean the prefix {meant!r}?" if meant else "")) from error
+        _check_alike(named, _unlike(made, state), _prefix_of(made, state))
+        raise ValueError(f"{named} cannot be loaded: {' '.join(str(error).split())}") from error
     if not any(name.endswith((".alpha", FROZEN_ALPHAS)) for name in state) and not getattr(state, "_metadata", None):
         warnings.warn(
             f"{named} has neither learned sizes nor metadata, as a plain dict or safetensors file has none: if it is "
@@ -163,6 +165,12 @@ def load(
         if description.get("frozen"):
             made = _replaced(made, path, freeze(made.get_submodule(path)))
     return made
+
+
+def _check_alike(named: str, differences: Sequence[str], prefix: str | None) -> None:
+    if differences:
+        hint = f"; did you mean the prefix {prefix!r}?" if prefix else ""
+        raise ValueError(f"{named} is of another model: {'; '.join(differences)}{hint}")
 
 
 def _unlike(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
@@ -307,6 +315,9 @@ def _with_metadata(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> O
     return state
 
 
+MODEL = 3  # a checkpoint may hold the model up to so many times, as with an average of its weights
+
+
 def _dotted(prefix: str) -> str:
     return prefix if prefix.endswith(".") else f"{prefix}."
 
@@ -324,7 +335,13 @@ def _prefix_of(model: nn.Module, state: Mapping[str, Any]) -> str | None:
     own = list(model.state_dict())
     for name in state if own else ():
         prefix = name.removesuffix(own[0])
-        if name.endswith(own[0]) and prefix[-1:] in ("", ".") and all(prefix + other in state for other in own):
+        many = MODEL * sum(other.startswith(prefix) for other in state) >= len(state)  # not a layer of another model
+        if (
+            name.endswith(own[0])
+            and prefix[-1:] in ("", ".")
+            and many
+            and all(prefix + other in state for other in own)
+        ):
             return prefix
     return None
 

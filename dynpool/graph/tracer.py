@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags, check_model, is_whole
 from dynpool.resizers import LearnedResizer2d
-from dynpool.resolution import resolution_tree, unwrapped
+from dynpool.resolution import frozen_sizes, resolution_tree, unwrapped
 
 from .forward_pass import RETURNS, Choose, ForwardPass, meta_state, run_pass
 from .inputs import Inputs, InputSize, check_input_size, make_inputs
@@ -133,7 +133,8 @@ def _examples(
     """Example inputs to try: of the dtype of the weights, complex, and indices if the model has embeddings."""
     if batch is not None and not (is_whole(batch) and batch > 0):
         raise ValueError(f"batch must be a positive int, got {batch!r}")
-    tree = resolution_tree(model)
+    frozen = frozen_sizes(model)
+    tree = resolution_tree(model) if frozen is None else frozen.tree
     n = batch or (tree.batch if tree is not None else None) or (2 if training else 1)
     weights = [t.dtype for t in (*model.parameters(), *model.buffers())]
     real = next((d for d in weights if d.is_floating_point), torch.float32)

@@ -14,11 +14,9 @@ from dynpool.size_math import Size
 from .compiled_sizes import open_size
 from .nodes import Slot
 from .saved_alphas import FROZEN_ALPHAS, from_bits, frozen_bits
-from .tree import ResolutionTree, put_tree, resolution_tree
+from .tree import OUTSIDE, ResolutionTree, put_tree, resolution_tree
 
 __all__ = ["GiveSize", "attach_tree", "detach_tree"]
-
-_OUTSIDE = "its sizes are computed before each pass by code that is not recorded; freeze it first (dynpool.freeze)"
 
 
 class GiveSize:
@@ -38,7 +36,7 @@ class GiveSize:
         if torch.compiler.is_dynamo_compiling() and slot.key is not None and not exporting:
             return args, {**kwargs, "size": slot.target(open_size(slot.key))}
         if slot.key is not None and any(isinstance(x, torch.fx.Proxy) for x in args):
-            raise TypeError(f"torch.fx cannot trace a converted model: {_OUTSIDE}")
+            raise TypeError(f"torch.fx cannot trace a converted model: {OUTSIDE}")
         x = args[0] if args else None
         if isinstance(x, Tensor) and not torch.compiler.is_dynamo_compiling():
             self.tree.update_slot(slot, x)
@@ -82,7 +80,7 @@ def detach_tree(model: nn.Module) -> None:
 
 
 def _refuse_script() -> NoReturn:
-    raise TypeError(f"torch.jit.script cannot compile a converted model: {_OUTSIDE}")
+    raise TypeError(f"torch.jit.script cannot compile a converted model: {OUTSIDE}")
 
 
 def _keep_alphas(

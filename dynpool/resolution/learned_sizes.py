@@ -12,9 +12,9 @@ from torch import nn
 from dynpool.common.arguments import check_model, check_numbers, is_whole
 from dynpool.common.names import nearest
 from dynpool.resizers import constrain_pools, host_alphas, learned_resizers, set_alpha
-from dynpool.size_math import Size
+from dynpool.size_math import Pair, Size
 
-from .tree import converted_model, resolution_tree
+from .tree import ResolutionTree, converted_model, resolution_tree
 
 __all__ = ["Resolution", "constrain", "parameter_groups", "resolutions", "set_sizes"]
 
@@ -96,7 +96,8 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size]) -> None:
 
     Raises:
         ValueError: for a model that is not converted, an unknown name, a size below 2 pixels, a size at which later
-            layers do not run (the message says which), or one that the resizer cannot have.
+            layers do not run (the message says which), one that the resizer cannot have, or sizes that cost more than
+            the ceiling `max_gmacs` of the conversion. The model is then left as it was.
     """
     check_model(model)
     if not isinstance(sizes, Mapping):
@@ -114,6 +115,24 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size]) -> None:
             raise ValueError(f"sizes[{name!r}] must be (height, width), ints of at least 2 pixels, got {size!r}")
         if learned[name].admit((size[0], size[1])) != tuple(size):
             raise ValueError(f"sizes[{name!r}] must be {learned[name].admitted()}, got {size!r}")
+    bounds = [pool.bounds for pool in tree.pools]
+    try:
+        values = _values_at(tree, sizes)
+    except ValueError:
+        for pool, before in zip(tree.pools, bounds, strict=True):
+            pool.bounds = before
+        raise
+    for pool, alpha in zip(tree.pools, values, strict=True):
+        set_alpha(pool, alpha)
+    tree.accept()
+
+
+def _values_at(tree: ResolutionTree, sizes: Mapping[str, Size]) -> list[Pair]:
+    """The values of all alphas at which resolutions have the given sizes; widens bounds.
+
+    Raises:
+        ValueError: if a size cannot be reached, or the sizes exceed the ceiling on GMACs.
+    """
     values = host_alphas(tree.pools)
     hw = (tree.input_size[1], tree.input_size[2])
     for k, (i, _, pool) in enumerate(tree.learned):  # parents first, so that each parent already has its wanted size
@@ -127,9 +146,10 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size]) -> None:
         found = tree.sizes_at(hw, values)[i]
         if found != tuple(want):
             raise ValueError(f"sizes[{name!r}]={want!r} cannot be reached: the nearest alpha gives {found}")
-    for pool, alpha in zip(tree.pools, values, strict=True):
-        set_alpha(pool, alpha)
-    tree.accept()
+    if tree.budget is not None and not tree.budget.allows(values):
+        cost, most = (f"{macs / 1e9:.6g} GMACs" for macs in (tree.budget.cost.macs(values), tree.budget.limit))
+        raise ValueError(f"sizes would cost {cost}, above the ceiling of the conversion (max_gmacs), which is {most}")
+    return values
 
 
 def parameter_groups(

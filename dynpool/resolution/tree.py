@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import is_tracing
 
 from dynpool.resizers import LearnedResizer2d, as_pair, constrain_pools, host_alphas, is_own, set_alpha, usable_alphas
 from dynpool.size_math import Pair, Size
@@ -28,10 +29,23 @@ from .wrappers import the_one
 __all__ = ["ResolutionTree", "converted_model", "is_converted", "put_tree", "resolution_tree"]
 
 _ATTRIBUTE = "_dynpool_tree"
+OUTSIDE = "its sizes are computed before each pass by code that is not recorded; freeze it first (dynpool.freeze)"
+
+
+class Cost(Protocol):
+    """The MACs of the whole model at values of its alphas."""
+
+    def macs(self, values: Sequence[Pair]) -> int: ...
 
 
 class Budget(Protocol):
     """A hard ceiling on the MACs of the whole model."""
+
+    @property
+    def cost(self) -> Cost: ...
+
+    @property
+    def limit(self) -> float: ...
 
     def allows(self, alphas: Sequence[Pair]) -> bool: ...
 
@@ -270,6 +284,8 @@ class ResolutionTree:
     )
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The forward pre-hook of the model."""
+        if is_tracing():
+            raise TypeError(f"torch.jit.trace cannot record a converted model: {OUTSIDE}")
         if "_is_replica" not in vars(module):  # of nn.DataParallel, which has other module objects
             self.find_resizers(module)
         for x in (*args, *kwargs.values()):

@@ -104,9 +104,13 @@ def _check_name(name: object) -> None:
     namespace, separator, op = name.partition("::")
     if not (namespace.isidentifier() and separator and op.isidentifier()):
         raise ValueError(f'register_op: names must be of the form "namespace::name", got {name!r}')
-    if f"{namespace}.{op}" in DESCRIPTIONS:
+    packet = getattr(getattr(torch.ops, namespace), op, None)
+    pointwise = packet is not None and any(
+        torch.Tag.pointwise in getattr(packet, overload).tags for overload in packet.overloads()
+    )
+    if f"{namespace}.{op}" in DESCRIPTIONS or (namespace == "aten" and pointwise):
         raise ValueError(f"register_op: names must not be operations that this library describes already, got {name!r}")
-    if not hasattr(getattr(torch.ops, namespace), op):
+    if packet is None:
         raise ValueError(f"register_op: names must be operations that PyTorch knows, got {name!r}; define it first")
 
 

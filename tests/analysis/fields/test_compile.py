@@ -22,3 +22,8 @@ def test_repeated_and_functional_layers_have_names_of_their_own() -> None:
             return self.conv(F.max_pool2d(self.conv(x), 2))
 
     assert [row.name for row in receptive_field(Shared(), (3, 16, 16)).layers] == ["conv", "max_pool2d", "conv#2"]
+
+
+def test_a_pool_of_one_axis_is_told_as_one() -> None:
+    model = nn.Sequential(nn.Conv1d(1, 4, 9, stride=4), nn.MaxPool1d(4), nn.AvgPool1d(2))
+    assert [row.kind for row in receptive_field(model, (1, 1600)).layers] == ["convolution", "max_pool1d", "avg_pool1d"]

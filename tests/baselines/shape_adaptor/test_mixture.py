@@ -8,7 +8,7 @@ import torch
 import torch._dynamo
 from torch import nn
 
-from dynpool.baselines import FixedShapeAdaptor2d
+from dynpool.baselines import FixedShapeAdaptor2d, shape_adaptor2d
 from tests.baselines.shape_adaptor.formula import mixed
 
 SHAPE = (2, 3, 11, 14)
@@ -80,3 +80,9 @@ def test_frozen_takes_arguments_at_their_limits_and_names_bad_maps() -> None:
 
 def residual() -> nn.Module:
     return FixedShapeAdaptor2d((2, 2), 0.5, residual=True)
+
+
+def test_a_tensor_of_several_weights_is_refused() -> None:
+    x = torch.randn(1, 1, 4, 4)
+    with pytest.raises(ValueError, match="weight has 2 values: expected a number from 0 to 1, or a tensor of one"):
+        shape_adaptor2d(x, x, torch.tensor([0.1, 0.2]), (2, 2))

@@ -75,12 +75,38 @@ def test_a_wrong_prefix_is_told_with_the_one_that_is_there() -> None:
         dynpool.load(network(), nn.Linear(2, 2).state_dict(), prefix="model.")
 
 
+def test_a_checkpoint_of_another_model_is_told_before_the_model_is_converted() -> None:
+    learned = dynpool.convert(network(), SIZE, max_gmacs=1e-3)
+    other = nn.Sequential(*network(), nn.Conv2d(3, 3, 3))
+    with pytest.raises(ValueError, match=r"the state dict is of another model: missing \d+\.bias, \d+\.weight$"):
+        dynpool.load(other, learned.state_dict())
+
+
+def test_a_model_that_needs_several_images_is_rebuilt() -> None:
+    class InFours(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            assert len(x) % 4 == 0
+            y: Tensor = super().forward(x)
+            return y
+
+    learned = dynpool.convert(InFours(*network()), SIZE, batch=4)
+    frozen = dynpool.freeze(learned)
+    x = torch.randn(4, *SIZE)
+    for model in (learned.eval(), frozen.eval()):
+        again = dynpool.load(InFours(*network()), model.state_dict()).eval()
+        assert torch.equal(again(x), model(x))
+    assert dynpool.count_macs(frozen, SIZE).total == dynpool.count_macs(learned, SIZE).total
+
+
 def test_a_forgotten_prefix_is_told() -> None:
     averaged = torch.optim.swa_utils.AveragedModel(dynpool.convert(network(), SIZE))
     with pytest.raises(
         ValueError, match=r"sizes in 'module', which the model does not have; did you mean the prefix 'module\.'"
     ):
         dynpool.load(network(), averaged.state_dict())
+    plain = {f"model.{name}": value for name, value in dynpool.convert(network(), SIZE).state_dict().items()}
+    with pytest.raises(ValueError, match=r"does not say how its model was converted: .*, and prefix='model\.'$"):
+        dynpool.load(network(), plain)
 
 
 def test_learned_parts_of_a_model_are_rebuilt_in_their_places(tmp_path: Path) -> None:

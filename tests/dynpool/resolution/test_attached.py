@@ -26,9 +26,12 @@ def test_a_state_dict_that_has_some_alphas_only_is_refused(model: nn.Module) -> 
         model.load_state_dict(state)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of newer versions, in which torch.jit.trace is deprecated
 def test_what_the_pass_computes_cannot_be_scripted_or_traced_and_says_so(model: nn.Module) -> None:
     with pytest.raises(TypeError, match=r"torch\.jit\.script cannot compile a converted model.*dynpool\.freeze"):
         torch.jit.script(model)
+    with pytest.raises(TypeError, match=r"torch\.jit\.trace cannot record a converted model.*dynpool\.freeze"):
+        torch.jit.trace(model, torch.ones(1, 3, 32, 32))
     with pytest.raises(TypeError, match=r"torch\.fx cannot trace a converted model.*dynpool\.freeze"):
         torch.fx.symbolic_trace(model)
 

@@ -5,7 +5,10 @@ import torch
 from torch import nn
 
 import dynpool
-from tests.networks import three_resizers
+from dynpool.resizers import learned_resizers
+from tests.networks import three_resizers, two_resizers
+
+SIZE = (3, 32, 32)
 
 
 def test_size_given_is_size_got_for_every_size(model: nn.Module) -> None:
@@ -74,3 +77,15 @@ def test_groups_keep_weight_decay_off_the_alphas(model: nn.Module) -> None:
     assert len(dynpool.parameter_groups(three_resizers())) == 1
     with pytest.raises(ValueError, match="alpha_lr"):
         dynpool.parameter_groups(model, alpha_lr=-1.0)
+
+
+def test_sizes_above_the_ceiling_are_refused_and_change_nothing() -> None:
+    model = dynpool.convert(two_resizers(), SIZE)
+    most = dynpool.count_macs(model, SIZE).gmacs * 1.01
+    model = dynpool.convert(two_resizers(), SIZE, max_gmacs=most)
+    before = {name: (found.alpha.tolist(), found.size) for name, found in dynpool.resolutions(model).items()}
+    bounds = [pool.bounds for pool in learned_resizers(model).values()]
+    with pytest.raises(ValueError, match=r"would cost .* GMACs, above the ceiling of the conversion \(max_gmacs\)"):
+        dynpool.set_sizes(model, {"1": (32, 32)})
+    assert {name: (found.alpha.tolist(), found.size) for name, found in dynpool.resolutions(model).items()} == before
+    assert [pool.bounds for pool in learned_resizers(model).values()] == bounds

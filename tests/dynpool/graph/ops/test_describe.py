@@ -129,6 +129,7 @@ def test_a_later_description_replaces_an_earlier_one() -> None:
         ("blur", ValueError, "namespace::name"),
         ("dynpool_test::blurr", ValueError, "must be operations that PyTorch knows, got .dynpool_test::blurr."),
         ("aten::convolution", ValueError, "that this library describes already, got .aten::convolution."),
+        ("aten::relu", ValueError, "that this library describes already, got .aten::relu."),  # as all pointwise ones
         (blur, TypeError, "must be strings"),
     ],
 )
