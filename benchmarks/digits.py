@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dynpool.analysis import Comparison, compare_runs
+from dynpool.analysis.comparison.pairs import HEADS
 from dynpool.analysis.comparison.plots import to_png
 from dynpool.analysis.comparison.rows import footnote
 
@@ -79,7 +80,9 @@ def section(variant: str, comparison: Comparison) -> list[str]:
         lines += ["", f"![Accuracy against GMACs, the points of a method joined by a line]({PICTURE.name})"]
     note = footnote(comparison.methods).replace("*", "\\*")
     lines += ["", note] if note else []
-    return [*lines, "", comparison.headline, "", *(f"- {found}" for found in comparison.findings), ""]
+    pairs = [HEADS, ("---", *["---:"] * (len(HEADS) - 2), "---"), *(pair.cells() for pair in comparison.pairs)]
+    lines += ["", comparison.headline, "", *(f"| {' | '.join(cells)} |" for cells in pairs)]
+    return [*lines, "", *(f"- {found}" for found in comparison.findings), ""]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The HTML report of a comparison: report.html, summary.csv and the plots as PNG files."""
+"""The HTML report of a comparison: report.html, summary.csv, pairs.csv and the plots as PNG files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 from ..common.atomic_files import write_whole
 from ..common.cost_unit import CostUnit, cost_unit
 from ..common.statistics import MeanStd, format_number, format_size, plural
+from .pairs import margin_text
 from .plots import method_colors, to_png
-from .rows import MethodRow, RunRow, footnote
+from .rows import MethodRow, RunRow, accuracy_name, footnote
 from .summary import Comparison, compare_runs
 
 __all__ = ["Comparison", "compare_runs", "write_report"]
@@ -35,9 +36,11 @@ th { font-weight: 600; border-bottom: 2px solid #1a1a1a; vertical-align: bottom;
 td { border-bottom: 1px solid #e2e2e2; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
+table.pairs td:last-child { white-space: normal; text-align: left; padding-left: 14px; min-width: 150px; }
 tr.above td { border-bottom: none; padding-bottom: 0; }
 tr.sizes td { white-space: normal; color: #555; padding: 0 0 8px 19px; text-align: left; }
 .swatch { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 8px; }
+table.pairs th:last-child { text-align: left; padding-left: 14px; }
 .spread { color: #666; }
 figure { margin: 8px 0 0; }
 img { width: 100%; height: auto; display: block; }
@@ -55,7 +58,7 @@ TITLES = {
 
 
 def write_report(run_folders: Sequence[Path | str] | Comparison, out: Path | str) -> Path:
-    """Write report.html, summary.csv and the plots of the runs into `out`, and return the path of report.html.
+    """Write report.html, summary.csv, pairs.csv and the plots of the runs into `out`; returns the path of report.html.
 
     report.html embeds its styles and pictures and loads nothing. Every file is written atomically. `out` is created if
     it does not exist.
@@ -81,6 +84,7 @@ def write_report(run_folders: Sequence[Path | str] | Comparison, out: Path | str
     for name, data in pictures.items():
         write_whole(out / f"{name}.png", data)
     write_whole(out / "summary.csv", comparison.to_csv().encode())
+    write_whole(out / "pairs.csv", comparison.pairs_to_csv().encode())
     report = out / "report.html"
     write_whole(report, page.encode())
     return report
@@ -144,6 +148,7 @@ def _page(comparison: Comparison, pictures: Mapping[str, bytes], title: str) -> 
         notes,
         "<h2>Methods</h2>",
         _methods_table(comparison),
+        _pairs_table(comparison),
         *figures,
         "<h2>Runs</h2>",
         _runs_table(comparison),
@@ -199,8 +204,8 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
         return caption, "stride of each resolution per epoch, height and width"
     finals = "; ".join(f"{row.group} {row.accuracy.show(1, 100)} %" for row in methods)
     return (
-        "Test accuracy after every epoch; epoch 0 is before training.",
-        f"test accuracy per epoch, ending at {finals}",
+        f"{accuracy_name(comparison.rows).capitalize()} after every epoch; epoch 0 is before training.",
+        f"{accuracy_name(comparison.rows)} per epoch, ending at {finals}",
     )
 
 
@@ -218,8 +223,11 @@ def _swatch(group: str, color: str) -> str:
 
 def _budget(row: MethodRow, unit: CostUnit) -> str:
     """The budget, unless it is part of the row's name."""
-    named = row.gmacs_budget is None or "gmacs_budget=" in row.grid_point
-    return "" if named else f"budget {unit.scale * (row.gmacs_budget or 0):g}"
+    if "gmacs_budget=" in row.grid_point:
+        return ""
+    if row.matches is not None:
+        return f"as {row.matches}"
+    return "" if row.gmacs_budget is None else f"budget {unit.scale * row.gmacs_budget:g}"
 
 
 def _second_line(text: str) -> str:
@@ -258,10 +266,33 @@ def _methods_table(comparison: Comparison) -> str:
         body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     key = (
         "Mean ± standard deviation over the runs of a method; a single run has no standard deviation. Final accuracy is"
-        " that of the last epoch. The best epoch, in the table of runs, is chosen on the test set, so it is optimistic."
+        " that of the last epoch. The best epoch, in the table of runs, is chosen on the images that accuracy is"
+        " measured on, so it is optimistic."
     )
     keys = [key, *filter(None, [footnote(comparison.methods)])]
     return _table(heads.split("|"), body) + "".join(f'\n<p class="key">{_html(key)}</p>' for key in keys)
+
+
+def _pairs_table(comparison: Comparison) -> str:
+    if not comparison.pairs:
+        return ""
+    heads = "Pair|Seeds|Difference,<br>points|95 %<br>interval|d<sub>z</sub>|p|p of<br>equivalence|GMACs|Verdict"
+    body = []
+    for pair in comparison.pairs:
+        name, *figures, verdict = map(escape, pair.cells())
+        strong = pair.better is not None or pair.equivalent
+        texts = [name.replace(" against ", "<br>against "), *(cell.replace("x ", "× ") for cell in figures)]
+        cells = "".join(f"<td>{text}</td>" for text in texts)
+        body.append(f"<tr>{cells}<td>{f'<strong>{verdict}</strong>' if strong else verdict}</td></tr>")
+    margin = margin_text(comparison.pairs[0].margin)
+    key = (
+        "Differences are taken over the seeds that both methods have: method minus the one it is compared with. Better"
+        " or worse: p is below 0.05; equivalent: p of equivalence is, so that the difference lies within "
+        f"{margin}. Both are corrected for the number of pairs tested (Holm). What is not decided may be a real"
+        " difference: so many seeds would detect one of the size given with a probability of 80 %."
+    )
+    table = _table(heads.split("|"), body, "pairs")
+    return f'<h2>Pairs of methods</h2>\n{table}\n<p class="key">{escape(key)}</p>'
 
 
 def _runs_table(comparison: Comparison) -> str:
@@ -295,11 +326,12 @@ def _run_cells(row: RunRow, unit: CostUnit) -> list[str]:
     ]
 
 
-def _table(heads: Sequence[str], body: Sequence[str]) -> str:
-    """An HTML table. `heads` and `body` are HTML: text of the runs in them must be escaped."""
+def _table(heads: Sequence[str], body: Sequence[str], kind: str = "") -> str:
+    """An HTML table of a class. `heads` and `body` are HTML: text of the runs in them must be escaped."""
     cells = "".join(f"<th>{head}</th>" for head in heads)
     rows = "\n".join(body)
-    return f'<div class="wide"><table><thead><tr>{cells}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+    table = f'<table class="{kind}"><thead><tr>{cells}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>'
+    return f'<div class="wide">{table}</div>'
 
 
 def _html(text: str) -> str:
@@ -312,8 +344,11 @@ def _glossary() -> str:
         "Spread between runs": "√(s₁² + s₂²), with s₁ and s₂ the standard deviations of the two methods compared: a"
         " guide, not a test of significance.",
         "p": "the probability of a difference at least as large if both methods were equally good: paired Student's"
-        " t-test over runs with the same seed, corrected for the number of comparisons (Holm). With few seeds the test"
-        " seldom detects even a real difference.",
+        " t-test over runs with the same seed, corrected for the number of pairs (Holm). With few seeds the test seldom"
+        " detects even a real difference.",
+        "p of equivalence": "the probability of a mean at least as close to zero if the methods differed by the margin:"
+        " two one-sided paired t-tests (TOST), corrected likewise.",
+        "d_z": "effect size of paired differences: their mean / their standard deviation over the seeds.",
         "Pareto front": "the methods that no other method beats: none is at least as accurate at no more GMACs and"
         " better in one of the two.",
         "GMACs, MMACs": "10⁹ and 10⁶ multiply-accumulate operations in one forward pass of one image, at the sizes of"

@@ -27,7 +27,9 @@ class Run:
     """The contents of one run folder. `history` holds its epochs in order, at least one of them trained.
 
     `grid_point` names the settings by which it differs from other runs of the same method and seed in a comparison.
-    `gmacs_budget` is the target for its GMACs, None if it had none. `verified` is False if an earlier version wrote the
+    `gmacs_budget` is the target for its GMACs, None if it had none; `matches` is the method whose cost that was, None
+    if it was a number. `validation` is the part of the training images that its accuracies are measured on, a fraction
+    or a number of images, None if they are those on test images. `verified` is False if an earlier version wrote the
     rows, without checksums.
     """
 
@@ -39,6 +41,8 @@ class Run:
     input_size: tuple[int, int, int]
     epochs_planned: int
     gmacs_budget: float | None
+    matches: str | None
+    validation: float | None
     config: Mapping[str, object]
     history: tuple[Epoch, ...]
     notes: tuple[str, ...]
@@ -151,6 +155,8 @@ def read_run(folder: Path) -> Run:
         input_size=_input_size(folder, config["input_size"]),
         epochs_planned=epochs,
         gmacs_budget=_budget(folder, config.get("gmacs_budget")),
+        matches=_matches(config.get("gmacs_budget")),
+        validation=_validation(folder, config.get("data")),
         config=config,
         history=tuple(history),
         notes=tuple(notes),
@@ -185,9 +191,25 @@ def _whole(folder: Path, key: str, value: object, *, lowest: int | None) -> int:
 
 
 def _budget(folder: Path, value: object) -> float | None:
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf):
+    number = value.get("gmacs") if isinstance(value, Mapping) else value
+    if number is None and value is None:
+        return None
+    return _positive(folder, "gmacs_budget", number)
+
+
+def _matches(value: object) -> str | None:
+    return str(value.get("match")) if isinstance(value, Mapping) else None
+
+
+def _validation(folder: Path, data: object) -> float | None:
+    value = data.get("validation") if isinstance(data, Mapping) else None
+    return None if value is None else _positive(folder, "data.validation", value)
+
+
+def _positive(folder: Path, key: str, value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf:
         return value
-    raise ValueError(f"{folder}: config.yaml: gmacs_budget is {value!r}, must be null or a number above 0")
+    raise ValueError(f"{folder}: config.yaml: {key} is {value!r}, must be null or a number above 0")
 
 
 def _input_size(folder: Path, value: object) -> tuple[int, int, int]:

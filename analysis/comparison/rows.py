@@ -11,7 +11,7 @@ from dynpool.size_math import Pair
 from ..common.statistics import MeanStd
 from .read_runs import Run
 
-__all__ = ["MethodRow", "RunRow", "footnote"]
+__all__ = ["MethodRow", "RunRow", "accuracy_name", "footnote"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,9 @@ class RunRow:
 
     Accuracies are fractions; sizes, I_min and I_res are (height, width) in pixels; peak_memory is in bytes. Runs of one
     `group` differ only in their seed: same method and, if the method was trained at several, same grid point.
-    `gmacs_budget` is the target for the run's GMACs, None if it had none. `behind_global` is the number of convolutions
-    behind a global operation, which neither `i_min` nor `unproductive` counts.
+    `gmacs_budget` is the target for its GMACs, None if it had none, and `matches` the method whose cost that was.
+    `validation` is None if accuracies are those on test images, see `Run`. `behind_global` is the number of
+    convolutions behind a global operation, which neither `i_min` nor `unproductive` counts.
     """
 
     folder: str
@@ -38,6 +39,8 @@ class RunRow:
     best_epoch: int
     gmacs: float
     gmacs_budget: float | None
+    matches: str | None
+    validation: float | None
     sizes: Mapping[str, tuple[int, int]]
     alphas: Mapping[str, Pair]
     i_min: Pair
@@ -70,6 +73,8 @@ class RunRow:
             best_epoch=best_epoch,
             gmacs=run.last.gmacs,
             gmacs_budget=run.gmacs_budget,
+            matches=run.matches,
+            validation=run.validation,
             sizes=run.last.sizes,
             alphas=run.last.alphas,
             i_min=run.last.i_min,
@@ -93,8 +98,9 @@ class MethodRow:
     """All runs of one group: mean and sample standard deviation over its seeds, at each run's last finished epoch.
 
     A group is a method, or one grid point of a method trained at several. `i_res` is the input resolution as
-    (height, width). `i_res` and `gmacs_budget` are None where the runs differ in them. `sizes` is the mean size of each
-    resolution, None where the runs do not have the same resolutions. `behind_global` is the largest count of any run.
+    (height, width). `i_res`, `gmacs_budget` and `matches` are None where the runs differ in them. `sizes` is the mean
+    size of each resolution, None where the runs do not have the same resolutions. `behind_global` is the largest count
+    of any run.
     """
 
     method: str
@@ -105,6 +111,7 @@ class MethodRow:
     best_accuracy: MeanStd
     gmacs: MeanStd
     gmacs_budget: float | None
+    matches: str | None
     i_min_h: MeanStd
     i_min_w: MeanStd
     i_res: tuple[int, int] | None
@@ -127,6 +134,7 @@ class MethodRow:
             best_accuracy=_mean_std(row.best_accuracy for row in rows),
             gmacs=_mean_std(row.gmacs for row in rows),
             gmacs_budget=rows[0].gmacs_budget if len({row.gmacs_budget for row in rows}) == 1 else None,
+            matches=rows[0].matches if len({row.matches for row in rows}) == 1 else None,
             i_min_h=_mean_std(row.i_min[0] for row in rows),
             i_min_w=_mean_std(row.i_min[1] for row in rows),
             i_res=rows[0].i_res if len({row.i_res for row in rows}) == 1 else None,
@@ -158,6 +166,12 @@ def footnote(methods: Sequence[MethodRow]) -> str:
         " convolution behind it sees the whole image, so it has no receptive field of its own."
         f" Convolutions not counted: {', '.join(found)}."
     )
+
+
+def accuracy_name(runs: Iterable[Run | RunRow]) -> str:
+    """What the accuracies of runs are: 'test accuracy', 'validation accuracy', or 'accuracy' if some are either."""
+    kinds = {"test " if run.validation is None else "validation " for run in runs}
+    return f"{kinds.pop() if len(kinds) == 1 else ''}accuracy"
 
 
 def _mean_std(values: Iterable[float]) -> MeanStd:

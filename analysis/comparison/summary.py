@@ -9,10 +9,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from .findings import findings, headline, notes, nothing_learned
+from .pairs import PairRow, pair_rows
 from .plots import draw
 from .read_runs import Run, find_runs, read_run
 from .rows import MethodRow, RunRow
-from .text import summary, tables
+from .settings import find_settings
+from .text import pairs_csv, summary, tables
 
 __all__ = ["Comparison", "compare_runs"]
 
@@ -28,12 +30,15 @@ class Comparison:
     runs: tuple[Run, ...]
     rows: tuple[RunRow, ...]
     methods: tuple[MethodRow, ...]
+    pairs: tuple[PairRow, ...]
     headline: str
     findings: tuple[str, ...]
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        return tables(self.rows, self.methods, headline=self.headline, findings=self.findings, notes=self.notes)
+        return tables(
+            self.rows, self.methods, self.pairs, headline=self.headline, findings=self.findings, notes=self.notes
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, object]:
         """The comparison as dictionaries, lists, strings and numbers; an infinite value is float('inf')."""
@@ -42,12 +47,17 @@ class Comparison:
             "findings": list(self.findings),
             "notes": list(self.notes),
             "methods": [asdict(row) for row in self.methods],
+            "pairs": [asdict(row) | {"verdict": row.verdict} for row in self.pairs],
             "runs": [asdict(row) for row in self.rows],
         }
 
     def to_csv(self) -> str:
         """The comparison as CSV text: one line per method (kind 'method', with _std), then one per run (kind 'run')."""
         return summary(self.rows, self.methods)
+
+    def pairs_to_csv(self) -> str:
+        """The pairs of methods as CSV text, a line each."""
+        return pairs_csv(self.pairs)
 
     def plot(self) -> dict[str, Figure]:
         """The figures by name, in the order of the report; 'alphas' only if some run learns its sizes."""
@@ -56,6 +66,9 @@ class Comparison:
 
 def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
     """A comparison of the runs in `run_folders`. The folder of a comparison stands for all runs inside it.
+
+    The pairs to test and the margin of equivalence are those of comparison.yaml if all runs are of one comparison; else
+    every method is tested against the first and against those that match its cost, with a margin of one point.
 
     Raises:
         FileNotFoundError: if a folder, its config.yaml or its metrics.csv is missing.
@@ -68,11 +81,14 @@ def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
     rows = [RunRow.from_run(run) for run in runs]
     groups = list(dict.fromkeys(row.group for row in rows))
     methods = [MethodRow.from_rows([row for row in rows if row.group == group]) for group in groups]
+    settings = find_settings([run.folder for run in runs])
+    pairs = pair_rows(methods, rows, pairs=settings.pairs, margin=settings.margin)
     return Comparison(
         runs=tuple(runs),
         rows=tuple(rows),
         methods=tuple(methods),
+        pairs=tuple(pairs),
         headline=" ".join(filter(None, (headline(methods, rows), nothing_learned(runs)))),
-        findings=tuple(findings(methods, rows)),
-        notes=tuple(notes(runs, methods, rows)),
+        findings=tuple(findings(methods, rows, pairs)),
+        notes=(*settings.notes, *notes(runs, methods, rows)),
     )

@@ -10,19 +10,26 @@ from pathlib import Path
 
 from dynpool.size_math import Pair
 
-from ..common.cost_unit import cost_unit
+from ..common.cost_unit import CostUnit, cost_unit
 from ..common.statistics import MeanStd, format_number, format_size
-from .rows import MethodRow, RunRow, footnote
+from .pairs import HEADS, PairRow
+from .rows import MethodRow, RunRow, accuracy_name, footnote
 
-__all__ = ["summary", "tables"]
+__all__ = ["pairs_csv", "summary", "tables"]
 
 
 def tables(
-    rows: Sequence[RunRow], groups: Sequence[MethodRow], *, headline: str, findings: Sequence[str], notes: Sequence[str]
+    rows: Sequence[RunRow],
+    groups: Sequence[MethodRow],
+    pairs: Sequence[PairRow],
+    *,
+    headline: str,
+    findings: Sequence[str],
+    notes: Sequence[str],
 ) -> str:
-    """The printed comparison: headline, findings, a table of methods, a table of runs, notes."""
+    """The printed comparison: headline, findings, tables of methods, of pairs and of runs, notes."""
     unit = cost_unit(row.gmacs.mean for row in groups)
-    budgets = any(row.gmacs_budget is not None for row in groups)
+    budgets = any(row.gmacs_budget is not None or row.matches is not None for row in groups)
     heads = f"method|runs|accuracy %|best %|{unit.name}|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
     head = heads.split("|")
     methods = [[*head[:5], *["budget"] * budgets, *head[5:]]]
@@ -34,7 +41,7 @@ def tables(
                 row.accuracy.show(1, 100),
                 row.best_accuracy.show(1, 100),
                 row.gmacs.show(unit.digits, unit.scale),
-                *["-" if row.gmacs_budget is None else f"{unit.scale * row.gmacs_budget:g}"] * budgets,
+                *[_budget(row, unit)] * budgets,
                 "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
                 row.starred(row.i_min_h.show()),
                 row.starred(row.i_min_w.show()),
@@ -66,13 +73,32 @@ def tables(
         "",
         *_aligned_columns(methods, left={0}),
         "",
+        *_pairs_table(pairs),
         *_aligned_columns(runs, left={0, 8}),
         "",
-        "accuracy: test accuracy of the final epoch; ±: standard deviation over runs; I_min and sizes: height x width",
+        f"accuracy: {accuracy_name(rows)} of the final epoch; ±: standard deviation over runs; "
+        "I_min and sizes: height x width",
     ]
     parts += [note] if (note := footnote(groups)) else []
     parts += [f"note: {note}" for note in notes]
     return "\n".join(parts)
+
+
+def _budget(row: MethodRow, unit: CostUnit) -> str:
+    if row.matches is not None:
+        return f"as {row.matches}"
+    return "-" if row.gmacs_budget is None else f"{unit.scale * row.gmacs_budget:g}"
+
+
+def _pairs_table(pairs: Sequence[PairRow]) -> list[str]:
+    if not pairs:
+        return []
+    table = [list(HEADS), *(pair.cells() for pair in pairs)]
+    key = (
+        "difference: in points, over the common seeds; d_z: mean / standard deviation of the differences; p: paired"
+        " t-test, p equiv.: two one-sided tests, each corrected for the number of pairs (Holm)"
+    )
+    return [*_aligned_columns(table, left={0, len(HEADS) - 1}), key, ""]
 
 
 def _aligned_columns(table: Sequence[Sequence[str]], left: set[int]) -> list[str]:
@@ -97,7 +123,7 @@ def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
     """The comparison as CSV text: one line per method, then one per run."""
     head = ["kind", "method", "grid_point", "seed", "runs", "epochs", "epochs_planned", "finished"]
     columns = [*head, *(name for figure in FIGURES for name in (figure, f"{figure}_std"))]
-    columns += ["gmacs_budget", "behind_global", "sizes", "folder"]
+    columns += ["gmacs_budget", "matches", "behind_global", "sizes", "folder"]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()
@@ -105,6 +131,7 @@ def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
         cells: dict[str, object] = {"kind": "method", "method": row.method, "runs": row.accuracy.n}
         cells["grid_point"] = row.grid_point
         cells["gmacs_budget"] = _csv_cell(row.gmacs_budget)
+        cells["matches"] = row.matches or ""
         cells["behind_global"] = row.behind_global
         cells["finished"] = str(row.unfinished == 0).lower()
         for figure in FIGURES:
@@ -129,12 +156,29 @@ def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
                 "epochs_planned": run.epochs_planned,
                 "finished": str(run.finished).lower(),
                 "gmacs_budget": _csv_cell(run.gmacs_budget),
+                "matches": run.matches or "",
                 "behind_global": run.behind_global,
                 **{figure: _csv_cell(value) for figure, value in zip(FIGURES, values, strict=True)},
                 "sizes": _sizes_as_json(run.sizes),
                 "folder": Path(run.folder).name,
             }
         )
+    return buffer.getvalue()
+
+
+def pairs_csv(pairs: Sequence[PairRow]) -> str:
+    """The pairs as CSV text, a line each; differences are fractions."""
+    buffer = io.StringIO()
+    figures = ("n", "mean", "std", "low", "high", "d_z", "p", "p_equivalence")
+    columns = ["group", "baseline", *figures, "p_corrected", "p_equivalence_corrected", "margin", "detectable"]
+    columns += ["gmacs_ratio", "verdict"]
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    for pair in pairs:
+        cells = {name: "" if pair.test is None else _csv_cell(getattr(pair.test, name)) for name in figures}
+        own = ("p_corrected", "p_equivalence_corrected", "margin", "detectable", "gmacs_ratio")
+        cells |= {name: _csv_cell(getattr(pair, name)) for name in own}
+        writer.writerow({"group": pair.group, "baseline": pair.baseline, **cells, "verdict": pair.verdict})
     return buffer.getvalue()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from dynpool.resizers import as_pair, host_alphas, set_alpha
 from dynpool.resolution import ResolutionTree, resolution_tree
 from dynpool.size_math import Pair
 
-__all__ = ["TOLERANCE", "Budget", "scale_strides", "settle"]
+__all__ = ["TOLERANCE", "Budget", "cost_reached", "scale_sizes", "scale_strides", "settle"]
 
 TOLERANCE = 0.02
 """Largest relative deviation of the final GMACs from a budget."""
@@ -36,12 +36,15 @@ class Budget:
         model: a converted network.
         input_size: (C, H, W) in pixels at which GMACs are counted.
         gmacs: the budget.
+        key: its name in error messages.
 
     Raises:
         ValueError: if `model` is not converted, or the budget cannot be met within its resizers' bounds.
     """
 
-    def __init__(self, model: nn.Module, input_size: tuple[int, int, int], gmacs: float) -> None:
+    def __init__(
+        self, model: nn.Module, input_size: tuple[int, int, int], gmacs: float, *, key: str = "gmacs_budget"
+    ) -> None:
         tree = resolution_tree(model)
         if tree is None:
             raise ValueError(f"a budget of GMACs needs a converted model, got a {type(model).__name__}")
@@ -53,7 +56,7 @@ class Budget:
         if math.expm1(least) > TOLERANCE or math.expm1(most) < -TOLERANCE:
             low, high = (f"{gmacs * math.exp(end):.6g}" for end in (least, most))
             raise ValueError(
-                f"gmacs_budget is {gmacs!r}, which is out of reach: sizes within the bounds cost {low} to {high} GMACs"
+                f"{key} is {gmacs!r}, which is out of reach: sizes within the bounds cost {low} to {high} GMACs"
             )
 
     def pull(self) -> Tensor:
@@ -78,21 +81,57 @@ def settle(budget: Budget) -> float:
     """
     values = host_alphas(budget.tree.pools)
     if abs(budget.excess(values)) > GOAL:
-        values = _pixel_by_pixel(budget, scale_strides(budget, values))
-        for pool, alpha in zip(budget.tree.pools, values, strict=True):
-            set_alpha(pool, alpha)
-        budget.tree.constrain(trust=math.inf)  # the trust region of the next step is around these values
+        _set(budget, _pixel_by_pixel(budget, scale_strides(budget, values)))
     return budget.excess()
+
+
+def scale_sizes(budget: Budget) -> float:
+    """Multiply all sizes of a network by one factor, so that they meet the budget, and return ln(GMACs / budget).
+
+    Sizes are rounded to whole pixels and kept within the resizers' bounds. Where the nearest ones miss the budget by
+    more than `TOLERANCE`, `settle` changes single sides by a pixel or two. One factor of all strides would be another
+    design: strides multiply, so behind the fourth pool in a row sizes would change by the fourth power of the factor.
+    """
+    tree, hw = budget.tree, budget.loss.input_size[1:]
+    designed, before = tree.sizes_at(hw), host_alphas(tree.pools)
+
+    def values_at(logarithm: float) -> Values:
+        values = list(before)
+        for k, (i, _, pool) in enumerate(tree.learned):  # parents first, which have their new sizes
+            h, w = (max(round(side * math.exp(-logarithm)), 1) for side in designed[i])
+            wanted = pool.values_for(tree.above(i, hw, values), (h, w))
+            values[k] = _as_stored(pool.project(wanted, values[k], None))
+        return values
+
+    _set(budget, _nearest(budget, values_at))
+    return budget.excess() if abs(math.expm1(budget.excess())) <= TOLERANCE else settle(budget)
 
 
 def scale_strides(budget: Budget, values: Sequence[Pair]) -> Values:
     """The values with all strides multiplied by the common factor, within bounds, that comes closest to the budget."""
-    low, high = -_FAR, _FAR  # logarithms of the factor; cost falls as strides grow
+    return _nearest(budget, lambda logarithm: _scaled(budget, values, logarithm))
+
+
+def _nearest(budget: Budget, values_at: Callable[[float], Values]) -> Values:
+    """Of values that cost less with a growing number (the logarithm of a factor), those closest to the budget."""
+    low, high = -_FAR, _FAR
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if budget.excess(_scaled(budget, values, middle)) > 0 else (low, middle)
-    both = [_scaled(budget, values, low), _scaled(budget, values, high)]
-    return min(both, key=lambda v: abs(budget.excess(v)))
+        low, high = (middle, high) if budget.excess(values_at(middle)) > 0 else (low, middle)
+    return min((values_at(low), values_at(high)), key=lambda values: abs(budget.excess(values)))
+
+
+def _set(budget: Budget, values: Values) -> None:
+    for pool, alpha in zip(budget.tree.pools, values, strict=True):
+        set_alpha(pool, alpha)
+    budget.tree.constrain(trust=math.inf)  # the trust region of the next step is around these values
+
+
+def cost_reached(gmacs: float, excess: float) -> str:
+    """A sentence on how far sizes miss their target cost: `excess` is ln(GMACs / target)."""
+    missed = math.expm1(excess)
+    verdict = "within" if abs(missed) <= TOLERANCE else "NOT within"
+    return f"sizes cost {missed:+.1%} of {gmacs:.6g} GMACs, {verdict} {TOLERANCE:.0%}"
 
 
 def _scaled(budget: Budget, values: Sequence[Pair], logarithm: float) -> Values:

@@ -26,9 +26,10 @@ from dynpool.common.names import nearest
 from .config import ComparisonConfig, GridPoint, RunConfig
 from .config_file import options_for, read_yaml, run_config
 from .config_identity import changed_keys, to_dict
-from .errors import ConfigError, RunFolderError, TrainingError, writing
+from .errors import ConfigError, RunFolderError, StoppedError, TrainingError, writing
 from .files import locked, make_folder, read_bytes, write_yaml
 from .loop import train
+from .matching import Queue, with_budget
 from .methods import METHODS
 from .models import find_factory
 from .places import check_folder
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 
 GRACE = 20.0  # seconds for runs to finish their step and save it; clusters often allow 30
 # Keys of a comparison that its runs do not have or that differ between them.
-OWN_KEYS = ("methods", "seeds", "grid", "workers", "method", "seed")
+OWN_KEYS = ("methods", "seeds", "grid", "workers", "pairs", "equivalence_margin", "method", "seed")
 
 
 def default_workers(config: ComparisonConfig) -> int:
@@ -61,14 +62,15 @@ def compare(
     """Train every method with every seed, write the report, print its tables, and return the path of report.html.
 
     Each run has a folder <method>-seed<seed> inside that of the comparison, with the grid's values in its name if the
-    method has several grid points. With `resume`, finished runs are kept and others continue; methods, seeds and grid
-    points may have been added.
+    method has several grid points. Runs that match the cost of another wait for it. With `resume`, finished runs are
+    kept and others continue; methods, seeds and grid points may have been added.
 
     Raises:
-        ConfigError: for an unknown method or model, or a setting that a run rejects.
+        ConfigError: for an unknown method or model, a setting that a run rejects, or a cost that cannot be matched.
         RunFolderError: if the folder holds a comparison and neither `resume` nor `overwrite` is set, or it has another
             configuration.
-        TrainingError: if runs failed; the message names them. The others are finished first.
+        TrainingError: if runs failed; the message names them. The others are finished first, except those that match
+            the cost of a failed one.
         StoppedError: after SIGTERM or SIGHUP; all runs are saved, at the end of a step if that does not take long.
         KeyboardInterrupt: after Ctrl-C, likewise; at once after a second one.
     """
@@ -79,22 +81,21 @@ def compare(
     find_factory(config.model)
     folder = config.folder
     check_folder(folder)
+    points = [(point, seed) for seed in config.seeds for point in config.points()]
+    runs = [(run_config(config, point, seed), point) for point, seed in points]
+    waiting = Queue(runs)
     make_folder(folder)
     with locked(folder):
         _open(config, resume=resume, overwrite=overwrite)
-        points = [(point, seed) for seed in config.seeds for point in config.points()]
-        runs = [(run_config(config, point, seed), point) for point, seed in points]
         workers = min(default_workers(config), len(runs))
         if workers == 1:
-            with reporting(console) as reporter, stopping() as stop:
-                for run, _ in runs:
-                    train(run, resume=resume, overwrite=overwrite, reporter=reporter, stop=stop)
-                    if stop.asked():
-                        raise stop.error("")
+            failed = _in_turn(waiting, console, resume=resume, overwrite=overwrite)
         else:
             flags = ["--resume"] * resume + ["--overwrite"] * overwrite
             with stopping():
-                _Pool(config, runs, workers, flags, console).work()
+                failed = _Pool(config, waiting, workers, flags, console).work()
+        if failed:
+            raise _failure(failed)
         folders = [run.folder for run, _ in runs]
         comparison = compare_runs(folders)
         with writing(folder):
@@ -102,6 +103,34 @@ def compare(
     console.print(str(comparison), markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
     return report
+
+
+def _in_turn(waiting: Queue, console: Console, *, resume: bool, overwrite: bool) -> dict[str, str]:
+    """Train all runs in this process, one after the other; gives the reasons of those that failed by their names."""
+    failed: dict[str, str] = {}
+    with reporting(console) as reporter, stopping() as stop:
+        while found := waiting.take():
+            (run, _), matched = found
+            try:
+                run = with_budget(run, matched, resume=resume)
+                train(run, resume=resume, overwrite=overwrite, reporter=reporter, stop=stop)
+            except StoppedError:
+                raise
+            except TrainingError as error:
+                failed |= {run.name: str(error)} | waiting.failed(run.name)
+            waiting.ended(run.name)
+            if stop.asked():
+                raise stop.error("")
+    return failed
+
+
+def _failure(failed: Mapping[str, str]) -> TrainingError:
+    """The error that names the runs that failed, with each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in failed.items():
+        reasons.setdefault(reason, []).append(name)
+    listed = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+    return TrainingError(f"{len(failed)} of the runs failed ({listed})")
 
 
 def _open(config: ComparisonConfig, *, resume: bool, overwrite: bool) -> None:
@@ -151,24 +180,23 @@ class _Pool:
     def __init__(
         self,
         config: ComparisonConfig,
-        runs: Sequence[tuple[RunConfig, GridPoint]],
+        waiting: Queue,
         workers: int,
         flags: Sequence[str],
         console: Console,
     ) -> None:
         self.config, self.workers, self.flags, self.console = config, workers, flags, console
-        self.waiting = list(runs)
+        self.waiting = waiting
         self.running: list[_Worker] = []
         self.failed: dict[str, str] = {}
         self.lines: queue.Queue[Line] = queue.Queue()
 
-    def work(self) -> None:
-        """Train all runs; raises `TrainingError` naming those that failed."""
+    def work(self) -> dict[str, str]:
+        """Train all runs; gives the reasons of those that failed by their names."""
         try:
             with self._telling() as tell:
                 while self.waiting or self.running:
-                    while self.waiting and len(self.running) < self.workers:
-                        self.running.append(self._start(*self.waiting.pop(0)))
+                    self._start_runs()
                     worker, event = self.lines.get()
                     if event is None:
                         self._end(worker)
@@ -178,9 +206,13 @@ class _Pool:
                         tell(worker.run, event)
         finally:
             self._stop()
-        if self.failed:
-            listed = "; ".join(f"{name}: {reason}" for name, reason in self.failed.items())
-            raise TrainingError(f"{len(self.failed)} of the runs failed ({listed})")
+        return self.failed
+
+    def _start_runs(self) -> None:
+        """Start runs that wait for no other until all workers are busy."""
+        while len(self.running) < self.workers and (found := self.waiting.take()):
+            (run, point), matched = found
+            self.running.append(self._start(with_budget(run, matched, resume="--resume" in self.flags), point))
 
     def _start(self, run: RunConfig, point: GridPoint) -> _Worker:
         threads = self.config.threads or max(1, (os.cpu_count() or 1) // self.workers)
@@ -213,7 +245,9 @@ class _Pool:
         said = [line for line in worker.said if line] or [f"exit code {code}"] * bool(code)
         if code:
             self.failed[worker.run.name] = worker.error or said[-1].removeprefix("dynpool: error: ")
+            self.failed |= self.waiting.failed(worker.run.name)
             return
+        self.waiting.ended(worker.run.name)
         for line in said:
             log.warning("%s: %s", worker.run.name, line.removeprefix("dynpool: "))
 
@@ -239,7 +273,8 @@ class _Pool:
             yield lambda run, event: print(*(f"{line}\n" for line in _words(run, event)), sep="", end="", flush=True)
             return
         with bars(self.console) as progress:
-            tasks = {run.name: progress.add_task(run.name, total=run.epochs, start=False) for run, _ in self.waiting}
+            names = {run.name: run.epochs for run in self.waiting.runs}
+            tasks = {name: progress.add_task(name, total=epochs, start=False) for name, epochs in names.items()}
 
             def tell(run: RunConfig, event: Event) -> None:
                 if event["event"] == "epoch":

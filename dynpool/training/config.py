@@ -1,7 +1,7 @@
 """Typed configuration of a run and of a comparison.
 
-A comparison is a run's keys plus `methods`, `seeds`, `grid` and `workers`. Files and options are read in
-`dynpool.training.config_file`.
+A comparison is a run's keys plus `methods`, `seeds`, `grid`, `workers` and how its report compares the methods. Files
+and options are read in `dynpool.training.config_file`.
 """
 
 import dataclasses
@@ -26,7 +26,12 @@ from .config_sections import (
     require,
 )
 
-__all__ = ["COMPARISON_KEYS", "ComparisonConfig", "GridPoint", "RunConfig"]
+__all__ = ["COMPARISON_KEYS", "DESIGNED_COST", "ComparisonConfig", "GridPoint", "RunConfig"]
+
+DESIGNED_COST = frozenset({"human", "fixed", "refine"})
+"""Methods whose cost follows from the design alone: they ignore `gmacs_budget`."""
+
+_FIXED_SIZES = DESIGNED_COST | {"scaled", "random", "resized"}
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,8 @@ class RunConfig:
 
     Attributes:
         name: name of the run in reports.
-        method: the method that determines sizes: "human", "fixed", "random", "refine", "dynopool", "shape-adaptor" or
-            "diffstride" (see the README).
+        method: the method that determines sizes: "human", "resized", "fixed", "scaled", "random", "refine", "dynopool",
+            "shape-adaptor" or "diffstride" (see the README).
         seed: determines initial weights, order of the data and augmentation, the same for all methods.
         model: the network.
         data: the images.
@@ -44,7 +49,7 @@ class RunConfig:
         conversion: conversion of the network by the methods that resize.
         shape_adaptor: options of the method "shape-adaptor".
         diffstride: options of the method "diffstride".
-        random: options of the method "random".
+        random: options of the method "random" and of random starts.
         refine: options of the method "refine".
         epochs: passes over the training images.
         batch_size: images per step, over all processes.
@@ -54,11 +59,16 @@ class RunConfig:
         momentum: momentum of the weights; 0 turns Nesterov off.
         alpha_momentum: momentum of the alphas.
         alpha_until: fraction of the run in which alphas are learned; their schedule ends there and sizes stay fixed.
+        start: initial sizes of the methods that learn them: "designed", "random" (those that the method "random" has
+            with the same seed and cost), or {name of a resolution: [height, width]}, the others as designed.
+        start_gmacs: GMACs of random initial sizes; null: those of the designed ones.
         gmacs_weight: weight of the GMACs term in the loss, per GMAC (Eq. 8).
-        gmacs_budget: target for the GMACs at learned or random sizes, met within 2 %; null: none. Methods with given
-            sizes ignore it. A budget that the bounds of the sizes do not allow is an error before training. During
-            learning a loss term with `budget_weight` draws the GMACs towards it; at `alpha_until`, which must be below
-            1, the sizes are set to the nearest ones that meet it.
+        gmacs_budget: target for the GMACs, met within 2 % where whole pixels allow it; null: none. "human", "fixed" and
+            "refine" ignore it. A budget out of reach is an error before training. While sizes are learned a loss term
+            with `budget_weight` draws the GMACs towards it; at `alpha_until`, which must be below 1, the sizes are set
+            to the nearest ones that meet it. In a comparison {match: METHOD} stands for the final GMACs of that
+            method's run with the same seed (METHOD with its grid point if it has several); {match, gmacs} in a run's
+            own file has the number.
         budget_weight: weight of the loss term ln(GMACs / budget)^2 / 2; its gradient is that of a GMACs term whose
             weight grows with the distance from the budget.
         label_smoothing: label smoothing of the cross entropy.
@@ -94,8 +104,10 @@ class RunConfig:
     momentum: float = 0.9
     alpha_momentum: float = 0.0
     alpha_until: float = 1.0
+    start: Literal["designed", "random"] | dict[str, tuple[int, int]] = "designed"
+    start_gmacs: float | None = None
     gmacs_weight: float = 0.0
-    gmacs_budget: float | None = None
+    gmacs_budget: float | dict[str, str | float] | None = None
     budget_weight: float = 0.1
     label_smoothing: float = 0.0
     scheduler: Literal["cosine", "multistep", "constant"] = "cosine"
@@ -124,21 +136,59 @@ class RunConfig:
             value = getattr(self, key)
             require(key, value, 0 <= value < 1, "a number from 0 to below 1")
         require("alpha_until", self.alpha_until, 0 < self.alpha_until <= 1, "a number above 0, up to 1")
-        budget = self.gmacs_budget
-        require("gmacs_budget", budget, budget is None or 0 < budget < math.inf, "null, or a finite number above 0")
-        require(
-            "alpha_until", self.alpha_until, budget is None or self.alpha_until < 1,
-            "a number below 1 if gmacs_budget is set, so that the network trains on at its final sizes",
-        )  # fmt: skip
-        ceiling = self.conversion.max_gmacs
-        require(
-            "gmacs_budget", budget, budget is None or ceiling is None or budget <= ceiling,
-            f"at most conversion.max_gmacs, which is {ceiling!r}",
-        )  # fmt: skip
+        self._check_start()
+        self._check_budget()
         require("threads", self.threads, self.threads is None or 1 <= self.threads <= 1024, "null, or 1 to 1024")
         require("out", self.out, self.out != "", "null, or the name of a folder")
         for key in ("checkpoint_every", "sensitivity_every"):
             require(key, getattr(self, key), getattr(self, key) >= 0, "a whole number, 0 or more")
+
+    def _check_start(self) -> None:
+        sides = [side for size in self.start.values() for side in size] if isinstance(self.start, dict) else []
+        require("start", self.start, min(sides, default=2) >= 2, "sizes of at least 2 pixels a side")
+        require("start", self.start, self.start != {}, "designed, random, or sizes by the names of their resolutions")
+        cost = self.start_gmacs
+        require("start_gmacs", cost, cost is None or 0 < cost < math.inf, "null, or a finite number above 0")
+        require("start_gmacs", cost, cost is None or self.start == "random", "null unless start is random")
+
+    def _check_budget(self) -> None:
+        given = self.gmacs_budget
+        if isinstance(given, dict):
+            fits = {"match"} <= given.keys() <= {"match", "gmacs"} and isinstance(given["match"], str)
+            require("gmacs_budget", given, fits, "null, a number, or {match: METHOD}")
+        number = given.get("gmacs") if isinstance(given, dict) else given
+        require("gmacs_budget", number, number is None or _is_cost(number), "null, or a finite number above 0")
+        require(
+            "alpha_until", self.alpha_until, given is None or not self._learns_sizes or self.alpha_until < 1,
+            "a number below 1 if gmacs_budget is set, so that the network trains on at its final sizes",
+        )  # fmt: skip
+        ceiling = self.conversion.max_gmacs
+        for key, cost in (("gmacs_budget", number), ("start_gmacs", self.start_gmacs)):
+            within = cost is None or ceiling is None or float(cost) <= ceiling
+            require(key, cost, within, f"at most conversion.max_gmacs, which is {ceiling!r}")
+
+    @property
+    def _learns_sizes(self) -> bool:
+        return self.method not in _FIXED_SIZES
+
+    @property
+    def match(self) -> str | None:
+        """The method whose run of the same seed determines the budget; None: no such method."""
+        return str(self.gmacs_budget["match"]) if isinstance(self.gmacs_budget, dict) else None
+
+    @property
+    def budget(self) -> float | None:
+        """The target for the GMACs as a number; None: no target.
+
+        Raises:
+            ConfigError: if it is to match another run and a comparison has not filled in that run's cost.
+        """
+        given = self.gmacs_budget
+        if not isinstance(given, dict):
+            return given
+        allowed = "a number, or null, in a run of its own: only `dynpool compare` knows the run to match"
+        require("gmacs_budget", given, given.get("gmacs") is not None, allowed)
+        return float(given["gmacs"])
 
     @property
     def folder(self) -> Path:
@@ -163,11 +213,20 @@ class GridPoint:
     @property
     def label(self) -> str:
         """The varied keys and values as text, e.g. 'gmacs_budget=0.001'; empty if there is only one point."""
-        return " ".join(f"{key}={self.values[key]}" for key in self.varied)
+        return " ".join(self._settings())
+
+    @property
+    def group(self) -> str:
+        """The method and the label: the name that the report gives to its runs of all seeds."""
+        return f"{self.method} {self.label}".rstrip()
+
+    def _settings(self) -> list[str]:
+        """The varied keys and values as words without spaces."""
+        return [f"{key}={_word(self.values[key])}" for key in self.varied]
 
     def name(self, seed: int) -> str:
         """The name of the run and of its folder."""
-        parts = [self.method, *(f"{key}={self.values[key]}" for key in self.varied), f"seed{seed}"]
+        parts = [self.method, *self._settings(), f"seed{seed}"]
         return re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
 
 
@@ -181,12 +240,18 @@ class ComparisonConfig(RunConfig):
         grid: {method: {key: value or list of values}}: settings of single methods. A list trains the method at each of
             its values, several lists at each combination. Keys of sections have dots, such as data.resolution.
         workers: number of runs trained in parallel; null: one per CPU core, or one if there is a GPU.
+        pairs: [[method, baseline], ...]: the pairs that the report tests, and corrects for the number of; a method with
+            several grid points is written as in the report. null: every method against the first, and every method
+            against those that match its cost.
+        equivalence_margin: points of accuracy; the report calls methods equivalent if they differ by less than this.
     """
 
     methods: tuple[str, ...] = ("human", "dynopool")
     seeds: tuple[int, ...] = (0, 1, 2)
     grid: dict[str, dict[str, Any]] = field(default_factory=dict)
     workers: int | None = None
+    pairs: tuple[tuple[str, str], ...] | None = None
+    equivalence_margin: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -202,6 +267,20 @@ class ComparisonConfig(RunConfig):
             require("grid", method, method in self.methods, what)
             for key, value in keys.items():
                 require(f"grid.{method}.{key}", value, value != [], "a value, or a list of one or more")
+        margin = self.equivalence_margin
+        require("equivalence_margin", margin, 0 < margin < math.inf, "a finite number of points above 0")
+        self._check_pairs()
+
+    def _check_pairs(self) -> None:
+        pairs = self.pairs or ()
+        require("pairs", self.pairs, self.pairs != () and len(set(pairs)) == len(pairs), "null, or distinct pairs")
+        groups = [point.group for point in self.points()]
+        for pair in pairs:
+            require("pairs", pair, pair[0] != pair[1] and set(pair) <= set(groups), f"two of {', '.join(groups)}")
+
+    @property
+    def _learns_sizes(self) -> bool:
+        return False  # of itself: its runs are checked one by one
 
     def points(self) -> list[GridPoint]:
         """All grid points, method by method."""
@@ -220,3 +299,15 @@ class ComparisonConfig(RunConfig):
 COMPARISON_KEYS = frozenset(f.name for f in dataclasses.fields(ComparisonConfig)) - {
     f.name for f in dataclasses.fields(RunConfig)
 }
+
+
+def _is_cost(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _word(value: Any) -> str:
+    """A value of a grid as text, mappings without spaces: 'match:dynopool' for {'match': 'dynopool'}."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    shown = {key: "x".join(map(str, item)) if isinstance(item, (list, tuple)) else item for key, item in value.items()}
+    return ",".join(f"{key}:{item}" for key, item in shown.items())

@@ -19,7 +19,7 @@ import yaml
 from dynpool.analysis.common.checksums import text_is_intact
 from dynpool.common.names import nearest
 
-from .config import COMPARISON_KEYS, ComparisonConfig, GridPoint, RunConfig
+from .config import COMPARISON_KEYS, DESIGNED_COST, ComparisonConfig, GridPoint, RunConfig
 from .config_identity import to_dict
 from .errors import ConfigError
 
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=RunConfig)
 
+# Sections whose keys are not fixed.
+OPEN_SECTIONS = ("model.options.", "gmacs_budget.", "start.")
 # Keys of a run that a comparison sets itself.
 SET_BY_COMPARISON = frozenset({"name", "method", "seed", "out", "grid_point", "input_size"})
 
@@ -68,19 +70,30 @@ def _check_keys(values: Any, kind: type, where: Path, prefix: str = "") -> None:
             raise ConfigError(f"{where}: {full} is null; allowed: {_allowed(get_type_hints(kind)[key])}")
 
 
+_MAPPINGS: dict[Any, str] = {  # by the type of their values
+    Any: "a mapping of keys to values",
+    dict: "methods, each with keys and lists of their values, such as {dynopool: {alpha_lr: [0.1, 1.0]}}",
+    tuple: "{NAME: [height, width], ...}",
+    UnionType: "{match: METHOD}",
+}
+
+
 def _allowed(hint: Any) -> str:
     """The description of a type for error messages."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return "one of " + ", ".join(map(str, args))
     if origin in (Union, UnionType):
-        return "null or " + " or ".join(_allowed(a) for a in args if a is not type(None))
+        listed = " or ".join(_allowed(a) for a in args if a is not type(None))
+        return f"null or {listed}" if type(None) in args else listed
     if origin is tuple:
+        if args == (tuple[str, str], Ellipsis):
+            return "a list of pairs, such as [[a, b], [a, c]]"
         count = "" if args[-1] is Ellipsis else f"{len(args)} "
         such = {int: ", such as [0, 1]", str: ", such as [a, b]"}.get(args[0], "") if args[-1] is Ellipsis else ""
         return f"a list of {count}{_allowed(args[0]).removeprefix('a ')}s{such}"
-    if origin is dict and get_origin(args[1]) is dict:
-        return "methods, each with keys and lists of their values, such as {dynopool: {alpha_lr: [0.1, 1.0]}}"
+    if origin is dict and (get_origin(args[1]) or args[1]) in _MAPPINGS:
+        return _MAPPINGS[get_origin(args[1]) or args[1]]
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     return words.get(hint, "a mapping of keys to values")
 
@@ -115,7 +128,7 @@ def _check_options(overrides: Sequence[str], kind: type, command: str) -> None:
             continue
         key = word.lstrip("-").split("=", 1)[0]
         if not word.startswith("--") or (
-            key not in known and key not in _sections(kind) and not key.startswith("model.options.")
+            key not in known and key not in _sections(kind) and not key.startswith(OPEN_SECTIONS)
         ):
             said = nearest("--" + key, ["--" + k for k in known], listing=f"dynpool {command} --help lists all")
             raise ConfigError(f"unknown option {word.split('=', 1)[0]!r}{said}")
@@ -264,10 +277,14 @@ def _parsed(kind: type[C], values: dict[str, Any], overrides: Sequence[str], com
 def run_config(comparison: ComparisonConfig, point: GridPoint, seed: int) -> RunConfig:
     """The configuration of one run of a comparison; its folder is <comparison>/<point>-seed<seed>.
 
+    Where all runs are to match one method's cost, that method's own and those that ignore a budget have none.
+
     Raises:
         ConfigError: if the grid has an unknown key, one that a comparison sets itself, or a value that is not allowed.
     """
     values = {k: v for k, v in to_dict(comparison).items() if k not in COMPARISON_KEYS}
+    if point.method in DESIGNED_COST or comparison.match in (point.method, point.group):
+        values["gmacs_budget"] = None if comparison.match else values["gmacs_budget"]
     grid = f"grid.{point.method}"
     for key, value in point.values.items():
         own = [k for k in _known_keys(RunConfig) if k not in SET_BY_COMPARISON]
@@ -289,4 +306,5 @@ def run_config(comparison: ComparisonConfig, point: GridPoint, seed: int) -> Run
 def options_for(run: RunConfig, point: GridPoint) -> list[str]:
     """The options with which `dynpool train`, given a comparison's file, trains the run of a grid point."""
     own = {"method": run.method, "seed": run.seed, "name": run.name, "out": run.out, "grid_point": run.grid_point}
-    return [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in (own | dict(point.values)).items()]
+    values = own | dict(point.values) | {"gmacs_budget": run.gmacs_budget}
+    return [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in values.items()]

@@ -37,9 +37,11 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The differences between two configurations that affect results, as 'key: old -> new' (see `MOVABLE_KEYS`).
 
-    `epochs` may grow if the learning rate does not depend on it (`scheduler: constant`).
+    A key that an earlier version did not have counts as its default. `epochs` may grow if the learning rate does not
+    depend on it (`scheduler: constant`).
     """
-    before, after = _flatten(old), _flatten(new)
+    usual = _flatten(to_dict(RunConfig()))
+    before, after = usual | _flatten(old), usual | _flatten(new)
     constant = before.get("scheduler") == after.get("scheduler") == "constant"
     changed = []
     for key in sorted(before.keys() | after.keys()):

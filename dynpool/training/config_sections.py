@@ -34,6 +34,8 @@ class DataConfig:
         download: let torchvision download CIFAR if it is missing; otherwise nothing is downloaded.
         cache: folder of the decoded images; null: $XDG_CACHE_HOME/dynpool or ~/.cache/dynpool.
         test_fraction: fraction of the digits used as test set, per class.
+        validation: training images held out, class by class and the same for every seed, to measure accuracy on instead
+            of on the test images: a fraction of them, or a whole number of images; null: none.
         shift: augmentation: images are shifted by up to this many pixels per axis and padded with black.
         flip: augmentation: half of the images are mirrored left to right.
     """
@@ -46,6 +48,7 @@ class DataConfig:
     download: bool = False
     cache: str | None = None
     test_fraction: float = 0.25
+    validation: float | None = None
     shift: int = 0
     flip: bool = False
 
@@ -53,6 +56,9 @@ class DataConfig:
         require("data.resolution", self.resolution, 4 <= self.resolution <= 4096, "a whole number from 4 to 4096")
         require("data.channels", self.channels, self.channels in (None, 1, 3), "null, 1 or 3")
         require("data.test_fraction", self.test_fraction, 0 < self.test_fraction < 1, "a number between 0 and 1")
+        held = self.validation
+        fits = held is None or 0 < held < 1 or (1 <= held < math.inf and held == int(held))
+        require("data.validation", held, fits, "null, a fraction between 0 and 1, or a whole number of images")
         require("data.shift", self.shift, 0 <= self.shift < self.resolution, "0 or more, below the resolution")
         multiple = {"plain": 1, "stretch": 1, "tile": 4, "large": 2, "canvas": 2}[self.variant]
         require(

@@ -7,7 +7,7 @@ exactly the same batches.
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +136,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test split at one resolution."""
+    """A training split and one that accuracy is measured on, the test or validation images, at one resolution."""
 
     train: Images
     test: Images
@@ -287,24 +287,51 @@ SOURCES: Mapping[str, Callable[[DataConfig], Source]] = MappingProxyType(
 def load_data(config: DataConfig) -> Dataset:
     """The dataset that `config` describes, on the CPU. The same config gives the same pixels and the same split.
 
+    With `validation` the second split is of training images, which are no longer in the first; the others keep their
+    pixels. Mean and deviation are those of the images that remain.
+
     Raises:
         DataError: if the dataset is missing, incomplete or damaged; the message names the folder or file and what is
-            expected.
+            expected. Also if a class has too few images for `validation`.
         DiskFullError, UnwritableError: if its cache cannot be written.
     """
     source = SOURCES[config.name](config)
-    splits = {}
-    for split in ("train", "test"):
-        images = torch.as_tensor(source.arrays[f"{split}_images"])
-        images = VARIANTS[config.variant](images, config.resolution, generator_for(config.variant, split))
-        splits[split] = _with_channels(images, config.channels)
-    mean, std = _moments(splits["train"])
-    labels = {s: torch.as_tensor(np.asarray(source.arrays[f"{s}_labels"])).long() for s in splits}
-    return Dataset(
-        train=Images(splits["train"], labels["train"], mean, std),
-        test=Images(splits["test"], labels["test"], mean, std),
-        classes=source.classes,
-    )
+    images, labels = {}, {}
+    for split in ("train",) if config.validation is not None else ("train", "test"):
+        raw = torch.as_tensor(source.arrays[f"{split}_images"])
+        raw = VARIANTS[config.variant](raw, config.resolution, generator_for(config.variant, split))
+        images[split] = _with_channels(raw, config.channels)
+        labels[split] = torch.as_tensor(np.asarray(source.arrays[f"{split}_labels"])).long()
+    if config.validation is not None:
+        held = _held_out(labels["train"], config.validation, source.classes)
+        images = {"train": images["train"][~held], "test": images["train"][held]}
+        labels = {"train": labels["train"][~held], "test": labels["train"][held]}
+    mean, std = _moments(images["train"])
+    train, test = (Images(images[split], labels[split], mean, std) for split in ("train", "test"))
+    return Dataset(train, test, source.classes)
+
+
+def _held_out(labels: Tensor, share: float, classes: Sequence[str]) -> Tensor:
+    """Whether each training image is one of the validation images: (N,) bool, drawn in each class, for all seeds alike.
+
+    The classes have the same proportions as before, rounded so that the total is `share` of the images, or the number.
+    """
+    counts = torch.bincount(labels, minlength=len(classes)).double()
+    fraction = share if share < 1 else share / len(labels)
+    ends = (counts.cumsum(0) * fraction).round().long()
+    held = ends.diff(prepend=ends.new_zeros(1))
+    for name, have, taken in zip(classes, counts.long().tolist(), held.tolist(), strict=True):
+        if not 0 < taken < have:
+            shown = f"{share:g}" if share < 1 else f"{share:.0f}"
+            raise DataError(
+                f"data.validation is {shown}, which takes {taken} of the {have} training images of class {name!r}: "
+                "every class needs at least one image on both sides"
+            )
+    order = torch.randperm(len(labels), generator=generator_for("validation"))
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label, count in enumerate(held.tolist()):
+        chosen[order[labels[order] == label][:count]] = True
+    return chosen
 
 
 def _with_channels(images: Tensor, channels: int | None) -> Tensor:

@@ -7,7 +7,7 @@ change.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,12 +17,13 @@ from torch import Tensor, nn
 import dynpool
 from dynpool.baselines import DiffStride2d, refine, shape_adaptor_network
 from dynpool.common.names import nearest
-from dynpool.resizers import LearnedResizer2d, host_alphas, learned_resizers, set_alpha
+from dynpool.resizers import LearnedResizer2d, learned_resizers
 
-from .budget import TOLERANCE, Budget, settle
+from .budget import Budget, cost_reached, scale_sizes, settle
 from .config import RunConfig
-from .data import generator_for
 from .errors import ConfigError
+from .resized_images import image_size_for, resize_images
+from .starts import draw_sizes, set_start
 
 __all__ = ["METHODS", "Method", "Prepared", "prepare", "register"]
 
@@ -96,11 +97,38 @@ def human(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int])
     return Prepared(model, _weights(model, config))
 
 
+@register("resized")
+def resized(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """The network as it was designed, on images that it first resizes to the size of the cost `gmacs_budget`.
+
+    The human design at another input resolution, given the same images as all other methods.
+    """
+    if config.budget is None:
+        return Prepared(model, _weights(model, config), summary="images keep their size: there is no gmacs_budget")
+    size, excess = image_size_for(model, input_size, config.budget)
+    resize_images(model, input_size[1:], size)
+    summary = f"images of {size[0]}x{size[1]} pixels; {cost_reached(config.budget, excess)}"
+    return Prepared(model, _weights(model, config), summary=summary)
+
+
 @register("fixed")
 def fixed(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
     """DynOPool's operator at the designed sizes, not learned: separates the effect of the operator from learning."""
     converted = _converted(model, config, input_size, dynpool.DynOPool2d)
     return Prepared(converted, _weights(converted, config), summary=str(dynpool.conversion_report(converted)))
+
+
+@register("scaled")
+def scaled(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """DynOPool's operator at the designed sizes times one factor, not learned, with the GMACs of `gmacs_budget`.
+
+    Separates where pixels are added from how many. Without a budget it is `fixed`.
+    """
+    prepared = fixed(model, config, input_size)
+    if config.budget is None:
+        return prepared
+    excess = scale_sizes(Budget(prepared.model, input_size, config.budget))
+    return replace(prepared, summary=f"{prepared.summary}\n{cost_reached(config.budget, excess)}")
 
 
 @register("random")
@@ -110,16 +138,8 @@ def random(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]
     The null hypothesis for methods that learn sizes. Sizes are drawn from the run's seed.
     """
     converted = _converted(model, config, input_size, dynpool.DynOPool2d)
-    cost = dynpool.count_macs(converted, input_size).gmacs if config.gmacs_budget is None else config.gmacs_budget
-    generator = generator_for(config.seed, "sizes")
-    reach = math.log(config.random.spread)
-    budget = Budget(converted, input_size, cost)
-    pools = budget.tree.pools
-    for pool, value in zip(pools, host_alphas(pools), strict=True):
-        h, w = (torch.rand(2, generator=generator, dtype=torch.float64) * 2 - 1).mul(reach).exp().tolist()
-        set_alpha(pool, pool.project((value[0] * h, value[1] * w), value, None))
-    excess = settle(budget)
-    return Prepared(converted, _weights(converted, config), summary=_cost_reached(cost, excess))
+    summary = draw_sizes(converted, config, input_size, config.budget)
+    return Prepared(converted, _weights(converted, config), summary=summary)
 
 
 @register("refine")
@@ -149,7 +169,8 @@ def _converted(
 def _learned(
     model: nn.Module, config: RunConfig, input_size: tuple[int, int, int], *, summary: str, alphas_every: int = 1
 ) -> Prepared:
-    """A prepared network with learned sizes: optimiser groups, GMACs or budget term of the loss, and bounds."""
+    """A prepared network with learned sizes: its start, optimiser groups, GMACs or budget term of the loss, bounds."""
+    summary = "\n".join(filter(None, (summary, set_start(model, config, input_size))))
     groups = dynpool.parameter_groups(model, lr=config.lr, alpha_lr=config.alpha_lr, weight_decay=config.weight_decay)
     for group in groups:
         if group["name"] == "alphas":
@@ -159,8 +180,8 @@ def _learned(
     if config.gmacs_weight:
         gmacs = dynpool.GMACsLoss(model, input_size)
         terms.append(lambda: config.gmacs_weight * gmacs())
-    if config.gmacs_budget is not None:
-        budget = Budget(model, input_size, config.gmacs_budget)
+    if config.budget is not None:
+        budget = Budget(model, input_size, config.budget)
         pull = budget.pull
         terms.append(lambda: config.budget_weight * pull())
 
@@ -198,18 +219,12 @@ def diffstride(model: nn.Module, config: RunConfig, input_size: tuple[int, int, 
     return _learned(converted, config, input_size, summary=str(dynpool.conversion_report(converted)))
 
 
-def _cost_reached(gmacs: float, excess: float) -> str:
-    """A sentence on how far the sizes miss their target cost."""
-    missed = math.expm1(excess)
-    verdict = "within" if abs(missed) <= TOLERANCE else "NOT within"
-    return f"sizes cost {missed:+.1%} of {gmacs:.6g} GMACs, {verdict} {TOLERANCE:.0%}"
-
-
 def prepare(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
     """The network prepared by the method that `config` names.
 
     Raises:
-        ConfigError: for an unknown method (the message lists the known ones), or a network that it cannot use.
+        ConfigError: for an unknown method (the message lists the known ones), a network that it cannot use, or a budget
+            that is to match another run whose cost is not known.
     """
     if config.method not in METHODS:
         near = nearest(config.method, METHODS)

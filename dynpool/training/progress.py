@@ -52,7 +52,7 @@ def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:
     parts = [f"{name}  epoch {row['epoch']}/{epochs}"]
     if row["train_loss"] is not None:
         parts.append(f"loss {row['train_loss']:.4f}")
-    parts.append(f"test accuracy {row['test_accuracy']:.4f}")
+    parts.append(f"accuracy {row['test_accuracy']:.4f}")
     parts.append(format_cost(row["gmacs"]))
     parts.append(f"I_min {row['i_min_h']:.1f} x {row['i_min_w']:.1f}")
     if row["images_per_second"] is not None:
@@ -67,7 +67,7 @@ def continued_line(name: str, epochs: int, done: int) -> str:
 
 def final_line(figures: Mapping[str, Any], folder: str) -> str:
     """The final figures of a run in one line."""
-    accuracy = f"test accuracy {figures['test_accuracy']:.4f}"
+    accuracy = f"accuracy {figures['test_accuracy']:.4f}"
     return f"{figures['name']}  {accuracy}  {format_cost(figures['gmacs'])}  {folder}"
 
 

@@ -16,12 +16,13 @@ from ...common.statistics import pareto_front
 from ...common.style import FAINT, INK, SMALL, WIDTH, legend, plain, short, styled
 from ..metrics_table import Epoch
 from ..read_runs import Run
+from ..rows import accuracy_name
 
 __all__ = ["distinct", "method_colors", "plot_accuracy", "plot_alphas", "plot_i_min", "plot_tradeoff"]
 
 # The Okabe-Ito palette, safe for all kinds of colour blindness.
 HUMAN, DYNOPOOL = "#0072B2", "#D55E00"
-OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F3C8D", "#6B6B00")
+OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F3C8D", "#6B6B00", "#444444", "#A50F3C")
 LINE, WIDEST_LINE = 2.4, 8.4  # points, of the lines of means
 POINT, WIDEST_POINT = 10.0, 22.0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -43,13 +44,13 @@ def _widths(methods: Iterable[str], narrowest: float, widest: float) -> dict[str
 
 
 def plot_tradeoff(runs: Sequence[Run]) -> Figure:
-    """Final test accuracy against GMACs: one point per run, and the mean of each group with its standard deviations.
+    """Final accuracy against GMACs: one point per run, and the mean of each group with its standard deviations.
 
     A line joins the means of a method that was trained at several grid points. The Pareto front of all means is grey.
     """
     figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
     unit = cost_unit(run.last.gmacs for run in runs)
-    axes = styled(figure.add_subplot(), f"{unit.name} of one forward pass", "final test accuracy (%)")
+    axes = styled(figure.add_subplot(), f"{unit.name} of one forward pass", f"final {accuracy_name(runs)} (%)")
     handles, means = [], []
     colors = method_colors(runs)
     widths = _widths(colors, POINT, WIDEST_POINT)
@@ -129,9 +130,9 @@ def _cost_axis(axes: Axes, costs: Sequence[float]) -> None:
 
 
 def plot_accuracy(runs: Sequence[Run]) -> Figure:
-    """Test accuracy per epoch: a thin line per run, a thick one for the mean of each method."""
+    """Accuracy per epoch: a thin line per run, a thick one for the mean of each method."""
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
-    axes = styled(figure.add_subplot(), "epoch", "test accuracy (%)")
+    axes = styled(figure.add_subplot(), "epoch", f"{accuracy_name(runs)} (%)")
     colors = method_colors(runs)
     widths = _widths(colors, LINE, WIDEST_LINE)
     for method, color in colors.items():

@@ -20,15 +20,16 @@ MOST_ROWS = 4  # size sequences drawn per method; only one per grid point if the
 def plot_sizes(runs: Sequence[Run]) -> Figure:
     """The feature maps of each network as rectangles to scale, from the input onwards.
 
-    Runs that ended at the same sizes share a row. The sizes of the human design at the same input are outlined.
+    Runs that ended at the same sizes share a row. The sizes of the human design at the same input are outlined where a
+    network has as many maps.
     """
     rows = _size_rows(runs)
     colors = method_colors(runs)
-    designed: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by the size of the input
+    designed: dict[tuple[tuple[int, int], int], list[tuple[int, int]]] = {}  # by the input's size and number of maps
     for run in runs:
         if run.method == "human":
             sizes = list(run.last.sizes.values())
-            designed.setdefault(sizes[0], sizes)
+            designed.setdefault((sizes[0], len(sizes)), sizes)
     networks = [sizes for _, sizes, _ in rows]
     longest = max(map(len, networks))
     # In inches: the text to the left, the minimum width of a column (its label must fit), the space between columns.
@@ -53,7 +54,7 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
         (row, block.start): max(
             (
                 size[0] * scale
-                for network in (sizes, designed.get(sizes[0], []))
+                for network in (sizes, designed.get((sizes[0], len(sizes)), []))
                 for size in network[block.start : block.stop]
             ),
             default=0.0,
@@ -85,14 +86,14 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
                     0.1, middle - 0.06, plain(short(method, 18)), fontsize=LARGE, weight="bold", color=colors[method]
                 )
                 axes.text(0.1, middle + 0.02, text, fontsize=SMALL, color=INK, va="top", parse_math=False)
-            human = designed.get(sizes[0], [])
+            human = designed.get((sizes[0], len(sizes)), [])
             for column in block:
                 if column < len(sizes):
                     # The input has the same size for all: no outline.
                     outline = human[column] if method != "human" and 0 < column < len(human) else None
                     _feature_map(axes, centers[column], middle, sizes[column], scale, colors[method], outline)
             y += heights[row, block.start]
-    if any(method != "human" and sizes[0] in designed for _, sizes, method in rows):
+    if any(method != "human" and (sizes[0], len(sizes)) in designed for _, sizes, method in rows):
         axes.add_patch(Rectangle((left, y + 0.03), 0.22, 0.16, fill=False, ec=INK, lw=1.1, ls=(0, (3, 2))))
         note = "dashed: the human-designed size"
         axes.text(left + 0.3, y + 0.11, note, fontsize=SMALL, color=INK, va="center")

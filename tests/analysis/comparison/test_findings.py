@@ -2,14 +2,12 @@
 
 import csv
 import io
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dynpool.analysis.common.checksums import CHECKSUM
-from dynpool.analysis.comparison.findings import difference, holm
 from dynpool.analysis.comparison.summary import compare_runs
 
 WriteRun = Callable[..., Path]
@@ -84,49 +82,64 @@ def test_same_seed_twice_is_noted(tmp_path: Path, write_run: WriteRun) -> None:
     assert comparison.notes == ("dynopool has several runs with seed 0; all are counted",)
 
 
-def test_differences_are_taken_seed_by_seed(tmp_path: Path, write_run: WriteRun) -> None:
-    # pairs differ by 0.01, 0.02 and 0.03: t = 0.02 / (0.01 / sqrt(3)) = 3.464 on 2 degrees of freedom
-    human, learned = (0.5, 0.7, 0.6), (0.51, 0.72, 0.63)
-    folders = [write_run(tmp_path / f"h{i}", "human", i, final=final) for i, final in enumerate(human)]
-    folders += [write_run(tmp_path / f"d{i}", "dynopool", i, final=final) for i, final in enumerate(learned)]
-    folders += [write_run(tmp_path / "d9", "dynopool", 9, final=0.9)]
-    rows = compare_runs(folders).rows
-    found = difference(rows, "dynopool", "human")
-    assert found is not None
-    assert found.n == 3
-    assert found.mean == pytest.approx(0.02)
-    assert found.p == pytest.approx(0.0742, abs=1e-4)
-    half = 4.3027 * 0.01 / math.sqrt(3)  # 4.3027: the 97.5 % point of Student's t with 2 degrees of freedom
-    assert found.low == pytest.approx(0.02 - half, abs=1e-6)
-    assert found.high == pytest.approx(0.02 + half, abs=1e-6)
-    assert difference(rows, "dynopool", "absent") is None
-
-
-def test_one_seed_or_equal_differences_are_not_tested_for_significance(tmp_path: Path, write_run: WriteRun) -> None:
-    one = [write_run(tmp_path / "h", "human", final=0.5), write_run(tmp_path / "d", "dynopool", final=0.75)]
-    assert "(only one seed in common, so significance cannot be tested)." in compare_runs(one).findings[0]
-    more = [write_run(tmp_path / f"{m}{i}", m, i, final=0.5) for m in ("human", "other") for i in (0, 1)]
-    assert "every seed gives the same difference" in compare_runs(more).findings[0]
-
-
-def test_holm_corrects_for_the_number_of_comparisons() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-    assert holm([]) == []
-
-
-def test_findings_name_only_significant_differences(tmp_path: Path, write_run: WriteRun) -> None:
+def test_findings_say_what_is_decided(tmp_path: Path, write_run: WriteRun) -> None:
     finals = {
         "human": (0.500, 0.601, 0.702, 0.803),
-        "better": (0.600, 0.700, 0.801, 0.902),
+        "ahead": (0.600, 0.700, 0.801, 0.902),
+        "behind": (0.400, 0.502, 0.601, 0.703),
         "same": (0.502, 0.600, 0.701, 0.804),
+        "unclear": (0.52, 0.58, 0.75, 0.80),
     }
     folders = [
         write_run(tmp_path / f"{m}{i}", m, i, final=f) for m, values in finals.items() for i, f in enumerate(values)
     ]
-    said = " ".join(compare_runs(folders).findings)
-    assert "better +9.9 points against human" in said
-    assert "Significant differences (p < 0.05, Holm-corrected for 2 comparisons): better." in said
+    found = compare_runs(folders).findings
+    assert found[0].startswith("ahead is better than human by 9.9 points (95 % interval +9.8 to +10.0, 4 seeds, p = ")
+    assert found[1].startswith(
+        "behind is worse than human by 10.0 points (95 % interval \u221210.1 to \u22129.9, 4 seeds"
+    )
+    assert found[2:4] == ("Equivalent within ±1 point: same and human.", "Not decided: unclear against human.")
+    assert not any("better" in sentence for sentence in found[2:])
+
+
+def test_accuracy_on_validation_images_is_called_so(tmp_path: Path, write_run: WriteRun) -> None:
+    data = {"name": "digits", "resolution": 32}
+    held = [
+        write_run(tmp_path / m, m, final=f, data=data | {"validation": 0.2})
+        for m, f in (("human", 0.5), ("dynopool", 0.9))
+    ]
+    comparison = compare_runs(held)
+    assert "points of final validation accuracy" in comparison.headline
+    assert "accuracy: validation accuracy of the final epoch" in str(comparison)
+    assert "chosen on these validation images" in comparison.findings[-1]
+    assert "test accuracy" not in str(comparison)
+    assert comparison.notes == (
+        "accuracy is that on validation images, held out of the training images (data.validation: 0.2); the test images"
+        " were not used",
+    )
+    mixed = compare_runs([held[0], write_run(tmp_path / "test", data=data)])
+    assert "points of final accuracy" in mixed.headline
+    assert any(note.startswith("the runs differ in data.validation (0.2 / None)") for note in mixed.notes)
+    assert "test accuracy" in compare_runs([tmp_path / "test"]).headline
+
+
+def test_matched_costs_and_starts_are_told(tmp_path: Path, write_run: WriteRun) -> None:
+    learned = write_run(tmp_path / "d", "dynopool", start="random")
+    cost = compare_runs([learned]).rows[0].gmacs
+    folders = [write_run(tmp_path / "h", "human", start="designed"), learned]
+    folders += [write_run(tmp_path / "s", "scaled", gmacs_budget={"match": "dynopool", "gmacs": cost})]
+    comparison = compare_runs(folders)
+    assert comparison.notes == ("initial sizes: dynopool random; of the others as designed",)
+    assert [(row.method, row.matches) for row in comparison.methods] == [
+        ("human", None), ("dynopool", None), ("scaled", "dynopool"),
+    ]  # fmt: skip
+    assert "as dynopool" in str(comparison)
+    rows = {row["method"]: row for row in csv.DictReader(io.StringIO(comparison.to_csv()))}
+    assert rows["scaled"]["matches"] == "dynopool"
+    assert float(rows["scaled"]["gmacs_budget"]) == pytest.approx(cost, rel=1e-5)
+    other = write_run(tmp_path / "r", "random", gmacs_budget={"match": "dynopool", "gmacs": cost / 1.01})
+    said = f"its gmacs_budget of {cost / 1.01:.4g} is what dynopool, seed 0, cost when it was started"
+    assert f"r: {said}; that run now costs {cost:.4g} GMACs" in compare_runs([*folders, other]).notes
 
 
 def test_missed_and_kept_budgets_are_reported(tmp_path: Path, write_run: WriteRun) -> None:
@@ -166,7 +179,6 @@ def test_others_are_compared_with_the_human_design_at_the_most_common_resolution
         folders += [write_run(tmp_path / str(side), "human", grid_point=point, data=data, input_size=(1, side, side))]
     folders += [write_run(tmp_path / f"d{i}", grid_point=f"gmacs_budget={i}", gmacs_budget=i) for i in (1, 2)]
     comparison = compare_runs(folders)
-    compared = [finding for finding in comparison.findings if " points against " in finding]
-    assert len(compared) == 4
-    assert all("points against human data.resolution=32" in finding for finding in compared)
+    assert len(comparison.pairs) == 4
+    assert {pair.baseline for pair in comparison.pairs} == {"human data.resolution=32"}
     assert not any("input_size" in note or "resolution" in note for note in comparison.notes)

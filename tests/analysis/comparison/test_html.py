@@ -52,7 +52,9 @@ def test_report_is_self_contained(comparison_folder: Path, tmp_path: Path) -> No
     path = write_report([comparison_folder], out)
     assert path == out / "report.html"
     pictures = ["accuracy_vs_gmacs", "sizes", "i_min", "alphas", "accuracy"]
-    assert sorted(os.listdir(out)) == sorted(["report.html", "summary.csv", *(f"{name}.png" for name in pictures)])
+    assert sorted(os.listdir(out)) == sorted(
+        ["report.html", "summary.csv", "pairs.csv", *(f"{name}.png" for name in pictures)]
+    )
     page = Page(path.read_text())
     assert page.open == []
     images = [attributes for tag, attributes in page.tags if tag == "img"]

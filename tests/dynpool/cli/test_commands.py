@@ -45,7 +45,7 @@ def test_train_then_report(config, tmp_path, capsys):
     assert main(["train", config, "--out", str(run), "--epochs", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[1] for line in lines[:3]] == ["epoch 0/2", "epoch 1/2", "epoch 2/2"]
-    assert lines[3].startswith("tiny  test accuracy ")
+    assert lines[3].startswith("tiny  accuracy ")
     assert main(["report", str(run), "--out", str(tmp_path / "report")]) == 0
     assert f"report: {tmp_path / 'report' / 'report.html'}" in capsys.readouterr().out
     assert (tmp_path / "report" / "report.html").stat().st_size > 1000

@@ -7,9 +7,10 @@ import torch
 
 import dynpool
 from dynpool.analysis.comparison.findings import BUDGET_TOLERANCE
-from dynpool.training.budget import TOLERANCE
+from dynpool.training.budget import TOLERANCE, Budget, cost_reached, scale_sizes
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import prepare
+from dynpool.training.models import narrow_vgg
 
 SIZE = (1, 16, 16)
 
@@ -49,12 +50,43 @@ def test_learned_methods_meet_a_budget(method, factor, model, tiny):
     prepared.model(torch.randn(2, *size)).sum().backward()
 
 
-@pytest.mark.parametrize("method", ["random", "dynopool", "shape-adaptor", "diffstride"])
+@pytest.mark.parametrize("factor", [0.7, 1.0, 1.3, 2.5])
+def test_all_sizes_are_multiplied_by_one_factor(factor):
+    size = (3, 64, 96)
+    network = dynpool.convert(narrow_vgg(10, 3, widths=[8] * 5), size)
+    designed = dynpool.sizes(network, size)
+    gmacs = factor * dynpool.count_macs(network, size).gmacs
+    excess = scale_sizes(Budget(network, size, gmacs))
+    assert abs(dynpool.count_macs(network, size).gmacs / gmacs - 1) <= TOLERANCE
+    assert excess == pytest.approx(math.log(dynpool.count_macs(network, size).gmacs / gmacs), abs=1e-9)
+    scaled = dynpool.sizes(network, size)
+    assert scaled.pop("input") == designed.pop("input") == (64, 96)
+    if factor == 1.0:
+        assert scaled == designed
+    lows = [(n - 0.5) / m for name in scaled for n, m in zip(scaled[name], designed[name], strict=True)]
+    highs = [(n + 0.5) / m for name in scaled for n, m in zip(scaled[name], designed[name], strict=True)]
+    assert max(lows) <= min(highs), "one factor gives all sizes, rounded"
+
+
+def test_sizes_stay_within_bounds_and_strides_follow():
+    network = dynpool.convert(narrow_vgg(10, 1, widths=[4, 4, 4]), (1, 32, 32))
+    scale_sizes(Budget(network, (1, 32, 32), 3.9 * dynpool.count_macs(network, (1, 32, 32)).gmacs))
+    alphas = [r.alpha.tolist() for r in dynpool.resolutions(network).values()]
+    assert all(0.5 <= a <= 8 for pair in alphas for a in pair)
+    assert alphas[0][0] < 1 < alphas[1][0], "the first stride alone makes all maps larger"
+
+
+def test_the_cost_reached_is_said():
+    assert cost_reached(0.5, math.log(1.019)) == "sizes cost +1.9% of 0.5 GMACs, within 2%"
+    assert cost_reached(0.5, math.log(0.97)) == "sizes cost -3.0% of 0.5 GMACs, NOT within 2%"
+
+
+@pytest.mark.parametrize("method", ["random", "scaled", "resized", "dynopool", "shape-adaptor", "diffstride"])
 @pytest.mark.parametrize("factor", [0.01, 1000.0])
 def test_a_budget_out_of_reach_is_refused(method, factor, model, tiny):
     gmacs = factor * dynpool.count_macs(model, (1, 32, 32)).gmacs
     options = ("--method", method, "--gmacs_budget", str(gmacs), "--alpha_until", "0.5")
     with pytest.raises(
-        ConfigError, match=r"gmacs_budget is [\d.e-]+, which is out of reach: .* cost [\d.e-]+ to [\d.e-]+ GMACs"
+        ConfigError, match=r"gmacs_budget is [\d.e-]+, which is out of reach: .* cost [\d.e-]+( to [\d.e-]+)? GMACs"
     ):
         prepare(model, tiny(*options), (1, 32, 32))

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from dynpool.training.compare import _event, _Pool, _words, default_workers
 from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig
+from dynpool.training.matching import Queue
 from dynpool.training.progress import epoch_line
 from tests.dynpool.training.test_progress import ROW
 
@@ -34,7 +35,7 @@ def test_what_other_code_prints_is_passed_on(line):
 def test_bars_follow_the_epochs(monkeypatch):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=200)
-    pool = _Pool(ComparisonConfig(), [(RUN, GridPoint("human"))], 2, [], console)
+    pool = _Pool(ComparisonConfig(), Queue([(RUN, GridPoint("human"))]), 2, [], console)
     with pool._telling() as tell:
         tell(RUN, {"event": "epoch", "row": ROW})
     said = screen.getvalue()

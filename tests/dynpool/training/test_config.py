@@ -50,6 +50,21 @@ def test_a_grid_trains_each_combination_of_its_lists(read):
     assert len({run.folder for run in runs}) == 6
 
 
+def test_pairs_are_of_methods_or_of_their_grid_points(read):
+    pairs = "[[dynopool, human data.resolution=16], [human data.resolution=24, dynopool]]"
+    text = f"methods: [human, dynopool]\ngrid: {{human: {{data.resolution: [16, 24]}}}}\npairs: {pairs}"
+    comparison, _ = read(text, kind=ComparisonConfig)
+    assert comparison.pairs == (("dynopool", "human data.resolution=16"), ("human data.resolution=24", "dynopool"))
+    with pytest.raises(
+        ConfigError, match=r"pairs is \['dynopool', 'human'\]; allowed: two of human data.resolution=16, "
+    ):
+        read(text.replace("human data.resolution=16],", "human],"), kind=ComparisonConfig)
+    with pytest.raises(
+        ConfigError, match=r"pairs is .*; allowed: null or a list of pairs, such as \[\[a, b\], \[a, c\]\]"
+    ):
+        read("pairs: [human, dynopool]", kind=ComparisonConfig)
+
+
 def test_a_run_of_the_grid_is_the_same_from_the_command_line(read, tmp_path):
     comparison, _ = read(GRID, kind=ComparisonConfig)
     for point in comparison.points():
@@ -70,7 +85,7 @@ def test_a_run_of_the_grid_is_the_same_from_the_command_line(read, tmp_path):
         ("{human: {seed: 1}}", "grid.human: unknown key 'seed'"),
         ("{human: {lr: [0.1, much]}}", "grid.human: lr is 'much'; allowed: a number"),
         ("{human: {lr: []}}", "grid.human.lr is []; allowed: a value, or a list of one or more"),
-        ("{human: {gmacs_budget: 1}}", "grid.human: alpha_until is 1.0; allowed: a number below 1"),
+        ("{dynopool: {gmacs_budget: 1}}", "grid.dynopool: alpha_until is 1.0; allowed: a number below 1"),
         ("{human: 3}", "allowed: methods, each with keys and lists"),
     ],
 )
@@ -81,7 +96,19 @@ def test_a_wrong_grid_is_refused_before_anything_runs(read, grid, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["methods: []", "methods: [human, human]", "seeds: [1, 1]", "seeds: [-1]", "workers: 0"]
+    "text",
+    [
+        "methods: []",
+        "methods: [human, human]",
+        "seeds: [1, 1]",
+        "seeds: [-1]",
+        "workers: 0",
+        "equivalence_margin: 0",
+        "pairs: []",
+        "pairs: [[human, human]]",
+        "pairs: [[human, random]]",
+        "pairs: [[human, dynopool], [human, dynopool]]",
+    ],
 )
 def test_bad_comparisons(read, text):
     with pytest.raises(ConfigError, match=text.split(":")[0] + r" is (\[|0)"):  # as it is written, not as a tuple

@@ -24,6 +24,12 @@ def test_what_changes_the_numbers_is_named() -> None:
     assert fingerprint(to_dict(CONFIG)) != fingerprint(to_dict(other))
 
 
+def test_a_key_that_an_earlier_version_did_not_have_counts_as_its_default() -> None:
+    old = {key: value for key, value in to_dict(CONFIG).items() if key not in ("start", "start_gmacs")}
+    assert changed_keys(old, to_dict(CONFIG)) == []
+    assert changed_keys(old, to_dict(replace(CONFIG, start="random"))) == ["start: 'designed' -> 'random'"]
+
+
 def test_more_epochs_are_no_change_where_the_learning_rate_is_constant() -> None:
     constant = replace(CONFIG, scheduler="constant")
     assert changed_keys(to_dict(constant), to_dict(replace(constant, epochs=99))) == []

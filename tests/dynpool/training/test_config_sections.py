@@ -20,6 +20,7 @@ from dynpool.training.errors import ConfigError
     [
         (DataConfig, "resolution", [4, 4096], [3, 4097]),
         (DataConfig, "channels", [None, 1, 3], [2]),
+        (DataConfig, "validation", [None, 1e-9, 1 - 1e-9, 1, 50], [0, -0.5, 1.5, math.inf, math.nan]),
         (DataConfig, "test_fraction", [1e-9, 1 - 1e-9], [0, 1, math.nan]),
         (DataConfig, "shift", [0, 31], [-1, 32]),
         (ConversionConfig, "max_gmacs", [None, 1e-9], [0, math.inf, math.nan]),

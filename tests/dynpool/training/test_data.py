@@ -1,6 +1,7 @@
 """Images are the same for the same configuration, batches for the same (seed, epoch); bad datasets are refused."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,6 +37,40 @@ def test_digits_split_is_fixed_complete_and_balanced():
     test = {image.numpy().tobytes() for image in load_data(DataConfig(resolution=8)).test.images}
     train = [image.numpy().tobytes() for image in load_data(DataConfig(resolution=8)).train.images]
     assert sum(image in test for image in train) == 0
+
+
+@pytest.mark.parametrize("share", [0.2, 270])
+def test_validation_images_are_training_images_of_every_class_and_no_test_images(share):
+    held = load_data(DataConfig(resolution=8, validation=share))
+    whole = load_data(DataConfig(resolution=8))
+    total = len(whole.train)
+    assert len(held.test) == (share if share > 1 else round(share * total))
+    counts = torch.bincount(whole.train.labels)
+    assert (torch.bincount(held.test.labels) - counts * len(held.test) / total).abs().max() <= 1
+
+    def pixels(part):
+        return sorted(zip([image.numpy().tobytes() for image in part.images], part.labels.tolist(), strict=True))
+
+    assert pixels(held.train) + pixels(held.test) != pixels(whole.train)
+    assert sorted(pixels(held.train) + pixels(held.test)) == pixels(whole.train)
+    again = load_data(DataConfig(resolution=8, validation=share))
+    assert torch.equal(again.test.images, held.test.images)
+    values = held.train.normalised(held.train.images)
+    assert values.mean().item() == pytest.approx(0, abs=1e-4), "moments of the images that remain"
+
+
+def test_images_keep_their_random_places_when_others_are_held_out():
+    whole, held = (load_data(DataConfig(variant="canvas", resolution=16, validation=v)).train for v in (None, 0.3))
+    kept = {image.numpy().tobytes() for image in whole.images}
+    assert all(image.numpy().tobytes() in kept for image in held.images)
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.01, "0.01, which takes 0"), (12, "12, which takes 6")])
+def test_every_class_needs_images_on_both_sides(tree, tmp_path, share, said):
+    config = DataConfig("folder", root=str(tree), resolution=8, cache=str(tmp_path / "cache"), validation=share)
+    with pytest.raises(DataError, match=rf"data.validation is {said} of the 6 training images of class 'dark'"):
+        load_data(config)
+    assert len(load_data(replace(config, validation=2)).test) == 2
 
 
 def test_training_images_are_normalised():

@@ -12,7 +12,9 @@ from dynpool.training.data import Images, load_data
 from dynpool.training.loop import prepare_model, train
 from dynpool.training.methods import METHODS
 
-METHOD_NAMES = ("human", "fixed", "random", "dynopool", "shape-adaptor", "diffstride", "refine")
+METHOD_NAMES = (
+    "human", "resized", "fixed", "scaled", "random", "dynopool", "shape-adaptor", "diffstride", "refine",
+)  # fmt: skip
 AUGMENTED = ("--data.shift", "2", "--data.flip", "true", "--batch_size", "100")
 
 
@@ -79,7 +81,7 @@ def test_same_initial_weights(tiny):
 
 
 def test_same_gmacs_where_a_budget_is_given(tiny, tmp_path):
-    """Methods whose sizes can change end within 2 % of one budget that they share."""
+    """Methods whose sizes can change end within 2 % of one budget that they share; images have whole pixels."""
     budget = (
         1.25
         * dynpool.count_macs(prepare_model(tiny("--method", "human"), load_data(tiny().data)).model, (1, 16, 16)).gmacs

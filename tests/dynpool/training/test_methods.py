@@ -71,6 +71,23 @@ def test_fixed_has_the_operator_but_learns_no_size(model, tiny):
     torch.testing.assert_close(prepared.model.eval()(x), model.eval()(x))
 
 
+def test_scaled_is_fixed_at_the_designed_cost_and_uniform_at_another(model, tiny):
+    designed = prepare(model, tiny("--method", "fixed"), SIZE)
+    same = prepare(model, tiny("--method", "scaled"), SIZE)
+    assert same.summary == designed.summary
+    own, others = designed.model.state_dict(), same.model.state_dict()
+    assert list(own) == list(others)
+    assert all(torch.equal(own[name], others[name]) for name in own)
+    cost = dynpool.count_macs(model, SIZE).gmacs
+    scaled = prepare(model, tiny("--method", "scaled", "--gmacs_budget", str(1.5 * cost)), SIZE)
+    assert dynpool.count_macs(scaled.model, SIZE).gmacs == pytest.approx(1.5 * cost, rel=TOLERANCE)
+    assert [g["name"] for g in scaled.groups] == ["weights"]
+    assert "within 2%" in scaled.summary
+    assert all(
+        min(dynpool.sizes(scaled.model, SIZE)[name]) >= min(size) for name, size in dynpool.sizes(model, SIZE).items()
+    )
+
+
 def test_random_sizes_cost_what_the_designed_ones_do_and_differ_by_seed(model, tiny):
     designed = dynpool.count_macs(model, SIZE).total
     found = []

@@ -23,7 +23,7 @@ def test_an_epoch_in_a_line() -> None:
         "a",
         "epoch 2/4",
         "loss 0.5000",
-        "test accuracy 0.7500",
+        "accuracy 0.7500",
         epoch_line("", 4, ROW).split("  ")[4],
         "I_min 7.0 x 9.0",
     ]
@@ -51,5 +51,5 @@ def test_lines_say_where_a_run_continues(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_final_figures_in_a_line() -> None:
     line = final_line({"name": "a", "test_accuracy": 0.5, "gmacs": 0.002}, "runs/a")
-    assert line.startswith("a  test accuracy 0.5000  ")
+    assert line.startswith("a  accuracy 0.5000  ")
     assert line.endswith("  runs/a")

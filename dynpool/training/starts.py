@@ -1,0 +1,69 @@
+"""The sizes that a network with learned sizes starts at: as designed, random ones of a given cost, or given ones."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+import dynpool
+from dynpool.resizers import host_alphas, set_alpha
+
+from .budget import Budget, cost_reached, settle
+from .config import RunConfig
+from .data import generator_for
+from .errors import ConfigError
+
+__all__ = ["draw_sizes", "set_start"]
+
+InputSize = tuple[int, int, int]
+
+
+def draw_sizes(
+    model: nn.Module, config: RunConfig, input_size: InputSize, gmacs: float | None, *, key: str = "gmacs_budget"
+) -> str:
+    """Set the sizes of a converted network to random ones, drawn from the run's seed, and return their cost in words.
+
+    Every stride is multiplied by a number that is log-uniform between 1 / `random.spread` and `random.spread`; then
+    all are brought to the cost. Weights are not affected. Resizers of a narrow range, such as Shape Adaptors, end close
+    to their designed sizes if the cost is the designed one.
+
+    Args:
+        model: the converted network, at its designed sizes.
+        config: the run.
+        input_size: (C, H, W) in pixels at which GMACs are counted.
+        gmacs: the cost; None: that of the designed sizes.
+        key: its name in error messages.
+
+    Raises:
+        ValueError: if the cost is out of reach.
+    """
+    cost = dynpool.count_macs(model, input_size).gmacs if gmacs is None else gmacs
+    generator = generator_for(config.seed, "sizes")
+    reach = math.log(config.random.spread)
+    budget = Budget(model, input_size, cost, key=key)
+    pools = budget.tree.pools
+    for pool, value in zip(pools, host_alphas(pools), strict=True):
+        h, w = (torch.rand(2, generator=generator, dtype=torch.float64) * 2 - 1).mul(reach).exp().tolist()
+        strides = pool.strides(value)
+        set_alpha(pool, pool.project(pool.values_of((strides[0] * h, strides[1] * w)), value, None))
+    return cost_reached(cost, settle(budget))
+
+
+def set_start(model: nn.Module, config: RunConfig, input_size: InputSize) -> str:
+    """Set the sizes of a converted network to those of `start`, and return a sentence on them; none as designed.
+
+    Raises:
+        ConfigError: if `start` names an unknown resolution, or sizes that the network cannot have.
+        ValueError: if `start_gmacs` is out of reach.
+    """
+    if config.start == "designed":
+        return ""
+    if config.start == "random":
+        return f"random start: {draw_sizes(model, config, input_size, config.start_gmacs, key='start_gmacs')}"
+    try:
+        dynpool.set_sizes(model, {str(name): size for name, size in config.start.items()})  # YAML reads 3 as a number
+    except ValueError as error:
+        raise ConfigError(f"start: {error}", "start") from error
+    return "started at the given sizes"
