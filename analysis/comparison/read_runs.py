@@ -98,6 +98,11 @@ def find_runs(folders: Sequence[Path | str]) -> list[Path]:
         inside = _runs_inside(folder)
         if not inside:
             raise ValueError(f"{folder}: not a run folder: no config.yaml, no metrics.csv and no run folders inside")
+        begun = [run for run in inside if not _has_epoch(run)]
+        if begun and len(begun) < len(inside):
+            names = ", ".join(run.name for run in begun)
+            warnings.warn(f"{folder}: runs in it without a finished epoch are left out: {names}", stacklevel=3)
+            inside = [run for run in inside if run not in begun]
         found.extend(inside)
     for folder in map(Path, listed):
         if left_out := [path.parent.name for path in sorted(folder.glob("*/comparison.yaml"))]:
@@ -111,6 +116,17 @@ def find_runs(folders: Sequence[Path | str]) -> list[Path]:
             raise ValueError(f"{folder}: this run folder is given twice")
         seen.add(folder.resolve())
     return found
+
+
+def _has_epoch(run: Path) -> bool:
+    """Whether a run has more than the header and epoch 0 in its metrics; True if they cannot be read."""
+    try:
+        text = (run / "metrics.csv").read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return text.count(b"\n") > 2  # the header and epoch 0
 
 
 def _runs_inside(folder: Path) -> list[Path]:

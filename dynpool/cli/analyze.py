@@ -133,6 +133,8 @@ def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...]
         run = read_run(options.run)
         model, trained_at = restored_model(options.run)
         size = options.input_size or trained_at
+        if len(size) == len(trained_at) and size[0] == 3:  # as if no channels were given
+            size = (trained_at[0], *size[1:])
         if tuple(size) != tuple(trained_at):
             said = "x".join(map(str, trained_at))
             then = f"the run was trained at {said}: its pictures over time (alphas, sizes, i_min) are at that size"

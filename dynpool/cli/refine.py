@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from dynpool.training.errors import ConfigError, writing
 from dynpool.training.interrupts import interruptible
@@ -36,6 +37,14 @@ def _parser() -> Parser:
     return parser
 
 
+def _check_plan(path: Path) -> None:
+    """Raise ConfigError for an existing file that no plan was written to: it would be overwritten."""
+    try:
+        find_edits(str(path.absolute()))
+    except ConfigError:
+        raise ConfigError(f"--out is {path}, a file that is not a plan of dynpool refine: name another file") from None
+
+
 def refine(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code, which is 1 if I_min < I_res is not reached.
 
@@ -45,6 +54,8 @@ def refine(arguments: Sequence[str]) -> int:
     options = _parser().read(arguments)
     if options.out is not None:
         check_file(options.out, parents=True)
+        if options.out.exists():
+            _check_plan(options.out)
     from dynpool import baselines
     from dynpool.analysis.integrations.named_models import named_model
 

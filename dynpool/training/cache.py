@@ -83,7 +83,7 @@ def _read(entry: Path, fingerprint: str) -> Arrays | None:
                 log.warning("%s is damaged and is rebuilt", path)
                 return None
             arrays[key] = np.load(path, mmap_mode="c", allow_pickle=False)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s is damaged and is rebuilt: %s", entry, error)

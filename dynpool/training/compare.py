@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +86,7 @@ def compare(
     waiting = Queue(runs)
     make_folder(folder)
     with locked(folder):
-        _open(config, resume=resume, overwrite=overwrite)
+        _open(config, [run.name for run, _ in runs], resume=resume, overwrite=overwrite)
         workers = min(default_workers(config), len(runs))
         if workers == 1:
             failed = _in_turn(waiting, console, resume=resume, overwrite=overwrite)
@@ -133,7 +133,7 @@ def _failure(failed: Mapping[str, str]) -> TrainingError:
     return TrainingError(f"{len(failed)} of the runs failed ({listed})")
 
 
-def _open(config: ComparisonConfig, *, resume: bool, overwrite: bool) -> None:
+def _open(config: ComparisonConfig, names: Collection[str], *, resume: bool, overwrite: bool) -> None:
     path = config.folder / "comparison.yaml"
     if RunFolder(config.folder).started:
         raise RunFolderError(f"{config.folder} holds a single run, not a comparison; choose another folder with --out")
@@ -157,6 +157,12 @@ def _open(config: ComparisonConfig, *, resume: bool, overwrite: bool) -> None:
             )
         if text_is_intact(text) is False:
             log.warning("%s was damaged or edited; it is rewritten", path)
+        left_out = sorted({run.parent.name for run in config.folder.glob("*/metrics.csv")} - set(names))
+        if left_out:
+            log.warning(
+                "%s has runs that this comparison leaves out: %s (dynpool report %s reports all)",
+                config.folder, ", ".join(left_out), config.folder,
+            )  # fmt: skip
     write_yaml(path, to_dict(config))
 
 

@@ -127,6 +127,8 @@ def _check_options(overrides: Sequence[str], kind: type, command: str) -> None:
         if not re.match("--?[A-Za-z]", word):
             continue
         key = word.lstrip("-").split("=", 1)[0]
+        if kind is ComparisonConfig and key in ("method", "seed", "grid_point"):
+            raise ConfigError(f"--{key} is of a single run: a comparison has --methods, --seeds and --grid")
         if not word.startswith("--") or (
             key not in known and key not in _sections(kind) and not key.startswith(OPEN_SECTIONS)
         ):

@@ -171,7 +171,13 @@ def _digits(config: DataConfig) -> Source:
     test = np.zeros(len(labels), dtype=bool)
     for label in range(10):
         members = order[labels[order] == label]
-        test[members[: round(len(members) * config.test_fraction)]] = True
+        taken = round(len(members) * config.test_fraction)
+        if not 0 < taken < len(members):
+            raise DataError(
+                f"data.test_fraction is {config.test_fraction!r}, which takes {taken} of the {len(members)} images of "
+                f"class '{label}': every class needs at least one image on both sides"
+            )
+        test[members[:taken]] = True
     arrays = {
         "train_images": pixels[~test],
         "train_labels": labels[~test],
@@ -238,7 +244,7 @@ def _folder(config: DataConfig) -> Source:
         if not (root / split).is_dir():
             inside = sorted(p.name for p in root.iterdir() if p.is_dir())[:5]
             raise DataError(f"{root}: no folder {split}/ (found: {', '.join(inside) or 'no folders'}); {expected}")
-        names[split] = sorted(p.name for p in (root / split).iterdir() if p.is_dir())
+        names[split] = sorted(p.name for p in (root / split).iterdir() if p.is_dir() and p.name[0] != ".")
         files[split], labels[split] = [], []
         for label, name in enumerate(names[split]):
             found = sorted(p for p in (root / split / name).rglob("*") if _is_image(p))
@@ -274,7 +280,10 @@ def _folder(config: DataConfig) -> Source:
             arrays[f"{split}_labels"] = np.asarray(labels[split], dtype=np.int64)
         return arrays
 
-    mark = files_fingerprint(root, files["train"] + files["test"], f"{DECODING} {config.resolution} {channels}")
+    try:
+        mark = files_fingerprint(root, files["train"] + files["test"], f"{DECODING} {config.resolution} {channels}")
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
     arrays = cached(cache_folder(config.cache), f"{root.resolve().name}-{config.resolution}-{mark[:12]}", mark, build)
     return Source(arrays, tuple(names["train"]))
 

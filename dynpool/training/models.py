@@ -220,6 +220,9 @@ def find_factory(config: ModelConfig) -> Callable[..., nn.Module]:
 
 
 def _check_names(config: ModelConfig, factory: Callable[..., nn.Module]) -> None:
+    for key in config.options:
+        if key in GIVEN:
+            raise ConfigError(f"model.options has {key!r}, which follows from the data: omit it")
     try:
         parameters = inspect.signature(factory).parameters
     except (TypeError, ValueError):  # a callable written in C

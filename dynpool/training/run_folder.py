@@ -31,8 +31,9 @@ from dynpool.analysis.comparison.metrics_table import read_rows
 
 from .checkpoint import Checkpoint, last_path, load, stopped_path
 from .config import RunConfig
+from .config_file import read_yaml
 from .config_identity import changed_keys, to_dict
-from .errors import CheckpointError, DamagedCheckpointError, RunFolderError, writing
+from .errors import CheckpointError, ConfigError, DamagedCheckpointError, RunFolderError, writing
 from .files import make_folder, read_bytes, write_json, write_text, write_yaml
 from .restarts import launch
 
@@ -259,9 +260,21 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Write config.yaml, which `dynpool train` reads back."""
+        self._tell_of_threads(config)
         if text_is_intact((read_bytes(self.config) or b"").decode(errors="replace")) is False:
             log.warning("%s was damaged or edited; it is rewritten", self.config)
         write_yaml(self.config, to_dict(config))
+
+    def _tell_of_threads(self, config: RunConfig) -> None:
+        try:
+            before = read_yaml(self.config).get("threads") if self.checkpoints() else config.threads
+        except (ConfigError, AttributeError):
+            return  # damaged, which is told elsewhere
+        if before != config.threads:
+            log.warning(
+                "%s: threads is %s, and was %s before: the last bits of the results depend on it",
+                self.path, *("unset" if n is None else n for n in (config.threads, before)),
+            )  # fmt: skip
 
     def write_method(self, summary: str) -> None:
         """Write method.txt, the description of what the method did to the network, unless it is empty."""

@@ -180,3 +180,15 @@ def test_a_comparison_is_no_run(tmp_path: Path, write_run: Callable[..., Path]) 
         write_run(tmp_path / "comparison" / name)
     with pytest.raises(ValueError, match=r"comparison: a comparison, not a run: .* dynopool-seed0, human-seed0"):
         read_run(tmp_path / "comparison")
+
+
+def test_runs_without_a_finished_epoch_are_left_out_of_a_folder(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    run = write_run(tmp_path / "a")
+    begun, empty = (write_run(tmp_path / name) for name in ("b", "c"))
+    lines = (begun / "metrics.csv").read_text().splitlines(keepends=True)
+    (begun / "metrics.csv").write_text("".join(lines[:2]))
+    (empty / "metrics.csv").unlink()
+    said = f"^{tmp_path}: runs in it without a finished epoch are left out: b, c$"
+    with pytest.warns(UserWarning, match=said):
+        assert find_runs([tmp_path]) == [run]
+    assert find_runs([begun, run]) == [begun, run], "what was named is not left out"

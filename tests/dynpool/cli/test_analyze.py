@@ -104,7 +104,7 @@ def test_run(tmp_path, capsys, no_graphviz, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(CONFIG)
     run = tmp_path / "run"
     assert main(["train", str(tmp_path / "tiny.yaml"), "--out", str(run)]) == 0
-    assert main(["analyze", "--run", str(run), "--input-size", "1,32,32", "--out", str(tmp_path / "larger")]) == 0
+    assert main(["analyze", "--run", str(run), "--input-size", "32", "--out", str(tmp_path / "larger")]) == 0
     assert "the run was trained at 1x16x16: its pictures over time" in capsys.readouterr().err
     assert main(["analyze", "--run", str(run)]) == 0
     assert not capsys.readouterr().err

@@ -86,6 +86,18 @@ def test_compare_with_one_process_and_with_two(config, tmp_path, capsys):
     assert main(resume) == 0
     assert (out / "report.html").exists()
     assert {p: p.stat().st_mtime_ns for p in out.glob("*/metrics.csv")} == before
+    assert "leaves out" not in capsys.readouterr().err
+    assert main([*resume, "--methods", "[human]"]) == 0
+    said = f"{out} has runs that this comparison leaves out: dynopool-seed0 (dynpool report {out} "
+    assert said in capsys.readouterr().err
+
+
+def test_a_comparison_takes_no_options_of_a_single_run(config, capsys):
+    for option in ("--seed=5", "--method=random"):
+        assert main(["compare", config, option]) == 2
+        key = option.partition("=")[0]
+        said = f"{key} is of a single run: a comparison has --methods, --seeds and --grid"
+        assert capsys.readouterr().err == f"dynpool: error: {said}\n"
 
 
 def test_failed_runs_are_named_and_the_others_finished(config, tmp_path, capsys):

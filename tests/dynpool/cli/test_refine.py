@@ -80,6 +80,7 @@ def test_a_plan_is_made_again_from_its_file(model, capsys):
     found = capsys.readouterr().out
     assert main(["refine", model, "--input-size", "15", "--edits", "plans/small/plan.json"]) == 0
     assert found == capsys.readouterr().out + "written to plans/small/plan.json\n"
+    assert main(["refine", model, "--input-size", "15", "--out", "plans/small/plan.json"]) == 0, "a plan is replaced"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,8 @@ def test_the_place_of_the_plan_is_tried_before_the_work(tmp_path, monkeypatch, c
     err = capsys.readouterr().err
     assert err.startswith(f"dynpool: error: cannot write {out}: ")
     assert message in err
+    assert main(["refine", "vgg11", "--input-size", "32", "--out", "FILE"]) == 2
+    assert "--out is FILE, a file that is not a plan of dynpool refine: name another file" in capsys.readouterr().err
     assert main(["refine", "vgg11", "--input-size", "32", "--out", "FILE/plan.json"]) == 2
     assert "cannot write FILE: FILE is a file; choose a folder with --out" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["FILE", "FOLDER"]

@@ -39,6 +39,14 @@ def test_digits_split_is_fixed_complete_and_balanced():
     assert sum(image in test for image in train) == 0
 
 
+@pytest.mark.parametrize(("share", "taken"), [(0.999, 178), (0.001, 0)])
+def test_a_split_without_images_of_a_class_is_refused(share, taken):
+    with pytest.raises(
+        DataError, match=f"test_fraction is {share}, which takes {taken} of the 178 images of class '0'"
+    ):
+        load_data(DataConfig(test_fraction=share))
+
+
 @pytest.mark.parametrize("share", [0.2, 270])
 def test_validation_images_are_training_images_of_every_class_and_no_test_images(share):
     held = load_data(DataConfig(resolution=8, validation=share))
@@ -160,6 +168,16 @@ def test_image_tree_is_decoded_once_and_again_when_it_changes(tree, tmp_path, mo
     Image.new("RGB", (30, 30), (255, 0, 0)).save(tree / "train" / "light" / "new.png")
     assert len(load_data(config).train) == 13
     assert len(calls) == 17
+
+
+def test_hidden_folders_are_no_classes_and_links_to_nothing_are_named(tree, tmp_path):
+    config = DataConfig(name="folder", root=str(tree), resolution=16, cache=str(tmp_path / "cache"))
+    (tree / "train" / ".git").mkdir()
+    assert load_data(config).classes == ("dark", "light")
+    link = tree / "train" / "dark" / "link.png"
+    link.symlink_to("nowhere.png")
+    with pytest.raises(DataError, match=f"^{link}: cannot be read: No such file"):
+        load_data(config)
 
 
 def test_images_in_no_class_folder_are_told(tree, tmp_path, caplog):

@@ -86,6 +86,11 @@ def test_timm_torchvision_and_imports():
         ("narrow-vgg", {"widths": [4, None]}, "widths=[4, None]: expected a list"),
         ("narrow-vgg", {"pool": "x"}, "pool='x': expected an integer of at least 2"),
         ("narrow-vgg", {"batch_norm": "x"}, "batch_norm='x': expected True or False"),
+        (
+            "torchvision:resnet18",
+            {"num_classes": 3},
+            "model.options has 'num_classes', which follows from the data: omit it",
+        ),
         ("cifar-resnet", {"depth": 20}, "model.options of 'cifar-resnet': depth=20: expected one of 18, 34"),
         ("cifar-resnet", {"depth": [50]}, "depth=[50]: expected one of 18, 34"),
         ("hrnet-segmentation", {"backbone": "hrnet_w47"}, "expected an HRNet of timm; did you mean 'hrnet_w"),

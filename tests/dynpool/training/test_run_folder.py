@@ -1,5 +1,6 @@
 """Whatever happens to the files of a run: it continues to the same result, or one error says what is wrong."""
 
+import dataclasses
 import json
 import logging
 import random
@@ -264,3 +265,13 @@ def test_a_config_of_a_run_that_was_changed_is_not_resumed(run):
     assert load_config(RunConfig, config, ["--resume"])[0].epochs == 2
     config.write_text(whole.replace("epochs: 2", "epochs: 3"))  # nor do new runs
     assert load_config(RunConfig, config)[0].epochs == 3
+
+
+def test_another_number_of_threads_is_told(run, caplog):
+    (run / "done.json").unlink()
+    train(dataclasses.replace(run_of(run), threads=2), resume=True)
+    assert f"{run}: threads is 2, and was 1 before: the last bits of the results depend on it" in caplog.text
+    caplog.clear()
+    (run / "done.json").unlink()
+    train(dataclasses.replace(run_of(run), threads=2), resume=True)
+    assert "threads" not in caplog.text
