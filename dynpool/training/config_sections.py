@@ -36,6 +36,7 @@ class DataConfig:
         test_fraction: fraction of the digits used as test set, per class.
         validation: training images held out, class by class and the same for every seed, to measure accuracy on instead
             of on the test images: a fraction of them, or a whole number of images; null: none.
+        train_images: number of training images to use, chosen class by class and the same for every seed; null: all.
         shift: augmentation: images are shifted by up to this many pixels per axis and padded with black.
         flip: augmentation: half of the images are mirrored left to right.
     """
@@ -49,6 +50,7 @@ class DataConfig:
     cache: str | None = None
     test_fraction: float = 0.25
     validation: float | None = None
+    train_images: int | None = None
     shift: int = 0
     flip: bool = False
 
@@ -59,6 +61,9 @@ class DataConfig:
         held = self.validation
         fits = held is None or 0 < held < 1 or (1 <= held < math.inf and held == int(held))
         require("data.validation", held, fits, "null, a fraction between 0 and 1, or a whole number of images")
+        require(
+            "data.train_images", self.train_images, (self.train_images or 1) >= 1, "null, or a whole number above 0"
+        )
         require("data.shift", self.shift, 0 <= self.shift < self.resolution, "0 or more, below the resolution")
         multiple = {"plain": 1, "stretch": 1, "tile": 4, "large": 2, "canvas": 2}[self.variant]
         require(

@@ -297,11 +297,11 @@ def load_data(config: DataConfig) -> Dataset:
     """The dataset that `config` describes, on the CPU. The same config gives the same pixels and the same split.
 
     With `validation` the second split is of training images, which are no longer in the first; the others keep their
-    pixels. Mean and deviation are those of the images that remain.
+    pixels. `train_images` are chosen of what is left. Mean and deviation are those of the images that remain.
 
     Raises:
         DataError: if the dataset is missing, incomplete or damaged; the message names the folder or file and what is
-            expected. Also if a class has too few images for `validation`.
+            expected. Also if a class has too few images for `validation` or `train_images`.
         DiskFullError, UnwritableError: if its cache cannot be written.
     """
     source = SOURCES[config.name](config)
@@ -312,31 +312,36 @@ def load_data(config: DataConfig) -> Dataset:
         images[split] = _with_channels(raw, config.channels)
         labels[split] = torch.as_tensor(np.asarray(source.arrays[f"{split}_labels"])).long()
     if config.validation is not None:
-        held = _held_out(labels["train"], config.validation, source.classes)
+        held = _chosen("validation", labels["train"], config.validation, source.classes)
         images = {"train": images["train"][~held], "test": images["train"][held]}
         labels = {"train": labels["train"][~held], "test": labels["train"][held]}
+    if config.train_images is not None:
+        kept = _chosen("train_images", labels["train"], config.train_images, source.classes)
+        images["train"], labels["train"] = images["train"][kept], labels["train"][kept]
     mean, std = _moments(images["train"])
     train, test = (Images(images[split], labels[split], mean, std) for split in ("train", "test"))
     return Dataset(train, test, source.classes)
 
 
-def _held_out(labels: Tensor, share: float, classes: Sequence[str]) -> Tensor:
-    """Whether each training image is one of the validation images: (N,) bool, drawn in each class, for all seeds alike.
+def _chosen(key: str, labels: Tensor, share: float, classes: Sequence[str]) -> Tensor:
+    """Whether each training image is one of those that a key of `data` chooses: (N,) bool, for all seeds alike.
 
-    The classes have the same proportions as before, rounded so that the total is `share` of the images, or the number.
+    They are drawn in each class. The classes have the same proportions as before, rounded so that the total is `share`
+    of the images, or the number.
     """
     counts = torch.bincount(labels, minlength=len(classes)).double()
     fraction = share if share < 1 else share / len(labels)
     ends = (counts.cumsum(0) * fraction).round().long()
     held = ends.diff(prepend=ends.new_zeros(1))
     for name, have, taken in zip(classes, counts.long().tolist(), held.tolist(), strict=True):
-        if not 0 < taken < have:
+        both = key == "validation"
+        if not 0 < taken <= have - both:
             shown = f"{share:g}" if share < 1 else f"{share:.0f}"
             raise DataError(
-                f"data.validation is {shown}, which takes {taken} of the {have} training images of class {name!r}: "
-                "every class needs at least one image on both sides"
+                f"data.{key} is {shown}, which takes {taken} of the {have} training images of class {name!r}: "
+                f"every class needs at least one image{' on both sides' * both}"
             )
-    order = torch.randperm(len(labels), generator=generator_for("validation"))
+    order = torch.randperm(len(labels), generator=generator_for(key))
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     for label, count in enumerate(held.tolist()):
         chosen[order[labels[order] == label][:count]] = True

@@ -39,6 +39,24 @@ def test_digits_split_is_fixed_complete_and_balanced():
     assert sum(image in test for image in train) == 0
 
 
+def test_fewer_training_images_are_of_every_class_and_beside_the_same_validation_images():
+    few = load_data(DataConfig(resolution=8, validation=200, train_images=300))
+    all_of_them = load_data(DataConfig(resolution=8, validation=200))
+    assert torch.equal(few.test.images, all_of_them.test.images)
+    assert len(few.train) == 300
+    assert torch.bincount(few.train.labels).tolist() == pytest.approx([30] * 10, abs=2)
+    whole = {image.numpy().tobytes() for image in all_of_them.train.images}
+    assert all(image.numpy().tobytes() in whole for image in few.train.images)
+    again = load_data(DataConfig(resolution=8, validation=200, train_images=300))
+    assert torch.equal(few.train.images, again.train.images)
+    total = len(load_data(DataConfig()).train)
+    assert len(load_data(DataConfig(train_images=total)).train) == total
+    with pytest.raises(
+        DataError, match=rf"data\.train_images is {total + 9}, which takes \d+ of the \d+ training images"
+    ):
+        load_data(DataConfig(train_images=total + 9))
+
+
 @pytest.mark.parametrize(("share", "taken"), [(0.999, 178), (0.001, 0)])
 def test_a_split_without_images_of_a_class_is_refused(share, taken):
     with pytest.raises(
