@@ -119,14 +119,16 @@ def find_runs(folders: Sequence[Path | str]) -> list[Path]:
 
 
 def _has_epoch(run: Path) -> bool:
-    """Whether a run has more than the header and epoch 0 in its metrics; True if they cannot be read."""
+    """Whether a run has finished an epoch, or something else is wrong with its metrics."""
+    if (run / "done.json").exists():
+        return True
     try:
-        text = (run / "metrics.csv").read_bytes()
+        lines = (run / "metrics.csv").read_bytes().count(b"\n")
     except FileNotFoundError:
         return False
     except OSError:
         return True
-    return text.count(b"\n") > 2  # the header and epoch 0
+    return lines not in (1, 2)  # the header, and epoch 0
 
 
 def _runs_inside(folder: Path) -> list[Path]:
