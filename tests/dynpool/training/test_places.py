@@ -24,7 +24,7 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     for path, reason in (
         (tmp_path / "file", "is a file; choose a folder with --out"),
         (tmp_path / "file" / "inside", "is a file; choose a folder with --out"),
-        (Path("/proc/inside"), "choose a place that can be written, by --out"),
+        (Path("/proc/inside"), "choose a place that can be written with --out"),
         (tmp_path / ("x" * 300), "File name too long"),
     ):
         with pytest.raises(UnwritableError, match=f"cannot write {path}: .*{reason}"):
