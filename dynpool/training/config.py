@@ -59,8 +59,9 @@ class RunConfig:
         momentum: momentum of the weights; 0 turns Nesterov off.
         alpha_momentum: momentum of the alphas.
         alpha_until: fraction of the run in which alphas are learned; their schedule ends there and sizes stay fixed.
-        start: initial sizes of the methods that learn them: "designed", "random" (those that the method "random" has
-            with the same seed and cost), or {name of a resolution: [height, width]}, the others as designed.
+        start: initial sizes of the methods that learn them, and the sizes of "fixed" and "scaled": "designed", "random"
+            (those that the method "random" has with the same seed and cost), or {name of a resolution: [height,
+            width]}, the others as designed.
         start_gmacs: GMACs of random initial sizes; null: those of the designed ones.
         gmacs_weight: weight of the GMACs term in the loss, per GMAC (Eq. 8).
         gmacs_budget: target for the GMACs, met within 2 % where whole pixels allow it; null: none. "human", "fixed" and

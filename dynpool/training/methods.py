@@ -80,6 +80,10 @@ def register(name: str) -> Callable[[Method], Method]:
     return add
 
 
+def _lines(*sentences: str) -> str:
+    return "\n".join(filter(None, sentences))
+
+
 # --- fixed sizes ----------------------------------------------------------------------------------------------------
 
 
@@ -113,14 +117,15 @@ def resized(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int
 
 @register("fixed")
 def fixed(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
-    """DynOPool's operator at the designed sizes, not learned: separates the effect of the operator from learning."""
+    """DynOPool's operator at the sizes of `start`, not learned: separates the effect of the operator from learning."""
     converted = _converted(model, config, input_size, dynpool.DynOPool2d)
-    return Prepared(converted, _weights(converted, config), summary=str(dynpool.conversion_report(converted)))
+    summary = _lines(str(dynpool.conversion_report(converted)), set_start(converted, config, input_size))
+    return Prepared(converted, _weights(converted, config), summary=summary)
 
 
 @register("scaled")
 def scaled(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
-    """DynOPool's operator at the designed sizes times one factor, not learned, with the GMACs of `gmacs_budget`.
+    """DynOPool's operator at the sizes of `start` times one factor, not learned, with the GMACs of `gmacs_budget`.
 
     Separates where pixels are added from how many. Without a budget it is `fixed`.
     """
@@ -128,7 +133,7 @@ def scaled(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]
     if config.budget is None:
         return prepared
     excess = scale_sizes(Budget(prepared.model, input_size, config.budget))
-    return replace(prepared, summary=f"{prepared.summary}\n{cost_reached(config.budget, excess)}")
+    return replace(prepared, summary=_lines(prepared.summary, cost_reached(config.budget, excess)))
 
 
 @register("random")
@@ -170,7 +175,7 @@ def _learned(
     model: nn.Module, config: RunConfig, input_size: tuple[int, int, int], *, summary: str, alphas_every: int = 1
 ) -> Prepared:
     """A prepared network with learned sizes: its start, optimiser groups, GMACs or budget term of the loss, bounds."""
-    summary = "\n".join(filter(None, (summary, set_start(model, config, input_size))))
+    summary = _lines(summary, set_start(model, config, input_size))
     groups = dynpool.parameter_groups(model, lr=config.lr, alpha_lr=config.alpha_lr, weight_decay=config.weight_decay)
     for group in groups:
         if group["name"] == "alphas":

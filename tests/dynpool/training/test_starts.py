@@ -76,6 +76,21 @@ def test_given_sizes_are_those_before_training(name, model, tiny):
     assert "given sizes" in prepare(model, tiny("--start.3", "[20, 12]"), SIZE).summary
 
 
+def test_fixed_stays_at_its_start_and_scaled_keeps_the_proportions(model, tiny):
+    start = ("--start", '{"3": [24, 8], "7": [4, 8]}')
+    fixed = prepare(model, tiny("--method", "fixed", *start), SIZE)
+    assert dynpool.sizes(fixed.model, SIZE) == {"input": (32, 32), "3": (24, 8), "7": (4, 8)}
+    assert [group["name"] for group in fixed.groups] == ["weights"]
+    assert fixed.summary.endswith("started at the given sizes")
+    cost = dynpool.count_macs(fixed.model, SIZE).gmacs
+    scaled = prepare(model, tiny("--method", "scaled", *start, "--gmacs_budget", str(2 * cost)), SIZE)
+    assert dynpool.count_macs(scaled.model, SIZE).gmacs == pytest.approx(2 * cost, rel=TOLERANCE)
+    own, before = dynpool.sizes(scaled.model, SIZE), dynpool.sizes(fixed.model, SIZE)
+    factors = [new / old for name in ("3", "7") for new, old in zip(own[name], before[name], strict=True)]
+    assert min(factors) > 1.25
+    assert max(factors) - min(factors) < 0.3  # of whole pixels
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
