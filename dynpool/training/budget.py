@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import math
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from dynpool.cost import GMACsLoss
 from dynpool.resizers import as_pair, host_alphas, set_alpha
 from dynpool.resolution import ResolutionTree, resolution_tree
-from dynpool.size_math import Pair
+from dynpool.size_math import Pair, Size
 
 __all__ = ["TOLERANCE", "Budget", "cost_reached", "scale_sizes", "scale_strides", "settle"]
 
@@ -21,8 +22,9 @@ TOLERANCE = 0.02
 """Largest relative deviation of the final GMACs from a budget."""
 
 _FAR = 8.0  # logarithm of a factor that takes all strides to their bounds
-GOAL = 0.005  # the search for sizes stops at this relative deviation
+GOAL = 0.01  # the search for sizes stops at this relative deviation
 MOST_TRIED = 2000  # or after this many candidates
+PRICE = 10.0  # of missing the budget beyond that, relative to squared logarithms of sizes
 
 STEPS = [(h, w) for h in range(-2, 3) for w in range(-2, 3) if (h, w) != (0, 0)]  # some sizes change only in twos
 
@@ -75,13 +77,14 @@ class Budget:
 def settle(budget: Budget) -> float:
     """Set a network's alphas to nearby sizes that meet the budget, and return ln(GMACs / budget) at these.
 
-    First all strides are scaled by a common factor. As sizes are whole pixels, the result can still miss the budget by
-    more than `TOLERANCE`; then single sides of maps are changed by a pixel or two. Deterministic. The result is within
-    `TOLERANCE` unless the maps are too few and too small for that, or a ceiling on GMACs is below the budget.
+    First all strides are scaled by a common factor. As sizes are whole pixels, the result can still miss the budget;
+    then single sides of maps are changed by a pixel or two. Deterministic. The result is within `TOLERANCE` unless the
+    maps are too few and too small for that, or a ceiling on GMACs is below the budget.
     """
     values = host_alphas(budget.tree.pools)
     if abs(budget.excess(values)) > GOAL:
-        _set(budget, _pixel_by_pixel(budget, scale_strides(budget, values)))
+        scaled = scale_strides(budget, values)
+        _set(budget, _pixel_by_pixel(budget, scaled, _learned_sizes(budget, scaled)))
     return budget.excess()
 
 
@@ -89,36 +92,40 @@ def scale_sizes(budget: Budget) -> float:
     """Multiply all sizes of a network by one factor, so that they meet the budget, and return ln(GMACs / budget).
 
     Sizes are rounded to whole pixels and kept within the resizers' bounds. Where the nearest ones miss the budget by
-    more than `TOLERANCE`, `settle` changes single sides by a pixel or two. One factor of all strides would be another
-    design: strides multiply, so behind the fourth pool in a row sizes would change by the fourth power of the factor.
+    more than `TOLERANCE`, single sides are changed by a pixel or two, as few as possible. One factor of all strides
+    would be another design: strides multiply, so behind the fourth pool in a row sizes would change by the fourth power
+    of the factor.
     """
-    tree, hw = budget.tree, budget.loss.input_size[1:]
-    designed, before = tree.sizes_at(hw), host_alphas(tree.pools)
+    before = host_alphas(budget.tree.pools)
+    designed = _learned_sizes(budget, before)
+
+    def scaled(logarithm: float) -> list[Pair]:
+        factor = math.exp(-logarithm)
+        return [(h * factor, w * factor) for h, w in designed]
 
     def values_at(logarithm: float) -> Values:
-        values = list(before)
-        for k, (i, _, pool) in enumerate(tree.learned):  # parents first, which have their new sizes
-            h, w = (max(round(side * math.exp(-logarithm)), 1) for side in designed[i])
-            wanted = pool.values_for(tree.above(i, hw, values), (h, w))
-            values[k] = _as_stored(pool.project(wanted, values[k], None))
-        return values
+        return _at_sizes(budget, [(max(round(h), 1), max(round(w), 1)) for h, w in scaled(logarithm)], before)
 
-    _set(budget, _nearest(budget, values_at))
-    return budget.excess() if abs(math.expm1(budget.excess())) <= TOLERANCE else settle(budget)
+    best = _nearest(budget, values_at)
+    values = values_at(best)
+    if abs(math.expm1(budget.excess(values))) > TOLERANCE:
+        values = _pixel_by_pixel(budget, values, scaled(best))
+    _set(budget, values)
+    return budget.excess()
 
 
 def scale_strides(budget: Budget, values: Sequence[Pair]) -> Values:
     """The values with all strides multiplied by the common factor, within bounds, that comes closest to the budget."""
-    return _nearest(budget, lambda logarithm: _scaled(budget, values, logarithm))
+    return _scaled(budget, values, _nearest(budget, lambda logarithm: _scaled(budget, values, logarithm)))
 
 
-def _nearest(budget: Budget, values_at: Callable[[float], Values]) -> Values:
-    """Of values that cost less with a growing number (the logarithm of a factor), those closest to the budget."""
+def _nearest(budget: Budget, values_at: Callable[[float], Values]) -> float:
+    """The number (the logarithm of a factor) whose values, which cost less as it grows, come closest to the budget."""
     low, high = -_FAR, _FAR
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if budget.excess(values_at(middle)) > 0 else (low, middle)
-    return min((values_at(low), values_at(high)), key=lambda values: abs(budget.excess(values)))
+    return min(low, high, key=lambda logarithm: abs(budget.excess(values_at(logarithm))))
 
 
 def _set(budget: Budget, values: Values) -> None:
@@ -143,37 +150,72 @@ def _scaled(budget: Budget, values: Sequence[Pair], logarithm: float) -> Values:
     return scaled
 
 
-def _pixel_by_pixel(budget: Budget, values: Values) -> Values:
-    """The best values of a best-first search, which expands the values closest to the budget first."""
+def _pixel_by_pixel(budget: Budget, values: Values, ideal: Sequence[Pair]) -> Values:
+    """Values that meet the budget at sizes close to the ideal ones: a best-first search over single pixels.
+
+    The best sizes have the smallest sum of squared ln(side / ideal side), plus `PRICE` for each unit of ln(GMACs /
+    budget) beyond `GOAL`. The search ends when it has looked around all better sizes than some that meet the budget.
+    """
+
+    def judged(found: Values) -> tuple[float, int, float, Values]:
+        sizes = _learned_sizes(budget, found)
+        sides = zip(itertools.chain(*sizes), itertools.chain(*ideal), strict=True)
+        excess = abs(budget.excess(found))
+        moved = sum(math.log(side / wanted) ** 2 for side, wanted in sides)
+        return moved + PRICE * max(excess - GOAL, 0), next(order), excess, found
+
     order = itertools.count()  # ties are broken by the order in which values were found
-    best = (abs(budget.excess(values)), next(order), values)
-    heap, seen = [best], {tuple(values)}
-    while heap and best[0] > GOAL and len(seen) < MOST_TRIED:
-        for near in _neighbours(budget, heapq.heappop(heap)[2]):
+    heap = [judged(values)]
+    tried, seen = [*heap], {tuple(values)}
+    while heap and len(seen) < MOST_TRIED:
+        best = heapq.heappop(heap)
+        if best[2] <= GOAL:
+            return best[3]
+        for near in _neighbours(budget, best[3]):
             if tuple(near) not in seen:
                 seen.add(tuple(near))
-                found = (abs(budget.excess(near)), next(order), near)
-                heapq.heappush(heap, found)
-                best = min(best, found)
-    return best[2]
+                tried.append(judged(near))
+                heapq.heappush(heap, tried[-1])
+    within = [found for found in tried if abs(math.expm1(found[2])) <= TOLERANCE]
+    return min(within)[3] if within else min(tried, key=lambda found: found[2])[3]
 
 
 def _neighbours(budget: Budget, values: Values) -> Iterator[Values]:
-    """All values in which one map differs by one or two pixels per side, if its resizer can have that size."""
-    tree = budget.tree
-    sizes = tree.sizes_at(budget.loss.input_size[1:], values)
-    for index, (i, _, pool) in enumerate(tree.learned):
-        size, above = sizes[i], sizes[tree.nodes[i].parent or 0]
+    """All values in which one map differs by one or two pixels per side, if its resizer can have that size.
+
+    The maps behind it keep their sizes, or where their resizers cannot, their strides.
+    """
+    sizes = _learned_sizes(budget, values)
+    for k, (h, w) in enumerate(sizes):
         for step in STEPS:
-            wanted = (size[0] + step[0], size[1] + step[1])
+            wanted = (h + step[0], w + step[1])
             if min(wanted) < 1:
                 continue
-            try:
-                value = pool.values_for(above, wanted)
-            except ValueError:
-                continue
-            if value == pool.project(value, values[index], None):
-                yield [*values[:index], _as_stored(value), *values[index + 1 :]]
+            moved = [*sizes[:k], wanted, *sizes[k + 1 :]]
+            near = _at_sizes(budget, moved, values)
+            if _learned_sizes(budget, near) != moved:
+                near = [*near[: k + 1], *values[k + 1 :]]
+            if _learned_sizes(budget, near)[k] == wanted:
+                yield near
+
+
+def _learned_sizes(budget: Budget, values: Values) -> list[Size]:
+    """The sizes of the learned resolutions at these values, in the order of the values."""
+    sizes = budget.tree.sizes_at(budget.loss.input_size[1:], values)
+    return [sizes[index] for index, _, _ in budget.tree.learned]
+
+
+def _at_sizes(budget: Budget, wanted: Sequence[Size], before: Values) -> Values:
+    """The values at which the learned resolutions have these sizes, or are as close to them as the bounds allow.
+
+    A resizer that cannot have its size at all keeps its stride.
+    """
+    tree, hw, values = budget.tree, budget.loss.input_size[1:], list(before)
+    for k, (index, _, pool) in enumerate(tree.learned):  # parents first, which have their new sizes
+        with contextlib.suppress(ValueError):
+            value = pool.values_for(tree.above(index, hw, values), wanted[k])
+            values[k] = _as_stored(pool.project(value, values[k], None))
+    return values
 
 
 def _as_stored(value: Pair) -> Pair:

@@ -68,6 +68,20 @@ def test_all_sizes_are_multiplied_by_one_factor(factor):
     assert max(lows) <= min(highs), "one factor gives all sizes, rounded"
 
 
+@pytest.mark.parametrize("sizes", [(25, 10, 5, 3), (20, 13, 5, 3), (20, 10, 7, 3), (20, 10, 4, 3), (20, 10, 5, 5)])
+def test_where_rounding_misses_the_budget_few_pixels_are_changed(sizes):
+    size = (3, 32, 32)
+    network = dynpool.convert(narrow_vgg(10, 3, widths=[32, 64, 128, 128, 256]), size)
+    names = [name for name in dynpool.sizes(network, size) if name != "input"]
+    dynpool.set_sizes(network, {name: (side, side) for name, side in zip(names, sizes, strict=True)})
+    scale_sizes(Budget(network, size, 0.022))
+    assert dynpool.count_macs(network, size).gmacs == pytest.approx(0.022, rel=TOLERANCE)
+    scaled = [dynpool.sizes(network, size)[name] for name in names]
+    lows = [(side - 1.5) / before for pair, before in zip(scaled, sizes, strict=True) for side in pair]
+    highs = [(side + 1.5) / before for pair, before in zip(scaled, sizes, strict=True) for side in pair]
+    assert max(lows) <= min(highs), "one factor gives all sizes to within one pixel more or less than rounding"
+
+
 def test_sizes_stay_within_bounds_and_strides_follow():
     network = dynpool.convert(narrow_vgg(10, 1, widths=[4, 4, 4]), (1, 32, 32))
     scale_sizes(Budget(network, (1, 32, 32), 3.9 * dynpool.count_macs(network, (1, 32, 32)).gmacs))
