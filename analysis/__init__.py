@@ -1,4 +1,4 @@
-"""Receptive fields of a model, I_min during training, sensitivity to sizes, and comparisons of training runs."""
+"""Receptive fields, which layers of a trained model work, sensitivity to sizes, and comparisons of training runs."""
 
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dynpool.analysis.comparison.summary import Comparison, compare_runs
     from dynpool.analysis.model_report.effective import EffectiveField, effective_receptive_field
     from dynpool.analysis.model_report.receptive_field import receptive_field
+    from dynpool.analysis.representations import InspectionReport, inspect
     from dynpool.analysis.sensitivity import SensitivityReport, SensitivityRow, size_sensitivity
     from dynpool.analysis.tracking import IMinTracker
 
@@ -17,10 +18,12 @@ __all__ = [
     "Comparison",
     "EffectiveField",
     "IMinTracker",
+    "InspectionReport",
     "SensitivityReport",
     "SensitivityRow",
     "compare_runs",
     "effective_receptive_field",
+    "inspect",
     "receptive_field",
     "size_sensitivity",
     "write_report",
@@ -36,6 +39,7 @@ elif not TYPE_CHECKING:
             "model_report.effective": "EffectiveField effective_receptive_field",
             "model_report.receptive_field": "receptive_field",
             "comparison.html": "write_report",
+            "representations": "InspectionReport inspect",
             "sensitivity": "SensitivityReport SensitivityRow size_sensitivity",
             "tracking": "IMinTracker",
         },

@@ -1,0 +1,312 @@
+"""`collect`: what probes, saturation and heat maps need of the activations of layers, in one pass over the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dynpool.common.arguments import check_flags, check_model, check_whole
+from dynpool.common.names import nearest
+from dynpool.graph import check_input_size, deep_copy
+from dynpool.graph.untouched import untouched
+from dynpool.resolution import unwrapped
+
+from ..common.statistics import plural
+from .layer_reducer import Keep, LayerActivations, LayerReducer, Places, by
+
+__all__ = ["Activations", "collect", "layer_names"]
+
+Progress = Callable[[int, int | None], object]
+Tell = Callable[[str], object]
+
+FEWEST = 64  # images; what fits no more is refused
+
+
+@dataclass(frozen=True)
+class Activations:
+    """The result of `collect`.
+
+    Attributes:
+        layers: by name, in order of execution.
+        labels: (kept images,), the classes of the images that `features`, `pooled` and `maps` are of.
+        images: number of images of the pass.
+        size: (C, H, W) of the images.
+        accuracy: share of all images that the model classifies correctly; None if its output is not (images, classes).
+        memory: bytes that may be kept at most.
+        notices: what was not done as asked, one sentence each.
+    """
+
+    layers: dict[str, LayerActivations]
+    labels: np.ndarray
+    images: int
+    size: tuple[int, int, int]
+    accuracy: float | None
+    memory: int
+    notices: tuple[str, ...]
+
+
+def layer_names(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
+    """The paths of the layers to look at: those given, or all Conv2d and Linear.
+
+    Raises:
+        TypeError: if `layers` is not a list of names.
+        ValueError: for a name that the model does not have, naming the nearest, or if there is no layer.
+    """
+    modules = dict(model.named_modules())
+    if layers is None:
+        found = [name for name, module in modules.items() if isinstance(module, (nn.Conv2d, nn.Linear))]
+        if not found:
+            raise ValueError(f"layers: the {type(model).__name__} has no Conv2d or Linear; name the layers to look at")
+        return found
+    if isinstance(layers, str) or not isinstance(layers, Sequence) or not all(isinstance(n, str) for n in layers):
+        raise TypeError(f"layers must be a list of names of modules, or None, got {layers!r}")
+    for name in layers:
+        if name not in modules:
+            raise ValueError(f"layers: the {type(model).__name__} has no layer {name!r}{nearest(name, modules)}")
+    if not layers:
+        raise ValueError("layers is empty: name one layer or more, or give None for all Conv2d and Linear")
+    return list(dict.fromkeys(layers))
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def collect(
+    model: nn.Module,
+    batches: Iterable[Any],
+    layers: Sequence[str] | None = None,
+    *,
+    features: bool = True,
+    moments: bool = True,
+    pooled: bool = False,
+    maps: Sequence[str] = (),
+    input_size: Sequence[int] | None = None,
+    grid: int = 4,
+    most_positions: int = 16,
+    memory: int = 2**31,
+    seed: int = 0,
+    progress: Progress | None = None,
+    tell: Tell | None = None,
+) -> Activations:
+    """The activations of layers, reduced batch by batch to what probes, saturation and heat maps need.
+
+    The pass runs in eval mode on a copy; the model, its mode, hooks and buffers and all random states stay as they are.
+    The same data give the same result. The layers' own moments are of all images. Of features, averages and maps, as
+    many images are kept as fit into `memory`; if more come, a uniform sample of them (reservoir sampling), the same
+    images for every layer, so that layers compare, with a notice.
+
+    Args:
+        model: any module, also converted or frozen; wrappers such as DistributedDataParallel are looked through.
+        batches: pairs (images, labels): (N, C, H, W) of one size, and (N,) whole numbers from 0. Read once.
+        layers: paths of modules; None: all Conv2d and Linear that run.
+        features: keep each map averaged to `grid` x `grid` cells (adaptive average pooling); smaller maps are kept as
+            they are.
+        moments: keep running moments.
+        pooled: keep the average over all positions.
+        maps: paths of the layers, among `layers`, whose maps are kept.
+        input_size: (C, H, W) that the images must have; None: as those of the first batch.
+        grid: cells per axis.
+        most_positions: maps larger than this per axis are averaged to it, with a notice.
+        memory: bytes to keep at most.
+        seed: of the sample of images.
+        progress: called as progress(batches done, batches in all) before the first one and after each.
+        tell: called with a sentence on the memory before the pass starts, and with each notice.
+
+    Raises:
+        TypeError: for an argument of a wrong type.
+        ValueError: for a layer that does not exist or does not run, no image, images of different sizes or that the
+            model cannot run on, labels beyond the model's outputs, activations that are NaN or infinite, outputs
+            of a layer of another shape, or less memory than 64 images of all layers need; messages name what is wrong.
+        MemoryError: if the device has no memory left for a batch.
+    """
+    check_model(model)
+    check_flags(features=features, moments=moments, pooled=pooled)
+    check_whole(1, grid=grid, most_positions=most_positions, memory=memory)
+    check_whole(0, seed=seed)
+    if not isinstance(batches, Iterable) or isinstance(batches, (Tensor, str)):
+        raise TypeError(f"batches must be an iterable of pairs (images, labels), got {type(batches).__name__}")
+    inner = unwrapped(model)
+    names = layer_names(inner, layers)
+    wanted_maps = layer_names(inner, maps) if len(maps) else []
+    for name in wanted_maps:
+        if name not in names:
+            raise ValueError(f"maps: {name!r} is not among the layers{nearest(name, names)}")
+    batches_in_all = len(batches) if isinstance(batches, Sized) else None
+    with untouched(model), _random_states_kept(model):
+        each = enumerate(map(_checked_batch, batches))
+        start = next(each, None)
+        if start is None:
+            raise ValueError("batches is empty: give at least one pair (images, labels)")
+        size, given = start[1][0].shape[1:], input_size
+        if given is not None and tuple(size) != check_input_size(given):
+            raise ValueError(f"batches: images are {by(size)}, not input_size={by(given)}")
+        keep = Keep(features, moments, pooled, frozenset(wanted_maps), grid, most_positions)
+        run = _Pass(deep_copy(inner).eval(), names, keep, start[1][0], explicit=layers is not None)
+        run.begin(memory, seed, tell)
+        if progress is not None:
+            progress(0, batches_in_all)
+        for number, (images, labels) in chain([start], each):
+            run.add(number, images, labels)
+            if progress is not None:
+                progress(number + 1, batches_in_all)
+        return run.result(tell)
+
+
+class _Pass:
+    """One pass over the data with a copy of the model."""
+
+    def __init__(self, model: nn.Module, names: list[str], keep: Keep, images: Tensor, *, explicit: bool) -> None:
+        self.model, self.size = model, tuple(images.shape[1:])
+        self.device = next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+        self.layers: dict[str, LayerReducer] = {}
+        self.runs: dict[str, int] = {}
+        modules = dict(model.named_modules())
+
+        def new(name: str, output: Any) -> None:
+            layer = LayerReducer(name, self.runs[name], modules[name], output, keep)
+            self.layers[layer.name] = layer
+
+        self.receive: Callable[[str, Any], None] = new
+        for name in names:
+            modules[name].register_forward_hook(self._hook(name))
+        self._forward(images[:1])
+        missing = [name for name in names if not self.runs.get(name)]
+        if missing and explicit:
+            raise ValueError(f"layers: {missing[0]!r} does not run in a forward pass")
+        if not self.layers:
+            raise ValueError("layers: no Conv2d or Linear runs in a forward pass; name the layers to look at")
+        self.receive = self._take
+        self.seen = self.correct = 0
+        self.labels = np.empty(0, np.int64)
+        self.countable = True
+        self.notices: list[str] = []
+        maps = {x: x.rows["maps"].array.shape[2:] for x in self.layers.values() if "maps" in x.rows}
+        self.notices += [
+            f"maps of {x.name} are averaged from {by(x.size)} to {by(kept)} positions"
+            for x, kept in maps.items()
+            if kept != x.size
+        ]
+
+    def begin(self, memory: int, seed: int, tell: Tell | None) -> None:
+        """Fix how many images are kept."""
+        fixed = sum(x.fixed_bytes for x in self.layers.values())
+        per_image = sum(x.bytes_per_image for x in self.layers.values())
+        self.memory, self.random = memory, np.random.default_rng(seed)
+        self.most = (memory - fixed) // per_image if per_image else 0
+        if fixed > memory or (per_image and self.most < FEWEST):
+            largest = max(self.layers.values(), key=lambda x: (x.bytes_per_image, x.channels))
+            raise ValueError(
+                f"memory={memory} bytes: {plural(len(self.layers), 'layer')} need {fixed} bytes and {per_image} for "
+                f"each of at least {FEWEST} images, {fixed + FEWEST * per_image} in all; most of it is for "
+                f"{largest.name!r} ({largest.bytes_per_image} an image): allow more, or name fewer layers"
+            )
+        if tell is not None:
+            kept = f", {per_image} bytes for each of at most {self.most} images" if per_image else ""
+            tell(f"{plural(len(self.layers), 'layer')}: {fixed} bytes{kept}; at most {memory / 2**20:.0f} MiB in all")
+            for notice in self.notices:
+                tell(notice)
+
+    def add(self, number: int, images: Tensor, labels: Tensor) -> None:
+        if tuple(images.shape[1:]) != self.size:
+            raise ValueError(
+                f"batches: images of batch {number} are {by(images.shape[1:])}, not {by(self.size)} as the first"
+            )
+        self.number, self.places = number, self._places(len(images))
+        output = self._forward(images)
+        if self.places:
+            need = max(self.places) + 1 - len(self.labels)
+            self.labels = np.append(self.labels, np.zeros(max(0, need), np.int64))
+            self.labels[list(self.places)] = labels.cpu().numpy()[list(self.places.values())]
+        self.countable &= isinstance(output, Tensor) and output.ndim == 2 and len(output) == len(images)
+        if self.countable:
+            if int(labels.max()) >= output.shape[1]:
+                raise ValueError(
+                    f"batches: the label {int(labels.max())} in batch {number}, but the model has "
+                    f"{plural(output.shape[1], 'output')}: it was trained on other classes"
+                )
+            self.correct += int((output.argmax(1).cpu() == labels.cpu()).sum())
+
+    def result(self, tell: Tell | None) -> Activations:
+        kept = min(self.most, self.seen)
+        if self.most and kept < self.seen:
+            said = f"{kept} of {self.seen} images, drawn evenly, are kept: more do not fit into {self.memory} bytes"
+            self.notices.append(said)
+            if tell is not None:
+                tell(said)
+        channels, height, width = self.size
+        return Activations(
+            layers={name: layer.result(kept) for name, layer in self.layers.items()},
+            labels=self.labels,
+            images=self.seen,
+            size=(channels, height, width),
+            accuracy=self.correct / self.seen if self.countable else None,
+            memory=self.memory,
+            notices=tuple(self.notices),
+        )
+
+    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            self.runs[name] = self.runs.get(name, 0) + 1
+            self.receive(name, output)
+
+        return hook
+
+    def _take(self, name: str, output: Any) -> None:
+        number = self.runs[name]
+        key = name if number == 1 else f"{name}#{number}"
+        if key not in self.layers:
+            raise ValueError(f"layer {name!r} runs more often in batch {self.number} than on the first image")
+        self.layers[key].take(output, self.places, self.most, self.number)
+
+    def _forward(self, images: Tensor) -> Any:
+        self.runs.clear()
+        try:
+            return self.model(images.to(self.device))
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(
+                f"no memory left on {self.device} for {len(images)} images: give smaller batches"
+            ) from error
+        except RuntimeError as error:
+            raise ValueError(f"batches: the model cannot run on images of {by(self.size)}: {error}") from error
+
+    def _places(self, count: int) -> Places:
+        """{place in what is kept: image of the batch}, so that all images so far are equally likely to be kept."""
+        places: Places = {}
+        for image in range(count if self.most else 0):
+            number = self.seen + image
+            place = number if number < self.most else int(self.random.integers(number + 1))
+            if place < self.most:
+                places[place] = image
+        self.seen += count
+        return places
+
+
+def _checked_batch(batch: Any) -> tuple[Tensor, Tensor]:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(f"batches must give pairs (images, labels), got {type(batch).__name__}")
+    images, labels = batch
+    for name, value, dims in (("images", images, 4), ("labels", labels, 1)):
+        if not isinstance(value, Tensor) or value.ndim != dims or not len(value):
+            said = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            shape = "(N, C, H, W)" if dims == 4 else "(N,)"
+            raise TypeError(f"batches must give {name} that are tensors {shape} with an image or more, got {said}")
+    if labels.is_floating_point() or labels.is_complex() or len(labels) != len(images) or int(labels.min()) < 0:
+        raise ValueError(
+            f"batches: labels must be whole numbers from 0, one for each of {len(images)} images, got {len(labels)} of "
+            f"{labels.dtype} from {labels.min().item()}"
+        )
+    return images, labels
+
+
+@contextmanager
+def _random_states_kept(model: nn.Module) -> Iterator[None]:
+    """Restores PyTorch's generators: of the CPU and of the GPUs that the model is on."""
+    gpus = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=gpus):
+        yield

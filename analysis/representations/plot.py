@@ -1,0 +1,196 @@
+"""Plots of inspection reports: probe accuracy, saturation and receptive fields, layer by layer; and heat maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from ..common.axis_names import axis_names
+from ..common.style import INK, NORMAL, SMALL, WIDTH, legend, path_end, plain, short, styled
+from ..model_report.plots.marks import FILLS, UNPRODUCTIVE
+from .findings import Findings
+from .heatmaps import HeatMap
+from .row import InspectionRow
+
+__all__ = ["plot_heatmaps", "plot_layers", "plot_side_by_side"]
+
+PROBE, SATURATION = "#0072B2", "#009E73"
+FIELDS = ("#7F3C8D", "#D55E00")  # of the two axes
+MARKERS = ("o", "s")
+ASIDE = 0.13  # layers, so that no axis hides the other
+ACROSS = 0.19  # inches that a name below the axis takes
+DASHED, DOTTED = (0, (5, 3)), (0, (1, 1.6))
+
+
+def plot_layers(report: Findings) -> Figure:
+    """See `InspectionReport.plot`."""
+    return plot_side_by_side({"": report})
+
+
+def plot_side_by_side(reports: Mapping[str, Findings]) -> Figure:
+    """Probe accuracy, saturation and receptive fields of the layers of one network or several, one column each.
+
+    Panels of a row have one scale. I_res and the model's accuracy are dashed, unproductive layers have a red
+    background, and a dotted line is where the tail begins.
+
+    Args:
+        reports: by the title of the column, such as the method; at least one.
+
+    Raises:
+        ValueError: if there is no report.
+    """
+    if not reports:
+        raise ValueError("reports is empty: give at least one report by its title")
+    found = list(reports.values())
+    rows = [row for report in found for row in report.rows]
+    drawn: list[tuple[Callable[[Axes, Findings], None], str]] = [(_fields, "receptive field\n(pixels)")]
+    if any(row.saturation is not None for row in rows):
+        drawn.insert(0, (_saturation, "saturation (%)"))
+    if any(row.probe is not None for row in rows):
+        drawn.insert(0, (_probes, "accuracy (%)"))
+    figure = Figure(figsize=(WIDTH, 1.7 + 1.75 * len(drawn)), layout="constrained")
+    panels = figure.subplots(len(drawn), len(found), sharex="col", sharey="row", squeeze=False)
+    for column, (title, report) in enumerate(reports.items()):
+        for line, (draw, label) in enumerate(drawn):
+            panel = styled(panels[line, column], "", label if column == 0 else "")
+            _background(panel, report)
+            draw(panel, report)
+            panel.set_xlim(-0.6, len(report.rows) - 0.4)
+            panel.grid(visible=False, axis="x")
+            panel.tick_params(labelleft=column == 0)
+        if title:
+            shown = short(title, max(12, 96 // len(found)))
+            panels[0, column].set_title(plain(shown), fontsize=NORMAL, color=INK, weight="bold")
+        _names(panels[-1, column], report.rows, len(found))
+    legend(figure, _handles(found), headline=found[0].verdict if len(found) == 1 else "")
+    return figure
+
+
+def _background(panel: Axes, report: Findings) -> None:
+    for index, row in enumerate(report.rows):
+        if row.unproductive:
+            panel.axvspan(index - 0.5, index + 0.5, color=FILLS[UNPRODUCTIVE], alpha=0.22, lw=0)
+    names = [row.name for row in report.rows]
+    if report.tail.tail:
+        panel.axvline(names.index(report.tail.tail[0]) - 0.5, color=INK, lw=1.6, ls=DOTTED)
+
+
+def _probes(panel: Axes, report: Findings) -> None:
+    points = [(index, row.probe) for index, row in enumerate(report.rows) if row.probe is not None]
+    if points:
+        x, probes = zip(*points, strict=True)
+        y = [100 * probe.accuracy for probe in probes]
+        error = [100 * probe.error for probe in probes]
+        panel.errorbar(x, y, yerr=error, color=PROBE, marker="o", ms=4.5, lw=1.6, elinewidth=1.2, capsize=2)
+        loose = [(i, value) for i, value, probe in zip(x, y, probes, strict=True) if not probe.converged]
+        panel.plot([i for i, _ in loose], [v for _, v in loose], "o", ms=4.5, mfc="white", mec=PROBE, ls="", zorder=4)
+    if report.accuracy is not None:
+        panel.axhline(100 * report.accuracy, color=PROBE, lw=1.2, ls=DASHED)
+    panel.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _saturation(panel: Axes, report: Findings) -> None:
+    points = [(i, 100 * row.saturation.share) for i, row in enumerate(report.rows) if row.saturation is not None]
+    panel.plot([i for i, _ in points], [y for _, y in points], color=SATURATION, marker="o", ms=4.5, lw=1.6)
+    panel.set_ylim(bottom=0)
+    panel.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _fields(panel: Axes, report: Findings) -> None:
+    panel.set_yscale("log", base=2)
+    extents = report.input_size[1:]
+    axes = range(1) if _is_square(report) else range(len(extents))
+    for axis in axes:
+        color, aside = FIELDS[axis], 0.0 if len(axes) == 1 else (2 * axis - 1) * ASIDE
+        for index, row in enumerate(report.rows):
+            if row.r_min is None or row.r_max_local is None or math.isinf(row.r_min[axis]):
+                continue
+            low, high = row.r_min[axis], row.r_max_local[axis]
+            at = index + aside
+            panel.plot([at, at], [low, high], color=color, lw=1.6, alpha=0.55, solid_capstyle="butt")
+            panel.plot(at, low, MARKERS[axis], ms=4.5, color=color)
+            if high > low:
+                panel.plot(at, high, "_", ms=7, mew=1.6, color=color)
+        panel.axhline(extents[axis], color=INK, lw=1.4, ls=DASHED, zorder=5)
+    panel.yaxis.set_major_locator(LogLocator(base=2, numticks=7))
+    panel.yaxis.set_minor_locator(NullLocator())
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _is_square(report: Findings) -> bool:
+    """Whether both axes of the image and of all fields agree."""
+    fields = [field for row in report.rows for field in (row.r_min, row.r_max_local) if field is not None]
+    return all(len(set(pair)) == 1 for pair in (report.input_size[1:], *fields))
+
+
+def _names(panel: Axes, rows: Sequence[InspectionRow], columns: int) -> None:
+    """Label the axis with every layer's name, or with every n-th if there are too many."""
+    most = max(1, int((WIDTH - 1.0) / columns / ACROSS))
+    every = math.ceil(len(rows) / most)
+    ticks = range(0, len(rows), every)
+    texts = [plain(path_end(rows[index].name, 22)) for index in ticks]
+    panel.set_xticks(list(ticks), texts, rotation=90, fontsize=SMALL)
+
+
+def _handles(reports: Sequence[Findings]) -> list[Artist]:
+    rows = [row for report in reports for row in report.rows]
+    probes = [row.probe for row in rows if row.probe is not None]
+    handles: list[Artist] = []
+    if probes:
+        handles.append(Line2D([], [], color=PROBE, marker="o", ms=4.5, lw=1.6, label="probe ± standard error"))
+    if not all(probe.converged for probe in probes):
+        handles.append(Line2D([], [], color=PROBE, marker="o", mfc="white", ms=4.5, ls="", label="not converged"))
+    if probes and any(report.accuracy is not None for report in reports):
+        handles.append(Line2D([], [], color=PROBE, lw=1.2, ls=DASHED, label="the model itself"))
+    if any(row.saturation is not None for row in rows):
+        handles.append(Line2D([], [], color=SATURATION, marker="o", ms=4.5, lw=1.6, label="saturation"))
+    square = all(map(_is_square, reports))
+    more = any(row.r_max_local != row.r_min for row in rows)
+    for axis, name in enumerate(("",) if square else axis_names(2)):
+        label = "r_min" + " up to r_max" * more + f", {name}" * bool(name)
+        handles.append(Line2D([], [], color=FIELDS[axis], marker=MARKERS[axis], ms=4.5, lw=1.6, label=label))
+    handles.append(Line2D([], [], color=INK, lw=1.4, ls=DASHED, label="I_res"))
+    if any(row.unproductive for row in rows):
+        handles.append(Patch(color=FILLS[UNPRODUCTIVE], alpha=0.22, lw=0, label="unproductive"))
+    if any(report.tail.tail for report in reports):
+        handles.append(Line2D([], [], color=INK, lw=1.6, ls=DOTTED, label="the tail begins"))
+    return handles
+
+
+def plot_heatmaps(maps: Sequence[HeatMap]) -> Figure:
+    """The heat maps as a strip, on one scale of colours: the accuracy of the probe at each position.
+
+    Args:
+        maps: at least one.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not maps:
+        raise ValueError("maps is empty: give at least one heat map")
+    columns = min(len(maps), 6)
+    lines = math.ceil(len(maps) / columns)
+    figure = Figure(figsize=(WIDTH, 0.6 + (WIDTH - 1.2) / max(columns, 3) * lines * 1.12), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False)
+    values = [100 * value for found in maps for row in found.accuracy for value in row]
+    image = None
+    for panel in panels.flat[len(maps) :]:
+        panel.set_visible(False)
+    for found, panel in zip(maps, panels.flat, strict=False):
+        shown = [[100 * value for value in row] for row in found.accuracy]
+        image = panel.imshow(shown, vmin=min(values), vmax=max(values), cmap="viridis", aspect="equal")
+        name = path_end(found.name, 96 // columns)
+        panel.set_title(f"{plain(name)}\n{found.size[0]}×{found.size[1]}", fontsize=SMALL, color=INK)
+        panel.set_xticks([])
+        panel.set_yticks([])
+    bar = figure.colorbar(image, ax=panels, shrink=0.85)  # type: ignore[arg-type]
+    bar.set_label("probe accuracy (%)", fontsize=NORMAL, color=INK)
+    bar.ax.tick_params(labelsize=SMALL, colors=INK)
+    return figure
