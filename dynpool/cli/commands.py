@@ -1,4 +1,4 @@
-"""The command line: dynpool train | compare | report | analyze | sensitivity | coverage | refine."""
+"""The command line: dynpool train | compare | report | analyze | inspect | sensitivity | coverage | refine."""
 
 import os
 import shlex
@@ -28,6 +28,7 @@ USAGE = """usage: dynpool COMMAND ...
   report RUN... [--out DIR]                                  write the report of runs or of a comparison
   analyze MODEL --input-size 32 [--checkpoint FILE]          receptive fields of a model: table, verdict, plots
   analyze --run FOLDER                                       the same for a run's learned model, with I_min per epoch
+  inspect RUN... [--heatmaps LAYER ...]                      which layers of trained networks work: probes, saturation
   sensitivity --run FOLDER [--split test]                    the loss at a few pixels more or less of each learned size
   coverage [--models PATTERN] [--out CSV]                    try conversion on the models of timm and torchvision
   refine MODEL --input-size 32 [--out plan.json]             edits of a model that bring I_min below the input size
@@ -180,6 +181,12 @@ def _analyze(arguments: list[str]) -> int:
     return analyze(arguments)
 
 
+def _inspect(arguments: list[str]) -> int:
+    from .inspect import inspect
+
+    return inspect(arguments)
+
+
 def _sensitivity(arguments: list[str]) -> int:
     from .sensitivity import sensitivity
 
@@ -198,6 +205,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = MappingProxyType(
         "compare": _compare,
         "report": _report,
         "analyze": _analyze,
+        "inspect": _inspect,
         "sensitivity": _sensitivity,
         "coverage": _coverage,
         "refine": _refine,
@@ -205,7 +213,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = MappingProxyType(
 )
 
 
-OF_MODELS = ("train", "compare", "analyze", "sensitivity", "refine")  # which may be modules of the user's
+OF_MODELS = ("train", "compare", "analyze", "inspect", "sensitivity", "refine")  # which may be modules of the user's
 
 
 def run(argv: Sequence[str] | None) -> int:

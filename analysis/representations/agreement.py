@@ -1,0 +1,119 @@
+"""Does the receptive field predict the tail? One point per network, and their rank correlation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..common.statistics import plural
+from ..common.style import INK, NORMAL, WIDTH, plain, styled
+from .findings import Findings
+
+__all__ = ["Agreement", "AgreementPoint", "agreement"]
+
+LEVEL = 0.95
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class AgreementPoint:
+    """A network: how many of its layers are in the tail, as a share of those with a receptive field.
+
+    Attributes:
+        name: of the network.
+        predicted: share of layers from the border layer on: their input sees the whole image along the shortest path.
+        observed: share of layers after the one that completes the solution.
+        layers: number of layers with a local receptive field.
+    """
+
+    name: str
+    predicted: float
+    observed: float
+    layers: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Predicted against observed tails.
+
+    Attributes:
+        points: one per network.
+        correlation: Spearman's rank correlation; None for fewer than three networks, or if either share never differs.
+        low, high: its 95 % confidence interval, by bootstrap over networks (percentiles); None where there is none.
+    """
+
+    points: tuple[AgreementPoint, ...]
+    correlation: float | None
+    low: float | None
+    high: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The agreement as plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        networks = plural(len(self.points), "network")
+        if self.correlation is None:
+            few = len(self.points) < 3
+            return f"{networks}: {'too few' if few else 'tails that do not differ'}, no rank correlation"
+        between = "" if self.low is None else f", 95 % interval {self.low:+.2f} to {self.high:+.2f}"
+        said = f"{networks}: rank correlation of predicted and observed tails {self.correlation:+.2f}{between}"
+        if self.low is not None and self.high is not None and self.low <= 0 <= self.high:
+            return f"{said}, which does not exclude zero"
+        return said
+
+    def plot(self) -> Figure:
+        """Observed against predicted share of layers in the tail, a point per network."""
+        figure = Figure(figsize=(WIDTH * 0.6, WIDTH * 0.5), layout="constrained")
+        axes = styled(figure.add_subplot(), "predicted share of layers in the tail (%)", "observed (%)")
+        axes.plot([0, 100], [0, 100], color=INK, lw=1.0, ls=(0, (4, 2)), zorder=1)
+        same: dict[tuple[float, float], list[str]] = {}
+        for point in self.points:
+            same.setdefault((100 * point.predicted, 100 * point.observed), []).append(point.name)
+        for (x, y), names in same.items():
+            axes.plot(x, y, "o", ms=6, color="#0072B2", alpha=0.7, zorder=3)
+            shown = names[0] if len(names) == 1 else f"{names[0]} +{len(names) - 1}"
+            axes.annotate(plain(shown), (x, y), xytext=(5, 4), textcoords="offset points", fontsize=NORMAL - 2)
+        axes.set_xlim(-5, 105)
+        axes.set_ylim(-5, 105)
+        return figure
+
+
+def agreement(reports: Mapping[str, Findings]) -> Agreement:
+    """The shares of layers in the predicted and in the observed tail, and their rank correlation.
+
+    Args:
+        reports: by the name of the network; those without probes or without a layer that has a local receptive field
+            are left out.
+    """
+    points = []
+    for name, report in reports.items():
+        tail, border = report.tail, report.border.r_min
+        if tail.solved is None or not any(row.is_local for row in report.rows):
+            continue
+        count = len(tail.layers)
+        predicted = count - tail.index(border if border in tail.layers else None)
+        points.append(AgreementPoint(name, predicted / count, len(tail.tail) / count, count))
+    pairs = np.array([(point.predicted, point.observed) for point in points]).reshape(-1, 2)
+    correlation = _rank_correlation(pairs) if len(pairs) >= 3 else None
+    low = high = None
+    if correlation is not None and len(pairs) >= 5:
+        generator = np.random.default_rng(0)
+        drawn = (pairs[generator.integers(len(pairs), size=len(pairs))] for _ in range(RESAMPLES))
+        found = [value for value in map(_rank_correlation, drawn) if value is not None]
+        low, high = (float(v) for v in np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    return Agreement(tuple(points), correlation, low, high)
+
+
+def _rank_correlation(pairs: np.ndarray) -> float | None:
+    """Spearman's rank correlation, with mean ranks of ties; None if a side is constant."""
+    from scipy.stats import rankdata
+
+    x, y = rankdata(pairs[:, 0]), rankdata(pairs[:, 1])
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return float(np.corrcoef(x, y)[0, 1])

@@ -1,0 +1,96 @@
+"""Reads a report of `inspect` from its inspection.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .heatmaps import HeatMap
+from .probes import Probe
+from .report import InspectionReport
+from .row import InspectionRow
+from .saturation import Saturation
+from .tail import Border, Tail
+
+__all__ = ["read_report"]
+
+
+def read_report(path: str | os.PathLike[str]) -> InspectionReport:
+    """The report that `InspectionReport.write` wrote to this file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file does not hold a report; the message names it.
+    """
+    text = Path(path).read_bytes()
+    try:
+        data = json.loads(text)
+        rows = tuple(_row(row, data["test_images"]) for row in data["rows"])
+        return InspectionReport(
+            model=data["model"],
+            input_size=tuple(data["input_size"]),
+            train_images=data["train_images"],
+            test_images=data["test_images"],
+            probe_images=data["probe_images"],
+            accuracy=data["accuracy"],
+            threshold=data["threshold"],
+            rows=rows,
+            tail=_tail(data["tail"], rows),
+            border=_border(data["border"]),
+            heatmaps=tuple(map(_heat_map, data["heatmaps"])),
+            notices=tuple(data["notices"]),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{os.fspath(path)} does not hold a report of inspect ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _row(row: Mapping[str, Any], held_out: int) -> InspectionRow:
+    probe = saturation = None
+    if row["probe_accuracy"] is not None:
+        probe = Probe(row["probe_accuracy"], held_out, row["probe_converged"], row["probe_iterations"])
+    if row["saturation"] is not None:
+        saturation = Saturation(row["directions"], row["channels"], float(row["explained"]))
+    return InspectionRow(
+        name=row["name"],
+        kind=row["kind"],
+        size=tuple(row["size"]),
+        channels=row["channels"],
+        r_min_in=_numbers(row["r_min_in"]),
+        r_max_in=_numbers(row["r_max_in"]),
+        r_min=_numbers(row["r_min"]),
+        r_max_local=_numbers(row["r_max_local"]),
+        unproductive=row["unproductive"],
+        probe=probe,
+        relative=row["relative"],
+        saturation=saturation,
+        samples=row["samples"],
+    )
+
+
+def _numbers(values: Sequence[Any] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(map(float, values))  # infinite ones are strings
+
+
+def _border(data: Mapping[str, Any]) -> Border:
+    return Border(data["r_min"], tuple(data["r_min_by_axis"]), data["r_max"], tuple(data["r_max_by_axis"]))
+
+
+def _tail(data: Mapping[str, Any], rows: Sequence[InspectionRow]) -> Tail:
+    return Tail(
+        layers=tuple(data["layers"]),
+        solved=data["solved"],
+        low_saturation=data["low_saturation"],
+        has_saturation=any(row.saturation is not None for row in rows),
+        tolerance=data["tolerance"],
+        low=data["low"],
+    )
+
+
+def _heat_map(data: Mapping[str, Any]) -> HeatMap:
+    accuracy = tuple(tuple(row) for row in data["accuracy"])
+    return HeatMap(data["name"], tuple(data["size"]), accuracy, data["converged"])
