@@ -125,7 +125,7 @@ def inspect(
             model, batches, layers, features=probes, moments=saturation and what == TRAINING, maps=heatmaps, grid=grid,
             input_size=size, memory=share, seed=seed, progress=count, tell=lambda sentence: say(f"{what}: {sentence}"),
         )  # fmt: skip
-        told.extend(f"{what}: {notice}" for notice in found.notices)
+        told.extend(f"{what}: {notice}" for notice in found.notices if what == TRAINING or "maps" not in notice)
         return found
 
     held_out_share = memory // HELD_OUT
