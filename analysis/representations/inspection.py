@@ -107,7 +107,7 @@ def inspect(
     inner = unwrapped(model)
     layer_names(inner, layers)
     if heatmaps != ():
-        layer_names(inner, heatmaps)
+        layer_names(inner, heatmaps, "heatmaps")
     size = None if input_size is None else check_input_size(input_size)
     needs_images = probes or len(heatmaps) > 0
     told: list[str] = []

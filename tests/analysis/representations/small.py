@@ -55,7 +55,7 @@ def row(name="a", *, r_min_in=(1.0, 1.0), r_max_in=None, accuracy=0.5, relative=
         "unproductive": None if r_min_in is None else bool(np.min(r_min_in) >= 12),
         "probe": None if accuracy is None else Probe(accuracy, 400, True, 10),
         "relative": relative,
-        "saturation": None if share is None else Saturation(round(100 * share), 100, 0.99),
+        "saturation": None if share is None else Saturation(round(100 * share), round(100 * share) + 1, 100),
         "samples": 1000,
     }
     return InspectionRow(**(values | changes))

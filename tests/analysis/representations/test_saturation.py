@@ -64,24 +64,19 @@ def test_many_random_covariances_agree_with_delve_and_with_counting():
         mine = layer_saturation(covariance, threshold)
         assert mine.directions == compute_intrinsic_dimensionality(covariance, threshold)
         values = sorted(np.linalg.eigvals(covariance.numpy()).real, reverse=True)
-        total, held, count = sum(values), 0.0, 0
-        for value in values:
-            if held + value >= threshold * total:
-                break
-            held, count = held + value, count + 1
-        if count and threshold - held / total > 0.02:
-            count += 1
-        assert mine.directions == max(count, 1)
-        assert mine.share == mine.directions / 12
-        assert mine.explained == pytest.approx(sum(values[: mine.directions]) / total)
-        counts.add(count)
-    assert {0, 1, 2, 3} < counts  # both sides of the rounding and of the least
+        held, needed = 0.0, 0
+        while held < threshold * sum(values):
+            held, needed = held + values[needed], needed + 1
+        assert (mine.directions, mine.needed, mine.dimension) == (needed - 1, needed, 12)
+        assert mine.share == (needed - 1) / 12
+        counts.add(mine.directions)
+    assert {0, 1, 2, 3} < counts
 
 
-def test_without_variance_one_direction_counts():
+def test_without_variance_no_direction_counts():
     found = layer_saturation(torch.zeros(4, 4))
-    assert (found.directions, found.share) == (1, 0.25)
-    assert np.isnan(found.explained)
+    assert (found.directions, found.needed, found.share) == (0, 0, 0)
+    assert compute_intrinsic_dimensionality(torch.zeros(4, 4)) == 0
 
 
 @pytest.mark.parametrize("threshold", [0, 1, -0.5, float("nan")])
