@@ -45,7 +45,15 @@ def test_the_output_of_a_converted_layer_is_that_behind_its_resize():
 
 
 def test_layers_behind_a_global_operation_see_everything():
+    spectral = dynpool.convert(two_resizers(), (3, 32, 32), pool=dynpool.baselines.DiffStride2d)
+    found = layer_fields(spectral, (3, 32, 32))
+    for name in receptive_field(spectral, (3, 32, 32)).behind_global:
+        fields = found[name]
+        assert (fields.r_min_in, fields.r_max_in, fields.unproductive) == (None, None, None)
+        assert fields.r_min == fields.r_max_local == (math.inf, math.inf)
+    assert [name for name, fields in found.items() if fields.r_min_in is None] == ["2", "4"]
+
+
+def test_layers_over_a_single_position_have_no_field():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 1))
-    fields = layer_fields(model, (3, 8, 8))["2"]
-    assert (fields.r_min_in, fields.r_max_in, fields.unproductive) == (None, None, None)
-    assert fields.r_min == fields.r_max_local == (math.inf, math.inf)
+    assert list(layer_fields(model, (3, 8, 8))) == ["0"]

@@ -100,7 +100,7 @@ def test_outputs_that_are_no_activations(output, said):
 
 
 def test_no_map_of_positions():
-    with pytest.raises(ValueError, match="maps: layer 'a' gives shape .* no map of positions"):
+    with pytest.raises(ValueError, match=r"maps: layer 'a' gives shape .* no map of positions"):
         reducer(nn.Linear(3, 3), torch.zeros(2, 3), maps=True)
 
 
