@@ -52,8 +52,10 @@ class Activations:
     notices: tuple[str, ...]
 
 
-def layer_names(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
+def layer_names(model: nn.Module, layers: Sequence[str] | None, argument: str = "layers") -> list[str]:
     """The paths of the layers to look at: those given, or all Conv2d and Linear.
+
+    Errors name the argument.
 
     Raises:
         TypeError: if `layers` is not a list of names.
@@ -63,15 +65,17 @@ def layer_names(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
     if layers is None:
         found = [name for name, module in modules.items() if isinstance(module, (nn.Conv2d, nn.Linear))]
         if not found:
-            raise ValueError(f"layers: the {type(model).__name__} has no Conv2d or Linear; name the layers to look at")
+            raise ValueError(
+                f"{argument}: the {type(model).__name__} has no Conv2d or Linear; name the layers to look at"
+            )
         return found
     if isinstance(layers, str) or not isinstance(layers, Sequence) or not all(isinstance(n, str) for n in layers):
-        raise TypeError(f"layers must be a list of names of modules, or None, got {layers!r}")
+        raise TypeError(f"{argument} must be a list of names of modules, or None, got {layers!r}")
     for name in layers:
         if name not in modules:
-            raise ValueError(f"layers: the {type(model).__name__} has no layer {name!r}{nearest(name, modules)}")
+            raise ValueError(f"{argument}: the {type(model).__name__} has no layer {name!r}{nearest(name, modules)}")
     if not layers:
-        raise ValueError("layers is empty: name one layer or more, or give None for all Conv2d and Linear")
+        raise ValueError(f"{argument} is empty: name one layer or more, or give None for all Conv2d and Linear")
     return list(dict.fromkeys(layers))
 
 
@@ -133,7 +137,7 @@ def collect(
         raise TypeError(f"batches must be an iterable of pairs (images, labels), got {type(batches).__name__}")
     inner = unwrapped(model)
     names = layer_names(inner, layers)
-    wanted_maps = layer_names(inner, maps) if len(maps) else []
+    wanted_maps = layer_names(inner, maps, "maps") if len(maps) else []
     for name in wanted_maps:
         if name not in names:
             raise ValueError(f"maps: {name!r} is not among the layers{nearest(name, names)}")

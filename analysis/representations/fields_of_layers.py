@@ -36,9 +36,7 @@ def layer_fields(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str
     """
     report = FieldReport.of(model, input_size, None, None)
     axes = len(report.input_size) - 1
-    unproductive = {
-        id(row) for row in report.layers if all(map(float.__ge__, row.r_min_in, map(float, input_size[1:])))
-    }
+    unproductive = set(report.unproductive)
     found = {}
     for index, row in enumerate(report.layers):
         before = [(1.0,) * axes if a == -1 else report.layers[a].r_max_local for a, b in report.edges if b == index]

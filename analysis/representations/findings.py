@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..common.axis_names import one_or_all
@@ -47,19 +48,18 @@ class Findings:
     @property
     def verdict(self) -> str:
         """The observed tail beside the predicted one, in one sentence."""
-        size = one_or_all(tuple(map(str, self.input_size[1:])))
-        tail, border = self.tail, self.border.r_min
-        if border is None:
-            predicted = f"the receptive field predicts no tail at {size} pixels"
-        else:
-            count = len(tail.layers) - tail.index(border)
-            predicted = f"the receptive field predicts that {_layers(count)} from {border} on, at {size} pixels"
-        if tail.solved is None:
-            return f"{predicted}; it was not measured"
-        if not tail.tail:
-            return f"every layer improves the solution; {predicted}"
-        return f"the last {_layers(len(tail.tail))}, from {tail.tail[0]} on; {predicted}"
+        names, border = self.tail.layers, self.border.r_min
+        pixels = one_or_all(tuple(map(str, self.input_size[1:])))
+        expected = "none" if border is None else _from(names, self.tail.index(border))
+        predicted = f"the receptive field at {pixels} pixels predicts {expected}"
+        if self.tail.solved is None:
+            return f"the tail was not measured; {predicted}"
+        if not self.tail.tail:
+            return f"there is no tail, every layer adds to the solution; {predicted}"
+        return f"the tail, which adds nothing, has {_from(names, self.tail.index(self.tail.tail[0]))}; {predicted}"
 
 
-def _layers(count: int) -> str:
-    return "layer adds nothing" if count == 1 else f"{count} layers add nothing"
+def _from(names: Sequence[str], start: int) -> str:
+    """The number of layers from one on, and its name."""
+    count = len(names) - start
+    return f"1 layer, {names[start]}" if count == 1 else f"{count} layers, from {names[start]} on"

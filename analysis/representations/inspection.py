@@ -107,7 +107,7 @@ def inspect(
     inner = unwrapped(model)
     layer_names(inner, layers)
     if heatmaps != ():
-        layer_names(inner, heatmaps)
+        layer_names(inner, heatmaps, "heatmaps")
     size = None if input_size is None else check_input_size(input_size)
     needs_images = probes or len(heatmaps) > 0
     told: list[str] = []
@@ -125,7 +125,7 @@ def inspect(
             model, batches, layers, features=probes, moments=saturation and what == TRAINING, maps=heatmaps, grid=grid,
             input_size=size, memory=share, seed=seed, progress=count, tell=lambda sentence: say(f"{what}: {sentence}"),
         )  # fmt: skip
-        told.extend(f"{what}: {notice}" for notice in found.notices)
+        told.extend(f"{what}: {notice}" for notice in found.notices if what == TRAINING or "maps" not in notice)
         return found
 
     held_out_share = memory // HELD_OUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.artist import Artist
@@ -25,6 +26,7 @@ PROBE, SATURATION = "#0072B2", "#009E73"
 FIELDS = ("#7F3C8D", "#D55E00")  # of the two axes
 MARKERS = ("o", "s")
 ASIDE = 0.13  # layers, so that no axis hides the other
+LONGEST = 92  # letters of a line of the headline
 ACROSS = 0.19  # inches that a name below the axis takes
 DASHED, DOTTED = (0, (5, 3)), (0, (1, 1.6))
 
@@ -69,8 +71,14 @@ def plot_side_by_side(reports: Mapping[str, Findings]) -> Figure:
             shown = short(title, max(12, 96 // len(found)))
             panels[0, column].set_title(plain(shown), fontsize=NORMAL, color=INK, weight="bold")
         _names(panels[-1, column], report.rows, len(found))
-    legend(figure, _handles(found), headline=found[0].verdict if len(found) == 1 else "")
+    legend(figure, _handles(found), headline=_headline(found[0]) if len(found) == 1 else "")
     return figure
+
+
+def _headline(report: Findings) -> str:
+    """The verdict, in lines that fit."""
+    said = report.verdict
+    return "\n".join(textwrap.wrap(said[0].upper() + said[1:], LONGEST))
 
 
 def _background(panel: Axes, report: Findings) -> None:
@@ -154,7 +162,7 @@ def _handles(reports: Sequence[Findings]) -> list[Artist]:
     square = all(map(_is_square, reports))
     more = any(row.r_max_local != row.r_min for row in rows)
     for axis, name in enumerate(("",) if square else axis_names(2)):
-        label = "r_min" + " up to r_max" * more + f", {name}" * bool(name)
+        label = "r_min" + " up to r_max" * more + (f", {name}" + " (and width, where equal)" * (axis == 0)) * bool(name)
         handles.append(Line2D([], [], color=FIELDS[axis], marker=MARKERS[axis], ms=4.5, lw=1.6, label=label))
     handles.append(Line2D([], [], color=INK, lw=1.4, ls=DASHED, label="I_res"))
     if any(row.unproductive for row in rows):

@@ -108,8 +108,8 @@ class InspectionReport(Findings):
         said = []
         if self.tail.solved is not None:
             said.append(
-                f"tail: after the first layer from which on the relative accuracy stays within {self.tail.tolerance:g} "
-                "of that of the last layer with a receptive field"
+                "tail: the layers after the first one from which on the relative accuracy is at most "
+                f"{self.tail.tolerance:g} below that of {self.tail.layers[-1]}"
             )
             errors = [row.probe.error for row in self.rows if row.probe is not None]
             if self.accuracy and max(errors) > self.tail.tolerance * self.accuracy:

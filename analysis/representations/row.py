@@ -70,7 +70,7 @@ class InspectionRow:
             "relative": self.relative,
             "saturation": None if found is None else found.share,
             "directions": None if found is None else found.directions,
-            "explained": None if found is None else found.explained,
+            "directions_needed": None if found is None else found.needed,
             "samples": self.samples,
         }
 

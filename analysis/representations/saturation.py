@@ -1,7 +1,7 @@
 """Saturation: how many directions of a layer's feature space hold the variance of its activations.
 
 Reference: Shenk, Richter, Byttner, Arpteg, Huss, "Feature Space Saturation during Training" (Eq. 1 and 2), as in the
-authors' package delve, whose rounding of the number of directions is kept.
+authors' package delve (0.1.50), `delve.metrics.compute_saturation`.
 """
 
 from __future__ import annotations
@@ -15,35 +15,32 @@ from dynpool.common.arguments import check_numbers
 
 __all__ = ["Saturation", "layer_saturation"]
 
-REMAINDER = 0.02  # of the variance, by which delve's count may miss the threshold
-
 
 @dataclass(frozen=True)
 class Saturation:
     """The saturation of one layer.
 
     Attributes:
-        directions: number of leading eigenvalues that explain the variance.
+        directions: number of largest eigenvalues whose sum stays below the threshold, as delve counts.
+        needed: smallest number of eigenvalues whose sum reaches it: directions + 1, or 0 if there is no variance.
         dimension: number of all eigenvalues, that is of channels.
-        explained: share of the variance that those directions hold; NaN if there is no variance.
     """
 
     directions: int
+    needed: int
     dimension: int
-    explained: float
 
     @property
     def share(self) -> float:
-        """directions / dimension: the saturation, above 0 and at most 1."""
+        """directions / dimension: the saturation as delve gives it, at least 0 and below 1."""
         return self.directions / self.dimension
 
 
 def layer_saturation(covariance: Tensor, threshold: float = 0.99) -> Saturation:
     """The number of eigenvalues of a covariance that explain a share of the variance, over the dimension.
 
-    As in delve, it is the number of largest eigenvalues whose sum stays below `threshold` of the total, one at least;
-    one more is counted if they fall short of the threshold by more than 0.02. It is thus the smallest number that
-    reaches the threshold, or one less where the rest is small. Negative eigenvalues, from rounding, count as zero.
+    As in delve, it is the number of largest eigenvalues whose sum stays below `threshold` of the total: one less than
+    reach it (`needed`), and 0 where the largest one does alone. Negative eigenvalues, from rounding, count as zero.
 
     Args:
         covariance: (channels, channels), symmetric.
@@ -54,8 +51,8 @@ def layer_saturation(covariance: Tensor, threshold: float = 0.99) -> Saturation:
         ValueError: for a threshold out of range or a covariance that is not a finite square matrix.
 
     Example:
-        >>> layer_saturation(torch.diag(torch.tensor([8.0, 1.0, 0.99, 0.01]))).directions
-        3
+        >>> layer_saturation(torch.diag(torch.tensor([8.0, 1.0, 0.99, 0.01])))
+        Saturation(directions=2, needed=3, dimension=4)
     """
     check_numbers("a number above 0 and below 1", lambda value: 0 < value < 1, threshold=threshold)
     if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1] or not covariance.numel():
@@ -63,9 +60,6 @@ def layer_saturation(covariance: Tensor, threshold: float = 0.99) -> Saturation:
     if not bool(torch.isfinite(covariance).all()):
         raise ValueError("covariance has NaN or infinite entries; all must be finite")
     values = torch.linalg.eigvalsh(covariance.double()).flip(0).clamp(min=0)
-    shares = values.cumsum(0) / values.sum()
+    shares = values.cumsum(0) / values.sum()  # NaN without variance
     below = int((shares < threshold).sum())
-    if below and threshold - float(shares[below - 1]) > REMAINDER:
-        below += 1
-    directions = max(1, below)
-    return Saturation(directions, len(values), float(shares[directions - 1]))
+    return Saturation(below, below + 1 if bool(values.any()) else 0, len(values))

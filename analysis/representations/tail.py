@@ -47,7 +47,7 @@ class Tail:
         layers: the names that were looked at, in order of execution: those with a local receptive field if any has one,
             else all.
         solved: the first layer from which on the relative probe accuracy stays within `tolerance` of that of the last
-            layer; None without probes.
+            layer, or above it (layers that lose accuracy add nothing either); None without probes.
         low_saturation: the first layer from which on the saturation stays at most `low` times the highest; None if it
             does not.
         has_saturation: whether saturation was measured.
@@ -112,7 +112,7 @@ def find_tail(rows: Sequence[InspectionRow], *, tolerance: float = 0.01, low: fl
 
     Args:
         rows: in order of execution.
-        tolerance: largest difference of a layer's relative accuracy to that of the last layer, at least 0. Where the
+        tolerance: by how much a layer's relative accuracy may be below that of the last layer, at least 0. Where the
             model's own accuracy is not known, accuracies are compared as they are.
         low: share of the highest saturation, from 0 to 1.
 
@@ -128,7 +128,7 @@ def find_tail(rows: Sequence[InspectionRow], *, tolerance: float = 0.01, low: fl
     ]
     shares = [row.saturation.share for row in looked_at if row.saturation is not None]
     names = tuple(row.name for row in looked_at)
-    solved = _lasting([abs(value - accuracies[-1]) <= tolerance for value in accuracies])
+    solved = _lasting([value >= accuracies[-1] - tolerance for value in accuracies])
     falls = _lasting([share <= low * max(shares) for share in shares])
     return Tail(
         layers=names,
