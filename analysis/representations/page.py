@@ -96,7 +96,7 @@ def _page(reports: Mapping[str, InspectionReport], found: Agreement, layers: byt
         f'<p class="headline">{escape(said)}</p>',
         verdicts,
         _figure(layers, "Probe accuracy, saturation and receptive field of each layer on aligned panels", LAYERS),
-        "" if dots is None else _figure(dots, "Observed against predicted tails", DOTS),
+        "" if dots is None else _figure(dots, "Observed against predicted tails", DOTS, width=560),
         *(_section(name, report) for name, report in reports.items()),
         "<h2>Words</h2><dl>" + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in WORDS) + "</dl>",
         "</main></body></html>",
@@ -104,10 +104,11 @@ def _page(reports: Mapping[str, InspectionReport], found: Agreement, layers: byt
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def _figure(data: bytes, alt: str, caption: str) -> str:
+def _figure(data: bytes, alt: str, caption: str, *, width: int | None = None) -> str:
     source = base64.b64encode(data).decode()
     image = f'<img src="data:image/png;base64,{source}" alt="{escape(alt)}">'
-    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+    narrow = "" if width is None else f' style="max-width: {width}px"'
+    return f"<figure{narrow}>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _section(name: str, report: InspectionReport) -> str:
