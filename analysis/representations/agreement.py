@@ -17,6 +17,7 @@ __all__ = ["Agreement", "AgreementPoint", "agreement"]
 
 LEVEL = 0.95
 RESAMPLES = 2000
+FEWEST = 5  # networks, of which a rank correlation says something
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Agreement:
 
     Attributes:
         points: one per network.
-        correlation: Spearman's rank correlation; None for fewer than three networks, or if either share never differs.
+        correlation: Spearman's rank correlation; None for fewer than five networks, or if either share never differs.
         low, high: its 95 % confidence interval, by bootstrap over networks (percentiles); None where there is none.
     """
 
@@ -58,7 +59,7 @@ class Agreement:
     def __str__(self) -> str:
         networks = plural(len(self.points), "network")
         if self.correlation is None:
-            few = len(self.points) < 3
+            few = len(self.points) < FEWEST
             return f"{networks}: {'too few' if few else 'tails that do not differ'}, no rank correlation"
         between = "" if self.low is None else f", 95 % interval {self.low:+.2f} to {self.high:+.2f}"
         said = f"{networks}: rank correlation of predicted and observed tails {self.correlation:+.2f}{between}"
@@ -99,9 +100,9 @@ def agreement(reports: Mapping[str, Findings]) -> Agreement:
         predicted = count - tail.index(border if border in tail.layers else None)
         points.append(AgreementPoint(name, predicted / count, len(tail.tail) / count, count))
     pairs = np.array([(point.predicted, point.observed) for point in points]).reshape(-1, 2)
-    correlation = _rank_correlation(pairs) if len(pairs) >= 3 else None
+    correlation = _rank_correlation(pairs) if len(pairs) >= FEWEST else None
     low = high = None
-    if correlation is not None and len(pairs) >= 5:
+    if correlation is not None:
         generator = np.random.default_rng(0)
         drawn = (pairs[generator.integers(len(pairs), size=len(pairs))] for _ in range(RESAMPLES))
         found = [value for value in map(_rank_correlation, drawn) if value is not None]

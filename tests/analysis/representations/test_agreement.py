@@ -40,7 +40,7 @@ def test_the_correlation_is_spearmans_with_ties():
 
 @pytest.mark.parametrize(
     ("pairs", "said"),
-    [([("b", "c"), ("d", "d")], "2 networks: too few"), ([("b", "c")] * 4, "4 networks: tails that do not differ")],
+    [([("b", "c"), ("d", "d")], "2 networks: too few"), ([("b", "c")] * 5, "5 networks: tails that do not differ")],
 )
 def test_where_there_is_no_correlation_it_says_why(pairs, said):
     found = agreement({str(number): report(*pair) for number, pair in enumerate(pairs)})
