@@ -21,7 +21,7 @@ from dynpool.resolution import unwrapped
 from ..common.statistics import plural
 from .layer_reducer import Keep, LayerActivations, LayerReducer, Places, by
 
-__all__ = ["Activations", "collect", "layer_names"]
+__all__ = ["Activations", "checked_names", "collect", "layer_names"]
 
 Progress = Callable[[int, int | None], object]
 Tell = Callable[[str], object]
@@ -52,31 +52,38 @@ class Activations:
     notices: tuple[str, ...]
 
 
-def layer_names(model: nn.Module, layers: Sequence[str] | None, argument: str = "layers") -> list[str]:
+def layer_names(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
     """The paths of the layers to look at: those given, or all Conv2d and Linear.
-
-    Errors name the argument.
 
     Raises:
         TypeError: if `layers` is not a list of names.
         ValueError: for a name that the model does not have, naming the nearest, or if there is no layer.
     """
-    modules = dict(model.named_modules())
     if layers is None:
-        found = [name for name, module in modules.items() if isinstance(module, (nn.Conv2d, nn.Linear))]
+        found = [name for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
         if not found:
-            raise ValueError(
-                f"{argument}: the {type(model).__name__} has no Conv2d or Linear; name the layers to look at"
-            )
+            raise ValueError(f"layers: the {type(model).__name__} has no Conv2d or Linear; name the layers to look at")
         return found
-    if isinstance(layers, str) or not isinstance(layers, Sequence) or not all(isinstance(n, str) for n in layers):
-        raise TypeError(f"{argument} must be a list of names of modules, or None, got {layers!r}")
-    for name in layers:
+    given = checked_names(model, layers, "layers")
+    if not given:
+        raise ValueError("layers is empty: name one layer or more, or give None for all Conv2d and Linear")
+    return given
+
+
+def checked_names(model: nn.Module, names: Sequence[str], argument: str) -> list[str]:
+    """Names of modules of the model, each once; none are allowed.
+
+    Raises:
+        TypeError: if they are not a list of names; the message names the argument.
+        ValueError: for a name that the model does not have, naming the nearest.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(n, str) for n in names):
+        raise TypeError(f"{argument} must be a list of names of modules, got {names!r}")
+    modules = dict(model.named_modules())
+    for name in names:
         if name not in modules:
             raise ValueError(f"{argument}: the {type(model).__name__} has no layer {name!r}{nearest(name, modules)}")
-    if not layers:
-        raise ValueError(f"{argument} is empty: name one layer or more, or give None for all Conv2d and Linear")
-    return list(dict.fromkeys(layers))
+    return list(dict.fromkeys(names))
 
 
 @torch.inference_mode(False)
@@ -137,7 +144,7 @@ def collect(
         raise TypeError(f"batches must be an iterable of pairs (images, labels), got {type(batches).__name__}")
     inner = unwrapped(model)
     names = layer_names(inner, layers)
-    wanted_maps = layer_names(inner, maps, "maps") if len(maps) else []
+    wanted_maps = checked_names(inner, maps, "maps")
     for name in wanted_maps:
         if name not in names:
             raise ValueError(f"maps: {name!r} is not among the layers{nearest(name, names)}")
