@@ -122,7 +122,7 @@ def inspect(
 
         found = collect(
             model, batches, layers, features=probes, moments=saturation and what == TRAINING, maps=maps, grid=grid,
-            input_size=size, memory=share, seed=seed, progress=count, tell=lambda sentence: say(f"{what}: {sentence}"),
+            input_size=size, memory=share, seed=seed, argument=ARGUMENTS[what], progress=count, tell=lambda sentence: say(f"{what}: {sentence}"),
         )  # fmt: skip
         told.extend(f"{what}: {notice}" for notice in found.notices if what == TRAINING or "maps" not in notice)
         return found
@@ -173,6 +173,7 @@ def inspect(
 
 
 TRAINING, HELD = "training images", "held-out images"
+ARGUMENTS = {TRAINING: "train_batches", HELD: "test_batches"}
 
 
 def _row(
