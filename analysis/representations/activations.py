@@ -231,7 +231,8 @@ class _Pass:
     def add(self, number: int, images: Tensor, labels: Tensor) -> None:
         if tuple(images.shape[1:]) != self.size:
             raise ValueError(
-                f"{self.argument}: images of batch {number} are {by(images.shape[1:])}, not {by(self.size)} as the first"
+                f"{self.argument}: images of batch {number} are {by(images.shape[1:])}, not {by(self.size)} as the "
+                "first"
             )
         self.number, self.places = number, self._places(len(images))
         output = self._forward(images)
@@ -314,8 +315,8 @@ def _checked_batch(batch: Any, argument: str) -> tuple[Tensor, Tensor]:
             raise TypeError(f"{argument} must give {name} that are tensors {shape} with an image or more, got {said}")
     if labels.is_floating_point() or labels.is_complex() or len(labels) != len(images) or int(labels.min()) < 0:
         raise ValueError(
-            f"{argument}: labels must be whole numbers from 0, one for each of {len(images)} images, got {len(labels)} of "
-            f"{labels.dtype} from {labels.min().item()}"
+            f"{argument}: labels must be whole numbers from 0, one for each of {len(images)} images, got {len(labels)} "
+            f"of {labels.dtype} from {labels.min().item()}"
         )
     return images, labels
 

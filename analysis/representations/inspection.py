@@ -122,7 +122,8 @@ def inspect(
 
         found = collect(
             model, batches, layers, features=probes, moments=saturation and what == TRAINING, maps=maps, grid=grid,
-            input_size=size, memory=share, seed=seed, argument=ARGUMENTS[what], progress=count, tell=lambda sentence: say(f"{what}: {sentence}"),
+            input_size=size, memory=share, seed=seed, argument=ARGUMENTS[what],
+            progress=count, tell=lambda sentence: say(f"{what}: {sentence}"),
         )  # fmt: skip
         told.extend(f"{what}: {notice}" for notice in found.notices if what == TRAINING or "maps" not in notice)
         return found
