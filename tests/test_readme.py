@@ -68,7 +68,7 @@ def test_public_names() -> None:
             "DynOPool DynOPool2d dynopool2d convert conversion_report resolutions sizes set_sizes count_macs GMACsLoss "
             "parameter_groups constrain freeze freeze_report register_kind register_op size_sensitivity trace",
         ),
-        (analysis, "receptive_field IMinTracker compare_runs write_report"),
+        (analysis, "receptive_field IMinTracker compare_runs inspect write_report"),
     ):
         assert set(names.split()) <= set(module.__all__)
         assert all(callable(getattr(module, name)) for name in names.split())

@@ -21,7 +21,7 @@ from dynpool.resolution import unwrapped
 from ..common.statistics import plural
 from .layer_reducer import Keep, LayerActivations, LayerReducer, Places, by
 
-__all__ = ["Activations", "collect", "layer_names"]
+__all__ = ["Activations", "checked_names", "collect", "layer_names"]
 
 Progress = Callable[[int, int | None], object]
 Tell = Callable[[str], object]
@@ -52,31 +52,38 @@ class Activations:
     notices: tuple[str, ...]
 
 
-def layer_names(model: nn.Module, layers: Sequence[str] | None, argument: str = "layers") -> list[str]:
+def layer_names(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
     """The paths of the layers to look at: those given, or all Conv2d and Linear.
-
-    Errors name the argument.
 
     Raises:
         TypeError: if `layers` is not a list of names.
         ValueError: for a name that the model does not have, naming the nearest, or if there is no layer.
     """
-    modules = dict(model.named_modules())
     if layers is None:
-        found = [name for name, module in modules.items() if isinstance(module, (nn.Conv2d, nn.Linear))]
+        found = [name for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
         if not found:
-            raise ValueError(
-                f"{argument}: the {type(model).__name__} has no Conv2d or Linear; name the layers to look at"
-            )
+            raise ValueError(f"layers: the {type(model).__name__} has no Conv2d or Linear; name the layers to look at")
         return found
-    if isinstance(layers, str) or not isinstance(layers, Sequence) or not all(isinstance(n, str) for n in layers):
-        raise TypeError(f"{argument} must be a list of names of modules, or None, got {layers!r}")
-    for name in layers:
+    given = checked_names(model, layers, "layers")
+    if not given:
+        raise ValueError("layers is empty: name one layer or more, or give None for all Conv2d and Linear")
+    return given
+
+
+def checked_names(model: nn.Module, names: Sequence[str], argument: str) -> list[str]:
+    """Names of modules of the model, each once; none are allowed.
+
+    Raises:
+        TypeError: if they are not a list of names; the message names the argument.
+        ValueError: for a name that the model does not have, naming the nearest.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(n, str) for n in names):
+        raise TypeError(f"{argument} must be a list of names of modules, got {names!r}")
+    modules = dict(model.named_modules())
+    for name in names:
         if name not in modules:
             raise ValueError(f"{argument}: the {type(model).__name__} has no layer {name!r}{nearest(name, modules)}")
-    if not layers:
-        raise ValueError(f"{argument} is empty: name one layer or more, or give None for all Conv2d and Linear")
-    return list(dict.fromkeys(layers))
+    return list(dict.fromkeys(names))
 
 
 @torch.inference_mode(False)
@@ -95,6 +102,7 @@ def collect(
     most_positions: int = 16,
     memory: int = 2**31,
     seed: int = 0,
+    argument: str = "batches",
     progress: Progress | None = None,
     tell: Tell | None = None,
 ) -> Activations:
@@ -119,6 +127,7 @@ def collect(
         most_positions: maps larger than this per axis are averaged to it, with a notice.
         memory: bytes to keep at most.
         seed: of the sample of images.
+        argument: what errors call the batches.
         progress: called as progress(batches done, batches in all) before the first one and after each.
         tell: called with a sentence on the memory before the pass starts, and with each notice.
 
@@ -134,24 +143,24 @@ def collect(
     check_whole(1, grid=grid, most_positions=most_positions, memory=memory)
     check_whole(0, seed=seed)
     if not isinstance(batches, Iterable) or isinstance(batches, (Tensor, str)):
-        raise TypeError(f"batches must be an iterable of pairs (images, labels), got {type(batches).__name__}")
+        raise TypeError(f"{argument} must be an iterable of pairs (images, labels), got {type(batches).__name__}")
     inner = unwrapped(model)
     names = layer_names(inner, layers)
-    wanted_maps = layer_names(inner, maps, "maps") if len(maps) else []
+    wanted_maps = checked_names(inner, maps, "maps")
     for name in wanted_maps:
         if name not in names:
             raise ValueError(f"maps: {name!r} is not among the layers{nearest(name, names)}")
     batches_in_all = len(batches) if isinstance(batches, Sized) else None
     with untouched(model), _random_states_kept(model):
-        each = enumerate(map(_checked_batch, batches))
+        each = enumerate(_checked_batch(batch, argument) for batch in batches)
         start = next(each, None)
         if start is None:
-            raise ValueError("batches is empty: give at least one pair (images, labels)")
+            raise ValueError(f"{argument} is empty: give at least one pair (images, labels)")
         size, given = start[1][0].shape[1:], input_size
         if given is not None and tuple(size) != check_input_size(given):
-            raise ValueError(f"batches: images are {by(size)}, not input_size={by(given)}")
+            raise ValueError(f"{argument}: images are {by(size)}, not input_size={by(given)}")
         keep = Keep(features, moments, pooled, frozenset(wanted_maps), grid, most_positions)
-        run = _Pass(deep_copy(inner).eval(), names, keep, start[1][0], explicit=layers is not None)
+        run = _Pass(deep_copy(inner).eval(), names, keep, start[1][0], argument, explicit=layers is not None)
         run.begin(memory, seed, tell)
         if progress is not None:
             progress(0, batches_in_all)
@@ -165,7 +174,10 @@ def collect(
 class _Pass:
     """One pass over the data with a copy of the model."""
 
-    def __init__(self, model: nn.Module, names: list[str], keep: Keep, images: Tensor, *, explicit: bool) -> None:
+    def __init__(
+        self, model: nn.Module, names: list[str], keep: Keep, images: Tensor, argument: str, *, explicit: bool
+    ) -> None:
+        self.argument = argument
         self.model, self.size = model, tuple(images.shape[1:])
         self.device = next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))
         self.layers: dict[str, LayerReducer] = {}
@@ -219,7 +231,8 @@ class _Pass:
     def add(self, number: int, images: Tensor, labels: Tensor) -> None:
         if tuple(images.shape[1:]) != self.size:
             raise ValueError(
-                f"batches: images of batch {number} are {by(images.shape[1:])}, not {by(self.size)} as the first"
+                f"{self.argument}: images of batch {number} are {by(images.shape[1:])}, not {by(self.size)} as the "
+                "first"
             )
         self.number, self.places = number, self._places(len(images))
         output = self._forward(images)
@@ -231,7 +244,7 @@ class _Pass:
         if self.countable:
             if int(labels.max()) >= output.shape[1]:
                 raise ValueError(
-                    f"batches: the label {int(labels.max())} in batch {number}, but the model has "
+                    f"{self.argument}: the label {int(labels.max())} in batch {number}, but the model has "
                     f"{plural(output.shape[1], 'output')}: it was trained on other classes"
                 )
             self.correct += int((output.argmax(1).cpu() == labels.cpu()).sum())
@@ -277,7 +290,7 @@ class _Pass:
                 f"no memory left on {self.device} for {len(images)} images: give smaller batches"
             ) from error
         except RuntimeError as error:
-            raise ValueError(f"batches: the model cannot run on images of {by(self.size)}: {error}") from error
+            raise ValueError(f"{self.argument}: the model cannot run on images of {by(self.size)}: {error}") from error
 
     def _places(self, count: int) -> Places:
         """{place in what is kept: image of the batch}, so that all images so far are equally likely to be kept."""
@@ -291,19 +304,19 @@ class _Pass:
         return places
 
 
-def _checked_batch(batch: Any) -> tuple[Tensor, Tensor]:
+def _checked_batch(batch: Any, argument: str) -> tuple[Tensor, Tensor]:
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(f"batches must give pairs (images, labels), got {type(batch).__name__}")
+        raise TypeError(f"{argument} must give pairs (images, labels), got {type(batch).__name__}")
     images, labels = batch
     for name, value, dims in (("images", images, 4), ("labels", labels, 1)):
         if not isinstance(value, Tensor) or value.ndim != dims or not len(value):
             said = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             shape = "(N, C, H, W)" if dims == 4 else "(N,)"
-            raise TypeError(f"batches must give {name} that are tensors {shape} with an image or more, got {said}")
+            raise TypeError(f"{argument} must give {name} that are tensors {shape} with an image or more, got {said}")
     if labels.is_floating_point() or labels.is_complex() or len(labels) != len(images) or int(labels.min()) < 0:
         raise ValueError(
-            f"batches: labels must be whole numbers from 0, one for each of {len(images)} images, got {len(labels)} of "
-            f"{labels.dtype} from {labels.min().item()}"
+            f"{argument}: labels must be whole numbers from 0, one for each of {len(images)} images, got {len(labels)} "
+            f"of {labels.dtype} from {labels.min().item()}"
         )
     return images, labels
 

@@ -56,7 +56,7 @@ class Findings:
             return f"the tail was not measured; {predicted}"
         if not self.tail.tail:
             return f"there is no tail, every layer adds to the solution; {predicted}"
-        return f"the tail, which adds nothing, has {_from(names, self.tail.index(self.tail.tail[0]))}; {predicted}"
+        return f"the tail has {_from(names, self.tail.index(self.tail.tail[0]))}; {predicted}"
 
 
 def _from(names: Sequence[str], start: int) -> str:

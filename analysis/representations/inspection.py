@@ -12,7 +12,7 @@ from dynpool.common.arguments import check_flags, check_model, check_numbers, ch
 from dynpool.graph import TraceError, check_input_size
 from dynpool.resolution import unwrapped
 
-from .activations import Activations, Tell, collect, layer_names
+from .activations import Activations, Tell, checked_names, collect, layer_names
 from .fields_of_layers import LayerFields, layer_fields
 from .heatmaps import HeatMap, heat_map
 from .probes import Probe, check_classes, fit_probe
@@ -106,10 +106,9 @@ def inspect(
             raise TypeError(f"{name} must be callable or None, got {function!r}")
     inner = unwrapped(model)
     layer_names(inner, layers)
-    if heatmaps != ():
-        layer_names(inner, heatmaps, "heatmaps")
+    maps = checked_names(inner, heatmaps, "heatmaps")
     size = None if input_size is None else check_input_size(input_size)
-    needs_images = probes or len(heatmaps) > 0
+    needs_images = probes or len(maps) > 0
     told: list[str] = []
 
     def say(sentence: str) -> None:
@@ -122,8 +121,9 @@ def inspect(
                 progress(what, done, total)
 
         found = collect(
-            model, batches, layers, features=probes, moments=saturation and what == TRAINING, maps=heatmaps, grid=grid,
-            input_size=size, memory=share, seed=seed, progress=count, tell=lambda sentence: say(f"{what}: {sentence}"),
+            model, batches, layers, features=probes, moments=saturation and what == TRAINING, maps=maps, grid=grid,
+            input_size=size, memory=share, seed=seed, argument=ARGUMENTS[what],
+            progress=count, tell=lambda sentence: say(f"{what}: {sentence}"),
         )  # fmt: skip
         told.extend(f"{what}: {notice}" for notice in found.notices if what == TRAINING or "maps" not in notice)
         return found
@@ -156,7 +156,6 @@ def inspect(
         rows.append(_row(train, test, name, fields.get(name), probe, threshold))
     if probes and progress is not None:
         progress("probes", len(train.layers), len(train.layers))
-    maps = _heat_maps(train, test, iterations, progress)
     border = find_border(rows, size[1:])
     return InspectionReport(
         model=type(inner).__name__,
@@ -169,12 +168,13 @@ def inspect(
         rows=tuple(rows),
         tail=find_tail(rows, tolerance=tolerance, low=low),
         border=border,
-        heatmaps=maps,
+        heatmaps=_heat_maps(train, test, iterations, progress),
         notices=tuple(told),
     )
 
 
 TRAINING, HELD = "training images", "held-out images"
+ARGUMENTS = {TRAINING: "train_batches", HELD: "test_batches"}
 
 
 def _row(

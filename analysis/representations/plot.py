@@ -40,7 +40,8 @@ def plot_side_by_side(reports: Mapping[str, Findings]) -> Figure:
     """Probe accuracy, saturation and receptive fields of the layers of one network or several, one column each.
 
     Panels of a row have one scale. I_res and the model's accuracy are dashed, unproductive layers have a red
-    background, and a dotted line is where the tail begins.
+    background, and a dotted line is where the tail begins. Where the fields of both axes agree, those of the height
+    stand for both.
 
     Args:
         reports: by the title of the column, such as the method; at least one.
@@ -68,7 +69,7 @@ def plot_side_by_side(reports: Mapping[str, Findings]) -> Figure:
             panel.grid(visible=False, axis="x")
             panel.tick_params(labelleft=column == 0)
         if title:
-            shown = short(title, max(12, 96 // len(found)))
+            shown = short(title, max(12, 76 // len(found)))
             panels[0, column].set_title(plain(shown), fontsize=NORMAL, color=INK, weight="bold")
         _names(panels[-1, column], report.rows, len(found))
     legend(figure, _handles(found), headline=_headline(found[0]) if len(found) == 1 else "")
@@ -162,8 +163,9 @@ def _handles(reports: Sequence[Findings]) -> list[Artist]:
     square = all(map(_is_square, reports))
     more = any(row.r_max_local != row.r_min for row in rows)
     for axis, name in enumerate(("",) if square else axis_names(2)):
-        label = "r_min" + " up to r_max" * more + (f", {name}" + " (and width, where equal)" * (axis == 0)) * bool(name)
-        handles.append(Line2D([], [], color=FIELDS[axis], marker=MARKERS[axis], ms=4.5, lw=1.6, label=label))
+        label = "r_min" + " up to r_max" * more + f", {name}" * bool(name)
+        line = "-" if more else ""
+        handles.append(Line2D([], [], color=FIELDS[axis], marker=MARKERS[axis], ms=4.5, lw=1.6, ls=line, label=label))
     handles.append(Line2D([], [], color=INK, lw=1.4, ls=DASHED, label="I_res"))
     if any(row.unproductive for row in rows):
         handles.append(Patch(color=FILLS[UNPRODUCTIVE], alpha=0.22, lw=0, label="unproductive"))

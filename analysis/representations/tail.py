@@ -6,6 +6,7 @@ input has a receptive field as large as the image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -120,7 +121,7 @@ def find_tail(rows: Sequence[InspectionRow], *, tolerance: float = 0.01, low: fl
         TypeError: for a number of a wrong type.
         ValueError: for a number out of range.
     """
-    check_numbers("a number of at least 0", lambda value: value >= 0, tolerance=tolerance)
+    check_numbers("a finite number of at least 0", lambda value: 0 <= value < math.inf, tolerance=tolerance)
     check_numbers("a number from 0 to 1", lambda value: 0 <= value <= 1, low=low)
     looked_at = [row for row in rows if row.is_local] or list(rows)
     accuracies = [

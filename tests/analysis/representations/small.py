@@ -1,5 +1,7 @@
 """A small network with a border layer, images of two classes that it can tell apart, and rows of reports."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -43,7 +45,7 @@ def batches(images=96, batch=20, seed=0, classes=3):
 def row(name="a", *, r_min_in=(1.0, 1.0), r_max_in=None, accuracy=0.5, relative=None, share=0.5, **changes):
     """A row of 100 channels, with fields that grow by two; no field if `r_min_in` is None."""
     grown = None if r_min_in is None else tuple(r + 2 for r in r_min_in)
-    values = {
+    values: dict[str, Any] = {
         "name": name,
         "kind": "Conv2d",
         "size": (6, 6),

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ import torch
 from torch import nn
 
 import dynpool
-from dynpool.analysis.representations import collect
+from dynpool.analysis.representations import activations
 from dynpool.analysis.representations.activations import FEWEST
 from tests.analysis.representations.small import SIZE, batches, network
+
+collect: Any = activations.collect  # what is kept is there where it was asked for
 
 
 class Twice(nn.Module):
@@ -76,15 +79,20 @@ def draw(*_):
     np.random.rand()
 
 
+def numpy_state():
+    state: Any = np.random.get_state()
+    return state[1].tolist()
+
+
 def test_the_model_and_random_states_stay_as_they_were():
     model = network().train()
     model.insert(12, nn.Dropout())
     model[0].register_forward_hook(draw)
     before, hooks = copy.deepcopy(model.state_dict()), len(model[4]._forward_hooks)
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    torch_state, states = torch.get_rng_state(), (random.getstate(), numpy_state())
     collect(model, batches())
-    assert torch.equal(states[0], torch.get_rng_state())
-    assert states[1:] == (random.getstate(), np.random.get_state()[1].tolist())
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert states == (random.getstate(), numpy_state())
     assert all(module.training for module in model.modules())
     assert len(model[4]._forward_hooks) == hooks
     for key, value in model.state_dict().items():
@@ -106,7 +114,7 @@ def test_the_model_stays_as_it_was_after_an_error():
 
 
 def test_where_memory_ends_a_sample_of_the_same_images_is_kept():
-    data, said = batches(400, 50), []
+    data, said = batches(400, 50), list[str]()
     whole = collect(network(), data, ["0", "12"], pooled=True)
     per_image = 4 * (4 * 16 + 4 + 3 + 3)
     fixed = 8 * (4 * 6 + 3 * 5)
@@ -128,8 +136,8 @@ def test_where_memory_ends_a_sample_of_the_same_images_is_kept():
 def test_every_image_is_equally_likely_to_be_kept():
     counts, most = np.zeros(200), FEWEST
     data = [(torch.arange(200.0).view(200, 1, 1, 1), torch.zeros(200, dtype=torch.int64))]
-    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 1, bias=False))
-    nn.init.ones_(model[1].weight)
+    model: Any = nn.Sequential(nn.Flatten(), nn.Linear(1, 1, bias=False))
+    model[1].weight.data.fill_(1.0)
     for seed in range(150):
         found = collect(model, data, moments=False, memory=4 * most, seed=seed)
         counts[found.layers["1"].features[:, 0].astype(int)] += 1
@@ -160,7 +168,7 @@ def test_large_maps_are_averaged_with_a_notice():
 
 
 def test_progress():
-    seen = []
+    seen: list[Any] = []
     collect(network(), batches(), progress=lambda *at: seen.append(at))
     assert seen == [(i, 5) for i in range(6)]
     seen.clear()
@@ -195,7 +203,7 @@ def test_an_output_that_is_no_table_of_classes_has_no_accuracy():
 )
 def test_bad_values(changes, said):
     with pytest.raises(ValueError, match=said):
-        collect(**({"model": network(), "batches": batches()} | changes))
+        collect(**{"model": network(), "batches": batches()} | changes)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +221,7 @@ def test_bad_values(changes, said):
 )
 def test_wrong_types(changes, said):
     with pytest.raises(TypeError, match=said):
-        collect(**({"model": network(), "batches": batches()} | changes))
+        collect(**{"model": network(), "batches": batches()} | changes)
 
 
 def test_no_memory_left_on_the_device():

@@ -1,5 +1,7 @@
 """`inspect` joins what is measured and predicted."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,13 +17,15 @@ def test_each_row_joins_probe_saturation_and_field():
     model, train, test = network(), batches(), batches(60, seed=1)
     report = inspect(model, train, test)
     fields = receptive_field(model, SIZE)
-    kept, held_out = collect(model, train), collect(model, test)
+    kept: Any = collect(model, train)
+    held_out: Any = collect(model, test)
     assert [row.name for row in report.rows] == ["0", "4", "7", "9", "12"]
     assert (report.train_images, report.test_images, report.probe_images) == (96, 60, 96)
     assert (report.accuracy, report.model, report.input_size) == (held_out.accuracy, "Sequential", SIZE)
     for row in report.rows:
         layer, other = kept.layers[row.name], held_out.layers[row.name]
         assert row.probe == fit_probe(layer.features, kept.labels, other.features, held_out.labels)
+        assert row.probe is not None
         assert row.relative == row.probe.accuracy / held_out.accuracy
         assert row.saturation == layer_saturation(layer.moments.covariance)
         assert row.samples == 96 * max(1, int(np.prod(row.size)))
@@ -43,7 +47,8 @@ def test_heat_maps():
     report = inspect(network(), train, test, probes=False, saturation=False, heatmaps=["7"])
     (heat,) = report.heatmaps
     assert (heat.name, heat.size, heat.positions) == ("7", (3, 3), 9)
-    kept, held_out = (collect(network(), data, maps=["7"]) for data in (train, test))
+    kept: Any = collect(network(), train, maps=["7"])
+    held_out: Any = collect(network(), test, maps=["7"])
     x, u = kept.layers["7"].maps[:, :, 1, 2], held_out.layers["7"].maps[:, :, 1, 2]
     assert heat.accuracy[1][2] == fit_probe(x, kept.labels, u, held_out.labels).accuracy
 
@@ -69,7 +74,7 @@ def test_the_same_data_give_the_same_report_and_the_model_stays_in_its_mode():
 
 
 def test_what_does_not_fit_is_said():
-    said = []
+    said: list[str] = []
     report = inspect(network(), batches(400, 50), batches(60, seed=1), memory=300_000, tell=said.append)
     assert report.probe_images < 400
     (notice,) = report.notices
@@ -114,8 +119,8 @@ def test_a_model_that_cannot_be_traced_has_probes_but_no_fields():
         ({"heatmaps": ["77"]}, "heatmaps: the Sequential has no layer '77'"),
         ({"train_batches": batches(classes=1)}, "train_batches: all images are of class 0"),
         ({"train_batches": batches(2, classes=2)}, "train_batches: 2 images for 3 classes"),
-        ({"test_batches": []}, "batches is empty"),
-        ({"test_batches": [(torch.zeros(2, 1, 16, 16), torch.zeros(2).long())]}, "images are 1x16x16"),
+        ({"test_batches": []}, "test_batches is empty"),
+        ({"test_batches": [(torch.zeros(2, 1, 16, 16), torch.zeros(2).long())]}, "test_batches: images are 1x16x16"),
         ({"train_batches": batches(classes=2)}, "test_batches: images of class 2"),
         ({"input_size": (1, 16, 16)}, "input_size=1x16x16"),
         ({"threshold": 1.0}, "threshold=1.0"),

@@ -1,5 +1,7 @@
 """One layer's outputs, reduced."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,13 @@ from dynpool.analysis.representations.layer_reducer import Keep, LayerReducer, b
 
 
 def reducer(module, output, *, maps=False, number=1, **changes):
-    values = {"features": True, "moments": True, "pooled": True, "maps": frozenset("a" * maps), "grid": 4}
+    values: dict[str, Any] = {
+        "features": True,
+        "moments": True,
+        "pooled": True,
+        "maps": frozenset("a" * maps),
+        "grid": 4,
+    }
     return LayerReducer("a", number, module, output, Keep(**(values | {"most_positions": 16} | changes)))
 
 

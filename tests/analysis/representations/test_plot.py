@@ -1,5 +1,7 @@
 """The figures show the rows."""
 
+from typing import Any
+
 import pytest
 
 from dynpool.analysis.common.style import to_png
@@ -30,7 +32,7 @@ def points(panel):
 
 
 def test_panels_show_probes_saturation_and_fields_of_each_layer():
-    figure = plot_side_by_side({"one": found()})
+    figure: Any = plot_side_by_side({"one": found()})
     probes, saturation, fields = figure.axes
     assert points(probes) == {(0, 50), (1, 90), (2, 90), (3, 90)}
     assert points(saturation) == {(0, 20), (1, 60), (2, 30), (3, 10)}
@@ -45,7 +47,7 @@ def test_panels_show_probes_saturation_and_fields_of_each_layer():
 
 
 def test_a_column_for_each_report_on_one_scale():
-    figure = plot_side_by_side({"human": found(), "dynopool": found(), "refine": found(accuracy=None)})
+    figure: Any = plot_side_by_side({"human": found(), "dynopool": found(), "refine": found(accuracy=None)})
     assert len(figure.axes) == 9
     assert [axes.get_title() for axes in figure.axes[:3]] == ["human", "dynopool", "refine"]
     for line in range(3):
@@ -63,7 +65,7 @@ def test_both_axes_are_drawn_where_they_differ():
 
 
 def test_headline_of_a_single_report():
-    figure = found().plot()["layers"]
+    figure: Any = found().plot()["layers"]
     said = figure.legends[0].get_title().get_text()
     assert said.replace("\n", " ").lower() == found().verdict.lower()
     assert max(map(len, said.split("\n"))) < 95
@@ -77,7 +79,7 @@ def test_many_layers_get_fewer_names():
 
 def test_heat_maps_share_their_colours():
     maps = [HeatMap(name, (2, 2), ((0.5, low), (0.75, 1.0)), 4) for name, low in (("a", 0.5), ("b", 0.25))]
-    figure = plot_heatmaps(maps)
+    figure: Any = plot_heatmaps(maps)
     images = [axes.images[0] for axes in figure.axes if axes.images]
     assert [image.get_clim() for image in images] == [(25, 100)] * 2
     assert images[1].get_array().tolist() == [[50, 25], [75, 100]]

@@ -30,7 +30,7 @@ def test_text():
     assert lines[4].split() == "d Linear 10 - - - 1.000 -".split()
     assert len({line.index(word) for line in lines[1:4] for word in ("Conv2d",)}) == 1
     assert lines[5] == "Net: 95.0 % of 400 held-out images; 1000 training images"
-    assert lines[6].startswith("The tail, which adds nothing, has 1 layer, c; the receptive field at 12 pixels")
+    assert lines[6].startswith("The tail has 1 layer, c; the receptive field at 12 pixels")
     text = "\n".join(lines[7:])
     assert "is at most 0.01 below that of c" in text
     assert "standard error of up to 2.5 %, more than that tolerance" in text

@@ -1,5 +1,7 @@
 """Saturation equals the package delve and a restatement."""
 
+from typing import Any
+
 import delve
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def random_covariance(seed, channels=12):
 @pytest.mark.parametrize("threshold", [0.5, 0.9, 0.99, 0.999])
 def test_it_is_that_of_the_package_delve(threshold):
     data, model = batches(), network().eval()
-    found = collect(model, data, features=False)
+    found: Any = collect(model, data, features=False)
     told = Told()
     tracker = delve.SaturationTracker("x", told, model, sat_threshold=threshold, stats=["lsat", "idim"], device="cpu")
     with torch.no_grad():

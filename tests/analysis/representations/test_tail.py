@@ -1,5 +1,7 @@
 """The observed tail and the predicted border, by their definitions."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -88,7 +90,7 @@ def test_means_over_runs():
         find_tail(rows([0.5, 0.9, 1.0, 1.0], [0.6, 0.6, 0.1, 0.1])),  # solved at 2: three layers
         find_tail(rows([0.5, 1.0, 1.0, 1.0], [0.6, 0.6, 0.6, 0.6])),  # solved at 1: two layers
     ]
-    found = tail_over_runs(tails, [line, line])
+    found: Any = tail_over_runs(tails, [line, line])
     assert (found.solved.mean, found.solved.n) == (2.5, 2)
     assert found.solved.std == pytest.approx(np.std([3, 2], ddof=1))
     assert found.low_saturation.mean == (2 + 4) / 2

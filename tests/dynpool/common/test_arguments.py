@@ -22,6 +22,8 @@ def network() -> nn.Sequential:
 
 LEARNED = dynpool.convert(network(), SIZE)
 MAP = torch.zeros(1, 3, 8, 8)
+CLASSIFIER = nn.Sequential(network(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+LABELLED = [(torch.zeros(4, *SIZE), torch.arange(4) % 4)]
 
 NO_MODEL: tuple[object, ...] = (None, "x", 3, nn.Conv2d, torch.zeros(1), [network()], network, {})
 NO_FLAG = ("x", None, 3, math.nan, (), object())
@@ -87,6 +89,13 @@ TABLE: list[Table] = [
       "loss": (None, 3, "x", lambda output, target: None, lambda output, target: output),
       "steps": (None, 3, "x", (), (0,), (-1,), (1.0,), (True,), (1, 1), {1}), "training": NO_FLAG,
       "input_size": NO_INPUT_SIZE[1:], "progress": (3, "x", ())}),
+    ("inspect", analysis.inspect, {"model": CLASSIFIER, "train_batches": LABELLED, "test_batches": LABELLED},
+     {"model": NO_MODEL, "input_size": NO_INPUT_SIZE[1:], "layers": (3, "x", (), ["x"], [3], {"1": 2}),
+      "heatmaps": (3, "x", None, ["x"], [3]), "probes": NO_FLAG, "saturation": NO_FLAG, "threshold": (*NO_RATE, 0, 1),
+      "tolerance": NO_RATE, "low": (*NO_RATE, 2), "grid": NO_COUNT, "iterations": NO_COUNT, "memory": NO_COUNT,
+      "seed": (None, *NO_NUMBER, 0.5, -1), "progress": (3, "x", ()), "tell": (3, "x", ()),
+      "train_batches": (None, 3, "x", torch.zeros(3), [], [3], [(1, 2, 3)], [("x", 1)], object()),
+      "test_batches": (None, 3, "x", torch.zeros(3), [], [3], [(1, 2, 3)], [("x", 1)], object())}),
     ("IMinTracker", analysis.IMinTracker, {"model": LEARNED, "input_size": SIZE, "path": "i_min.jsonl"},
      {"model": NO_MODEL, "input_size": NO_INPUT_SIZE, "path": NO_PATH}),
     ("compare_runs", analysis.compare_runs, {}, {"run_folders": (*NO_PATH, "x", [3], [None], {})}),
@@ -140,7 +149,7 @@ def test_the_table_has_every_public_function_with_arguments() -> None:
     public = [name for package in (dynpool, analysis, baselines) for name in package.__all__]
     data = set(  # classes that the library fills in itself, or that are made by subclassing
         "Chain Comparison ConversionReport Edit EffectiveField FreezeReport Graph LearnedResizer2d MacsReport "
-        "NothingToLearnError Plan TraceError "
+        "NothingToLearnError Plan TraceError InspectionReport "
         "PublishedEdit RefinementPlan Resolution SensitivityReport SensitivityRow Site DynOPool published_edits".split()
     )
     assert {row[0] for row in TABLE} >= set(public) - data
