@@ -26,6 +26,7 @@ from benchmarks.digits import MACHINE
 from dynpool.analysis import Comparison, compare_runs
 from dynpool.analysis.comparison.paired_tests import paired_test
 from dynpool.analysis.comparison.pairs import HEADS
+from dynpool.analysis.comparison.plots import to_png
 from dynpool.analysis.comparison.read_runs import find_runs, read_run
 
 ROOT = Path(__file__).parents[1]
@@ -195,6 +196,12 @@ def filled(page: str) -> str:
     return re.sub(r"<!-- (?P<table>\w+) (?P<name>[\w-]+) -->.*?<!-- end -->", made, page, flags=re.DOTALL)
 
 
+def pictures(page: str) -> dict[str, bytes]:
+    """The pictures that the page shows, as PNG by file name: evidence-PLOT-NAME.png, PLOT being one of the report's."""
+    shown = re.findall(r"\((evidence-([a-z_]+)-([\w-]+)\.png)\)", page)
+    return {file: to_png(comparison(name).plot()[plot], dpi=100) for file, plot, name in shown}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -209,7 +216,10 @@ def main() -> None:
         left = f"; not finished, and left out: {', '.join(unfinished)}" if unfinished else ""
         print(f"{runs} runs in {path_of(name)}{left}")
     else:
-        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        page = filled(PAGE.read_text(encoding="utf-8"))
+        PAGE.write_text(page, encoding="utf-8")
+        for file, picture in pictures(page).items():
+            (PAGE.parent / file).write_bytes(picture)
         print(PAGE)
 
 

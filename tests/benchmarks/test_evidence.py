@@ -78,6 +78,9 @@ def test_tables_stand_between_their_marks(comparison, results):
     assert "| dynopool against human | 2 |" in made
     assert "\ntext\n" in made
     assert evidence.filled(made) == made
+    pictures = evidence.pictures("![Accuracy](evidence-accuracy_vs_gmacs-tiny.png) and [no picture](evidence.md)")
+    assert list(pictures) == ["evidence-accuracy_vs_gmacs-tiny.png"]
+    assert pictures["evidence-accuracy_vs_gmacs-tiny.png"].startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="<!-- paris tiny -->: expected one of methods, pairs, shapes"):
         evidence.filled("<!-- paris tiny --><!-- end -->")
     with pytest.raises(ValueError, match=r"<!-- pairs tinny -->: .* rows in benchmarks/results"):
