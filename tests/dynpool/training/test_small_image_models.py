@@ -1,18 +1,19 @@
 """VGGs and ResNets for small images have the layers, fields, widths and connections asked for."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
 import dynpool
 from dynpool.analysis import receptive_field
 from dynpool.training.small_image_models import cifar_resnet, cifar_vgg, cifar_vgg16
 
 CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-IMAGENET = {"stem": [7, 2], "first_pool": [3, 2]}
+IMAGENET: dict[str, Any] = {"stem": [7, 2], "first_pool": [3, 2]}
 
 
 def on_meta(factory, **options):
@@ -22,7 +23,8 @@ def on_meta(factory, **options):
 
 def vgg_fields(depth, poolings):
     """(kind, receptive field of the input) of each layer, by the recurrence r += (k - 1) * jump."""
-    rows, field, jump = [], 1, 1
+    rows: list[tuple[type[nn.Module], int]] = []
+    field, jump = 1, 1
     for stage, convs in enumerate(CONVS[depth], start=1):
         for _ in range(convs):
             rows.append((nn.Conv2d, field))
@@ -102,7 +104,7 @@ def test_a_resnet_can_have_torchvisions_own_stem():
     assert torch.equal(ours(images), theirs(images))
 
 
-def slow_resnet(model: nn.Module, x: Tensor, cut: tuple[int, ...]) -> Tensor:
+def slow_resnet(model, x, cut):
     """The forward of a ResNet written out, without the connections of the blocks `cut`."""
     x = model.maxpool(model.bn1(model.conv1(x)).relu())
     blocks = [block for i in (1, 2, 3, 4) for block in model.get_submodule(f"layer{i}")]
@@ -144,7 +146,8 @@ def test_the_more_connections_are_cut_the_more_layers_are_unproductive():
 
 
 def test_width_scales_all_channels_and_weights_start_as_in_the_full_network():
-    narrow, full = (cifar_resnet(10, depth=18, width=width) for width in (16, 64))
+    narrow: Any = cifar_resnet(10, depth=18, width=16)
+    full = cifar_resnet(10, depth=18)
     for name, layer in full.named_modules():
         if isinstance(layer, nn.Conv2d):
             other = narrow.get_submodule(name)
