@@ -6,7 +6,7 @@
 `add` writes benchmarks/results/evidence_NAME.csv, NAME being that of the comparison's folder: a row per run and epoch.
 Rows of the same runs are replaced, others stay, so that a comparison can be trained in parts and on several machines.
 From these rows the runs' folders are restored (without weights) and compared as `dynpool report` does, with the pairs
-of configs/NAME.yaml.
+of configs/NAME.yaml. Of several comparisons by one configuration, each is named after it: digits-controls-stretch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ import yaml
 
 from benchmarks.digits import MACHINE
 from dynpool.analysis import Comparison, compare_runs
+from dynpool.analysis.comparison.paired_tests import paired_test
 from dynpool.analysis.comparison.pairs import HEADS
+from dynpool.analysis.comparison.plots import to_png
 from dynpool.analysis.comparison.read_runs import find_runs, read_run
 
 ROOT = Path(__file__).parents[1]
@@ -110,18 +112,25 @@ def _value(key: str, cell: str) -> Any:
 
 def comparison(name: str) -> Comparison:
     """The comparison of the committed rows, with the pairs of its configuration."""
-    config = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load(_config_of(name).read_text(encoding="utf-8"))
     judged = {key: config[key] for key in ("pairs", "equivalence_margin") if key in config}
     with tempfile.TemporaryDirectory() as folder:
         restore(read(path_of(name)), judged, Path(folder))
         return compare_runs([folder])
 
 
+def _config_of(name: str) -> Path:
+    """The configuration of a comparison: that of its name, or of the name without its last word."""
+    path = ROOT / "configs" / f"{name}.yaml"
+    return path if path.exists() else path.with_name(f"{name.rpartition('-')[0]}.yaml")
+
+
 # ---------------------------------------------------------------------------------------------------------- the page
 
 
-def methods_table(found: Comparison) -> str:
+def methods_table(name: str) -> str:
     """One line per group: accuracy, cost, receptive field, mean sizes."""
+    found = comparison(name)
     lines = ["| method | seeds | accuracy % | MMACs | I_min | sizes |", "| --- | ---: | ---: | ---: | ---: | --- |"]
     for row in found.methods:
         sizes = "-"
@@ -133,13 +142,40 @@ def methods_table(found: Comparison) -> str:
     return "\n".join(lines)
 
 
-def pairs_table(found: Comparison) -> str:
+def pairs_table(name: str) -> str:
     """The tested pairs."""
-    lines = [HEADS, ("---", *["---:"] * (len(HEADS) - 2), "---"), *(pair.cells() for pair in found.pairs)]
+    rows = [pair.cells() for pair in comparison(name).pairs]
+    lines = [HEADS, ("---", *["---:"] * (len(HEADS) - 2), "---"), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-TABLES = {"methods": methods_table, "pairs": pairs_table}
+def shapes_table(name: str) -> str:
+    """Height / width of I_min of DynOPool from the designed sizes, for each variant of the images, and its tests (H5).
+
+    p of two-sided paired t-tests over the seeds: against 1, and against the plain images.
+    """
+    ratios = {}
+    for path in sorted(RESULTS.glob(f"evidence_{name}-*.csv")):
+        variant = path.stem.removeprefix(f"evidence_{name}-")
+        rows = [row for row in comparison(f"{name}-{variant}").rows if row.group == "dynopool start=designed"]
+        ratios[variant] = {row.seed: row.i_min[0] / row.i_min[1] for row in rows}
+    head = ["images", "seeds", "height / width", "95 % interval", "p against 1", "less plain", "p against plain"]
+    lines = [head, ["---", *["---:"] * 6]]
+    for variant, found in ratios.items():
+        plain = ratios.get("plain", {})
+        shared = [] if variant == "plain" else [found[seed] - plain[seed] for seed in found.keys() & plain.keys()]
+        own, less = paired_test([ratio - 1 for ratio in found.values()], 0.05), paired_test(shared or [0.0], 0.05)
+        interval = "-" if own.low is None or own.high is None else f"{1 + own.low:.2f} to {1 + own.high:.2f}"
+        cells = [variant, str(own.n), f"{1 + own.mean:.2f}", interval, _p(own.p)]
+        lines.append([*cells, f"{less.mean:+.2f}" if shared else "-", _p(less.p) if shared else "-"])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+TABLES = {"methods": methods_table, "pairs": pairs_table, "shapes": shapes_table}
 
 
 def filled(page: str) -> str:
@@ -148,18 +184,22 @@ def filled(page: str) -> str:
     Raises:
         ValueError: if a mark names an unknown table or a comparison without rows.
     """
-    known: dict[str, Comparison] = {}
 
     def made(match: re.Match[str]) -> str:
         table, name = match["table"], match["name"]
-        if table not in TABLES or not path_of(name).exists():
+        if table not in TABLES or not any(RESULTS.glob(f"evidence_{name}*.csv")):
             raise ValueError(
                 f"<!-- {table} {name} -->: expected one of {', '.join(TABLES)}, and rows in benchmarks/results"
             )
-        known[name] = known.get(name) or comparison(name)
-        return f"<!-- {table} {name} -->\n{TABLES[table](known[name])}\n<!-- end -->"
+        return f"<!-- {table} {name} -->\n{TABLES[table](name)}\n<!-- end -->"
 
     return re.sub(r"<!-- (?P<table>\w+) (?P<name>[\w-]+) -->.*?<!-- end -->", made, page, flags=re.DOTALL)
+
+
+def pictures(page: str) -> dict[str, bytes]:
+    """The pictures that the page shows, as PNG by file name: evidence-PLOT-NAME.png, PLOT being one of the report's."""
+    shown = re.findall(r"\((evidence-([a-z_]+)-([\w-]+)\.png)\)", page)
+    return {file: to_png(comparison(name).plot()[plot], dpi=100) for file, plot, name in shown}
 
 
 def main() -> None:
@@ -176,7 +216,10 @@ def main() -> None:
         left = f"; not finished, and left out: {', '.join(unfinished)}" if unfinished else ""
         print(f"{runs} runs in {path_of(name)}{left}")
     else:
-        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        page = filled(PAGE.read_text(encoding="utf-8"))
+        PAGE.write_text(page, encoding="utf-8")
+        for file, picture in pictures(page).items():
+            (PAGE.parent / file).write_bytes(picture)
         print(PAGE)
 
 

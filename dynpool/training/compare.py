@@ -163,7 +163,8 @@ def _open(config: ComparisonConfig, names: Collection[str], *, resume: bool, ove
                 "%s has runs that this comparison leaves out: %s (dynpool report %s reports all)",
                 config.folder, ", ".join(left_out), config.folder,
             )  # fmt: skip
-    write_yaml(path, to_dict(config))
+    pairs = None if config.tested_pairs is None else [list(pair) for pair in config.tested_pairs]
+    write_yaml(path, to_dict(config) | {"pairs": pairs})
 
 
 @dataclass

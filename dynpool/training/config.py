@@ -242,8 +242,8 @@ class ComparisonConfig(RunConfig):
             its values, several lists at each combination. Keys of sections have dots, such as data.resolution.
         workers: number of runs trained in parallel; null: one per CPU core, or one if there is a GPU.
         pairs: [[method, baseline], ...]: the pairs that the report tests, and corrects for the number of; a method with
-            several grid points is written as in the report. null: every method against the first, and every method
-            against those that match its cost.
+            several grid points is written as in the report. "all": each against each. null: every method against the
+            first, and every method against those that match its cost.
         equivalence_margin: points of accuracy; the report calls methods equivalent if they differ by less than this.
     """
 
@@ -251,7 +251,7 @@ class ComparisonConfig(RunConfig):
     seeds: tuple[int, ...] = (0, 1, 2)
     grid: dict[str, dict[str, Any]] = field(default_factory=dict)
     workers: int | None = None
-    pairs: tuple[tuple[str, str], ...] | None = None
+    pairs: Literal["all"] | tuple[tuple[str, str], ...] | None = None
     equivalence_margin: float = 1.0
 
     def __post_init__(self) -> None:
@@ -273,11 +273,22 @@ class ComparisonConfig(RunConfig):
         self._check_pairs()
 
     def _check_pairs(self) -> None:
-        pairs = self.pairs or ()
-        require("pairs", self.pairs, self.pairs != () and len(set(pairs)) == len(pairs), "null, or distinct pairs")
         groups = [point.group for point in self.points()]
+        if self.pairs == "all":
+            require("pairs", self.pairs, len(groups) > 1, "null, as there is only one group of runs")
+            return
+        pairs = self.pairs or ()
+        require("pairs", self.pairs, self.pairs != () and len(set(pairs)) == len(pairs), "null, all, or distinct pairs")
         for pair in pairs:
             require("pairs", pair, pair[0] != pair[1] and set(pair) <= set(groups), f"two of {', '.join(groups)}")
+
+    @property
+    def tested_pairs(self) -> tuple[tuple[str, str], ...] | None:
+        """The pairs that the report tests, (group, baseline); None: the usual ones."""
+        if self.pairs != "all":
+            return self.pairs
+        groups = [point.group for point in self.points()]
+        return tuple((later, earlier) for earlier, later in itertools.combinations(groups, 2))
 
     @property
     def _learns_sizes(self) -> bool:
@@ -307,7 +318,9 @@ def _is_cost(value: object) -> bool:
 
 
 def _word(value: Any) -> str:
-    """A value of a grid as text, mappings without spaces: 'match:dynopool' for {'match': 'dynopool'}."""
+    """A value of a grid as text without spaces: 'match:dynopool' for {'match': 'dynopool'}, '[1,2]' for [1, 2]."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_word, value))}]"
     if not isinstance(value, Mapping):
         return str(value)
     shown = {key: "x".join(map(str, item)) if isinstance(item, (list, tuple)) else item for key, item in value.items()}

@@ -82,7 +82,7 @@ def _allowed(hint: Any) -> str:
     """The description of a type for error messages."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return "one of " + ", ".join(map(str, args))
+        return "one of " * (len(args) > 1) + ", ".join(map(str, args))
     if origin in (Union, UnionType):
         listed = " or ".join(_allowed(a) for a in args if a is not type(None))
         return f"null or {listed}" if type(None) in args else listed

@@ -29,6 +29,8 @@ class DataConfig:
             tree).
         variant: the papers' controlled variant: "plain", "stretch" (enlarged), "tile", "large" or "canvas".
         resolution: side of the square input image in pixels.
+        detail: side in pixels that "large" makes the image smaller to before it is enlarged to the resolution, and
+            "canvas" before it is put on the black; null: half the resolution.
         channels: 1 or 3; null: those of the dataset.
         root: folder of the images: for CIFAR the one torchvision uses, for "folder" the one with train/ and test/.
         download: let torchvision download CIFAR if it is missing; otherwise nothing is downloaded.
@@ -37,13 +39,15 @@ class DataConfig:
         validation: training images held out, class by class and the same for every seed, to measure accuracy on instead
             of on the test images: a fraction of them, or a whole number of images; null: none.
         train_images: number of training images to use, chosen class by class and the same for every seed; null: all.
-        shift: augmentation: images are shifted by up to this many pixels per axis and padded with black.
+        shift: augmentation: images are shifted by up to this many pixels per axis and padded with black; below 1, by up
+            to this fraction of the resolution, so that images of several resolutions are shifted alike.
         flip: augmentation: half of the images are mirrored left to right.
     """
 
     name: Literal["digits", "cifar10", "cifar100", "folder"] = "digits"
     variant: Variant = "plain"
     resolution: int = 32
+    detail: int | None = None
     channels: int | None = None
     root: str | None = None
     download: bool = False
@@ -51,7 +55,7 @@ class DataConfig:
     test_fraction: float = 0.25
     validation: float | None = None
     train_images: int | None = None
-    shift: int = 0
+    shift: float = 0
     flip: bool = False
 
     def __post_init__(self) -> None:
@@ -64,12 +68,27 @@ class DataConfig:
         require(
             "data.train_images", self.train_images, (self.train_images or 1) >= 1, "null, or a whole number above 0"
         )
-        require("data.shift", self.shift, 0 <= self.shift < self.resolution, "0 or more, below the resolution")
-        multiple = {"plain": 1, "stretch": 1, "tile": 4, "large": 2, "canvas": 2}[self.variant]
+        shift = self.shift
+        fits = 0 <= shift < 1 or (shift < self.resolution and shift == int(shift) >= 1)
+        require("data.shift", shift, fits, "a fraction below 1, or a whole number of pixels below the resolution")
+        self._check_variant()
+
+    def _check_variant(self) -> None:
+        halves = self.variant in ("large", "canvas")
+        multiple = 4 if self.variant == "tile" else 2 if halves and self.detail is None else 1
         require(
             "data.resolution", self.resolution, self.resolution % multiple == 0,
             f"a multiple of {multiple} for the variant {self.variant!r}",
         )  # fmt: skip
+        detail = self.detail
+        require("data.detail", detail, detail is None or halves, f"null for the variant {self.variant!r}")
+        fits = detail is None or 1 <= detail <= self.resolution
+        require("data.detail", detail, fits, "null, or a whole number from 1 to the resolution")
+
+    @property
+    def shift_pixels(self) -> int:
+        """The largest shift in pixels."""
+        return int(self.shift) if self.shift >= 1 else round(self.shift * self.resolution)
 
 
 @dataclass(frozen=True)
@@ -77,9 +96,9 @@ class ModelConfig:
     """The network.
 
     Attributes:
-        name: "narrow-vgg", "cifar-vgg16", "cifar-resnet", "cifar-mobilenetv2", "hrnet-segmentation", a model of timm or
-            torchvision ("torchvision:NAME" if both have it), or your own as "package.module:callable", which is called
-            with num_classes=, in_channels= and the options.
+        name: "narrow-vgg", "cifar-vgg", "cifar-vgg16", "cifar-resnet", "cifar-mobilenetv2", "hrnet-segmentation", a
+            model of timm or torchvision ("torchvision:NAME" if both have it), or your own as "package.module:callable",
+            which is called with num_classes=, in_channels= and the options.
         options: further keyword arguments of its factory.
     """
 

@@ -228,7 +228,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _folder(config: DataConfig) -> Source:
-    """Any tree train/CLASS/*, test/CLASS/* of image files, each decoded to resolution x resolution."""
+    """Any tree train/CLASS/*, test/CLASS/* of image files, each decoded to the size that the variant first gives it."""
     expected = "expected ROOT/train/CLASS/* and ROOT/test/CLASS/* with image files"
     if config.root is None:
         raise DataError(f"data.root is null; {expected}")
@@ -261,6 +261,7 @@ def _folder(config: DataConfig) -> Source:
         said = "; ".join(listed)
         raise DataError(f"{root}: train/ and test/ have different classes: {said}")
     channels = config.channels or 3
+    side = config.detail or config.resolution
 
     def build() -> Arrays:
         stray = [path for split in ("train", "test") for path in (root / split).iterdir() if _is_image(path)]
@@ -268,10 +269,10 @@ def _folder(config: DataConfig) -> Source:
             log.warning("%s: image files in no class folder are not used (%d, first: %s)", root, len(stray), min(stray))
         arrays: dict[str, np.ndarray] = {}
         for split in ("train", "test"):
-            images = np.empty((len(files[split]), channels, config.resolution, config.resolution), dtype=np.uint8)
+            images = np.empty((len(files[split]), channels, side, side), dtype=np.uint8)
 
             def decode(i: int, images: np.ndarray = images, split: str = split) -> None:
-                images[i] = decode_image(files[split][i], config.resolution, channels)
+                images[i] = decode_image(files[split][i], side, channels)
 
             with ThreadPoolExecutor() as pool:
                 for _ in pool.map(decode, range(len(images))):
@@ -281,10 +282,10 @@ def _folder(config: DataConfig) -> Source:
         return arrays
 
     try:
-        mark = files_fingerprint(root, files["train"] + files["test"], f"{DECODING} {config.resolution} {channels}")
+        mark = files_fingerprint(root, files["train"] + files["test"], f"{DECODING} {side} {channels}")
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    arrays = cached(cache_folder(config.cache), f"{root.resolve().name}-{config.resolution}-{mark[:12]}", mark, build)
+    arrays = cached(cache_folder(config.cache), f"{root.resolve().name}-{side}-{mark[:12]}", mark, build)
     return Source(arrays, tuple(names["train"]))
 
 
@@ -308,7 +309,7 @@ def load_data(config: DataConfig) -> Dataset:
     images, labels = {}, {}
     for split in ("train",) if config.validation is not None else ("train", "test"):
         raw = torch.as_tensor(source.arrays[f"{split}_images"])
-        raw = VARIANTS[config.variant](raw, config.resolution, generator_for(config.variant, split))
+        raw = VARIANTS[config.variant](raw, config.resolution, generator_for(config.variant, split), config.detail)
         images[split] = _with_channels(raw, config.channels)
         labels[split] = torch.as_tensor(np.asarray(source.arrays[f"{split}_labels"])).long()
     if config.validation is not None:

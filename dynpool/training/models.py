@@ -1,4 +1,4 @@
-"""Networks by name: the papers' variants for small images, and models of timm, torchvision or the user."""
+"""Networks by name: this library's own, and models of timm, torchvision or the user."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +16,12 @@ from dynpool.common.names import nearest
 
 from .config_sections import ModelConfig
 from .errors import ConfigError
+from .small_image_models import cifar_mobilenetv2, cifar_resnet, cifar_vgg, cifar_vgg16
 
 __all__ = [
     "MODELS",
     "HRNetSegmentation",
     "build_model",
-    "cifar_mobilenetv2",
-    "cifar_resnet",
-    "cifar_vgg16",
     "find_factory",
     "narrow_vgg",
 ]
@@ -63,51 +61,6 @@ def narrow_vgg(
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, num_classes))
 
 
-def cifar_vgg16(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """VGG-16 with batch norm for small images: four max poolings instead of five and one linear layer."""
-    import torchvision  # a second to import, as timm is: only when needed
-
-    plan: list[str | int] = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512]
-    model = torchvision.models.VGG(torchvision.models.vgg.make_layers(plan, batch_norm=True), num_classes=num_classes)
-    model.avgpool = nn.AdaptiveAvgPool2d(1)
-    model.classifier = nn.Linear(512, num_classes)
-    model.features[0] = _stem(model.features[0], in_channels)
-    return model
-
-
-def cifar_resnet(num_classes: int, in_channels: int = 3, *, depth: int = 50) -> nn.Module:
-    """torchvision's ResNet of the given depth for small images: a 3x3 stem of stride 1 without pooling behind it."""
-    import torchvision
-
-    kinds = {d: getattr(torchvision.models, f"resnet{d}") for d in (18, 34, 50, 101, 152)}
-    if not is_whole(depth) or depth not in kinds:
-        raise ValueError(f"depth={depth!r}: expected one of {', '.join(map(str, kinds))}")
-    model = kinds[depth](num_classes=num_classes)
-    model.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-    model.maxpool = nn.Identity()
-    return model
-
-
-def cifar_mobilenetv2(num_classes: int, in_channels: int = 3) -> nn.Module:
-    """torchvision's MobileNetV2 for small images: stride 1 in the stem and in the stage of 24 channels."""
-    import torchvision
-
-    settings = [
-        [1, 16, 1, 1],
-        [6, 24, 2, 1],
-        [6, 32, 3, 2],
-        [6, 64, 4, 2],
-        [6, 96, 3, 1],
-        [6, 160, 3, 2],
-        [6, 320, 1, 1],
-    ]
-    model = torchvision.models.MobileNetV2(num_classes=num_classes, inverted_residual_setting=settings)
-    model.features[0][0].stride = (1, 1)
-    model.features[0][0] = _stem(model.features[0][0], in_channels)
-    return model
-
-
 class HRNetSegmentation(nn.Module):
     """A high-resolution network (Sun et al., CVPR 2019) with its segmentation head: (N, C, H, W) to class scores.
 
@@ -145,27 +98,10 @@ class HRNetSegmentation(nn.Module):
         return scores
 
 
-def _stem(first: nn.Conv2d, in_channels: int) -> nn.Conv2d:
-    """The first convolution for another number of channels, initialised as torchvision does."""
-    if in_channels == first.in_channels:
-        return first
-    stem = nn.Conv2d(
-        in_channels,
-        first.out_channels,
-        3,
-        stride=first.stride[0],
-        padding=first.padding[0],
-        bias=first.bias is not None,
-    )
-    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
-    if stem.bias is not None:
-        nn.init.zeros_(stem.bias)
-    return stem
-
-
 MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {
         "narrow-vgg": narrow_vgg,
+        "cifar-vgg": cifar_vgg,
         "cifar-vgg16": cifar_vgg16,
         "cifar-resnet": cifar_resnet,
         "cifar-mobilenetv2": cifar_mobilenetv2,

@@ -194,7 +194,8 @@ class Run:
         self.wrapped.train()
         totals = _Totals(progress.sums)
         batches = self.dataset.train.batches(
-            config.batch_size, seed=config.seed, epoch=progress.epoch, shift=config.data.shift, flip=config.data.flip,
+            config.batch_size, seed=config.seed, epoch=progress.epoch,
+            shift=config.data.shift_pixels, flip=config.data.flip,
             share=(accelerator.process_index, accelerator.num_processes), skip=progress.step,
         )  # fmt: skip
         reporter.advance(min(progress.step * config.batch_size, len(self.dataset.train)))

@@ -2,7 +2,9 @@
 
 Each function takes uint8 images of any size and returns uint8 images of `side` x `side` pixels. They follow the
 controlled experiments of Jang et al. (CVPR 2022, on CIFAR-100) and the canvas of Richter et al. (small objects on
-black). Only the size of the object relative to the image changes, so the required receptive field is known.
+black; large images without more detail). Only the size of the object relative to the image changes, so the required
+receptive field is known. `detail` is the side in pixels at which "large" and "canvas" first render the image; None
+means half of `side`, and the other variants do not use it.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,12 +28,12 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
     return torch.cat(parts).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def plain(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+def plain(images: Tensor, side: int, generator: torch.Generator, detail: int | None = None) -> Tensor:
     """The image itself, resized to side x side pixels."""
     return resize(images, side, side)
 
 
-def stretch(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+def stretch(images: Tensor, side: int, generator: torch.Generator, detail: int | None = None) -> Tensor:
     """The image at twice the height, cropped to side x side at a random height, drawn once per image."""
     tall = resize(images, 2 * side, side)
     top = torch.randint(0, side + 1, (len(images), 1), generator=generator)
@@ -39,7 +41,7 @@ def stretch(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     return tall.gather(2, rows)
 
 
-def tile(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+def tile(images: Tensor, side: int, generator: torch.Generator, detail: int | None = None) -> Tensor:
     """The image at half its resolution, repeated 4 x 4 times and resized to side x side.
 
     For the 8 x 8 digits each copy has 4 x 4 pixels of detail, enlarged to side/4; for CIFAR at side 64 it has 16 x 16.
@@ -48,14 +50,15 @@ def tile(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     return resize(halved, side // 4, side // 4).repeat(1, 1, 4, 4)
 
 
-def large(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """The image resized to side/2, then to side: twice the size without more detail."""
-    return resize(resize(images, side // 2, side // 2), side, side)
+def large(images: Tensor, side: int, generator: torch.Generator, detail: int | None = None) -> Tensor:
+    """The image resized to detail x detail, then to side x side pixels: larger without more detail."""
+    small = detail or side // 2
+    return resize(resize(images, small, small), side, side)
 
 
-def canvas(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """The image at side/2 on a black canvas of side x side, at a random position drawn once per image."""
-    small = side // 2
+def canvas(images: Tensor, side: int, generator: torch.Generator, detail: int | None = None) -> Tensor:
+    """The image of detail x detail pixels on a black canvas of side x side, at a position drawn once per image."""
+    small = detail or side // 2
     objects = resize(images, small, small)
     n, c = images.shape[:2]
     corner = torch.randint(0, side - small + 1, (n, 2), generator=generator)
@@ -65,6 +68,6 @@ def canvas(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     return torch.zeros(n, c, side, side, dtype=torch.uint8).scatter_(3, columns, strip)
 
 
-VARIANTS: Mapping[str, Callable[[Tensor, int, torch.Generator], Tensor]] = MappingProxyType(
+VARIANTS: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
     {"plain": plain, "stretch": stretch, "tile": tile, "large": large, "canvas": canvas}
 )

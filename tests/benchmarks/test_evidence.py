@@ -1,8 +1,10 @@
 """Committed rows of runs give the same comparison as the runs themselves."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import scipy.stats
 import yaml
 
 from benchmarks import evidence
@@ -76,7 +78,30 @@ def test_tables_stand_between_their_marks(comparison, results):
     assert "| dynopool against human | 2 |" in made
     assert "\ntext\n" in made
     assert evidence.filled(made) == made
-    with pytest.raises(ValueError, match="<!-- paris tiny -->: expected one of methods, pairs"):
+    pictures = evidence.pictures("![Accuracy](evidence-accuracy_vs_gmacs-tiny.png) and [no picture](evidence.md)")
+    assert list(pictures) == ["evidence-accuracy_vs_gmacs-tiny.png"]
+    assert pictures["evidence-accuracy_vs_gmacs-tiny.png"].startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="<!-- paris tiny -->: expected one of methods, pairs, shapes"):
         evidence.filled("<!-- paris tiny --><!-- end -->")
     with pytest.raises(ValueError, match=r"<!-- pairs tinny -->: .* rows in benchmarks/results"):
         evidence.filled("<!-- pairs tinny --><!-- end -->")
+
+
+def test_shapes_are_compared_with_those_on_plain_images(results, monkeypatch):
+    def found(name):
+        ratios = {"a-plain": (0.9, 1.1), "a-tall": (1.3, 1.7)}[name]
+        return SimpleNamespace(
+            rows=[
+                SimpleNamespace(group="dynopool start=designed", seed=s, i_min=(r, 1.0)) for s, r in enumerate(ratios)
+            ]
+        )
+
+    for variant in ("plain", "tall"):
+        evidence.path_of(f"a-{variant}").touch()
+    monkeypatch.setattr(evidence, "comparison", found)
+    plain, tall = evidence.shapes_table("a").splitlines()[2:]
+    assert plain.startswith("| plain | 2 | 1.00 | ")
+    assert plain.endswith("| 1.000 | - | - |")
+    assert tall.startswith("| tall | 2 | 1.50 | ")
+    p = scipy.stats.ttest_rel((1.3, 1.7), (0.9, 1.1)).pvalue
+    assert tall.endswith(f"| {scipy.stats.ttest_1samp((1.3, 1.7), 1).pvalue:.3f} | +0.50 | {p:.3f} |")

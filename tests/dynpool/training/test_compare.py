@@ -6,7 +6,8 @@ import json
 import pytest
 from rich.console import Console
 
-from dynpool.training.compare import _event, _Pool, _words, default_workers
+from dynpool.analysis.comparison.settings import find_settings
+from dynpool.training.compare import _event, _open, _Pool, _words, default_workers
 from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig
 from dynpool.training.matching import Queue
 from dynpool.training.progress import epoch_line
@@ -47,3 +48,11 @@ def test_a_comparison_has_no_more_workers_than_runs():
     config = ComparisonConfig(methods=("human",), seeds=(0,), device="cpu", threads=1)
     assert default_workers(config) == 1
     assert default_workers(ComparisonConfig(workers=5)) == 5
+
+
+def test_a_comparison_of_each_against_each_writes_its_pairs_for_the_report(tmp_path):
+    config = ComparisonConfig(methods=("human", "fixed", "dynopool"), pairs="all", out=str(tmp_path))
+    _open(config, [], resume=False, overwrite=False)
+    expected = (("fixed", "human"), ("dynopool", "human"), ("dynopool", "fixed"))
+    assert find_settings([tmp_path / "human-seed0"]).pairs == expected
+    _open(config, [], resume=True, overwrite=False)

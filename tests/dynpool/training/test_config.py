@@ -60,9 +60,30 @@ def test_pairs_are_of_methods_or_of_their_grid_points(read):
     ):
         read(text.replace("human data.resolution=16],", "human],"), kind=ComparisonConfig)
     with pytest.raises(
-        ConfigError, match=r"pairs is .*; allowed: null or a list of pairs, such as \[\[a, b\], \[a, c\]\]"
+        ConfigError, match=r"pairs is .*; allowed: null or all or a list of pairs, such as \[\[a, b\], \[a, c\]\]"
     ):
         read("pairs: [human, dynopool]", kind=ComparisonConfig)
+
+
+def test_pairs_may_be_each_against_each(read):
+    comparison, _ = read(
+        "methods: [human, dynopool]\ngrid: {human: {data.resolution: [16, 24]}}\npairs: all", kind=ComparisonConfig
+    )
+    small, large = "human data.resolution=16", "human data.resolution=24"
+    assert comparison.tested_pairs == ((large, small), ("dynopool", small), ("dynopool", large))
+    assert read("pairs: [[dynopool, human]]", kind=ComparisonConfig)[0].tested_pairs == (("dynopool", "human"),)
+    assert read("epochs: 3", kind=ComparisonConfig)[0].tested_pairs is None
+    with pytest.raises(ConfigError, match="pairs is 'all'; allowed: null, as there is only one group of runs"):
+        read("methods: [human]\npairs: all", kind=ComparisonConfig)
+
+
+def test_lists_in_a_grid_are_named_without_spaces(read):
+    text = "methods: [human]\ngrid: {human: {model.options.widths: [[4, 8], [4, 8, 16]]}}"
+    comparison, _ = read(text, kind=ComparisonConfig)
+    first, second = comparison.points()
+    assert first.group == "human model.options.widths=[4,8]"
+    assert first.name(0) == "human-model.options.widths=_4_8_-seed0"
+    assert [run_config(comparison, p, 0).model.options["widths"] for p in (first, second)] == [[4, 8], [4, 8, 16]]
 
 
 def test_a_run_of_the_grid_is_the_same_from_the_command_line(read, tmp_path):

@@ -22,7 +22,8 @@ from dynpool.training.errors import ConfigError
         (DataConfig, "channels", [None, 1, 3], [2]),
         (DataConfig, "validation", [None, 1e-9, 1 - 1e-9, 1, 50], [0, -0.5, 1.5, math.inf, math.nan]),
         (DataConfig, "test_fraction", [1e-9, 1 - 1e-9], [0, 1, math.nan]),
-        (DataConfig, "shift", [0, 31], [-1, 32]),
+        (DataConfig, "shift", [0, 0.125, 1 - 1e-9, 1, 31], [-1, -0.1, 1.5, 32, math.inf, math.nan]),
+        (DataConfig, "detail", [None], [8]),
         (ConversionConfig, "max_gmacs", [None, 1e-9], [0, math.inf, math.nan]),
         (ShapeAdaptorConfig, "every", [1], [0]),
         (ShapeAdaptorConfig, "limit", [None, 1], [0.9, math.nan]),
@@ -50,6 +51,29 @@ def test_a_variant_needs_sides_that_it_can_halve(variant, multiple):
         else:
             with pytest.raises(ConfigError, match=f"data.resolution is {side}; allowed: a multiple of {multiple} for"):
                 DataConfig(resolution=side, variant=variant)
+
+
+@pytest.mark.parametrize("variant", ["large", "canvas"])
+def test_with_a_detail_a_variant_need_not_halve_its_side(variant):
+    for detail in (1, 15):
+        assert DataConfig(resolution=15, variant=variant, detail=detail).detail == detail
+    for detail in (0, 16):
+        with pytest.raises(
+            ConfigError, match=f"data.detail is {detail}; allowed: null, or a whole number from 1 to the resolution"
+        ):
+            DataConfig(resolution=15, variant=variant, detail=detail)
+
+
+@pytest.mark.parametrize("variant", ["plain", "stretch", "tile"])
+def test_other_variants_have_no_detail(variant):
+    with pytest.raises(ConfigError, match=f"data.detail is 8; allowed: null for the variant '{variant}'"):
+        DataConfig(resolution=16, variant=variant, detail=8)
+
+
+def test_a_shift_is_in_pixels_or_a_fraction_of_the_resolution():
+    assert [DataConfig(resolution=side, shift=0.125).shift_pixels for side in (32, 64, 224)] == [4, 8, 28]
+    assert [DataConfig(resolution=side, shift=4).shift_pixels for side in (32, 224)] == [4, 4]
+    assert DataConfig().shift_pixels == 0
 
 
 def test_a_value_is_shown_as_it_is_written_in_a_file():

@@ -11,6 +11,7 @@ from PIL import Image
 from dynpool.training.config_sections import DataConfig
 from dynpool.training.data import augment, generator_for, load_data
 from dynpool.training.errors import DataError
+from dynpool.training.variants import VARIANTS
 
 
 @pytest.fixture
@@ -196,6 +197,23 @@ def test_hidden_folders_are_no_classes_and_links_to_nothing_are_named(tree, tmp_
     link.symlink_to("nowhere.png")
     with pytest.raises(DataError, match=f"^{link}: cannot be read: No such file"):
         load_data(config)
+
+
+@pytest.mark.parametrize("variant", ["large", "canvas"])
+def test_image_trees_are_decoded_at_the_detail(tree, tmp_path, variant):
+    config = DataConfig("folder", root=str(tree), resolution=12, cache=str(tmp_path / "cache"))
+    small = load_data(config).train.images
+    found = load_data(replace(config, variant=variant, detail=12, resolution=30)).train.images
+    assert torch.equal(found, VARIANTS[variant](small, 30, generator_for(variant, "train"), 12))
+
+
+def test_digits_of_one_detail_are_the_same_objects_on_every_canvas():
+    for side in (16, 21):
+        data = load_data(DataConfig(variant="canvas", detail=8, resolution=side))
+        assert data.input_size == (1, side, side)
+        plain = load_data(DataConfig(resolution=8))
+        assert torch.equal(data.test.images.long().sum((1, 2, 3)), plain.test.images.long().sum((1, 2, 3)))
+        assert torch.equal(data.test.labels, plain.test.labels)
 
 
 def test_images_in_no_class_folder_are_told(tree, tmp_path, caplog):

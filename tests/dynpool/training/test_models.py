@@ -70,7 +70,7 @@ def test_timm_torchvision_and_imports():
             "model.options has 'width', which 'narrow-vgg' does not take; did you mean 'widths'",
         ),
         ("cifar-vgg16", {"depth": 3}, "model.options has 'depth', which 'cifar-vgg16' does not take; it takes none"),
-        ("dynpool.training.models:cifar_resnet", {"dept": 50}, "does not take; did you mean 'depth'"),
+        ("dynpool.training.small_image_models:cifar_resnet", {"dept": 50}, "does not take; did you mean 'depth'"),
         (
             "fractions:Fraction",
             {},

@@ -46,6 +46,34 @@ def test_large_has_the_detail_of_half_the_side(images, generator):
     assert torch.equal(large(images, 16, generator), resize(images, 16, 16))
 
 
+def test_large_with_a_detail_is_made_smaller_then_enlarged(images, generator):
+    for detail in (4, 8, 24):
+        assert torch.equal(large(images, 24, generator, detail), resize(resize(images, detail, detail), 24, 24))
+    assert torch.equal(large(images, 24, generator, 8), plain(images, 24, generator)), "their own size loses nothing"
+    assert not torch.equal(large(images, 24, generator, 4), large(images, 24, generator, 8))
+
+
+@pytest.mark.parametrize("side", [8, 13, 32])
+def test_canvas_of_any_size_holds_an_object_of_the_detail(images, generator, side):
+    found = canvas(images, side, generator, 8)
+    assert found.shape == (20, 2, side, side)
+    for small, whole in zip(images, found, strict=True):
+        places = [
+            (y, x)
+            for y in range(side - 7)
+            for x in range(side - 7)
+            if torch.equal(whole[:, y : y + 8, x : x + 8], small)
+        ]
+        assert len(places) == 1
+        assert int(whole.long().sum()) == int(small.long().sum())
+
+
+@pytest.mark.parametrize("variant", [plain, stretch, tile])
+def test_other_variants_have_no_detail(images, variant):
+    first, second = (variant(images, 16, torch.Generator().manual_seed(3), detail) for detail in (None, 4))
+    assert torch.equal(first, second)
+
+
 def test_canvas_holds_the_object_once_and_black_elsewhere(images, generator):
     places = set()
     for small, whole in zip(images, canvas(images, 16, generator), strict=True):

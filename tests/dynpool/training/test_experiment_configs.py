@@ -1,0 +1,87 @@
+"""Configurations of published experiments build their networks; digits forms have the fields of the CIFAR-10 forms."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from dynpool.analysis import receptive_field
+from dynpool.training.config_sections import DataConfig, ModelConfig
+from dynpool.training.models import build_model
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+OF_DATA = ("upsampled", "canvas-sizes", "rescaled")
+OF_NETWORKS = ("residuals", "vgg-depth", "vgg-fields", "resnet50-fields")
+
+
+def points(name):
+    """The model and data sections of every grid point of a configuration, read without the library."""
+    values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    grid = values["grid"]["human"]
+    found = []
+    for chosen in itertools.product(*grid.values()):
+        sections = {"model": {"options": {}, **values["model"]}, "data": dict(values["data"])}
+        sections["model"]["options"] = dict(sections["model"]["options"])
+        for key, value in zip(grid, chosen, strict=True):
+            *outer, last = key.split(".")
+            section = sections
+            for part in outer:
+                section = section[part]
+            section[last] = value
+        found.append((ModelConfig(**sections["model"]), DataConfig(**sections["data"])))
+    return found
+
+
+def report(model, data):
+    channels = 1 if data.name == "digits" else 3
+    with torch.device("meta"):
+        network = build_model(model, num_classes=10, in_channels=channels)
+    return receptive_field(network, (channels, data.resolution, data.resolution))
+
+
+@pytest.mark.parametrize("experiment", OF_NETWORKS)
+def test_a_digits_form_has_the_fields_and_the_border_layers_of_the_cifar_form(experiment):
+    pairs = list(zip(points(f"digits-{experiment}"), points(f"cifar10-{experiment}"), strict=True))
+    for small, large in pairs[:: len(pairs) - 1]:
+        ours, theirs = report(*small), report(*large)
+        assert ours.unproductive == theirs.unproductive
+        assert [(row.r_min, row.r_max) for row in ours.layers] == [(row.r_min, row.r_max) for row in theirs.layers]
+        assert ours.total_parameters < theirs.total_parameters
+
+
+@pytest.mark.parametrize("experiment", OF_DATA)
+@pytest.mark.parametrize("data", ["digits", "cifar10"])
+def test_experiments_on_data_have_one_network_and_distinct_images(data, experiment):
+    found = points(f"{data}-{experiment}")
+    networks = {yaml.safe_dump([model.name, model.options]) for model, _ in found}
+    assert len(networks) == 1
+    assert len({(images.resolution, images.detail) for _, images in found}) == len(found) > 1
+    assert build_model(found[0][0], num_classes=10, in_channels=1)(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
+
+
+def test_the_border_layer_is_the_deeper_the_larger_the_images_are():
+    borders = []
+    for model, data in points("digits-upsampled"):
+        found = report(model, data)
+        borders.append(len(found.layers) - len(found.unproductive))
+    assert borders == sorted(borders)
+    assert borders[-1] > borders[0]
+
+
+@pytest.mark.parametrize("data", ["digits", "cifar10"])
+@pytest.mark.parametrize("experiment", OF_NETWORKS)
+def test_every_network_takes_the_images(data, experiment):
+    for model, images in points(f"{data}-{experiment}"):
+        with torch.device("meta"):
+            network = build_model(model, num_classes=10, in_channels=1)
+            assert network(torch.zeros(2, 1, images.resolution, images.resolution)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("data", ["digits", "cifar10"])
+def test_there_are_thirteen_combinations_of_cut_connections(data):
+    cuts = [tuple(model.options["cut"]) for model, _ in points(f"{data}-residuals")]
+    assert len(set(cuts)) == len(cuts) == 13
+    assert () in cuts
+    assert tuple(range(1, 9)) in cuts
