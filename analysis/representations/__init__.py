@@ -1,7 +1,7 @@
 """Which layers of a trained network work: probes, saturation, heat maps, beside what receptive fields predict."""
 
 from .activations import Activations, collect
-from .agreement import Agreement, AgreementPoint, agreement
+from .agreement import Agreement, AgreementPoint, tail_agreement
 from .heatmaps import HeatMap
 from .inspection import inspect
 from .layer_reducer import LayerActivations
@@ -16,6 +16,7 @@ from .tail import Border, Tail, TailOverRuns, tail_over_runs
 
 __all__ = [
     "Activations", "Agreement", "AgreementPoint", "Border", "HeatMap", "InspectionReport", "InspectionRow",
-    "LayerActivations", "Probe", "Saturation", "Tail", "TailOverRuns", "agreement", "collect", "fit_probe", "inspect",
-    "layer_saturation", "plot_side_by_side", "read_report", "tail_over_runs", "write_page",
+    "LayerActivations", "Probe", "Saturation", "Tail", "TailOverRuns", "collect", "fit_probe", "inspect",
+    "layer_saturation", "plot_side_by_side", "read_report", "tail_agreement",
+    "tail_over_runs", "write_page",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from ..common.statistics import plural
 from ..common.style import INK, NORMAL, WIDTH, plain, styled
 from .findings import Findings
 
-__all__ = ["Agreement", "AgreementPoint", "agreement"]
+__all__ = ["Agreement", "AgreementPoint", "tail_agreement"]
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -84,7 +84,7 @@ class Agreement:
         return figure
 
 
-def agreement(reports: Mapping[str, Findings]) -> Agreement:
+def tail_agreement(reports: Mapping[str, Findings]) -> Agreement:
     """The shares of layers in the predicted and in the observed tail, and their rank correlation.
 
     Args:

@@ -15,7 +15,7 @@ from ..common.page_style import STYLE
 from ..common.statistics import plural
 from ..common.style import to_png
 from ..model_report.plots.marks import number
-from .agreement import Agreement, agreement
+from .agreement import Agreement, tail_agreement
 from .plot import plot_side_by_side
 from .report import InspectionReport
 from .row import InspectionRow
@@ -63,7 +63,7 @@ def write_page(
         raise ValueError("reports is empty: give at least one report by the name of its network")
     columns = dict(list((pictured or {name: name for name in reports}).items())[:COLUMNS])
     layers = to_png(plot_side_by_side({title: reports[name] for title, name in columns.items()}))
-    found = agreement(reports)
+    found = tail_agreement(reports)
     dots = to_png(found.plot()) if len(found.points) > 1 else None
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)

@@ -54,7 +54,7 @@ def _row(row: Mapping[str, Any], held_out: int) -> InspectionRow:
     if row["probe_accuracy"] is not None:
         probe = Probe(row["probe_accuracy"], held_out, row["probe_converged"], row["probe_iterations"])
     if row["saturation"] is not None:
-        saturation = Saturation(row["directions"], row["channels"], float(row["explained"]))
+        saturation = Saturation(row["directions"], row["directions_needed"], row["channels"])
     return InspectionRow(
         name=row["name"],
         kind=row["kind"],

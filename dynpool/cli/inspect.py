@@ -84,8 +84,9 @@ def inspect(arguments: Sequence[str]) -> int:
     out = options.out or Path(os.path.commonpath([folder.absolute() for folder in options.runs])) / OUT
     if options.out is not None:
         check_folder(out)
+    from dynpool.analysis import InspectionReport
     from dynpool.analysis.comparison.read_runs import find_runs, read_run
-    from dynpool.analysis.representations import InspectionReport, agreement, write_page
+    from dynpool.analysis.representations import tail_agreement, write_page
     from dynpool.training.inspection import InspectionOptions, inspect_run
 
     both = not (options.probes or options.saturation)
@@ -114,7 +115,7 @@ def inspect(arguments: Sequence[str]) -> int:
         with writing(out, when_full="free some space"):
             page = write_page(reports, out, pictured=pictured if len(runs) > 1 else None)
     if len(runs) > 1:
-        print(agreement(reports))
+        print(tail_agreement(reports))
     print(f"page: {page}")
     return 0
 

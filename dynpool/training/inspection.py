@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 import dynpool
+from dynpool.analysis import InspectionReport, inspect
 from dynpool.analysis.common.checksums import file_digest
-from dynpool.analysis.representations import InspectionReport, inspect, read_report
+from dynpool.analysis.representations import read_report
 
 from .checkpoint import last_path
 from .config import RunConfig

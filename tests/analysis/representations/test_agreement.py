@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import scipy.stats
 
-from dynpool.analysis.representations import agreement
+from dynpool.analysis.representations import tail_agreement
 from dynpool.analysis.representations.tail import Tail
 
 LAYERS = tuple("abcdefghij")
@@ -21,7 +21,7 @@ def report(border, solved, local=True):
 
 
 def test_shares_of_layers():
-    found = agreement({"none": report(None, "j"), "some": report("h", "f"), "all": report("a", "a")})
+    found = tail_agreement({"none": report(None, "j"), "some": report("h", "f"), "all": report("a", "a")})
     assert [(p.name, p.predicted, p.observed) for p in found.points] == [
         ("none", 0.0, 0.0), ("some", pytest.approx(0.3), pytest.approx(0.4)), ("all", 1.0, pytest.approx(0.9)),
     ]  # fmt: skip
@@ -30,11 +30,14 @@ def test_shares_of_layers():
 
 def test_the_correlation_is_spearmans_with_ties():
     pairs = [(None, "j"), ("h", "g"), ("h", "d"), ("c", "f"), ("e", "e"), ("b", "b")]
-    found = agreement({str(number): report(*pair) for number, pair in enumerate(pairs)})
+    found = tail_agreement({str(number): report(*pair) for number, pair in enumerate(pairs)})
     x, y = zip(*((p.predicted, p.observed) for p in found.points), strict=True)
     assert found.correlation == pytest.approx(scipy.stats.spearmanr(x, y).statistic, abs=1e-12)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.correlation is not None
     assert -1 <= found.low < found.correlation < found.high <= 1
-    assert agreement({str(number): report(*pair) for number, pair in enumerate(pairs)}) == found
+    assert tail_agreement({str(number): report(*pair) for number, pair in enumerate(pairs)}) == found
     assert f"6 networks: rank correlation of predicted and observed tails {found.correlation:+.2f}" in str(found)
 
 
@@ -43,10 +46,10 @@ def test_the_correlation_is_spearmans_with_ties():
     [([("b", "c"), ("d", "d")], "2 networks: too few"), ([("b", "c")] * 5, "5 networks: tails that do not differ")],
 )
 def test_where_there_is_no_correlation_it_says_why(pairs, said):
-    found = agreement({str(number): report(*pair) for number, pair in enumerate(pairs)})
+    found = tail_agreement({str(number): report(*pair) for number, pair in enumerate(pairs)})
     assert found.correlation is found.low is found.high is None
     assert str(found).startswith(said)
 
 
 def test_networks_without_probes_or_fields_have_no_point():
-    assert agreement({"no probes": report("b", None), "no fields": report(None, "b", local=False)}).points == ()
+    assert tail_agreement({"no probes": report("b", None), "no fields": report(None, "b", local=False)}).points == ()
