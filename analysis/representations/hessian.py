@@ -67,7 +67,8 @@ def hessian_eigenvalues(
         progress: called as progress(products done, None) after each product; their number is not known beforehand.
 
     Returns:
-        The report. Eigenvalues that did not converge are left out, with a notice.
+        The report. Eigenvalues that did not converge are left out, with a notice. Of eigenvalues that are exactly
+        equal, such as the zeros of weights that have no effect, Lanczos may find fewer than there are.
 
     Raises:
         ImportError: if curvlinops is not installed (`pip install 'dynpool[inspect]'`).
