@@ -32,7 +32,8 @@ def test_other_batches_are_errors(batches, targets, message):
 
 
 def test_what_is_no_batches_or_progress():
-    for value in (None, 3, "x", b"x", {}, IMAGES):
+    values: list[object] = [None, 3, "x", b"x", {}, IMAGES]
+    for value in values:
         with pytest.raises(TypeError, match=f"batches must be an iterable.*{type(value).__name__}"):
             check_batches(value)
     check_batches(iter([IMAGES]))

@@ -1,5 +1,7 @@
 """Every eigenvalue is a point on one logarithmic axis; negative ones are hollow triangles, zeros are said."""
 
+import numpy as np
+
 from dynpool.analysis.representations.hessian_plot import plot_spectra
 
 
@@ -8,7 +10,10 @@ def test_points_and_signs():
     figure.canvas.draw()
     (axes,) = figure.axes
     assert axes.get_yscale() == "log"
-    drawn = [(line.get_marker(), list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+    drawn = [
+        (line.get_marker(), np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist())
+        for line in axes.lines
+    ]
     assert drawn == [("o", [1, 3], [4.0, 1.0]), ("v", [2], [2.0]), ("v", [1], [0.1])]
     assert axes.lines[0].get_color() == axes.lines[1].get_color() != axes.lines[2].get_color()
     assert axes.lines[1].get_markerfacecolor() == "white"

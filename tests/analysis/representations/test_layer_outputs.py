@@ -90,6 +90,6 @@ def test_no_layer_and_no_number():
         outputs(nn.ReLU())
     model = three_resizers()
     with torch.no_grad():
-        model[3].bias[2] = torch.nan
+        model[3].get_parameter("bias")[2] = torch.nan
     with pytest.raises(ValueError, match="model_a: the output of layer '3' has NaN or infinities in batch 5"):
         outputs(model)(IMAGES, 5)

@@ -72,7 +72,7 @@ def test_the_models_and_random_states_stay_as_they_were():
     modes = [[(m.training, dict(m._forward_hooks)) for m in model.modules()] for model in models]
     state = torch.get_rng_state()
     with torch.inference_mode():
-        cka(*models, iter([images()]), unbiased=True)
+        cka(models[0], models[1], iter([images()]), unbiased=True)
     assert torch.equal(state, torch.get_rng_state())
     for model, tensors in zip(models, before, strict=True):
         assert all(torch.equal(tensors[n], t) for n, t in model.state_dict().items())
@@ -110,7 +110,7 @@ def test_unknown_fields_are_a_notice():
 def test_what_a_reader_should_know_is_a_notice():
     dead = three_resizers()
     with torch.no_grad():
-        dead[3].weight.zero_()
+        dead[3].get_parameter("weight").zero_()
     report = cka(dead, two_resizers(), [images(5), images(3)])
     assert any("model_a: '3', '7', '10' give the same for all images" in n for n in report.notices)
     assert math.isnan(report.similarity("3", "2"))
@@ -152,7 +152,7 @@ def test_errors(options, message):
 def test_activations_that_are_not_finite():
     bad = two_resizers()
     with torch.no_grad():
-        bad[2].weight[0] = torch.inf
+        bad[2].get_parameter("weight")[0] = torch.inf
     with pytest.raises(ValueError, match="model_b: the output of layer '2' has NaN or infinities in batch 0"):
         cka(two_resizers(), bad, [images()])
 

@@ -2,7 +2,9 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
@@ -17,7 +19,7 @@ def panel(figure) -> Axes:
 
 def test_cells_labels_and_numbers():
     axes = panel(cka_report(((0.9, 0.5, 0.1), (0.25, math.nan, 0.75)), layers_b=("x", "y", "z")).plot())
-    shown = axes.images[0].get_array()
+    shown: Any = axes.images[0].get_array()
     assert shown[0].tolist() == [0.9, 0.5, 0.1]
     assert shown.mask.tolist() == [[False, False, False], [False, True, False]]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["conv1", "conv2"]
@@ -29,8 +31,8 @@ def test_cells_labels_and_numbers():
 def test_lines_are_in_front_of_the_border_layers():
     axes = panel(cka_report(border_a=1, border_b=0).plot())
     horizontal, vertical = axes.lines
-    assert list(horizontal.get_ydata()) == [0.5, 0.5]
-    assert list(vertical.get_xdata()) == [-0.5, -0.5]
+    assert np.asarray(horizontal.get_ydata()).tolist() == [0.5, 0.5]
+    assert np.asarray(vertical.get_xdata()).tolist() == [-0.5, -0.5]
     assert len(axes.figure.legends) == 1
     assert len(panel(cka_report(border_b=1).plot()).lines) == 1
 
