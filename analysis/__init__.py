@@ -1,4 +1,4 @@
-"""Receptive fields, which layers of a trained model work, sensitivity to sizes, and comparisons of training runs."""
+"""Receptive fields of a model, I_min in training, sensitivity to sizes, what layers hold, comparisons of runs."""
 
 from typing import TYPE_CHECKING
 
@@ -10,20 +10,39 @@ if TYPE_CHECKING:
     from dynpool.analysis.comparison.summary import Comparison, compare_runs
     from dynpool.analysis.model_report.effective import EffectiveField, effective_receptive_field
     from dynpool.analysis.model_report.receptive_field import receptive_field
-    from dynpool.analysis.representations import InspectionReport, inspect
+    from dynpool.analysis.representations import (
+        CKAReport,
+        HessianSpectrum,
+        InspectionReport,
+        PruningReport,
+        PruningRow,
+        cka,
+        hessian_eigenvalues,
+        inspect,
+        prune_globally,
+        pruning_curve,
+    )
     from dynpool.analysis.sensitivity import SensitivityReport, SensitivityRow, size_sensitivity
     from dynpool.analysis.tracking import IMinTracker
 
 __all__ = [
+    "CKAReport",
     "Comparison",
     "EffectiveField",
+    "HessianSpectrum",
     "IMinTracker",
     "InspectionReport",
+    "PruningReport",
+    "PruningRow",
     "SensitivityReport",
     "SensitivityRow",
+    "cka",
     "compare_runs",
     "effective_receptive_field",
+    "hessian_eigenvalues",
     "inspect",
+    "prune_globally",
+    "pruning_curve",
     "receptive_field",
     "size_sensitivity",
     "write_report",
@@ -39,7 +58,8 @@ elif not TYPE_CHECKING:
             "model_report.effective": "EffectiveField effective_receptive_field",
             "model_report.receptive_field": "receptive_field",
             "comparison.html": "write_report",
-            "representations": "InspectionReport inspect",
+            "representations": "CKAReport HessianSpectrum InspectionReport PruningReport PruningRow cka "
+            "hessian_eigenvalues inspect prune_globally pruning_curve",
             "sensitivity": "SensitivityReport SensitivityRow size_sensitivity",
             "tracking": "IMinTracker",
         },

@@ -39,6 +39,7 @@ NO_SIZE: tuple[object, ...] = (*NO_PAIR, 4, 0.5, (4.0, 4), (True, 4), ["4", 4])
 NO_INPUT_SIZE: tuple[object, ...]
 NO_INPUT_SIZE = (None, "333", 3, True, (), (3,), (3, 0, 16), (3, -1, 16), (3.0, 16, 16), (True, 16, 16), {}, object(),
                  torch.zeros(3), ("3", "16", "16"), (3, (16,), 16), (3, 16, 16, 16, 16))  # fmt: skip
+NO_BATCHES: tuple[object, ...] = (None, 3, "x", torch.zeros(3), [], [3], [(1, 2, 3)], [("x", 1)], {}, object())
 NO_SIZES = (None, "x", 3, [("1", (8, 8))], *({"1": no} for no in (8, "88", (8,), (8, 8, 8), (8.0, 8), (True, 8), None)),
             {"x": (8, 8)}, {1: (8, 8)}, {"1": (-8, 8)}, {"1": {8, 9}})  # fmt: skip
 
@@ -98,6 +99,22 @@ TABLE: list[Table] = [
       "test_batches": (None, 3, "x", torch.zeros(3), [], [3], [(1, 2, 3)], [("x", 1)], object())}),
     ("IMinTracker", analysis.IMinTracker, {"model": LEARNED, "input_size": SIZE, "path": "i_min.jsonl"},
      {"model": NO_MODEL, "input_size": NO_INPUT_SIZE, "path": NO_PATH}),
+    ("cka", analysis.cka, {"model_a": network(), "model_b": network(), "batches": [torch.zeros(4, *SIZE)]},
+     {"model_a": NO_MODEL, "model_b": NO_MODEL, "batches": NO_BATCHES, "layers": ("x", 3, [], ["x"], [3], ["0", "0"]),
+      "layers_b": ("x", 3, [], ["x"], [3]), "pooled": NO_FLAG, "unbiased": NO_FLAG, "most_bytes": NO_COUNT,
+      "progress": (3, "x", ())}),
+    ("hessian_eigenvalues", analysis.hessian_eigenvalues,
+     {"model": network(), "batches": [(torch.zeros(1, *SIZE), torch.zeros(1, 4, 8, 8))], "k": 2,
+      "loss": nn.functional.mse_loss},
+     {"model": NO_MODEL, "batches": (*NO_BATCHES, torch.zeros(3), [MAP]), "k": (*NO_COUNT, 10**9),
+      "loss": (None, 3, "x", lambda output, target: None, lambda output, target: output), "which": NO_NAME,
+      "tol": (*NO_RATE, 0), "seed": (None, *NO_NUMBER, -1, 0.5), "progress": (3, "x", ())}),
+    ("prune_globally", analysis.prune_globally, {"model": network(), "amount": 0.5},
+     {"model": (*NO_MODEL, nn.ReLU()), "amount": (*NO_RATE, 1)}),
+    ("pruning_curve", analysis.pruning_curve,
+     {"model": network(), "amounts": [0.5], "evaluate": lambda model: 0.0},
+     {"model": (*NO_MODEL, nn.ReLU()), "amounts": (None, "x", 3, [], 0.5, [1], [-1], ["x"], [True], [math.nan]),
+      "evaluate": (None, 3, "x", lambda model: None), "fine_tune": (3, "x"), "progress": (3, "x", ())}),
     ("compare_runs", analysis.compare_runs, {}, {"run_folders": (*NO_PATH, "x", [3], [None], {})}),
     ("write_report", analysis.write_report, {"run_folders": [], "out": "."},
      {"run_folders": (*NO_PATH, "x", [3], [None], {}), "out": NO_PATH}),
@@ -150,6 +167,8 @@ def test_the_table_has_every_public_function_with_arguments() -> None:
     data = set(  # classes that the library fills in itself, or that are made by subclassing
         "Chain Comparison ConversionReport Edit EffectiveField FreezeReport Graph LearnedResizer2d MacsReport "
         "NothingToLearnError Plan TraceError InspectionReport "
+        "NothingToLearnError Plan TraceError "
+        "CKAReport HessianSpectrum PruningReport PruningRow "
         "PublishedEdit RefinementPlan Resolution SensitivityReport SensitivityRow Site DynOPool published_edits".split()
     )
     assert {row[0] for row in TABLE} >= set(public) - data

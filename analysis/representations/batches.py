@@ -1,0 +1,73 @@
+"""Batches as the measures take them, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+__all__ = ["check_batches", "check_progress", "checked", "device_of", "on_device"]
+
+
+def check_batches(batches: object) -> None:
+    """Raise TypeError unless `batches` can be iterated over and is not one tensor, a string or a dict."""
+    if not isinstance(batches, Iterable) or isinstance(batches, (Tensor, str, bytes, dict)):
+        raise TypeError(f"batches must be an iterable of pairs (input, target), got {type(batches).__name__}")
+
+
+def check_progress(progress: object) -> None:
+    """Raise TypeError unless `progress` is None or can be called."""
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable, got {progress!r}")
+
+
+def checked(batches: Iterable[Any], *, targets: bool) -> Iterator[tuple[Tensor, Any]]:
+    """The pairs (inputs, target) of the batches; the target is None where there is none.
+
+    Args:
+        batches: pairs (input, target), or inputs alone unless `targets`; inputs (N, C, H, W), all of one size.
+        targets: whether targets are needed.
+
+    Raises:
+        TypeError: if a batch is something else.
+        ValueError: if inputs differ in size, or there is no batch.
+    """
+    size = None
+    for number, batch in enumerate(batches):
+        pair = batch if isinstance(batch, (tuple, list)) else (batch, None)
+        if len(pair) != 2 or (targets and pair is not batch):
+            raise TypeError(f"batches must give pairs (input, target), got {_described(batch)}")
+        images, target = pair
+        if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
+            raise TypeError(
+                "batches must give inputs that are tensors (N, C, H, W) with an image or more, "
+                f"got {_described(images)}"
+            )
+        size = size or images.shape[1:]
+        if images.shape[1:] != size:
+            given, first = ("x".join(map(str, shape)) for shape in (images.shape[1:], size))
+            raise ValueError(f"batches: inputs of batch {number} are {given}, not {first} as the first")
+        yield images, target
+    if size is None:
+        raise ValueError("batches is empty: give at least one batch")
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of a model's first parameter; the CPU for a model without any."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def on_device(value: Any, device: torch.device) -> Any:
+    """The value with all tensors in it on the device, usable in a backward pass."""
+    return tree_map_only(Tensor, lambda t: (t.clone() if t.is_inference() else t).to(device), value)
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return type(value).__name__

@@ -1,0 +1,27 @@
+"""Every eigenvalue is a point on one logarithmic axis; negative ones are hollow triangles, zeros are said."""
+
+import numpy as np
+
+from dynpool.analysis.representations.hessian_plot import plot_spectra
+
+
+def test_points_and_signs():
+    figure = plot_spectra({"trained": [4.0, -2.0, 1.0, 0.0], "before": [-0.1]})
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    assert axes.get_yscale() == "log"
+    drawn = [
+        (line.get_marker(), np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist())
+        for line in axes.lines
+    ]
+    assert drawn == [("o", [1, 3], [4.0, 1.0]), ("v", [2], [2.0]), ("v", [1], [0.1])]
+    assert axes.lines[0].get_color() == axes.lines[1].get_color() != axes.lines[2].get_color()
+    assert axes.lines[1].get_markerfacecolor() == "white"
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["trained", "before", "below zero", "1 zero, not drawn"]
+
+
+def test_one_spectrum_is_named_in_the_title():
+    figure = plot_spectra({"_Net": [4.0, 2.0]})
+    assert not figure.legends
+    assert figure.axes[0].get_title(loc="left") == "Eigenvalues of the Hessian of the loss: _Net"
