@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 6
 
-.PHONY: compare gpu test lint types layers unit format clean
+.PHONY: compare inspect gpu test lint types layers unit format clean
 
 # installed anew when the requirements change; the stamp is written only after pip succeeded
 $(VENV)/installed: pyproject.toml
@@ -15,6 +15,11 @@ $(VENV)/installed: pyproject.toml
 compare: OUT ?= runs/digits-tile
 compare: $(VENV)/installed
 	$(BIN)/dynpool compare configs/digits-tile.yaml --out $(OUT) --resume
+
+inspect: OUT ?= runs/digits-inspect
+inspect: $(VENV)/installed
+	$(BIN)/dynpool compare configs/digits-inspect.yaml --out $(OUT) --resume
+	$(BIN)/dynpool inspect $(OUT)
 
 # on a machine with a GPU, with what is installed there: see benchmarks/gpu/README.md
 gpu: OUT ?= runs/gpu
