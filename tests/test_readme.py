@@ -55,7 +55,7 @@ def test_every_path_the_readme_names_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-@pytest.mark.parametrize("page", ["training_loops.md", "sensitivity.md"])
+@pytest.mark.parametrize("page", ["training_loops.md", "sensitivity.md", "representations.md"])
 def test_the_example_of_the_page_runs(page: str) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
     exec(compile(code, page, "exec"), {})
