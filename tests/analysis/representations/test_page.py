@@ -1,40 +1,18 @@
-"""The page is one file that holds every network; the report is read back as it was written."""
+"""The page is one file that holds every network and loads nothing."""
 
 import json
 import re
 
 import pytest
-import torch
-from torch import nn
 
-from dynpool.analysis.representations import inspect, read_report, write_page
+from dynpool.analysis import inspect
+from dynpool.analysis.representations import write_page
+from tests.analysis.representations.small import batches, network
 
 
 @pytest.fixture(scope="module")
 def report():
-    torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Conv2d(4, 6, 3, padding=1),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
-    )  # fmt: skip
-    labels = torch.arange(96) % 3
-    images = torch.randn(96, 1, 8, 8) + labels.view(-1, 1, 1, 1)
-    return inspect(network, [(images[:64], labels[:64])], [(images[64:], labels[64:])], heatmaps=["3"])
-
-
-def test_a_report_is_read_as_it_was_written(report, tmp_path):
-    report.write(tmp_path)
-    assert read_report(tmp_path / "inspection.json") == report
-
-
-def test_what_is_not_a_report_is_named(tmp_path):
-    path = tmp_path / "inspection.json"
-    for text in ("", "[]", "{}", '{"rows": 3, "test_images": 1}', '{"rows": [{}], "test_images": 1}'):
-        path.write_text(text)
-        with pytest.raises(ValueError, match=r"inspection\.json does not hold a report of inspect"):
-            read_report(path)
-    with pytest.raises(FileNotFoundError):
-        read_report(tmp_path / "none.json")
+    return inspect(network(), batches(), batches(48, seed=1), heatmaps=["7"])
 
 
 def test_the_page_holds_every_network_and_loads_nothing(report, tmp_path):
