@@ -108,7 +108,7 @@ def _probes(panel: Axes, report: Findings) -> None:
 def _saturation(panel: Axes, report: Findings) -> None:
     points = [(i, 100 * row.saturation.share) for i, row in enumerate(report.rows) if row.saturation is not None]
     panel.plot([i for i, _ in points], [y for _, y in points], color=SATURATION, marker="o", ms=4.5, lw=1.6)
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, 104)  # percent; shared by a row of panels
     panel.yaxis.set_major_locator(MaxNLocator(5))
 
 
