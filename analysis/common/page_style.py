@@ -1,8 +1,11 @@
-"""The style sheet of HTML pages, which load nothing."""
+"""HTML pages, which load nothing, and their style sheet."""
 
 from __future__ import annotations
 
-__all__ = ["STYLE"]
+from collections.abc import Iterable
+from html import escape
+
+__all__ = ["STYLE", "html_page"]
 
 STYLE = """
 :root { color-scheme: light; }
@@ -34,3 +37,15 @@ img { width: 100%; height: auto; display: block; }
 dt { font-weight: 600; margin-top: 8px; }
 dd { margin: 0; }
 """
+
+
+def html_page(title: str, parts: Iterable[str]) -> str:
+    """An HTML page with this title as its heading; `parts` are HTML, empty ones are left out."""
+    head = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
+        f"<h1>{escape(title)}</h1>",
+    ]
+    return "\n".join([*head, *filter(None, parts), "</main></body></html>"]) + "\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..common.atomic_files import write_whole
 from ..common.cost_unit import CostUnit, cost_unit
-from ..common.page_style import STYLE
+from ..common.page_style import html_page
 from ..common.statistics import MeanStd, format_number, format_size, plural
 from .pairs import margin_text
 from .plots import method_colors, to_png
@@ -107,11 +107,6 @@ def _page(comparison: Comparison, pictures: Mapping[str, bytes], title: str) -> 
         items = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
         notes = f'<div class="notes"><strong>Notes</strong><ul>{items}</ul></div>'
     parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
-        f"<h1>{escape(title)}</h1>",
         f'<p class="setup">{escape(_setup(comparison))}</p>',
         f'<p class="headline">{escape(comparison.headline)}</p>',
         "<ul>" + "".join(f"<li>{_html(finding)}</li>" for finding in comparison.findings) + "</ul>",
@@ -123,9 +118,8 @@ def _page(comparison: Comparison, pictures: Mapping[str, bytes], title: str) -> 
         "<h2>Runs</h2>",
         _runs_table(comparison),
         _glossary(),
-        "</main></body></html>",
     ]
-    return "\n".join(part for part in parts if part) + "\n"
+    return html_page(title, parts)
 
 
 def _figure(name: str, data: bytes, caption: str, alt: str) -> str:

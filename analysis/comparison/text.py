@@ -12,6 +12,7 @@ from dynpool.size_math import Pair
 
 from ..common.cost_unit import CostUnit, cost_unit
 from ..common.statistics import MeanStd, format_number, format_size
+from ..common.text_table import aligned
 from .pairs import HEADS, PairRow
 from .rows import MethodRow, RunRow, accuracy_name, footnote
 
@@ -71,10 +72,10 @@ def tables(
         headline,
         *(f"- {finding}" for finding in findings),
         "",
-        *_aligned_columns(methods, left={0}),
+        *aligned(methods, left={0}),
         "",
         *_pairs_table(pairs),
-        *_aligned_columns(runs, left={0, 8}),
+        *aligned(runs, left={0, 8}),
         "",
         f"accuracy: {accuracy_name(rows)} of the final epoch; ±: standard deviation over runs; "
         "I_min and sizes: height x width",
@@ -98,19 +99,7 @@ def _pairs_table(pairs: Sequence[PairRow]) -> list[str]:
         "difference: in points, over the common seeds; d_z: mean / standard deviation of the differences; p: paired"
         " t-test, p equiv.: two one-sided tests, each corrected for the number of pairs (Holm)"
     )
-    return [*_aligned_columns(table, left={0, len(HEADS) - 1}), key, ""]
-
-
-def _aligned_columns(table: Sequence[Sequence[str]], left: set[int]) -> list[str]:
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    lines = []
-    for row in table:
-        cells = [
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    return [*aligned(table, left={0, len(HEADS) - 1}), key, ""]
 
 
 FIGURES = (

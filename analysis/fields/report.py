@@ -25,6 +25,7 @@ from torch import nn
 from dynpool.common.arguments import check_model
 from dynpool.graph import InputSize, trace
 
+from ..common.text_table import aligned
 from .compile import compile_fields
 from .layer_row import GLOBAL_PATH, LayerRow, per_axis
 from .regions import SeenRegions
@@ -220,14 +221,7 @@ class FieldReport:
             )
             for row in self.layers
         ]
-        widths = [max(len(line[i]) for line in (head, *cells)) for i in range(len(head))]
-        lines = [
-            "  ".join(
-                c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line[:-1], widths, strict=False))
-            )
-            + (f"  {line[-1]}" if line[-1] else "")
-            for line in (head, *cells)
-        ]
+        lines = aligned([head, *cells], left={0, 1, len(head) - 1})
         lines.append(
             f"I_min {_show(self.i_min)} (Table 7's rule: {_show(self.i_min_table7)}), "
             f"I_max {_show(self.i_max_local)}{'*' * (self.i_max != self.i_max_local)}, "

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -19,6 +18,7 @@ from dynpool.graph.untouched import untouched
 from dynpool.resolution import unwrapped
 
 from ..common.statistics import plural
+from .batches import random_states_kept
 from .layer_reducer import Keep, LayerActivations, LayerReducer, Places, by
 
 __all__ = ["Activations", "checked_names", "collect", "layer_names"]
@@ -151,7 +151,7 @@ def collect(
         if name not in names:
             raise ValueError(f"maps: {name!r} is not among the layers{nearest(name, names)}")
     batches_in_all = len(batches) if isinstance(batches, Sized) else None
-    with untouched(model), _random_states_kept(model):
+    with untouched(model), random_states_kept(model):
         each = enumerate(_checked_batch(batch, argument) for batch in batches)
         start = next(each, None)
         if start is None:
@@ -319,11 +319,3 @@ def _checked_batch(batch: Any, argument: str) -> tuple[Tensor, Tensor]:
             f"of {labels.dtype} from {labels.min().item()}"
         )
     return images, labels
-
-
-@contextmanager
-def _random_states_kept(model: nn.Module) -> Iterator[None]:
-    """Restores PyTorch's generators: of the CPU and of the GPUs that the model is on."""
-    gpus = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=gpus):
-        yield

@@ -1,15 +1,16 @@
-"""Batches as the measures take them, checked."""
+"""Batches as the measures take them, checked, and random states, which they keep."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-__all__ = ["check_batches", "check_progress", "checked", "device_of", "on_device"]
+__all__ = ["check_batches", "check_progress", "checked", "device_of", "on_device", "random_states_kept"]
 
 
 def check_batches(batches: object) -> None:
@@ -63,6 +64,14 @@ def device_of(model: nn.Module) -> torch.device:
 def on_device(value: Any, device: torch.device) -> Any:
     """The value with all tensors in it on the device, usable in a backward pass."""
     return tree_map_only(Tensor, lambda t: (t.clone() if t.is_inference() else t).to(device), value)
+
+
+@contextmanager
+def random_states_kept(*models: nn.Module) -> Iterator[None]:
+    """Restores the states of PyTorch's generators: of the CPU, and of the GPUs that the models are on."""
+    gpus = {p.device.index or 0 for model in models for p in model.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(gpus)):
+        yield
 
 
 def _described(value: object) -> str:

@@ -19,7 +19,7 @@ from dynpool.graph.untouched import untouched
 from dynpool.resizers import learned_resizers
 from dynpool.resolution import resolution_tree, unwrapped
 
-from .batches import check_batches, check_progress, checked, device_of, on_device
+from .batches import check_batches, check_progress, checked, device_of, on_device, random_states_kept
 from .hessian_report import HessianSpectrum
 
 __all__ = ["hessian_eigenvalues"]
@@ -100,7 +100,7 @@ def hessian_eigenvalues(
         raise ValueError(f"model: no parameter of the {type(model).__name__} has requires_grad")
     if k >= count:
         raise ValueError(f"k={k}: expected at most {count - 1}, as the model has {count} parameters with requires_grad")
-    with untouched(still), torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH):  # fused attention: one derivative
+    with untouched(still), random_states_kept(still), sdpa_kernel(SDPBackend.MATH):  # fused attention: one derivative
         operator = _Products(still, parameters, batches, loss, progress)
         found, notices = _eigenvalues(operator, int(k), which, float(tol), int(seed))
     order = np.argsort(-found if which == "LA" else -np.abs(found), kind="stable")

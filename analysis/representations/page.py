@@ -11,7 +11,7 @@ from pathlib import Path
 from ..common.atomic_files import write_whole
 from ..common.axis_names import one_or_all
 from ..common.json_text import strict_json
-from ..common.page_style import STYLE
+from ..common.page_style import html_page
 from ..common.statistics import plural
 from ..common.style import to_png
 from ..model_report.plots.marks import number
@@ -87,11 +87,6 @@ def _page(reports: Mapping[str, InspectionReport], found: Agreement, layers: byt
         items = (f"<li>{escape(f'{name}: {report.verdict}')}</li>" for name, report in reports.items())
         said, verdicts = f"{found}.", f"<ul>{''.join(items)}</ul>"
     parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
-        f"<h1>{escape(title)}</h1>",
         f'<p class="setup">{escape(setup)}</p>',
         f'<p class="headline">{escape(said)}</p>',
         verdicts,
@@ -99,9 +94,8 @@ def _page(reports: Mapping[str, InspectionReport], found: Agreement, layers: byt
         "" if dots is None else _figure(dots, "Observed against predicted tails", DOTS, width=560),
         *(_section(name, report) for name, report in reports.items()),
         "<h2>Words</h2><dl>" + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in WORDS) + "</dl>",
-        "</main></body></html>",
     ]
-    return "\n".join(part for part in parts if part) + "\n"
+    return html_page(title, parts)
 
 
 def _figure(data: bytes, alt: str, caption: str, *, width: int | None = None) -> str:

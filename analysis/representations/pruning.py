@@ -13,7 +13,7 @@ from dynpool.common.arguments import check_model, check_numbers, is_number
 from dynpool.graph import deep_copy
 from dynpool.graph.untouched import untouched
 
-from .batches import check_progress
+from .batches import check_progress, random_states_kept
 from .pruning_report import PruningReport, PruningRow
 
 __all__ = ["prune_globally", "pruning_curve"]
@@ -111,14 +111,14 @@ def pruning_curve(
         raise TypeError(f"fine_tune must be callable, got {fine_tune!r}")
     check_progress(progress)
     _check_weights(model)
-    with untouched(model), torch.random.fork_rng():
+    with untouched(model), random_states_kept(model):
         dense = _score(evaluate, deep_copy(model))
     rows = []
     ordered = sorted({float(amount) for amount in amounts})
     for done, amount in enumerate(ordered):
         if progress is not None:
             progress(done, len(ordered))
-        with untouched(model), torch.random.fork_rng():
+        with untouched(model), random_states_kept(model):
             rows.append(_row(prune_globally(model, amount), amount, evaluate, fine_tune))
     if progress is not None:
         progress(len(ordered), len(ordered))

@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from ..common.text_table import aligned
 from .pruning_plot import plot_pruning
 from .report_files import write_files
 
@@ -81,13 +82,7 @@ class PruningReport:
             ends = [f"{name} {100 * row.sparsity[name]:.1f} %" for name in (order[0], order[-1])]
             after = "-" if row.score_after is None else f"{row.score_after:.4g}"
             cells.append((f"{row.amount:g}", f"{row.kept}", f"{row.score:.4g}", after, *ends))
-        widths = [max(len(line[i]) for line in (head, *cells)) for i in range(len(head))]
-        lines = [
-            "  ".join(
-                cell.rjust(w) if i < 4 else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in (head, *cells)
-        ]
+        lines = aligned([head, *cells], left={4, 5})
         lines.append(f"{self.model}: global magnitude pruning of convolutions and linear layers")
         return "\n".join([*lines, *(f"note: {notice}" for notice in self.notices)])
 

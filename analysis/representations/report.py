@@ -17,6 +17,7 @@ from ..common.axis_names import axis_names, one_or_all
 from ..common.json_text import strict_json
 from ..common.statistics import plural
 from ..common.style import to_png
+from ..common.text_table import aligned
 from ..model_report.plots.marks import number
 from .findings import Findings
 from .plot import plot_heatmaps, plot_layers
@@ -83,14 +84,7 @@ class InspectionReport(Findings):
             )
             for row in self.rows
         ]
-        widths = [max(len(line[i]) for line in (head, *cells)) for i in range(len(head))]
-        lines = [
-            "  ".join(
-                c.ljust(w) if i in (0, 1, 8) else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
-            )
-            for line in (head, *cells)
-        ]
-        lines = [line.rstrip() for line in lines]
+        lines = aligned([head, *cells], left={0, 1, 8})
         model = "" if self.accuracy is None else f"{self.model}: {100 * self.accuracy:.1f} % of "
         lines.append(
             f"{model}{plural(self.test_images, 'held-out image')}; {plural(self.train_images, 'training image')}"

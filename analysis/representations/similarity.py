@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags, check_whole
+from dynpool.resolution import unwrapped
 
 from ..common.statistics import plural
 from ..fields import FieldReport
-from .batches import check_batches, check_progress, checked
+from .batches import check_batches, check_progress, checked, random_states_kept
 from .hsic import FullBatchSums, UnbiasedSums
 from .layer_outputs import LayerOutputs
 from .similarity_report import CKAReport
@@ -51,7 +52,8 @@ def cka(
     `model_b`, whatever the number of images. `unbiased` takes 8 x images of a batch^2 bytes a layer.
 
     Args:
-        model_a: any model, also a converted or frozen one, at the sizes that it has.
+        model_a: any model, also a converted or frozen one, at the sizes that it has. Wrappers such as
+            DistributedDataParallel are looked through.
         model_b: another one, with the same input size; layers may differ.
         batches: inputs (N, C, H, W) of one size, or pairs (input, target) of which the target is not used. Read once;
             both models see the same batches.
@@ -83,6 +85,7 @@ def cka(
     for argument, model in (("model_a", model_a), ("model_b", model_b)):
         if not isinstance(model, nn.Module):
             raise TypeError(f"{argument} must be an nn.Module, got {type(model).__name__}")
+    model_a, model_b = unwrapped(model_a), unwrapped(model_b)
     check_batches(batches)
     check_flags(pooled=pooled, unbiased=unbiased)
     check_whole(1, most_bytes=most_bytes)
@@ -96,7 +99,7 @@ def cka(
     size: tuple[int, ...] = ()
     layers_of: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
     used = memory = 0
-    with torch.random.fork_rng():
+    with random_states_kept(model_a, model_b):
         for number, (images, _) in enumerate(checked(batches, targets=False)):
             size = tuple(images.shape[1:])
             if not unbiased or len(images) >= sums.LEAST:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from dynpool.analysis.common.cost_unit import cost_unit
+from dynpool.analysis.common.text_table import aligned
 from dynpool.graph import deep_copy, trace
 from dynpool.size_math import Pair
 
@@ -134,8 +135,7 @@ class RefinementPlan:
     def __str__(self) -> str:
         rows = [(e.what if i == 0 else "", *c.cells()) for e in self.edits for i, c in enumerate(e.changes)]
         table = [("edit", "layer", "", "before", "", "after"), *rows] if rows else []
-        widths = [max(len(row[i]) for row in table) for i in range(6)] if table else []
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines = aligned(table, left=range(6))
         count = len(self.edits)
         done = "no edit" if count == 0 else "1 edit" if count == 1 else f"{count} edits"
         h, w = self.input_size[1:]

@@ -12,7 +12,7 @@ from typing import NoReturn
 from dynpool.common.names import nearest
 from dynpool.training.errors import ConfigError
 
-__all__ = ["Parser", "image_size", "input_size", "pixels", "place", "seconds"]
+__all__ = ["Parser", "count", "image_size", "input_size", "pixels", "place", "seconds"]
 
 OPTION = re.compile(r"--?[A-Za-z]")
 
@@ -46,6 +46,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError."""
         raise ConfigError(f"{message.removeprefix('argument ')} ({self.prog} --help lists all options)")
+
+
+def count(text: str) -> int:
+    """A number of things, as the `type` of an option."""
+    if re.fullmatch(r"\d+", text) and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r}; allowed: a whole number above 0")
 
 
 def pixels(text: str) -> int:

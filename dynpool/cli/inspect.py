@@ -11,17 +11,11 @@ from dynpool.training.errors import ConfigError, writing
 from dynpool.training.interrupts import interruptible
 from dynpool.training.places import check_folder
 
-from .arguments import Parser, place
+from .arguments import Parser, count, place
 
 __all__ = ["inspect"]
 
 OUT = "inspection"
-
-
-def _count(text: str) -> int:
-    if re.fullmatch(r"\d+", text) and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r}; allowed: a whole number above 0")
 
 
 def _share(text: str) -> float:
@@ -48,7 +42,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--layers", nargs="+", metavar="LAYER", help="layers to look at; default: all convolutions and linear layers"
     )
-    parser.add_argument("--images", type=_count, metavar="N", help="training and held-out images at most; default: all")
+    parser.add_argument("--images", type=count, metavar="N", help="training and held-out images at most; default: all")
     parser.add_argument(
         "--tolerance", type=_share, default=0.01, metavar="SHARE",
         help="of the tail: layers whose relative accuracy stays within this of the last layer's; default: 0.01",
@@ -61,10 +55,10 @@ def _parser() -> Parser:
         help="variance that saturation explains; default: 0.99",
     )
     parser.add_argument(
-        "--iterations", type=_count, default=1000, metavar="N", help="of a probe's solver at most; default: 1000"
+        "--iterations", type=count, default=1000, metavar="N", help="of a probe's solver at most; default: 1000"
     )
     parser.add_argument(
-        "--memory", type=_count, default=2048, metavar="MIB", help="for activations at most; default: 2048"
+        "--memory", type=count, default=2048, metavar="MIB", help="for activations at most; default: 2048"
     )
     parser.add_argument(
         "--out", type=place, metavar="FOLDER",

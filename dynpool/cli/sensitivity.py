@@ -1,7 +1,5 @@
 """dynpool sensitivity: what a few pixels more or less of each learned size do to the loss of a run."""
 
-import argparse
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -9,15 +7,9 @@ from dynpool.training.errors import ConfigError, writing
 from dynpool.training.interrupts import interruptible
 from dynpool.training.places import check_folder
 
-from .arguments import Parser, place
+from .arguments import Parser, count, place
 
 __all__ = ["sensitivity"]
-
-
-def _count(text: str) -> int:
-    if re.fullmatch(r"\d+", text) and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r}; allowed: a whole number above 0")
 
 
 def _parser() -> Parser:
@@ -30,7 +22,7 @@ def _parser() -> Parser:
         help="a run folder: its network, images, batch size and loss (without a GMACs term)",
     )  # fmt: skip
     parser.add_argument(
-        "--batches", type=_count, default=16, metavar="N",
+        "--batches", type=count, default=16, metavar="N",
         help="number of batches, drawn from the run's seed, without augmentation; default: 16, or all that there are",
     )  # fmt: skip
     parser.add_argument(
@@ -39,7 +31,7 @@ def _parser() -> Parser:
         "images, and sizes chosen by test images could not be tested by them",
     )  # fmt: skip
     parser.add_argument(
-        "--steps", type=_count, nargs="+", default=[1, 2, 4], metavar="PIXELS",
+        "--steps", type=count, nargs="+", default=[1, 2, 4], metavar="PIXELS",
         help="pixels more and less; default: 1 2 4",
     )  # fmt: skip
     parser.add_argument(

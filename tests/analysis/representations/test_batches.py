@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from dynpool.analysis.representations.batches import check_batches, check_progress, checked, device_of, on_device
+from dynpool.analysis.representations.batches import (
+    check_batches,
+    check_progress,
+    checked,
+    device_of,
+    on_device,
+    random_states_kept,
+)
 
 IMAGES = torch.zeros(2, 3, 4, 4)
 
@@ -54,3 +61,13 @@ def test_inference_tensors_become_usable_in_a_backward_pass():
 def test_device_of_a_model():
     assert device_of(nn.Linear(1, 1, device="meta")).type == "meta"
     assert device_of(nn.ReLU()).type == "cpu"
+
+
+def test_random_states_are_kept_without_a_warning(recwarn):
+    models = nn.Linear(1, 1), nn.ReLU()
+    before = torch.get_rng_state()
+    with random_states_kept(*models):
+        torch.rand(3)
+        assert not torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not recwarn.list

@@ -161,3 +161,8 @@ def test_the_stated_memory_and_kind():
     report = cka(two_resizers(), two_resizers(), [images()])
     assert isinstance(report, CKAReport)
     assert report.memory == 8 * (28 * 28 + 2 * (3 * 64 + 16))
+
+
+def test_wrappers_are_looked_through():
+    model, data = three_resizers(), [images()]
+    assert cka(nn.DataParallel(model), torch.optim.swa_utils.AveragedModel(model), data) == cka(model, model, data)
