@@ -37,7 +37,7 @@ WORDS = (
      "not global, in pixels of the image"),
     ("unproductive", "the layer's input already sees the whole image along the shortest path: what it adds is no new "
      "context"),
-    ("tail", "layers after the first one from which on the relative accuracy stays within a tolerance of the last "
+    ("tail", "layers after the first one from which on the relative accuracy is at most a tolerance below the last "
      "layer's: they add nothing to the solution"),
 )  # fmt: skip
 

@@ -24,7 +24,7 @@ TOLERANCE = 0.02
 _FAR = 8.0  # logarithm of a factor that takes all strides to their bounds
 GOAL = 0.01  # the search for sizes stops at this relative deviation
 MOST_TRIED = 2000  # or after this many candidates
-PRICE = 10.0  # of missing the budget beyond that, relative to squared logarithms of sizes
+PRICE = 1.0  # of missing the budget beyond that, relative to squared logarithms of sizes
 
 STEPS = [(h, w) for h in range(-2, 3) for w in range(-2, 3) if (h, w) != (0, 0)]  # some sizes change only in twos
 

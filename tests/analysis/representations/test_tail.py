@@ -100,3 +100,8 @@ def test_means_over_runs():
     for some in ([], [line]):
         with pytest.raises(ValueError, match="tails and borders"):
             tail_over_runs([] if not some else tails, some)
+
+
+def test_the_first_layer_can_be_the_border():
+    found = find_border([row("a", r_min_in=(4.0, 4.0)), row("b", r_min_in=(9.0, 9.0))], (4, 4))
+    assert (found.r_min, found.r_min_by_axis) == ("a", ("a", "a"))

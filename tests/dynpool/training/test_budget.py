@@ -1,13 +1,16 @@
 """A budget of GMACs is met when the alphas come to rest, or is refused as out of reach."""
 
+import itertools
 import math
+import statistics
+from collections.abc import Sequence
 
 import pytest
 import torch
 
 import dynpool
 from dynpool.analysis.comparison.findings import BUDGET_TOLERANCE
-from dynpool.training.budget import TOLERANCE, Budget, cost_reached, scale_sizes
+from dynpool.training.budget import GOAL, TOLERANCE, Budget, cost_reached, scale_sizes
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import prepare
 from dynpool.training.models import narrow_vgg
@@ -80,6 +83,35 @@ def test_where_rounding_misses_the_budget_few_pixels_are_changed(sizes):
     lows = [(side - 1.5) / before for pair, before in zip(scaled, sizes, strict=True) for side in pair]
     highs = [(side + 1.5) / before for pair, before in zip(scaled, sizes, strict=True) for side in pair]
     assert max(lows) <= min(highs), "one factor gives all sizes to within one pixel more or less than rounding"
+    assert _spread(scaled, sizes) <= 1.4 * _least_spread(sizes, 0.022e9)
+
+
+CHANNELS = [3, 32, 64, 128, 128, 256]
+
+
+def _cost(sizes: Sequence[tuple[float, float]]) -> float:
+    """MACs of the network with these sizes behind its pools."""
+    maps = [(32, 32), *sizes]
+    return sum(9 * CHANNELS[i] * CHANNELS[i + 1] * h * w for i, (h, w) in enumerate(maps)) + 256 * 10
+
+
+def _spread(sizes: Sequence[tuple[int, int]], before: Sequence[int]) -> float:
+    """Sum of squared deviations of ln(side / side before) from its mean."""
+    logs = [math.log(side / own) for pair, own in zip(sizes, before, strict=True) for side in pair]
+    return sum((log - statistics.fmean(logs)) ** 2 for log in logs)
+
+
+def _least_spread(before: Sequence[int], macs: float) -> float:
+    """That of all sizes which come from one factor by rounding each side up or down and cost what they should."""
+    low, high = 0.1, 10.0
+    for _ in range(60):
+        factor = (low + high) / 2
+        low, high = (
+            (low, factor) if _cost([(side * factor, side * factor) for side in before]) > macs else (factor, high)
+        )
+    sides = [(math.floor(side * low), math.ceil(side * low)) for side in before for _ in "hw"]
+    found = (list(zip(chosen[::2], chosen[1::2], strict=True)) for chosen in itertools.product(*sides))
+    return min(_spread(sizes, before) for sizes in found if abs(math.log(_cost(sizes) / macs)) <= GOAL)
 
 
 def test_sizes_stay_within_bounds_and_strides_follow():
