@@ -60,7 +60,7 @@ def training_step(model: nn.Module, x: Tensor, loss: dynpool.GMACsLoss | None) -
 def loss_alone(loss: dynpool.GMACsLoss) -> Callable[[], None]:
     def call() -> None:
         with torch.no_grad():
-            for pool in loss.pools:
+            for pool in loss.owners:
                 pool.shared_alpha().add_(1e-6)  # as after a step: the value is computed anew
         loss().backward()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dynpool.size_math import Pair
 
-__all__ = ["MeanStd", "format_accuracy", "format_number", "format_size", "pareto_front", "plural"]
+__all__ = ["MeanStd", "format_accuracy", "format_field", "format_number", "format_size", "pareto_front", "plural"]
 
 ROUNDING = 1e-9  # relative, of means of equal figures over different numbers of runs
 
@@ -52,6 +52,11 @@ def format_number(value: float | None, digits: int = 1) -> str:
     if value is None or math.isnan(value):
         return "-"
     return f"{value:.{digits}f}" if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+
+
+def format_field(value: float) -> str:
+    """A receptive field rounded to 0.1; '∞' where it is global."""
+    return f"{round(value, 1):g}" if math.isfinite(value) else "∞"
 
 
 def format_size(size: Pair, digits: int = 0) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "NORMAL",
     "SMALL",
     "WIDTH",
+    "distinct",
     "legend",
     "path_end",
     "plain",
@@ -90,3 +91,14 @@ def path_end(path: str, most: int) -> str:
     while len(parts) > 1 and len(".".join(parts)) > most - 1:
         parts = parts[1:]
     return "…" + short(".".join(parts), most - 1)
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The module paths without the suffix that all but 'input' share, such as '.conv_dw'."""
+    paths = [name.split(".") for name in names if name != "input"]
+    shared = 0
+    while len(paths) > 1 and all(
+        len(path) > shared + 1 and path[-1 - shared] == paths[0][-1 - shared] for path in paths
+    ):
+        shared += 1
+    return [name if name == "input" or not shared else ".".join(name.split(".")[:-shared]) for name in names]

@@ -8,8 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dynpool.graph import Graph, Node, Primitive, Value
-from dynpool.graph.meta.aliasing import PLAIN
+from dynpool.graph import PLAIN, Graph, Node, Primitive, Value
 
 from .positions import Field, Taps, Term
 from .steps import Layer

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dynpool.graph import Graph, Resize
-from dynpool.graph.sizes import propagate
+from dynpool.graph import Graph, Resize, propagate
 from dynpool.size_math import Size, window_output_size
 
 from .program import FieldProgram

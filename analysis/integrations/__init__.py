@@ -8,4 +8,6 @@ dynpool.analysis.integrations.tensorboard         scalars for any SummaryWriter 
 dynpool.analysis.integrations.keras               models of Keras 3 on its torch backend (extra: keras)
 """
 
-__all__: list[str] = []
+from .named_models import error_summary, imported_object, named_model
+
+__all__ = ["error_summary", "imported_object", "named_model"]

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from ..common.axis_names import axis_names, one_or_all
-from .plots.marks import UNDERUTILIZED, UNPRODUCTIVE, marks, number
+from ..common.colors import UNDERUTILIZED, UNPRODUCTIVE
+from ..common.statistics import format_field
+from .plots.marks import marks
 
 if TYPE_CHECKING:
     from ..fields import FieldReport
@@ -28,7 +30,7 @@ def verdict(report: FieldReport) -> str:
     if not marked:
         said = "no layer is a convolution with a local receptive field"
     elif not unproductive:
-        i_min = one_or_all(tuple(map(number, report.i_min)))
+        i_min = one_or_all(tuple(map(format_field, report.i_min)))
         every = "the only convolution is" if len(marked) == 1 else f"all {convolutions} are"
         said = f"{every} productive at {size} pixels (I_min {i_min})"
         others = sum(mark == UNPRODUCTIVE for mark in marks(report))
@@ -65,7 +67,7 @@ def table(report: FieldReport) -> Table:
     found.add_column("", no_wrap=True)
     for row, mark in zip(report.layers, marks(report), strict=True):
         pixels = [
-            one_or_all(tuple(map(number, values)))
+            one_or_all(tuple(map(format_field, values)))
             for values in (row.kernel, row.stride, row.r_min, row.r_max_local, row.effective_stride)
         ]
         pixels[3] += "*" * row.has_global_path

@@ -13,8 +13,8 @@ from torch import nn
 
 from ..common.atomic_files import write_whole
 from ..common.json_text import strict_json
+from ..comparison import Run
 from ..comparison.plots import plot_alphas, plot_i_min, plot_sizes, to_png
-from ..comparison.read_runs import Run
 from .effective import effective_receptive_field
 from .receptive_field import ReceptiveFieldReport
 from .text import to_csv, verdict

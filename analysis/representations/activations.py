@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags, check_model, check_whole
 from dynpool.common.names import nearest
-from dynpool.graph import check_input_size, deep_copy
-from dynpool.graph.untouched import untouched
+from dynpool.graph import check_input_size, deep_copy, untouched
 from dynpool.resolution import unwrapped
 
 from ..common.statistics import plural

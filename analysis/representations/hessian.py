@@ -14,8 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dynpool.common.arguments import check_model, check_numbers, check_whole, is_number
 from dynpool.conversion import freeze
-from dynpool.graph import deep_copy
-from dynpool.graph.untouched import untouched
+from dynpool.graph import deep_copy, untouched
 from dynpool.resizers import learned_resizers
 from dynpool.resolution import resolution_tree, unwrapped
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.common.names import nearest
-from dynpool.graph import deep_copy
-from dynpool.graph.untouched import untouched
+from dynpool.graph import deep_copy, untouched
 
 from .batches import device_of
 

@@ -12,9 +12,8 @@ from ..common.atomic_files import write_whole
 from ..common.axis_names import one_or_all
 from ..common.json_text import strict_json
 from ..common.page_style import html_page
-from ..common.statistics import plural
+from ..common.statistics import format_field, plural
 from ..common.style import to_png
-from ..model_report.plots.marks import number
 from .agreement import Agreement, tail_agreement
 from .plot import plot_side_by_side
 from .report import InspectionReport
@@ -144,4 +143,4 @@ def _line(row: InspectionRow, report: InspectionReport) -> str:
 
 
 def _field(field: tuple[float, ...] | None) -> str:
-    return "-" if field is None else one_or_all(tuple(number(value) for value in field))
+    return "-" if field is None else one_or_all(tuple(format_field(value) for value in field))

@@ -14,8 +14,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ..common.axis_names import axis_names
+from ..common.colors import FILLS, UNPRODUCTIVE
 from ..common.style import INK, NORMAL, SMALL, WIDTH, legend, path_end, plain, short, styled
-from ..model_report.plots.marks import FILLS, UNPRODUCTIVE
 from .findings import Findings
 from .heatmaps import HeatMap
 from .row import InspectionRow

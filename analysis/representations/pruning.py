@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from dynpool.common.arguments import check_model, check_numbers, is_number
-from dynpool.graph import deep_copy
-from dynpool.graph.untouched import untouched
+from dynpool.graph import deep_copy, untouched
 
 from .batches import check_progress, random_states_kept
 from .pruning_report import PruningReport, PruningRow

@@ -15,10 +15,9 @@ from matplotlib.figure import Figure
 from ..common.atomic_files import write_whole
 from ..common.axis_names import axis_names, one_or_all
 from ..common.json_text import strict_json
-from ..common.statistics import plural
+from ..common.statistics import format_field, plural
 from ..common.style import to_png
 from ..common.text_table import aligned
-from ..model_report.plots.marks import number
 from .findings import Findings
 from .plot import plot_heatmaps, plot_layers
 from .row import InspectionRow
@@ -156,4 +155,4 @@ class InspectionReport(Findings):
 
 
 def _field(field: Sequence[float] | None) -> str:
-    return "-" if field is None else one_or_all(tuple(number(value) for value in field))
+    return "-" if field is None else one_or_all(tuple(format_field(value) for value in field))

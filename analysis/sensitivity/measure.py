@@ -13,8 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from dynpool.common.arguments import check_flags, check_model, is_number, is_whole
 from dynpool.conversion import convert, thawed
-from dynpool.graph import check_input_size, deep_copy
-from dynpool.graph.untouched import untouched
+from dynpool.graph import check_input_size, deep_copy, untouched
 from dynpool.resizers import host_alphas, learned_resizers
 from dynpool.resolution import ResolutionTree, frozen_sizes, held, is_converted, resolution_tree, unwrapped
 from dynpool.size_math import Pair
@@ -134,8 +133,8 @@ class _Probe:
         hw = (size[1], size[2])
         tree.constrain(trust=float("inf"))  # as before any pass
         tree.budget = None
-        self.alphas = [pool.shared_alpha().requires_grad_() for pool in tree.pools]
-        self.own = host_alphas(tree.pools)
+        self.alphas = [resizer.shared_alpha().requires_grad_() for resizer in tree.owners]
+        self.own = host_alphas(tree.owners)
         pixels = tree.sizes_at(hw, self.own)
         self.sizes = {i: pixels[i] for i, _, _ in tree.learned}
         self.directions = directions(tree, self.own)

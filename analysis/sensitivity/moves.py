@@ -45,18 +45,18 @@ def directions(tree: ResolutionTree, values: Sequence[Pair]) -> list[Direction]:
         values: the values of the alphas.
     """
     found = []
-    for k, ((_, _, pool), value) in enumerate(zip(tree.learned, values, strict=True)):
-        for entry, column in enumerate(zip(*_jacobian(pool, value), strict=True)):
+    for k, ((_, _, resizer), value) in enumerate(zip(tree.learned, values, strict=True)):
+        for entry, column in enumerate(zip(*_jacobian(resizer, value), strict=True)):
             axes = tuple(axis for axis, change in enumerate(column) if change)
             if axes:
                 found.append(Direction(k, entry, axes))
     return found
 
 
-def _jacobian(pool: LearnedResizer2d, value: Pair) -> list[list[float]]:
+def _jacobian(resizer: LearnedResizer2d, value: Pair) -> list[list[float]]:
     """d stride / d alpha, one row per axis and one column per number of alpha."""
-    alpha = torch.tensor(value[: pool.shared_alpha().numel()], dtype=torch.float64)
-    rows: list[list[float]] = torch.autograd.functional.jacobian(pool.learned_strides, alpha).tolist()
+    alpha = torch.tensor(value[: resizer.shared_alpha().numel()], dtype=torch.float64)
+    rows: list[list[float]] = torch.autograd.functional.jacobian(resizer.learned_strides, alpha).tolist()
     return rows
 
 
@@ -71,10 +71,10 @@ def pixels_per_alpha(tree: ResolutionTree, hw: Size, values: Sequence[Pair], dir
         values: the values of the alphas.
         direction: the resolution and the number of its alpha.
     """
-    index, _, pool = tree.learned[direction.learned]
+    index, _, resizer = tree.learned[direction.learned]
     value = values[direction.learned]
-    above, strides, jacobian = tree.above(index, hw, values), pool.strides(value), _jacobian(pool, value)
-    factor = tree.factors_at(hw, values).get(type(pool), (1.0, 1.0))
+    above, strides, jacobian = tree.above(index, hw, values), resizer.strides(value), _jacobian(resizer, value)
+    factor = tree.factors_at(hw, values).get(type(resizer), (1.0, 1.0))
     return statistics.fmean(
         -above[axis] * factor[axis] / strides[axis] ** 2 * jacobian[axis][direction.entry] for axis in direction.axes
     )
@@ -100,7 +100,7 @@ def alphas_with(tree: ResolutionTree, hw: Size, values: Sequence[Pair], sizes: M
         ValueError: if there are none within the bounds; the message gives the reason.
     """
     found = list(values)
-    for k, (i, rule, pool) in enumerate(tree.learned):  # parents first
+    for k, (i, rule, resizer) in enumerate(tree.learned):  # parents first
         name, (height, width) = tree.nodes[i].name, sizes[i]
         if tree.sizes_at(hw, found)[i] == sizes[i]:
             continue
@@ -108,10 +108,10 @@ def alphas_with(tree: ResolutionTree, hw: Size, values: Sequence[Pair], sizes: M
             raise ValueError(f"{name} would have {height}x{width} pixels")
         if rule.admit(sizes[i]) != sizes[i]:
             raise ValueError(f"{name} must be {rule.admitted()}")
-        wanted = pool.values_for(tree.above(i, hw, found), sizes[i])
+        wanted = resizer.values_for(tree.above(i, hw, found), sizes[i])
         found[k] = as_pair(wanted, f"{name}: alpha={wanted} is not finite")
-        if as_pair(pool.project(found[k], found[k], None), "") != found[k]:
-            low, high = pool.bounds
+        if as_pair(resizer.project(found[k], found[k], None), "") != found[k]:
+            low, high = resizer.bounds
             raise ValueError(
                 f"{name} at {height}x{width} pixels would leave the bounds of its scale factor, {low:.4g} to {high:.4g}"
             )

@@ -12,8 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 
-from ..common.style import FAINT, INK, SMALL, WIDTH, legend, plain, short, styled
-from ..comparison.plots.curves import distinct
+from ..common.style import FAINT, INK, SMALL, WIDTH, distinct, legend, plain, short, styled
 from .row import SensitivityRow
 
 __all__ = ["plot_sensitivity"]

@@ -70,9 +70,9 @@ class IMinTracker:
         for resize in self._graph.resizes:
             self._first_resizes.setdefault(resize.path or resize.kind, resize)
         if self._tree is not None:
-            self._pools = {self._tree.nodes[i].name: pool for i, _, pool in self._tree.learned}
+            self._resizers = {self._tree.nodes[i].name: resizer for i, _, resizer in self._tree.learned}
         else:
-            self._pools = learned_resizers(model)
+            self._resizers = learned_resizers(model)
         self._append(b"")  # an unwritable path is an error now, not after the first epoch
         _check_lines(self.path)
 
@@ -98,23 +98,23 @@ class IMinTracker:
             number = operator.index(step)
         except TypeError:
             raise TypeError(f"step must be an integer, got {step!r}") from None
-        alphas = dict(zip(self._pools, host_alphas(list(self._pools.values())), strict=True))
+        alphas = dict(zip(self._resizers, host_alphas(list(self._resizers.values())), strict=True))
         for name, value in alphas.items():
             if not all(
                 math.isfinite(a) and 0 < s < math.inf
-                for a, s in zip(value, self._pools[name].strides(value), strict=True)
+                for a, s in zip(value, self._resizers[name].strides(value), strict=True)
             ):
                 raise ValueError(
                     f"alpha of {name} is {value}, not a finite positive stride: call dynpool.constrain(model) first"
                 )
-        learned = {name: value for name, value in alphas.items() if self._pools[name].alpha is not None}
+        learned = {name: value for name, value in alphas.items() if self._resizers[name].alpha is not None}
         named, axes = self._sizes_at(list(learned.values()))
         fields = self._program.fields(axes)
         record: dict[str, Any] = {
             "step": number,
             "sizes": {name: list(size) for name, size in named.items()},
             "alphas": {name: list(value) for name, value in learned.items()},
-            "strides": {name: list(self._pools[name].strides(value)) for name, value in learned.items()},
+            "strides": {name: list(self._resizers[name].strides(value)) for name, value in learned.items()},
             "gmacs": self._cost.macs(list(learned.values())) / 1e9,
             "i_min": list(fields.i_min),
             "i_max": list(fields.i_max),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from dynpool.analysis.fields import StrideProgram
-from dynpool.conversion.size_groups import Key
+from dynpool.conversion import Key
 from dynpool.graph import Graph, Resize
 from dynpool.size_math import Size
 

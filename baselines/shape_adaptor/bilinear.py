@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dynpool.resizers.kernels.layout import memory_format
+from dynpool.resizers import memory_format
 from dynpool.size_math import Size
 
 __all__ = ["bilinear_resize"]

@@ -191,7 +191,7 @@ class _Builder:
         host = self.model.get_submodule(layer.next)
         adaptor = self.pool(alpha=alpha, bookkeeping=bookkeeping)
         parent = len(self.tree.nodes) - 1
-        node = ResolutionNode(layer.path, parent, self.tree.nodes[parent].reference, Learned(pool=adaptor))
+        node = ResolutionNode(layer.path, parent, self.tree.nodes[parent].reference, Learned(resizer=adaptor))
         self.tree.nodes.append(node)
         slot = Slot(parent + 1, source=parent)
         adaptor.register_forward_pre_hook(GiveSize(slot, self.tree), with_kwargs=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dynpool.training.interrupts import leave_at_once
+from dynpool.training import leave_at_once
 
 __all__ = ["main"]
 

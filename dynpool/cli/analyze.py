@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynpool.training.errors import ConfigError, writing
-from dynpool.training.interrupts import interruptible
-from dynpool.training.places import check_folder
+from dynpool.training import ConfigError, check_folder, interruptible, writing
 
 from .arguments import Parser, input_size, place
 from .edits import find_edits
@@ -18,7 +16,7 @@ from .edits import find_edits
 if TYPE_CHECKING:
     from torch import nn
 
-    from dynpool.analysis.comparison.read_runs import Run
+    from dynpool.analysis.comparison import Run
     from dynpool.analysis.fields import FieldReport
 
 __all__ = ["analyze"]
@@ -83,9 +81,7 @@ def analyze(arguments: Sequence[str]) -> int:
 
     from dynpool.analysis import receptive_field
     from dynpool.analysis.fields import GLOBAL_PATH
-    from dynpool.analysis.model_report.plots.image import read_picture
-    from dynpool.analysis.model_report.text import table, verdict
-    from dynpool.analysis.model_report.write import write_analysis
+    from dynpool.analysis.model_report import read_picture, table, verdict, write_analysis
 
     try:
         with interruptible():
@@ -116,7 +112,7 @@ def analyze(arguments: Sequence[str]) -> int:
 
 def _check_layers(report: "FieldReport", layers: list[str] | None) -> None:
     """Raise ConfigError for layers that the report does not have, before anything is printed."""
-    from dynpool.analysis.model_report.plots.image import chosen_layers
+    from dynpool.analysis.model_report import chosen_layers
 
     try:
         chosen_layers(report, layers)
@@ -127,8 +123,8 @@ def _check_layers(report: "FieldReport", layers: list[str] | None) -> None:
 def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...], Run | None]":
     """(name, model, input size, run that the model comes from or None)."""
     if options.run is not None:
-        from dynpool.analysis.comparison.read_runs import read_run
-        from dynpool.training.restored import restored_model
+        from dynpool.analysis.comparison import read_run
+        from dynpool.training import restored_model
 
         run = read_run(options.run)
         model, trained_at = restored_model(options.run)
@@ -140,7 +136,7 @@ def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...]
             then = f"the run was trained at {said}: its pictures over time (alphas, sizes, i_min) are at that size"
             warnings.warn(then, stacklevel=2)
         return run.label, model, size, run
-    from dynpool.analysis.integrations.named_models import named_model
+    from dynpool.analysis.integrations import named_model
     from dynpool.baselines import refine
     from dynpool.conversion import load, read_state_dict
 

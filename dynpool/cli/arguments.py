@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dynpool.common.names import nearest
-from dynpool.training.errors import ConfigError
+from dynpool.training import ConfigError
 
 __all__ = ["Parser", "count", "image_size", "input_size", "pixels", "place", "seconds"]
 

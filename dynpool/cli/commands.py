@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING
 
 import dynpool
 from dynpool.common.names import nearest
-from dynpool.training.errors import ConfigError, StoppedError, TrainingError, writing
-from dynpool.training.interrupts import INTERRUPTED, STOPPED, interruptible
-from dynpool.training.places import check_file, check_folder
+from dynpool.training import (
+    INTERRUPTED,
+    STOPPED,
+    ConfigError,
+    StoppedError,
+    TrainingError,
+    check_file,
+    check_folder,
+    interruptible,
+    writing,
+)
 
 from .arguments import Parser, pixels, place, seconds
 
 if TYPE_CHECKING:
-    from dynpool.conversion.coverage import CoverageRow
+    from dynpool.conversion import CoverageRow
 
 __all__ = ["run"]
 
@@ -57,16 +65,13 @@ def _ended(error: KeyboardInterrupt | StoppedError, saved: str, command: str, co
 
 
 def _train(arguments: list[str]) -> int:
-    from dynpool.training.config import RunConfig
-    from dynpool.training.config_file import load_config, make_parser
+    from dynpool.training import RunConfig, load_config, make_parser
 
     if {"-h", "--help"} & set(arguments):
         make_parser(RunConfig, "train").print_help()
         return 0
     config, flags = load_config(RunConfig, _config_path(arguments, "train"), arguments, command="train")
-    from dynpool.training.loop import train
-    from dynpool.training.progress import final_line, reporting, tell
-    from dynpool.training.run_folder import RunFolder
+    from dynpool.training import RunFolder, final_line, reporting, tell, train
 
     folder = RunFolder(config.folder)
     try:
@@ -87,14 +92,13 @@ def _train(arguments: list[str]) -> int:
 
 
 def _compare(arguments: list[str]) -> int:
-    from dynpool.training.config import ComparisonConfig
-    from dynpool.training.config_file import load_config, make_parser
+    from dynpool.training import ComparisonConfig, load_config, make_parser
 
     if {"-h", "--help"} & set(arguments):
         make_parser(ComparisonConfig, "compare").print_help()
         return 0
     config, flags = load_config(ComparisonConfig, _config_path(arguments, "compare"), arguments, command="compare")
-    from dynpool.training.compare import compare
+    from dynpool.training import compare
 
     try:
         with interruptible():
@@ -115,7 +119,7 @@ def _report(arguments: list[str]) -> int:
     out = options.out or (options.runs[0] if len(options.runs) == 1 else Path("report"))
     if options.out is not None or len(options.runs) > 1 or out.is_dir():
         check_folder(out)
-    from dynpool.analysis.comparison.html import compare_runs, write_report
+    from dynpool.analysis.comparison import compare_runs, write_report
 
     try:
         with interruptible():
@@ -149,7 +153,7 @@ def _coverage(arguments: list[str]) -> int:
     options = parser.read(arguments)
     check_file(options.out, parents=True)
     from dynpool.common.library_models import LISTING
-    from dynpool.conversion.coverage import SPOT_CHECKS, coverage_names, run_coverage, summarize
+    from dynpool.conversion import SPOT_CHECKS, coverage_names, run_coverage, summarize
 
     for pattern in options.models or ():
         if not coverage_names(pattern):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynpool.training.errors import ConfigError
+from dynpool.training import ConfigError
 
 if TYPE_CHECKING:
     from dynpool.baselines import RefinementPlan

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dynpool.training.errors import ConfigError, writing
-from dynpool.training.interrupts import interruptible
-from dynpool.training.places import check_folder
+from dynpool.training import ConfigError, check_folder, interruptible, writing
 
 from .arguments import Parser, count, place
 
@@ -79,9 +77,9 @@ def inspect(arguments: Sequence[str]) -> int:
     if options.out is not None:
         check_folder(out)
     from dynpool.analysis import InspectionReport
-    from dynpool.analysis.comparison.read_runs import find_runs, read_run
+    from dynpool.analysis.comparison import find_runs, read_run
     from dynpool.analysis.representations import tail_agreement, write_page
-    from dynpool.training.inspection import InspectionOptions, inspect_run
+    from dynpool.training import InspectionOptions, inspect_run
 
     both = not (options.probes or options.saturation)
     wanted = InspectionOptions(
@@ -119,7 +117,7 @@ def _shown(name: str) -> Iterator[Callable[[str, int, int | None], None]]:
     """A context whose value shows the progress of each part as a bar in a terminal."""
     from rich.console import Console
 
-    from dynpool.training.progress import bars
+    from dynpool.training import bars
 
     console = Console(stderr=True)
     with bars(console) as progress:

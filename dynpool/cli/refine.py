@@ -4,9 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from dynpool.training.errors import ConfigError, writing
-from dynpool.training.interrupts import interruptible
-from dynpool.training.places import check_file
+from dynpool.training import ConfigError, check_file, interruptible, writing
 
 from .arguments import Parser, image_size, place
 from .edits import find_edits
@@ -57,7 +55,7 @@ def refine(arguments: Sequence[str]) -> int:
         if options.out.exists():
             _check_plan(options.out)
     from dynpool import baselines
-    from dynpool.analysis.integrations.named_models import named_model
+    from dynpool.analysis.integrations import named_model
 
     try:
         with interruptible():

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from dynpool.training.errors import ConfigError, writing
-from dynpool.training.interrupts import interruptible
-from dynpool.training.places import check_folder
+from dynpool.training import ConfigError, check_folder, interruptible, writing
 
 from .arguments import Parser, count, place
 
@@ -56,12 +54,8 @@ def sensitivity(arguments: Sequence[str]) -> int:
         check_folder(out)
     import torch
 
-    from dynpool.analysis.comparison.read_runs import read_run
-    from dynpool.training.config import RunConfig
-    from dynpool.training.config_file import load_config
-    from dynpool.training.data import load_data
-    from dynpool.training.restored import restored_model
-    from dynpool.training.sensitivity import RunBatches, run_sensitivity
+    from dynpool.analysis.comparison import read_run
+    from dynpool.training import RunBatches, RunConfig, load_config, load_data, restored_model, run_sensitivity
 
     with interruptible():
         try:
@@ -91,7 +85,7 @@ def _counted(batches: int) -> Iterator[Callable[[int, int | None], None]]:
     """A context whose value prints the number of passes before the first one, and shows a bar in a terminal."""
     from rich.console import Console
 
-    from dynpool.training.progress import bars
+    from dynpool.training import bars
 
     console = Console(stderr=True)
     with bars(console) as progress:

@@ -2,13 +2,16 @@
 
 from .api import convert, sizes, sizes_of
 from .checkpoints import load, read_state_dict, save
+from .coverage import SPOT_CHECKS, CoverageRow, coverage_names, run_coverage, summarize
 from .freezing import FreezeReport, freeze, freeze_report, thawed
 from .functional_calls import name_calls
 from .registry import Plan, Site, register_kind
 from .report import ConversionReport, ConversionRow, NothingToLearnError, attach_report, conversion_report
+from .size_groups import Key
 
 __all__ = [
-    "ConversionReport", "ConversionRow", "FreezeReport", "NothingToLearnError", "Plan", "Site", "attach_report",
-    "conversion_report", "convert", "freeze", "freeze_report", "load", "name_calls", "read_state_dict", "register_kind",
-    "save", "sizes", "sizes_of", "thawed",
+    "SPOT_CHECKS", "ConversionReport", "ConversionRow", "CoverageRow", "FreezeReport", "Key", "NothingToLearnError",
+    "Plan", "Site", "attach_report", "conversion_report", "convert", "coverage_names", "freeze", "freeze_report",
+    "load", "name_calls", "read_state_dict", "register_kind", "run_coverage", "save", "sizes", "sizes_of",
+    "summarize", "thawed",
 ]  # fmt: skip

@@ -127,15 +127,15 @@ class _Converter:
         node = self.tree.nodes[here]
         module = self.modules[resize.path]
         with torch.device("cpu"):  # it is moved below, from wherever the default is
-            pool = self.make_pool(resize, plan, here, status)
+            resizer = self.make_resizer(resize, plan, here, status)
         now = self.here.get(resize.node)
         out = now.out_size if now else pair(map(sum, zip(resize.out_size, self.moved[here], strict=True)))
         h, w = (o + m * (n - r) for o, m, n, r in zip(plan.offset, plan.multiple, out, node.reference, strict=True))
         device = next((p.device for p in module.parameters()), next((p.device for p in self.model.parameters()), None))
-        pool.to(device).train(module.training)
-        path, strided = rewrite(self.modules, resize, plan, pool)
+        resizer.to(device).train(module.training)
+        path, strided = rewrite(self.modules, resize, plan, resizer)
         slot = Slot(here, (h, w), plan.multiple, strided=strided, source=self.source(resize, here, status))
-        pool.register_forward_pre_hook(GiveSize(slot, self.tree), with_kwargs=True)
+        resizer.register_forward_pre_hook(GiveSize(slot, self.tree), with_kwargs=True)
         self.tree.slots[path] = slot
 
     def source(self, resize: Resize, here: int, status: Status) -> int | None:
@@ -148,15 +148,15 @@ class _Converter:
             return 0
         return next((i for i, key in self.keys.items() if key == above), None)
 
-    def make_pool(self, resize: Resize, plan: Plan, here: int, status: Status) -> nn.Module:
+    def make_resizer(self, resize: Resize, plan: Plan, here: int, status: Status) -> nn.Module:
         rule = self.tree.nodes[here].rule
         if isinstance(rule, Learned) and status == "converted":
             above, below = self.original[self.tree.nodes[here].parent or 0], self.original[here]
             alpha = (above[0] / below[0], above[1] / below[1])
-            rule.pool = self.made(alpha, reduce=plan.reduce, bounds=bounds_around(alpha))
-            return rule.pool
-        if isinstance(rule, Learned) and status == "tied" and rule.pool is not None:
-            return self.made(reduce=plan.reduce, tied_to=rule.pool)
+            rule.resizer = self.made(alpha, reduce=plan.reduce, bounds=bounds_around(alpha))
+            return rule.resizer
+        if isinstance(rule, Learned) and status == "tied" and rule.resizer is not None:
+            return self.made(reduce=plan.reduce, tied_to=rule.resizer)
         if resize.scale is not None:
             return FollowInterpolate2d.of(self.modules[resize.path])
         return FollowPool2d(reduce=plan.reduce)

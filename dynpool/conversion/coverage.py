@@ -139,11 +139,11 @@ def _randomize(model: nn.Module, seed: str) -> None:
     tree = resolution_tree(model)
     if tree is None:
         raise ValueError(f"the {type(model).__name__} has no tree of resolutions")
-    for i, _, pool in tree.learned:
+    for i, _, resizer in tree.learned:
         sizes = [max(2, round(n / draw.uniform(0.75, 1.35))) for n in tree.nodes[i].reference]
-        values = pool.values_for(tree.nodes[tree.nodes[i].parent or 0].reference, (sizes[0], sizes[1]))
-        pool.make_room(pool.strides(values))
-        set_alpha(pool, values)
+        values = resizer.values_for(tree.nodes[tree.nodes[i].parent or 0].reference, (sizes[0], sizes[1]))
+        resizer.make_room(resizer.strides(values))
+        set_alpha(resizer, values)
 
 
 def _reasons(rows: Iterable[ConversionRow]) -> str:

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from dynpool.common.arguments import check_model
-from dynpool.graph import deep_copy
-from dynpool.graph.untouched import untouched
+from dynpool.graph import deep_copy, untouched
 from dynpool.resizers import (
     DynOPool2d,
     FixedInterpolate2d,
@@ -124,7 +123,7 @@ def freeze(model: nn.Module) -> nn.Module:
     tree.budget = None
     tree.open_sizes(open=False)
     names = {id(module): f"{name}.alpha" for name, module in plain.named_modules()}
-    frozen = FrozenSizes(tree, host_alphas(tree.pools), [names[id(pool)] for pool in tree.pools])
+    frozen = FrozenSizes(tree, host_alphas(tree.owners), [names[id(resizer)] for resizer in tree.owners])
     modules = dict(plain.named_modules())
     for path, slot in tree.slots.items():
         owner = path.rpartition(".")[0]
@@ -170,14 +169,14 @@ def thawed(model: nn.Module) -> nn.Module:
             if isinstance(hook, TakeStride):
                 del layer._forward_pre_hooks[key]
     tree.frozen = None
-    for (_, _, pool), values in zip(tree.learned, frozen.values, strict=True):
-        pool.to(device).admit(values)
-        set_alpha(pool, values)
+    for (_, _, resizer), values in zip(tree.learned, frozen.values, strict=True):
+        resizer.to(device).admit(values)
+        set_alpha(resizer, values)
     for path, slot in tree.slots.items():
         fixed, node = modules[path], tree.nodes[slot.resolution]
         if slot.strided is not None:
             set_native(modules[path.rpartition(".")[0]], slot.strided, native=False)
-        owner = node.rule.pool if isinstance(node.rule, Learned) else None
+        owner = node.rule.resizer if isinstance(node.rule, Learned) else None
         if isinstance(fixed, FixedInterpolate2d):
             live_one: nn.Module = FollowInterpolate2d(
                 mode=fixed.mode, align_corners=fixed.align_corners, factor=fixed.factor

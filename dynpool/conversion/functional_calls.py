@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from dynpool.graph import Graph, Node
-from dynpool.graph.ops.operation import ints
+from dynpool.graph.ops import ints
 from dynpool.size_math import Size
 
 from .layer_kinds import plan_convolution

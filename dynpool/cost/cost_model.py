@@ -54,7 +54,7 @@ class CostModel:
 
     Attributes:
         graph: of a pass at learned sizes that show how the work depends on them.
-        pools: the resizers that own an alpha, in the order in which :meth:`macs` takes their values.
+        owners: the resizers that own an alpha, in the order in which :meth:`macs` takes their values.
         exact: whether arithmetic on the graph gives the MACs of a pass; else :meth:`macs` runs one for sizes that are
             new, which takes as long as :func:`dynpool.count_macs`.
 
@@ -73,13 +73,13 @@ class CostModel:
         self.tree = resolution_tree(model)
         self.modules = dict(model.named_modules())
         by_hand = list(learned_resizers(model, owners=True).values()) if self.tree is None else []
-        self.pools = by_hand if self.tree is None else self.tree.pools
+        self.owners = by_hand if self.tree is None else self.tree.owners
         self._known: dict[object, int] = {}
-        self.graph, self.exact = self._structure(seen) if self.pools else (seen.here, True)
+        self.graph, self.exact = self._structure(seen) if self.owners else (seen.here, True)
 
     def macs(self, alphas: Sequence[Pair] | None = None) -> int:
         """MACs at the current values of the alphas, or at given ones."""
-        values = host_alphas(self.pools) if alphas is None else list(alphas)
+        values = host_alphas(self.owners) if alphas is None else list(alphas)
         key = tuple(values) if self.tree is None else tuple(self.tree.sizes_at(self.input_size[1:], values))
         if key not in self._known:
             if len(self._known) >= _MOST_KEPT:
@@ -91,12 +91,12 @@ class CostModel:
 
     @contextmanager
     def _at(self, change: Change, values: Sequence[Pair]) -> Iterator[Choose | None]:
-        """Every learned size is changed meanwhile from what the values lead to; hand-placed pools by what it gives."""
+        """Every learned size is changed meanwhile from what the values lead to; a hand-placed one by what it gives."""
         if self.tree is None:
-            host = {id(pool.root()): v for pool, v in zip(self.pools, values, strict=True)}
+            host = {id(resizer.root()): v for resizer, v in zip(self.owners, values, strict=True)}
 
-            def choose(pool: LearnedResizer2d, size: Size) -> Size:
-                return change(pool.output_size(size, pool.strides(host[id(pool.root())])))
+            def choose(resizer: LearnedResizer2d, size: Size) -> Size:
+                return change(resizer.output_size(size, resizer.strides(host[id(resizer.root())])))
 
             yield choose
             return
@@ -120,9 +120,9 @@ class CostModel:
         with self._at(change, values) as choose:
 
             def sizer(resize: Resize, size: Size) -> Size:
-                pool = self.modules.get(resize.path)
-                by_alpha = isinstance(pool, LearnedResizer2d) and choose is not None
-                return choose(pool, size) if by_alpha else resize.out_size  # type: ignore[arg-type, misc]
+                resizer = self.modules.get(resize.path)
+                by_alpha = isinstance(resizer, LearnedResizer2d) and choose is not None
+                return choose(resizer, size) if by_alpha else resize.out_size  # type: ignore[arg-type, misc]
 
             return graph.axis_sizes(sizer if self.tree is None else self.tree.sizer(self.input_size[1:]))
 
@@ -130,7 +130,7 @@ class CostModel:
 
     def _structure(self, seen: Survey) -> tuple[Graph, bool]:
         """A graph from which the MACs at other sizes follow, and whether they do at all sizes tried."""
-        values = host_alphas(self.pools) if self.tree is None else usable_alphas(self.pools)  # as in a pass
+        values = host_alphas(self.owners) if self.tree is None else usable_alphas(self.owners)  # as in a pass
         true = {_same: seen.here.all_macs}
         for change in (_near, _least):
             with suppress(ValueError):  # hand-placed resizers may be given sizes at which the model does not run

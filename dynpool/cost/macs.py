@@ -12,10 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_model
-from dynpool.graph import Graph, InputSize, Resize, check_input_size, trace
+from dynpool.graph import Graph, InputSize, Resize, Smooth, check_input_size, propagate, trace
 from dynpool.graph.ops import is_registered
-from dynpool.graph.sizes import propagate
-from dynpool.graph.smooth import Smooth
 from dynpool.resizers import LearnedResizer2d, gathered
 from dynpool.size_math import Pair
 
@@ -189,30 +187,30 @@ class GMACsLoss:
         check_model(model)
         self.input_size = check_input_size(input_size)
         self.cost = CostModel(model, self.input_size, batch=batch)
-        self.tree, self.pools, self.graph = self.cost.tree, self.cost.pools, self.cost.graph
-        if not self.pools:
+        self.tree, self.owners, self.graph = self.cost.tree, self.cost.owners, self.cost.graph
+        if not self.owners:
             raise ValueError(f"GMACsLoss: {type(model).__name__} has no learned resolution")
         self._build()
 
     def _smooth_sizes(self) -> dict[int, Smooth]:
-        """Sizes without rounding of the axis classes, except sums; the i-th pool has the strides 2i and 2i + 1."""
+        """Sizes without rounding of the axis classes, except sums; the i-th resizer has the strides 2i and 2i + 1."""
         graph, modules = self.graph, self.cost.modules
-        column = {id(p.shared_alpha()): 2 * i for i, p in enumerate(self.pools)}
+        column = {id(p.shared_alpha()): 2 * i for i, p in enumerate(self.owners)}
         axes = replace(graph.axes, classes=graph.classes.without_sums())
         sizes = graph.with_input(*(Smooth(float(n)) for n in graph.input_size[1:]))
 
         def output(resize: Resize, size: tuple[Smooth, Smooth], *, last: bool) -> Iterator[Smooth | None]:
-            pool = modules.get(resize.path)
+            resizer = modules.get(resize.path)
             for axis, n in enumerate(size):
                 known = isinstance(n, Smooth)
                 above = n if known else Smooth(float(resize.in_size[axis]))
-                if resize.learned and not isinstance(pool, LearnedResizer2d):  # follows, possibly to a fixed size
+                if resize.learned and not isinstance(resizer, LearnedResizer2d):  # follows, possibly to a fixed size
                     yield Smooth(float(resize.out_size[axis])) if last else None
                 elif not (known or last):
                     yield None
-                elif isinstance(pool, LearnedResizer2d) and resize.learned:
+                elif isinstance(resizer, LearnedResizer2d) and resize.learned:
                     multiple = 1 if self.tree is None else self.tree.slots[resize.path].multiple[axis]
-                    yield (above * multiple).over(column[id(pool.shared_alpha())] + axis)
+                    yield (above * multiple).over(column[id(resizer.shared_alpha())] + axis)
                 else:
                     yield above * (resize.out_size[axis] / resize.in_size[axis])
 
@@ -229,7 +227,7 @@ class GMACsLoss:
         graph, find, ref = self.graph, self.graph.classes.find, self.graph.classes.reference
         sizes = self._smooth_sizes()
         row = {c: i for i, c in enumerate(sizes)}
-        exponents = torch.zeros(len(row) + 1, 2 * len(self.pools), dtype=torch.float64)
+        exponents = torch.zeros(len(row) + 1, 2 * len(self.owners), dtype=torch.float64)
         for c, size in sizes.items():
             for s in size.strides:
                 exponents[row[c], s] += 1
@@ -255,10 +253,10 @@ class GMACsLoss:
 
     def surrogate(self) -> Tensor:
         """GMACs at the continuous sizes H / stride: a float64 scalar with the gradient of the loss."""
-        strides = torch.cat([p.learned_strides(gathered(p.shared_alpha()).double()) for p in self.pools])
-        if any(p.looks_at_chains for p in self.pools) and self.tree is not None:
+        strides = torch.cat([p.learned_strides(gathered(p.shared_alpha()).double()) for p in self.owners])
+        if any(p.looks_at_chains for p in self.owners) and self.tree is not None:
             factors = self.tree.factors_at(self.input_size[1:])
-            rows = [factors.get(type(p), (1.0, 1.0)) for p in self.pools]
+            rows = [factors.get(type(p), (1.0, 1.0)) for p in self.owners]
             strides = strides / torch.tensor(rows, dtype=strides.dtype, device=strides.device).flatten()
         self._to(strides.device)
         sizes = self._base * torch.exp(-(self._exponents @ strides.log()))

@@ -1,16 +1,21 @@
 """One traced pass of a model: what ran, with shapes, module paths and the sizes that must agree."""
 
+from . import primitives
 from .axes import Resize
 from .errors import TraceError
 from .forward_pass import RETURNS, Choose
 from .inputs import InputSize, check_input_size
 from .ir import Graph
+from .meta.aliasing import PLAIN
 from .record import Node, Primitive, Shape, Shapes, Value
+from .sizes import propagate
+from .smooth import Smooth
+from .snapshot import deep_copy, untouched
 from .survey import Survey
 from .tracer import trace, trace_shapes
-from .untouched import deep_copy
 
 __all__ = [
-    "RETURNS", "Choose", "Graph", "InputSize", "Node", "Primitive", "Resize", "Shape", "Shapes", "Survey", "TraceError",
-    "Value", "check_input_size", "deep_copy", "trace", "trace_shapes",
+    "PLAIN", "RETURNS", "Choose", "Graph", "InputSize", "Node", "Primitive", "Resize", "Shape", "Shapes", "Smooth",
+    "Survey", "TraceError", "Value", "check_input_size", "deep_copy", "primitives", "propagate", "trace",
+    "trace_shapes", "untouched",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ from .meta.data_dependent import recurrent_outputs
 from .meta.run import Constants, run_on_meta
 from .meta.values_read import ValuesRead
 from .record import Place, Shape
-from .untouched import untouched
+from .snapshot import untouched
 
 __all__ = ["RETURNS", "Choose", "ForwardPass", "meta_state", "run_pass"]
 
@@ -120,15 +120,15 @@ class _Contracted:
 
 
 def _standalone_size(
-    pool: LearnedResizer2d, choose: Choose | None
+    resizer: LearnedResizer2d, choose: Choose | None
 ) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]:
-    """A hook that gives a hand-placed pool its size from the real alpha, which tracing replaces by a meta tensor."""
-    alphas = host_alphas([pool])[0]
+    """A hook that gives a hand-placed resizer its size from the real alpha, which tracing replaces by a meta tensor."""
+    alphas = host_alphas([resizer])[0]
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if kwargs.get("size") is None and len(args) < 2:
             h, w = args[0].shape[-2:]
-            size = pool.output_size((h, w), pool.strides(alphas)) if choose is None else choose(pool, (h, w))
+            size = resizer.output_size((h, w), resizer.strides(alphas)) if choose is None else choose(resizer, (h, w))
             kwargs = {**kwargs, "size": size}
         return args, kwargs
 

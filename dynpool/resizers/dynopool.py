@@ -12,10 +12,10 @@ from dynpool.size_math import Pair, alpha_range, effective_kernel, output_size, 
 from .fixed import FixedPool2d
 from .functional import Reduce, check_reduce, dynopool2d, sizes_from_alpha
 from .host_values import gathered
-from .learned_alpha import constrain_pools, host_alphas, set_alpha
+from .learned_alpha import constrain_resizers, host_alphas, set_alpha
 from .learned_resizer import LearnedResizer2d
 
-__all__ = ["DynOPool", "DynOPool2d", "constrain_pools", "host_alphas", "set_alpha"]
+__all__ = ["DynOPool", "DynOPool2d", "constrain_resizers", "host_alphas", "set_alpha"]
 
 
 class DynOPool2d(LearnedResizer2d):
@@ -37,10 +37,10 @@ class DynOPool2d(LearnedResizer2d):
         TypeError: if ``tied_to`` is not a DynOPool2d.
 
     The host must read alpha to determine the output size. It does so only if ``forward`` is given no size, and from an
-    accelerator only if alpha has changed. Changes are detected after :func:`constrain_pools`, and if PyTorch counts
+    accelerator only if alpha has changed. Changes are detected after :func:`constrain_resizers`, and if PyTorch counts
     them, which it does not for fused optimisers and writes through ``alpha.data`` (use :func:`set_alpha`, or
     ``alpha.copy_`` under ``torch.no_grad()``). Values are brought into the bounds, in the parameter too. A compiled
-    module keeps the size within the bounds but not the parameter: call :func:`constrain_pools` after each step.
+    module keeps the size within the bounds but not the parameter: call :func:`constrain_resizers` after each step.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from dynpool.size_math import Pair, Size, alpha_range, check_bounds, project_alp
 from .host_values import as_pair, float32, has_values, read_values, write_values
 from .weight_decay import watch_for_decay
 
-__all__ = ["LearnedAlpha", "constrain_pools", "host_alphas", "is_own", "set_alpha", "usable_alphas"]
+__all__ = ["LearnedAlpha", "constrain_resizers", "host_alphas", "is_own", "set_alpha", "usable_alphas"]
 
 Stamp = tuple[int, int, int]
 
@@ -199,24 +199,24 @@ class LearnedAlpha(nn.Module):
 # ----------------------------------------------------------------------------------- between the device and the host
 
 
-def host_alphas(pools: Sequence[LearnedAlpha]) -> list[Pair]:
+def host_alphas(resizers: Sequence[LearnedAlpha]) -> list[Pair]:
     """The values of the resizers' parameters as (height, width) floats, read from the device in at most one copy.
 
     Only parameters that may have changed since the last read are copied; tied resizers share a read. Values are not
     projected.
     """
-    roots = _roots(pools)
+    roots = _roots(resizers)
     values = dict(zip(map(id, roots), _host_values(roots), strict=True))
-    return [values[id(pool.root())] for pool in pools]
+    return [values[id(resizer.root())] for resizer in resizers]
 
 
-def usable_alphas(pools: Sequence[LearnedAlpha]) -> list[Pair]:
-    """The values of :func:`host_alphas`, projected as for a pass: see ``trust=None`` of :func:`constrain_pools`."""
-    values = zip(pools, host_alphas(pools), strict=True)
-    return [_projected(pool.root(), held, None) for pool, held in values]
+def usable_alphas(resizers: Sequence[LearnedAlpha]) -> list[Pair]:
+    """The values of :func:`host_alphas`, projected as for a pass: see ``trust=None`` of :func:`constrain_resizers`."""
+    values = zip(resizers, host_alphas(resizers), strict=True)
+    return [_projected(resizer.root(), held, None) for resizer, held in values]
 
 
-def constrain_pools(pools: Sequence[LearnedAlpha], *, trust: float | None = 0.1) -> bool:
+def constrain_resizers(resizers: Sequence[LearnedAlpha], *, trust: float | None = 0.1) -> bool:
     """Bring the parameters of the resizers back to admissible values; to be called after each step.
 
     One device-to-host copy for all of them (before a pass, that is without a trust region, of what may have changed);
@@ -224,7 +224,7 @@ def constrain_pools(pools: Sequence[LearnedAlpha], *, trust: float | None = 0.1)
     parameter's place are left alone.
 
     Args:
-        pools: the modules; tied ones count once.
+        resizers: the modules; tied ones count once.
         trust: largest relative change of a size since the last call (see :meth:`LearnedAlpha.project`), or None
             for no limit: but what is no stride at all (NaN, infinite, negative) is then one step of 0.1 from the last
             admissible value. A value that was loaded or set is taken whole.
@@ -232,7 +232,7 @@ def constrain_pools(pools: Sequence[LearnedAlpha], *, trust: float | None = 0.1)
     Returns:
         whether any value is different from what it was at the last call.
     """
-    roots = [root for root in _roots(pools) if is_own(root.shared_alpha())]
+    roots = [root for root in _roots(resizers) if is_own(root.shared_alpha())]
     for root in roots:  # an optimiser can have written without leaving a mark: fused ones do
         root._constrained |= trust is not None
         if trust is not None or (torch.is_grad_enabled() and not root._constrained):
@@ -245,17 +245,17 @@ def constrain_pools(pools: Sequence[LearnedAlpha], *, trust: float | None = 0.1)
     return changed
 
 
-def set_alpha(pool: LearnedAlpha, alpha: float | Sequence[float]) -> None:
+def set_alpha(resizer: LearnedAlpha, alpha: float | Sequence[float]) -> None:
     """Set the parameter that a resizer uses to one number or (height, width), free of the trust region.
 
     Raises:
         ValueError: if the resizer does not allow it (:meth:`LearnedAlpha.checked`), or if height and width differ
             where they share a number.
     """
-    values = pool.checked(alpha)
-    if pool.shared_alpha().numel() == 1 and values[0] != values[1]:
+    values = resizer.checked(alpha)
+    if resizer.shared_alpha().numel() == 1 and values[0] != values[1]:
         raise ValueError(f"alpha={alpha!r}: expected one number, which height and width share")
-    _accept(pool.root(), values, write=True)
+    _accept(resizer.root(), values, write=True)
 
 
 def _accept(root: LearnedAlpha, values: Pair, *, write: bool) -> None:
@@ -267,7 +267,7 @@ def _accept(root: LearnedAlpha, values: Pair, *, write: bool) -> None:
 
 
 def _projected(root: LearnedAlpha, values: Pair, trust: float | None) -> Pair:
-    """The admissible values nearest to these; see ``trust`` of :func:`constrain_pools`."""
+    """The admissible values nearest to these; see ``trust`` of :func:`constrain_resizers`."""
     height, width = root.project(values, root._accepted, trust)
     if trust is None:
         cut = root.project(values, root._accepted, _STEP)
@@ -283,9 +283,9 @@ def _strides(root: LearnedAlpha, values: Pair) -> Pair:
     return root.strides(values) if all(map(math.isfinite, values)) else (1.0, 1.0)
 
 
-def _roots(pools: Sequence[LearnedAlpha]) -> list[LearnedAlpha]:
-    """The owners of the pools' alphas, each once."""
-    return list({id(pool.root()): pool.root() for pool in pools}.values())
+def _roots(resizers: Sequence[LearnedAlpha]) -> list[LearnedAlpha]:
+    """The owners of the resizers' alphas, each once."""
+    return list({id(resizer.root()): resizer.root() for resizer in resizers}.values())
 
 
 def _host_values(roots: Sequence[LearnedAlpha]) -> list[Pair]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dynpool.size_math import Pair, Size
 
-from .learned_alpha import LearnedAlpha, constrain_pools, usable_alphas
+from .learned_alpha import LearnedAlpha, constrain_resizers, usable_alphas
 
 __all__ = ["Chain", "LearnedResizer2d", "learned_resizers"]
 
@@ -120,7 +120,7 @@ class LearnedResizer2d(LearnedAlpha, ABC):
 
     def own_size(self, x: Tensor) -> Size:
         """(H_out, W_out) that the parameter gives for x, after it has been brought into its bounds."""
-        constrain_pools([self], trust=None)
+        constrain_resizers([self], trust=None)
         return self.output_size((x.shape[-2], x.shape[-1]), self.strides(usable_alphas([self])[0]))
 
     # -- sizes that depend on the whole network --

@@ -92,7 +92,7 @@ def _keep_alphas(
     """
     tree = resolution_tree(model)
     names = {id(module): f"{prefix}{name}.alpha" for name, module in model.named_modules()}
-    alphas = {names[id(pool)]: pool.shared_alpha() for pool in tree.pools} if tree is not None else {}
+    alphas = {names[id(resizer)]: resizer.shared_alpha() for resizer in tree.owners} if tree is not None else {}
     frozen = frozen_bits(state_dict, prefix, metadata)
     state_dict.pop(prefix + FROZEN_ALPHAS, None)
     if not any(key in state_dict for key in alphas):

@@ -37,7 +37,7 @@ def attach_description(model: nn.Module, tree: ResolutionTree, by: str, argument
         by: dotted name of the function that converted it.
         arguments: arguments of that function except the model and the input size: numbers, strings and lists of them.
     """
-    first = next(pool for pool in tree.pools)
+    first = tree.owners[0]
     accepted = inspect.signature(type(first)).parameters.keys() - set(_GIVEN)
     described = {
         "version": __version__,

@@ -11,7 +11,7 @@ from torch import nn
 
 from dynpool.common.arguments import check_model, check_numbers, is_whole
 from dynpool.common.names import nearest
-from dynpool.resizers import constrain_pools, host_alphas, learned_resizers, set_alpha
+from dynpool.resizers import constrain_resizers, host_alphas, learned_resizers, set_alpha
 from dynpool.size_math import Pair, Size
 
 from .tree import ResolutionTree, converted_model, resolution_tree
@@ -48,11 +48,11 @@ def resolutions(model: nn.Module) -> dict[str, Resolution]:
     if tree is not None:
         nodes, sizes = tree.nodes, tree.sizes
         return {
-            nodes[i].name: Resolution(nodes[i].name, pool.shared_alpha(), nodes[nodes[i].parent or 0].name, sizes[i])
-            for i, _, pool in tree.learned
+            nodes[i].name: Resolution(nodes[i].name, resizer.shared_alpha(), nodes[nodes[i].parent or 0].name, sizes[i])
+            for i, _, resizer in tree.learned
         }
     owners = learned_resizers(model, owners=True)
-    by_hand = {name: Resolution(name, pool.shared_alpha(), None, None) for name, pool in owners.items()}
+    by_hand = {name: Resolution(name, resizer.shared_alpha(), None, None) for name, resizer in owners.items()}
     if not by_hand:
         raise ValueError(f"{type(model).__name__} has no learned resolution: convert it, or place a resizer in it")
     return by_hand
@@ -81,9 +81,9 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
     for tree in trees:
         tree.trust = tree.trust if trust is None else trust
         tree.constrain()
-    done = {id(pool) for tree in trees for pool in tree.pools}
-    pools = learned_resizers(model, owners=True).values()
-    constrain_pools([pool for pool in pools if id(pool) not in done], trust=0.1 if trust is None else trust)
+    done = {id(resizer) for tree in trees for resizer in tree.owners}
+    others = [r for r in learned_resizers(model, owners=True).values() if id(r) not in done]
+    constrain_resizers(others, trust=0.1 if trust is None else trust)
 
 
 def set_sizes(model: nn.Module, sizes: Mapping[str, Size]) -> None:
@@ -115,15 +115,15 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size]) -> None:
             raise ValueError(f"sizes[{name!r}] must be (height, width), ints of at least 2 pixels, got {size!r}")
         if learned[name].admit((size[0], size[1])) != tuple(size):
             raise ValueError(f"sizes[{name!r}] must be {learned[name].admitted()}, got {size!r}")
-    bounds = [pool.bounds for pool in tree.pools]
+    bounds = [resizer.bounds for resizer in tree.owners]
     try:
         values = _values_at(tree, sizes)
     except ValueError:
-        for pool, before in zip(tree.pools, bounds, strict=True):
-            pool.bounds = before
+        for resizer, before in zip(tree.owners, bounds, strict=True):
+            resizer.bounds = before
         raise
-    for pool, alpha in zip(tree.pools, values, strict=True):
-        set_alpha(pool, alpha)
+    for resizer, alpha in zip(tree.owners, values, strict=True):
+        set_alpha(resizer, alpha)
     tree.accept()
 
 
@@ -133,16 +133,16 @@ def _values_at(tree: ResolutionTree, sizes: Mapping[str, Size]) -> list[Pair]:
     Raises:
         ValueError: if a size cannot be reached, or the sizes exceed the ceiling on GMACs.
     """
-    values = host_alphas(tree.pools)
+    values = host_alphas(tree.owners)
     hw = (tree.input_size[1], tree.input_size[2])
-    for k, (i, _, pool) in enumerate(tree.learned):  # parents first, so that each parent already has its wanted size
+    for k, (i, _, resizer) in enumerate(tree.learned):  # parents first, so that each parent already has its wanted size
         name = tree.nodes[i].name
         if name not in sizes:
             continue
         want = sizes[name]
-        values[k] = pool.values_for(tree.above(i, hw, values), want)
-        pool.make_room(pool.strides(values[k]))
-        values[k] = pool.checked(values[k])
+        values[k] = resizer.values_for(tree.above(i, hw, values), want)
+        resizer.make_room(resizer.strides(values[k]))
+        values[k] = resizer.checked(values[k])
         found = tree.sizes_at(hw, values)[i]
         if found != tuple(want):
             raise ValueError(f"sizes[{name!r}]={want!r} cannot be reached: the nearest alpha gives {found}")
@@ -165,7 +165,7 @@ def parameter_groups(
     check_model(model)
     rates = {"lr": lr, "alpha_lr": alpha_lr, "weight_decay": weight_decay}
     check_numbers("a finite number >= 0", lambda n: 0 <= n < math.inf, **rates)
-    alphas = [pool.shared_alpha() for pool in learned_resizers(model, owners=True).values()]
+    alphas = [resizer.shared_alpha() for resizer in learned_resizers(model, owners=True).values()]
     mine = {id(a) for a in alphas}
     weights = [p for p in model.parameters() if id(p) not in mine]
     groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}]

@@ -20,13 +20,13 @@ class Learned:
 
     Attributes:
         multiple: the pixels that sizes are a multiple of, (height, width).
-        pool: the resizer that owns the alpha; None during planning.
+        resizer: the resizer that owns the alpha; None during planning.
         lowest, highest: smallest and largest size in pixels at which the model runs.
         limited_by: what happens beyond them; empty without limits.
     """
 
     multiple: Size = (1, 1)
-    pool: LearnedResizer2d | None = None
+    resizer: LearnedResizer2d | None = None
     lowest: Size = (1, 1)
     highest: Pair = (math.inf, math.inf)
     limited_by: str = ""
@@ -92,7 +92,7 @@ class ResolutionNode:
 def learned_nodes(nodes: Iterable[ResolutionNode]) -> list[tuple[int, Learned, LearnedResizer2d]]:
     """The learned resolutions by their index in the tree, with the resizers that own their alphas."""
     learned = ((i, node.rule) for i, node in enumerate(nodes) if isinstance(node.rule, Learned))
-    return [(i, rule, rule.pool) for i, rule in learned if rule.pool is not None]
+    return [(i, rule, rule.resizer) for i, rule in learned if rule.resizer is not None]
 
 
 def bounds_around(alpha: Pair) -> Pair:

@@ -17,7 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.jit._trace import is_tracing
 
-from dynpool.resizers import LearnedResizer2d, as_pair, constrain_pools, host_alphas, is_own, set_alpha, usable_alphas
+from dynpool.resizers import (
+    LearnedResizer2d,
+    as_pair,
+    constrain_resizers,
+    host_alphas,
+    is_own,
+    set_alpha,
+    usable_alphas,
+)
 from dynpool.size_math import Pair, Size
 
 from .compiled_sizes import OpenSizes
@@ -92,9 +100,9 @@ class ResolutionTree:
         return learned_nodes(self.nodes)
 
     @property
-    def pools(self) -> list[LearnedResizer2d]:
+    def owners(self) -> list[LearnedResizer2d]:
         """The resizers that own an alpha, in the order of the tree."""
-        return [pool for _, _, pool in self.learned]
+        return [resizer for _, _, resizer in self.learned]
 
     def sizes_at(
         self, hw: Size, alphas: Sequence[Pair] | None = None, *, given: Mapping[int, Size] | None = None
@@ -109,13 +117,13 @@ class ResolutionTree:
         """The input size of a node's resizer: that of its parent, with the fraction if the resizer uses it."""
         node = self.nodes[index]
         pixels, exact = self._sizes_with_fractions(hw, alphas)[node.parent or 0]
-        keeps = isinstance(node.rule, Learned) and node.rule.pool is not None and node.rule.pool.keeps_fractions
+        keeps = isinstance(node.rule, Learned) and node.rule.resizer is not None and node.rule.resizer.keeps_fractions
         return exact if keeps else pixels
 
     def _sizes_with_fractions(
         self, hw: Size, alphas: Sequence[Pair] | None = None, given: Mapping[int, Size] | None = None
     ) -> list[tuple[Size, Pair]]:
-        values = usable_alphas(self.pools) if alphas is None else alphas
+        values = usable_alphas(self.owners) if alphas is None else alphas
         return sizes_with_fractions(self.nodes, hw, values, given=given or {}, tried=self._tried)
 
     def factors_at(self, hw: Size, alphas: Sequence[Pair] | None = None) -> dict[type, Pair]:
@@ -123,7 +131,7 @@ class ResolutionTree:
 
         For an input of `hw` pixels, at the current or the given alphas.
         """
-        return chain_factors(self.nodes, hw, usable_alphas(self.pools) if alphas is None else alphas)
+        return chain_factors(self.nodes, hw, usable_alphas(self.owners) if alphas is None else alphas)
 
     def sizer(self, hw: Size, alphas: Sequence[Pair] | None = None) -> Callable[[Any, Size], Size]:
         """For `Graph.axis_sizes`: the output size of each resizer for an input of `hw` pixels."""
@@ -167,20 +175,20 @@ class ResolutionTree:
         return self._known
 
     def _known_at(self, values: Sequence[Pair], hw: Size) -> KnownSizes:
-        exact = not any(pool.keeps_fractions or pool.looks_at_chains for pool in self.pools)
+        exact = not any(resizer.keeps_fractions or resizer.looks_at_chains for resizer in self.owners)
         return KnownSizes(partial(self.sizes_at, alphas=values), exact=exact, hw=hw)
 
     def _pass_values(self) -> list[Pair]:
         """The values of the alphas, after projection into the bounds and under the ceiling."""
         if self.frozen is not None:
             return list(self.frozen)
-        pools = self.pools
-        constrain_pools(pools, trust=None)
-        values = usable_alphas(pools)
-        if values == self._values or not all(is_own(pool.shared_alpha()) for pool in pools):
+        resizers = self.owners
+        constrain_resizers(resizers, trust=None)
+        values = usable_alphas(resizers)
+        if values == self._values or not all(is_own(resizer.shared_alpha()) for resizer in resizers):
             return values
         self.constrain(trust=math.inf)  # a value written by hand or loaded is not a step of the optimiser
-        return usable_alphas(pools)
+        return usable_alphas(resizers)
 
     def _fill(self, sizes: Sizes) -> None:
         for slot in self.slots.values():
@@ -193,10 +201,10 @@ class ResolutionTree:
         """Pass the sizes of a pass to compiled code and to resizers that depend on the whole network."""
         if self._open is not None and not self._locked:
             self._open.fill(sizes.of)
-        if sizes.input is not None and any(pool.looks_at_chains for pool in self.pools):
+        if sizes.input is not None and any(resizer.looks_at_chains for resizer in self.owners):
             factors = self.factors_at(sizes.input, self._values)
-            for pool in self.pools:
-                pool.scaled_by(factors.get(type(pool)))
+            for resizer in self.owners:
+                resizer.scaled_by(factors.get(type(resizer)))
 
     def find_resizers(self, model: nn.Module) -> None:
         """Update the paths of the resizers, in case the model's layers were wrapped or renamed.
@@ -219,14 +227,14 @@ class ResolutionTree:
 
     def accept(self) -> None:
         """Use the current alphas as the reference for the trust region of the next step."""
-        self._accepted = host_alphas(self.pools)
+        self._accepted = host_alphas(self.owners)
 
     def constrain(self, trust: float | None = None) -> None:
         """Project the alphas into bounds, trust region, limits and budget, with one read, writing only changed ones."""
-        pools = self.pools
+        resizers = self.owners
         trust = self.trust if trust is None else trust
-        constrain_pools(pools, trust=None if trust == math.inf else trust)
-        held = host_alphas(pools)
+        constrain_resizers(resizers, trust=None if trust == math.inf else trust)
+        held = host_alphas(resizers)
         wanted = self._within_limits(held)
         if self.budget is not None and self._accepted and not self.budget.allows(wanted):
             low, high = 0.0, 1.0  # share of the step that the budget still allows
@@ -235,22 +243,22 @@ class ResolutionTree:
                 allowed = self.budget.allows(_between(self._accepted, wanted, middle))
                 low, high = (middle, high) if allowed else (low, middle)
             wanted = _between(self._accepted, wanted, low) if low else self._accepted
-        for pool, before, values in zip(pools, held, wanted, strict=True):
+        for resizer, before, values in zip(resizers, held, wanted, strict=True):
             if values != before:
-                set_alpha(pool, values)
-        self._accepted = host_alphas(pools)
+                set_alpha(resizer, values)
+        self._accepted = host_alphas(resizers)
 
     def _within_limits(self, alphas: Sequence[Pair]) -> list[Pair]:
         """The alphas, changed where they lead to sizes that the model cannot have at its own input size."""
         values = list(alphas)
-        for k, (i, rule, pool) in enumerate(self.learned):
-            if not rule.limited_by or pool.looks_at_chains or pool.shared_alpha().numel() == 1:
+        for k, (i, rule, resizer) in enumerate(self.learned):
+            if not rule.limited_by or resizer.looks_at_chains or resizer.shared_alpha().numel() == 1:
                 continue  # alphas that cannot be set axis by axis are limited only through their sizes
             above = self.above(i, self.input_size[1:], values)
-            size = rule.rounded(pool.output_size(above, pool.strides(values[k])))
+            size = rule.rounded(resizer.output_size(above, resizer.strides(values[k])))
             nearest = rule.admit(size)
             if nearest != size:
-                at_limit = pool.project(pool.values_for(above, nearest), values[k], None)
+                at_limit = resizer.project(resizer.values_for(above, nearest), values[k], None)
                 changed = zip(size, nearest, values[k], at_limit, strict=True)
                 new = tuple(old if n == m else limit for n, m, old, limit in changed)
                 values[k] = as_pair(new, f"alpha={new} is not finite")
@@ -260,7 +268,7 @@ class ResolutionTree:
     def at(self, hw: Size) -> Iterator[None]:
         """Context manager: slots are set for an input of `hw` pixels and kept in passes (tracing replaces alphas)."""
         before = self._known, self._values, self._locked
-        self._values = list(self.frozen) if self.frozen is not None else usable_alphas(self.pools)
+        self._values = list(self.frozen) if self.frozen is not None else usable_alphas(self.owners)
         self._known, self._locked = self._known_at(self._values, hw), True
         self._fill(self._known.now)
         try:

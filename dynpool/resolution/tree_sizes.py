@@ -38,8 +38,8 @@ def sizes_with_fractions(
     """
     factors = chain_factors(nodes, hw, values)
     strides = {
-        i: divided(pool.strides(value), factors.get(type(pool)))
-        for (i, _, pool), value in zip(learned_nodes(nodes), values, strict=True)
+        i: divided(resizer.strides(value), factors.get(type(resizer)))
+        for (i, _, resizer), value in zip(learned_nodes(nodes), values, strict=True)
     }
     sizes: list[tuple[Size, Pair]] = []
     for i, node in enumerate(nodes):
@@ -52,10 +52,10 @@ def sizes_with_fractions(
         elif isinstance(rule, Derived):
             pixels = rule.rule(pixels)
             exact = pixels if rule.strides is None else divided(exact, rule.strides)
-        elif isinstance(rule, Learned) and rule.pool is not None:
-            above = exact if rule.pool.keeps_fractions else pixels
-            pixels = tried.get(i) or rule.admit(rule.pool.output_size(above, strides[i]))
-            exact = divided(above, strides[i]) if rule.pool.keeps_fractions else pixels
+        elif isinstance(rule, Learned) and rule.resizer is not None:
+            above = exact if rule.resizer.keeps_fractions else pixels
+            pixels = tried.get(i) or rule.admit(rule.resizer.output_size(above, strides[i]))
+            exact = divided(above, strides[i]) if rule.resizer.keeps_fractions else pixels
         elif node.parent is not None:
             raise ValueError(f"resolution {node.name!r} has neither an alpha, a fixed size nor a rule")
         sizes.append((pixels, exact))
@@ -67,18 +67,18 @@ def chain_factors(nodes: Sequence[ResolutionNode], hw: Size, values: Sequence[Pa
 
     Arguments as in :func:`sizes_with_fractions`.
     """
-    pools = {i: pool for i, _, pool in learned_nodes(nodes)}
-    looking = {type(pool) for pool in pools.values() if pool.looks_at_chains}
+    resizers = {i: resizer for i, _, resizer in learned_nodes(nodes)}
+    looking = {type(resizer) for resizer in resizers.values() if resizer.looks_at_chains}
     if not looking:
         return {}
-    strides = {i: pool.strides(value) for (i, pool), value in zip(pools.items(), values, strict=True)}
+    strides = {i: resizer.strides(value) for (i, resizer), value in zip(resizers.items(), values, strict=True)}
     sizes: list[Pair] = []  # without rounding
     chains: list[tuple[LearnedResizer2d, ...]] = []
     for i, node in enumerate(nodes):
         above: Pair = hw if node.parent is None else sizes[node.parent]
         chain = () if node.parent is None else chains[node.parent]
-        if i in pools:
-            above, chain = divided(above, strides[i]), (*chain, pools[i])
+        if i in resizers:
+            above, chain = divided(above, strides[i]), (*chain, resizers[i])
         elif isinstance(node.rule, Pinned):
             above = node.rule.size
         elif isinstance(node.rule, Derived) and node.parent is not None:

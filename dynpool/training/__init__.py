@@ -1,1 +1,70 @@
 """Training runs and comparisons: configuration, data, models, methods, loop, checkpoints."""
+
+from typing import TYPE_CHECKING
+
+from dynpool.common.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .comparison import compare
+    from .config import ComparisonConfig, RunConfig
+    from .config_file import load_config, make_parser
+    from .data import load_data
+    from .errors import ConfigError, StoppedError, TrainingError, writing
+    from .inspection import InspectionOptions, inspect_run
+    from .interrupts import INTERRUPTED, STOPPED, interruptible, leave_at_once
+    from .loop import train
+    from .places import check_file, check_folder
+    from .progress import bars, final_line, reporting, tell
+    from .restored import restored_model
+    from .run_folder import RunFolder
+    from .sensitivity import RunBatches, run_sensitivity
+
+__all__ = [
+    "INTERRUPTED",
+    "STOPPED",
+    "ComparisonConfig",
+    "ConfigError",
+    "InspectionOptions",
+    "RunBatches",
+    "RunConfig",
+    "RunFolder",
+    "StoppedError",
+    "TrainingError",
+    "bars",
+    "check_file",
+    "check_folder",
+    "compare",
+    "final_line",
+    "inspect_run",
+    "interruptible",
+    "leave_at_once",
+    "load_config",
+    "load_data",
+    "make_parser",
+    "reporting",
+    "restored_model",
+    "run_sensitivity",
+    "tell",
+    "train",
+    "writing",
+]
+
+if not TYPE_CHECKING:  # a command imports only what it needs
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "comparison": "compare",
+            "config": "ComparisonConfig RunConfig",
+            "config_file": "load_config make_parser",
+            "data": "load_data",
+            "errors": "ConfigError StoppedError TrainingError writing",
+            "inspection": "InspectionOptions inspect_run",
+            "interrupts": "INTERRUPTED STOPPED interruptible leave_at_once",
+            "loop": "train",
+            "places": "check_file check_folder",
+            "progress": "bars final_line reporting tell",
+            "restored": "restored_model",
+            "run_folder": "RunFolder",
+            "sensitivity": "RunBatches run_sensitivity",
+        },
+    )

@@ -53,7 +53,7 @@ class Budget:
         self.tree: ResolutionTree = tree
         self.loss = GMACsLoss(model, input_size)
         self.gmacs = gmacs
-        values = host_alphas(tree.pools)
+        values = host_alphas(tree.owners)
         least, most = (self.excess(_scaled(self, values, end)) for end in (_FAR, -_FAR))
         if math.expm1(least) > TOLERANCE or math.expm1(most) < -TOLERANCE:
             low, high = (f"{gmacs * math.exp(end):.6g}" for end in (least, most))
@@ -81,7 +81,7 @@ def settle(budget: Budget) -> float:
     then single sides of maps are changed by a pixel or two. Deterministic. The result is within `TOLERANCE` unless the
     maps are too few and too small for that, or a ceiling on GMACs is below the budget.
     """
-    values = host_alphas(budget.tree.pools)
+    values = host_alphas(budget.tree.owners)
     if abs(budget.excess(values)) > GOAL:
         scaled = scale_strides(budget, values)
         _set(budget, _pixel_by_pixel(budget, scaled, _learned_sizes(budget, scaled)))
@@ -93,10 +93,10 @@ def scale_sizes(budget: Budget) -> float:
 
     Sizes are rounded to whole pixels and kept within the resizers' bounds. Where the nearest ones miss the budget by
     more than `TOLERANCE`, single sides are changed by a pixel or two, as few as possible. One factor of all strides
-    would be another design: strides multiply, so behind the fourth pool in a row sizes would change by the fourth power
-    of the factor.
+    would be another design: strides multiply, so behind the fourth resizer in a row sizes would change by the factor's
+    fourth power.
     """
-    before = host_alphas(budget.tree.pools)
+    before = host_alphas(budget.tree.owners)
     designed = _learned_sizes(budget, before)
 
     def scaled(logarithm: float) -> list[Pair]:
@@ -129,8 +129,8 @@ def _nearest(budget: Budget, values_at: Callable[[float], Values]) -> float:
 
 
 def _set(budget: Budget, values: Values) -> None:
-    for pool, alpha in zip(budget.tree.pools, values, strict=True):
-        set_alpha(pool, alpha)
+    for resizer, alpha in zip(budget.tree.owners, values, strict=True):
+        set_alpha(resizer, alpha)
     budget.tree.constrain(trust=math.inf)  # the trust region of the next step is around these values
 
 
@@ -144,9 +144,9 @@ def cost_reached(gmacs: float, excess: float) -> str:
 def _scaled(budget: Budget, values: Sequence[Pair], logarithm: float) -> Values:
     factor = math.exp(logarithm)
     scaled = []
-    for pool, value in zip(budget.tree.pools, values, strict=True):
-        h, w = pool.strides(value)
-        scaled.append(_as_stored(pool.project(pool.values_of((h * factor, w * factor)), value, None)))
+    for resizer, value in zip(budget.tree.owners, values, strict=True):
+        h, w = resizer.strides(value)
+        scaled.append(_as_stored(resizer.project(resizer.values_of((h * factor, w * factor)), value, None)))
     return scaled
 
 
@@ -211,10 +211,10 @@ def _at_sizes(budget: Budget, wanted: Sequence[Size], before: Values) -> Values:
     A resizer that cannot have its size at all keeps its stride.
     """
     tree, hw, values = budget.tree, budget.loss.input_size[1:], list(before)
-    for k, (index, _, pool) in enumerate(tree.learned):  # parents first, which have their new sizes
+    for k, (index, _, resizer) in enumerate(tree.learned):  # parents first, which have their new sizes
         with contextlib.suppress(ValueError):
-            value = pool.values_for(tree.above(index, hw, values), wanted[k])
-            values[k] = _as_stored(pool.project(value, values[k], None))
+            value = resizer.values_for(tree.above(index, hw, values), wanted[k])
+            values[k] = _as_stored(resizer.project(value, values[k], None))
     return values
 
 

@@ -283,8 +283,8 @@ def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
         parts = [f"missing: {', '.join(missing[:3])}"] * bool(missing)
         parts += [f"unknown: {', '.join(unknown[:3])}"] * bool(unknown) + differing[:3]
         raise ForeignCheckpointError(f"{path}: a checkpoint of another model ({'; '.join(parts)})")
-    for name, pool in learned_resizers(model, owners=True).items():
-        _check_alpha(pool, name, checkpoint.model[f"{name}.alpha" if name else "alpha"], path)
+    for name, resizer in learned_resizers(model, owners=True).items():
+        _check_alpha(resizer, name, checkpoint.model[f"{name}.alpha" if name else "alpha"], path)
     model.load_state_dict(checkpoint.model)
 
 
@@ -294,9 +294,9 @@ def _described(value: Any) -> str:
     return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
 
 
-def _check_alpha(pool: LearnedResizer2d, name: str, alpha: Tensor, path: Path) -> None:
+def _check_alpha(resizer: LearnedResizer2d, name: str, alpha: Tensor, path: Path) -> None:
     h, w = alpha.expand(2).tolist()
-    if not all(math.isfinite(value) for value in (h, w)) or not min(pool.strides((h, w))) > 0:
+    if not all(math.isfinite(value) for value in (h, w)) or not min(resizer.strides((h, w))) > 0:
         raise ForeignCheckpointError(f"{path}: the alpha of {name} is ({h}, {w}), not a finite positive stride")
 
 

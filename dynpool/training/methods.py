@@ -89,8 +89,8 @@ def _lines(*sentences: str) -> str:
 
 def _weights(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
     """Optimiser groups of a network with fixed sizes."""
-    for pool in learned_resizers(model, owners=True).values():
-        pool.shared_alpha().requires_grad_(False)
+    for resizer in learned_resizers(model, owners=True).values():
+        resizer.shared_alpha().requires_grad_(False)
     groups = dynpool.parameter_groups(model, lr=config.lr, weight_decay=config.weight_decay)
     return [group for group in groups if group["name"] != "alphas"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynpool.analysis.integrations.named_models import error_summary, imported_object
+from dynpool.analysis.integrations import error_summary, imported_object
 from dynpool.common.arguments import check_flags, check_whole, is_whole
 from dynpool.common.library_models import LIBRARIES, create_model, full_name
 from dynpool.common.names import nearest

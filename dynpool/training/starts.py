@@ -43,11 +43,11 @@ def draw_sizes(
     generator = generator_for(config.seed, "sizes")
     reach = math.log(config.random.spread)
     budget = Budget(model, input_size, cost, key=key)
-    pools = budget.tree.pools
-    for pool, value in zip(pools, host_alphas(pools), strict=True):
+    resizers = budget.tree.owners
+    for resizer, value in zip(resizers, host_alphas(resizers), strict=True):
         h, w = (torch.rand(2, generator=generator, dtype=torch.float64) * 2 - 1).mul(reach).exp().tolist()
-        strides = pool.strides(value)
-        set_alpha(pool, pool.project(pool.values_of((strides[0] * h, strides[1] * w)), value, None))
+        strides = resizer.strides(value)
+        set_alpha(resizer, resizer.project(resizer.values_of((strides[0] * h, strides[1] * w)), value, None))
     return cost_reached(cost, settle(budget))
 
 

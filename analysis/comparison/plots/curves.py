@@ -11,18 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from ...common.colors import DYNOPOOL, HUMAN, OTHERS
 from ...common.cost_unit import CostUnit, cost_unit
 from ...common.statistics import pareto_front
-from ...common.style import FAINT, INK, SMALL, WIDTH, legend, plain, short, styled
+from ...common.style import FAINT, INK, SMALL, WIDTH, distinct, legend, plain, short, styled
 from ..metrics_table import Epoch
 from ..read_runs import Run
 from ..rows import accuracy_name
 
-__all__ = ["distinct", "method_colors", "plot_accuracy", "plot_alphas", "plot_i_min", "plot_tradeoff"]
+__all__ = ["method_colors", "plot_accuracy", "plot_alphas", "plot_i_min", "plot_tradeoff"]
 
-# The Okabe-Ito palette, safe for all kinds of colour blindness.
-HUMAN, DYNOPOOL = "#0072B2", "#D55E00"
-OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F3C8D", "#6B6B00", "#444444", "#A50F3C")
 LINE, WIDEST_LINE = 2.4, 8.4  # points, of the lines of means
 POINT, WIDEST_POINT = 10.0, 22.0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -229,17 +227,6 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
     ]
     legend(figure, handles)
     return figure
-
-
-def distinct(names: Sequence[str]) -> list[str]:
-    """The module paths without the suffix that all but 'input' share, such as '.conv_dw'."""
-    paths = [name.split(".") for name in names if name != "input"]
-    shared = 0
-    while len(paths) > 1 and all(
-        len(path) > shared + 1 and path[-1 - shared] == paths[0][-1 - shared] for path in paths
-    ):
-        shared += 1
-    return [name if name == "input" or not shared else ".".join(name.split(".")[:-shared]) for name in names]
 
 
 def _percent_correct(row: Epoch) -> float | None:

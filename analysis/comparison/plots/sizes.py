@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ...common.style import INK, LARGE, NORMAL, SMALL, WIDTH, plain, short
+from ...common.style import INK, LARGE, NORMAL, SMALL, WIDTH, distinct, plain, short
 from ..read_runs import Run
-from .curves import distinct, method_colors
+from .curves import method_colors
 
 __all__ = ["plot_sizes"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...common.colors import FILLS, TEXTS
 from .layer_graph import INPUT, layer_graph
-from .marks import FILLS, TEXTS, field_text, marks, window_text
+from .marks import field_text, marks, window_text
 
 if TYPE_CHECKING:
     from ...fields import FieldReport

@@ -13,8 +13,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ...common.axis_names import axis_names
+from ...common.colors import FILLS, UNDERUTILIZED, UNPRODUCTIVE
 from ...common.style import INK, SMALL, WIDTH, legend, path_end, plain, styled
-from .marks import FILLS, UNDERUTILIZED, UNPRODUCTIVE, headline, marks
+from .marks import headline, marks
 
 if TYPE_CHECKING:
     from ...fields import FieldReport

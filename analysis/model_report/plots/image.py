@@ -17,9 +17,10 @@ from PIL import Image
 
 from dynpool.common.names import nearest
 
+from ...common.colors import DYNOPOOL, HUMAN, OTHERS
+from ...common.statistics import format_field
 from ...common.style import INK, SMALL, WIDTH, path_end, plain, styled
-from ...comparison.plots.curves import DYNOPOOL, HUMAN, OTHERS
-from .marks import centre_unit, number
+from .marks import centre_unit
 
 if TYPE_CHECKING:
     from ...fields import FieldReport, LayerRow
@@ -142,7 +143,7 @@ def _shortest_path_box(row: LayerRow, size: Sequence[int]) -> Box | None:
 
 
 def _legend_text(row: LayerRow) -> str:
-    low, high = ("×".join(map(number, values)).replace("∞×∞", "∞") for values in (row.r_min, row.r_max_local))
+    low, high = ("×".join(map(format_field, values)).replace("∞×∞", "∞") for values in (row.r_min, row.r_max_local))
     return f"{path_end(row.name, 30)}\n{low}" + (f" to {high}" if high != low else "") + "*" * row.has_global_path
 
 

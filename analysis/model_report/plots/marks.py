@@ -1,34 +1,18 @@
-"""Colours and short texts of layers, the same in all plots and tables."""
+"""Marks and short texts of layers, the same in all plots and tables."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...common.axis_names import one_or_all
+from ...common.colors import UNDERUTILIZED, UNPRODUCTIVE
+from ...common.statistics import format_field
 
 if TYPE_CHECKING:
     from ...fields import FieldReport, LayerRow
 
-__all__ = [
-    "FILLS",
-    "TEXTS",
-    "UNDERUTILIZED",
-    "UNPRODUCTIVE",
-    "centre_unit",
-    "field_text",
-    "headline",
-    "marks",
-    "number",
-    "window_text",
-]
-
-UNPRODUCTIVE, UNDERUTILIZED = "unproductive", "underutilized"
-# Different in brightness as well as in hue, for readers with colour blindness.
-FILLS = MappingProxyType({UNPRODUCTIVE: "#A50F15", UNDERUTILIZED: "#F5A623", "": "#DCE6F1"})
-TEXTS = MappingProxyType({UNPRODUCTIVE: "#ffffff", UNDERUTILIZED: "#1a1a1a", "": "#1a1a1a"})
+__all__ = ["centre_unit", "field_text", "headline", "marks", "window_text"]
 
 
 def marks(report: FieldReport) -> list[str]:
@@ -57,15 +41,10 @@ def centre_unit(row: LayerRow) -> tuple[int, ...]:
     return tuple(n // 2 for n in row.shape[-len(row.r_max) :])
 
 
-def number(value: float) -> str:
-    """A receptive field rounded to 0.1; '∞' where it is global."""
-    return f"{round(value, 1):g}" if math.isfinite(value) else "∞"
-
-
 def window_text(row: LayerRow) -> str:
     """Kernel and stride: '3x3 / 2'."""
-    kernel = "x".join(map(number, row.kernel))
-    stride = one_or_all(tuple(map(number, row.stride)))
+    kernel = "x".join(map(format_field, row.kernel))
+    stride = one_or_all(tuple(map(format_field, row.stride)))
     return kernel if stride == "1" else f"{kernel} / {stride}"
 
 
@@ -76,4 +55,4 @@ def field_text(row: LayerRow) -> str:
 
 
 def _pair(values: Sequence[float]) -> str:
-    return one_or_all(tuple(map(number, values)))
+    return one_or_all(tuple(map(format_field, values)))

@@ -11,10 +11,11 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyBboxPatch, Patch
 from matplotlib.textpath import TextPath
 
+from ...common.colors import FILLS, TEXTS, UNDERUTILIZED, UNPRODUCTIVE
 from ...common.style import INK, LARGE, NORMAL, WIDTH, path_end, plain
 from .layer_graph import INPUT, LayerGraph, layer_graph
 from .layer_layout import Cell, Layout, lay_out
-from .marks import FILLS, TEXTS, UNDERUTILIZED, UNPRODUCTIVE, field_text, headline, marks, window_text
+from .marks import field_text, headline, marks, window_text
 
 if TYPE_CHECKING:
     from ...fields import FieldReport, LayerRow

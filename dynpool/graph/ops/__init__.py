@@ -1,5 +1,6 @@
 """The primitive of each ATen operation, and `register_op` for other operations."""
 
 from .describe import is_registered, register_op
+from .operation import ints
 
-__all__ = ["is_registered", "register_op"]
+__all__ = ["ints", "is_registered", "register_op"]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dynpool.analysis.common.statistics import MeanStd, pareto_front
+from dynpool.analysis.common.statistics import MeanStd, format_field, pareto_front
 
 
 def test_mean_of_unknown_values() -> None:
@@ -35,3 +35,12 @@ def test_means_that_differ_by_their_rounding_are_both_on_the_front() -> None:
     cost = 0.000177432
     assert sum([cost] * 3) / 3 != cost
     assert sorted(pareto_front([(cost, 0.667), (sum([cost] * 3) / 3, 0.667), (cost * 1.001, 0.667)])) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(43.0, "43"), (2.25, "2.2"), (1.96, "2"), (math.inf, "∞")],
+    ids=["whole", "down", "up", "global"],
+)
+def test_fields_are_shown_to_a_tenth(value, text):
+    assert format_field(value) == text

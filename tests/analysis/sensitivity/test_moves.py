@@ -18,7 +18,7 @@ HW = (32, 32)
 def tree_of(**options):
     tree = resolution_tree(dynpool.convert(two_resizers(), (3, *HW), **options))
     assert tree is not None
-    return tree, host_alphas(tree.pools)
+    return tree, host_alphas(tree.owners)
 
 
 def test_one_direction_for_each_axis_or_for_both():

@@ -17,7 +17,7 @@ from dynpool.analysis import IMinTracker, receptive_field
 from dynpool.baselines import FixedShapeAdaptor2d, ShapeAdaptor2d, shape_adaptor2d
 from dynpool.baselines.shape_adaptor.size_math import scale_factor
 from dynpool.resizers.functional import Reduce
-from dynpool.resizers.learned_alpha import constrain_pools, host_alphas, set_alpha
+from dynpool.resizers.learned_alpha import constrain_resizers, host_alphas, set_alpha
 from tests.baselines.shape_adaptor.formula import Size, pooled, restated, taps
 from tests.networks import two_resizers
 
@@ -249,13 +249,13 @@ def test_alphas_stay_finite_in_bounds_and_within_trust() -> None:
         previous = scale_factor(host_alphas([adaptor])[0][0])
         with torch.no_grad():
             adaptor.shared_alpha().fill_(bad)
-        constrain_pools([adaptor], trust=None)
+        constrain_resizers([adaptor], trust=None)
         got = scale_factor(host_alphas([adaptor])[0][0])
         assert got == pytest.approx(previous if expected is None else expected)
     set_alpha(adaptor, 0.0)
     with torch.no_grad():
         adaptor.shared_alpha().fill_(5.0)
-    constrain_pools([adaptor], trust=0.1)
+    constrain_resizers([adaptor], trust=0.1)
     assert scale_factor(host_alphas([adaptor])[0][0]) == pytest.approx(0.75 * 1.1)
 
 

@@ -160,7 +160,7 @@ def test_user_errors_are_one_line(config, tmp_path, capsys, arguments, message):
     ("command", "work"),
     [
         (["train", "CONFIG"], "dynpool.training.loop.load_data"),
-        (["compare", "CONFIG"], "dynpool.training.compare.run_config"),
+        (["compare", "CONFIG"], "dynpool.training.comparison.run_config"),
         (["report", "RUN"], "dynpool.analysis.comparison.html.compare_runs"),
         (["analyze", "vgg11", "--input-size", "32"], "dynpool.analysis.integrations.named_models.named_model"),
         (["analyze", "--run", "RUN"], "dynpool.analysis.comparison.read_runs.read_run"),
@@ -322,7 +322,7 @@ def test_interrupted_training_says_how_to_resume(run_config, tmp_path, capsys):
     ("command", "work", "saved"),
     [
         ("train", "dynpool.training.loop.train", "nothing had been trained yet"),
-        ("compare", "dynpool.training.compare.compare", "the finished epochs of all runs are saved"),
+        ("compare", "dynpool.training.comparison.compare", "the finished epochs of all runs are saved"),
     ],
 )
 def test_ctrl_c_outside_a_step_says_what_is_saved(config, tmp_path, capsys, monkeypatch, command, work, saved):

@@ -172,11 +172,11 @@ def test_a_branch_that_only_the_smallest_maps_take_is_noticed() -> None:
 def test_macs_of_given_values_are_those_they_would_lead_to() -> None:
     learned = dynpool.convert(torchvision.models.resnet18(), (3, 64, 64))
     cost = CostModel(learned, (3, 64, 64))
-    values = [(1.7, 2.2)] * len(cost.pools)
+    values = [(1.7, 2.2)] * len(cost.owners)
     wanted = cost.macs(values)
     assert wanted != cost.macs()
     with torch.no_grad():
-        for pool, pair in zip(cost.pools, values, strict=True):
+        for pool, pair in zip(cost.owners, values, strict=True):
             pool.shared_alpha().copy_(torch.tensor(pair))
     dynpool.constrain(learned, trust=9.0)
     assert cost.macs() == wanted == dynpool.count_macs(learned, (3, 64, 64)).total

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.resizers import learned_alpha as resizer_module
-from dynpool.resizers.dynopool import DynOPool2d, constrain_pools, host_alphas, set_alpha
+from dynpool.resizers.dynopool import DynOPool2d, constrain_resizers, host_alphas, set_alpha
 from dynpool.resizers.functional import dynopool2d
 
 
@@ -159,13 +159,13 @@ def test_forward_never_sees_an_alpha_out_of_bounds(values: tuple[float, float], 
 def test_constrain_limits_the_step_and_is_idempotent() -> None:
     pool = DynOPool2d(2.0)
     write(pool, 9.0, 2.1)
-    assert constrain_pools([pool], trust=0.1)
+    assert constrain_resizers([pool], trust=0.1)
     assert held(pool) == pytest.approx([2.2, 2.1])
     settled = held(pool)
-    assert not constrain_pools([pool], trust=0.1)
+    assert not constrain_resizers([pool], trust=0.1)
     assert held(pool) == settled
     write(pool, -5.0, 2.1)
-    constrain_pools([pool], trust=0.1)
+    constrain_resizers([pool], trust=0.1)
     assert held(pool) == pytest.approx([2.0, 2.1])
 
 
@@ -175,12 +175,12 @@ def test_gradient_leads_back_from_the_bound() -> None:
     x = torch.randn(2, 2, 64, 64)
     (pool(x).square().sum() * 0 + pool.shared_alpha().sum()).backward()  # pushes alpha down
     optimiser.step()
-    constrain_pools([pool], trust=0.5)
+    constrain_resizers([pool], trust=0.5)
     assert held(pool) == pytest.approx([8.0 / 1.5] * 2)
     pool.zero_grad()
     (-pool.shared_alpha().sum()).backward()
     optimiser.step()
-    constrain_pools([pool], trust=0.5)
+    constrain_resizers([pool], trust=0.5)
     assert held(pool) == pytest.approx([8.0, 8.0])
 
 
@@ -194,7 +194,7 @@ def test_any_learning_rate_stays_finite_in_bounds_and_in_the_trust_region(lr: fl
         optimiser.zero_grad()
         (pool(torch.randn(2, 2, 16, 16)).square().sum() * 1e3).backward()
         optimiser.step()
-        constrain_pools([pool], trust=0.1)
+        constrain_resizers([pool], trust=0.1)
         current = held(pool)
         assert all(0.5 <= value <= 8.0 for value in current)
         assert all(1 / 1.1001 <= b / a <= 1.1001 for a, b in zip(previous, current, strict=True))
@@ -204,13 +204,13 @@ def test_any_learning_rate_stays_finite_in_bounds_and_in_the_trust_region(lr: fl
 def test_loaded_and_set_values_are_taken_whole() -> None:
     pool = DynOPool2d(2.0)
     pool.load_state_dict({"alpha": torch.tensor([6.0, 0.75])})
-    constrain_pools([pool], trust=0.1)
+    constrain_resizers([pool], trust=0.1)
     assert held(pool) == [6.0, 0.75]
     set_alpha(pool, (1.0, 3.0))
-    constrain_pools([pool], trust=0.1)
+    constrain_resizers([pool], trust=0.1)
     assert held(pool) == [1.0, 3.0]
     write(pool, 2.0, 3.0)
-    constrain_pools([pool], trust=0.1)
+    constrain_resizers([pool], trust=0.1)
     assert held(pool) == pytest.approx([1.1, 3.0])
 
 
@@ -218,7 +218,7 @@ def test_constrain_writes_only_what_changes() -> None:
     pools = [DynOPool2d(2.0), DynOPool2d(2.0)]
     write(pools[0], 99.0, 2.0)
     versions = [pool.shared_alpha()._version for pool in pools]
-    constrain_pools(pools)
+    constrain_resizers(pools)
     assert pools[0].shared_alpha()._version > versions[0]
     assert pools[1].shared_alpha()._version == versions[1]
 
@@ -226,9 +226,9 @@ def test_constrain_writes_only_what_changes() -> None:
 def test_bounds_that_are_no_binary_fractions_do_not_rewrite_alpha() -> None:
     pool = DynOPool2d(3.0, bounds=(1 / 3, 1.0))
     write(pool, 4.0, 4.0)
-    constrain_pools([pool])
+    constrain_resizers([pool])
     version = pool.shared_alpha()._version
-    assert not constrain_pools([pool])
+    assert not constrain_resizers([pool])
     assert pool.shared_alpha()._version == version
 
 
@@ -246,7 +246,7 @@ def test_one_copy_reads_all_changed_alphas(reads: list[int]) -> None:
     write(pools[3], 9.0, 2.0)
     assert host_alphas(pools)[3] == (9.0, 2.0)
     assert reads == [5, 2]
-    constrain_pools(pools)  # after a step, so it always reads
+    constrain_resizers(pools)  # after a step, so it always reads
     assert host_alphas(pools)[3] == pytest.approx((2.2, 2.0))
     assert reads == [5, 2, 5]
 
@@ -257,7 +257,7 @@ def test_forward_reads_alpha_only_after_it_changed(reads: list[int]) -> None:
         for _ in range(3):
             pool(x)
     assert reads == [1]
-    constrain_pools([pool])
+    constrain_resizers([pool])
     optimiser = torch.optim.SGD(pool.parameters(), lr=1e-3)
     pool(x).square().sum().backward()
     optimiser.step()
@@ -273,7 +273,7 @@ def test_without_constrain_each_training_pass_reads(reads: list[int]) -> None:
     pool.shared_alpha().data.fill_(4.0)
     assert pool(x).shape[2:] == (2, 2)
     pool.shared_alpha().data.fill_(2.0)
-    constrain_pools([pool], trust=1.0)
+    constrain_resizers([pool], trust=1.0)
     assert pool(x).shape[2:] == (4, 4)
     assert reads == [1, 1, 1]
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import dynpool
 from dynpool.analysis import IMinTracker, receptive_field
 from dynpool.resizers.dynopool import DynOPool2d
-from dynpool.resizers.learned_alpha import constrain_pools, host_alphas, set_alpha
+from dynpool.resizers.learned_alpha import constrain_resizers, host_alphas, set_alpha
 from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d
 from tests.networks import two_resizers
 
@@ -255,5 +255,5 @@ def test_alone_it_finds_its_own_size_and_is_constrained() -> None:
     assert pool(torch.zeros(1, 1, 16, 16)).shape == (1, 1, 10, 4)
     with torch.no_grad():
         pool.shared_alpha().fill_(float("nan"))
-    constrain_pools([pool])
+    constrain_resizers([pool])
     assert host_alphas([pool])[0] == pytest.approx((1.6, 4.0))

@@ -34,7 +34,7 @@ def test_learned_resolutions_are_those_with_a_resizer() -> None:
         ResolutionNode("planned", 0, (16, 16), Learned()),
         ResolutionNode("pinned", 0, (16, 16), Pinned((16, 16))),
         ResolutionNode("derived", 0, (16, 16), Derived(lambda size: size)),
-        ResolutionNode("learned", 0, (16, 16), Learned(pool=pool)),
+        ResolutionNode("learned", 0, (16, 16), Learned(resizer=pool)),
     ]
     assert [(place, found) for place, _, found in learned_nodes(nodes)] == [(4, pool)]
 

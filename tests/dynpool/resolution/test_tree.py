@@ -140,6 +140,6 @@ def test_copies_and_pickles_are_independent(model: nn.Module) -> None:
         assert dynpool.resolutions(other)["2"].size == (9, 21)
         tree = resolution_tree(other)
         assert tree is not None
-        assert all(any(p is m for m in other.modules()) for p in tree.pools)
+        assert all(any(p is m for m in other.modules()) for p in tree.owners)
         other.load_state_dict(model.state_dict())
         assert torch.equal(other.eval()(x), model.eval()(x))

@@ -12,7 +12,7 @@ NODES = [
     ResolutionNode("input", None, (32, 48)),
     ResolutionNode("a", 0, (16, 24), Learned((2, 1), dynpool.DynOPool2d(2.0))),
     ResolutionNode("b", 1, (8, 12), Derived(lambda size: (size[0] // 2, size[1] // 2))),
-    ResolutionNode("c", 2, (4, 6), Learned(pool=dynpool.DynOPool2d(2.0), lowest=(3, 3))),
+    ResolutionNode("c", 2, (4, 6), Learned(resizer=dynpool.DynOPool2d(2.0), lowest=(3, 3))),
     ResolutionNode("d", 2, (7, 7), Pinned((7, 7))),
 ]
 
@@ -47,7 +47,7 @@ def test_a_resolution_without_a_rule_is_refused() -> None:
 def test_only_resizers_that_look_at_chains_have_factors() -> None:
     assert chain_factors(NODES, (32, 48), [(2.0, 2.0), (2.0, 2.0)]) == {}
     limited = ShapeAdaptor2d(limit=4)
-    nodes = [NODES[0], ResolutionNode("a", 0, (16, 24), Learned(pool=limited))]
+    nodes = [NODES[0], ResolutionNode("a", 0, (16, 24), Learned(resizer=limited))]
     value = (0.0, 0.0)
     factor = chain_factors(nodes, (32, 48), [value])[type(limited)]
     h, w = (n / s * f for n, s, f in zip((32, 48), limited.strides(value), factor, strict=True))

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from dynpool.analysis.common.checksums import with_checksum
-from dynpool.training.compare import compare
+from dynpool.training.comparison import compare
 from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig
 from dynpool.training.config_file import load_config, options_for, run_config
 from dynpool.training.errors import ConfigError, TrainingError

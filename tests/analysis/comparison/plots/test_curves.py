@@ -11,6 +11,7 @@ import pytest
 from matplotlib import image
 from matplotlib.lines import Line2D
 
+from dynpool.analysis.common.colors import DYNOPOOL, HUMAN
 from dynpool.analysis.comparison.plots import (
     draw,
     method_colors,
@@ -21,7 +22,6 @@ from dynpool.analysis.comparison.plots import (
     plot_tradeoff,
     to_png,
 )
-from dynpool.analysis.comparison.plots.curves import DYNOPOOL, HUMAN
 from dynpool.analysis.comparison.summary import compare_runs
 from tests.analysis.comparison.plots.drawn import runs_of, texts
 

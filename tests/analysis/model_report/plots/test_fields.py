@@ -9,9 +9,9 @@ from matplotlib.patches import Rectangle
 from torch import nn
 
 from dynpool.analysis import receptive_field
+from dynpool.analysis.common.colors import FILLS
 from dynpool.analysis.common.style import path_end
 from dynpool.analysis.comparison.plots import to_png
-from dynpool.analysis.model_report.plots.marks import FILLS
 
 
 def heights(line):

@@ -1,20 +1,13 @@
 """Titles count unproductive and underutilized layers."""
 
-import math
 from types import SimpleNamespace
 
 import pytest
 from torch import nn
 
 from dynpool.analysis import receptive_field
-from dynpool.analysis.model_report.plots.marks import (
-    UNDERUTILIZED,
-    UNPRODUCTIVE,
-    field_text,
-    marks,
-    number,
-    window_text,
-)
+from dynpool.analysis.common.colors import UNDERUTILIZED, UNPRODUCTIVE
+from dynpool.analysis.model_report.plots.marks import field_text, marks, window_text
 
 
 @pytest.mark.parametrize(
@@ -34,15 +27,6 @@ def test_titles_count_unproductive_and_underutilized_layers(layers, size, said):
 def row(**figures):
     given = {"kernel": (3, 3), "stride": (1, 1), "r_min": (3, 3), "r_max_local": (3, 3), "has_global_path": False}
     return SimpleNamespace(**(given | figures))
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(43.0, "43"), (2.25, "2.2"), (1.96, "2"), (math.inf, "∞")],
-    ids=["whole", "down", "up", "global"],
-)
-def test_fields_are_shown_to_a_tenth(value, text):
-    assert number(value) == text
 
 
 def test_windows_are_shown_as_kernel_and_stride_unless_that_is_one():

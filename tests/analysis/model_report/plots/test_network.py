@@ -4,7 +4,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch
 
-from dynpool.analysis.model_report.plots.marks import FILLS
+from dynpool.analysis.common.colors import FILLS
 
 
 def boxes(figure):

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from dynpool.analysis.comparison.settings import find_settings
-from dynpool.training.compare import _event, _open, _Pool, _words, default_workers
+from dynpool.training.comparison import _event, _open, _Pool, _words, default_workers
 from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig
 from dynpool.training.matching import Queue
 from dynpool.training.progress import epoch_line

@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 
 from dynpool.analysis.common.checksums import text_is_intact
-from dynpool.analysis.comparison.html import compare_runs, write_report
+from dynpool.analysis.comparison import compare_runs, write_report
 from dynpool.common.names import nearest
 
 from .config import ComparisonConfig, GridPoint, RunConfig
