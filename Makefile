@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 6
 
-.PHONY: compare inspect gpu test lint types layers unit format clean
+.PHONY: compare inspect gpu docs pictures gallery test lint types layers unit format clean
 
 # installed anew when the requirements change; the stamp is written only after pip succeeded
 $(VENV)/installed: pyproject.toml
@@ -25,6 +25,16 @@ inspect: $(VENV)/installed
 gpu: OUT ?= runs/gpu
 gpu:
 	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu --out $(OUT) --minutes $(MINUTES) $(FLAGS)
+
+# the site, into site/; a link that leads nowhere is an error. To read it: python -m http.server --directory site
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+pictures: $(VENV)/installed
+	$(BIN)/python -m docs.pictures
+
+gallery: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs.gallery
 
 test: lint types layers unit
 
@@ -47,4 +57,4 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis
