@@ -29,8 +29,7 @@ from dynpool.training import RunBatches, RunConfig, load_config, load_data, rest
 
 DOCS = Path(__file__).parent
 OUT = DOCS / "gallery"
-WIDTH = 1200  # pixels of a picture at most; pages show 900
-COLORS = 128
+WIDTH = 1100  # pixels of a picture at most; pages show 900
 ROWS = DOCS.parent / "benchmarks" / "results" / "digits.csv"
 NETWORK = "torchvision:resnet18"
 RUN = "train configs/digits-plain.yaml --method dynopool --epochs 5"
@@ -72,14 +71,14 @@ COMPARED = [
 
 
 def save(figure: Figure | bytes | Path, path: Path) -> None:
-    """A picture as a PNG of at most `WIDTH` pixels and `COLORS` colours."""
+    """A picture as a PNG of at most `WIDTH` pixels."""
     if isinstance(figure, Figure):
         figure = to_png(figure)
     content = figure.read_bytes() if isinstance(figure, Path) else figure
     image = Image.open(io.BytesIO(content)).convert("RGB")
     if image.width > WIDTH:
         image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
-    image.quantize(COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.save(path, optimize=True)
 
 
 def command(text: str) -> None:
@@ -189,10 +188,10 @@ def make() -> None:
     """Make the pictures and the page."""
     OUT.mkdir(exist_ok=True)
     draw_comparison()
+    (DOCS / "gallery.md").write_text(page(), encoding="utf-8")
     for draw in (draw_readme, draw_model, draw_run):
         with tempfile.TemporaryDirectory() as work:
             draw(Path(work))
-    (DOCS / "gallery.md").write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

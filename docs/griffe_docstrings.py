@@ -7,7 +7,7 @@ from typing import Any
 
 import griffe
 
-ROLE = re.compile(r":(?:func|class|meth|mod|attr):`[.~]?([\w.]+)`")
+ROLE = re.compile(r":(?:func|class|meth|mod|attr):`[.~]*([\w.]+)`")
 
 
 class Docstrings(griffe.Extension):

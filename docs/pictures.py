@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 import dynpool
 from dynpool.analysis import receptive_field
-from dynpool.analysis.common.colors import DYNOPOOL, HUMAN, UNDERUTILIZED, UNPRODUCTIVE
+from dynpool.analysis.common.colors import DYNOPOOL, FILLS, HUMAN, UNDERUTILIZED, UNPRODUCTIVE
 from dynpool.analysis.common.style import FAINT, INK, NORMAL, SMALL, styled
 from dynpool.analysis.fields import FieldReport, LayerRow
 from dynpool.size_math import output_size, query_grid
@@ -27,8 +27,8 @@ STEM_TO_HEAD = (
 def color_of(report: FieldReport, row: LayerRow) -> str:
     """Red for an unproductive layer, orange for an underutilized one, else blue."""
     if row.name in report.unproductive:
-        return UNPRODUCTIVE
-    return UNDERUTILIZED if row.name in report.underutilized else HUMAN
+        return FILLS[UNPRODUCTIVE]
+    return FILLS[UNDERUTILIZED] if row.name in report.underutilized else HUMAN
 
 
 def resolution_tree() -> Figure:
@@ -49,7 +49,7 @@ def resolution_tree() -> Figure:
         axes.text(x + width / 2, 36, name, ha="center", fontsize=SMALL, color=INK)
         axes.text(x + width / 2, -41, f"{height}×{width}", ha="center", fontsize=NORMAL, color=INK)
         layers = [f"{row.name}\n{row.status}" for row in rows if row.resolution == name]
-        axes.text(x + width / 2, -47, "\n".join(layers), ha="center", va="top", fontsize=8, color=INK)
+        axes.text(x + width / 2, -47, "\n".join(layers), ha="center", va="top", fontsize=7.5, color=INK)
         if index < len(sizes) - 1:
             end = x + width
             gap = 68 - (width + widths[index + 1]) / 2 if index > 1 else 40

@@ -102,7 +102,9 @@ def test_every_link_leads_to_a_file_and_a_heading(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_picture_has_a_text_for_those_who_cannot_see_it(name: str) -> None:
-    assert not re.findall(r"!\[\s*\]\(", (ROOT / name).read_text())
+    text = (ROOT / name).read_text()
+    assert not re.findall(r"!\[\s*\]\(", text)
+    assert not re.findall(r"<img (?![^>]*alt=\"\w)", text)
 
 
 @pytest.mark.parametrize("package", ["dynpool", "dynpool.analysis", "dynpool.baselines"])
@@ -158,3 +160,16 @@ def test_the_page_of_the_gallery_is_that_of_its_script_and_has_its_pictures() ->
     files = {picture.file for picture in (*gallery.MODEL, *gallery.OF_RUN, *gallery.COMPARED)}
     assert {path.name for path in gallery.OUT.iterdir()} == files
     assert sum(path.stat().st_size for path in gallery.OUT.iterdir()) < 2e6
+
+
+def test_docstrings_of_the_reference_show_examples_as_code_and_roles_as_names() -> None:
+    import griffe
+
+    from docs.griffe_docstrings import Docstrings
+
+    source = griffe.visit("m", Path("m.py"), '"""See :func:`~m.f`.\n\nExample:\n    >>> 1\n    1\n"""')
+    Docstrings().on_object(obj=source)
+    assert source.docstring is not None
+    text, example = source.docstring.parse("google")
+    assert text.value == "See `m.f`."
+    assert example.kind is griffe.DocstringSectionKind.examples
