@@ -29,9 +29,11 @@ from dynpool.training import RunBatches, RunConfig, load_config, load_data, rest
 
 DOCS = Path(__file__).parent
 OUT = DOCS / "gallery"
-WIDTH = 1100  # pixels of a picture at most; pages show 900
+WIDTH = 1000  # pixels of a picture at most; pages show 900
 ROWS = DOCS.parent / "benchmarks" / "results" / "digits.csv"
 NETWORK = "torchvision:resnet18"
+INTRO = """Every kind of picture that the library draws, made by `make gallery`. Two are elsewhere: several inspected networks side by
+side are in [Which layers work](representations.md#what-it-shows-on-the-digits), and `network.svg` needs Graphviz."""
 RUN = "train configs/digits-plain.yaml --method dynopool --epochs 5"
 
 
@@ -63,7 +65,7 @@ OF_RUN = [
     Picture("hessian.png", "hessian_eigenvalues(model, batches, loss, k=10).plot()", "The largest eigenvalues of the loss's Hessian by rank.", "Points of eigenvalues that fall with their rank, on a logarithmic axis"),
 ]  # fmt: skip
 COMPARED = [
-    Picture("accuracy_vs_gmacs.png", "dynpool report RUN...", "Accuracy against cost, a point per run and a ring for the mean of a method. All five pictures of this section are in the report that `dynpool compare` writes.", "Points of accuracy over MMACs, one colour and marker per method, with the Pareto front"),
+    Picture("accuracy_vs_gmacs.png", "dynpool report RUN...", "Accuracy against cost, a point per run and a ring for the mean of a method. These pictures, and that of the strides over the epochs, are in the report that `dynpool compare` writes.", "Points of accuracy over MMACs, one colour and marker per method, with the Pareto front"),
     Picture("sizes.png", "dynpool report RUN...", "Feature-map sizes of all methods, to scale; the designed ones dashed.", "Rows of rectangles, one row per method and seed, beside the dashed designed sizes"),
     Picture("i_min.png", "dynpool report RUN...", "I_min over the epochs, against the input resolution.", "Lines of I_min over the epochs for every method, height and width apart"),
     Picture("accuracy.png", "dynpool report RUN...", "Accuracy over the epochs, a thin line per run and a thick one for the mean.", "Lines of test accuracy over the epochs for every method"),
@@ -176,7 +178,7 @@ def page() -> str:
         ("A training run", f"From one short run on the digits: `dynpool {RUN}`.", OF_RUN),
         ("A comparison", "From the committed rows behind [the evidence](evidence.md) (plain digits, five seeds).", COMPARED),
     ]  # fmt: skip
-    lines = ["# Gallery", "", "Every kind of picture that the library draws, made by `make gallery`."]
+    lines = ["# Gallery", "", INTRO]
     for head, intro, pictures in sections:
         lines += ["", f"## {head}", "", intro]
         for picture in pictures:
