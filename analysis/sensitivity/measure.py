@@ -132,7 +132,7 @@ class _Probe:
         self.tree = tree = cast("ResolutionTree", resolution_tree(self.model))
         hw = (size[1], size[2])
         tree.constrain(trust=float("inf"))  # as before any pass
-        tree.budget = None
+        tree.ceiling = None
         self.alphas = [resizer.shared_alpha().requires_grad_() for resizer in tree.owners]
         self.own = host_alphas(tree.owners)
         pixels = tree.sizes_at(hw, self.own)

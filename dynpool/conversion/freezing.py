@@ -120,7 +120,7 @@ def freeze(model: nn.Module) -> nn.Module:
         plain, tree = deep_copy((model, live))
     detach_tree(plain)
     detach_report(plain)
-    tree.budget = None
+    tree.ceiling = None
     tree.open_sizes(open=False)
     names = {id(module): f"{name}.alpha" for name, module in plain.named_modules()}
     frozen = FrozenSizes(tree, host_alphas(tree.owners), [names[id(resizer)] for resizer in tree.owners])
