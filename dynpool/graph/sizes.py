@@ -32,6 +32,6 @@ def propagate(
         for axis, traced, n in zip(resize.target, resize.out_size, output(resize, (h, w)), strict=True):
             if axis is not None and n is not None:
                 meet(sizes, classes.find(axis), n - (traced - classes.reference(axis)))
-    for axis in classes.defined():
+    for axis in classes.derived():
         classes.size(axis, sizes)
     return sizes

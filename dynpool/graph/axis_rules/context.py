@@ -108,7 +108,7 @@ class Context:
         assert_axis = atom.axis if atom.axis is not None else -1
         offset = atom.size - self.classes.reference(assert_axis)
         if offset == 0:
-            self.classes.demand(assert_axis, ratio.denominator)
+            self.classes.require_multiple(assert_axis, ratio.denominator)
         return self.classes.scaled(assert_axis, ratio, int(atom.size * ratio), up=offset > 0)
 
     def section(self, dim: Dim, start: int, size: int, other: int | None) -> Dim:
