@@ -239,9 +239,11 @@ def convert(
         check_numbers("a positive number", lambda n: 0 < n < math.inf, max_gmacs=max_gmacs)
         max_gmacs = float(max_gmacs)
     if resolution_tree(model) is not None or learned_resizers(model):
-        raise ValueError(f"the {type(model).__name__} already has learned resizers; convert the original model")
+        raise ValueError(
+            f"model is a {type(model).__name__}, which already has learned resizers; convert the original model"
+        )
     if frozen_sizes(model) is not None:
-        raise ValueError(f"the {type(model).__name__} is frozen; convert the original model")
+        raise ValueError(f"model is a {type(model).__name__}, which is frozen; convert the original model")
     check_unwrapped(model, "convert")
     given = separated = survey = Survey(model, size, batch)
     if all(r.fixed for r in given.structure.resizes):

@@ -160,7 +160,7 @@ def thawed(model: nn.Module) -> nn.Module:
         live = deep_copy(unwrapped(model))
     frozen = frozen_sizes(live)
     if frozen is None:
-        raise ValueError(f"the {type(model).__name__} was not made by dynpool.freeze")
+        raise ValueError(f"model is a {type(model).__name__}, which was not made by dynpool.freeze")
     tree, modules = frozen.tree, dict(live.named_modules())
     device = live.get_buffer(FROZEN_ALPHAS).device
     detach_frozen(live)
@@ -183,8 +183,8 @@ def thawed(model: nn.Module) -> nn.Module:
             )
         elif not isinstance(fixed, FixedPool2d) or not isinstance(owner, DynOPool2d | None):
             raise ValueError(
-                f"the {type(model).__name__} was frozen with {type(owner).__name__}, which cannot be undone: use the "
-                "converted model"
+                f"model is a {type(model).__name__} that was frozen with {type(owner).__name__}, which cannot be "
+                "undone: use the converted model"
             )
         elif owner is None or slot.source != node.parent:
             live_one = FollowPool2d(reduce=cast("Reduce", fixed.reduce))
@@ -209,7 +209,7 @@ def freeze_report(model: nn.Module) -> FreezeReport:
     check_model(model)
     frozen = frozen_sizes(model)
     if frozen is None:
-        raise ValueError(f"the {type(model).__name__} was not made by dynpool.freeze")
+        raise ValueError(f"model is a {type(model).__name__}, which was not made by dynpool.freeze")
     tree = frozen.tree
     sizes = frozen.at((tree.input_size[1], tree.input_size[2]))
     native = {path for path in frozen.strided.values() if frozen.is_native(path, sizes)}

@@ -136,5 +136,5 @@ def conversion_report(model: nn.Module) -> ConversionReport:
     model = the_one(model, lambda module: _ATTRIBUTE in vars(module), "converted models")
     report = vars(model).get(_ATTRIBUTE)
     if not isinstance(report, ConversionReport):
-        raise ValueError(f"the {type(model).__name__} was not made by dynpool.convert")
+        raise ValueError(f"model is a {type(model).__name__}, which was not made by dynpool.convert")
     return report

@@ -189,7 +189,7 @@ class GMACsLoss:
         self.cost = CostModel(model, self.input_size, batch=batch)
         self.tree, self.owners, self.graph = self.cost.tree, self.cost.owners, self.cost.graph
         if not self.owners:
-            raise ValueError(f"GMACsLoss: {type(model).__name__} has no learned resolution")
+            raise ValueError(f"model is a {type(model).__name__}, which has no learned resolution")
         self._build()
 
     def _smooth_sizes(self) -> dict[int, Smooth]:

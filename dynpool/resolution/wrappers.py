@@ -27,7 +27,8 @@ def check_unwrapped(model: nn.Module, task: str) -> None:
     inner = unwrapped(model)
     if inner is not model:
         raise ValueError(
-            f"the {type(model).__name__} wraps a {type(inner).__name__}: {task} that, then wrap the result"
+            f"model is a {type(model).__name__}, which wraps a {type(inner).__name__}: {task} that, "
+            "then wrap the result"
         )
 
 
@@ -44,7 +45,9 @@ def the_one(model: nn.Module, wanted: Callable[[nn.Module], bool], what: str) ->
     """
     found = held(model, wanted)
     if len(found) > 1:
-        raise ValueError(f"the {type(model).__name__} holds {len(found)} {what}, pass one of them: {', '.join(found)}")
+        raise ValueError(
+            f"model is a {type(model).__name__}, which contains {len(found)} {what}: pass one of {', '.join(found)}"
+        )
     return next(iter(found.values()), model)
 
 

@@ -175,7 +175,7 @@ def _digits(config: DataConfig) -> Source:
         if not 0 < taken < len(members):
             raise DataError(
                 f"data.test_fraction is {config.test_fraction!r}, which takes {taken} of the {len(members)} images of "
-                f"class '{label}': every class needs at least one image on both sides"
+                f"class '{label}': every class needs at least one training and one test image"
             )
         test[members[:taken]] = True
     arrays = {
@@ -340,7 +340,7 @@ def _chosen(key: str, labels: Tensor, share: float, classes: Sequence[str]) -> T
             shown = f"{share:g}" if share < 1 else f"{share:.0f}"
             raise DataError(
                 f"data.{key} is {shown}, which takes {taken} of the {have} training images of class {name!r}: "
-                f"every class needs at least one image{' on both sides' * both}"
+                f"every class needs at least one {'training and one validation image' if both else 'image'}"
             )
     order = torch.randperm(len(labels), generator=generator_for(key))
     chosen = torch.zeros(len(labels), dtype=torch.bool)

@@ -113,7 +113,7 @@ def _train(
     with accelerator.main_process_first():
         dataset = load_data(config.data)
     if config.input_size not in (None, dataset.input_size):
-        raise ConfigError(f"input_size is {config.input_size}, but that of the data is {dataset.input_size}: omit it")
+        raise ConfigError(f"input_size is {config.input_size}, but the images have {dataset.input_size}: omit it")
     config = dataclasses.replace(config, input_size=dataset.input_size, out=str(folder.path))
     prepared = prepare_model(config, dataset)  # before the folder is changed, as it may raise
     main = accelerator.is_main_process

@@ -104,7 +104,7 @@ def test_bad_files(read, tmp_path, text, message):
         (["--gmacs_budget", "1"], "c.yaml with --gmacs_budget: alpha_until is 1.0; allowed: a number below 1 if"),
         (["--epochs"], "--epochs: expected one argument"),
         (["--seeds", "[1]"], "unknown option '--seeds'"),
-        (["--resume", "--overwrite"], "exclude each other"),
+        (["--resume", "--overwrite"], "cannot be given together"),
         (["stray"], "stray"),
     ],
 )
