@@ -92,14 +92,14 @@ class StrideProgram:
                 agrees[:] &= (n >= 1) | (target is None)
             return out
 
-        def meet(sizes: _Sizes, axis: int, size: Ints) -> None:
+        def assign(sizes: _Sizes, axis: int, size: Ints) -> None:
             known = classes.size(axis, sizes)
             if known is None:
                 known = sizes[axis] = np.maximum(size, 1)
             agrees[:] &= known == size
 
         image = self.graph.with_input(*(np.full(count, n) for n in self.input_hw))
-        sizes = propagate(self.graph.axes, image, output, meet)
+        sizes = propagate(self.graph.axes, image, output, assign)
         if self.input_hw == self.graph.input_size[1:]:
             for root, now in sizes.items():
                 if classes.pinned(root) is not None:

@@ -315,7 +315,7 @@ def _with_metadata(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> O
     return state
 
 
-MODEL = 3  # a checkpoint may hold the model up to so many times, as with an average of its weights
+MODEL = 3  # a checkpoint may hold the model up to this many times, as with an average of its weights
 
 
 def _dotted(prefix: str) -> str:

@@ -30,10 +30,10 @@ from dynpool.resolution import (
     TakeStride,
     attach_frozen,
     attach_tree,
+    contained,
     detach_frozen,
     detach_tree,
     frozen_sizes,
-    held,
     is_converted,
     open_to_fx,
     resolution_tree,
@@ -109,7 +109,7 @@ def freeze(model: nn.Module) -> nn.Module:
     model = unwrapped(model)
     live = resolution_tree(model)
     if live is None:
-        for name in held(model, is_converted):
+        for name in contained(model, is_converted):
             raise ValueError(
                 f"freeze needs a converted model, got a {type(model).__name__}: its child {name!r} is one, freeze that"
             )

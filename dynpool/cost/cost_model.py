@@ -16,7 +16,7 @@ from torch import nn
 
 from dynpool.graph import Choose, Graph, Resize, Shapes, Survey, trace, trace_shapes
 from dynpool.resizers import LearnedResizer2d, host_alphas, learned_resizers, usable_alphas
-from dynpool.resolution import beside, converted_model, is_converted, resolution_tree, unwrapped
+from dynpool.resolution import converted_model, is_converted, resolution_tree, unwrapped, weights_outside
 from dynpool.size_math import Pair, Size
 
 __all__ = ["CostModel", "costed_model", "macs_at"]
@@ -163,11 +163,11 @@ def costed_model(model: nn.Module) -> nn.Module:
         ValueError: if the wrapper has weights of its own, whose MACs would be missing.
     """
     inner = converted_model(unwrapped(model))
-    others = beside(model, inner)
-    if is_converted(inner) and others:
+    outside = weights_outside(model, inner)
+    if is_converted(inner) and outside:
         raise ValueError(
-            f"model is a {type(model).__name__} that has weights outside the converted model in it ({others[0]}, ...): "
-            "give the converted model alone, or convert the whole model"
+            f"model is a {type(model).__name__} that has weights outside the converted model in it ({outside[0]}, "
+            "...): give the converted model alone, or convert the whole model"
         )
     return inner if is_converted(inner) else unwrapped(model)
 

@@ -214,12 +214,12 @@ class GMACsLoss:
                 else:
                     yield above * (resize.out_size[axis] / resize.in_size[axis])
 
-        def meet(sizes: dict[int, Smooth], axis: int, size: Smooth) -> None:
+        def assign(sizes: dict[int, Smooth], axis: int, size: Smooth) -> None:
             if axes.classes.size(axis, sizes) is None:
                 sizes[axis] = size
 
         for last in (False, True):  # what sets a size comes before what follows it, in whatever order they run
-            propagate(axes, sizes, partial(output, last=last), meet)
+            propagate(axes, sizes, partial(output, last=last), assign)
         return sizes
 
     def _build(self) -> None:

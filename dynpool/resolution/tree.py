@@ -32,7 +32,7 @@ from .compiled_sizes import OpenSizes
 from .nodes import Learned, ResolutionNode, Slot, learned_nodes
 from .pass_sizes import KnownSizes, Sizes
 from .tree_sizes import chain_factors, sizes_with_fractions
-from .wrappers import the_one
+from .wrappers import only_module
 
 __all__ = ["ResolutionTree", "converted_model", "is_converted", "put_tree", "resolution_tree"]
 
@@ -353,7 +353,7 @@ def converted_model(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: if there are several.
     """
-    return the_one(model, is_converted, "converted models")
+    return only_module(model, is_converted, "converted models")
 
 
 def put_tree(model: nn.Module, tree: ResolutionTree | None) -> None:

@@ -193,10 +193,10 @@ def _begin(
 
 def _shared(begin: _Begin, accelerator: Accelerator) -> _Begin:
     """The `_Begin` of the main process, broadcast to all processes."""
-    held = [begin]
+    shared = [begin]
     if accelerator.num_processes > 1:
-        broadcast_object_list(held)
-    return held[0]
+        broadcast_object_list(shared)
+    return shared[0]
 
 
 def _finished(folder: RunFolder, config: RunConfig) -> Mapping[str, Any] | None:

@@ -23,7 +23,7 @@ InputSize = tuple[int, int, int]
 def draw_sizes(
     model: nn.Module, config: RunConfig, input_size: InputSize, gmacs: float | None, *, key: str = "gmacs_budget"
 ) -> str:
-    """Set the sizes of a converted network to random ones, drawn from the run's seed, and return their cost in words.
+    """Set the sizes of a converted network to random ones, drawn from the run's seed; returns a sentence on the cost.
 
     Every stride is multiplied by a log-uniform random number between 1 / `random.spread` and `random.spread`; then the
     sizes are adjusted to the cost. Weights are not affected. Resizers with narrow bounds, such as Shape Adaptors, end

@@ -160,7 +160,7 @@ class Context:
             return plain[0], Atom(inner[0], self.times(atom, Fraction(1, outer[0])), inner[1])
         return Atom(outer[0], self.times(atom, Fraction(1, inner[0])), outer[1]), plain[1]
 
-    # --- dimensions that meet -----------------------------------------------------------------------------------------
+    # --- dimensions that agree ----------------------------------------------------------------------------------------
 
     def unify(self, a: Dim, b: Dim, why: str) -> Dim:
         """The common dimension of two equal-sized dimensions that must agree."""
@@ -173,7 +173,7 @@ class Context:
             while _size(xs) != _size(ys):
                 short, rest = (xs, left) if _size(xs) < _size(ys) else (ys, right)
                 if not rest:
-                    self.pin((a, b), "dimensions split in different ways meet")
+                    self.pin((a, b), "combined with a dimension that is split differently")
                     return a if a.axes else b
                 short.append(rest.pop(0))
             self._agree(xs, ys, why)
@@ -203,7 +203,7 @@ class Context:
                 return
         find = self.classes.find
         if sorted(map(find, a.axes)) != sorted(map(find, b.axes)):
-            self.pin((a, b), "dimensions split in different ways meet")
+            self.pin((a, b), "combined with a dimension that is split differently")
 
 
 def more_specific(a: Dim, b: Dim) -> Dim:
