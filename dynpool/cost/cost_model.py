@@ -90,13 +90,13 @@ class CostModel:
             self._known[key] = self._computed(self.graph, _same, values) if exact else self._traced_macs(_same, values)
         return self._known[key]
 
-    # --- temporarily changed sizes ---------------------------------------------------------------------------
+    # --- temporarily changed sizes ------------------------------------------------------------------------------------
 
     @contextmanager
     def _at(self, change: Change, values: Sequence[Pair]) -> Iterator[Choose | None]:
-        """Meanwhile learned sizes are those that the values lead to, passed through `change`.
+        """Within the context, apply `change` to every learned size that the values lead to.
 
-        A tree applies this itself; for hand-placed resizers, it yields the function that chooses each output size.
+        A tree does this itself; for hand-placed resizers, the context yields the function that chooses their sizes.
         """
         if self.tree is None:
             value_of = {id(resizer.root()): v for resizer, v in zip(self.owners, values, strict=True)}

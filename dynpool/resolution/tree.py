@@ -266,7 +266,7 @@ class ResolutionTree:
 
     @contextmanager
     def at(self, hw: Size) -> Iterator[None]:
-        """Set the slots for an input of `hw` pixels and keep them meanwhile, whatever passes run.
+        """Set the slots for an input of `hw` pixels, and keep them in all passes within the context.
 
         Tracing needs this: it replaces the alphas with tensors that have no values.
         """
@@ -281,7 +281,7 @@ class ResolutionTree:
 
     @contextmanager
     def overriding(self, sizes: Mapping[int, Size]) -> Iterator[None]:
-        """Give learned resolutions, by their index in the tree, these sizes meanwhile, whatever the alphas."""
+        """Within the context, give learned resolutions, by index in the tree, these sizes, whatever the alphas."""
         before = self._overrides, self._known
         self._overrides, self._known = sizes, None
         try:
