@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .optional import optional
+from dynpool.common.extras import optional
 
-with optional("keras", extra="keras"):
+with optional():
     import keras
 
 __all__ = ["from_keras"]

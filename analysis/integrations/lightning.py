@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ._lightning import LightningHooks
-from .optional import optional
+from dynpool.common.extras import optional
 
-with optional("lightning", extra="lightning"):
+from ._lightning import LightningHooks
+
+with optional():
     from lightning.pytorch.callbacks import Callback
 
 __all__ = ["IMinCallback"]

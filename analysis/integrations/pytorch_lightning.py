@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ._lightning import LightningHooks
-from .optional import optional
+from dynpool.common.extras import optional
 
-with optional("pytorch_lightning", extra="lightning"):
+from ._lightning import LightningHooks
+
+with optional():
     from pytorch_lightning.callbacks import Callback
 
 __all__ = ["IMinCallback"]

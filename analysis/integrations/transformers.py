@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .loop import LoopTracker
-from .optional import optional
+from dynpool.common.extras import optional
 
-with optional("transformers", extra="transformers"):
+from .loop import LoopTracker
+
+with optional():
     from transformers import TrainerCallback
 
 __all__ = ["IMinCallback"]

@@ -9,22 +9,24 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_model, check_whole
+from dynpool.common.extras import optional
 from dynpool.common.names import nearest
 from dynpool.resolution import unwrapped
 
 from ..fields import LayerRow
-from .plots.effective import plot_effective
 from .plots.marks import centre_unit
 from .receptive_field import ReceptiveFieldReport, receptive_field
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["EffectiveField", "effective_receptive_field"]
 
@@ -94,6 +96,8 @@ class EffectiveField:
         Raises:
             ValueError: for three spatial axes, which cannot be plotted.
         """
+        with optional():
+            from .plots.effective import plot_effective
         return plot_effective(self)
 
     def __str__(self) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
 from torch import nn
 
+from dynpool.common.extras import optional
 from dynpool.graph import InputSize
 
 from ..fields import FieldReport
 from .plots.dot import to_dot
-from .plots.kinds import plot_report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["ReceptiveFieldReport", "receptive_field"]
 
@@ -34,6 +36,8 @@ class ReceptiveFieldReport(FieldReport):
             TypeError: for an option that the kind does not have.
             ValueError: for an unknown kind, or a report that this kind cannot show.
         """
+        with optional():
+            from .plots.kinds import plot_report
         return plot_report(self, kind, options)
 
     def to_dot(self) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
+from dynpool.common.extras import optional
 
 from ..common.atomic_files import write_whole
 from ..common.json_text import strict_json
 from ..common.statistics import MeanStd, plural
-from ..common.style import to_png
-from .plot import plot_sensitivity
 from .row import SensitivityRow, plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["SensitivityReport"]
 
@@ -110,6 +111,8 @@ class SensitivityReport:
         An arrow above each panel shows in which direction gradient descent would move the size along each axis, with
         the gradient's signal to noise.
         """
+        with optional():
+            from .plot import plot_sensitivity
         return plot_sensitivity(self.rows, self.steps, self.batches)
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
@@ -121,6 +124,8 @@ class SensitivityReport:
         Raises:
             OSError: if it cannot be written.
         """
+        with optional():
+            from ..common.style import to_png
         out = Path(folder)
         contents = {"sensitivity.json": strict_json(self.to_dict()).encode(), "sensitivity.png": to_png(self.plot())}
         out.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import scipy.stats
-
+from dynpool.common.extras import optional
 from dynpool.size_math import Size
 
 from ..common.statistics import MeanStd
@@ -79,7 +78,9 @@ class SensitivityRow:
 def _excludes_zero(found: MeanStd | None) -> bool:
     if found is None or not found.error:
         return False
-    return bool(abs(found.mean) > found.error * scipy.stats.t.ppf((1 + CONFIDENCE) / 2, found.n - 1))
+    with optional():
+        from scipy.stats import t
+    return bool(abs(found.mean) > found.error * t.ppf((1 + CONFIDENCE) / 2, found.n - 1))
 
 
 def plain(found: MeanStd) -> dict[str, float | None]:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import dynpool
+from dynpool.common.extras import EXTRAS, optional
 from dynpool.common.names import nearest
 from dynpool.training import (
     INTERRUPTED,
@@ -225,7 +226,8 @@ OF_MODELS = ("train", "compare", "analyze", "inspect", "sensitivity", "refine") 
 def run(argv: Sequence[str] | None) -> int:
     """Run a command, as `dynpool.cli.main` says; gives the exit code."""
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
+        with optional():
+            code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output is gone; training has been saved
         _discard_output()
@@ -233,6 +235,11 @@ def run(argv: Sequence[str] | None) -> int:
     except (TrainingError, OSError) as error:
         if isinstance(error, OSError):
             _discard_output()  # stdout itself may be unwritable
+        print(f"dynpool: error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRAS:
+            raise
         print(f"dynpool: error: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:

@@ -8,6 +8,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from .extras import optional
+
 __all__ = ["lazy_names"]
 
 
@@ -25,7 +27,8 @@ def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], 
 
     def attribute(name: str) -> Any:
         if name in homes:
-            value = contents[name] = getattr(import_module(f"{package}.{homes[name]}"), name)
+            with optional():
+                value = contents[name] = getattr(import_module(f"{package}.{homes[name]}"), name)
             return value
         if not name.startswith("_") and find_spec(f"{package}.{name}") is not None:
             return import_module(f"{package}.{name}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from .extras import optional
 from .names import nearest
 
 __all__ = ["LIBRARIES", "LISTING", "create_model", "full_name", "model_names"]
@@ -18,11 +19,12 @@ LISTING = "timm.list_models() and torchvision.models.list_models() list them, al
 
 def model_names(library: str, *, classifiers: bool = False) -> list[str]:
     """The names of a library's models; with `classifiers`, of torchvision's only those that classify images."""
-    if library == "timm":
-        import timm  # a second to import, as torchvision is: only when needed
+    with optional():  # a second to import each: only when needed
+        if library == "timm":
+            import timm
 
-        return list(timm.list_models())
-    import torchvision
+            return list(timm.list_models())
+        import torchvision
 
     return list(torchvision.models.list_models(torchvision.models if classifiers else None))
 

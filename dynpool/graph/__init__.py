@@ -1,6 +1,5 @@
 """One traced pass of a model: what ran, with shapes, module paths and the sizes that must agree."""
 
-from . import primitives
 from .axes import Resize
 from .errors import TraceError
 from .forward_pass import RETURNS, Choose
@@ -16,6 +15,6 @@ from .tracer import trace, trace_shapes
 
 __all__ = [
     "PLAIN", "RETURNS", "Choose", "Graph", "InputSize", "Node", "Primitive", "Resize", "Shape", "Shapes", "Smooth",
-    "Survey", "TraceError", "Value", "check_input_size", "deep_copy", "primitives", "propagate", "trace",
+    "Survey", "TraceError", "Value", "check_input_size", "deep_copy", "propagate", "trace",
     "trace_shapes", "untouched",
 ]  # fmt: skip

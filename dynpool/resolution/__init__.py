@@ -3,7 +3,7 @@
 from .attached import GiveSize, attach_tree, detach_tree
 from .description import PACKAGES, attach_description, dotted, without_module
 from .frozen import FrozenSizes, TakeStride, attach_frozen, detach_frozen, frozen_sizes
-from .learned_sizes import Resolution, constrain, parameter_groups, resolutions, set_sizes
+from .learned_sizes import Resolution, checked_sizes, constrain, parameter_groups, resolutions, set_tree_sizes
 from .nodes import Derived, Learned, Pinned, ResolutionNode, Slot, bounds_around
 from .saved_alphas import ENTRY, FROZEN_ALPHAS
 from .stride_forms import (
@@ -45,6 +45,7 @@ __all__ = [
     "attach_tree",
     "bounds_around",
     "check_unwrapped",
+    "checked_sizes",
     "constrain",
     "contained",
     "converted_model",
@@ -61,7 +62,7 @@ __all__ = [
     "resolution_tree",
     "resolutions",
     "set_native",
-    "set_sizes",
+    "set_tree_sizes",
     "stride_one",
     "unwrapped",
     "weights_outside",

@@ -16,6 +16,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor
 
 from dynpool.analysis.common.statistics import plural
@@ -50,17 +51,16 @@ def augment(images: Tensor, *, shift: int, flip: bool, generator: torch.Generato
         generator: CPU generator, so that the draws do not depend on the device.
     """
     mirrored, moves = _draw(len(images), shift=shift, flip=flip, generator=generator)
-    n, c, h, w = images.shape
+    c, h, w = images.shape[1:]
     device = images.device
     if mirrored is not None:
-        images = torch.where(mirrored.to(device).view(n, 1, 1, 1), images.flip(-1), images)
+        images = torch.where(rearrange(mirrored.to(device), "n -> n 1 1 1"), images.flip(-1), images)
     if moves is not None:
         moves = moves.to(device)
         padded = F.pad(images, (shift,) * 4)
-        rows = (moves[:, :1] + torch.arange(h, device=device)).view(n, 1, h, 1)
-        columns = (moves[:, 1:] + torch.arange(w, device=device)).view(n, 1, 1, w)
-        batch = torch.arange(n, device=device).view(n, 1, 1, 1)
-        images = padded[batch, torch.arange(c, device=device).view(1, c, 1, 1), rows, columns]
+        rows = repeat(moves[:, :1] + torch.arange(h, device=device), "n h -> n c h w", c=c, w=padded.shape[-1])
+        columns = repeat(moves[:, 1:] + torch.arange(w, device=device), "n w -> n c h w", c=c, h=h)
+        images = padded.gather(2, rows).gather(3, columns)
     return images
 
 
@@ -211,7 +211,7 @@ def _cifar(config: DataConfig) -> Source:
                 part = kind(str(root), train=split == "train", download=False)
             except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
                 raise DataError(f"{inner}: damaged or incomplete: {error}") from error
-            arrays[f"{split}_images"] = np.ascontiguousarray(part.data.transpose(0, 3, 1, 2))
+            arrays[f"{split}_images"] = np.ascontiguousarray(rearrange(part.data, "n h w c -> n c h w"))
             arrays[f"{split}_labels"] = np.asarray(part.targets, dtype=np.int64)
         return arrays
 

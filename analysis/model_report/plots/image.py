@@ -15,6 +15,7 @@ from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 from PIL import Image
 
+from dynpool.common.extras import optional
 from dynpool.common.names import nearest
 
 from ...common.colors import DYNOPOOL, HUMAN, OTHERS
@@ -164,7 +165,8 @@ def _pixels(image: ImageLike | None, height: int, width: int) -> NDArray:
     shrunk = max(height, width, LARGEST) / LARGEST
     height, width = max(round(height / shrunk), 1), max(round(width / shrunk), 1)
     if image is None:
-        from sklearn.datasets import load_sample_image  # a second to import, so only when needed
+        with optional():
+            from sklearn.datasets import load_sample_image  # a second to import, so only when needed
 
         image = load_sample_image("china.jpg")
     if isinstance(image, (str, Path)):
