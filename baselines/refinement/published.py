@@ -159,7 +159,9 @@ def _efficientnet(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
     """Strides at the stem and stages 2, 3 and 5, none at 4 and 6, which give the paper's I_min and GMACs."""
     layers = _Layers(model, graph, 5)
     between = [
-        c for c in layers.targets if layers.steps[4].downstream < c.behind < layers.steps[3].behind and len(c.rows) == 1
+        c
+        for c in layers.targets
+        if layers.steps[4].downstream < c.downstream < layers.steps[3].downstream and len(c.rows) == 1
     ]
     if len(between) != 1:
         raise ValueError("the edit is for an EfficientNet, whose fifth stage begins with a block without a shortcut")
