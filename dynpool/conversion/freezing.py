@@ -33,10 +33,10 @@ from dynpool.resolution import (
     TakeStride,
     attach_frozen,
     attach_tree,
+    contained,
     detach_frozen,
     detach_tree,
     frozen_sizes,
-    held,
     is_converted,
     open_to_fx,
     resolution_tree,
@@ -120,7 +120,7 @@ def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None) -> nn.M
     model = unwrapped(model)
     live = resolution_tree(model)
     if live is None:
-        for name in held(model, is_converted):
+        for name in contained(model, is_converted):
             raise ValueError(
                 f"freeze needs a converted model, got a {type(model).__name__}: its child {name!r} is one, freeze that"
             )
@@ -136,7 +136,7 @@ def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None) -> nn.M
         plain, tree = deep_copy((model, live))
     detach_tree(plain)
     detach_report(plain)
-    tree.budget = None
+    tree.ceiling = None
     tree.open_sizes(open=False)
     names = {id(module): f"{name}.alpha" for name, module in plain.named_modules()}
     frozen = FrozenSizes(tree, host_alphas(tree.owners), [names[id(resizer)] for resizer in tree.owners])
@@ -210,7 +210,7 @@ def thawed(model: nn.Module) -> nn.Module:
         live = deep_copy(unwrapped(model))
     frozen = frozen_sizes(live)
     if frozen is None:
-        raise ValueError(f"the {type(model).__name__} was not made by dynpool.freeze")
+        raise ValueError(f"model is a {type(model).__name__}, which was not made by dynpool.freeze")
     tree, modules = frozen.tree, dict(live.named_modules())
     device = live.get_buffer(FROZEN_ALPHAS).device
     detach_frozen(live)
@@ -233,8 +233,8 @@ def thawed(model: nn.Module) -> nn.Module:
             )
         elif not isinstance(fixed, FixedPool2d) or not isinstance(owner, DynOPool2d | None):
             raise ValueError(
-                f"the {type(model).__name__} was frozen with {type(owner).__name__}, which cannot be undone: use the "
-                "converted model"
+                f"model is a {type(model).__name__} that was frozen with {type(owner).__name__}, which cannot be "
+                "undone: use the converted model"
             )
         elif owner is None or slot.source != node.parent:
             live_one = FollowPool2d(reduce=cast("Reduce", fixed.reduce))
@@ -259,7 +259,7 @@ def freeze_report(model: nn.Module) -> FreezeReport:
     check_model(model)
     frozen = frozen_sizes(model)
     if frozen is None:
-        raise ValueError(f"the {type(model).__name__} was not made by dynpool.freeze")
+        raise ValueError(f"model is a {type(model).__name__}, which was not made by dynpool.freeze")
     tree = frozen.tree
     sizes = frozen.at((tree.input_size[1], tree.input_size[2]))
     native = {path for path in frozen.strided.values() if frozen.is_native(path, sizes)}

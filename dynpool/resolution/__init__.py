@@ -19,7 +19,7 @@ from .stride_forms import (
     stride_one,
 )
 from .tree import ResolutionTree, converted_model, is_converted, resolution_tree
-from .wrappers import beside, check_unwrapped, held, the_one, unwrapped, without_sharding
+from .wrappers import check_unwrapped, contained, only_module, unwrapped, weights_outside, without_sharding
 
 __all__ = [
     "ENTRY",
@@ -43,19 +43,19 @@ __all__ = [
     "attach_description",
     "attach_frozen",
     "attach_tree",
-    "beside",
     "bounds_around",
     "check_unwrapped",
     "checked_sizes",
     "constrain",
+    "contained",
     "converted_model",
     "detach_frozen",
     "detach_tree",
     "dotted",
     "fit_output",
     "frozen_sizes",
-    "held",
     "is_converted",
+    "only_module",
     "open_to_fx",
     "parameter_groups",
     "resize_before",
@@ -64,8 +64,8 @@ __all__ = [
     "set_native",
     "set_tree_sizes",
     "stride_one",
-    "the_one",
     "unwrapped",
+    "weights_outside",
     "without_module",
     "without_sharding",
 ]  # fmt: skip

@@ -135,14 +135,14 @@ def _values_at(tree: ResolutionTree, sizes: Mapping[str, Size]) -> list[Pair]:
         if name not in sizes:
             continue
         want = sizes[name]
-        values[k] = resizer.values_for(tree.above(i, hw, values), want)
+        values[k] = resizer.values_for(tree.resizer_input_size(i, hw, values), want)
         resizer.make_room(resizer.strides(values[k]))
         values[k] = resizer.checked(values[k])
         found = tree.sizes_at(hw, values)[i]
         if found != tuple(want):
             raise ValueError(f"sizes[{name!r}]={want!r} cannot be reached: the nearest alpha gives {found}")
-    if tree.budget is not None and not tree.budget.allows(values):
-        cost, most = (f"{macs / 1e9:.6g} GMACs" for macs in (tree.budget.cost.macs(values), tree.budget.limit))
+    if tree.ceiling is not None and not tree.ceiling.allows(values):
+        cost, most = (f"{macs / 1e9:.6g} GMACs" for macs in (tree.ceiling.cost.macs(values), tree.ceiling.limit))
         raise ValueError(f"sizes would cost {cost}, above the ceiling of the conversion (max_gmacs), which is {most}")
     return values
 

@@ -175,7 +175,7 @@ def _digits(config: DataConfig) -> Source:
         if not 0 < taken < len(members):
             raise DataError(
                 f"data.test_fraction is {config.test_fraction!r}, which takes {taken} of the {len(members)} images of "
-                f"class '{label}': every class needs at least one image on both sides"
+                f"class '{label}': every class needs at least one training and one test image"
             )
         test[members[:taken]] = True
     arrays = {
@@ -313,9 +313,9 @@ def load_data(config: DataConfig) -> Dataset:
         images[split] = _with_channels(raw, config.channels)
         labels[split] = torch.as_tensor(np.asarray(source.arrays[f"{split}_labels"])).long()
     if config.validation is not None:
-        held = _chosen("validation", labels["train"], config.validation, source.classes)
-        images = {"train": images["train"][~held], "test": images["train"][held]}
-        labels = {"train": labels["train"][~held], "test": labels["train"][held]}
+        held_out = _chosen("validation", labels["train"], config.validation, source.classes)
+        images = {"train": images["train"][~held_out], "test": images["train"][held_out]}
+        labels = {"train": labels["train"][~held_out], "test": labels["train"][held_out]}
     if config.train_images is not None:
         kept = _chosen("train_images", labels["train"], config.train_images, source.classes)
         images["train"], labels["train"] = images["train"][kept], labels["train"][kept]
@@ -333,18 +333,18 @@ def _chosen(key: str, labels: Tensor, share: float, classes: Sequence[str]) -> T
     counts = torch.bincount(labels, minlength=len(classes)).double()
     fraction = share if share < 1 else share / len(labels)
     ends = (counts.cumsum(0) * fraction).round().long()
-    held = ends.diff(prepend=ends.new_zeros(1))
-    for name, have, taken in zip(classes, counts.long().tolist(), held.tolist(), strict=True):
+    per_class = ends.diff(prepend=ends.new_zeros(1))
+    for name, have, taken in zip(classes, counts.long().tolist(), per_class.tolist(), strict=True):
         both = key == "validation"
         if not 0 < taken <= have - both:
             shown = f"{share:g}" if share < 1 else f"{share:.0f}"
             raise DataError(
                 f"data.{key} is {shown}, which takes {taken} of the {have} training images of class {name!r}: "
-                f"every class needs at least one image{' on both sides' * both}"
+                f"every class needs at least one {'training and one validation image' if both else 'image'}"
             )
     order = torch.randperm(len(labels), generator=generator_for(key))
     chosen = torch.zeros(len(labels), dtype=torch.bool)
-    for label, count in enumerate(held.tolist()):
+    for label, count in enumerate(per_class.tolist()):
         chosen[order[labels[order] == label][:count]] = True
     return chosen
 
