@@ -18,6 +18,7 @@ from itertools import zip_longest
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .layout import planes_in_cache
@@ -86,6 +87,52 @@ def backward(dy: Tensor, x: Tensor | None, winner: Tensor, dx: Tensor, layout: t
             slope = scratch.view(-1).view(torch.float32)[: values.numel()].view(values.shape)
             spreads.append(torch.stack([_outwards(values, grad_x, slope, axis) for axis in (1, 2)]))
     return spreads
+
+
+def pool(pixels: Tensor, cells: Tensor, winner: Tensor | None, size_in: tuple[int, int]) -> None:
+    """Forward for tables of whole channels_last samples, where PyTorch's own kernel is fast, NaN included.
+
+    Args:
+        pixels: (samples * H * W, C).
+        cells: (samples * H_out * W_out, C), to be written.
+        winner: as cells, uint8, to be written; or None.
+        size_in: (H, W); W is no multiple of 256.
+    """
+    width = size_in[1]
+    best, index = F.max_pool2d(_images(pixels, *size_in), 2, return_indices=True)
+    cells.copy_(best.permute(0, 2, 3, 1).reshape(cells.shape))
+    if winner is not None:  # from the lowest byte of the index
+        step = winner.view(best.shape[0], -1, winner.shape[1])
+        step.copy_(index.permute(0, 2, 3, 1).reshape(step.shape))
+        step.sub_(_corners(*size_in).to(torch.uint8))  # 0, 1, W or W + 1
+        step.add_(torch.gt(step, 1, out=torch.empty_like(step)), alpha=(2 - width) % 256)
+
+
+def scatter(cells: Tensor, winner: Tensor, pixels: Tensor, size_in: tuple[int, int]) -> None:
+    """Write the gradient to x, for tables of whole channels_last samples.
+
+    Args:
+        cells: the gradient to the output, (samples * H_out * W_out, C).
+        winner: as cells, uint8.
+        pixels: (samples * H * W, C), to be written.
+        size_in: (H, W).
+    """
+    images = _images(pixels, *size_in)
+    step = winner.to(torch.int16)
+    step.add_(step >> 1, alpha=size_in[1] - 2)  # 0, 1, W or W + 1
+    index = step.to(torch.int64).view(len(images), -1, winner.shape[1]).add_(_corners(*size_in)).view(winner.shape)
+    grad, index = (_images(table, size_in[0] // 2, size_in[1] // 2) for table in (cells, index))
+    torch.ops.aten.max_pool2d_with_indices_backward.grad_input(grad, images, *_WINDOW, index, grad_input=images)
+
+
+def _corners(height: int, width: int) -> Tensor:
+    """Index of each cell's first pixel, (cells, 1)."""
+    return (torch.arange(0, height, 2)[:, None] * width + torch.arange(0, width, 2)).view(-1, 1)
+
+
+def _images(table: Tensor, height: int, width: int) -> Tensor:
+    """The samples of a channels_last table as PyTorch's pooling takes them."""
+    return table.view(-1, height, width, table.shape[1]).permute(0, 3, 1, 2)
 
 
 def _blocks(size_in: Sequence[int], layout: torch.memory_format, *maps: Tensor | None) -> Iterator[tuple[Any, ...]]:
