@@ -7,7 +7,8 @@ gradients gives the gradient to x and both derivatives that the gradient to alph
 
 The work is cut so that what is computed on the way stays in the cache, with rows as wide as possible. A channels_last
 map is cut into groups of samples, and a large sample into strips of its rows; a contiguous map is cut into groups of
-planes, each of which is transposed. Every sum has its fixed order, so results are bitwise reproducible.
+planes, each of which is transposed. Every sum has its fixed order, so results are bitwise reproducible; but for where x
+lies in memory, which the inner products for alpha may depend on.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def forward(x: Tensor, size: tuple[int, int], reduce: str, *, keep_winner: bool 
     winner = torch.empty_like(y, dtype=torch.uint8) if keep_winner else y.new_empty(0, dtype=torch.uint8)
     halved = halves.handles((height, width), size, reduce)
     if halved and groups.contiguous:
-        halves.forward(x, y, winner if keep_winner else None, groups.memory_format)
+        halves.forward(x, y, winner if keep_winner else None)
         if not y.sum().isnan():
             return y, winner
     elif halved and width % 256:
@@ -142,10 +143,10 @@ def backward(
     dx = torch.empty(n, c, height, width, dtype=dy.dtype, memory_format=groups.memory_format) if need_x else None
     halved = dx is not None and halves.handles(size_in, (size[0], size[1]), reduce)
     if dx is not None and halved and groups.contiguous:
-        spreads = halves.backward(dy, x, winner, dx, groups.memory_format)
+        spreads = halves.backward(dy, x, winner, dx)
         return dx, None if x is None else _added(spreads)
     if halved:
-        reduce = "grid"
+        reduce = "grid"  # the gradient to x is also that to the queries
     wanted = ("x",) * (need_x and not halved) + ("rows", "columns") * (x is not None)
     spreads = []
     for cells, won, pixels, gradient in groups.tables(dy, winner, x, dx):
@@ -162,13 +163,13 @@ def backward(
             if dx is not None and not halved:  # one map after the other, in the same memory
                 _fill(gradient[strip.rows], strip.sums[0](grad))
             if x is not None:
-                factor = _table(pixels[strip.rows])
-                spreads.append(torch.stack([sums(grad).mul_(factor).sum() for sums in strip.sums[-2:]]))
+                factor = _table(pixels[strip.rows]).view(-1)
+                spreads.append(torch.stack([sums(grad).view(-1).dot(factor) for sums in strip.sums[-2:]]))
     return dx, None if x is None else _added(spreads)
 
 
 def _added(spreads: list[Tensor]) -> Tensor:
-    """The sum over all blocks, in float64 on the way."""
+    """The sum over all strips or blocks, in float64 on the way."""
     return torch.stack(spreads).to(torch.float64).sum(0).to(torch.float32)
 
 
