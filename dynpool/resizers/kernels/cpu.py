@@ -119,7 +119,7 @@ def forward(x: Tensor, size: tuple[int, int], reduce: str, *, keep_winner: bool 
             best = cells[strip.rows]
             values = strip.sums[0](_table(pixels[strip.reads])).view(len(best), -1, best.shape[1])
             if not keep_winner:
-                _fill(best, values.amax(1) if reduce == "max" else values.mean(1))
+                _fill(best, _largest(values) if reduce == "max" else values.mean(1))
                 continue
             # each cell is an image of one row of four pixels: max_pool2d settles ties and NaN, its index is the winner
             largest, index = F.max_pool2d(values[:, None].permute(0, 3, 1, 2), (1, 4), return_indices=True)
@@ -166,6 +166,12 @@ def backward(
                 factor = _table(pixels[strip.rows]).view(-1)
                 spreads.append(torch.stack([sums(grad).view(-1).dot(factor) for sums in strip.sums[-2:]]))
     return dx, None if x is None else _added(spreads)
+
+
+def _largest(values: Tensor) -> Tensor:
+    """The largest of four queries, (cells, 4, planes) -> (cells, planes): many times as fast as ``amax`` if narrow."""
+    pairs = torch.maximum(values[:, :2], values[:, 2:])
+    return torch.maximum(pairs[:, 0], pairs[:, 1])
 
 
 def _added(spreads: list[Tensor]) -> Tensor:
