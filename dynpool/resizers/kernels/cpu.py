@@ -7,8 +7,7 @@ gradients gives the gradient to x and both derivatives that the gradient to alph
 
 The work is cut so that what is computed on the way stays in the cache, with rows as wide as possible. A channels_last
 map is cut into groups of samples, and a large sample into strips of its rows; a contiguous map is cut into groups of
-planes, each of which is transposed. Every sum has its fixed order, so results are bitwise reproducible; but for where x
-lies in memory, which the inner products for alpha may depend on.
+planes, each of which is transposed. Every sum has its fixed order, so results are bitwise reproducible.
 """
 
 from __future__ import annotations
@@ -164,7 +163,7 @@ def backward(
                 _fill(gradient[strip.rows], strip.sums[0](grad))
             if x is not None:
                 factor = _table(pixels[strip.rows]).view(-1)
-                spreads.append(torch.stack([sums(grad).view(-1).dot(factor) for sums in strip.sums[-2:]]))
+                spreads.append(torch.stack([sums(grad).view(-1).mul_(factor).sum() for sums in strip.sums[-2:]]))
     return dx, None if x is None else _added(spreads)
 
 
