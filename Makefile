@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 6
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: compare inspect gpu docs pictures gallery test lint types layers unit format clean
+.PHONY: compare inspect gpu docs pictures gallery test lint types layers unit test-oldest format clean
 
 # installed anew when the requirements change; the stamp is written only after pip succeeded
 $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]' || \
+		{ echo "the newest versions cannot be installed: trying those of constraints.txt"; \
+		$(INSTALL) --constraint constraints.txt --editable '.[dev]'; }
 	touch $@
 
 compare: OUT ?= runs/digits-tile
@@ -52,9 +55,15 @@ layers: $(VENV)/installed
 unit: $(VENV)/installed
 	OMP_NUM_THREADS=1 KERAS_BACKEND=torch $(BIN)/python -m pytest --numprocesses=auto --doctest-modules
 
+# the suite with the lowest versions that pyproject.toml allows, in an environment of its own
+test-oldest:
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[dev]'
+	OMP_NUM_THREADS=1 KERAS_BACKEND=torch .venv-oldest/bin/python -m pytest --numprocesses=auto --doctest-modules
+
 format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis

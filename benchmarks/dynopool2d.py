@@ -89,7 +89,8 @@ def cases(quick: bool) -> Iterator[Case]:
         n = max(1, FULL // (channels * pixels**2))
         for alpha in ALPHAS[:2] if quick else ALPHAS:
             for layout in LAYOUTS:
-                yield Case(n, channels, pixels, alpha, torch.float32, layout, backward=True)
+                for backward in (True, False):
+                    yield Case(n, channels, pixels, alpha, torch.float32, layout, backward)
 
 
 # ------------------------------------------------------------------------------------------------------ verification
@@ -229,9 +230,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the rows and the plot")
     options = parser.parse_args()
     todo = list(cases(options.quick))
-    for case in todo:
+    verified = [case for case in todo if case.backward]
+    for case in verified:
         verify(case, "cpu")
-    print(f"results agree with the float64 reference on {len(todo)} maps\n", flush=True)
+    print(f"results agree with the float64 reference on {len(verified)} maps\n", flush=True)
     random.Random(0).shuffle(todo)  # so that maps of all sizes are measured even if time runs out
     results, left, until = Results(options.out), 0, time.monotonic() + 60 * options.minutes
     for threads in options.threads:

@@ -1,5 +1,7 @@
 """Times of calls, measured in turns so that other load on the machine affects all of them; with events on a GPU.
 
+On a CPU a single thread's time is its own, while it runs: what other programs take does not count.
+
 On a GPU a gigabyte is written before each call, to flush the L2 cache. That keeps the device busy for about 0.3 ms.
 Issuing a composition of many operators takes the host longer, and then the time between two events would be host time.
 So the flush is repeated until the host issues all of a call before the device starts on it. Host time is measured
@@ -30,13 +32,14 @@ def in_turns(calls: Sequence[Call], device: str, rounds: int, least: int = 10) -
 
 
 def _by_clock(calls: Sequence[Call], rounds: int) -> list[list[float]]:
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     times: list[list[float]] = [[] for _ in calls]
     for turn in range(rounds + 1):
         for call, found in zip(calls, times, strict=True):
-            start = time.perf_counter()
+            start = clock()
             call()
             if turn > 0:  # the first round is a warm-up
-                found.append(1e6 * (time.perf_counter() - start))
+                found.append(1e6 * (clock() - start))
     return times
 
 

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
         load,
         register_kind,
         save,
+        set_sizes,
         sizes,
     )  # fmt: skip
     from .cost import GMACsLoss, MacsReport, count_macs
     from .graph import Graph, TraceError, trace
     from .graph.ops import register_op
     from .resizers import Chain, DynOPool, DynOPool2d, FixedPool2d, LearnedResizer2d, dynopool2d
-    from .resolution import Resolution, constrain, parameter_groups, resolutions, set_sizes
+    from .resolution import Resolution, constrain, parameter_groups, resolutions
 
 __all__ = [
     "Chain",
@@ -70,11 +71,11 @@ if not TYPE_CHECKING:
         {
             "analysis": "SensitivityReport size_sensitivity",
             "conversion": "ConversionReport FreezeReport NothingToLearnError Plan Site conversion_report convert "
-            "freeze freeze_report load register_kind save sizes",
+            "freeze freeze_report load register_kind save set_sizes sizes",
             "cost": "GMACsLoss MacsReport count_macs",
             "graph": "Graph TraceError trace",
             "graph.ops": "register_op",
             "resizers": "Chain DynOPool DynOPool2d FixedPool2d LearnedResizer2d dynopool2d",
-            "resolution": "Resolution constrain parameter_groups resolutions set_sizes",
+            "resolution": "Resolution constrain parameter_groups resolutions",
         },
     )

@@ -1,4 +1,4 @@
-"""Findings in sentences: which method is more accurate, at what cost, and what the tests of pairs decide."""
+"""Findings in sentences: which method is more accurate, at what cost, and what the paired tests show."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def headline(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> str:
 
 
 def findings(methods: Sequence[MethodRow], rows: Sequence[RunRow], pairs: Sequence[PairRow]) -> list[str]:
-    """What the tests of pairs decide, then Pareto front, budgets and limits, a sentence each."""
+    """Sentences on the paired tests, the Pareto front, the budgets, and the limits of the results."""
     if len(methods) < 2:
         return []
-    best = pareto_front([(row.gmacs.mean, row.accuracy.mean) for row in methods])
+    front = pareto_front([(row.gmacs.mean, row.accuracy.mean) for row in methods])
     images = accuracy_name(rows).removesuffix("accuracy").strip() or "test"
     return [
         *_decisions(pairs),
-        f"On the Pareto front of mean accuracy against GMACs: {', '.join(methods[i].group for i in best)}.",
+        f"On the Pareto front of mean accuracy against GMACs: {', '.join(methods[i].group for i in front)}.",
         *_budgets(rows),
         "These results hold for these networks, data, budgets and learning rates only. If settings were chosen on these"
         f" {images} images, the accuracies are optimistic.",
@@ -69,7 +69,7 @@ def findings(methods: Sequence[MethodRow], rows: Sequence[RunRow], pairs: Sequen
 
 
 def _decisions(pairs: Sequence[PairRow]) -> list[str]:
-    """Sentences on the pairs that differ, those that are equivalent and those of which neither is known."""
+    """Sentences on the pairs that differ, that are equivalent, and that are undecided."""
     sentences = []
     for pair in pairs:
         test = pair.test
@@ -80,12 +80,12 @@ def _decisions(pairs: Sequence[PairRow]) -> list[str]:
             f"{pair.group} is {word} than {pair.baseline} by {100 * abs(test.mean):.1f} points (95 % interval"
             f" {signed(100 * test.low)} to {signed(100 * test.high)}, {test.n} seeds, p = {pair.p_corrected:.2g})."
         )
-    equal = [f"{pair.group} and {pair.baseline}" for pair in pairs if pair.equivalent]
-    if equal:
-        sentences.append(f"Equivalent within {margin_text(pairs[0].margin)}: {', '.join(equal)}.")
-    open_ = [f"{pair.group} against {pair.baseline}" for pair in pairs if pair.better is None and not pair.equivalent]
-    if open_:
-        sentences.append(f"Not decided: {', '.join(open_)}.")
+    equivalent = [f"{p.group} and {p.baseline}" for p in pairs if p.equivalent]
+    if equivalent:
+        sentences.append(f"Equivalent within {margin_text(pairs[0].margin)}: {', '.join(equivalent)}.")
+    undecided = [f"{p.group} against {p.baseline}" for p in pairs if p.better is None and not p.equivalent]
+    if undecided:
+        sentences.append(f"Not decided: {', '.join(undecided)}.")
     return sentences
 
 
@@ -96,20 +96,20 @@ def _missed_budgets(rows: Sequence[RunRow]) -> list[tuple[RunRow, float]]:
 
 
 def _budgets(rows: Sequence[RunRow]) -> list[str]:
-    """A sentence on which runs miss their budget of GMACs; empty if none has one."""
+    """A sentence on the runs that miss their budget of GMACs; an empty list if no run has a budget."""
     given = [row for row in rows if row.gmacs_budget is not None]
     if not given:
         return []
     missed = ", ".join(f"{row.group}, seed {row.seed}" for row, _ in _missed_budgets(given))
     tolerance = f"{100 * BUDGET_TOLERANCE:g} %"
-    who = f"missed by more than {tolerance}: {missed}" if missed else f"none is missed by more than {tolerance}"
-    return [f"{plural(len(given), 'run')} with a gmacs_budget; {who}."]
+    result = f"missed by more than {tolerance}: {missed}" if missed else f"none is missed by more than {tolerance}"
+    return [f"{plural(len(given), 'run')} with a gmacs_budget; {result}."]
 
 
 def _verdict(first: MethodRow, second: MethodRow, gap: float) -> str:
     if first.accuracy.std is None or second.accuracy.std is None:
-        few = [row.group for row in (first, second) if row.accuracy.std is None]
-        return f"with a single run of {' and of '.join(few)} the spread is unknown, so this may be chance"
+        single = [row.group for row in (first, second) if row.accuracy.std is None]
+        return f"with a single run of {' and of '.join(single)} the spread is unknown, so this may be chance"
     spread = 100 * math.hypot(first.accuracy.std, second.accuracy.std)
     if gap > spread:
         return f"that is more than the spread between runs ({spread:.1f} points)"
@@ -128,13 +128,13 @@ def _cost(first: MethodRow, second: MethodRow, unit: CostUnit) -> str:
 
 
 def nothing_learned(runs: Sequence[Run]) -> str:
-    """A sentence that names the groups with alphas whose sizes changed in no run; empty if there are none."""
-    moved: dict[str, bool] = {}
+    """A sentence that names the groups with alphas whose sizes did not change in any run; empty if there are none."""
+    changed: dict[str, bool] = {}
     for run in runs:
         if run.last.alphas and run.trained:
-            still = all(row.sizes == run.history[0].sizes for row in run.history)
-            moved[run.group] = moved.get(run.group, False) or not still
-    groups = [group for group, any_moved in moved.items() if not any_moved]
+            constant = all(row.sizes == run.history[0].sizes for row in run.history)
+            changed[run.group] = changed.get(run.group, False) or not constant
+    groups = [group for group, any_changed in changed.items() if not any_changed]
     if not groups:
         return ""
     return f"No size changed during training with {', '.join(groups)}: every feature map kept its initial size."
@@ -163,7 +163,7 @@ def notes(runs: Sequence[Run], methods: Sequence[MethodRow], rows: Sequence[RunR
         f" by {signed(100 * off)} %"
         for row, off in _missed_budgets(rows)
     ]
-    notes += _starts(runs) + _moved_matches(rows)
+    notes += _initial_sizes(runs) + _outdated_matches(rows)
     settings = [_flat(run.config) for run in runs]
     varied = {part.partition("=")[0] for run in runs for part in run.grid_point.split()}
     varied |= {"input_size"} if "data.resolution" in varied else set()
@@ -179,17 +179,17 @@ def notes(runs: Sequence[Run], methods: Sequence[MethodRow], rows: Sequence[RunR
     return notes
 
 
-def _starts(runs: Sequence[Run]) -> list[str]:
-    """A note on the methods that do not start at the designed sizes, unless their names say so."""
-    starts = {run.group: run.config.get("start", "designed") for run in runs}
-    others = {group: start if isinstance(start, str) else "given" for group, start in starts.items()}
-    said = {group: start for group, start in others.items() if start != "designed" and " start=" not in group}
-    listed = ", ".join(f"{group} {start}" for group, start in said.items())
-    return [f"initial sizes: {listed}; of the others as designed"] if listed else []
+def _initial_sizes(runs: Sequence[Run]) -> list[str]:
+    """A note on the groups that do not start at the designed sizes, unless their names say so."""
+    configured = {run.group: run.config.get("start", "designed") for run in runs}
+    starts = {group: start if isinstance(start, str) else "given" for group, start in configured.items()}
+    named = {group: start for group, start in starts.items() if start != "designed" and " start=" not in group}
+    listed = ", ".join(f"{group} {start}" for group, start in named.items())
+    return [f"initial sizes: {listed}; as designed for all others"] if listed else []
 
 
-def _moved_matches(rows: Sequence[RunRow]) -> list[str]:
-    """Notes on runs whose budget is not what the run that they match costs, as that was trained again."""
+def _outdated_matches(rows: Sequence[RunRow]) -> list[str]:
+    """Notes on runs whose budget is no longer the cost of the run they match, as that was trained again."""
     costs = {(row.group, row.seed): row.gmacs for row in rows if row.finished}
     found = []
     for row in rows:

@@ -253,7 +253,7 @@ def _pairs_table(comparison: Comparison) -> str:
         "Differences are taken over the seeds that both methods have: method minus the one it is compared with. Better"
         " or worse: p is below 0.05; equivalent: p of equivalence is, so that the difference lies within "
         f"{margin}. Both are corrected for the number of pairs tested (Holm). What is not decided may be a real"
-        " difference: so many seeds would detect one of the size given with a probability of 80 %."
+        " difference: this many seeds would detect one of the given size with a probability of 80 %."
     )
     table = _table(heads.split("|"), body, "pairs")
     return f'<h2>Pairs of methods</h2>\n{table}\n<p class="key">{escape(key)}</p>'

@@ -14,7 +14,7 @@ from .joining import Joiner, filled
 from .measures import affine, affine_step, evened, first_value, most_common, read, straightened
 from .positions import Field, Taps, Term, comparable, shared_dim
 from .recurrence import is_global
-from .steps import GLOBAL, INPUT, Layer, Resized, Spread, Window
+from .steps import GLOBAL, INPUT, GlobalOperation, Layer, Resized, Window
 
 __all__ = ["RecurrenceDomain"]
 
@@ -141,9 +141,9 @@ class RecurrenceDomain(Joiner):
         slot = term.slot
         if any(change.window != Window() for change in changes):
             slot = self.emit(Layer(slot, tuple(change.window for change in changes)))
-        spread = tuple(c.array is None and a is not None for c, a in zip(changes, term.axes, strict=True))
-        if any(spread):
-            slot = GLOBAL if all(c.array is None for c in changes) else self.emit(Spread(slot, spread))
+        combined = tuple(c.array is None and a is not None for c, a in zip(changes, term.axes, strict=True))
+        if any(combined):
+            slot = GLOBAL if all(c.array is None for c in changes) else self.emit(GlobalOperation(slot, combined))
         return _after(term, changes, slot)
 
     def _mixed(self, term: Term, axis: int, dims: Sequence[int]) -> _Change:

@@ -11,7 +11,18 @@ from dynpool.graph import Graph
 from dynpool.resizers import LearnedResizer2d
 from dynpool.size_math import effective_kernel, sample_kernel
 
-__all__ = ["GLOBAL", "INPUT", "Join", "Layer", "Resized", "Spread", "Step", "Window", "input_step", "interpolated"]
+__all__ = [
+    "GLOBAL",
+    "INPUT",
+    "GlobalOperation",
+    "Join",
+    "Layer",
+    "Resized",
+    "Step",
+    "Window",
+    "input_step",
+    "interpolated",
+]
 
 INPUT, GLOBAL = 0, 1  # slots of the input, and of fields that are global along every axis; step i fills slot 2 + i
 
@@ -37,9 +48,9 @@ class Window(NamedTuple):
 class Resized:
     """The window of a resizer, which follows from its input and output size along `dim`, height (0) or width (1).
 
-    The operation `node` resizes the map `value` from `size_in` to `size_out` pixels at tracing. `points` is the number
-    of pixels that an interpolation reads, `factor` that by which its code asks it to resize, if it does, `copies` as in
-    `input_step`; DynOPool's cells have a footprint instead.
+    The operation `node` resizes the map `value` from `size_in` to `size_out` pixels at tracing. For an interpolation,
+    `points` is the number of pixels read per output, `factor` the scale factor that the code requests, if any, and
+    `copies` is as in `input_step`. DynOPool's cells have a footprint instead.
     """
 
     node: int
@@ -133,17 +144,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class Join:
-    """A join of paths."""
+    """An operation where several paths are combined."""
 
     sources: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A global operation along some axes."""
+class GlobalOperation:
+    """An operation after which every position depends on all positions along the axes marked True."""
 
     source: int
     axes: tuple[bool, ...]
 
 
-Step = Layer | Join | Spread
+Step = Layer | Join | GlobalOperation

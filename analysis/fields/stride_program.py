@@ -12,7 +12,7 @@ from dynpool.graph import Graph, Resize, propagate
 from dynpool.size_math import Size, window_output_size
 
 from .program import FieldProgram
-from .recurrence import Shortest, join_shortest, slide_shortest, spread_shortest
+from .recurrence import Shortest, shortest_after_global, shortest_after_join, shortest_after_window
 from .steps import Join, Layer, Resized, Step
 
 __all__ = ["Outcome", "StrideProgram"]
@@ -92,14 +92,14 @@ class StrideProgram:
                 agrees[:] &= (n >= 1) | (target is None)
             return out
 
-        def meet(sizes: _Sizes, axis: int, size: Ints) -> None:
+        def assign(sizes: _Sizes, axis: int, size: Ints) -> None:
             known = classes.size(axis, sizes)
             if known is None:
                 known = sizes[axis] = np.maximum(size, 1)
             agrees[:] &= known == size
 
         image = self.graph.with_input(*(np.full(count, n) for n in self.input_hw))
-        sizes = propagate(self.graph.axes, image, output, meet)
+        sizes = propagate(self.graph.axes, image, output, assign)
         if self.input_hw == self.graph.input_size[1:]:
             for root, now in sizes.items():
                 if classes.pinned(root) is not None:
@@ -147,15 +147,15 @@ class StrideProgram:
 
     def _step(self, step: Step, states: list[Shortest], strides: Ints, kernels: Ints, sizes: _Sizes) -> Shortest:
         if isinstance(step, Join):
-            return join_shortest([states[source] for source in step.sources])
+            return shortest_after_join([states[source] for source in step.sources])
         r, s = states[step.source]
         if isinstance(step, Layer):
             kernel, stride = self._window(step, strides, kernels, sizes)
-            r, s = slide_shortest((r, s), kernel, stride)
+            r, s = shortest_after_window((r, s), kernel, stride)
             if step.whole:
                 r = np.where(self._covers(step, kernel, sizes)[:, None], math.inf, r)
             return r, s
-        return spread_shortest(step, (r, s))
+        return shortest_after_global(step, (r, s))
 
     def _window(self, layer: Layer, strides: Ints, kernels: Ints, sizes: _Sizes) -> tuple[Floats, Floats]:
         """Kernel and stride along height and width, (candidates, 2) each."""

@@ -15,7 +15,7 @@ from dynpool.common.arguments import check_flags, check_model, is_number, is_who
 from dynpool.conversion import convert, thawed
 from dynpool.graph import check_input_size, deep_copy, untouched
 from dynpool.resizers import host_alphas, learned_resizers
-from dynpool.resolution import ResolutionTree, frozen_sizes, held, is_converted, resolution_tree, unwrapped
+from dynpool.resolution import ResolutionTree, contained, frozen_sizes, is_converted, resolution_tree, unwrapped
 from dynpool.size_math import Pair
 
 from ..common.statistics import MeanStd
@@ -132,7 +132,7 @@ class _Probe:
         self.tree = tree = cast("ResolutionTree", resolution_tree(self.model))
         hw = (size[1], size[2])
         tree.constrain(trust=float("inf"))  # as before any pass
-        tree.budget = None
+        tree.ceiling = None
         self.alphas = [resizer.shared_alpha().requires_grad_() for resizer in tree.owners]
         self.own = host_alphas(tree.owners)
         pixels = tree.sizes_at(hw, self.own)
@@ -256,11 +256,11 @@ def _live_copy(model: nn.Module, size: tuple[int, int, int]) -> nn.Module:
     if resolution_tree(model) is not None:
         return deep_copy(model)
     name = type(model).__name__
-    for path in held(model, lambda module: is_converted(module) or frozen_sizes(module) is not None):
+    for path in contained(model, lambda module: is_converted(module) or frozen_sizes(module) is not None):
         raise ValueError(f"model: the {name} is neither converted nor frozen, but its child {path!r} is: pass that")
     if learned_resizers(model):
         raise ValueError(
-            f"model: the {name} has hand-placed resizers, whose sizes cannot be held: convert the original"
+            f"model: the {name} has hand-placed resizers, whose sizes cannot be kept: convert the original"
         )
     return convert(model, size, preserve=True)
 

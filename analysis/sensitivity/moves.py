@@ -73,7 +73,11 @@ def pixels_per_alpha(tree: ResolutionTree, hw: Size, values: Sequence[Pair], dir
     """
     index, _, resizer = tree.learned[direction.learned]
     value = values[direction.learned]
-    above, strides, jacobian = tree.above(index, hw, values), resizer.strides(value), _jacobian(resizer, value)
+    above, strides, jacobian = (
+        tree.resizer_input_size(index, hw, values),
+        resizer.strides(value),
+        _jacobian(resizer, value),
+    )
     factor = tree.factors_at(hw, values).get(type(resizer), (1.0, 1.0))
     return statistics.fmean(
         -above[axis] * factor[axis] / strides[axis] ** 2 * jacobian[axis][direction.entry] for axis in direction.axes
@@ -108,7 +112,7 @@ def alphas_with(tree: ResolutionTree, hw: Size, values: Sequence[Pair], sizes: M
             raise ValueError(f"{name} would have {height}x{width} pixels")
         if rule.admit(sizes[i]) != sizes[i]:
             raise ValueError(f"{name} must be {rule.admitted()}")
-        wanted = resizer.values_for(tree.above(i, hw, found), sizes[i])
+        wanted = resizer.values_for(tree.resizer_input_size(i, hw, found), sizes[i])
         found[k] = as_pair(wanted, f"{name}: alpha={wanted} is not finite")
         if as_pair(resizer.project(found[k], found[k], None), "") != found[k]:
             low, high = resizer.bounds

@@ -31,7 +31,7 @@ class SensitivityReport:
         images: number of images in all of them.
         training: whether it was measured in training mode.
         passes: forward passes that it took.
-        loss: at the present sizes, over the batches.
+        loss: at the current sizes, over the batches.
         steps: pixels more that were asked for, in rising order.
         rows: one per learned resolution and axis, from input to output.
     """
@@ -99,7 +99,7 @@ class SensitivityReport:
         batches = "1 batch" if self.batches == 1 else f"{self.batches} batches"
         mode = "training" if self.training else "eval"
         lines.append(
-            f"loss {self.loss.mean:.4g} at the present sizes, columns: its change at so many pixels more; "
+            f"loss {self.loss.mean:.4g} at the current sizes; columns: its change at that many more pixels; "
             f"{batches}, {plural(self.images, 'image')}, {mode} mode"
         )
         lines.append(self.verdict[0].upper() + self.verdict[1:] + (" (*)" if any(r.clear for r in self.rows) else ""))

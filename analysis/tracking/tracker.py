@@ -60,12 +60,12 @@ class IMinTracker:
         self.input_size = check_input_size(input_size)
         self.path = Path(path)
         model = costed_model(model)
-        seen = Survey(model, self.input_size, batch)
-        self._graph = seen.compared
+        survey = Survey(model, self.input_size, batch)
+        self._graph = survey.compared
         self._program = compile_fields(self._graph)
-        self._cost = CostModel(model, self.input_size, batch=batch, seen=seen)
+        self._cost = CostModel(model, self.input_size, batch=batch, survey=survey)
         self._tree = resolution_tree(model)
-        self._traced_sizes = sizes_of(seen)
+        self._traced_sizes = sizes_of(survey)
         self._first_resizes: dict[str, Resize] = {}  # the first layer that resizes to each named size
         for resize in self._graph.resizes:
             self._first_resizes.setdefault(resize.path or resize.kind, resize)

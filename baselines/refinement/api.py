@@ -92,7 +92,9 @@ def refine(
         raise ValueError(f"way must be one of {', '.join(map(repr, _WAYS))}, got {way!r}")
     size = check_input_size(input_size)
     if resolution_tree(model) is not None or learned_resizers(model):
-        raise ValueError(f"the {type(model).__name__} has learned resizers; refine the original model or a frozen one")
+        raise ValueError(
+            f"model is a {type(model).__name__}, which has learned resizers; refine the original model or a frozen one"
+        )
     check_unwrapped(model, "refine")
     if edits is not None and not isinstance(edits, (str, RefinementPlan)):
         raise TypeError(f"edits must be the name of a published edit or a RefinementPlan, got {edits!r}")

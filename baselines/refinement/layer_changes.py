@@ -102,7 +102,7 @@ def change_layer(model: nn.Module, change: LayerChange) -> None:
     if found != change.before:
         raise ValueError(
             f"{change.attribute} of {change.layer} is {_show(found) if found else 'missing'} in this "
-            f"{type(model).__name__}, the plan expects {_show(change.before)}"
+            f"{type(model).__name__}, but the plan expects {_show(change.before)}"
         )
     replacement = set_value(module, change.after)
     if replacement is not module:
@@ -150,7 +150,7 @@ def _window_of(module: nn.Module) -> Values:
 
 def _set_window(module: nn.Module, window: Values) -> nn.Module:
     if not isinstance(module, nn.Conv2d):
-        raise TypeError(f"a {type(module).__name__} is not an nn.Conv2d, whose window could be changed")
+        raise TypeError(f"the layer is a {type(module).__name__}, but only an nn.Conv2d can change its window")
     kh, kw, sh, sw, ph, pw = window
     return convolution_like(module, kernel_size=(kh, kw), stride=(sh, sw), padding=(ph, pw))
 
@@ -230,7 +230,7 @@ def _set_width(module: nn.Module, width: Values) -> nn.Module:
             if getattr(module, name) is not None:
                 setattr(module, name, getattr(module, name).new_empty(given))
     else:
-        raise TypeError(f"a {type(module).__name__} has no width")
+        raise TypeError(f"the layer is a {type(module).__name__}, which has no width that can change")
     if module.weight is not None:
         module.weight = nn.Parameter(module.weight.new_empty(shape))
     if module.bias is not None:

@@ -1,9 +1,9 @@
 """Where a network downsamples and where else it could: sets of layers whose strides can only change together.
 
-In a trace with `every_window=True` every window has axis classes of its own. Take these classes as vertices of a graph
-and the windows as its edges. Maps that are combined must keep equal sizes, so a stride can change only together for all
-edges that lead into a part of the graph which no edge leaves: a cut. An identity shortcut closes a cycle, so no cut
-passes through its block; a projection shortcut is one more edge of the block's cut.
+In a trace with `every_window=True` every window has its own axis classes. Take these classes as the vertices of a graph
+and the windows as its edges. Maps that are combined must keep equal sizes, so strides can only change along a whole
+cut: all edges into a part of the graph that no edge leaves. An identity shortcut closes a cycle, so no cut passes
+through its block; a projection shortcut is one more edge of the block's cut.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ __all__ = ["Cut", "Placements", "find_placements", "stride_of"]
 
 @dataclass(frozen=True)
 class Cut:
-    """Windows (rows of `StrideProgram.windows`), the classes behind them, and the common factor of their strides."""
+    """The windows of a cut (rows of `StrideProgram.windows`), the classes after it, and the gcd of its strides."""
 
     rows: tuple[int, ...]
-    behind: frozenset[Key]
+    downstream: frozenset[Key]
     factor: Size
 
 
 @dataclass(frozen=True)
 class Placements:
-    """`steps` downsample now; `targets` could, in order of execution; `refused` has the reasons for fixed strides."""
+    """The cuts that downsample (`steps`) and those that could (`targets`), in order of execution.
+
+    `refused` has the reasons why other strides cannot change, by layer.
+    """
 
     steps: tuple[Cut, ...]
     targets: tuple[Cut, ...]
@@ -43,7 +46,7 @@ class Placements:
 def find_placements(model: nn.Module, program: StrideProgram) -> Placements:
     """All downsampling steps of a traced model, and the targets that a step can move to.
 
-    A target needs a layer of stride 1 with a kernel larger than one pixel: 1x1 kernels with stride 2 would discard
+    A target needs a layer of stride 1 with a kernel larger than one pixel: with stride 2, a 1x1 kernel would discard
     three quarters of the map.
     """
     modules = dict(model.named_modules())
@@ -63,8 +66,8 @@ def find_placements(model: nn.Module, program: StrideProgram) -> Placements:
     targets = []
     for cut in _cuts(program, through_strides_of_one=True):
         members = [program.windows[row] for row in cut.rows]
-        slides = any(m.stride == (1, 1) and min(m.kernel) > 1 for m in members)
-        if cut.factor == (1, 1) and slides and not _first_reason(modules, program, members):
+        covers_stride = any(m.stride == (1, 1) and min(m.kernel) > 1 for m in members)
+        if cut.factor == (1, 1) and covers_stride and not _first_reason(modules, program, members):
             targets.append(cut)
     return Placements(tuple(steps), tuple(targets), refused)
 
@@ -87,7 +90,7 @@ def _unsettable_reason(modules: Mapping[str, nn.Module], program: StrideProgram,
     """The reason why a window's stride cannot be set on its module; empty if it can."""
     module = modules[window.path]
     if window.stride != stride_of(module):
-        return f"{window.kind} is called in {type(module).__name__}, not by a module with that stride"
+        return f"{window.kind} gets its stride from the code of {type(module).__name__}, not from an attribute"
     if program.graph.calls.get(window.path, 0) != 1 or sum(w.path == window.path for w in program.windows) != 1:
         return f"{window.path} runs more than once in a pass"
     if getattr(module, "return_indices", False):
@@ -97,18 +100,18 @@ def _unsettable_reason(modules: Mapping[str, nn.Module], program: StrideProgram,
 
 def _no_cut_reason(program: StrideProgram, window: Resize) -> str:
     """The reason why no cut passes through a strided window."""
-    a, b = _key(program.graph, window.source), _key(program.graph, window.target)
-    if a is None or b is None:
-        return "its map is partitioned or reshaped, so its size may not depend on that of the image"
-    if a in _reachable(b, _following(program, through_strides_of_one=False)):
+    before, after = _key(program.graph, window.source), _key(program.graph, window.target)
+    if before is None or after is None:
+        return "its map is partitioned or reshaped, so its size may not depend on the image size"
+    if before in _reachable(after, _following(program, through_strides_of_one=False)):
         return "its output is upsampled and combined with its input"
     return "its output is combined with maps of another stride or an upsampling"
 
 
 def _cuts(program: StrideProgram, *, through_strides_of_one: bool) -> Iterator[Cut]:
-    """The smallest cut in front of each axis class, in order of execution.
+    """The smallest cut before each axis class, in order of execution.
 
-    Without `through_strides_of_one`, cuts pass only through layers with a stride above 1: classes that layers of stride
+    Without `through_strides_of_one`, cuts pass only through layers with a stride above 1; classes that layers of stride
     1 connect are on the same side.
     """
     graph = program.graph
@@ -117,18 +120,18 @@ def _cuts(program: StrideProgram, *, through_strides_of_one: bool) -> Iterator[C
     start = _key(graph, tuple(d.axis for d in graph.dims(graph.input_id)[-2:]))
     found: set[tuple[int, ...]] = set()
     for vertex in dict.fromkeys(b for _, _, b in edges):
-        behind = _reachable(vertex, following)
-        crossing = [row for row, a, b in edges if b in behind and a not in behind]
+        downstream = _reachable(vertex, following)
+        crossing = [row for row, a, b in edges if b in downstream and a not in downstream]
         rows = tuple(row for row in crossing if row is not None)
-        if start in behind or not rows or rows in found or len(rows) < len(crossing):
-            continue  # a crossing upsampling would need another factor
+        if start in downstream or not rows or rows in found or len(rows) < len(crossing):
+            continue  # an upsampling in the cut would need another factor
         found.add(rows)
         h, w = (math.gcd(*(program.windows[row].stride[axis] for row in rows)) for axis in (0, 1))
-        yield Cut(rows, behind, (h, w))
+        yield Cut(rows, downstream, (h, w))
 
 
 def _edges(program: StrideProgram) -> list[tuple[int | None, Key, Key]]:
-    """(row of the window, class before, class behind) of every resize; the row is None for an upsampling."""
+    """(row of the window, class before, class after) of every resize; the row is None for an upsampling."""
     graph = program.graph
     return [
         (program.row.get(resize.node), a, b)
@@ -138,7 +141,7 @@ def _edges(program: StrideProgram) -> list[tuple[int | None, Key, Key]]:
 
 
 def _following(program: StrideProgram, *, through_strides_of_one: bool) -> Mapping[Key, set[Key]]:
-    """For each class, the classes directly behind it. Stride-1 windows that are not cut count in both directions."""
+    """The classes directly after each class; windows of stride 1 that no cut may pass count in both directions."""
     following: dict[Key, set[Key]] = {}
     for row, a, b in _edges(program):
         following.setdefault(a, set()).add(b)
@@ -148,7 +151,7 @@ def _following(program: StrideProgram, *, through_strides_of_one: bool) -> Mappi
 
 
 def _key(graph: Graph, axes: Sequence[int | None]) -> Key | None:
-    """A resolution as its classes of height and width, with a multiple of a class replaced by that class."""
+    """The axis classes of height and width; for a multiple of a class, that class."""
     h, w = axes
     return None if h is None or w is None else (graph.classes.base(h)[0], graph.classes.base(w)[0])
 

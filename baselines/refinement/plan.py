@@ -171,7 +171,7 @@ def apply_edits(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
 def check_i_min(expected: Pair, found: Pair) -> None:
     """Raise ValueError unless a network has the I_min of the one that edits are for."""
     if expected != found:
-        raise ValueError(f"the edits are for a network with I_min {_show(expected)}, this one has {_show(found)}")
+        raise ValueError(f"the edits are for a network with I_min {_show(expected)}, but this one has {_show(found)}")
 
 
 def _pair(values: Sequence[Any]) -> Pair:

@@ -88,7 +88,8 @@ class _Layers:
         self.steps, self.targets = placements.steps, placements.targets
         if len(self.steps) != steps:
             raise ValueError(
-                f"the edit is for networks with {steps} downsamplings that can be moved, this one has {len(self.steps)}"
+                f"the edit is for networks with {steps} downsamplings that can be moved, but this one has "
+                f"{len(self.steps)}"
             )
 
     def windows(self, cut: Cut) -> list[Resize]:
@@ -138,7 +139,7 @@ def _pool_behind(graph: Graph, convolution: Resize) -> LayerChange:
     """A 2x2 max-pool behind the activation that follows a convolution."""
     relu = next((n for n in graph.nodes[convolution.node :] if n.op in ("aten.relu", "aten.relu_")), None)
     if relu is None:
-        raise ValueError(f"the edit puts a pool behind the ReLU that follows {convolution.path}, but none does")
+        raise ValueError(f"the edit puts a pool after the ReLU that follows {convolution.path}, but no ReLU follows it")
     return LayerChange(relu.path, "max_pool", (0,), (2,))
 
 
@@ -158,7 +159,9 @@ def _efficientnet(model: nn.Module, graph: Graph) -> tuple[Edit, ...]:
     """Strides at the stem and stages 2, 3 and 5, none at 4 and 6, which give the paper's I_min and GMACs."""
     layers = _Layers(model, graph, 5)
     between = [
-        c for c in layers.targets if layers.steps[4].behind < c.behind < layers.steps[3].behind and len(c.rows) == 1
+        c
+        for c in layers.targets
+        if layers.steps[4].downstream < c.downstream < layers.steps[3].downstream and len(c.rows) == 1
     ]
     if len(between) != 1:
         raise ValueError("the edit is for an EfficientNet, whose fifth stage begins with a block without a shortcut")

@@ -111,7 +111,7 @@ class StrideSearch:
             taken = [p for p in dict.fromkeys([(1, 1), (1, w), (h, 1)]) if p != (h, w)]
         yield from (Option(index, p) for p in left)
         for number, target in enumerate(self.placements.targets):
-            if target.behind < step.behind:
+            if target.downstream < step.downstream:
                 yield from (Option(index, p, number) for p in taken)
 
     def _strides(self, combinations: Sequence[Sequence[Option]]) -> Ints:

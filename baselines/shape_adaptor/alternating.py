@@ -87,5 +87,5 @@ def alpha_optimizer(model: nn.Module, *, lr: float = 0.1, momentum: float = 0.9,
     check_numbers("a number of at least 0 and below 1", lambda n: 0 <= n < 1, momentum=momentum)
     alphas = [resizer.shared_alpha() for resizer in learned_resizers(model, owners=True).values()]
     if not alphas:
-        raise ValueError(f"the model, a {type(model).__name__}, has no learned resizer")
+        raise ValueError(f"model is a {type(model).__name__}, which has no learned resizer")
     return EveryFewSteps(torch.optim.SGD(alphas, lr=lr, momentum=momentum), every=every)

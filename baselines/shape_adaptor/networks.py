@@ -113,7 +113,9 @@ def shape_adaptor_network(
         pool = partial(ShapeAdaptor2d, alpha=_AUTOTL_ALPHA, limit=limit, align_corners=align_corners)
         return convert(model, size, pool=pool)
     if resolution_tree(model) is not None or learned_resizers(model):
-        raise ValueError(f"the {type(model).__name__} already has learned resizers; give the original model")
+        raise ValueError(
+            f"model is a {type(model).__name__}, which already has learned resizers; give the original model"
+        )
     builder = _Builder(model, size, partial(ShapeAdaptor2d, limit=limit, align_corners=align_corners))
     usual = int(math.log2(max(min(size[1:]), 4) / 2))
     if mode == "standard":
@@ -134,7 +136,7 @@ class _Builder:
         self.layers = find_layers(model, self.graph)
         if len(self.layers) < 2 or not any(layer.next for layer in self.layers):
             raise ValueError(
-                f"the {type(model).__name__} is not a sequence of convolutions or blocks, which Shape Adaptors need"
+                f"model is a {type(model).__name__}, but Shape Adaptors need a sequence of convolutions or blocks"
             )
         self.model = deep_copy(model)
         self.size, self.pool = size, pool

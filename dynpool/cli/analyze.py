@@ -26,35 +26,40 @@ PAGE = 150  # columns of the table if the output is not a terminal
 
 def _parser() -> Parser:
     parser = Parser(
-        "analyze", "Receptive fields of every layer; which layers the input is too small for. Nothing is downloaded."
+        "analyze",
+        "Receptive fields of all layers, and the layers that the input is too small for. Nothing is downloaded.",
     )
     parser.add_argument(
         "model", nargs="?", metavar="MODEL",
-        help="a model of timm or torchvision (torchvision:NAME if both have it), or module:callable",
+        help="a model of timm or torchvision (torchvision:NAME if both have it), or package.module:callable",
     )  # fmt: skip
     parser.add_argument(
         "--input-size", metavar="SIZE", type=input_size,
-        help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width) | 1:16000 (channels:axes, any number)",
+        help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width) | 1:16000 (channels:any sizes)",
     )  # fmt: skip
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--checkpoint", type=place, metavar="FILE", help="file with weights, and learned sizes if it has them"
+        "--checkpoint", type=place, metavar="FILE", help="file with weights, and with learned sizes if there are any"
     )
     parser.add_argument(
         "--prefix", default="", metavar="PREFIX",
         help='prefix of all names in the checkpoint, such as "model." with Lightning',
     )  # fmt: skip
     source.add_argument(
-        "--edits", metavar="NAME|FILE", help="the model with a published edit, or with what dynpool refine --out wrote"
+        "--edits",
+        metavar="NAME|FILE",
+        help="first apply a published edit, or those that dynpool refine --out wrote",
     )
-    source.add_argument("--run", type=place, metavar="FOLDER", help="a run folder: its learned model, I_min per epoch")
+    source.add_argument(
+        "--run", type=place, metavar="FOLDER", help="a run folder: its learned model, and I_min per epoch"
+    )
     parser.add_argument(
         "--out", type=place, metavar="FOLDER", help="output folder; default: analyze-NAME, or RUN/analyze"
     )
     parser.add_argument(
-        "--layers", nargs="+", metavar="LAYER", help="layers to draw on the image; --effective measures the first",
+        "--layers", nargs="+", metavar="LAYER", help="layers whose fields are drawn; --effective measures the first",
     )  # fmt: skip
-    parser.add_argument("--image", type=place, metavar="FILE", help="image to draw receptive fields on")
+    parser.add_argument("--image", type=place, metavar="FILE", help="image on which receptive fields are drawn")
     parser.add_argument(
         "--effective", action="store_true", help="also measure the effective receptive field, by gradients"
     )

@@ -33,8 +33,8 @@ __all__ = ["run"]
 USAGE = """usage: dynpool COMMAND ...
 
   train CONFIG [--resume | --overwrite] [--KEY VALUE ...]    train one run
-  compare CONFIG [--resume | --overwrite] [--KEY VALUE ...]  train methods x seeds, then write the report
-  report RUN... [--out DIR]                                  write the report of runs or of a comparison
+  compare CONFIG [--resume | --overwrite] [--KEY VALUE ...]  train every method with every seed, and report
+  report RUN... [--out DIR]                                  report of runs or of a comparison
   analyze MODEL --input-size 32 [--checkpoint FILE]          receptive fields of a model: table, verdict, plots
   analyze --run FOLDER                                       the same for a run's learned model, with I_min per epoch
   inspect RUN... [--heatmaps LAYER ...]                      which layers of trained networks work: probes, saturation
@@ -111,10 +111,10 @@ def _compare(arguments: list[str]) -> int:
 
 
 def _report(arguments: list[str]) -> int:
-    parser = Parser("report", "Write report.html, summary.csv and the plots.")
+    parser = Parser("report", "Write report.html, summary.csv and plots of trained runs.")
     parser.add_argument("runs", nargs="+", type=place, metavar="RUN", help="folder of a run or of a comparison")
     parser.add_argument(
-        "--out", type=place, help="output folder; default: the given folder if it is the only one, else report/"
+        "--out", type=place, metavar="FOLDER", help="output folder; default: RUN if there is only one, else report/"
     )
     options = parser.read(arguments)
     out = options.out or (options.runs[0] if len(options.runs) == 1 else Path("report"))
@@ -137,8 +137,10 @@ def _report(arguments: list[str]) -> int:
 def _coverage(arguments: list[str]) -> int:
     import warnings
 
-    parser = Parser("coverage", "Convert the models of timm and torchvision and run them at random sizes.")
-    parser.add_argument("--models", nargs="+", metavar="PATTERN", help="such as 'resnet*' or 'torchvision:*'")
+    parser = Parser("coverage", "Convert the models of timm and torchvision, and run them at random sizes.")
+    parser.add_argument(
+        "--models", nargs="+", metavar="PATTERN", help="such as 'resnet*', 'torchvision:*'; default: all"
+    )
     parser.add_argument(
         "--out", type=place, default=Path("coverage.csv"), metavar="CSV", help="output file; existing rows are kept"
     )
@@ -149,7 +151,7 @@ def _coverage(arguments: list[str]) -> int:
     parser.add_argument(
         "--real",
         action="store_true",
-        help="run on random weights and images and check outputs and gradients; default: models of forty families",
+        help="use random weights and images, and check outputs and gradients; default: 43 small models",
     )
     options = parser.read(arguments)
     check_file(options.out, parents=True)

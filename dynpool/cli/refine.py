@@ -14,10 +14,13 @@ __all__ = ["refine"]
 
 def _parser() -> Parser:
     parser = Parser(
-        "refine", "Static refinement (Richter and Pal): the fewest edits with I_min < I_res. Nothing is downloaded."
+        "refine",
+        "Static refinement (Richter and Pal): the fewest edits with I_min < I_res. Nothing is downloaded.",
     )
     parser.add_argument(
-        "model", metavar="MODEL", help="a model of timm or torchvision (torchvision:NAME), or module:callable"
+        "model",
+        metavar="MODEL",
+        help="a model of timm or torchvision (torchvision:NAME if both have it), or package.module:callable",
     )
     parser.add_argument(
         "--input-size", metavar="SIZE", type=image_size, required=True,
@@ -25,13 +28,15 @@ def _parser() -> Parser:
     )  # fmt: skip
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument(
-        "--way", choices=("less downsampling", "shorter and wider"), help="the search; default: less downsampling"
+        "--way",
+        choices=("less downsampling", "shorter and wider"),
+        help="edit strides (the default), or the number and width of blocks",
     )
     kind.add_argument(
         "--edits", metavar="NAME|FILE",
-        help="apply a published edit, such as vgg19 (an unknown name lists all), or the edits that --out wrote",
+        help="apply a published edit, such as vgg19 (an unknown name prints the list), or the edits that --out wrote",
     )  # fmt: skip
-    parser.add_argument("--out", type=place, metavar="FILE", help="file for the plan as JSON")
+    parser.add_argument("--out", type=place, metavar="FILE", help="write the plan to this file, as JSON")
     return parser
 
 

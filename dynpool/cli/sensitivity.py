@@ -13,7 +13,7 @@ __all__ = ["sensitivity"]
 def _parser() -> Parser:
     parser = Parser(
         "sensitivity",
-        "The loss of a run's network with a few pixels more or less of each learned size, beside the gradient.",
+        "Measure the loss of a run's network with a few pixels more or less of each learned size, and the gradient.",
     )
     parser.add_argument(
         "--run", type=place, required=True, metavar="FOLDER",
@@ -21,12 +21,12 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--batches", type=count, default=16, metavar="N",
-        help="number of batches, drawn from the run's seed, without augmentation; default: 16, or all that there are",
+        help="number of batches, drawn with the run's seed, without augmentation; default: 16, or all if fewer",
     )  # fmt: skip
     parser.add_argument(
         "--split", choices=("train", "test"), default="train",
-        help="images to measure on; default: train, as the gradient that moves sizes in training is that of training "
-        "images, and sizes chosen by test images could not be tested by them",
+        help="images to measure on; default: train, as sizes are learned with their gradient, and sizes chosen on test "
+        "images could no longer be tested on them",
     )  # fmt: skip
     parser.add_argument(
         "--steps", type=count, nargs="+", default=[1, 2, 4], metavar="PIXELS",
@@ -34,7 +34,7 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--training", action="store_true",
-        help="measure in training mode, with each batch's own statistics; default: with the running statistics",
+        help="measure in training mode, with the statistics of each batch; default: with the running statistics",
     )  # fmt: skip
     parser.add_argument("--out", type=place, metavar="FOLDER", help="output folder; default: RUN/sensitivity")
     return parser
@@ -49,7 +49,7 @@ def sensitivity(arguments: Sequence[str]) -> int:
     options = _parser().read(arguments)
     out = options.out or options.run / "sensitivity"
     if len(set(options.steps)) < len(options.steps):
-        raise ConfigError(f"--steps is {' '.join(map(str, options.steps))}; allowed: different numbers of pixels")
+        raise ConfigError(f"--steps is {' '.join(map(str, options.steps))}; allowed: distinct numbers of pixels")
     if options.out is not None:
         check_folder(out)
     import torch

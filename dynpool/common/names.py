@@ -16,7 +16,8 @@ def nearest(word: str, known: Iterable[str], *, most: int = 1, listing: str = ""
         word: what was typed; dashes in front of it and of known words do not count.
         known: the words that would have been right.
         most: how many to suggest.
-        listing: what lists the known words, in words, where they are more than twenty; else a list is cut short.
+        listing: where to find the list, such as "--help lists all", if there are more than twenty known words; without
+            it the list is cut short.
     """
     known = list(known)
     plain = {k.lstrip("-"): k for k in reversed(known)}

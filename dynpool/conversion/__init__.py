@@ -2,6 +2,7 @@
 
 from .api import convert, sizes, sizes_of
 from .checkpoints import load, read_state_dict, save
+from .chosen_sizes import set_sizes
 from .coverage import SPOT_CHECKS, CoverageRow, coverage_names, run_coverage, summarize
 from .freezing import FreezeReport, freeze, freeze_report, thawed
 from .functional_calls import name_calls
@@ -10,8 +11,30 @@ from .report import ConversionReport, ConversionRow, NothingToLearnError, attach
 from .size_groups import Key
 
 __all__ = [
-    "SPOT_CHECKS", "ConversionReport", "ConversionRow", "CoverageRow", "FreezeReport", "Key", "NothingToLearnError",
-    "Plan", "Site", "attach_report", "conversion_report", "convert", "coverage_names", "freeze", "freeze_report",
-    "load", "name_calls", "read_state_dict", "register_kind", "run_coverage", "save", "sizes", "sizes_of",
-    "summarize", "thawed",
+    "SPOT_CHECKS",
+    "ConversionReport",
+    "ConversionRow",
+    "CoverageRow",
+    "FreezeReport",
+    "Key",
+    "NothingToLearnError",
+    "Plan",
+    "Site",
+    "attach_report",
+    "conversion_report",
+    "convert",
+    "coverage_names",
+    "freeze",
+    "freeze_report",
+    "load",
+    "name_calls",
+    "read_state_dict",
+    "register_kind",
+    "run_coverage",
+    "save",
+    "set_sizes",
+    "sizes",
+    "sizes_of",
+    "summarize",
+    "thawed",
 ]  # fmt: skip

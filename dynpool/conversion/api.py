@@ -1,4 +1,4 @@
-"""Replace a model's resizers by learned ones, with ties."""
+"""`convert`, which replaces the resizers of a model with learned ones, and `sizes`, of any model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dynpool.resolution import (
 )
 from dynpool.size_math import Pair, Size, check_multiple, pair
 
-from . import layer_kinds as planners  # noqa: F401 - registers the kinds of PyTorch and timm
+from . import layer_kinds  # noqa: F401 - registers the resizers of PyTorch and timm
 from .dry_run import Limits, find_limits
 from .functional_calls import name_calls, shield
 from .layer_context import matched, sites
@@ -55,19 +55,20 @@ __all__ = [
     "sizes_of",
 ]
 
-_UNUSED = "nothing that the model returns depends on it, so it would learn nothing"
+_UNUSED = "the model's output does not depend on it, so it would learn nothing"
 
 
-def _known(module: nn.Module) -> bool:
+def _has_planner(module: nn.Module) -> bool:
     return planner_of(module) is not None
 
 
-def _plan(graph: Graph, here: Graph, modules: dict[str, nn.Module], resize: Resize, site: Site) -> Plan | str:
+def _plan(graph: Graph, at_input_size: Graph, modules: dict[str, nn.Module], resize: Resize, site: Site) -> Plan | str:
+    """How a resizer can be rewritten, or why it cannot be."""
     plan = plan_for(modules[resize.path], site)
     runs = [r for r in graph.resizes if r.path == resize.path]
-    at = {(source_key(graph, r), r.in_size, r.out_size, target_key(graph, r)) for r in runs}
-    if isinstance(plan, Plan) and len(at) > 1:
-        calls = where_called(here, resize.path)
+    resolutions = {(source_key(graph, r), r.in_size, r.out_size, target_key(graph, r)) for r in runs}
+    if isinstance(plan, Plan) and len(resolutions) > 1:
+        calls = where_called(at_input_size, resize.path)
         return f"the module runs {len(runs)} times in a pass, at different resolutions: {calls}"
     return plan
 
@@ -76,101 +77,102 @@ class _Converter:
     """Builds the resolution tree of a copied model and rewrites its resizers according to the plan."""
 
     def __init__(
-        self, model: nn.Module, seen: Survey, pool: Callable[..., LearnedResizer2d], order: str, preserve: bool
+        self, model: nn.Module, survey: Survey, pool: Callable[..., LearnedResizer2d], order: str, preserve: bool
     ) -> None:
-        self.model, self.seen, self.pool, self.order, self.preserve = model, seen, pool, order, preserve
-        self.graph = graph = seen.structure
+        self.model, self.survey, self.pool, self.order, self.preserve = model, survey, pool, order, preserve
+        self.graph = graph = survey.structure
         self.modules = dict(model.named_modules())
         self.tree = ResolutionTree(graph.input_size)
-        self.keys: dict[int, Key] = {}  # of the resolutions, by their place in the tree
-        self.original: list[Size] = []  # their sizes in pixels in the given model, in the same order
+        self.keys: dict[int, Key] = {}  # the axis classes of each resolution, by its index in the tree
+        self.original: list[Size] = []  # the size of each resolution in the original model, in pixels
         self.rows: list[ConversionRow] = []
 
-    def run(self, multiple_of: Size, held: Mapping[Key, str]) -> tuple[ResolutionTree, ConversionReport]:
-        """`held`: resolutions found to be unable to change, and why."""
-        size, batch, here = self.seen.input_size, self.seen.batch, self.seen.here
-        at = sites(self.graph, here, self.order, self.preserve)
-        plans = {r.node: _plan(self.graph, here, self.modules, r, at[r.node]) for r in self.graph.resizes}
+    def run(self, multiple_of: Size, pinned: Mapping[Key, str]) -> tuple[ResolutionTree, ConversionReport]:
+        """Rewrite the model; `pinned` has resolutions that a trial has shown to be unable to change, and why."""
+        size, batch, at_input_size = self.survey.input_size, self.survey.batch, self.survey.at_input_size
+        found = sites(self.graph, at_input_size, self.order, self.preserve)
+        plans = {r.node: _plan(self.graph, at_input_size, self.modules, r, found[r.node]) for r in self.graph.resizes}
         plans.update(dict.fromkeys(unused_resizers(self.model, self.graph, batch), _UNUSED))
-        plan = plan_resolutions(self.graph, plans, held)
+        plan = plan_resolutions(self.graph, plans, pinned)
         self.keys, self.tree.nodes = plan.keys, plan.nodes
         self.tree.input_size, self.tree.batch = size, batch
         traced = [node.reference for node in plan.nodes]
-        self.here = matched(self.graph, here)
-        plan.place_at(self.here, size[1:])
+        self.at_input_size = matched(self.graph, at_input_size)
+        plan.place_at(self.at_input_size, size[1:])
         self.original = [node.reference for node in plan.nodes]
-        self.moved = [
+        self.shifts = [  # the structure may have been traced at a larger input size
             pair(b - a for a, b in zip(*sizes, strict=True)) for sizes in zip(traced, self.original, strict=True)
         ]
         for node in plan.nodes:
             if isinstance(node.rule, Learned):
-                steps = zip(node.reference, node.rule.multiple, multiple_of, strict=True)
-                # a size that is no multiple of a window here is padded by the model itself
-                node.rule.multiple = pair(math.lcm(m if n % m == 0 else 1, asked) for n, m, asked in steps)
-        done: set[str] = set()
+                axes = zip(node.reference, node.rule.multiple, multiple_of, strict=True)
+                # if the original size is not a multiple of the window, the model itself pads it
+                node.rule.multiple = pair(math.lcm(m if n % m == 0 else 1, asked) for n, m, asked in axes)
+        rewritten: set[str] = set()
         for role in plan.roles:
             how = plans[role.resize.node]
-            if role.rewrite and role.node is not None and isinstance(how, Plan) and role.resize.path not in done:
-                done.add(role.resize.path)
+            if role.rewrite and role.node is not None and isinstance(how, Plan) and role.resize.path not in rewritten:
+                rewritten.add(role.resize.path)
                 self.rewrite(role.resize, how, role.node, role.status)
-            self.row(role)
-        return self.tree, _reported(self.seen, self.rows)
+            self.add_row(role)
+        return self.tree, _report(self.survey, self.rows)
 
-    def row(self, role: Role) -> None:
+    def add_row(self, role: Role) -> None:
         r = role.resize
         kind = f"{r.kind} {r.kernel[0]}x{r.kernel[1]} stride {r.stride[0]}"
         kind += "" if r.stride[0] == r.stride[1] else f"x{r.stride[1]}"
         resolution = "-" if role.node is None else self.tree.nodes[role.node].name
         self.rows.append(ConversionRow(r.path or "(model)", kind, resolution, role.status, role.why))
 
-    def rewrite(self, resize: Resize, plan: Plan, here: int, status: Status) -> None:
-        node = self.tree.nodes[here]
+    def rewrite(self, resize: Resize, plan: Plan, index: int, status: Status) -> None:
+        """Rewrite the layer of a resizer, whose output has the resolution of that index in the tree."""
+        node = self.tree.nodes[index]
         module = self.modules[resize.path]
-        with torch.device("cpu"):  # it is moved below, from wherever the default is
-            resizer = self.make_resizer(resize, plan, here, status)
-        now = self.here.get(resize.node)
-        out = now.out_size if now else pair(map(sum, zip(resize.out_size, self.moved[here], strict=True)))
+        with torch.device("cpu"):  # not on a default device such as "meta"; it is moved to the model's device below
+            resizer = self.resizer_for(resize, plan, index, status)
+        now = self.at_input_size.get(resize.node)
+        out = now.out_size if now else pair(map(sum, zip(resize.out_size, self.shifts[index], strict=True)))
         h, w = (o + m * (n - r) for o, m, n, r in zip(plan.offset, plan.multiple, out, node.reference, strict=True))
         device = next((p.device for p in module.parameters()), next((p.device for p in self.model.parameters()), None))
         resizer.to(device).train(module.training)
         path, strided = rewrite(self.modules, resize, plan, resizer)
-        slot = Slot(here, (h, w), plan.multiple, strided=strided, source=self.source(resize, here, status))
+        slot = Slot(index, (h, w), plan.multiple, strided=strided, source=self.source(resize, index, status))
         resizer.register_forward_pre_hook(GiveSize(slot, self.tree), with_kwargs=True)
         self.tree.slots[path] = slot
 
-    def source(self, resize: Resize, here: int, status: Status) -> int | None:
+    def source(self, resize: Resize, index: int, status: Status) -> int | None:
         """The index in the tree of the resolution that a resizer resizes from; None if it is not in the tree."""
         if status in ("converted", "tied"):
-            return self.tree.nodes[here].parent
-        above = source_key(self.graph, resize)
-        start = [d.axis for d in self.graph.dims(self.graph.input_id)[-2:]]
-        if above is not None and [self.graph.classes.find(a) for a in start if a is not None] == list(above):
+            return self.tree.nodes[index].parent
+        source = source_key(self.graph, resize)
+        of_input = [d.axis for d in self.graph.dims(self.graph.input_id)[-2:]]
+        if source is not None and [self.graph.classes.find(a) for a in of_input if a is not None] == list(source):
             return 0
-        return next((i for i, key in self.keys.items() if key == above), None)
+        return next((i for i, key in self.keys.items() if key == source), None)
 
-    def make_resizer(self, resize: Resize, plan: Plan, here: int, status: Status) -> nn.Module:
-        rule = self.tree.nodes[here].rule
+    def resizer_for(self, resize: Resize, plan: Plan, index: int, status: Status) -> nn.Module:
+        rule = self.tree.nodes[index].rule
         if isinstance(rule, Learned) and status == "converted":
-            above, below = self.original[self.tree.nodes[here].parent or 0], self.original[here]
-            alpha = (above[0] / below[0], above[1] / below[1])
-            rule.resizer = self.made(alpha, reduce=plan.reduce, bounds=bounds_around(alpha))
+            size_in, size_out = self.original[self.tree.nodes[index].parent or 0], self.original[index]
+            alpha = (size_in[0] / size_out[0], size_in[1] / size_out[1])
+            rule.resizer = self.learned_resizer(alpha, reduce=plan.reduce, bounds=bounds_around(alpha))
             return rule.resizer
         if isinstance(rule, Learned) and status == "tied" and rule.resizer is not None:
-            return self.made(reduce=plan.reduce, tied_to=rule.resizer)
+            return self.learned_resizer(reduce=plan.reduce, tied_to=rule.resizer)
         if resize.scale is not None:
             return FollowInterpolate2d.of(self.modules[resize.path])
         return FollowPool2d(reduce=plan.reduce)
 
-    def made(self, *args: Pair, **options: Any) -> LearnedResizer2d:
-        """The resizer made by `pool`. Raises TypeError, naming `pool`, if it returns anything else."""
+    def learned_resizer(self, *args: Pair, **options: Any) -> LearnedResizer2d:
+        """The resizer that `pool` returns; raises TypeError if it returns anything else."""
         try:
-            pool: object = self.pool(*args, **options)
+            resizer: object = self.pool(*args, **options)
         except TypeError as error:
             how = "pool(strides, reduce=..., bounds=...) and as pool(reduce=..., tied_to=...)"
             raise TypeError(f"pool is {self.pool!r}, which cannot be called as {how}: {error}") from error
-        if not isinstance(pool, LearnedResizer2d):
-            raise TypeError(f"pool is {self.pool!r}, which made a {type(pool).__name__}, not a LearnedResizer2d")
-        return pool
+        if not isinstance(resizer, LearnedResizer2d):
+            raise TypeError(f"pool is {self.pool!r}, which made a {type(resizer).__name__}, not a LearnedResizer2d")
+        return resizer
 
 
 @torch.inference_mode(False)
@@ -187,31 +189,33 @@ def convert(
 ) -> nn.Module:
     """A copy of `model` whose pooling and strided layers resize to learned sizes; `model` itself is not changed.
 
-    A strided convolution becomes the same convolution with stride 1 and a resizer behind it (Jang et al., CVPR 2022,
-    section 5.1); a pool becomes the resizer (max pools "max", average pools "mean"); layers that cut the map into
-    patches (kernel = stride) keep their stride and are resized before. Layers whose outputs meet share one alpha. A
-    pool that the model calls several times (`self.pool`) becomes one for each call, `pool.0`, `pool.1`, ...; a layer
-    with weights that runs several times is converted if all its runs start from one resolution. At first every layer
-    has its original size. Where later layers need a minimum size (an unpadded kernel, a reflection) or one exact height
-    or width, learned sizes stay within those limits. All names of weights are kept; the only new keys of the state dict
-    are those of the alphas. `conversion_report(model)` lists what was converted, tied, pinned and left alone, and why.
+    A strided convolution becomes the same convolution with stride 1 and a resizer after it (Jang et al., CVPR 2022,
+    section 5.1); a pool becomes the resizer (max pools "max", average pools "mean"); a layer that cuts the map into
+    patches (kernel = stride) keeps its stride, and its input is resized. Layers whose outputs are combined share one
+    alpha. A pool that the model calls several times (`self.pool`) becomes one module per call, `pool.0`, `pool.1`, ...;
+    a layer with weights that runs several times is converted if all its runs start from one resolution. At first every
+    layer has its original size. Where later layers need a minimum size (an unpadded kernel, reflection padding) or one
+    exact height or width, learned sizes stay within these limits. All weights keep their names; the only new keys of
+    the state dict are the alphas. `conversion_report(model)` lists what was converted, tied, pinned and left alone, and
+    why.
 
     Args:
         model: any module that takes one image batch; weights, mode, dtype and device are kept.
         input_size: (C, H, W) in pixels.
-        pool: makes the resizers, each a `LearnedResizer2d`: called as `pool(strides, reduce=..., bounds=...)` with the
-            strides of the layer replaced, and as `pool(reduce=..., tied_to=...)`.
+        pool: makes each resizer, a `LearnedResizer2d`: called as `pool(strides, reduce=..., bounds=...)` with the
+            strides of the layer that it replaces, or as `pool(reduce=..., tied_to=...)`.
         order: "after" convolves at stride 1, then resizes (the paper's networks); "before" resizes, then convolves at
             the new size, as cheap as the strided original (what HRNet's printed GMACs imply).
         preserve: resize with the reduction "sample" at the original sizes, so that a pretrained network computes the
             same function before training, at `input_size` and wherever its strides divide its sizes. With
-            order="before" the layers then keep their stride and are resized before: no resize at all at first. Where a
-            learned size cannot start at the original one (a single pixel, no multiple of a window), there is a warning.
-        multiple_of: pixels, one number or (height, width), that every learned size is a multiple of, for hardware
+            order="before" the layers then keep their stride and only their inputs are resized, at first not at all.
+            Where a learned size cannot start at the original one (a single pixel, not a multiple of a window), a
+            warning says so.
+        multiple_of: number of pixels, one or (height, width), that every learned size is a multiple of, for hardware
             alignment: multiple_of * max(1, round(size / multiple_of)). Where the model divides maps into windows,
             learned sizes are multiples of the window anyway.
         max_gmacs: a hard ceiling on the model's GMACs at `input_size`; an optimiser step that would exceed it is cut.
-        batch: number of images that a pass needs, if more than one (frames of a clip in the batch, a `squeeze()`).
+        batch: number of images that a pass needs, if more than one (clips with frames in the batch, a `squeeze()`).
 
     Raises:
         TypeError: for an argument of the wrong type, or a `pool` that does not return resizers.
@@ -235,73 +239,75 @@ def convert(
         check_numbers("a positive number", lambda n: 0 < n < math.inf, max_gmacs=max_gmacs)
         max_gmacs = float(max_gmacs)
     if resolution_tree(model) is not None or learned_resizers(model):
-        raise ValueError(f"the {type(model).__name__} already has learned resizers; convert the original model")
+        raise ValueError(
+            f"model is a {type(model).__name__}, which already has learned resizers; convert the original model"
+        )
     if frozen_sizes(model) is not None:
-        raise ValueError(f"the {type(model).__name__} is frozen; convert the original model")
+        raise ValueError(f"model is a {type(model).__name__}, which is frozen; convert the original model")
     check_unwrapped(model, "convert")
-    given = functions = seen = Survey(model, size, batch)
+    given = separated = survey = Survey(model, size, batch)
     if all(r.fixed for r in given.structure.resizes):
-        raise NothingToLearnError(_reported(given, ()), type(model).__name__)
-    held: dict[Key, str] = {}
-    while True:
+        raise NothingToLearnError(_report(given, ()), type(model).__name__)
+    pinned: dict[Key, str] = {}
+    while True:  # again with a fresh copy when a trial finds fixed sizes; the surveys of the first copy stay valid
         learned = deep_copy(model)
-        if separate_names(learned, _known) and not held:
-            functions = Survey(learned, size, batch)
-        called = functions.structure
-        changed = name_calls(learned, called, _known) | split_calls(learned, called, _known)
-        if not held:
-            seen = Survey(learned, size, batch) if changed else functions
-            unite_runs(seen.structure)
-        converter = _Converter(learned, seen, pool, order, preserve)
-        differ = seen.modes_differ
-        tree, report = converter.run(multiples, held)
+        if separate_names(learned, _has_planner) and not pinned:
+            separated = Survey(learned, size, batch)
+        calls = separated.structure
+        changed = name_calls(learned, calls, _has_planner) | split_calls(learned, calls, _has_planner)
+        if not pinned:
+            survey = Survey(learned, size, batch) if changed else separated
+            unite_runs(survey.structure)
+        converter = _Converter(learned, survey, pool, order, preserve)
+        modes_differ = survey.modes_differ
+        tree, report = converter.run(multiples, pinned)
         if not report.of("converted"):
             raise NothingToLearnError(report, type(model).__name__)
         shield(learned)
         attach_tree(learned, tree)
         finished = Survey(learned, size)
-        limits = find_limits(finished, tree, training=differ)
-        stuck = {converter.keys[i]: found.why for i, found in limits.items() if found.stuck}
-        if not stuck:
+        limits = find_limits(finished, tree, training=modes_differ)
+        fixed = {converter.keys[i]: found.why for i, found in limits.items() if found.fixed}
+        if not fixed:
             break
-        held |= stuck
-    after = finished.here
+        pinned |= fixed
+    before, after = given.at_input_size, finished.at_input_size
     for resize in after.resizes:
         if (slot := tree.slots.get(resize.path)) is not None and slot.source is not None:
-            above = tree.sizes_at(size[1:])[slot.source]
-            slot.margin = pair(n - a for n, a in zip(resize.in_size, above, strict=True))
-    _warn_of_changes(given.here, after, tree, converter.original, type(model).__name__, preserve=preserve)
+            source = tree.sizes_at(size[1:])[slot.source]
+            slot.margin = pair(n - m for n, m in zip(resize.in_size, source, strict=True))
+    _warn_of_changes(before, after, tree, converter.original, type(model).__name__, preserve=preserve)
     _warn_of_multiples(multiples, tree, converter.original)
-    macs = (macs_of(graph).by_layer for graph in (given.here, after))
-    attach_report(learned, _limited(tree, report, limits).with_macs(*macs))
+    macs = (macs_of(graph).by_layer for graph in (before, after))
+    attach_report(learned, _with_limits(tree, report, limits).with_macs(*macs))
     if max_gmacs is not None:
-        cost = CostModel(learned, size, seen=finished)
+        cost = CostModel(learned, size, survey=finished)
         if (start := cost.macs() / 1e9) > max_gmacs:
             raise ValueError(
                 f"max_gmacs={max_gmacs!r} is below the {start:.6g} GMACs that the converted model starts with"
             )
-        tree.budget = Ceiling(cost, max_gmacs * 1e9)
+        tree.ceiling = Ceiling(cost, max_gmacs * 1e9)
     arguments = {"order": order, "preserve": bool(preserve), "multiple_of": multiples, "max_gmacs": max_gmacs}
     arguments |= {} if batch is None else {"batch": batch}
     attach_description(learned, tree, "dynpool.convert", arguments)
     return learned
 
 
-def _reported(seen: Survey, rows: Sequence[ConversionRow]) -> ConversionReport:
-    graph = seen.structure
-    return ConversionReport(seen.input_size, tuple(rows), tuple(sorted(graph.not_understood)), tuple(graph.notes))
+def _report(survey: Survey, rows: Sequence[ConversionRow]) -> ConversionReport:
+    graph = survey.structure
+    return ConversionReport(survey.input_size, tuple(rows), tuple(sorted(graph.not_understood)), tuple(graph.notes))
 
 
-def _limited(tree: ResolutionTree, report: ConversionReport, limits: Mapping[int, Limits]) -> ConversionReport:
-    """Set the range of sizes at which the model runs, in the tree and in the conversion report."""
-    said: dict[str, str] = {}
+def _with_limits(tree: ResolutionTree, report: ConversionReport, limits: Mapping[int, Limits]) -> ConversionReport:
+    """Set the sizes at which the model runs in the tree, and return the report with them."""
+    ranges: dict[str, str] = {}
     for i, rule, _ in tree.learned:
         if i in limits:
             rule.lowest = pair(n or 1 for n in limits[i].lowest)
             rule.highest = pair(math.inf if n is None else n for n in limits[i].highest)
             rule.limited_by = limits[i].why
-            said[tree.nodes[i].name] = f"its size is {rule.admitted()}"
-    rows = (replace(r, why=said.get(r.resolution, r.why)) if r.status == "converted" else r for r in report.rows)
+            ranges[tree.nodes[i].name] = f"its size is {rule.admitted()}"
+    rows = (replace(r, why=ranges.get(r.resolution, r.why)) if r.status == "converted" else r for r in report.rows)
     return replace(report, rows=tuple(rows))
 
 
@@ -329,7 +335,7 @@ def _warn_of_changes(
     ]
     if changed:
         warnings.warn(
-            f"{len(changed)} maps of the converted {name} differ in size from those of the given one"
+            f"{len(changed)} maps of the converted {name} differ in size from those of the original"
             f"{', so that preserve=True cannot keep its function' * preserve}: {'; '.join(changed[:3])}",
             stacklevel=4,
         )
@@ -359,22 +365,22 @@ def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = No
     return sizes_of(Survey(converted_model(unwrapped(model)), input_size, batch))
 
 
-def sizes_of(seen: Survey) -> dict[str, Size]:
-    """The result of :func:`sizes` for the model of a survey, which is no wrapper."""
-    model, size, batch = seen.model, seen.input_size, seen.batch
+def sizes_of(survey: Survey) -> dict[str, Size]:
+    """The result of :func:`sizes` for the model of a survey, which must not be a wrapper."""
+    model, size, batch = survey.model, survey.input_size, survey.batch
     tree = resolution_tree(model)
     if tree is not None:
         return dict(zip((n.name for n in tree.nodes), tree.sizes_at((size[1], size[2])), strict=True))
     frozen = frozen_sizes(model)
     if frozen is not None:
         return dict(zip((n.name for n in frozen.tree.nodes), frozen.at((size[1], size[2])), strict=True))
-    graph = seen.here
+    graph = survey.at_input_size
     paths = [group.members[0].path for group in groups(graph)]
-    if len(set(paths)) < len(paths):  # one layer, or the functions that one module calls, open several
+    if len(set(paths)) < len(paths):  # a layer, or a module that calls functions, opens several resolutions
         copied = deep_copy(model)
-        graph = trace(copied, size, batch=batch) if separate_names(copied, _known) else graph
-        name_calls(copied, graph, _known)
-        split_calls(copied, graph, _known)
+        graph = trace(copied, size, batch=batch) if separate_names(copied, _has_planner) else graph
+        name_calls(copied, graph, _has_planner)
+        split_calls(copied, graph, _has_planner)
         graph = trace(copied, size, batch=batch)
     found: dict[str, Size] = {"input": (size[1], size[2])}
     for group in groups(graph):

@@ -121,13 +121,13 @@ def load(
     else:
         named, state = f"checkpoint {os.fspath(checkpoint)}", read_state_dict(checkpoint)
     if prefix and not any(name.startswith(_dotted(prefix)) for name in state):
-        raise ValueError(f"prefix is {prefix!r}, with which no name in {named} begins{_prefix_hint(model, state)}")
+        raise ValueError(f"prefix is {prefix!r}, but no name in {named} starts with it{_prefix_hint(model, state)}")
     state = _without_prefix(state, prefix)
     told = dict(_descriptions(state))
     if conversion is not None:
         of_file = told.get("", {}).get("input_size")
         if "input_size" not in conversion and of_file is None:
-            raise ValueError(f"conversion lacks input_size, which {named} does not say either: {dict(conversion)}")
+            raise ValueError(f"conversion is {dict(conversion)}, which lacks input_size, as does {named}")
         given = {"input_size": of_file, **conversion}
         told = {"": {"given": given, "frozen": FROZEN_ALPHAS in state}}
     parts = dict(model.named_modules())
@@ -170,7 +170,7 @@ def load(
 def _check_alike(named: str, differences: Sequence[str], prefix: str | None) -> None:
     if differences:
         hint = f"; did you mean the prefix {prefix!r}?" if prefix else ""
-        raise ValueError(f"{named} is of another model: {'; '.join(differences)}{hint}")
+        raise ValueError(f"{named} belongs to another model: {'; '.join(differences)}{hint}")
 
 
 def _unlike(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
@@ -315,7 +315,7 @@ def _with_metadata(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> O
     return state
 
 
-MODEL = 3  # a checkpoint may hold the model up to so many times, as with an average of its weights
+MODEL = 3  # a checkpoint may hold the model up to this many times, as with an average of its weights
 
 
 def _dotted(prefix: str) -> str:

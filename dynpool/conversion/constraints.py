@@ -34,7 +34,7 @@ def pinned_by_graph(graph: Graph, known: Mapping[Key, str]) -> dict[Key, str]:
 
 
 def with_ratios_kept(graph: Graph, plans: Plans, pinned: dict[Key, str]) -> Plans:
-    """The plans without those of layers that must keep a ratio; if none can, both ends are added to `pinned`."""
+    """The plans, but layers that keep a required ratio stay as they are; where none does, `pinned` gets both ends."""
     for a, b, ratio in graph.classes.ratios():
         above, below, part = (a, b, ratio) if ratio < 1 else (b, a, 1 / ratio)
         keeping = [r for r in _leading_to(graph, below) if _keeps(graph, r, above, below, part)]

@@ -138,7 +138,7 @@ def _randomize(model: nn.Module, seed: str) -> None:
     draw = random.Random(seed)
     tree = resolution_tree(model)
     if tree is None:
-        raise ValueError(f"the {type(model).__name__} has no tree of resolutions")
+        raise ValueError(f"model is a {type(model).__name__}, which has no tree of resolutions")
     for i, _, resizer in tree.learned:
         sizes = [max(2, round(n / draw.uniform(0.75, 1.35))) for n in tree.nodes[i].reference]
         values = resizer.values_for(tree.nodes[tree.nodes[i].parent or 0].reference, (sizes[0], sizes[1]))

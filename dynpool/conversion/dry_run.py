@@ -23,7 +23,7 @@ _BATCH = 3  # images, to distinguish the batch of an output from other dimension
 class Limits:
     """The sizes (height, width) in pixels of one learned resolution at which the model runs.
 
-    None: no limit on that side. `why` says what happens beyond; if `stuck`, both axes can have one size only.
+    None is no limit on that side. `why` says what happens beyond the limits.
     """
 
     lowest: list[int | None]
@@ -31,35 +31,35 @@ class Limits:
     why: str = ""
 
     @property
-    def held(self) -> tuple[bool, bool]:
-        """Whether the height, and whether the width, can have one size only."""
+    def fixed_axes(self) -> tuple[bool, bool]:
+        """Whether the height, and whether the width, can have only one size."""
         return pair(n is not None and n == m for n, m in zip(self.lowest, self.highest, strict=True))
 
     @property
-    def stuck(self) -> bool:
-        return all(self.held)
+    def fixed(self) -> bool:
+        return all(self.fixed_axes)
 
 
-def find_limits(seen: Survey, tree: ResolutionTree, *, training: bool = False) -> dict[int, Limits]:
+def find_limits(survey: Survey, tree: ResolutionTree, *, training: bool = False) -> dict[int, Limits]:
     """The limits of the learned resolutions that have any, by their index in the tree.
 
     This takes two passes if every size is possible, else a few more for each resolution.
 
     Args:
-        seen: a survey of a converted model at its original sizes; the model is not changed.
+        survey: a survey of a converted model at its original sizes; the model is not changed.
         tree: its resolutions.
         training: run in training mode too.
     """
-    trial = _Trial(seen, tree, training)
+    trial = _Trial(survey, tree, training)
     trial.move()
-    if not any(limits.stuck for limits in trial.found.values()):  # else they are pinned first
+    if not any(limits.fixed for limits in trial.found.values()):  # else they are pinned first
         trial.shrink()
     return trial.found
 
 
 class _Trial:
-    def __init__(self, seen: Survey, tree: ResolutionTree, training: bool) -> None:
-        self.seen, self.tree = seen, tree
+    def __init__(self, survey: Survey, tree: ResolutionTree, training: bool) -> None:
+        self.survey, self.tree = survey, tree
         start = tree.sizes_at(tree.input_size[1:])
         self.start = {i: start[i] for i, _, _ in tree.learned}
         self.steps = {i: rule.multiple for i, rule, _ in tree.learned}
@@ -141,19 +141,19 @@ class _Trial:
         return size(runs)
 
     def least(self, i: int) -> Size:
-        """The smallest size that a resolution could have; a held axis stays."""
-        axes = zip(self.start[i], self.steps[i], self.held(i), strict=True)
-        return pair(n if held else min(n, -(-2 // m) * m) for n, m, held in axes)
+        """The smallest size that a resolution could have; an axis that has only one size keeps it."""
+        axes = zip(self.start[i], self.steps[i], self.fixed_axes(i), strict=True)
+        return pair(n if fixed else min(n, -(-2 // m) * m) for n, m, fixed in axes)
 
-    def held(self, i: int) -> tuple[bool, bool]:
-        return self.found[i].held if i in self.found else (False, False)
+    def fixed_axes(self, i: int) -> tuple[bool, bool]:
+        return self.found[i].fixed_axes if i in self.found else (False, False)
 
     def returns(self, training: bool, batch: int | None, sizes: Mapping[int, Size]) -> tuple[Shape, ...]:
         if sizes is self.start and batch is None and not training:
-            shapes: Shapes = self.seen.here.returns
+            shapes: Shapes = self.survey.at_input_size.returns
         else:
-            with self.tree.trying(sizes):
-                shapes = trace_shapes(self.seen.model, self.seen.input_size, training=training, batch=batch)
+            with self.tree.overriding(sizes):
+                shapes = trace_shapes(self.survey.model, self.survey.input_size, training=training, batch=batch)
         return shapes["", 0, RETURNS, 0][1]
 
     def started(self, mode: bool) -> tuple[int | None, tuple[Shape, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from dynpool.common.arguments import check_model
-from dynpool.graph import deep_copy, untouched
+from dynpool.graph import check_input_size, deep_copy, trace, untouched
 from dynpool.resizers import (
     DynOPool2d,
     FixedInterpolate2d,
@@ -20,7 +21,9 @@ from dynpool.resizers import (
     LearnedResizer2d,
     Reduce,
     host_alphas,
+    learned_resizers,
     set_alpha,
+    usable_alphas,
 )
 from dynpool.resolution import (
     FROZEN_ALPHAS,
@@ -30,10 +33,10 @@ from dynpool.resolution import (
     TakeStride,
     attach_frozen,
     attach_tree,
+    contained,
     detach_frozen,
     detach_tree,
     frozen_sizes,
-    held,
     is_converted,
     open_to_fx,
     resolution_tree,
@@ -86,8 +89,8 @@ class FreezeReport:
 
 
 @torch.inference_mode(False)
-def freeze(model: nn.Module) -> nn.Module:
-    """A plain copy of a converted model with the sizes it has learned, and no alphas.
+def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None) -> nn.Module:
+    """A plain copy of a model with the sizes it has learned, and no alphas.
 
     It consists of PyTorch's own operations: resizers become interpolation and pooling to a fixed size. A layer of a
     model converted with `preserve=True` gets its original stride back if that computes the same as its stride-1 form
@@ -102,25 +105,38 @@ def freeze(model: nn.Module) -> nn.Module:
     part of the model. torch.fx does not record hooks of the outermost module: trace a model whose own forward calls
     pools as functions as `nn.Sequential(frozen)`.
 
+    Of a model with hand-placed resizers, these alone are replaced. A `DynOPool2d` keeps its strides, so its size still
+    follows from that of its input. Another resizer gets the size that it has at `input_size`.
+
+    Args:
+        model: a converted model, or one with hand-placed resizers.
+        input_size: (C, H, W) of the input, for hand-placed resizers other than `DynOPool2d`.
+
     Raises:
-        ValueError: if the model was not made by `convert`.
+        ValueError: for a model without learned sizes, or without an `input_size` where it is needed; or if a
+            hand-placed resizer other than `DynOPool2d` has several sizes in a pass.
     """
     check_model(model)
     model = unwrapped(model)
     live = resolution_tree(model)
     if live is None:
-        for name in held(model, is_converted):
+        for name in contained(model, is_converted):
             raise ValueError(
                 f"freeze needs a converted model, got a {type(model).__name__}: its child {name!r} is one, freeze that"
             )
-        raise ValueError(f"freeze needs a converted model, got a {type(model).__name__}")
+        if learned_resizers(model):
+            return _freeze_by_hand(model, input_size)
+        raise ValueError(
+            f"freeze needs a model with learned sizes, got a {type(model).__name__}: convert it, or place a resizer in "
+            "it"
+        )
     hw = (live.input_size[1], live.input_size[2])
     now = live.sizes_at(hw)
     with untouched(model), live.at(hw):  # the copies get the sizes of the whole network
         plain, tree = deep_copy((model, live))
     detach_tree(plain)
     detach_report(plain)
-    tree.budget = None
+    tree.ceiling = None
     tree.open_sizes(open=False)
     names = {id(module): f"{name}.alpha" for name, module in plain.named_modules()}
     frozen = FrozenSizes(tree, host_alphas(tree.owners), [names[id(resizer)] for resizer in tree.owners])
@@ -144,6 +160,40 @@ def freeze(model: nn.Module) -> nn.Module:
     return plain
 
 
+def _freeze_by_hand(model: nn.Module, input_size: Sequence[int] | None) -> nn.Module:
+    with untouched(model):
+        plain = deep_copy(model)
+    resizers = learned_resizers(plain)
+    names = [name for name, resizer in resizers.items() if not isinstance(resizer, DynOPool2d)]
+    sizes: dict[int, set[Size]] = {id(resizers[name]): set() for name in names}
+
+    def record(resizer: LearnedResizer2d, size: Size) -> Size:
+        out = resizer.output_size(size, resizer.strides(usable_alphas([resizer])[0]))
+        sizes.setdefault(id(resizer), set()).add(out)
+        return out
+
+    if names and input_size is None:
+        kind = type(resizers[names[0]]).__name__
+        raise ValueError(
+            f"freeze needs input_size=(channels, height, width): {names[0]!r} is a {kind}, which is frozen to one size"
+        )
+    if names and input_size is not None:
+        trace(plain, check_input_size(input_size), choose=record)
+    fixed: dict[str, nn.Module] = {}
+    for name, resizer in resizers.items():
+        if isinstance(resizer, DynOPool2d):
+            fixed[name] = resizer.with_fixed_strides()
+            continue
+        if len(sizes[id(resizer)]) != 1:
+            found = sorted(sizes[id(resizer)]) or "none: it is not called"
+            raise ValueError(f"{name!r} is a {type(resizer).__name__} and needs one size in a pass, but has {found}")
+        fixed[name] = resizer.frozen(next(iter(sizes[id(resizer)])))
+    modules = dict(plain.named_modules())
+    for name, module in fixed.items():
+        replace_module(modules, name, module.train(resizers[name].training))
+    return plain
+
+
 @torch.inference_mode(False)
 def thawed(model: nn.Module) -> nn.Module:
     """A converted copy of a model made by `freeze`, with the sizes it has; the inverse of `freeze`.
@@ -160,7 +210,7 @@ def thawed(model: nn.Module) -> nn.Module:
         live = deep_copy(unwrapped(model))
     frozen = frozen_sizes(live)
     if frozen is None:
-        raise ValueError(f"the {type(model).__name__} was not made by dynpool.freeze")
+        raise ValueError(f"model is a {type(model).__name__}, which was not made by dynpool.freeze")
     tree, modules = frozen.tree, dict(live.named_modules())
     device = live.get_buffer(FROZEN_ALPHAS).device
     detach_frozen(live)
@@ -183,8 +233,8 @@ def thawed(model: nn.Module) -> nn.Module:
             )
         elif not isinstance(fixed, FixedPool2d) or not isinstance(owner, DynOPool2d | None):
             raise ValueError(
-                f"the {type(model).__name__} was frozen with {type(owner).__name__}, which cannot be undone: use the "
-                "converted model"
+                f"model is a {type(model).__name__} that was frozen with {type(owner).__name__}, which cannot be "
+                "undone: use the converted model"
             )
         elif owner is None or slot.source != node.parent:
             live_one = FollowPool2d(reduce=cast("Reduce", fixed.reduce))
@@ -209,7 +259,7 @@ def freeze_report(model: nn.Module) -> FreezeReport:
     check_model(model)
     frozen = frozen_sizes(model)
     if frozen is None:
-        raise ValueError(f"the {type(model).__name__} was not made by dynpool.freeze")
+        raise ValueError(f"model is a {type(model).__name__}, which was not made by dynpool.freeze")
     tree = frozen.tree
     sizes = frozen.at((tree.input_size[1], tree.input_size[2]))
     native = {path for path in frozen.strided.values() if frozen.is_native(path, sizes)}

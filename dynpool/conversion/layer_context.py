@@ -1,4 +1,4 @@
-"""What a planner needs to know of a layer's surroundings, read from the graph."""
+"""The context of each layer that a planner needs, read from the graph."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _PADS = frozenset({"aten.constant_pad_nd", "aten.reflection_pad2d", "aten.replic
 def sites(graph: Graph, here: Graph, order: str, preserve: bool) -> dict[int, Site]:
     """The sites of all strided operations, by their nodes in `graph`.
 
-    `here` traces the same model at the conversion's input size, where strides may leave different remainders. An
-    operation that is not strided there, as its map has one pixel, has its site in `graph`.
+    `here` is a trace of the same model at the conversion's input size, where strides may leave different remainders. An
+    operation that is not strided there, as its map is a single pixel, has its site in `graph`.
     """
     found = matched(graph, here)
     at = {r.node: (here, found[r.node]) if r.node in found else (graph, r) for r in graph.resizes}
@@ -34,7 +34,7 @@ def matched(graph: Graph, here: Graph) -> dict[int, Resize]:
 
 
 def places(graph: Graph) -> Iterator[tuple[tuple[str, int, str, int], Resize]]:
-    """Every resize with the call of the module that runs it, its kind, and how many of that kind came before it."""
+    """Every resize with an identifier: module path, call, kind, and index among resizes of that kind in the call."""
     count: Counter[tuple[str, int, str]] = Counter()
     for r in graph.resizes:
         at = (r.path, r.call, r.kind)

@@ -1,4 +1,4 @@
-"""What a plan is made of: resolutions, how their sizes follow from each other, and the role of each resizer."""
+"""The parts of a plan: resolutions, how their sizes follow from each other, and the role of each resizer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Arithmetic:
 
     @property
     def steps(self) -> tuple[Fraction, Fraction]:
-        """Pixels of the parent to one of its own, per axis; 1 where it upsamples."""
+        """Number of pixels of the parent per own pixel, per axis; 1 where the layer upsamples."""
         h, w = self.resize.stride if self.resize.scale is None else (1, 1)
         return (Fraction(h), Fraction(w))
 
@@ -42,14 +42,14 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A fixed multiple of the parent's size: what windows, patches and pixel shuffles make of it."""
+    """A fixed multiple of the parent's size, as by windows, patches and pixel shuffles."""
 
     height: Fraction
     width: Fraction
 
     @property
     def steps(self) -> tuple[Fraction, Fraction]:
-        """Pixels of the parent to one of its own, per axis."""
+        """Number of pixels of the parent per own pixel, per axis."""
         return (1 / self.height, 1 / self.width)
 
     def __call__(self, size: Size) -> Size:
@@ -57,14 +57,14 @@ class Ratio:
 
 
 def alike(a: Arithmetic, b: Arithmetic | Ratio) -> bool:
-    """Whether two layers give the same size from any size."""
+    """Whether two layers give the same output size for any input size."""
     sizes = [(n + i, n + i) for n in a.resize.in_size for i in range(17)]
     return all(a(s) == b(s) for s in sizes)
 
 
 @dataclass
 class Role:
-    """What becomes of one resizer; `rewrite` says whether its layer is touched."""
+    """What happens to one resizer; `rewrite` says whether its layer is changed."""
 
     resize: Resize
     node: int | None
@@ -78,10 +78,10 @@ class ResolutionPlan:
     """The resolutions of a model, parents before children, and the role of each resizer in order of execution.
 
     Attributes:
-        nodes: node 0 is the input. Those that are learned have no resizer yet.
+        nodes: node 0 is the input. Learned nodes have no resizer yet.
         roles: of the resizers.
-        keys: the resolutions' axis classes, by their places.
-        original: their sizes by the layers of the given model, whatever their rules, by their places.
+        keys: the axis classes of each resolution, by its index in `nodes`.
+        original: how the layers of the original model compute each size, by the same index.
     """
 
     nodes: list[ResolutionNode] = field(default_factory=list)
@@ -90,14 +90,14 @@ class ResolutionPlan:
     original: dict[int, Arithmetic | Ratio] = field(default_factory=dict)
 
     def place_at(self, here: Mapping[int, Resize], hw: Size) -> None:
-        """Give the nodes the sizes that the original model's layers give for an input of `hw` pixels.
+        """Give the nodes the sizes that they have in the original model for an input of `hw` pixels.
 
-        A structure read off at another input size knows which sizes must agree, but not how many pixels the model's
-        code pads or crops at this one.
+        A structure traced at another input size shows which sizes must agree, but not how many pixels the model's code
+        pads or crops at this one.
 
         Args:
-            here: the same resizes in a trace at `hw`, by their nodes in the graph that was planned on; without those
-                that do not run at that size.
+            here: the same resizes in a trace at `hw`, by their nodes in the planned graph; without those that do not
+                run at that size.
             hw: (height, width) of the input in pixels.
         """
         for i, node in enumerate(self.nodes):

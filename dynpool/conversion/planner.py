@@ -1,9 +1,10 @@
-"""Plans the status of each resolution and resizer of a traced model; nothing is changed here.
+"""Decides which resolutions of a traced model are learned, pinned or derived, and what each resizer does.
 
-A resolution is learned if one of its resizers can be and nothing pins it. Resizers that lead to it from the same
-resolution are tied, others follow its size. A layer that cannot be rewritten keeps its own arithmetic: its resolution
-is derived, and other resizers to that resolution follow. A pinned resolution keeps its size: resizers lead back to it,
-and a resolution that leads to it without such a resizer is pinned as well. Each new constraint restarts the planning.
+A resolution is learned if one of its resizers can be rewritten and nothing pins it. Its other resizers are tied if they
+start from the same resolution as that one, else they follow. The output of a layer that cannot be rewritten has a
+derived resolution, with the arithmetic of that layer; other resizers to it follow. A pinned resolution keeps its size:
+resizers to it resize back, and a learned resolution that a layer that cannot be rewritten connects to it is pinned as
+well. Planning restarts with each new constraint.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ class Pin(NamedTuple):
 
     key: Key
     why: str
-    also: Key | None = None
+    other: Key | None = None
 
 
-class Demand(NamedTuple):
+class MultipleOf(NamedTuple):
     """Constraint: a learned size must be a multiple of a number of pixels (height, width)."""
 
     key: Key
@@ -49,9 +50,9 @@ class _Planner:
     graph: Graph
     plans: Plans
     pinned: Mapping[Key, str]
-    demands: Mapping[Key, Size]
+    multiples: Mapping[Key, Size]
     plan: ResolutionPlan = field(default_factory=ResolutionPlan)
-    index: dict[Key, int] = field(default_factory=dict)
+    index: dict[Key, int] = field(default_factory=dict)  # in the tree
 
     def __post_init__(self) -> None:
         self.nodes, self.roles = self.plan.nodes, self.plan.roles
@@ -61,38 +62,39 @@ class _Planner:
         return plan if isinstance(plan, Plan) else None
 
     def refusal(self, resize: Resize) -> str:
+        """Why the resizer cannot be rewritten; empty if it can be."""
         plan = self.plans[resize.node]
         return plan if isinstance(plan, str) else ""
 
     # --- the tree so far ----------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def add_input(self) -> None:
         h, w = (d.axis for d in self.graph.dims(self.graph.input_id)[-2:])
         self.nodes.append(ResolutionNode("input", None, self.graph.input_size[1:]))
         if h is not None and w is not None:
             self.index[self.graph.classes.find(h), self.graph.classes.find(w)] = 0
 
     def node_of(self, key: Key | None) -> int | None:
-        """The node of a key; one that is a fixed multiple of a node becomes a node of its own."""
+        """The node of a resolution, if it has one; a fixed multiple of a node gets a node of its own."""
         if key is None or key in self.index:
             return None if key is None else self.index[key]
-        (h, rh), (w, rw) = (self.graph.classes.base(a) for a in key)
-        if (rh == 1 and rw == 1) or (h, w) not in self.index or key in self.pinned:
+        (h, ratio_h), (w, ratio_w) = (self.graph.classes.base(a) for a in key)
+        if (ratio_h == 1 and ratio_w == 1) or (h, w) not in self.index or key in self.pinned:
             return None
-        above = self.index[h, w]
-        name = f"{self.nodes[above].name} x {rh}" + ("" if rh == rw else f", {rw}")
-        ratio = Ratio(rh, rw)
-        return self.add(name, key, above, ratio, Derived(ratio))
+        parent = self.index[h, w]
+        name = f"{self.nodes[parent].name} x {ratio_h}" + ("" if ratio_h == ratio_w else f", {ratio_w}")
+        ratio = Ratio(ratio_h, ratio_w)
+        return self.add(name, key, parent, ratio, Derived(ratio))
 
     def add(
         self, name: str, key: Key, parent: int, original: Arithmetic | Ratio, rule: Learned | Pinned | Derived
     ) -> int:
         taken = {n.name for n in self.nodes}
         names = itertools.chain([name], (f"{name}#{k}" for k in itertools.count(2)))
-        here = self.index[key] = len(self.nodes)
+        index = self.index[key] = len(self.nodes)
         self.nodes.append(ResolutionNode(next(n for n in names if n not in taken), parent, self.reference(key), rule))
-        self.plan.keys[here], self.plan.original[here] = key, original
-        return here
+        self.plan.keys[index], self.plan.original[index] = key, original
+        return index
 
     def reference(self, key: Key) -> Size:
         return (self.graph.classes.reference(key[0]), self.graph.classes.reference(key[1]))
@@ -100,39 +102,39 @@ class _Planner:
     def learned_above(self, node: int | None) -> int | None:
         """The nearest learned resolution that the node's size depends on, possibly the node itself."""
         while node is not None:
-            here = self.nodes[node]
-            if isinstance(here.rule, Learned):
+            rule = self.nodes[node].rule
+            if isinstance(rule, Learned):
                 return node
-            node = None if isinstance(here.rule, Pinned) else here.parent
+            node = None if isinstance(rule, Pinned) else self.nodes[node].parent
         return None
 
     def pin_learned_above(self, node: int | None, why: str) -> Pin | None:
-        """The constraint that pins the learned resolution that the node depends on, if there is one."""
-        above = self.learned_above(node)
-        return None if above is None else Pin(self.plan.keys[above], why)
+        """A constraint that pins the learned resolution that the node's size depends on, if there is one."""
+        learned = self.learned_above(node)
+        return None if learned is None else Pin(self.plan.keys[learned], why)
 
     def arithmetic(self, resize: Resize, parent: int, key: Key) -> Arithmetic:
-        def beyond(size: Size, reference: Size) -> Size:
+        def offset(size: Size, reference: Size) -> Size:
             return (size[0] - reference[0], size[1] - reference[1])
 
-        source = beyond(resize.in_size, self.nodes[parent].reference)
-        return Arithmetic(resize, source, beyond(resize.out_size, self.reference(key)))
+        before = offset(resize.in_size, self.nodes[parent].reference)
+        return Arithmetic(resize, before, offset(resize.out_size, self.reference(key)))
 
     def multiple(self, key: Key) -> Size:
         h, w = (self.graph.classes.multiple(a) for a in key)
-        more = self.demands.get(key, (1, 1))
-        return (math.lcm(h, more[0]), math.lcm(w, more[1]))
+        planned = self.multiples.get(key, (1, 1))
+        return (math.lcm(h, planned[0]), math.lcm(w, planned[1]))
 
-    # --- resolution by resolution -------------------------------------------------------------------------------------
+    # --- one resolution after another ---------------------------------------------------------------------------------
 
-    def run(self) -> Pin | Demand | None:
-        """Plan all resolutions; None if that succeeds, else a new constraint, with which planning must restart."""
-        self.start()
-        found: Pin | Demand | None
+    def run(self) -> Pin | MultipleOf | None:
+        """Plan all resolutions; returns None, or a new constraint with which planning must restart."""
+        self.add_input()
+        found: Pin | MultipleOf | None
         pending = list(groups(self.graph))
         while pending:
-            group = next((g for g in pending if self.first_placed(g, learnable=True)), None)
-            group = group or next((g for g in pending if self.first_placed(g)), None)
+            group = next((g for g in pending if self.first_resizer(g, learnable=True)), None)
+            group = group or next((g for g in pending if self.first_resizer(g)), None)
             if group is None:
                 if found := self.unlock(pending):
                     return found
@@ -142,7 +144,7 @@ class _Planner:
                 return found
         for group in pending:
             for r in group.members:
-                self.roles.append(Role(r, None, "left alone", "its input carries no resolution of the model's input"))
+                self.roles.append(Role(r, None, "left alone", "its input carries no resolution"))
         if found := self.check():
             return found
         reached = {role.resize.node for role in self.roles}
@@ -153,7 +155,7 @@ class _Planner:
         return None
 
     def check(self) -> Pin | None:
-        """Check that unchanged layers produce the planned sizes, also those planned before their input was placed."""
+        """Check that unchanged layers produce the planned sizes, including those whose input was planned after them."""
         for role in self.roles:
             source = self.node_of(source_key(self.graph, role.resize))
             if role.node is None or source is None or role.rewrite:
@@ -163,22 +165,22 @@ class _Planner:
                 own = self.arithmetic(role.resize, source, self.plan.keys[role.node])
                 if alike(own, self.plan.original[role.node]):
                     continue
-            why = f"{role.resize.path or role.resize.kind} ties it to another resolution: {role.why}"
+            why = f"{role.resize.path or role.resize.kind} connects it to another resolution: {role.why}"
             if found := self.pin_learned_above(source, why) or self.pin_learned_above(role.node, why):
                 return found
         return None
 
     def unlock(self, pending: list[Group]) -> Pin | None:
-        """Pin resolutions that are multiples of one below them, and so depend on each other."""
+        """A constraint that pins resolutions that depend on each other: one is a multiple of another further on."""
         keys = {g.key for g in pending}
         for group in pending:
             (h, _), (w, _) = (self.graph.classes.base(a) for a in group.key)
-            if (h, w) != group.key and (h, w) in keys and self.first_placed(group) and group.key not in self.pinned:
-                return Pin(group.key, "two resolutions must keep their ratio", also=(h, w))
+            if (h, w) != group.key and (h, w) in keys and self.first_resizer(group) and group.key not in self.pinned:
+                return Pin(group.key, "two resolutions must keep their ratio", other=(h, w))
         return None
 
-    def first_placed(self, group: Group, *, learnable: bool = False) -> tuple[Resize, int] | None:
-        """The first resizer of the group that comes from a resolution of the tree, and that resolution."""
+    def first_resizer(self, group: Group, *, learnable: bool = False) -> tuple[Resize, int] | None:
+        """The first resizer of the group (that can learn its size) whose input has a node, and that node."""
         for r in group.members:
             if learnable and (self.plan_of(r) is None or r.scale is not None):
                 continue
@@ -187,151 +189,152 @@ class _Planner:
                 return r, parent
         return None
 
-    def plan_group(self, group: Group) -> Pin | Demand | None:
-        here = self.node_of(group.key)
-        if here is not None:
-            return self.plan_existing(group, here)
+    def plan_group(self, group: Group) -> Pin | MultipleOf | None:
+        node = self.node_of(group.key)
+        if node is not None:
+            return self.plan_existing(group, node)
         if group.key in self.pinned:
             return self.plan_pinned(group, self.pinned[group.key])
-        if any(self.plan_of(r) is None for r in group.members) or self.first_placed(group, learnable=True) is None:
+        if any(self.plan_of(r) is None for r in group.members) or self.first_resizer(group, learnable=True) is None:
             return self.plan_derived(group)
         self.plan_learned(group)
         return None
 
     def sources(self, group: Group) -> list[tuple[Resize, int | None]]:
+        """The resizers of the group, each with the node of its input, if that has one."""
         return [(r, self.node_of(source_key(self.graph, r))) for r in group.members]
 
-    def plan_existing(self, group: Group, here: int) -> Pin | None:
-        """Plan resizers to an existing resolution: they follow it if any of the sizes can change."""
+    def plan_existing(self, group: Group, node: int) -> Pin | None:
+        """Plan resizers to a resolution that has a node: they follow it if their input or output size can change."""
         for r, source in self.sources(group):
-            can_change = self.learned_above(source) is not None or self.learned_above(here) is not None
+            can_change = self.learned_above(source) is not None or self.learned_above(node) is not None
             if can_change and self.plan_of(r) is None:
-                why = f"{r.path or r.kind} leads from it to another resolution: {self.refusal(r)}"
-                return self.pin_learned_above(source, why) or self.pin_learned_above(here, why)
+                why = f"{r.path or r.kind} connects it to another resolution: {self.refusal(r)}"
+                return self.pin_learned_above(source, why) or self.pin_learned_above(node, why)
             why = "resizes back to an earlier resolution"
             self.roles.append(
-                Role(r, here, "follows" if can_change else "left alone", self.refusal(r) or why, can_change)
+                Role(r, node, "follows" if can_change else "left alone", self.refusal(r) or why, can_change)
             )
         return None
 
     def plan_pinned(self, group: Group, why: str) -> Pin | None:
-        known = self.sources(group)
-        for r, source in known:
+        sources = self.sources(group)
+        for r, source in sources:
             if self.plan_of(r) is None and (
                 found := self.pin_learned_above(source, f"leads to a pinned resolution: {self.refusal(r)}")
             ):
                 return found
-        first, parent = self.first_placed(group) or (group.members[0], 0)
-        can_change = any(self.learned_above(source) is not None for _, source in known)
+        first, parent = self.first_resizer(group) or (group.members[0], 0)
+        can_change = any(self.learned_above(source) is not None for _, source in sources)
         original = self.arithmetic(first, parent, group.key)
         rule = Pinned(self.reference(group.key)) if can_change else Derived(original)
-        here = self.add(group.name, group.key, parent, original, rule)
-        for r, _ in known:
+        node = self.add(group.name, group.key, parent, original, rule)
+        for r, _ in sources:
+            refusal = self.refusal(r)
             rewrite = can_change and self.plan_of(r) is not None
-            own = self.refusal(r)
-            self.roles.append(Role(r, here, "left alone" if own else "pinned", own or why, rewrite))
+            self.roles.append(Role(r, node, "left alone" if refusal else "pinned", refusal or why, rewrite))
         return None
 
-    def plan_derived(self, group: Group) -> Pin | Demand | None:
+    def plan_derived(self, group: Group) -> Pin | MultipleOf | None:
         """Plan a derived resolution: one layer of the group keeps its own arithmetic and determines the size."""
-        known = self.sources(group)
-        setters = [(r, p) for r, p in known if p is not None and self.plan_of(r) is None]
-        setters = setters or [(r, p) for r, p in known if p is not None and r.scale is not None]
-        if not setters:  # the input of the layer that determines the size is not placed yet, or never will be
-            refused = next(self.refusal(r) for r in group.members if self.plan_of(r) is None)
-            return Pin(group.key, f"shares a resolution with one that cannot move: {refused}")
-        first, parent = setters[0]
+        sources = self.sources(group)
+        unchanged = [(r, p) for r, p in sources if p is not None and self.plan_of(r) is None]
+        unchanged = unchanged or [(r, p) for r, p in sources if p is not None and r.scale is not None]
+        if not unchanged:  # the input of the layer that determines the size has no node yet, or never will
+            refusal = next(self.refusal(r) for r in group.members if self.plan_of(r) is None)
+            return Pin(group.key, f"a layer that cannot be rewritten has the same output size: {refusal}")
+        first, parent = unchanged[0]
         original = self.arithmetic(first, parent, group.key)
-        refused = self.refusal(first)
-        can_change = any(self.learned_above(p) is not None for _, p in known)
-        for r, p in setters[1:]:
+        refusal = self.refusal(first)
+        can_change = any(self.learned_above(p) is not None for _, p in sources)
+        for r, p in unchanged[1:]:
             agrees = p == parent and alike(original, self.arithmetic(r, p, group.key))
             if can_change and self.plan_of(r) is None and not agrees:
-                return Pin(group.key, f"layers that cannot be rewritten meet in it: {refused}")
-        need = self.multiple(group.key)
-        asked = self.learned_above(parent) is not None and need != (1, 1)
-        if asked and (found := self.demand_above(parent, original, need, group.key)):
+                return Pin(group.key, f"the outputs of layers that cannot be rewritten must agree in size: {refusal}")
+        multiple = self.multiple(group.key)
+        constrained = self.learned_above(parent) is not None and multiple != (1, 1)
+        if constrained and (found := self.multiple_above(parent, original, multiple, group.key)):
             return found
-        here = self.add(group.name, group.key, parent, original, Derived(original))
-        for r, _ in known:
-            if r is first and r.scale is not None and not refused:
-                self.roles.append(Role(r, here, "follows", "its size is that of its input, times its scale factor"))
+        node = self.add(group.name, group.key, parent, original, Derived(original))
+        shared = f"a layer that cannot be rewritten has the same output size: {refusal}"
+        for r, _ in sources:
+            if r is first and r.scale is not None and not refusal:
+                self.roles.append(Role(r, node, "follows", "its output size is its input size times its scale factor"))
             elif self.plan_of(r) is None:
-                self.roles.append(Role(r, here, "left alone", self.refusal(r)))
+                self.roles.append(Role(r, node, "left alone", self.refusal(r)))
             elif can_change:
-                why = f"shares a resolution with one that keeps its own arithmetic: {refused}"
-                self.roles.append(Role(r, here, "follows", why, rewrite=True))
+                self.roles.append(Role(r, node, "follows", shared, rewrite=True))
             else:
-                why = f"shares a resolution with one that cannot move: {refused}"
-                self.roles.append(Role(r, here, "left alone", why))
+                self.roles.append(Role(r, node, "left alone", shared))
         return None
 
-    def demand_above(self, parent: int, original: Arithmetic, need: Size, key: Key) -> Pin | Demand | None:
-        """The constraint on the learned resolution above that makes the layer's sizes multiples of `need`."""
-        between: list[Arithmetic | Ratio] = [original]
+    def multiple_above(self, parent: int, original: Arithmetic, multiple: Size, key: Key) -> Pin | MultipleOf | None:
+        """A constraint on the learned resolution above, so that the derived sizes are multiples of `multiple`."""
+        layers: list[Arithmetic | Ratio] = [original]  # from the derived resolution up to the learned one
         above = parent
         while isinstance(self.nodes[above].rule, Derived):
-            between.append(self.plan.original[above])
+            layers.append(self.plan.original[above])
             above = self.nodes[above].parent or 0
-        steps = [how.steps for how in between]
-        h, w = ((math.prod(s[axis] for s in steps) * need[axis]).numerator for axis in (0, 1))
+        steps = [layer.steps for layer in layers]
+        h, w = ((math.prod(s[axis] for s in steps) * multiple[axis]).numerator for axis in (0, 1))
         learned = self.nodes[above].rule
 
-        def gives(size: Size) -> Size:
-            for how in reversed(between):
-                size = how(size)
+        def derived_size(size: Size) -> Size:
+            for layer in reversed(layers):
+                size = layer(size)
             return size
 
-        whole = all(n % m == 0 for k in range(1, 9) for n, m in zip(gives((k * h, k * w)), need, strict=True))
-        if not whole or not isinstance(learned, Learned):
-            return Pin(key, f"its size must be a multiple of {need}")
+        tried = (derived_size((k * h, k * w)) for k in range(1, 9))
+        holds = all(n % m == 0 for size in tried for n, m in zip(size, multiple, strict=True))
+        if not holds or not isinstance(learned, Learned):
+            return Pin(key, f"its size must be a multiple of {multiple}")
         if any(n % m for n, m in zip(learned.multiple, (h, w), strict=True)):
-            return Demand(self.plan.keys[above], (h, w))
+            return MultipleOf(self.plan.keys[above], (h, w))
         return None
 
     def plan_learned(self, group: Group) -> None:
-        first, parent = self.first_placed(group, learnable=True) or (group.members[0], 0)
+        first, parent = self.first_resizer(group, learnable=True) or (group.members[0], 0)
         original = self.arithmetic(first, parent, group.key)
-        here = self.add(group.name, group.key, parent, original, Learned(self.multiple(group.key)))
+        node = self.add(group.name, group.key, parent, original, Learned(self.multiple(group.key)))
         for r, source in self.sources(group):
             if r is first:
-                role = Role(r, here, "converted", rewrite=True)
+                role = Role(r, node, "converted", rewrite=True)
             elif source == parent and r.scale is None:
-                role = Role(r, here, "tied", rewrite=True)
+                role = Role(r, node, "tied", rewrite=True)
             else:
-                why = "resized from another resolution than the one that sets the size"
-                role = Role(r, here, "follows", why, rewrite=True)
+                why = "another layer determines its output size, from another resolution"
+                role = Role(r, node, "follows", why, rewrite=True)
             self.roles.append(role)
 
 
 def _unplaced(resize: Resize) -> Role:
     if resize.given:
-        return Role(resize, None, "follows", "the model's code computes its size from the sizes it meets")
+        return Role(resize, None, "follows", "the model's code computes its output size from other sizes")
     why = FIXED_OUTPUT if resize.fixed else "its output carries no resolution"
     return Role(resize, None, "left alone", why)
 
 
-def plan_resolutions(graph: Graph, plans: Plans, known: Mapping[Key, str]) -> ResolutionPlan:
-    """The plan of the resolutions and resizers of a model, repeated until no new constraint is found.
+def plan_resolutions(graph: Graph, plans: Plans, pinned_before: Mapping[Key, str]) -> ResolutionPlan:
+    """The plan of the resolutions and resizers of a model, made anew until no constraint is found.
 
-    This terminates, as each constraint pins a resolution that was free, or multiplies the step of one.
+    This terminates, as each constraint pins a resolution or enlarges the multiple of one.
 
     Args:
         graph: the structure of a :class:`~dynpool.graph.survey.Survey`.
-        plans: by node of the graph, how each resizer could be rewritten, or why it cannot be.
-        known: resolutions that cannot change for reasons that the graph does not show, with the reasons.
+        plans: how each resizer could be rewritten, or why it cannot be, by its node in the graph.
+        pinned_before: resolutions that cannot change for reasons that the graph does not show, with the reasons.
     """
-    pinned, demands = pinned_by_graph(graph, known), dict[Key, Size]()
+    pinned, multiples = pinned_by_graph(graph, pinned_before), dict[Key, Size]()
     plans = with_ratios_kept(graph, plans, pinned)
     while True:
-        planner = _Planner(graph, plans, pinned, demands)
+        planner = _Planner(graph, plans, pinned, multiples)
         match planner.run():
             case None:
                 return planner.plan
-            case Pin(key, why, also):
+            case Pin(key, why, other):
                 if key in pinned:
                     raise RuntimeError(f"the resolution {key} is already pinned, but its size can change: {why}")
-                pinned |= {key: why, also or key: why}
-            case Demand(key, multiple):
+                pinned |= {key: why, other or key: why}
+            case MultipleOf(key, multiple):
                 before = planner.multiple(key)
-                demands[key] = (math.lcm(before[0], multiple[0]), math.lcm(before[1], multiple[1]))
+                multiples[key] = (math.lcm(before[0], multiple[0]), math.lcm(before[1], multiple[1]))

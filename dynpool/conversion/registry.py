@@ -23,8 +23,8 @@ class Plan:
     Args:
         place: where the resize goes: "instead" of the layer, "after" it, or "before" it.
         reduce: the reduction of the resize.
-        form: makes what stands in the layer's stead, such as :func:`.stride_forms.stride_one`; it may change and return
-            the layer itself. None: the layer stays as it is.
+        form: makes the module that replaces the layer, such as :func:`.stride_forms.stride_one`; it may change and
+            return the layer itself. None: the layer stays as it is.
         multiple, offset: the resized map has `multiple` times the pixels of the layer's output plus `offset`, per axis.
         start, end: pixels by which the map is cut at its start and continued at its end before it is resized, per axis;
             for "after" only.

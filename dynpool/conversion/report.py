@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from dynpool.common.arguments import check_model
-from dynpool.resolution import the_one
+from dynpool.resolution import only_module
 
 __all__ = [
     "FIXED_OUTPUT",
@@ -133,8 +133,8 @@ def conversion_report(model: nn.Module) -> ConversionReport:
         ValueError: if the model was not made by `convert`.
     """
     check_model(model)
-    model = the_one(model, lambda module: _ATTRIBUTE in vars(module), "converted models")
+    model = only_module(model, lambda module: _ATTRIBUTE in vars(module), "converted models")
     report = vars(model).get(_ATTRIBUTE)
     if not isinstance(report, ConversionReport):
-        raise ValueError(f"the {type(model).__name__} was not made by dynpool.convert")
+        raise ValueError(f"model is a {type(model).__name__}, which was not made by dynpool.convert")
     return report

@@ -1,9 +1,9 @@
-"""Layers that run several times in a pass: without weights one for each call, with weights one resolution for all.
+"""Layers that run several times in a pass: one copy per call if they have no state, else one resolution for all calls.
 
-A pool that a model calls again and again (`self.pool(...)` behind each convolution) resizes several resolutions. It has
-no state, so each call gets a module of its own, `pool.0`, `pool.1`, ... in order of the calls, as if the model had been
-written with as many pools. One that is registered under several names becomes one module under each name. A layer with
-weights cannot be several: its runs share their resolution where they start from the same one, else it is left alone.
+A pool that a model calls several times (`self.pool(...)` after each convolution) resizes several resolutions. It has no
+state, so each call gets its own module, `pool.0`, `pool.1`, ... in order of the calls. A pool that is registered under
+several names becomes one module per name. A layer with weights cannot be copied: its runs share a resolution if they
+start from the same one, else it is left alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .size_groups import Key, source_key, target_key
 
 __all__ = ["CalledInTurn", "separate_names", "split_calls", "unite_runs", "where_called"]
 
-Call = tuple[str, int]  # the module that calls, by its path, and how many calls of the layer came before in its forward
+Call = tuple[str, int]  # the module that calls, by its path, and how many earlier calls of the layer its forward made
 
 
 class CalledInTurn(nn.Module):
@@ -57,7 +57,7 @@ class CalledInTurn(nn.Module):
 
 
 def _copied(layer: nn.Module) -> nn.Module:
-    """A module without state once more, hooks included."""
+    """A copy of a module without state, hooks included."""
     new = copy.copy(layer)
     vars(new).update({name: value.copy() for name, value in vars(layer).items() if isinstance(value, dict)})
     return new
@@ -68,7 +68,7 @@ def _stateless(module: nn.Module) -> bool:
 
 
 def separate_names(model: nn.Module, known: Callable[[nn.Module], bool]) -> bool:
-    """Make resizers without state that are registered several times one for each name; whether there were any.
+    """Give resizers without state that are registered several times one module per name; returns whether it found any.
 
     Args:
         model: changed in place.
@@ -88,7 +88,7 @@ def separate_names(model: nn.Module, known: Callable[[nn.Module], bool]) -> bool
 
 
 def split_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool]) -> bool:
-    """Give each call of a resizer without state that runs at several resolutions its own; whether there were any.
+    """Give each call of a resizer without state that runs at several resolutions a module; returns whether any does.
 
     Args:
         model: changed in place.
@@ -135,7 +135,7 @@ def _callers(graph: Graph, path: str) -> dict[int, Call]:
 
 
 def where_called(graph: Graph, path: str) -> str:
-    """The calls of a layer that resizes, each with its caller and what comes in, in words."""
+    """The calls of a layer that resizes, each with its caller and input sizes, as text."""
     runs: Mapping[int, Size] = {r.call: r.in_size for r in graph.resizes if r.path == path}
     said = [
         f"in {graph.callers[path, call][0] or 'the model'} on {h}x{w} pixels" if path else f"on {h}x{w} pixels"

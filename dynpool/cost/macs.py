@@ -189,7 +189,7 @@ class GMACsLoss:
         self.cost = CostModel(model, self.input_size, batch=batch)
         self.tree, self.owners, self.graph = self.cost.tree, self.cost.owners, self.cost.graph
         if not self.owners:
-            raise ValueError(f"GMACsLoss: {type(model).__name__} has no learned resolution")
+            raise ValueError(f"model is a {type(model).__name__}, which has no learned resolution")
         self._build()
 
     def _smooth_sizes(self) -> dict[int, Smooth]:
@@ -214,12 +214,12 @@ class GMACsLoss:
                 else:
                     yield above * (resize.out_size[axis] / resize.in_size[axis])
 
-        def meet(sizes: dict[int, Smooth], axis: int, size: Smooth) -> None:
+        def assign(sizes: dict[int, Smooth], axis: int, size: Smooth) -> None:
             if axes.classes.size(axis, sizes) is None:
                 sizes[axis] = size
 
         for last in (False, True):  # what sets a size comes before what follows it, in whatever order they run
-            propagate(axes, sizes, partial(output, last=last), meet)
+            propagate(axes, sizes, partial(output, last=last), assign)
         return sizes
 
     def _build(self) -> None:

@@ -1,7 +1,7 @@
 """Which dimensions of which tensors must agree in size: classes of spatial axes, and the resizes between them.
 
-Axes that must agree are united; a size that differs from its class's reference by a crop or a valid convolution
-is the class plus an offset, the difference of the two sizes at tracing.
+Axes that must agree are united. An axis that a crop or a valid convolution made smaller than the reference size of its
+class is the class plus an offset: the difference of the two sizes at tracing.
 
 A class can be derived from others: windows of 7 pixels divide a height into a class of height / 7, a pixel shuffle
 multiplies it, a concatenation adds. A class is *free* as long as only the model's code determines its size (a grid made
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Axes", "AxisClasses", "Extent", "Resize", "input_dims"]
 
-Extent = TypeVar("Extent", int, "npt.NDArray[np.int64]", Smooth)  # a size in pixels, many of them, or its surrogate
+Extent = TypeVar("Extent", int, "npt.NDArray[np.int64]", Smooth)  # a size in pixels, an array of them, or a smooth one
 OptionalPair = tuple[int | None, int | None]
 
 
-def _form(dim: Dim) -> list[tuple[int, bool]]:
-    """The sizes of the factors of a product, and which of them are plain numbers."""
+def _factors(dim: Dim) -> list[tuple[int, bool]]:
+    """The factors of a dimension: the size of each, and whether it is a plain number."""
     return [(a.size, a.axis is None) for a in dim.atoms]
 
 
 @dataclass(frozen=True)
 class _Scaled:
-    """A class that is a fixed multiple of another, rounded down, or up where the model pads."""
+    """The size of a class as a fixed multiple of another: rounded down, or with `up` rounded up, as by padding."""
 
     base: int
     ratio: Fraction
@@ -48,13 +48,13 @@ class _Scaled:
     def size(self, base: Extent) -> Extent:
         if isinstance(base, Smooth):
             return base * float(self.ratio)
-        over, under = self.ratio.numerator, self.ratio.denominator
-        return -(-base * over // under) if self.up else base * over // under
+        times, parts = self.ratio.numerator, self.ratio.denominator
+        return -(-base * times // parts) if self.up else base * times // parts
 
 
 @dataclass
 class AxisClasses:
-    """Union-find over the spatial axes; every class has a reference size and possibly a reason why it is pinned."""
+    """Union-find over the spatial axes; each class has a reference size and, if it is pinned, the reason."""
 
     _parent: list[int] = field(default_factory=list)
     _size: list[int] = field(default_factory=list)
@@ -63,8 +63,8 @@ class AxisClasses:
     _free: set[int] = field(default_factory=set)
     _scaled: dict[int, _Scaled] = field(default_factory=dict)
     _sums: dict[int, tuple[Dim, ...]] = field(default_factory=dict)
-    _below: dict[int, dict[Fraction, int]] = field(default_factory=dict)  # the scaled classes of a base
-    _ratios: list[tuple[int, int, Fraction]] = field(default_factory=list)
+    _below: dict[int, dict[Fraction, int]] = field(default_factory=dict)  # by base: its multiples, by ratio
+    _ratios: list[tuple[int, int, Fraction]] = field(default_factory=list)  # see `ratios`
 
     def __len__(self) -> int:
         return len(self._parent)
@@ -84,28 +84,28 @@ class AxisClasses:
         return axis
 
     def unite(self, a: int, b: int) -> None:
-        a, b = sorted((self.find(a), self.find(b)))  # the older class gives the reference size
+        a, b = sorted((self.find(a), self.find(b)))  # the older class keeps its reference size
         if a == b:
             return
         self._parent[b] = a
         if b in self._pins:
             self._pins.setdefault(a, self._pins.pop(b))
         self._multiple[a] = math.lcm(self._multiple.get(a, 1), self._multiple.pop(b, 1))
-        self._merge_definitions(a, b)
+        self._merge_derivations(a, b)
         for ratio, below in self._below.pop(b, {}).items():
             same = self._below.setdefault(a, {}).setdefault(ratio, below)
             self.unite(same, below)
-        self._break_circle(self.find(a))
+        self._break_cycle(self.find(a))
 
     def _sources(self, root: int) -> list[int]:
-        """The classes from which a class is directly derived."""
+        """The classes that a class is directly derived from."""
         if root in self._scaled:
             return [self.find(self._scaled[root].base)]
         return [self.find(axis) for dim in self._sums.get(root, ()) for axis in dim.axes]
 
-    def _break_circle(self, root: int) -> None:
-        """After a union, drop the derivation of classes that would be derived from themselves: they keep their size."""
-        pending, met = self._sources(root), set[int]()
+    def _break_cycle(self, root: int) -> None:
+        """If a class is now derived from itself, pin it instead."""
+        pending, seen = self._sources(root), set[int]()
         while pending:
             source = pending.pop()
             if source == root:
@@ -113,24 +113,24 @@ class AxisClasses:
                 self._sums.pop(root, None)
                 self.pin(root, "two resolutions must keep their ratio")
                 return
-            if source not in met:
-                met.add(source)
+            if source not in seen:
+                seen.add(source)
                 pending += self._sources(source)
 
-    def _merge_definitions(self, a: int, b: int) -> None:
-        """Set what the class `a`, united from two, is derived from."""
+    def _merge_derivations(self, a: int, b: int) -> None:
+        """Decide what class `a` is derived from, once `b` is united with it."""
         free = [c in self._free for c in (a, b)]
         scaled = [self._scaled.pop(c, None) for c in (a, b)]
         sums = [self._sums.pop(c, None) for c in (a, b)]
         self._free -= {a, b}
         if all(free):
             self._free.add(a)
-        opened = not all(f or s or p for f, s, p in zip(free, scaled, sums, strict=True))
+        independent = not all(f or s or p for f, s, p in zip(free, scaled, sums, strict=True))  # one of the two is
         one, two = scaled
         if one and two and one.ratio == two.ratio:
             self._scaled[a] = one
             if one.up != two.up:
-                self.demand(one.base, one.ratio.denominator)
+                self.require_multiple(one.base, one.ratio.denominator)
             self.unite(one.base, two.base)
         elif one and two:
             if self.find(one.base) in self._free:
@@ -139,37 +139,37 @@ class AxisClasses:
             if self.find(two.base) in self._free:
                 self._free.remove(self.find(two.base))
                 self._follow(self.find(two.base), _Scaled(one.base, one.ratio / two.ratio))
-            elif self.find(one.base) == self.find(two.base):  # a half that is a third
+            elif self.find(one.base) == self.find(two.base):  # say, both a half and a third of one size
                 self.pin(a, "two resolutions must keep their ratio")
             else:
                 self._ratios.append((one.base, two.base, one.ratio / two.ratio))
         elif (one or two) and not any(sums):
             self._follow(a, one or two)  # type: ignore[arg-type]
-        if any(sums) and not opened and not any(scaled):
+        if any(sums) and not independent and not any(scaled):
             self._sums[a] = sums[0] or sums[1] or ()
         elif any(sums):
             for c in (a, *(axis for dims in sums for dim in dims or () for axis in dim.axes)):
                 self.pin(c, "a resolution must be the sum of others")
         if sums[0] and sums[1]:
-            if [_form(p) for p in sums[0]] == [_form(q) for q in sums[1]]:
+            if [_factors(p) for p in sums[0]] == [_factors(q) for q in sums[1]]:
                 for p, q in zip(sums[0], sums[1], strict=True):
                     for x, y in zip(p.axes, q.axes, strict=True):
                         self.unite(x, y)
             else:
                 for c in (axis for part in (*sums[0], *sums[1]) for axis in part.axes):
-                    self.pin(c, "sums of resolutions meet")
+                    self.pin(c, "two different sums of resolutions must agree")
 
     def _follow(self, axis: int, above: _Scaled) -> None:
-        """Make a class a multiple of another one; if that one is free, make it a fraction of this class instead."""
+        """Derive class `axis` from `above`; if the base of that is free, derive the base from `axis` instead."""
         base = self.find(above.base)
         if base in self._free and base != axis:
             self._free.remove(base)
             self._scaled[base] = _Scaled(axis, 1 / above.ratio)
             self._below.setdefault(axis, {}).setdefault(1 / above.ratio, base)
-            self.demand(axis, above.ratio.numerator)
+            self.require_multiple(axis, above.ratio.numerator)
             return
         self._scaled[axis] = above
-        self._break_circle(axis)  # indirectly a multiple of itself
+        self._break_cycle(axis)
 
     def scaled(self, axis: int, ratio: Fraction, size: int, *, up: bool = False) -> int:
         """The class of `ratio` times `axis`, `size` pixels at tracing, rounded down, or up if the model pads."""
@@ -182,7 +182,7 @@ class AxisClasses:
             below[ratio] = self.new(size)
             self._scaled[below[ratio]] = _Scaled(base, ratio, up)
         elif self._scaled.get(self.find(below[ratio]), _Scaled(base, ratio, up)).up != up:
-            self.demand(base, ratio.denominator)  # rounded up and down must be the same
+            self.require_multiple(base, ratio.denominator)  # both roundings must give the same size
         return self.find(below[ratio])
 
     def sum(self, parts: Sequence[Dim]) -> int:
@@ -196,8 +196,8 @@ class AxisClasses:
 
     def _summands(self, parts: Sequence[Dim]) -> Iterator[Dim]:
         """The parts of a sum, with nested sums flattened and adjacent numbers added up."""
-        whole = [q for p in parts for q in ((self.parts(p.axis) if p.axis is not None else ()) or (p,))]
-        for varies, run in itertools.groupby(whole, key=lambda p: bool(p.axes)):
+        flat = [q for p in parts for q in ((self.parts(p.axis) if p.axis is not None else ()) or (p,))]
+        for varies, run in itertools.groupby(flat, key=lambda p: bool(p.axes)):
             if varies:
                 yield from run
             else:
@@ -208,7 +208,7 @@ class AxisClasses:
         return self._sums.get(self.find(axis), ())
 
     def base(self, axis: int) -> tuple[int, Fraction]:
-        """The class that `axis` is a multiple of, and the ratio; itself and 1 if it is not a multiple."""
+        """The class that `axis` is a multiple of, and the ratio; its own class and 1 if it is not a multiple."""
         root, ratio = self.find(axis), Fraction(1)
         while root in self._scaled:
             ratio *= self._scaled[root].ratio
@@ -218,8 +218,8 @@ class AxisClasses:
     def ratios(self) -> tuple[tuple[int, int, Fraction], ...]:
         """Triples (a, b, ratio) of classes from separate resizes for which the model needs b = ratio * a."""
         ends = ((self.base(a), self.base(b), ratio) for a, b, ratio in self._ratios)
-        found = ((a, b, ratio * over / under) for (a, over), (b, under), ratio in ends)
-        return tuple((a, b, ratio) for a, b, ratio in found if a != b or ratio != 1)  # what became one keeps it
+        found = ((a, b, ratio * of_a / of_b) for (a, of_a), (b, of_b), ratio in ends)
+        return tuple((a, b, ratio) for a, b, ratio in found if a != b or ratio != 1)  # within one class it always holds
 
     def is_free(self, axis: int) -> bool:
         """Whether only the model's code determines the size."""
@@ -240,9 +240,9 @@ class AxisClasses:
         """Why the class must keep its size, or None."""
         return self._pins.get(self.find(axis))
 
-    def demand(self, axis: int, multiple: int) -> None:
+    def require_multiple(self, axis: int, multiple: int) -> None:
         """Require the size of `axis` to be a multiple of a number of pixels."""
-        if multiple == 1:  # any size is, rounded up from its base's as it may be
+        if multiple == 1:  # always holds, whatever the base, as sizes are rounded
             return
         root, ratio = self.base(axis)
         need = (Fraction(multiple) / ratio).numerator
@@ -257,9 +257,9 @@ class AxisClasses:
         return self._size[self.find(axis)]
 
     def size(self, axis: int, sizes: dict[int, Extent]) -> Extent | None:
-        """Size of a class, given the sizes of others (keyed by `find`); None if it is not derived from any of them.
+        """Size of a class from `sizes` of others, keyed by `find`; None if they do not determine it.
 
-        Intermediate sizes are added to the given ones. Integer arrays are computed elementwise.
+        Sizes computed on the way are added to `sizes`. Arrays are computed elementwise.
         """
         root = self.find(axis)
         if root not in sizes:
@@ -274,13 +274,13 @@ class AxisClasses:
         return sizes.get(root)
 
     def extent(self, axis: int | None, traced: int, sizes: dict[int, Extent]) -> Extent:
-        """Size of a dimension that had `traced` pixels at tracing, given sizes of classes; `traced` if it has no class.
+        """Size of a dimension that had `traced` pixels at tracing, from `sizes` of classes, with the same offset.
 
-        An axis that is its class plus an offset keeps the offset.
+        It is `traced` if the dimension has no class, or `sizes` do not determine that.
         """
-        same: Any = traced  # for every input
+        unchanged: Any = traced
         known = None if axis is None else self.size(axis, sizes)
-        return same if axis is None or known is None else known + (traced - self.reference(axis))
+        return unchanged if axis is None or known is None else known + (traced - self.reference(axis))
 
     def _dim_size(self, dim: Dim, sizes: dict[int, Extent]) -> Extent | None:
         factors: list[Any] = []
@@ -295,10 +295,10 @@ class AxisClasses:
         return math.prod(factors)
 
     def without_sums(self) -> AxisClasses:
-        """The same classes, in which those that are sums of others are not derived from them."""
+        """The same classes, but sums are not derived from their parts."""
         return replace(self, _sums={})
 
-    def defined(self) -> Iterator[int]:
+    def derived(self) -> Iterator[int]:
         """The classes that are derived from others."""
         yield from self._scaled
         yield from self._sums
@@ -326,8 +326,8 @@ class Resize:
     dilation: Size = (1, 1)
     ceil_mode: bool = False
     scale: tuple[float, float] | None = None  # of an upsampling: output pixels per input pixel
-    fixed: bool = False  # the output size does not depend on the input's
-    given: bool = False  # the model's code computes the output size from other sizes
+    fixed: bool = False  # the output size is a constant
+    given: bool = False  # the model's code computes the output size and passes it
 
     @property
     def learned(self) -> bool:
@@ -335,22 +335,25 @@ class Resize:
         return self.kind in ("dynopool2d", "resizer")
 
     def output(self, size: Size) -> Size:
-        """Output size in pixels at another input size, by the operation's own arithmetic."""
+        """Output size in pixels for another input size, by the operation's own arithmetic."""
         if self.fixed or self.given or size == self.in_size:
             return self.out_size
         if self.scale is not None:
             axes = zip(size, self.in_size, self.out_size, self.scale, strict=True)
-            # a transposed layer adds pixels
+            # the difference keeps the pixels that a transposed convolution adds
             return pair(o + math.floor(n * s) - math.floor(i * s) for n, i, o, s in axes)
         windows = zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
         return pair(window_output_size(*window, ceil_mode=self.ceil_mode) for window in windows)
 
 
 def input_dims(classes: AxisClasses, shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:
-    """Dimensions of an image batch: the last two open the classes of height and width."""
-    seconds: list[int | None] = [None, None] if others is None else list(others[-2:])
+    """Dimensions of an image batch; height and width open the first two classes.
+
+    `others` is the shape of the batch in the second pass, if there is one.
+    """
+    in_other: list[int | None] = [None, None] if others is None else list(others[-2:])
     spatial = tuple(
-        Dim((Atom(n, classes.new(n), m),)) if n != 1 else Dim() for n, m in zip(shape[-2:], seconds, strict=True)
+        Dim((Atom(n, classes.new(n), m),)) if n != 1 else Dim() for n, m in zip(shape[-2:], in_other, strict=True)
     )
     return constant_dims(shape[:-2], shape[:-2]) + spatial
 
@@ -359,10 +362,10 @@ def input_dims(classes: AxisClasses, shape: Sequence[int], others: Sequence[int]
 class Axes:
     """The axes of a recorded pass.
 
-    `dims` are the dimensions of its values, by their ids. `resizes` are the operations after which a spatial axis may
-    have another size, in order of execution; `not_understood` the operations on a spatial axis that have no rule.
-    `unmatched` counts operations on maps without a counterpart in the second pass; `collapsed` says whether a map has a
-    single pixel here but more at a larger input.
+    `dims` has the dimensions of its values, by their ids. `resizes` are the operations after which a spatial axis may
+    have another size, in order of execution; `not_understood` counts the operations on spatial axes that have no rule.
+    `unmatched` counts operations on maps without a counterpart in the second pass; `collapsed` says whether a map has
+    a single pixel here but more for a larger input.
     """
 
     dims: list[tuple[Dim, ...]]

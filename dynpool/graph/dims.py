@@ -57,8 +57,8 @@ class Dim:
 
 def constant_dims(shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:
     """Dimensions that carry no resolution; `others` are their sizes in the second trace."""
-    seconds: list[int | None] = [None] * len(shape) if others is None else list(others)
+    in_other: list[int | None] = [None] * len(shape) if others is None else list(others)
     return tuple(
         Dim((Atom(int(n), None, m),)) if n != 1 or m not in (None, 1) else Dim()
-        for n, m in zip(shape, seconds, strict=True)
+        for n, m in zip(shape, in_other, strict=True)
     )

@@ -1,8 +1,8 @@
 """The primitives that axes, MACs and receptive fields are computed from: every traced operation is one of these.
 
 `dynpool.graph.ops` maps ATen operations to primitives, `dynpool.register_op` custom operations. Tensors are `Value`s of
-the record; dimensions are counted from 0; output shapes are those of the recorded pass. `x` is the tensor that the
-positions of the output come from.
+the record, dimensions are counted from 0, and output shapes are those of the recorded pass. `x` is the tensor whose
+positions the output is computed from.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = [
 Ints = tuple[int, ...]
 
 
-# --- positions that correspond ----------------------------------------------------------------------------------------
+# --- position by position ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,21 +65,21 @@ class Elementwise(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Broadcast(Primitive):
-    """x repeated along dimensions of size 1, and along new ones before its first."""
+    """x expanded as by `Tensor.expand`: along dimensions of size 1, and along new leading ones."""
 
     x: Value
 
 
 @dataclass(frozen=True, eq=False)
 class Make(Primitive):
-    """A tensor whose content depends on no input, with the dimensions of `like`, or a shape set by the model's code."""
+    """A tensor that depends on no input, shaped like `like`, or as the model's code says if that is None."""
 
     like: Value | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Normalize(Primitive):
-    """Each position is scaled, by statistics over the dimensions `over` and by tables along `weighted`."""
+    """A normalisation by statistics over the dimensions `over`, with weights along the dimensions `weighted`."""
 
     x: Value
     over: Ints
@@ -98,7 +98,7 @@ class View(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Permute(Primitive):
-    """Output dimension i is dimension `order[i]` of x, or a new one of size 1 for None; those not named had size 1."""
+    """Output dimension i is dimension `order[i]` of x, or a new one for None; dimensions not in `order` have size 1."""
 
     x: Value
     order: tuple[int | None, ...]
@@ -106,7 +106,7 @@ class Permute(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Slice(Primitive):
-    """Output k holds the entries `ranges[k]` along a dimension, which `drop` takes away (then each range has one)."""
+    """Output k has the entries `ranges[k]` along `dim`; with `drop`, each range has one entry and `dim` is removed."""
 
     x: Value
     dim: int
@@ -116,7 +116,7 @@ class Slice(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Take(Primitive):
-    """The entries `index` along each dimension, all of them in another order; None is the flattened tensor."""
+    """The entries `indices[dim]` along each `dim`; the key None stands for the flattened tensor."""
 
     x: Value
     indices: Mapping[int | None, NDArray[np.intp]]
@@ -124,7 +124,7 @@ class Take(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Repeat(Primitive):
-    """The tensor repeated along each dimension, with counts as in `Tensor.repeat`."""
+    """x repeated `times[i]` times along dimension i, as by `Tensor.repeat`."""
 
     x: Value
     times: Ints
@@ -141,7 +141,7 @@ class Pad(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Concatenate(Primitive):
-    """A concatenation along a dimension of the output, or with `new` a stack along a new one."""
+    """A concatenation along `dim`; with `new`, a stack along a new dimension `dim`."""
 
     parts: tuple[Value, ...]
     dim: int
@@ -150,7 +150,7 @@ class Concatenate(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Diagonal(Primitive):
-    """The diagonal (i, i + offset) of two dimensions, as a new last dimension."""
+    """The entries (i, i + offset) of two dimensions, as a new last dimension."""
 
     x: Value
     offset: int
@@ -172,7 +172,7 @@ class Regroup(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Unfold(Primitive):
-    """Windows of `size` entries along a dimension, as a new last dimension (`Tensor.unfold`)."""
+    """Windows of `size` entries along `dim`, as a new last dimension (`Tensor.unfold`)."""
 
     x: Value
     dim: int
@@ -182,7 +182,7 @@ class Unfold(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Patches(Primitive):
-    """(N, C, H, W) to (N, C * kernel, windows), as `F.unfold` gives them."""
+    """All windows of (N, C, H, W) as (N, C * kernel positions, windows), as by `F.unfold`."""
 
     x: Value
     kernel: Ints
@@ -193,7 +193,7 @@ class Patches(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Fold(Primitive):
-    """The reverse: (N, C * kernel, windows) to the sums over all windows, (N, C, H, W)."""
+    """The sums of overlapping windows, (N, C * kernel positions, windows) to (N, C, H, W), as by `F.fold`."""
 
     x: Value
     kernel: Ints
@@ -209,7 +209,7 @@ class Fold(Primitive):
 class Window(Primitive):
     """A window sliding over the last dimensions: a pool, or with `weight` a convolution, which mixes channel groups.
 
-    Kernel, stride, padding and dilation have one int per dimension; the last three default to 1, 0 and 1.
+    Kernel, stride, padding and dilation have one int per dimension; stride, padding and dilation default to 1, 0, 1.
     """
 
     x: Value
@@ -227,12 +227,12 @@ class Window(Primitive):
             given = getattr(self, name) or (usual,) * len(self.kernel)
             object.__setattr__(self, name, given)
             if len(given) != len(self.kernel):
-                raise ValueError(f"Window: {name} must have {len(self.kernel)} ints as kernel has, got {given}")
+                raise ValueError(f"Window: {name} must have {len(self.kernel)} ints, as kernel has, got {given}")
 
 
 @dataclass(frozen=True, eq=False)
 class Unpool(Primitive):
-    """Each entry of x goes to the position of its window in the output that a max pool has chosen; others are zero."""
+    """The reverse of a max pool: entries of x go to where their windows had the maximum; all others are zero."""
 
     x: Value
     kernel: Ints
@@ -246,7 +246,7 @@ class Resample(Primitive):
 
     `method` is "nearest", "nearest-exact", "linear", "cubic", "linear-antialiased", "cubic-antialiased", "adaptive"
     (cells of equal size), "fractional" (cells of `kernel`), or "max", "mean", "sample" (DynOPool's queries). `scales`
-    are the requested factors, output by input; None where the code gives the output size.
+    are the requested factors, output size / input size; None if the code passes the output size.
     """
 
     x: Value
@@ -259,16 +259,16 @@ class Resample(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Resizer(Primitive):
-    """A learned resizer of this library, of one map, or of several that it resizes and mixes."""
+    """A learned resizer of this library: it resizes one map, or resizes several and mixes them."""
 
     maps: tuple[Value, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Reduce(Primitive):
-    """A combination of all entries along the dimensions: into one, or as in a sort into several that each see all.
+    """Outputs that each depend on all entries along `dims`: one for a sum, several for a sort.
 
-    The dimensions are dropped if the output has fewer than x.
+    If the output has fewer dimensions than x, `dims` were removed.
     """
 
     x: Value
@@ -277,7 +277,7 @@ class Reduce(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Scan(Primitive):
-    """A cumulative operation: each position combines all positions before it along a dimension."""
+    """A cumulative operation: each position depends on itself and all before it along `dim`."""
 
     x: Value
     dim: int
@@ -285,7 +285,7 @@ class Scan(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Recurrent(Primitive):
-    """A recurrent network over the sequences (N, L, C) or (L, N, C); outputs are its sequence and its last states."""
+    """A recurrent network along the dimension `time`; outputs are its sequence and its last states."""
 
     x: Value
     parameters: tuple[Value, ...]
@@ -295,7 +295,7 @@ class Recurrent(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Product(Primitive):
-    """Matrix product of (..., n, k) and (..., k, m), or of vectors; `added` to it elementwise."""
+    """Matrix product of (..., n, k) and (..., k, m), or of vectors; `added` is added to it."""
 
     a: Value
     b: Value
@@ -304,7 +304,7 @@ class Product(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Attention(Primitive):
-    """Each query sees all keys and values."""
+    """Attention: each query position depends on all positions of the keys and values."""
 
     query: Value
     key: Value
@@ -317,7 +317,7 @@ class Attention(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Index(Primitive):
-    """x[indices]: a tensor of positions for each indexed dimension, None for the others."""
+    """x[indices]: an index tensor for each indexed dimension, None for the others."""
 
     x: Value
     indices: tuple[Value | None, ...]
@@ -325,7 +325,7 @@ class Index(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Gather(Primitive):
-    """A gather along a dimension; `index` has the shape of the output."""
+    """A gather along `dim` (`torch.gather`); `index` has the shape of the output."""
 
     x: Value
     dim: int
@@ -334,7 +334,7 @@ class Gather(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class GridSample(Primitive):
-    """x of (N, C, ...) sampled at the positions in `grid`, (N, ..., n)."""
+    """x, (N, C, ...), sampled at the positions in `grid`, (N, ..., number of axes)."""
 
     x: Value
     grid: Value
@@ -342,9 +342,9 @@ class GridSample(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Write(Primitive):
-    """x after `source` was written to it, everywhere or at the positions `index` along a dimension.
+    """x after `source` was written to it: to all of it, or to the positions `index` along `dim`.
 
-    `dim` None means everywhere; `index` None means unknown positions. With `kept`, `source` was added to x.
+    With `anywhere`, the positions are unknown. With `kept`, `source` was added to x. `source` None is a number.
     """
 
     x: Value
@@ -359,8 +359,8 @@ class Write(Primitive):
 class Opaque(Primitive):
     """An operation in which every output position may depend on all positions of all inputs.
 
-    `described` is True if the operation really does that, and is not merely unknown; `made` if the output's sizes are
-    set by the model's code.
+    `described` is False if the operation is only assumed to do that, as it is unknown; `made` is True if the model's
+    code sets the output's sizes.
     """
 
     described: bool = True

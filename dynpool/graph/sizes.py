@@ -13,16 +13,16 @@ def propagate(
     axes: Axes,
     sizes: dict[int, Extent],
     output: Callable[[Resize, tuple[Extent, Extent]], Iterable[Extent | None]],
-    meet: Callable[[dict[int, Extent], int, Extent], object],
+    assign: Callable[[dict[int, Extent], int, Extent], object],
 ) -> dict[int, Extent]:
-    """Sizes by `classes.find(class)`: in pixels, as integer arrays, which go elementwise, or without rounding.
+    """Sizes of all classes, keyed by `classes.find`: in pixels, as arrays (elementwise), or without rounding.
 
     Args:
         axes: the classes and resizes.
-        sizes: those of the input; the others are added to them.
+        sizes: those of the input; the others are added.
         output: `output(resize, (H, W))` returns the output size of a resize; None where it is not known. An input that
             no known class determines has its size at tracing.
-        meet: `meet(sizes, class, size)` is called with the size that a resize gives a class; it may have one already.
+        assign: `assign(sizes, class, size)` is called with the size that a resize gives a class, which may have one.
     """
     classes = axes.classes
     for resize in axes.resizes:
@@ -31,7 +31,7 @@ def propagate(
         h, w = (classes.extent(axis, traced, sizes) for axis, traced in zip(resize.source, resize.in_size, strict=True))
         for axis, traced, n in zip(resize.target, resize.out_size, output(resize, (h, w)), strict=True):
             if axis is not None and n is not None:
-                meet(sizes, classes.find(axis), n - (traced - classes.reference(axis)))
-    for axis in classes.defined():
+                assign(sizes, classes.find(axis), n - (traced - classes.reference(axis)))
+    for axis in classes.derived():
         classes.size(axis, sizes)
     return sizes

@@ -39,10 +39,11 @@ class Survey:
 
     @cached_property
     def structure(self) -> Graph:
-        """The trace that distinguishes sizes from numbers, at `input_size` or, if that shows more, at twice that size.
+        """The trace that tells sizes from constants, at `input_size` or, if that shows more, at a larger size.
 
-        The doubled size shows more if no map is a single pixel there, or if both passes run the same operations there.
-        A model that runs at only one size is traced at that size, and pinned wherever sizes meet numbers.
+        `input_size` is doubled, up to five times, until no map is a single pixel and both passes run the same
+        operations. A model that runs at only one size is traced at that size, and pinned wherever a size is combined
+        with a constant.
         """
         best = graph = self.compared
         size = self.input_size
@@ -59,8 +60,8 @@ class Survey:
         return best
 
     @cached_property
-    def here(self) -> Graph:
-        """The operations at `input_size`: the structure, if that is of this size, else a trace that is not compared."""
+    def at_input_size(self) -> Graph:
+        """The trace at `input_size`: the structure if it has that size, else a trace without a second pass."""
         known = vars(self)
         if "compared" not in known:
             return trace(self.model, self.input_size, batch=self.batch)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from dynpool.size_math import Pair, alpha_range, effective_kernel, output_size, sample_kernel
 
-from .fixed import FixedPool2d
+from .fixed import FixedPool2d, FixedStrides2d
 from .functional import Reduce, check_reduce, dynopool2d, sizes_from_alpha
 from .host_values import gathered
-from .learned_alpha import constrain_resizers, host_alphas, set_alpha
+from .learned_alpha import constrain_resizers, host_alphas, set_alpha, usable_alphas
 from .learned_resizer import LearnedResizer2d
 
 __all__ = ["DynOPool", "DynOPool2d", "constrain_resizers", "host_alphas", "set_alpha"]
@@ -77,6 +77,10 @@ class DynOPool2d(LearnedResizer2d):
     def frozen(self, size: tuple[int, int]) -> FixedPool2d:
         """This resizer with a fixed size, as native PyTorch operations."""
         return FixedPool2d(size, reduce=self.reduce)
+
+    def with_fixed_strides(self) -> FixedStrides2d:
+        """This resizer with its present alpha fixed, as native PyTorch operations."""
+        return FixedStrides2d(usable_alphas([self])[0], reduce=self.reduce)
 
     def extra_repr(self) -> str:
         """Alpha, the reduction and the bounds, as shown by print."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -12,12 +13,12 @@ from torch.jit._trace import is_tracing
 from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from dynpool.common.arguments import check_size
-from dynpool.size_math import Pair, Size, pair
+from dynpool.common.arguments import check_numbers, check_size
+from dynpool.size_math import Pair, Size, output_size, pair
 
 from .functional import Reduce, check_reduce, dynopool2d
 
-__all__ = ["FixedInterpolate2d", "FixedPool2d", "FollowInterpolate2d", "FollowPool2d", "is_recorded"]
+__all__ = ["FixedInterpolate2d", "FixedPool2d", "FixedStrides2d", "FollowInterpolate2d", "FollowPool2d", "is_recorded"]
 
 
 class FollowPool2d(nn.Module):
@@ -128,6 +129,40 @@ class FixedPool2d(nn.Module):
 
     def extra_repr(self) -> str:
         return f"size={self.size}, reduce={self.reduce!r}"
+
+
+class FixedStrides2d(nn.Module):
+    """`DynOPool2d` with a fixed alpha, as native PyTorch operations: its size follows from that of its input.
+
+    Args:
+        strides: (height, width) in input pixels per output pixel.
+        reduce: "max", "mean" or "sample".
+
+    Shape: (N, C, H, W) or (C, H, W) -> the same with round(max(H / strides[0], 1.5)), and the width likewise.
+
+    Raises:
+        ValueError: if a stride is not finite and positive, or `reduce` is none of these.
+    """
+
+    def __init__(self, strides: Pair, *, reduce: Reduce = "max") -> None:
+        super().__init__()
+        check_reduce(reduce)
+        check_numbers("a finite number > 0", lambda n: 0 < n < math.inf, height=strides[0], width=strides[1])
+        self.strides: Pair = (float(strides[0]), float(strides[1]))
+        self.reduce: str = reduce
+
+    def forward(self, input: Tensor) -> Tensor:
+        return strided_pool(input, *self.strides, self.reduce)
+
+    def extra_repr(self) -> str:
+        return f"strides=({self.strides[0]:.4g}, {self.strides[1]:.4g}), reduce={self.reduce!r}"
+
+
+@torch.fx.wrap  # a leaf of symbolic traces, in which the sizes of the input are not numbers
+def strided_pool(x: Tensor, stride_h: float, stride_w: float, reduce: str) -> Tensor:
+    """:func:`fixed_pool` to the size that the strides give."""
+    h, w = int(x.shape[-2]), int(x.shape[-1])  # torch.jit.trace passes tensors
+    return fixed_pool(x, output_size(h, stride_h), output_size(w, stride_w), reduce)
 
 
 @torch.fx.wrap  # a leaf of symbolic traces, in which the sizes of the input are not numbers

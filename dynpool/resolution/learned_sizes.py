@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from dynpool.size_math import Pair, Size
 
 from .tree import ResolutionTree, converted_model, resolution_tree
 
-__all__ = ["Resolution", "constrain", "parameter_groups", "resolutions", "set_sizes"]
+__all__ = ["Resolution", "checked_sizes", "constrain", "parameter_groups", "resolutions", "set_tree_sizes"]
 
 
 @dataclass(frozen=True)
@@ -86,34 +86,11 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
     constrain_resizers(others, trust=0.1 if trust is None else trust)
 
 
-def set_sizes(model: nn.Module, sizes: Mapping[str, Size]) -> None:
-    """Set the alphas of a converted model so that its resolutions have the given sizes at its input size.
-
-    Args:
-        model: a converted model.
-        sizes: {name: (height, width)} in pixels, for an input of the conversion's `input_size`; names as in
-            `resolutions(model)`. Other resolutions keep their alpha. A size outside a resizer's bounds widens them.
-
-    Raises:
-        ValueError: for a model that is not converted, an unknown name, a size below 2 pixels, a size at which later
-            layers do not run (the message says which), one that the resizer cannot have, or sizes that cost more than
-            the ceiling `max_gmacs` of the conversion. The model is then left as it was.
-    """
-    check_model(model)
-    if not isinstance(sizes, Mapping):
-        raise TypeError(f"sizes must be a dict {{name: (height, width)}}, got {sizes!r}")
-    model = converted_model(model)
-    tree = resolution_tree(model)
-    if tree is None:
-        raise ValueError(f"set_sizes needs a converted model, got a {type(model).__name__}: call dynpool.convert first")
+def set_tree_sizes(tree: ResolutionTree, sizes: Mapping[str, Size]) -> None:
+    """Set the alphas of a tree so that its resolutions have the given sizes: see :func:`dynpool.set_sizes`."""
     learned = {tree.nodes[i].name: rule for i, rule, _ in tree.learned}
-    for name, size in sizes.items():
-        if name not in learned:
-            raise ValueError(f"sizes names an unknown resolution {name!r}{nearest(str(name), learned)}")
-        pair = isinstance(size, (tuple, list)) and len(size) == 2 and all(map(is_whole, size))
-        if not pair or min(size) < 2:
-            raise ValueError(f"sizes[{name!r}] must be (height, width), ints of at least 2 pixels, got {size!r}")
-        if learned[name].admit((size[0], size[1])) != tuple(size):
+    for name, size in checked_sizes(sizes, learned).items():
+        if learned[name].admit(size) != size:
             raise ValueError(f"sizes[{name!r}] must be {learned[name].admitted()}, got {size!r}")
     bounds = [resizer.bounds for resizer in tree.owners]
     try:
@@ -125,6 +102,24 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size]) -> None:
     for resizer, alpha in zip(tree.owners, values, strict=True):
         set_alpha(resizer, alpha)
     tree.accept()
+
+
+def checked_sizes(sizes: object, known: Iterable[str]) -> dict[str, Size]:
+    """Sizes that a user gives for resolutions with the names in `known`, as pairs.
+
+    Raises:
+        TypeError: if it is not a dict.
+        ValueError: for an unknown name, or a size that is not two ints of at least 2 pixels.
+    """
+    if not isinstance(sizes, Mapping):
+        raise TypeError(f"sizes must be a dict {{name: (height, width)}}, got {sizes!r}")
+    for name, size in sizes.items():
+        if name not in known:
+            raise ValueError(f"sizes names an unknown resolution {name!r}{nearest(str(name), known)}")
+        pair = isinstance(size, (tuple, list)) and len(size) == 2 and all(map(is_whole, size))
+        if not pair or min(size) < 2:
+            raise ValueError(f"sizes[{name!r}] must be (height, width), ints of at least 2 pixels, got {size!r}")
+    return {name: (size[0], size[1]) for name, size in sizes.items()}
 
 
 def _values_at(tree: ResolutionTree, sizes: Mapping[str, Size]) -> list[Pair]:
@@ -140,14 +135,14 @@ def _values_at(tree: ResolutionTree, sizes: Mapping[str, Size]) -> list[Pair]:
         if name not in sizes:
             continue
         want = sizes[name]
-        values[k] = resizer.values_for(tree.above(i, hw, values), want)
+        values[k] = resizer.values_for(tree.resizer_input_size(i, hw, values), want)
         resizer.make_room(resizer.strides(values[k]))
         values[k] = resizer.checked(values[k])
         found = tree.sizes_at(hw, values)[i]
         if found != tuple(want):
             raise ValueError(f"sizes[{name!r}]={want!r} cannot be reached: the nearest alpha gives {found}")
-    if tree.budget is not None and not tree.budget.allows(values):
-        cost, most = (f"{macs / 1e9:.6g} GMACs" for macs in (tree.budget.cost.macs(values), tree.budget.limit))
+    if tree.ceiling is not None and not tree.ceiling.allows(values):
+        cost, most = (f"{macs / 1e9:.6g} GMACs" for macs in (tree.ceiling.cost.macs(values), tree.ceiling.limit))
         raise ValueError(f"sizes would cost {cost}, above the ceiling of the conversion (max_gmacs), which is {most}")
     return values
 

@@ -1,7 +1,7 @@
-"""The tree of resolutions of a converted model: learned alphas, and all sizes of a pass computed on the host.
+"""The tree of resolutions of a converted model, and the sizes of all its feature maps.
 
-The sizes are computed once, before the model runs, from the input size down the tree; each resizer gets its own. If a
-part of the model runs on its own, its resizers derive their sizes from their input maps (:mod:`.pass_sizes`).
+Before each pass, the sizes are computed on the host, from the input down the tree, and each resizer is told its own. If
+a part of the model runs on its own, its resizers derive their sizes from their input maps (:mod:`.pass_sizes`).
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from .compiled_sizes import OpenSizes
 from .nodes import Learned, ResolutionNode, Slot, learned_nodes
 from .pass_sizes import KnownSizes, Sizes
 from .tree_sizes import chain_factors, sizes_with_fractions
-from .wrappers import the_one
+from .wrappers import only_module
 
 __all__ = ["ResolutionTree", "converted_model", "is_converted", "put_tree", "resolution_tree"]
 
 _ATTRIBUTE = "_dynpool_tree"
-OUTSIDE = "its sizes are computed before each pass by code that is not recorded; freeze it first (dynpool.freeze)"
+OUTSIDE = "its sizes are computed before each pass, by code that is not recorded; freeze it first (dynpool.freeze)"
 
 
 class Cost(Protocol):
-    """The MACs of the whole model at values of its alphas."""
+    """The MACs of the whole model as a function of its alphas."""
 
     def macs(self, values: Sequence[Pair]) -> int: ...
 
 
-class Budget(Protocol):
-    """A hard ceiling on the MACs of the whole model."""
+class MacsCeiling(Protocol):
+    """A hard limit on the MACs of the whole model; `dynpool.cost.Ceiling` is one."""
 
     @property
     def cost(self) -> Cost: ...
@@ -64,29 +64,29 @@ class ResolutionTree:
 
     input_size: tuple[int, int, int]
     nodes: list[ResolutionNode] = field(default_factory=list)
-    slots: dict[str, Slot] = field(default_factory=dict)  # by the resizer's module path
-    resizers: dict[str, nn.Module] = field(default_factory=dict)  # by the same path, set at the conversion
+    slots: dict[str, Slot] = field(default_factory=dict)  # by module path of the resizer
+    resizers: dict[str, nn.Module] = field(default_factory=dict)  # by module path; set by the conversion
     trust: float = 0.1
-    budget: Budget | None = None
-    batch: int | None = None  # number of images of a traced pass, if more than one is needed
+    ceiling: MacsCeiling | None = None
+    batch: int | None = None  # number of images in a traced pass, if one is not enough
     description: dict[str, Any] | None = None  # how the model was converted (dynpool.resolution.description)
-    frozen: Sequence[Pair] | None = None  # values of the parameters, in a frozen model
+    frozen: Sequence[Pair] | None = None  # the fixed values of the alphas in a frozen model
     running: bool = False  # whether the whole model is running
     _known: KnownSizes | None = None
     _values: list[Pair] = field(default_factory=list)  # the alphas that `_known` was computed from
-    _accepted: list[Pair] = field(default_factory=list)
-    _locked: bool = False
-    _tried: Mapping[int, Size] = field(default_factory=dict)
-    _open: OpenSizes | None = None
+    _accepted: list[Pair] = field(default_factory=list)  # the alphas that the next step starts from
+    _locked: bool = False  # whether `at` keeps the slots as they are
+    _overrides: Mapping[int, Size] = field(default_factory=dict)  # learned sizes that `overriding` replaces, by index
+    _open: OpenSizes | None = None  # the sizes that compiled code reads; None: it has them as constants
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy has open sizes of its own, under keys of their own."""
+        """Give a copy its own open sizes, under new keys."""
         self.__dict__.update(state)
         self.running = self._locked = False
         self._set_keys()
 
     def open_sizes(self, *, open: bool = True) -> None:
-        """Make compiled code valid for all learned sizes, or else treat those of its first pass as constants."""
+        """Make compiled code read the learned sizes before each pass, or treat those of its first pass as constants."""
         self._open = OpenSizes([node.reference for node in self.nodes]) if open else None
         self._set_keys()
 
@@ -113,23 +113,23 @@ class ResolutionTree:
         """
         return [pixels for pixels, _ in self._sizes_with_fractions(hw, alphas, given)]
 
-    def above(self, index: int, hw: Size, alphas: Sequence[Pair]) -> Pair:
-        """The input size of a node's resizer: that of its parent, with the fraction if the resizer uses it."""
+    def resizer_input_size(self, index: int, hw: Size, alphas: Sequence[Pair]) -> Pair:
+        """The input size of a node's resizer: its parent's, unrounded if the resizer keeps fractions."""
         node = self.nodes[index]
-        pixels, exact = self._sizes_with_fractions(hw, alphas)[node.parent or 0]
+        pixels, unrounded = self._sizes_with_fractions(hw, alphas)[node.parent or 0]
         keeps = isinstance(node.rule, Learned) and node.rule.resizer is not None and node.rule.resizer.keeps_fractions
-        return exact if keeps else pixels
+        return unrounded if keeps else pixels
 
     def _sizes_with_fractions(
         self, hw: Size, alphas: Sequence[Pair] | None = None, given: Mapping[int, Size] | None = None
     ) -> list[tuple[Size, Pair]]:
         values = usable_alphas(self.owners) if alphas is None else alphas
-        return sizes_with_fractions(self.nodes, hw, values, given=given or {}, tried=self._tried)
+        return sizes_with_fractions(self.nodes, hw, values, given=given or {}, learned_sizes=self._overrides)
 
     def factors_at(self, hw: Size, alphas: Sequence[Pair] | None = None) -> dict[type, Pair]:
-        """Multipliers of the scale factors, for resizer classes that depend on whole chains of them; else none.
+        """A multiplier of the scale factors for each resizer class that normalises them over a chain of resizers.
 
-        For an input of `hw` pixels, at the current or the given alphas.
+        For an input of `hw` pixels, at the current or the given alphas; empty if there is no such class.
         """
         return chain_factors(self.nodes, hw, usable_alphas(self.owners) if alphas is None else alphas)
 
@@ -149,7 +149,7 @@ class ResolutionTree:
             self._fill(self._up_to_date().whole(hw))
 
     def update_slot(self, slot: Slot, x: Tensor) -> None:
-        """If a part of the model runs on its own, set a slot from the size of its input map.
+        """Set a slot from the size of its input map, if only a part of the model is running.
 
         Raises:
             RuntimeError: if that map does not determine the size.
@@ -159,11 +159,11 @@ class ResolutionTree:
         known = self._up_to_date()
         h, w = x.shape[-2:]
         slot.fill(known.part(slot.source, (h - slot.margin[0], w - slot.margin[1]), slot.resolution))
-        self._tell(known.now)
+        self._publish(known.now)
 
     @property
     def now(self) -> Sequence[Size | None]:
-        """The sizes in the current or last pass; None for those that a partial pass does not determine."""
+        """The sizes in the current or the last pass; None where a pass of a part of the model did not determine one."""
         return self._up_to_date().now.of
 
     def _up_to_date(self) -> KnownSizes:
@@ -179,7 +179,7 @@ class ResolutionTree:
         return KnownSizes(partial(self.sizes_at, alphas=values), exact=exact, hw=hw)
 
     def _pass_values(self) -> list[Pair]:
-        """The values of the alphas, after projection into the bounds and under the ceiling."""
+        """The values of the alphas, projected into the bounds and under the ceiling."""
         if self.frozen is not None:
             return list(self.frozen)
         resizers = self.owners
@@ -187,7 +187,7 @@ class ResolutionTree:
         values = usable_alphas(resizers)
         if values == self._values or not all(is_own(resizer.shared_alpha()) for resizer in resizers):
             return values
-        self.constrain(trust=math.inf)  # a value written by hand or loaded is not a step of the optimiser
+        self.constrain(trust=math.inf)  # the change may be a manual write or a load, which no trust region limits
         return usable_alphas(resizers)
 
     def _fill(self, sizes: Sizes) -> None:
@@ -195,10 +195,10 @@ class ResolutionTree:
             size = sizes.of[slot.resolution]
             if size is not None:
                 slot.fill(size)
-        self._tell(sizes)
+        self._publish(sizes)
 
-    def _tell(self, sizes: Sizes) -> None:
-        """Pass the sizes of a pass to compiled code and to resizers that depend on the whole network."""
+    def _publish(self, sizes: Sizes) -> None:
+        """Pass the sizes to compiled code, and the factors to resizers that depend on a chain of resizers."""
         if self._open is not None and not self._locked:
             self._open.fill(sizes.of)
         if sizes.input is not None and any(resizer.looks_at_chains for resizer in self.owners):
@@ -230,43 +230,46 @@ class ResolutionTree:
         self._accepted = host_alphas(self.owners)
 
     def constrain(self, trust: float | None = None) -> None:
-        """Project the alphas into bounds, trust region, limits and budget, with one read, writing only changed ones."""
+        """Project the alphas into bounds, trust region, limits and ceiling; read them once, write those that change."""
         resizers = self.owners
         trust = self.trust if trust is None else trust
         constrain_resizers(resizers, trust=None if trust == math.inf else trust)
-        held = host_alphas(resizers)
-        wanted = self._within_limits(held)
-        if self.budget is not None and self._accepted and not self.budget.allows(wanted):
-            low, high = 0.0, 1.0  # share of the step that the budget still allows
+        current = host_alphas(resizers)
+        wanted = self._within_limits(current)
+        if self.ceiling is not None and self._accepted and not self.ceiling.allows(wanted):
+            low, high = 0.0, 1.0  # bisect the fraction of the step that the ceiling allows
             for _ in range(20):
                 middle = (low + high) / 2
-                allowed = self.budget.allows(_between(self._accepted, wanted, middle))
+                allowed = self.ceiling.allows(_between(self._accepted, wanted, middle))
                 low, high = (middle, high) if allowed else (low, middle)
             wanted = _between(self._accepted, wanted, low) if low else self._accepted
-        for resizer, before, values in zip(resizers, held, wanted, strict=True):
+        for resizer, before, values in zip(resizers, current, wanted, strict=True):
             if values != before:
                 set_alpha(resizer, values)
         self._accepted = host_alphas(resizers)
 
     def _within_limits(self, alphas: Sequence[Pair]) -> list[Pair]:
-        """The alphas, changed where they lead to sizes that the model cannot have at its own input size."""
+        """The alphas, changed where they lead to sizes at which the model cannot run with its own input size."""
         values = list(alphas)
         for k, (i, rule, resizer) in enumerate(self.learned):
             if not rule.limited_by or resizer.looks_at_chains or resizer.shared_alpha().numel() == 1:
-                continue  # alphas that cannot be set axis by axis are limited only through their sizes
-            above = self.above(i, self.input_size[1:], values)
+                continue  # its axes cannot be set separately; `Learned.admit` limits its sizes anyway
+            above = self.resizer_input_size(i, self.input_size[1:], values)
             size = rule.rounded(resizer.output_size(above, resizer.strides(values[k])))
             nearest = rule.admit(size)
             if nearest != size:
                 at_limit = resizer.project(resizer.values_for(above, nearest), values[k], None)
-                changed = zip(size, nearest, values[k], at_limit, strict=True)
-                new = tuple(old if n == m else limit for n, m, old, limit in changed)
+                axes = zip(size, nearest, values[k], at_limit, strict=True)
+                new = tuple(old if n == m else limit for n, m, old, limit in axes)
                 values[k] = as_pair(new, f"alpha={new} is not finite")
         return values
 
     @contextmanager
     def at(self, hw: Size) -> Iterator[None]:
-        """Context manager: slots are set for an input of `hw` pixels and kept in passes (tracing replaces alphas)."""
+        """Set the slots for an input of `hw` pixels, and keep them in all passes within the context.
+
+        Tracing needs this: it replaces the alphas with tensors that have no values.
+        """
         before = self._known, self._values, self._locked
         self._values = list(self.frozen) if self.frozen is not None else usable_alphas(self.owners)
         self._known, self._locked = self._known_at(self._values, hw), True
@@ -277,24 +280,24 @@ class ResolutionTree:
             self._known, self._values, self._locked = before
 
     @contextmanager
-    def trying(self, sizes: Mapping[int, Size]) -> Iterator[None]:
-        """Context manager: learned resolutions, by their index in the tree, have these sizes whatever the alphas."""
-        before = self._tried, self._known
-        self._tried, self._known = sizes, None
+    def overriding(self, sizes: Mapping[int, Size]) -> Iterator[None]:
+        """Within the context, give learned resolutions, by index in the tree, these sizes, whatever the alphas."""
+        before = self._overrides, self._known
+        self._overrides, self._known = sizes, None
         try:
             yield
         finally:
-            self._tried, self._known = before
+            self._overrides, self._known = before
 
     @torch.compiler.disable(
-        reason="the sizes of a converted model are computed before its graph: compile the model by itself, and put a "
-        "container of PyTorch's into a module of your own before you convert it"
+        reason="the sizes of a converted model are computed before its graph: compile the model by itself; wrap one of "
+        "PyTorch's own containers in a module of your own before you convert it"
     )
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The forward pre-hook of the model."""
         if is_tracing():
             raise TypeError(f"torch.jit.trace cannot record a converted model: {OUTSIDE}")
-        if "_is_replica" not in vars(module):  # of nn.DataParallel, which has other module objects
+        if "_is_replica" not in vars(module):  # a replica of nn.DataParallel has other module objects
             self.find_resizers(module)
         for x in (*args, *kwargs.values()):
             if isinstance(x, Tensor) and x.dim() >= 3:
@@ -303,7 +306,7 @@ class ResolutionTree:
                 return
 
     def leave(self, module: nn.Module, args: Any, out: Any) -> None:
-        """The forward hook of the model, called even after an error."""
+        """The forward hook of the model, which PyTorch calls even after an error."""
         self.running = False
 
     @property
@@ -322,12 +325,12 @@ def _module_at(model: nn.Module, path: str) -> nn.Module | None:
 
 def _between(a: Sequence[Pair], b: Sequence[Pair], share: float) -> list[Pair]:
     """Values between `a` and `b`, rounded to float32: a size can depend on the rounding."""
-    ways = (tuple(x + (y - x) * share for x, y in zip(p, q, strict=True)) for p, q in zip(a, b, strict=True))
-    return [as_pair(pair, f"alpha={pair} is not finite") for pair in ways]
+    pairs = (tuple(x + (y - x) * share for x, y in zip(p, q, strict=True)) for p, q in zip(a, b, strict=True))
+    return [as_pair(pair, f"alpha={pair} is not finite") for pair in pairs]
 
 
 def resolution_tree(model: nn.Module) -> ResolutionTree | None:
-    """The tree of a converted model, or None; of a wrapper around one, None.
+    """The tree of a converted model; None for any other module, wrappers of converted models included.
 
     Raises:
         RuntimeError: if layers of the model were replaced after its conversion, and resizers with them.
@@ -340,17 +343,17 @@ def resolution_tree(model: nn.Module) -> ResolutionTree | None:
 
 
 def is_converted(model: nn.Module) -> bool:
-    """Whether the module was converted: whether it has a tree of its own."""
+    """Whether the module itself is a converted model, not only a wrapper around one."""
     return isinstance(vars(model).get(_ATTRIBUTE), ResolutionTree)
 
 
 def converted_model(model: nn.Module) -> nn.Module:
-    """The converted model in a wrapper; `model` itself if it contains none.
+    """The converted model inside a wrapper; `model` itself if there is none.
 
     Raises:
-        ValueError: if it contains several.
+        ValueError: if there are several.
     """
-    return the_one(model, is_converted, "converted models")
+    return only_module(model, is_converted, "converted models")
 
 
 def put_tree(model: nn.Module, tree: ResolutionTree | None) -> None:

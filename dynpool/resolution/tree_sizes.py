@@ -25,7 +25,7 @@ def sizes_with_fractions(
     values: Sequence[Pair],
     *,
     given: Mapping[int, Size] = _NONE,
-    tried: Mapping[int, Size] = _NONE,
+    learned_sizes: Mapping[int, Size] = _NONE,
 ) -> list[tuple[Size, Pair]]:
     """The size of every node in pixels, and the same with the fraction that some resizers pass on.
 
@@ -33,8 +33,8 @@ def sizes_with_fractions(
         nodes: parents before children; node 0 is the input.
         hw: (height, width) of the input in pixels.
         values: values of the alphas, in the order of the nodes.
-        given: sizes of nodes, by index, that override any computed size.
-        tried: sizes of learned nodes, used instead of those from their alphas.
+        given: sizes of nodes of any kind, by index, used instead of computed ones.
+        learned_sizes: sizes of learned nodes, by index, used instead of those that their alphas give.
     """
     factors = chain_factors(nodes, hw, values)
     strides = {
@@ -54,7 +54,7 @@ def sizes_with_fractions(
             exact = pixels if rule.strides is None else divided(exact, rule.strides)
         elif isinstance(rule, Learned) and rule.resizer is not None:
             above = exact if rule.resizer.keeps_fractions else pixels
-            pixels = tried.get(i) or rule.admit(rule.resizer.output_size(above, strides[i]))
+            pixels = learned_sizes.get(i) or rule.admit(rule.resizer.output_size(above, strides[i]))
             exact = divided(above, strides[i]) if rule.resizer.keeps_fractions else pixels
         elif node.parent is not None:
             raise ValueError(f"resolution {node.name!r} has neither an alpha, a fixed size nor a rule")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-__all__ = ["beside", "check_unwrapped", "held", "the_one", "unwrapped", "without_sharding"]
+__all__ = ["check_unwrapped", "contained", "only_module", "unwrapped", "weights_outside", "without_sharding"]
 
 _ALL = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module"})  # names under which wrappers store the model
 _WRITTEN_BY = frozenset("torch timm accelerate deepspeed lightning pytorch_lightning".split())
@@ -27,28 +27,31 @@ def check_unwrapped(model: nn.Module, task: str) -> None:
     inner = unwrapped(model)
     if inner is not model:
         raise ValueError(
-            f"the {type(model).__name__} wraps a {type(inner).__name__}: {task} that, then wrap the result"
+            f"model is a {type(model).__name__}, which wraps a {type(inner).__name__}: {task} that, "
+            "then wrap the result"
         )
 
 
-def held(model: nn.Module, wanted: Callable[[nn.Module], bool]) -> dict[str, nn.Module]:
+def contained(model: nn.Module, wanted: Callable[[nn.Module], bool]) -> dict[str, nn.Module]:
     """All modules in `model`, itself included, for which `wanted` is true, by path."""
     return {name: module for name, module in model.named_modules() if wanted(module)}
 
 
-def the_one(model: nn.Module, wanted: Callable[[nn.Module], bool], what: str) -> nn.Module:
+def only_module(model: nn.Module, wanted: Callable[[nn.Module], bool], what: str) -> nn.Module:
     """The only module in `model`, itself included, for which `wanted` is true; `model` if there is none.
 
     Raises:
         ValueError: if there are several; the message names them.
     """
-    found = held(model, wanted)
+    found = contained(model, wanted)
     if len(found) > 1:
-        raise ValueError(f"the {type(model).__name__} holds {len(found)} {what}, pass one of them: {', '.join(found)}")
+        raise ValueError(
+            f"model is a {type(model).__name__}, which contains {len(found)} {what}: pass one of {', '.join(found)}"
+        )
     return next(iter(found.values()), model)
 
 
-def beside(model: nn.Module, child: nn.Module) -> list[str]:
+def weights_outside(model: nn.Module, child: nn.Module) -> list[str]:
     """The names of the parameters of `model` that do not belong to the given child."""
     inside = {id(p) for p in child.parameters()}
     return [name for name, p in model.named_parameters() if id(p) not in inside]

@@ -282,7 +282,7 @@ def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
     if missing or unknown or differing:
         parts = [f"missing: {', '.join(missing[:3])}"] * bool(missing)
         parts += [f"unknown: {', '.join(unknown[:3])}"] * bool(unknown) + differing[:3]
-        raise ForeignCheckpointError(f"{path}: a checkpoint of another model ({'; '.join(parts)})")
+        raise ForeignCheckpointError(f"{path}: it belongs to another model ({'; '.join(parts)})")
     for name, resizer in learned_resizers(model, owners=True).items():
         _check_alpha(resizer, name, checkpoint.model[f"{name}.alpha" if name else "alpha"], path)
     model.load_state_dict(checkpoint.model)
@@ -321,7 +321,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint, 
             if isinstance(value, Tensor) and value.ndim and value.shape != parameters[index].shape:
                 wrong = f"{key} of parameter {index} is {tuple(value.shape)}, not {tuple(parameters[index].shape)}"
     if wrong:
-        raise ForeignCheckpointError(f"{path}: the optimiser's state is not of this run: {wrong}")
+        raise ForeignCheckpointError(f"{path}: the optimiser state belongs to another run: {wrong}")
     optimizer.load_state_dict(dict(saved))
 
 
@@ -334,11 +334,11 @@ def restore_scheduler(scheduler: LRScheduler, checkpoint: Checkpoint, steps: int
     own, saved = scheduler.state_dict(), checkpoint.scheduler
     missing = sorted(own.keys() - saved.keys())
     if missing:
-        raise ForeignCheckpointError(f"{path}: the scheduler's state is not of this run: missing {missing[0]}")
+        raise ForeignCheckpointError(f"{path}: the scheduler state belongs to another run: it lacks {missing[0]}")
     if saved["last_epoch"] != steps or len(saved["base_lrs"]) != len(own["base_lrs"]):
         raise ForeignCheckpointError(
-            f"{path}: the scheduler's state is not of this run: it is of step {saved['last_epoch']!r}, not {steps}, or "
-            "of other parameter groups"
+            f"{path}: the scheduler state belongs to another run: it is of step {saved['last_epoch']!r}, not {steps}, "
+            "or of other parameter groups"
         )
     scheduler.load_state_dict({key: saved[key] for key in own})
 

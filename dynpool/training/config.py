@@ -45,7 +45,7 @@ class RunConfig:
         seed: determines initial weights, order of the data and augmentation, the same for all methods.
         model: the network.
         data: the images.
-        grid_point: the settings by which the run differs from others of its method and seed in a comparison.
+        grid_point: in a comparison, the settings that distinguish the run from others of its method and seed.
         conversion: conversion of the network by the methods that resize.
         shape_adaptor: options of the method "shape-adaptor".
         diffstride: options of the method "diffstride".
@@ -58,18 +58,18 @@ class RunConfig:
         weight_decay: L2 penalty of the weights; alphas never have one.
         momentum: momentum of the weights; 0 turns Nesterov off.
         alpha_momentum: momentum of the alphas.
-        alpha_until: fraction of the run in which alphas are learned; their schedule ends there and sizes stay fixed.
+        alpha_until: fraction of the run during which alphas are learned; then their schedule ends and sizes stay fixed.
         start: initial sizes of the methods that learn them, and the sizes of "fixed" and "scaled": "designed", "random"
-            (those that the method "random" has with the same seed and cost), or {name of a resolution: [height,
-            width]}, the others as designed.
-        start_gmacs: GMACs of random initial sizes; null: those of the designed ones.
+            (those of the method "random" with the same seed and cost), or {name of a resolution: [height, width], ...};
+            resolutions without an entry keep their designed sizes.
+        start_gmacs: GMACs of random initial sizes; null: those of the designed sizes.
         gmacs_weight: weight of the GMACs term in the loss, per GMAC (Eq. 8).
         gmacs_budget: target for the GMACs, met within 2 % where whole pixels allow it; null: none. "human", "fixed" and
             "refine" ignore it. A budget out of reach is an error before training. While sizes are learned a loss term
-            with `budget_weight` draws the GMACs towards it; at `alpha_until`, which must be below 1, the sizes are set
+            with `budget_weight` pulls the GMACs towards it; at `alpha_until`, which must be below 1, the sizes are set
             to the nearest ones that meet it. In a comparison {match: METHOD} stands for the final GMACs of that
-            method's run with the same seed (METHOD with its grid point if it has several); {match, gmacs} in a run's
-            own file has the number.
+            method's run with the same seed (METHOD with its grid point if it has several); in the file of a single run,
+            {match: METHOD, gmacs: NUMBER} holds that number.
         budget_weight: weight of the loss term ln(GMACs / budget)^2 / 2; its gradient is that of a GMACs term whose
             weight grows with the distance from the budget.
         label_smoothing: label smoothing of the cross entropy.
@@ -241,10 +241,10 @@ class ComparisonConfig(RunConfig):
         grid: {method: {key: value or list of values}}: settings of single methods. A list trains the method at each of
             its values, several lists at each combination. Keys of sections have dots, such as data.resolution.
         workers: number of runs trained in parallel; null: one per CPU core, or one if there is a GPU.
-        pairs: [[method, baseline], ...]: the pairs that the report tests, and corrects for the number of; a method with
+        pairs: [[method, baseline], ...]: the pairs that the report tests, corrected for their number; a method with
             several grid points is written as in the report. "all": each against each. null: every method against the
             first, and every method against those that match its cost.
-        equivalence_margin: points of accuracy; the report calls methods equivalent if they differ by less than this.
+        equivalence_margin: the report calls methods equivalent if they differ by less than this, in points of accuracy.
     """
 
     methods: tuple[str, ...] = ("human", "dynopool")

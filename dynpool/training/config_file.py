@@ -3,6 +3,7 @@
 Runs and comparisons share one file format: a run ignores the keys that only a comparison has.
 """
 
+import argparse
 import dataclasses
 import json
 import logging
@@ -127,8 +128,8 @@ def _check_options(overrides: Sequence[str], kind: type, command: str) -> None:
         if not re.match("--?[A-Za-z]", word):
             continue
         key = word.lstrip("-").split("=", 1)[0]
-        if kind is ComparisonConfig and key in ("method", "seed", "grid_point"):
-            raise ConfigError(f"--{key} is of a single run: a comparison has --methods, --seeds and --grid")
+        if kind is ComparisonConfig and key in _OF_SINGLE_RUNS:
+            raise ConfigError(f"--{key} is an option of dynpool train; dynpool compare has --methods, --seeds, --grid")
         if not word.startswith("--") or (
             key not in known and key not in _sections(kind) and not key.startswith(OPEN_SECTIONS)
         ):
@@ -144,7 +145,7 @@ class _UniqueLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=deep)
             if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is not a key", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} cannot be a key", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
@@ -168,24 +169,43 @@ def read_yaml(path: Path) -> Any:
     return content
 
 
+_OF_SINGLE_RUNS = ("method", "seed", "grid_point")
+
+_PURPOSE = {
+    RunConfig: "Train one run.",
+    ComparisonConfig: "Train every method with every seed, then write the report.",
+}
+
+
+class _HelpFormatter(jsonargparse.DefaultHelpFormatter):
+    """Help without Python types and the defaults of switches: the sentence on a key says what it may be."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = super()._get_help_string(action).replace("type: %(type)s, ", "")
+        return text.replace(" (default: %(default)s)", "") if action.nargs == 0 or action.default == "" else text
+
+
 def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
     """The option parser of a command that takes a configuration of the given kind."""
     parser = jsonargparse.ArgumentParser(
         prog=f"dynpool {command}",
         usage=f"dynpool {command} CONFIG [--resume | --overwrite] [--KEY VALUE ...]",
-        description="Reads CONFIG, a YAML file of the keys below, then the options.",
+        description=f"{_PURPOSE[kind]} CONFIG is a YAML file with the keys below; options override it.",
+        formatter_class=_HelpFormatter,
         exit_on_error=False,
         allow_abbrev=False,
         default_env=False,
     )
     parser.add_argument(
-        "--resume", action="store_true", help="continue after the last checkpoint, or start if there is none"
+        "--resume", action="store_true", help="continue after the last checkpoint; start if there is none"
     )
     parser.add_argument("--overwrite", action="store_true", help="discard the run in the folder and start again")
     if kind is RunConfig:
-        parser.add_argument("--json-lines", action="store_true", help="print JSON, one object a line, for a program")
+        parser.add_argument("--json-lines", action="store_true", help="print progress as one JSON object per line")
     parser.add_class_arguments(kind)
     for action in parser._actions:
+        if kind is ComparisonConfig and action.dest in _OF_SINGLE_RUNS:
+            action.help = argparse.SUPPRESS  # `_check_options` refuses it
         if action.metavar == "CONFIG" and action.dest in _sections(kind):
             action.metavar, action.help = "SECTION", "the whole section, as text such as '{name: ...}' or a YAML file"
     return parser
@@ -228,7 +248,7 @@ def load_config(
             "remove that line"
         )
     if flags["resume"] and flags["overwrite"]:
-        raise ConfigError("--resume and --overwrite exclude each other")
+        raise ConfigError("--resume and --overwrite cannot be given together")
     if ignored and not flags["json_lines"]:  # which a comparison's own runs set
         log.warning(
             "%s: %s belong to a comparison and are ignored; this trains method %s with seed %d, and dynpool compare "

@@ -29,15 +29,15 @@ class DataConfig:
             tree).
         variant: the papers' controlled variant: "plain", "stretch" (enlarged), "tile", "large" or "canvas".
         resolution: side of the square input image in pixels.
-        detail: side in pixels that "large" makes the image smaller to before it is enlarged to the resolution, and
-            "canvas" before it is put on the black; null: half the resolution.
+        detail: side in pixels to which "large" reduces the image before enlarging it to the resolution, and "canvas"
+            before placing it on a black canvas; null: half the resolution.
         channels: 1 or 3; null: those of the dataset.
-        root: folder of the images: for CIFAR the one torchvision uses, for "folder" the one with train/ and test/.
+        root: folder of the images: for CIFAR torchvision's root, for "folder" the one with train/ and test/.
         download: let torchvision download CIFAR if it is missing; otherwise nothing is downloaded.
         cache: folder of the decoded images; null: $XDG_CACHE_HOME/dynpool or ~/.cache/dynpool.
         test_fraction: fraction of the digits used as test set, per class.
-        validation: training images held out, class by class and the same for every seed, to measure accuracy on instead
-            of on the test images: a fraction of them, or a whole number of images; null: none.
+        validation: training images held out, class by class and the same for every seed, on which accuracy is measured
+            instead of on the test images: a fraction of them, or a number of images; null: none.
         train_images: number of training images to use, chosen class by class and the same for every seed; null: all.
         shift: augmentation: images are shifted by up to this many pixels per axis and padded with black; below 1, by up
             to this fraction of the resolution, so that images of several resolutions are shifted alike.
@@ -134,7 +134,7 @@ class ShapeAdaptorConfig:
         mode: "autotl" (adaptors replace the network's own resizers, as DynOPool does), "standard" (adaptors uniformly
             over the layers, own resizers removed) or "autosc" (own resizers kept, additional adaptors).
         every: optimiser steps per update of the alphas; 20 in the paper.
-        limit: largest side in pixels behind the last adaptor, which bounds memory; null: none.
+        limit: largest side in pixels after the last adaptor, which bounds memory; null: none.
     """
 
     mode: Literal["autotl", "standard", "autosc"] = "autotl"

@@ -16,6 +16,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor
 
 from dynpool.analysis.common.statistics import plural
@@ -50,17 +51,16 @@ def augment(images: Tensor, *, shift: int, flip: bool, generator: torch.Generato
         generator: CPU generator, so that the draws do not depend on the device.
     """
     mirrored, moves = _draw(len(images), shift=shift, flip=flip, generator=generator)
-    n, c, h, w = images.shape
+    c, h, w = images.shape[1:]
     device = images.device
     if mirrored is not None:
-        images = torch.where(mirrored.to(device).view(n, 1, 1, 1), images.flip(-1), images)
+        images = torch.where(rearrange(mirrored.to(device), "n -> n 1 1 1"), images.flip(-1), images)
     if moves is not None:
         moves = moves.to(device)
         padded = F.pad(images, (shift,) * 4)
-        rows = (moves[:, :1] + torch.arange(h, device=device)).view(n, 1, h, 1)
-        columns = (moves[:, 1:] + torch.arange(w, device=device)).view(n, 1, 1, w)
-        batch = torch.arange(n, device=device).view(n, 1, 1, 1)
-        images = padded[batch, torch.arange(c, device=device).view(1, c, 1, 1), rows, columns]
+        rows = repeat(moves[:, :1] + torch.arange(h, device=device), "n h -> n c h w", c=c, w=padded.shape[-1])
+        columns = repeat(moves[:, 1:] + torch.arange(w, device=device), "n w -> n c h w", c=c, h=h)
+        images = padded.gather(2, rows).gather(3, columns)
     return images
 
 
@@ -175,7 +175,7 @@ def _digits(config: DataConfig) -> Source:
         if not 0 < taken < len(members):
             raise DataError(
                 f"data.test_fraction is {config.test_fraction!r}, which takes {taken} of the {len(members)} images of "
-                f"class '{label}': every class needs at least one image on both sides"
+                f"class '{label}': every class needs at least one training and one test image"
             )
         test[members[:taken]] = True
     arrays = {
@@ -211,7 +211,7 @@ def _cifar(config: DataConfig) -> Source:
                 part = kind(str(root), train=split == "train", download=False)
             except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
                 raise DataError(f"{inner}: damaged or incomplete: {error}") from error
-            arrays[f"{split}_images"] = np.ascontiguousarray(part.data.transpose(0, 3, 1, 2))
+            arrays[f"{split}_images"] = np.ascontiguousarray(rearrange(part.data, "n h w c -> n c h w"))
             arrays[f"{split}_labels"] = np.asarray(part.targets, dtype=np.int64)
         return arrays
 
@@ -313,9 +313,9 @@ def load_data(config: DataConfig) -> Dataset:
         images[split] = _with_channels(raw, config.channels)
         labels[split] = torch.as_tensor(np.asarray(source.arrays[f"{split}_labels"])).long()
     if config.validation is not None:
-        held = _chosen("validation", labels["train"], config.validation, source.classes)
-        images = {"train": images["train"][~held], "test": images["train"][held]}
-        labels = {"train": labels["train"][~held], "test": labels["train"][held]}
+        held_out = _chosen("validation", labels["train"], config.validation, source.classes)
+        images = {"train": images["train"][~held_out], "test": images["train"][held_out]}
+        labels = {"train": labels["train"][~held_out], "test": labels["train"][held_out]}
     if config.train_images is not None:
         kept = _chosen("train_images", labels["train"], config.train_images, source.classes)
         images["train"], labels["train"] = images["train"][kept], labels["train"][kept]
@@ -333,18 +333,18 @@ def _chosen(key: str, labels: Tensor, share: float, classes: Sequence[str]) -> T
     counts = torch.bincount(labels, minlength=len(classes)).double()
     fraction = share if share < 1 else share / len(labels)
     ends = (counts.cumsum(0) * fraction).round().long()
-    held = ends.diff(prepend=ends.new_zeros(1))
-    for name, have, taken in zip(classes, counts.long().tolist(), held.tolist(), strict=True):
+    per_class = ends.diff(prepend=ends.new_zeros(1))
+    for name, have, taken in zip(classes, counts.long().tolist(), per_class.tolist(), strict=True):
         both = key == "validation"
         if not 0 < taken <= have - both:
             shown = f"{share:g}" if share < 1 else f"{share:.0f}"
             raise DataError(
                 f"data.{key} is {shown}, which takes {taken} of the {have} training images of class {name!r}: "
-                f"every class needs at least one image{' on both sides' * both}"
+                f"every class needs at least one {'training and one validation image' if both else 'image'}"
             )
     order = torch.randperm(len(labels), generator=generator_for(key))
     chosen = torch.zeros(len(labels), dtype=torch.bool)
-    for label, count in enumerate(held.tolist()):
+    for label, count in enumerate(per_class.tolist()):
         chosen[order[labels[order] == label][:count]] = True
     return chosen
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from einops import rearrange
 from PIL import Image, ImageOps
 
 from .errors import DataError
@@ -52,7 +53,7 @@ def decode_image(path: Path, side: int, channels: int) -> npt.NDArray[np.uint8]:
             pixels = np.asarray(image.crop((left, top, left + side, top + side)))
     except DAMAGE as error:
         raise DataError(f"{path}: cannot be decoded: {error or type(error).__name__}") from error
-    return pixels.reshape(side, side, channels).transpose(2, 0, 1)
+    return rearrange(pixels, "h w c -> c h w") if channels == 3 else pixels[None]
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

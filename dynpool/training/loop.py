@@ -113,7 +113,7 @@ def _train(
     with accelerator.main_process_first():
         dataset = load_data(config.data)
     if config.input_size not in (None, dataset.input_size):
-        raise ConfigError(f"input_size is {config.input_size}, but that of the data is {dataset.input_size}: omit it")
+        raise ConfigError(f"input_size is {config.input_size}, but the images have {dataset.input_size}: omit it")
     config = dataclasses.replace(config, input_size=dataset.input_size, out=str(folder.path))
     prepared = prepare_model(config, dataset)  # before the folder is changed, as it may raise
     main = accelerator.is_main_process
@@ -193,10 +193,10 @@ def _begin(
 
 def _shared(begin: _Begin, accelerator: Accelerator) -> _Begin:
     """The `_Begin` of the main process, broadcast to all processes."""
-    held = [begin]
+    shared = [begin]
     if accelerator.num_processes > 1:
-        broadcast_object_list(held)
-    return held[0]
+        broadcast_object_list(shared)
+    return shared[0]
 
 
 def _finished(folder: RunFolder, config: RunConfig) -> Mapping[str, Any] | None:

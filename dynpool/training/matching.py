@@ -33,7 +33,7 @@ def matched_groups(entries: Sequence[Entry]) -> dict[str, str]:
             chain.append(after)
         if after == group:
             circle = ", which matches ".join([*chain, group])
-            raise ConfigError(f"gmacs_budget: {circle}, so none of them can be the first", "gmacs_budget")
+            raise ConfigError(f"gmacs_budget: {circle}, so none of them can run first", "gmacs_budget")
     return found
 
 
@@ -43,7 +43,7 @@ def _the_match(run: RunConfig, point: GridPoint, entries: Sequence[Entry]) -> st
     if point.method in DESIGNED_COST:
         raise ConfigError(
             f"{where} is {run.gmacs_budget!r}; allowed: null, or a number, which is ignored: its cost follows from the "
-            "design, which the methods scaled and resized have at another cost",
+            "design; scaled and resized are the design at another cost",
             "gmacs_budget",
         )
     if run.gmacs_budget != {"match": run.match}:
@@ -57,7 +57,7 @@ def _the_match(run: RunConfig, point: GridPoint, entries: Sequence[Entry]) -> st
             f"{where}: {run.match!r} has several grid points; allowed: {', '.join(map(repr, several))}", "gmacs_budget"
         )
     raise ConfigError(
-        f"{where} is to match {run.match!r}, which is not in the comparison{nearest(str(run.match), groups)}",
+        f"{where} matches {run.match!r}, which is not in the comparison{nearest(str(run.match), groups)}",
         "gmacs_budget",
     )
 
@@ -132,7 +132,7 @@ def with_budget(run: RunConfig, matched: RunConfig | None, *, resume: bool) -> R
         return run
     done = RunFolder(matched.folder).finished()
     if done is None or "gmacs" not in done:
-        raise TrainingError(f"{matched.folder} has no figures of a finished run, so its cost cannot be matched")
+        raise TrainingError(f"{matched.folder} has no results of a finished run, so its cost cannot be matched")
     cost = float(done["gmacs"])
     kept = _kept_budget(run) if resume else None
     if kept is not None and kept != cost:

@@ -47,7 +47,7 @@ def narrow_vgg(
         batch_norm: whether a batch norm follows each convolution.
     """
     if not isinstance(widths, (list, tuple)) or not widths or not all(is_whole(w) and w > 0 for w in widths):
-        raise ValueError(f"widths={widths!r}: expected a list of positive integers, one or more")
+        raise ValueError(f"widths={widths!r}: expected a non-empty list of positive integers")
     check_whole(2, pool=pool)
     check_flags(batch_norm=batch_norm)
     layers: list[nn.Module] = []

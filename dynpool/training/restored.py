@@ -28,7 +28,7 @@ def restored_model(folder: Path) -> tuple[nn.Module, tuple[int, int, int]]:
     """
     config, _ = load_config(RunConfig, folder / "config.yaml")
     if config.input_size is None:
-        raise RunFolderError(f"{folder}: config.yaml has no input_size, so it is not that of a started run")
+        raise RunFolderError(f"{folder}: config.yaml has no input_size, so the run was never started")
     path = last_path(folder)
     try:
         checkpoint = load(path)

@@ -1,4 +1,4 @@
-"""A run in progress: its epochs, steps and tests, what is saved after each, and its final figures."""
+"""A training run in progress: its epochs, checkpoints and final figures."""
 
 import math
 import time
@@ -31,17 +31,17 @@ from .stop import FINISHED, Stop
 __all__ = ["Run", "learning_rate_factor"]
 
 
-def learning_rate_factor(config: RunConfig, steps_per_epoch: int, *, part: float = 1.0) -> Callable[[int], float]:
-    """The factor of the learning rate as a function of the step, counted from 0 over the whole run.
+def learning_rate_factor(config: RunConfig, steps_per_epoch: int, *, fraction: float = 1.0) -> Callable[[int], float]:
+    """The learning-rate factor as a function of the optimiser step, counted from 0 over the whole run.
 
-    With `part` below 1 the schedule covers that fraction of the run, and the factor is zero afterwards.
+    With `fraction` below 1 the schedule covers only that fraction of the run; afterwards the factor is zero.
     """
-    total = config.epochs * steps_per_epoch * part
+    total = config.epochs * steps_per_epoch * fraction
     warmup = round(config.warmup_epochs * steps_per_epoch)
 
     def factor(step: int) -> float:
         done = step / total
-        if part < 1 and done >= 1:
+        if fraction < 1 and done >= 1:
             return 0.0
         if step < warmup:
             return (step + 1) / warmup
@@ -68,7 +68,7 @@ class _Totals:
         self.sums[3] += images
 
     def means(self, accelerator: Accelerator) -> tuple[float, float, float]:
-        """(task loss, penalty, accuracy) over all processes; the only synchronisation with the host per epoch."""
+        """(task loss, penalty, accuracy) over all processes. The only synchronisation with the host in an epoch."""
         sums = self.sums if accelerator.num_processes == 1 else accelerator.reduce(self.sums, "sum")
         task, penalty, correct, images = sums.tolist()
         return task / images, penalty / images, correct / images
@@ -76,7 +76,7 @@ class _Totals:
 
 @dataclass
 class _EpochProgress:
-    """The progress of an epoch: its start time, the sums of its `_Totals`, the rates of its last step, its steps."""
+    """The progress of an epoch: start time, sums of its `_Totals`, learning rates of its last step, steps done."""
 
     epoch: int
     begin: float
@@ -86,7 +86,7 @@ class _EpochProgress:
 
 
 class Run:
-    """A run in progress."""
+    """A training run in progress, with its model, optimiser, schedule and folder."""
 
     def __init__(
         self,
@@ -111,10 +111,8 @@ class Run:
         self.base = torch.optim.SGD(
             prepared.groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
         )
-        factors = [
-            learning_rate_factor(config, self.steps, part=config.alpha_until if group.get("name") == "alphas" else 1.0)
-            for group in prepared.groups
-        ]
+        fractions = (config.alpha_until if group.get("name") == "alphas" else 1.0 for group in prepared.groups)
+        factors = [learning_rate_factor(config, self.steps, fraction=fraction) for fraction in fractions]
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.base, factors)
         self.wrapped, self.optimizer = accelerator.prepare(self.model, self.base)
         self.dataset = dataset.to(accelerator.device)
@@ -130,7 +128,7 @@ class Run:
         checkpoints.restore_rng(saved, path, self.accelerator.process_index, self.accelerator.num_processes)
 
     def epoch(self, epoch: int, reporter: Reporter, partial: checkpoints.Partial | None) -> dict[str, Any]:
-        """Train an epoch (none for epoch 0) or the rest of it, test, and return the row for metrics.csv."""
+        """Train an epoch, or the rest of a partial one; test; return the row for metrics.csv. Epoch 0 only tests."""
         progress = _EpochProgress(epoch, time.perf_counter(), torch.zeros(4, dtype=torch.float64), [])
         progress.rates = [g["lr"] for g in self.base.param_groups]
         if partial is not None:
@@ -141,7 +139,7 @@ class Run:
         progress.sums = progress.sums.to(self.accelerator.device)
         train_means, images_per_second = None, None
         if epoch > 0:
-            train_means = self._pass(progress, reporter)
+            train_means = self._train(progress, reporter)
             images_per_second = len(self.dataset.train) / (time.perf_counter() - progress.begin)
         test_loss, _, test_accuracy = self._test(self.dataset.test, progress)
         begin, rates = progress.begin, progress.rates
@@ -167,12 +165,12 @@ class Run:
         return row
 
     def _log_sensitivity(self, progress: "_EpochProgress") -> None:
-        """Append a line to sensitivity.jsonl if it is due; the epoch's figures do not include its time."""
+        """Append a line to sensitivity.jsonl if one is due. The times in metrics.csv do not include this."""
         every = self.config.sensitivity_every
         if self.tracker is None or not every or progress.epoch % every:
             return
-        alone = self.accelerator.num_processes == 1  # only then may this process ask for itself
-        stop = partial(self._stop_if_asked, progress) if alone else None
+        single = self.accelerator.num_processes == 1  # several processes must check for a stop together
+        stop = partial(self._stop_if_asked, progress) if single else None
         batches = RunBatches(self.dataset.train, self.config, LOGGED_BATCHES, stop)
         report = run_sensitivity(self.model, batches)
         self.folder.append_sensitivity({"step": progress.epoch, **report.to_dict()})
@@ -189,7 +187,7 @@ class Run:
             key: line[key] for key in ("gmacs", "sizes", "alphas", "strides", "unproductive", "behind_global")
         } | columns
 
-    def _pass(self, progress: "_EpochProgress", reporter: Reporter) -> tuple[float, float, float]:
+    def _train(self, progress: "_EpochProgress", reporter: Reporter) -> tuple[float, float, float]:
         config, accelerator = self.config, self.accelerator
         self.wrapped.train()
         totals = _Totals(progress.sums)
@@ -200,7 +198,7 @@ class Run:
         )  # fmt: skip
         reporter.advance(min(progress.step * config.batch_size, len(self.dataset.train)))
         for images, labels in batches:
-            logits = self.wrapped(self._laid_out(images))
+            logits = self.wrapped(self._in_memory_format(images))
             task = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
             penalty = self.prepared.penalty() if self.prepared.penalty is not None else None
             self.optimizer.zero_grad()
@@ -225,7 +223,7 @@ class Run:
         return means
 
     def _stop_if_asked(self, progress: "_EpochProgress") -> None:
-        """If a signal was received, save the progress of the epoch and raise the exception that ends the run."""
+        """If a signal asks for it, save the progress of the epoch and raise the exception that ends the run."""
         if not self.stop.asked():
             return
         saved = FINISHED
@@ -243,7 +241,7 @@ class Run:
         raise self.stop.error(saved)
 
     def _skip_alphas(self) -> None:
-        """Remove the gradients of the alphas, so that the optimiser skips them, including their momentum."""
+        """Remove the gradients of the alphas, so that the optimiser skips them and leaves their momentum as it is."""
         for group in self.base.param_groups:
             if group.get("name") == "alphas":
                 for alpha in group["params"]:
@@ -253,7 +251,7 @@ class Run:
     def _test(self, images: Images, progress: "_EpochProgress") -> tuple[float, float, float]:
         model = self.accelerator.unwrap_model(self.wrapped)
         model.eval()
-        if self.accelerator.num_processes > 1:  # whose statistics of the last batch differ: the main one's are saved
+        if self.accelerator.num_processes > 1:  # batch-norm statistics differ; test with those that are saved
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
         totals = _Totals(torch.zeros(4, dtype=torch.float64, device=self.accelerator.device))
@@ -262,22 +260,22 @@ class Run:
             self._stop_if_asked(progress)
             if not len(labels):
                 continue
-            logits = model(self._laid_out(batch))
+            logits = model(self._in_memory_format(batch))
             totals.add(F.cross_entropy(logits, labels), None, (logits.argmax(1) == labels).sum(), len(labels))
         return totals.means(self.accelerator)
 
-    def _laid_out(self, images: Tensor) -> Tensor:
+    def _in_memory_format(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last) if self.config.channels_last else images
 
     def rng_of_ranks(self) -> list[dict[str, Tensor]] | None:
-        """The generator states of all processes, which must all call this; None of a single process."""
+        """The generator states of all processes, which must all call this; None for a single process."""
         if self.accelerator.num_processes == 1:
             return None
         states: list[dict[str, Tensor]] = gather_object([checkpoints.rng_state()])
         return states
 
     def save(self, epoch: int, row: Mapping[str, Any], ranks: list[dict[str, Tensor]] | None) -> None:
-        """Write the row, then the checkpoint. A row without its checkpoint is dropped when the run is resumed."""
+        """Write the row, then the checkpoint. Resuming drops a row that has no checkpoint."""
         self.folder.append(row)
         every = self.config.checkpoint_every
         kept = [checkpoints.epoch_path(self.folder.path, epoch)] if every and epoch % every == 0 else []
@@ -329,8 +327,8 @@ class Run:
 
 def _steps(images: int, batch_size: int, processes: int) -> int:
     """Optimiser steps per epoch (see `Images.batches` for the last batch)."""
-    whole, rest = divmod(images, batch_size)
-    return whole + (rest >= processes if processes > 1 else rest > 0)
+    full, rest = divmod(images, batch_size)
+    return full + (rest >= processes if processes > 1 else rest > 0)
 
 
 def _on_cpu(model: nn.Module) -> dict[str, Tensor]:

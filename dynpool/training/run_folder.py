@@ -124,7 +124,7 @@ class RunFolder:
         changed = [name for name in digests if found[name] != digests[name] and name not in removed]
         for name in changed:
             if name.endswith(".pt") and name != _LAST:
-                raise DamagedCheckpointError(f"{self.path / name}: damaged: not as the run wrote it; remove it")
+                raise DamagedCheckpointError(f"{self.path / name}: it has changed since the run wrote it; remove it")
         if removed:
             log.warning("%s: removed since the run ended: %s", self.path, ", ".join(removed))
         if changed and _LAST in removed:
@@ -238,7 +238,7 @@ class RunFolder:
         found = [int(row["epoch"]) for row in rows]
         if found != list(range(epoch + 1)):
             raise RunFolderError(
-                f"{self.metrics} has epochs {found}, its checkpoint is of epoch {epoch}; start again with --overwrite"
+                f"{self.metrics} has epochs {found}, but the checkpoint epoch {epoch}; start again with --overwrite"
             )
         log.warning("%s: not verified, as an earlier version wrote this run without checksums", self.path)
         return rows
@@ -254,7 +254,7 @@ class RunFolder:
         missing = [step for step in range(epoch + 1) if step not in lines]
         if missing:
             raise RunFolderError(
-                f"{self.i_min}: missing or damaged: no line of epoch {missing[0]}; start again with --overwrite"
+                f"{self.i_min}: missing or damaged: no line for epoch {missing[0]}; start again with --overwrite"
             )
         return [lines[step] for step in range(epoch + 1)]
 

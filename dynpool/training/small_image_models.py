@@ -194,7 +194,7 @@ def _cut_connections(model: nn.Module, cut: Sequence[int]) -> None:
     blocks = [(stage, name) for stage in stages for name, _ in stage.named_children()]
     given = isinstance(cut, (list, tuple)) and all(is_whole(c) and 0 < c <= len(blocks) for c in cut)
     if not given or len(set(cut)) < len(cut):
-        raise ValueError(f"cut={cut!r}: expected a list of different blocks from 1 to {len(blocks)}")
+        raise ValueError(f"cut={cut!r}: expected a list of distinct block numbers from 1 to {len(blocks)}")
     for number in cut:
         stage, name = blocks[number - 1]
         block = stage.get_submodule(name)

@@ -1,4 +1,4 @@
-"""The sizes that a network with learned sizes starts at: as designed, random ones of a given cost, or given ones."""
+"""The initial sizes of a network with learned sizes: designed, random at a given cost, or given."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ InputSize = tuple[int, int, int]
 def draw_sizes(
     model: nn.Module, config: RunConfig, input_size: InputSize, gmacs: float | None, *, key: str = "gmacs_budget"
 ) -> str:
-    """Set the sizes of a converted network to random ones, drawn from the run's seed, and return their cost in words.
+    """Set the sizes of a converted network to random ones, drawn from the run's seed; returns a sentence on the cost.
 
-    Every stride is multiplied by a number that is log-uniform between 1 / `random.spread` and `random.spread`; then
-    all are brought to the cost. Weights are not affected. Resizers of a narrow range, such as Shape Adaptors, end close
-    to their designed sizes if the cost is the designed one.
+    Every stride is multiplied by a log-uniform random number between 1 / `random.spread` and `random.spread`; then the
+    sizes are adjusted to the cost. Weights are not affected. Resizers with narrow bounds, such as Shape Adaptors, end
+    close to their designed sizes if the cost is the designed one.
 
     Args:
         model: the converted network, at its designed sizes.
         config: the run.
         input_size: (C, H, W) in pixels at which GMACs are counted.
-        gmacs: the cost; None: that of the designed sizes.
-        key: its name in error messages.
+        gmacs: the cost in GMACs; None: that of the designed sizes.
+        key: the name of the cost in error messages.
 
     Raises:
         ValueError: if the cost is out of reach.
     """
     cost = dynpool.count_macs(model, input_size).gmacs if gmacs is None else gmacs
     generator = generator_for(config.seed, "sizes")
-    reach = math.log(config.random.spread)
+    log_spread = math.log(config.random.spread)
     budget = Budget(model, input_size, cost, key=key)
     resizers = budget.tree.owners
     for resizer, value in zip(resizers, host_alphas(resizers), strict=True):
-        h, w = (torch.rand(2, generator=generator, dtype=torch.float64) * 2 - 1).mul(reach).exp().tolist()
+        h, w = (torch.rand(2, generator=generator, dtype=torch.float64) * 2 - 1).mul(log_spread).exp().tolist()
         strides = resizer.strides(value)
         set_alpha(resizer, resizer.project(resizer.values_of((strides[0] * h, strides[1] * w)), value, None))
     return cost_reached(cost, settle(budget))
 
 
 def set_start(model: nn.Module, config: RunConfig, input_size: InputSize) -> str:
-    """Set the sizes of a converted network to those of `start`, and return a sentence on them; none as designed.
+    """Set the sizes of a converted network to those of `start`; returns a sentence on them, empty if as designed.
 
     Raises:
-        ConfigError: if `start` names an unknown resolution, or sizes that the network cannot have.
+        ConfigError: if `start` names an unknown resolution, or a size that the network cannot have.
         ValueError: if `start_gmacs` is out of reach.
     """
     if config.start == "designed":

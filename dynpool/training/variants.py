@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
+from einops import repeat
 from torch import Tensor
 
 __all__ = ["VARIANTS", "canvas", "large", "plain", "resize", "stretch", "tile"]
@@ -37,7 +38,7 @@ def stretch(images: Tensor, side: int, generator: torch.Generator, detail: int |
     """The image at twice the height, cropped to side x side at a random height, drawn once per image."""
     tall = resize(images, 2 * side, side)
     top = torch.randint(0, side + 1, (len(images), 1), generator=generator)
-    rows = (top + torch.arange(side)).view(-1, 1, side, 1).expand(-1, images.shape[1], -1, side)
+    rows = repeat(top + torch.arange(side), "n h -> n c h w", c=images.shape[1], w=side)
     return tall.gather(2, rows)
 
 
@@ -62,8 +63,8 @@ def canvas(images: Tensor, side: int, generator: torch.Generator, detail: int | 
     objects = resize(images, small, small)
     n, c = images.shape[:2]
     corner = torch.randint(0, side - small + 1, (n, 2), generator=generator)
-    rows = (corner[:, :1] + torch.arange(small)).view(n, 1, small, 1).expand(-1, c, -1, small)
-    columns = (corner[:, 1:] + torch.arange(small)).view(n, 1, 1, small).expand(-1, c, side, -1)
+    rows = repeat(corner[:, :1] + torch.arange(small), "n h -> n c h w", c=c, w=small)
+    columns = repeat(corner[:, 1:] + torch.arange(small), "n w -> n c h w", c=c, h=side)
     strip = torch.zeros(n, c, side, small, dtype=torch.uint8).scatter_(2, rows, objects)
     return torch.zeros(n, c, side, side, dtype=torch.uint8).scatter_(3, columns, strip)
 

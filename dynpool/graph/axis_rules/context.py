@@ -108,7 +108,7 @@ class Context:
         assert_axis = atom.axis if atom.axis is not None else -1
         offset = atom.size - self.classes.reference(assert_axis)
         if offset == 0:
-            self.classes.demand(assert_axis, ratio.denominator)
+            self.classes.require_multiple(assert_axis, ratio.denominator)
         return self.classes.scaled(assert_axis, ratio, int(atom.size * ratio), up=offset > 0)
 
     def section(self, dim: Dim, start: int, size: int, other: int | None) -> Dim:
@@ -160,7 +160,7 @@ class Context:
             return plain[0], Atom(inner[0], self.times(atom, Fraction(1, outer[0])), inner[1])
         return Atom(outer[0], self.times(atom, Fraction(1, inner[0])), outer[1]), plain[1]
 
-    # --- dimensions that meet -----------------------------------------------------------------------------------------
+    # --- dimensions that agree ----------------------------------------------------------------------------------------
 
     def unify(self, a: Dim, b: Dim, why: str) -> Dim:
         """The common dimension of two equal-sized dimensions that must agree."""
@@ -173,7 +173,7 @@ class Context:
             while _size(xs) != _size(ys):
                 short, rest = (xs, left) if _size(xs) < _size(ys) else (ys, right)
                 if not rest:
-                    self.pin((a, b), "dimensions split in different ways meet")
+                    self.pin((a, b), "combined with a dimension that is split differently")
                     return a if a.axes else b
                 short.append(rest.pop(0))
             self._agree(xs, ys, why)
@@ -203,7 +203,7 @@ class Context:
                 return
         find = self.classes.find
         if sorted(map(find, a.axes)) != sorted(map(find, b.axes)):
-            self.pin((a, b), "dimensions split in different ways meet")
+            self.pin((a, b), "combined with a dimension that is split differently")
 
 
 def more_specific(a: Dim, b: Dim) -> Dim:

@@ -112,7 +112,7 @@ def _part(c: Context, dim: Dim, p: kinds.Slice, output: int) -> Dim:
     up = size * step >= dim.size
     if kept[-1] + step >= dim.size:  # to the end: all entries from 0 on are n/step rounded up, from step - 1 on down
         if 0 < kept.start < step - 1:
-            c.classes.demand(dim.axis, step)
+            c.classes.require_multiple(dim.axis, step)
         up = kept.start == 0
     axis = c.classes.scaled(dim.axis, Fraction(1, step), size, up=up)
     return Dim((Atom(size, axis, other),))

@@ -129,7 +129,7 @@ def test_matched_costs_and_starts_are_told(tmp_path: Path, write_run: WriteRun) 
     folders = [write_run(tmp_path / "h", "human", start="designed"), learned]
     folders += [write_run(tmp_path / "s", "scaled", gmacs_budget={"match": "dynopool", "gmacs": cost})]
     comparison = compare_runs(folders)
-    assert comparison.notes == ("initial sizes: dynopool random; of the others as designed",)
+    assert comparison.notes == ("initial sizes: dynopool random; as designed for all others",)
     assert [(row.method, row.matches) for row in comparison.methods] == [
         ("human", None), ("dynopool", None), ("scaled", "dynopool"),
     ]  # fmt: skip

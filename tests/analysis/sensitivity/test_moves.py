@@ -64,7 +64,7 @@ def test_pixels_per_alpha_is_the_derivative_of_the_size_without_rounding(pool):
     tree, values = tree_of(pool=pool)
     for direction in directions(tree, values):
         index, _, resizer = tree.learned[direction.learned]
-        above = tree.above(index, HW, values)
+        above = tree.resizer_input_size(index, HW, values)
         alpha = torch.tensor(values[direction.learned], dtype=torch.float64)[: resizer.shared_alpha().numel()]
 
         def size(step, direction=direction, above=above, alpha=alpha, resizer=resizer):

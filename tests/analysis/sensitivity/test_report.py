@@ -24,7 +24,7 @@ def test_text():
     assert lines[1].split() == "features.3 height 8x9 - +0.3 +0.1 - -0.2 ± 0.05 -0.5 1.00 yes".split()
     assert lines[2].split()[-3:] == ["50.00", "no", "*"]
     assert lines[3] == "not reachable: features.3 height -2, +2 (too small)"
-    assert "loss 1.25 at the present sizes" in text
+    assert "loss 1.25 at the current sizes" in text
     assert "4 batches, 32 images, eval mode" in text
     assert len({line.index("agree") for line in lines[:1]}) == 1
 

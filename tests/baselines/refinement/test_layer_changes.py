@@ -53,7 +53,7 @@ def test_changes_are_restored_from_json() -> None:
     ("change", "message"),
     [
         (LayerChange("1", "stride", (2, 2), (1, 1)), "Sequential has no layer '1'"),
-        (LayerChange("0", "stride", (3, 3), (1, 1)), "stride of 0 is 2 in this Sequential, the plan expects 3"),
+        (LayerChange("0", "stride", (3, 3), (1, 1)), "stride of 0 is 2 in this Sequential, but the plan expects 3"),
         (LayerChange("0", "max_pool", (0,), (2,)), "max_pool of 0 is missing"),
     ],
 )

@@ -20,7 +20,7 @@ def test_a_plan_stored_as_json_applies_again() -> None:
     x = torch.randn(1, 3, 12, 12)
     assert torch.equal(read.apply(model)(x), refined.eval()(x))
     layer = re.escape(plan.edits[0].changes[0].layer)
-    with pytest.raises(ValueError, match=rf"stride of {layer} is 1 in this Sequential, the plan expects 2"):
+    with pytest.raises(ValueError, match=rf"stride of {layer} is 1 in this Sequential, but the plan expects 2"):
         read.apply(refined)
     with pytest.raises(ValueError, match=rf"Sequential has no layer '{layer}'"):
         read.apply(chain(1, 1, 1))
@@ -77,7 +77,7 @@ def test_edits_of_a_plan_are_made_again_and_measured() -> None:
 def test_a_plan_of_another_network() -> None:
     _, plan = refine(chain(2, 2, 1, 1), (3, 16, 16))
     with pytest.raises(
-        ValueError, match=r"a plan \(less downsampling\), which does not fit .* with I_min 23, this one has 31"
+        ValueError, match=r"a plan \(less downsampling\), which does not fit .* with I_min 23, but this one has 31"
     ):
         refine(chain(2, 2, 1, 1, 1), (3, 16, 16), edits=plan)
     wider = nn.Sequential(*(nn.Conv2d(3 if i == 0 else 8, 8, 3, s, 1) for i, s in enumerate((2, 2, 1, 1))))

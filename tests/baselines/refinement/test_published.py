@@ -90,7 +90,7 @@ def test_mobilenet_v2_for_cifar_keeps_one_stride() -> None:
 
 def test_an_edit_for_another_network_is_an_error() -> None:
     with pytest.raises(
-        ValueError, match="the edit is for networks with 5 downsamplings that can be moved, this one has 2"
+        ValueError, match="the edit is for networks with 5 downsamplings that can be moved, but this one has 2"
     ):
         refine(chain(2, 2, 1), (3, 32, 32), edits="vgg19")
     with pytest.raises(ValueError, match="the edit is for an EfficientNet"):
@@ -102,9 +102,9 @@ def test_an_edit_for_another_network_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("name", "edit", "message"),
     [
-        ("tv.resnet18", "resnet50_cifar", "the edits are for a network with I_min 75, this one has 139"),
-        ("tv.resnet50", "mobilenet_v3_large", "the edits are for a network with I_min 263, this one has 75"),
-        ("tv.vgg13", "vgg16_cifar", "the edits are for a network with I_min 212, this one has 156"),
+        ("tv.resnet18", "resnet50_cifar", "the edits are for a network with I_min 75, but this one has 139"),
+        ("tv.resnet50", "mobilenet_v3_large", "the edits are for a network with I_min 263, but this one has 75"),
+        ("tv.vgg13", "vgg16_cifar", "the edits are for a network with I_min 212, but this one has 156"),
         ("tv.mobilenet_v2", "vgg19", "none does"),  # ReLU6 throughout
     ],
 )

@@ -271,9 +271,9 @@ def patches() -> nn.Module:
         (plain, {"last_size": 2}, "4 adaptors cannot resize 32 to 2 pixels"),
         (plain, {"mode": "autosc", "adaptors": 7}, "adaptors=7: expected from 1 to 5"),
         (plain, {"limit": 0}, "limit=0"),
-        (Parallel, {}, "not a sequence of convolutions or blocks"),
+        (Parallel, {}, "need a sequence of convolutions or blocks"),
         (patches, {"adaptors": 1, "last_size": 20}, "the stride of 0 .Conv2d. cannot be removed"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 4)), {}, "not a sequence of convolutions or blocks"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 4)), {}, "need a sequence of convolutions or blocks"),
         (lambda: dynpool.convert(plain(), (3, 32, 32)), {}, "already has learned resizers"),
     ],
 )

@@ -95,7 +95,7 @@ def test_a_comparison_takes_no_options_of_a_single_run(config, capsys):
     for option in ("--seed=5", "--method=random"):
         assert main(["compare", config, option]) == 2
         key = option.partition("=")[0]
-        said = f"{key} is of a single run: a comparison has --methods, --seeds and --grid"
+        said = f"{key} is an option of dynpool train; dynpool compare has --methods, --seeds, --grid"
         assert capsys.readouterr().err == f"dynpool: error: {said}\n"
 
 

@@ -57,7 +57,7 @@ def test_not_reached_is_another_exit_code(model, capsys):
         (["zzqqx", "--input-size", "64"], "timm.list_models() and torchvision.models.list_models() list them"),
         (
             ["torchvision:resnet18", "--input-size", "32", "--edits", "resnet50_cifar"],
-            "with I_min 75, this one has 139",
+            "with I_min 75, but this one has 139",
         ),
         (["MODEL", "--input-size", "15", "--edits", "vgg19"], "edits is 'vgg19', which does not fit this Sequential: "),
         (["torchvision:resnet18", "--input-size", "64", "--edits", "vgg19"], "which does not fit this ResNet: "),

@@ -51,7 +51,7 @@ def test_test_images_in_training_mode(run, capsys, tmp_path):
         ([], "the following arguments are required: --run"),
         (["--run", "nowhere"], "--run: nowhere: no such run folder"),
         (["--run", "RUN", "--batches", "0"], "--batches: '0'; allowed: a whole number above 0"),
-        (["--run", "RUN", "--steps", "1", "1"], "--steps is 1 1; allowed: different numbers of pixels"),
+        (["--run", "RUN", "--steps", "1", "1"], "--steps is 1 1; allowed: distinct numbers of pixels"),
         (["--run", "RUN", "--split", "validation"], "--split: invalid choice: 'validation'"),
         (["--run", "PARENT"], "a comparison, not a run: name one of the runs in it: a"),
         (["--run", "RUN", "--step", "1"], "unknown option '--step'; did you mean '--steps'?"),

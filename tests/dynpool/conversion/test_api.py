@@ -197,7 +197,7 @@ def test_what_cannot_be_converted_is_refused_with_the_reason() -> None:
         dynpool.convert(Functional(), (3, 32, 32), order="behind")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="cannot run at"):
         dynpool.convert(nn.Sequential(nn.MaxPool2d(2), nn.MaxPool2d(2)), (3, 2, 2))
-    with pytest.raises(ValueError, match="freeze needs a converted model"):
+    with pytest.raises(ValueError, match="freeze needs a model with learned sizes"):
         dynpool.freeze(Functional())
     with pytest.raises(ValueError, match=r"not made by dynpool\.convert"):
         dynpool.conversion_report(Functional())

@@ -64,21 +64,21 @@ def test_files_of_several_programs(wrap: Callable[[Any], Any], prefix: str, tmp_
 def test_a_wrong_prefix_is_told_with_the_one_that_is_there() -> None:
     """Names of the model's own parts are no prefixes."""
     state = network().state_dict()
-    with pytest.raises(ValueError, match=r"prefix is 'model', with which .* begins: omit it, as the names are those"):
+    with pytest.raises(ValueError, match=r"prefix is 'model', but no name in .* starts with it: omit it, as"):
         dynpool.load(network(), state, prefix="model")
     inside = {f"net.{name}": value for name, value in state.items()} | {"head": torch.ones(1)}
     with pytest.raises(ValueError, match=r"prefix is 'model\.', with which no name .*; did you mean 'net\.'\?"):
         dynpool.load(network(), inside, prefix="model.")
-    with pytest.raises(ValueError, match=r"is of another model: missing .*; did you mean the prefix 'net\.'\?"):
+    with pytest.raises(ValueError, match=r"belongs to another model: missing .*; did you mean the prefix 'net\.'\?"):
         dynpool.load(network(), inside)
-    with pytest.raises(ValueError, match=r"with which no name .* begins; its names are weight, bias, \.\.\."):
+    with pytest.raises(ValueError, match=r"but no name in .* starts with it; its names are weight, bias, \.\.\."):
         dynpool.load(network(), nn.Linear(2, 2).state_dict(), prefix="model.")
 
 
 def test_a_checkpoint_of_another_model_is_told_before_the_model_is_converted() -> None:
     learned = dynpool.convert(network(), SIZE, max_gmacs=1e-3)
     other = nn.Sequential(*network(), nn.Conv2d(3, 3, 3))
-    with pytest.raises(ValueError, match=r"the state dict is of another model: missing \d+\.bias, \d+\.weight$"):
+    with pytest.raises(ValueError, match=r"the state dict belongs to another model: missing \d+\.bias, \d+\.weight$"):
         dynpool.load(other, learned.state_dict())
 
 
@@ -282,7 +282,7 @@ def test_the_input_size_of_a_given_conversion_is_the_checkpoints_unless_it_is_gi
     assert dynpool.conversion_report(again).input_size == (3, 32, 24)
     other = dynpool.load(network(), saved, conversion={"input_size": (3, 48, 48)})
     assert dynpool.conversion_report(other).input_size == (3, 48, 48)
-    with pytest.raises(ValueError, match=r"conversion lacks input_size, which the state dict does not say either"):
+    with pytest.raises(ValueError, match=r"conversion is .*, which lacks input_size, as does the state dict"):
         dynpool.load(network(), dict(saved), conversion={"order": "after"})
 
 
@@ -357,10 +357,10 @@ def test_what_is_no_checkpoint_of_the_model(tmp_path: Path) -> None:
         dynpool.load(network(), path)
     torch.save(nn.Linear(3, 3).state_dict(), path)
     with pytest.raises(
-        ValueError, match=r"of another model: missing 0\.bias, 0\.weight, 2\.bias and 1 more; unknown bias, w"
+        ValueError, match=r"belongs to another model: missing 0\.bias, 0\.weight, 2\.bias and 1 more; unknown bias, w"
     ):
         dynpool.load(network(), path)
-    with pytest.raises(ValueError, match=r"prefix is 'bia', with which no name in .* begins"):
+    with pytest.raises(ValueError, match=r"prefix is 'bia', but no name in .* starts with it"):
         dynpool.load(network(), path, prefix="bia")
     torch.save(nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Conv2d(4, 4, 3)).state_dict(), path)
     with pytest.raises(ValueError, match=r"another model: 0\.weight is \(4, 3, 5, 5\), not \(4, 3, 3, 3\)"):

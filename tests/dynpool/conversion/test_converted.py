@@ -256,7 +256,7 @@ def test_compiled_with_its_hooks_a_model_breaks_its_graph_once_before_its_first_
                 graphs = count.frame_count
         once = torch.__version__ >= "2.14"  # torch 2.11 breaks it at each layer with hooks, as often for all sizes
         assert count.frame_count == (1 + wrapped if once else graphs)
-        with pytest.raises(Unsupported, match="compile the model by itself, and put a container of PyTorch's into"):
+        with pytest.raises(Unsupported, match="compile the model by itself; wrap one of PyTorch's own containers"):
             torch.compile(target, fullgraph=True, backend="eager")(x)
 
 

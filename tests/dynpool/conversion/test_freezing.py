@@ -76,7 +76,7 @@ def test_a_thawed_model_has_the_sizes_that_were_loaded() -> None:
 
 
 def test_what_cannot_be_thawed() -> None:
-    with pytest.raises(ValueError, match=r"Conv2d was not made by dynpool\.freeze"):
+    with pytest.raises(ValueError, match=r"model is a Conv2d, which was not made by dynpool\.freeze"):
         thawed(nn.Conv2d(3, 4, 3))
     frozen = dynpool.freeze(converted("resnet18", pool=DiffStride2d))
     with pytest.raises(ValueError, match=r"was frozen with DiffStride2d, which cannot be undone"):

@@ -37,7 +37,7 @@ def related(seed: int) -> tuple[AxisClasses, list[int]]:
 def test_every_size_follows_from_those_that_follow_from_none() -> None:
     for seed in range(1500):
         classes, axes = related(seed)
-        defined = {classes.find(axis) for axis in classes.defined()}
+        defined = {classes.find(axis) for axis in classes.derived()}
         sizes = dict.fromkeys({classes.find(axis) for axis in axes} - defined, 24)
         for axis in axes:
             assert classes.base(axis)[0] not in classes._scaled
@@ -68,7 +68,7 @@ def test_classes_that_must_keep_a_ratio() -> None:
     assert classes.scaled(half_a, Fraction(2), 12) == a
     classes.unite(half_a, half_b)
     assert classes.find(a) == classes.find(b)  # halves that agree are halves of equals
-    classes.demand(half_a, 3)
+    classes.require_multiple(half_a, 3)
     assert classes.multiple(a) == 6
     other = classes.new(6)  # opened by a resizer of its own, which now has to follow
     classes.unite(half_a, other)
@@ -93,7 +93,7 @@ def test_sums_of_different_parts_that_meet_pin_every_part() -> None:
     two = classes.sum([Dim((Atom(3),)), Dim((Atom(7, x),))])
     three = classes.sum([Dim((Atom(3, y),)), Dim((Atom(2),)), Dim((Atom(5, z),))])
     classes.unite(two, three)
-    assert all("sums of resolutions meet" in (classes.pinned(axis) or "") for axis in (x, y, z))
+    assert all("two different sums of resolutions must agree" in (classes.pinned(axis) or "") for axis in (x, y, z))
 
 
 def test_a_multiple_of_what_only_the_code_knows_makes_that_a_fraction() -> None:

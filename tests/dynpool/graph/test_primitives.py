@@ -19,7 +19,7 @@ def test_a_window_moves_by_one_unpadded_and_undilated_unless_told_otherwise():
 @pytest.mark.parametrize("name", ["stride", "padding", "dilation"])
 def test_a_window_has_a_number_for_each_of_its_axes(name):
     bad: dict[str, Any] = {name: (2,)}
-    with pytest.raises(ValueError, match=rf"Window: {name} must have 2 ints as kernel has, got \(2,\)"):
+    with pytest.raises(ValueError, match=rf"Window: {name} must have 2 ints, as kernel has, got \(2,\)"):
         Window(X, (2, 3), **bad)
 
 

@@ -46,17 +46,17 @@ def vgg() -> nn.Sequential:
 def test_the_structure_is_traced_once_and_serves_as_the_trace_at_its_size(passes: list[tuple[int, ...]]) -> None:
     survey = Survey(vgg(), (3, 32, 32))
     assert not passes
-    assert survey.here is survey.here
+    assert survey.at_input_size is survey.at_input_size
     assert passes == [(3, 32, 32)]
     survey = Survey(vgg(), (3, 32, 32))
-    assert survey.structure is survey.here
+    assert survey.structure is survey.at_input_size
     assert passes[1:] == [(3, 64, 96), (3, 32, 32)]
 
 
 def test_a_compared_trace_serves_as_one_that_is_not(passes: list[tuple[int, ...]]) -> None:
     survey = Survey(vgg(), (3, 32, 32))
     assert survey.compared.larger == (3, 64, 96)
-    here = survey.here
+    here = survey.at_input_size
     assert here.larger is None
     assert len(passes) == 2
     alone = trace(vgg(), (3, 32, 32))
@@ -71,11 +71,11 @@ def test_a_compared_trace_serves_as_one_that_is_not(passes: list[tuple[int, ...]
 def test_a_cost_model_runs_one_pass_less_with_a_survey(passes: list[tuple[int, ...]]) -> None:
     learned = dynpool.convert(vgg(), (3, 32, 32))
     survey = Survey(learned, (3, 32, 32))
-    assert survey.here.all_macs == dynpool.count_macs(learned, (3, 32, 32)).total
+    assert survey.at_input_size.all_macs == dynpool.count_macs(learned, (3, 32, 32)).total
     passes.clear()
     alone = CostModel(learned, (3, 32, 32))
     assert len(passes) == 5
-    assert CostModel(learned, (3, 32, 32), seen=survey).macs() == alone.macs()
+    assert CostModel(learned, (3, 32, 32), survey=survey).macs() == alone.macs()
     assert len(passes) == 5 + 4
 
 
@@ -84,8 +84,8 @@ def test_where_maps_collapse_the_structure_is_traced_larger_and_the_rest_at_the_
     survey = Survey(model, (3, 8, 8))
     assert survey.structure.input_size == (3, 16, 16)
     assert not survey.structure.collapsed
-    assert survey.here.input_size == (3, 8, 8)
-    assert sum(m.macs for m in survey.here.macs) == dynpool.count_macs(model, (3, 8, 8)).total
+    assert survey.at_input_size.input_size == (3, 8, 8)
+    assert sum(m.macs for m in survey.at_input_size.macs) == dynpool.count_macs(model, (3, 8, 8)).total
 
 
 def test_modes_differ_where_training_resizes_otherwise() -> None:

@@ -1,8 +1,11 @@
 """Learned sizes are set exactly, named where they are wrong, and kept from weight decay."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dynpool
 from dynpool.resizers import learned_resizers
@@ -89,3 +92,40 @@ def test_sizes_above_the_ceiling_are_refused_and_change_nothing() -> None:
         dynpool.set_sizes(model, {"1": (32, 32)})
     assert {name: (found.alpha.tolist(), found.size) for name, found in dynpool.resolutions(model).items()} == before
     assert [pool.bounds for pool in learned_resizers(model).values()] == bounds
+
+
+class Recorded(TorchDispatchMode):
+    """Notes the operations that run, with their integer arguments: sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple[str, tuple[int, ...]]] = []
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = operation.overloadpacket.__name__
+        self.operations.append((name, tuple(each for each in args if isinstance(each, int))))
+        return operation(*args, **(kwargs or {}))
+
+
+def test_a_step_can_be_recorded_as_a_cuda_graph_until_a_size_changes(model: nn.Module) -> None:
+    images = torch.zeros(2, 3, 32, 32)
+
+    def step() -> list[tuple[str, tuple[int, ...]]]:
+        model.zero_grad(set_to_none=True)
+        with Recorded() as recorded:
+            model(images).sum().backward()
+        return recorded.operations
+
+    step()  # the first one keeps sizes for the others
+    first = step()
+    names = {name for name, _ in first}
+    assert {"dynopool2d", "dynopool2d_backward"} <= names
+    assert not names & {"_local_scalar_dense", "_to_copy", "copy_", "nonzero", "equal"}  # nothing waits for the device
+    assert step() == first
+    dynpool.set_sizes(model, {"2": (9, 11)})
+    step()
+    changed = step()
+    assert ("dynopool2d", (9, 11)) in [(name, sizes[:2]) for name, sizes in changed]
+    assert changed != first
+    dynpool.constrain(model)
+    assert step() == changed

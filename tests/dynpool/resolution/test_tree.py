@@ -102,9 +102,9 @@ def test_no_step_is_written_at_a_size_beyond_the_ceiling() -> None:
                 for alpha in alphas:  # a task that wants larger maps
                     alpha.sub_(0.05 * (0.3 + torch.randn(2, generator=draw)))
             dynpool.constrain(model)
-            budget = resolution_tree(model).budget  # type: ignore[union-attr]
-            assert budget is not None
-            assert budget.allows([(a[0], a[1]) for a in (alpha.tolist() for alpha in alphas)])
+            limit = resolution_tree(model).ceiling  # type: ignore[union-attr]
+            assert limit is not None
+            assert limit.allows([(a[0], a[1]) for a in (alpha.tolist() for alpha in alphas)])
         assert dynpool.count_macs(model, size).gmacs <= ceiling
 
 

@@ -33,7 +33,7 @@ def test_each_size_is_that_of_the_parent_by_the_rule(hw: tuple[int, int]) -> Non
 
 def test_sizes_that_are_given_or_tried_lead_on_whatever_the_alphas() -> None:
     values = ((2.0, 2.0), (2.0, 2.0))
-    assert sizes((32, 48), *values, tried={1: (20, 20)}) == [(32, 48), (20, 20), (10, 10), (5, 5), (7, 7)]
+    assert sizes((32, 48), *values, learned_sizes={1: (20, 20)}) == [(32, 48), (20, 20), (10, 10), (5, 5), (7, 7)]
     assert sizes((32, 48), *values, given={2: (6, 6)}) == [(32, 48), (16, 24), (6, 6), (3, 3), (7, 7)]
 
 

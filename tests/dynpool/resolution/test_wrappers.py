@@ -51,7 +51,7 @@ def test_answers_are_those_of_the_model_inside(wrap: type, tmp_path: Path) -> No
 @pytest.mark.parametrize("wrap", [AveragedModel, torch.compile, nn.DataParallel])
 def test_layers_of_a_wrapped_model_are_not_replaced(wrap: type) -> None:
     wrapper = wrap(two_resizers())
-    said = f"the {type(wrapper).__name__} wraps a Sequential: "
+    said = f"model is a {type(wrapper).__name__}, which wraps a Sequential: "
     with pytest.raises(ValueError, match=f"{said}convert that, then wrap the result"):
         dynpool.convert(wrapper, SIZE)
     with pytest.raises(ValueError, match=f"{said}refine that, then wrap the result"):
@@ -78,7 +78,7 @@ def test_the_ceiling_holds_through_a_wrapper() -> None:
 
 def test_several_converted_models_are_named_and_weights_beside_one_are_refused() -> None:
     model = dynpool.convert(two_resizers(), SIZE)
-    with pytest.raises(ValueError, match="holds 2 converted models, pass one of them: 0, 1"):
+    with pytest.raises(ValueError, match="contains 2 converted models: pass one of 0, 1"):
         dynpool.resolutions(nn.ModuleList([model, copy.deepcopy(model)]))
     with pytest.raises(ValueError, match=r"has weights outside the converted model in it \(1.weight"):
         dynpool.GMACsLoss(nn.Sequential(model, nn.Conv2d(8, 8, 1)), SIZE)

@@ -142,7 +142,7 @@ def test_a_bad_configuration_leaves_a_run_as_it_is(straight):
 
 
 def test_input_size_that_is_not_the_data_s(tmp_path):
-    with pytest.raises(ConfigError, match=r"input_size is \(3, 9, 9\), but that of the data is \(1, 16, 16\)"):
+    with pytest.raises(ConfigError, match=r"input_size is \(3, 9, 9\), but the images have \(1, 16, 16\)"):
         train(tiny_run(tmp_path, "--input_size=[3,9,9]"))
 
 

@@ -58,10 +58,10 @@ def with_grid(read, grid, methods="human, random, scaled, dynopool", **more):
     [
         ("{random: {gmacs_budget: {match: dynapool}}}", "to match 'dynapool', which is not in the comparison; did you"),
         ("{random: {gmacs_budget: {match: fixed}}}", "to match 'fixed', which is not in the comparison"),
-        ("{random: {gmacs_budget: {match: random}}}", "random, which matches random, so none of them can be the first"),
+        ("{random: {gmacs_budget: {match: random}}}", "random, which matches random, so none of them can run first"),
         (
             "{random: {gmacs_budget: {match: scaled}}, scaled: {gmacs_budget: {match: random}}}",
-            "random, which matches scaled, which matches random, so none of them can be the first",
+            "random, which matches scaled, which matches random, so none of them can run first",
         ),
         (
             "{random: {gmacs_budget: {match: dynopool}}, dynopool: {lr: [0.1, 0.2]}}",
@@ -190,7 +190,7 @@ def test_a_comparison_gives_runs_the_cost_of_those_they_match(read, tmp_path, ca
     assert "that run now costs 0.5 GMACs" in caplog.text
     assert with_budget(run, matched, resume=False).budget == 0.5
     done.unlink()
-    with pytest.raises(TrainingError, match=r"dynopool-seed0 has no figures of a finished run"):
+    with pytest.raises(TrainingError, match=r"dynopool-seed0 has no results of a finished run"):
         with_budget(run, matched, resume=False)
 
 

@@ -82,7 +82,7 @@ def test_timm_torchvision_and_imports():
             {"widths": []},
             "model.options of 'narrow-vgg': widths=[]: expected a list of positive integers",
         ),
-        ("narrow-vgg", {"widths": "x"}, "widths='x': expected a list of positive integers, one or more"),
+        ("narrow-vgg", {"widths": "x"}, "widths='x': expected a non-empty list of positive integers"),
         ("narrow-vgg", {"widths": [4, None]}, "widths=[4, None]: expected a list"),
         ("narrow-vgg", {"pool": "x"}, "pool='x': expected an integer of at least 2"),
         ("narrow-vgg", {"batch_norm": "x"}, "batch_norm='x': expected True or False"),

@@ -124,9 +124,9 @@ def test_learning_rates():
 
     assert rates([0, 20, 40]) == [1.0, 0.5, 0.0]
     assert rates([0, 39], scheduler="constant") == [1.0, 1.0]
-    early = learning_rate_factor(RunConfig(epochs=4), 10, part=0.5)
+    early = learning_rate_factor(RunConfig(epochs=4), 10, fraction=0.5)
     assert [round(early(step), 4) for step in (0, 10, 20, 39)] == [1.0, 0.5, 0.0, 0.0]
-    resting = learning_rate_factor(RunConfig(epochs=4, warmup_epochs=2), 10, part=0.25)
+    resting = learning_rate_factor(RunConfig(epochs=4, warmup_epochs=2), 10, fraction=0.25)
     assert [resting(step) for step in (9, 10, 19)] == [0.5, 0.0, 0.0]  # a longer warm-up does not wake it again
     assert rates([0, 19, 20, 29, 30], scheduler="multistep") == [1.0, 1.0, 0.1, 0.1, 0.01]
     assert rates([0, 4, 9, 10], scheduler="constant", warmup_epochs=1) == [0.1, 0.5, 1.0, 1.0]

@@ -164,8 +164,8 @@ def test_runs_of_an_earlier_version_are_read_and_said_to_be_unverified(finished,
         ("metrics.csv", lambda text: text[:-60] + "\n", "has epochs"),
         ("metrics.csv", lambda text: text.replace("\n1,", "\none,"), "line 3: epoch is 'one'"),
         ("metrics.csv", lambda text: "", r"metrics\.csv is empty; start again with --overwrite"),
-        ("i_min.jsonl", lambda text: text.replace('{"step": 1', '{"step; 1'), r"i_min\.jsonl: .*no line of epoch 1"),
-        ("i_min.jsonl", lambda text: "", "no line of epoch 0"),
+        ("i_min.jsonl", lambda text: text.replace('{"step": 1', '{"step; 1'), r"i_min\.jsonl: .*no line for epoch 1"),
+        ("i_min.jsonl", lambda text: "", "no line for epoch 0"),
     ],
 )
 def test_damage_to_a_run_of_an_earlier_version_is_named(run, name, change, message):
@@ -208,12 +208,12 @@ def entry(name, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content["optimizer"]["param_groups"].pop(), "optimiser's state is not of this run: its"),
+        (lambda content: content["optimizer"]["param_groups"].pop(), "optimiser state belongs to another run: its"),
         (group_options, "its groups have other options"),
         (momentum_of_another_shape, r"momentum_buffer of parameter 0 is \(3,\), not"),
         (lambda content: content["optimizer"]["state"].update({99: {}}), "it has a state of parameter 99, but"),
         (entry("optimizer", {"state": 1}), "'optimizer' is not an optimiser's state"),
-        (entry("scheduler", {}), "scheduler's state is not of this run: missing"),
+        (entry("scheduler", {}), "scheduler state belongs to another run: it lacks"),
         (lambda content: content["scheduler"].update(last_epoch=3), "it is of step 3, not"),
         (entry("rng", {"cpu": torch.zeros(4, dtype=torch.uint8)}), "not the state of a generator of cpu"),
         (entry("rng", {"cpu": torch.get_rng_state(), "foo": torch.get_rng_state()}), "'rng' is not states of generat"),

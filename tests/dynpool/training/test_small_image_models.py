@@ -181,10 +181,10 @@ def test_their_resizers_are_learnable():
         (cifar_resnet, {"width": 2.5}, "width=2.5: expected an integer"),
         (cifar_resnet, {"stem": [3]}, "stem=[3]: expected [window, stride]"),
         (cifar_resnet, {"first_pool": ["a", 1]}, "first_pool=['a', 1]: expected [window, stride]"),
-        (cifar_resnet, {"depth": 18, "cut": [9]}, "cut=[9]: expected a list of different blocks from 1 to 8"),
-        (cifar_resnet, {"depth": 18, "cut": [0]}, "cut=[0]: expected a list of different blocks from 1 to 8"),
-        (cifar_resnet, {"depth": 18, "cut": [2, 2]}, "cut=[2, 2]: expected a list of different blocks"),
-        (cifar_resnet, {"depth": 18, "cut": 2}, "cut=2: expected a list of different blocks"),
+        (cifar_resnet, {"depth": 18, "cut": [9]}, "cut=[9]: expected a list of distinct block numbers from 1 to 8"),
+        (cifar_resnet, {"depth": 18, "cut": [0]}, "cut=[0]: expected a list of distinct block numbers from 1 to 8"),
+        (cifar_resnet, {"depth": 18, "cut": [2, 2]}, "cut=[2, 2]: expected a list of distinct block numbers"),
+        (cifar_resnet, {"depth": 18, "cut": 2}, "cut=2: expected a list of distinct block numbers"),
     ],
 )
 def test_bad_options(factory, options, message):

@@ -151,7 +151,7 @@ def test_a_description_that_cannot_be_called_is_refused() -> None:
         (lambda op: Elementwise((op["y"],)), ValueError, "no argument 'y'; its arguments are x"),
         (lambda op: Permute(op.x, (0, 1, 3, 2)), ValueError, r"gives the shape \(1, 8, 16, 8\), but it gave"),
         (lambda op: Window(op.x, (2, 2), stride=(2, 2)), ValueError, r"gives the shape \(1, 8, 4, 8\), but it gave"),
-        (lambda op: Window(op.x, (2, 2), stride=(2,)), ValueError, "stride must have 2 ints as kernel has"),
+        (lambda op: Window(op.x, (2, 2), stride=(2,)), ValueError, "stride must have 2 ints, as kernel has"),
         (
             lambda op: Product(op.x, op.get("y")),
             TypeError,

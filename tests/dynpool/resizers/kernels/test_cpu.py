@@ -61,12 +61,17 @@ def test_it_equals_the_reference(
 
 
 @every_layout
-def test_many_blocks_give_what_one_gives(layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
+@every_reduction
+@pytest.mark.parametrize("samples", [2, 0.3, 0.01])
+def test_many_blocks_give_what_one_gives(
+    reduce: str, samples: float, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = random_map(5, 24, 9, 7).contiguous(memory_format=layout)
     dy = random_map(5, 24, 4, 5, seed=1)
-    whole = run(x, dy, "max")
-    monkeypatch.setattr(layouts, "_CACHE_BYTES", 2 * 24 * 9 * 7 * 4)  # two samples, or 48 planes; the last block: less
-    cut = run(x, dy, "max")
+    whole = run(x, dy, reduce)
+    # blocks of two samples or 48 planes, the last one with less; or strips of a sample, down to single rows
+    monkeypatch.setattr(layouts, "_CACHE_BYTES", int(samples * 24 * 9 * 7 * 4))
+    cut = run(x, dy, reduce)
     for one, many in zip(whole[:3], cut[:3], strict=True):
         assert torch.equal(one, many)
     torch.testing.assert_close(whole[3], cut[3], rtol=1e-5, atol=1e-4)

@@ -63,3 +63,10 @@ def test_halved_maps_with_nan_and_infinities_win_as_in_max_pooling(layout: torch
     exact, index = F.max_pool2d(x, 2, return_indices=True)
     torch.testing.assert_close(y, exact, rtol=0, atol=0, equal_nan=True)
     assert torch.equal(winner, 2 * (index // 8 % 2) + index % 2)
+
+
+@pytest.mark.parametrize("width", [254, 256, 258, 512])
+def test_the_winner_is_found_in_rows_of_any_length(width: int) -> None:
+    x = random_map(2, 16, 4, width).contiguous(memory_format=torch.channels_last)
+    _, index = F.max_pool2d(x, 2, return_indices=True)
+    assert torch.equal(cpu.forward(x, (2, width // 2), "max")[1], 2 * (index // width % 2) + index % 2)
