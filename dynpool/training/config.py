@@ -41,7 +41,7 @@ class RunConfig:
     Attributes:
         name: name of the run in reports.
         method: the method that determines sizes: "human", "resized", "fixed", "scaled", "random", "refine", "dynopool",
-            "shape-adaptor" or "diffstride" (see the README).
+            "shape-adaptor" or "diffstride" (see docs/howto/comparisons.md).
         seed: determines initial weights, order of the data and augmentation, the same for all methods.
         model: the network.
         data: the images.
