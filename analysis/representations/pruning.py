@@ -13,7 +13,7 @@ from dynpool.common.arguments import check_model, check_numbers, is_number
 from dynpool.graph import deep_copy
 from dynpool.graph.untouched import untouched
 
-from .batches import check_progress, random_states_kept
+from ..common.batches import check_progress, random_states_kept
 from .pruning_report import PruningReport, PruningRow
 
 __all__ = ["prune_globally", "pruning_curve"]
