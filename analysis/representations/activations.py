@@ -17,8 +17,8 @@ from dynpool.graph import check_input_size
 from dynpool.graph.untouched import untouched
 from dynpool.resolution import unwrapped
 
-from ..common.statistics import plural
 from ..common.batches import check_batches, checked, random_states_kept
+from ..common.statistics import plural
 from .hooked import HookedModel
 from .layer_names import checked_names, layer_names
 from .layer_reducer import Keep, LayerActivations, LayerReducer, Places, by
@@ -154,9 +154,7 @@ class _Pass:
         if missing and explicit:
             raise ValueError(f"layers: {missing[0]!r} does not run in a forward pass")
         if not self.layers:
-            raise ValueError(
-                "layers: no convolution or linear layer runs in a forward pass; name the layers to look at"
-            )
+            raise ValueError("layers: no convolution or linear layer runs in a forward pass; name layers")
         self.model.receive = self._take
         self.seen = self.correct = 0
         self.labels = np.empty(0, np.int64)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from dynpool.common.arguments import check_flags, check_whole
 from dynpool.resolution import unwrapped
 
+from ..common.batches import check_batches, check_progress, checked, random_states_kept
 from ..common.statistics import plural
 from ..fields import FieldReport
-from ..common.batches import check_batches, check_progress, checked, random_states_kept
 from .hsic import FullBatchSums, UnbiasedSums
 from .layer_outputs import LayerOutputs
 from .similarity_report import CKAReport
