@@ -12,7 +12,7 @@ from ..common.statistics import MeanStd, plural
 from .findings import Findings
 from .tail import TailOverRuns, tail_over_runs, with_interval
 
-__all__ = ["LayerOverSeeds", "SeedSummary", "over_seeds", "seeds_csv"]
+__all__ = ["LayerOverSeeds", "SeedSummary", "over_seeds", "said_layers", "seeds_csv"]
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,15 @@ class SeedSummary:
         return _less(self.count, self.tails.low_saturation)
 
     def __str__(self) -> str:
-        said = [f"{self.name} ({plural(len(self.networks), 'seed')}): {said_figure(self.predicted)} predicted"]
+        said = [f"{self.name} ({plural(len(self.networks), 'seed')}): {self._said(self.predicted)} predicted"]
         if self.observed is not None:
-            said.append(f"{said_figure(self.observed)} observed")
+            said.append(f"{self._said(self.observed)} observed")
         if self.saturated is not None:
-            said.append(f"saturation stays low in the last {said_figure(self.saturated)}")
+            said.append(f"saturation stays low in the last {self._said(self.saturated)}")
         return f"{', '.join(said)} of {plural(self.count, 'layer')}"
+
+    def _said(self, figure: MeanStd | None) -> str:
+        return said_layers(figure, self.count)
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain data, with 95 % intervals of means by Student's t."""
@@ -107,15 +110,18 @@ class SeedSummary:
 MEANS = ("probe", "relative", "saturation")
 
 
-def said_figure(figure: MeanStd | None) -> str:
-    """A mean with its 95 % interval as text: "3.5 (95 % interval -2.9 to 9.9)"; "-" for None."""
+def said_layers(figure: MeanStd | None, count: int) -> str:
+    """A mean number of layers with its 95 % interval as text: "3.5 (95 % interval 0.0 to 9.9)"; "-" for None.
+
+    The interval is cut off at 0 and at `count`, the number of all layers.
+    """
     if figure is None:
         return "-"
     between = figure.interval()
     mean = f"{figure.mean:.1f}".removesuffix(".0")
     if between is None or between[0] == between[1]:
         return mean
-    return f"{mean} (95 % interval {between[0]:.1f} to {between[1]:.1f})"
+    return f"{mean} (95 % interval {max(between[0], 0):.1f} to {min(between[1], count):.1f})"
 
 
 def _less(count: int, figure: MeanStd | None) -> MeanStd | None:

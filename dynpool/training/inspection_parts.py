@@ -136,7 +136,8 @@ def hessians_of(
         with naming(subject.name):
             return hessian_eigenvalues(
                 model, subject.batches(dataset.train, options.images),
-                partial(F.cross_entropy, label_smoothing=smoothing), k=options.eigenvalues, tol=options.tolerance, progress=shown,
+                partial(F.cross_entropy, label_smoothing=smoothing), k=options.eigenvalues, tol=options.tolerance,
+                progress=shown,
             )  # fmt: skip
 
     for label in (TRAINED,) if subject.config is None else (BEFORE, TRAINED):
