@@ -44,17 +44,49 @@ class Agreement:
     Attributes:
         points: one per network.
         correlation: Spearman's rank correlation; None for fewer than five networks, or if either share never differs.
-        low, high: its 95 % confidence interval, by bootstrap over networks (percentiles); None where there is none.
+        low, high: its 95 % confidence interval, by bootstrap (percentiles); None where there is none.
+        designs: number of designs or methods that the networks are of; the bootstrap draws designs with all their
+            networks if there are five or more, else networks.
     """
 
     points: tuple[AgreementPoint, ...]
     correlation: float | None
     low: float | None
     high: float | None
+    designs: int = 0
+
+    @property
+    def detail(self) -> str:
+        """What the points show, and what they do not, in sentences; empty without points."""
+        if not self.points:
+            return ""
+        said = []
+        for words, found in (
+            ("Receptive fields predict no tail", [p for p in self.points if not p.predicted]),
+            ("Receptive fields predict a tail", [p for p in self.points if p.predicted]),
+        ):
+            if found:
+                without = sum(not point.observed for point in found)
+                have = f"{without} {'has' if without == 1 else 'have'} none"
+                mean = 100 * sum(point.observed for point in found) / len(found)
+                said.append(
+                    f"{words} in {plural(len(found), 'network')}, of which {have}; on average {mean:.0f} % of their "
+                    "layers are in the observed one."
+                )
+        if self.low is not None:
+            unit = "designs with their seeds" if self.designs >= FEWEST else "networks"
+            said.append(f"The interval is by bootstrap over {unit}.")
+        if self.designs < len(self.points):
+            said.append(
+                f"The networks are of {plural(self.designs, 'design')}: seeds of one design are much "
+                "alike, and no independent test."
+            )
+        said.append("A correlation over these networks says nothing about others, nor that fields cause tails.")
+        return " ".join(said)
 
     def to_dict(self) -> dict[str, Any]:
         """The agreement as plain data."""
-        return asdict(self)
+        return asdict(self) | {"detail": self.detail}
 
     def __str__(self) -> str:
         networks = plural(len(self.points), "network")
@@ -84,14 +116,16 @@ class Agreement:
         return figure
 
 
-def tail_agreement(reports: Mapping[str, Findings]) -> Agreement:
+def tail_agreement(reports: Mapping[str, Findings], designs: Mapping[str, str] | None = None) -> Agreement:
     """The shares of layers in the predicted and in the observed tail, and their rank correlation.
 
     Args:
         reports: by the name of the network; those without probes or without a layer that has a local receptive field
             are left out.
+        designs: {network: its design or method}, the same for networks that differ in their seed; None: each is its
+            own.
     """
-    points = []
+    points, named = [], []
     for name, report in reports.items():
         tail, border = report.tail, report.border.r_min
         if tail.solved is None or not any(row.is_local for row in report.rows):
@@ -99,15 +133,21 @@ def tail_agreement(reports: Mapping[str, Findings]) -> Agreement:
         count = len(tail.layers)
         predicted = count - tail.index(border if border in tail.layers else None)
         points.append(AgreementPoint(name, predicted / count, len(tail.tail) / count, count))
+        named.append(name if designs is None else designs[name])
     pairs = np.array([(point.predicted, point.observed) for point in points]).reshape(-1, 2)
     correlation = _rank_correlation(pairs) if len(pairs) >= FEWEST else None
     low = high = None
     if correlation is not None:
         generator = np.random.default_rng(0)
-        drawn = (pairs[generator.integers(len(pairs), size=len(pairs))] for _ in range(RESAMPLES))
+        units = [[k] for k in range(len(pairs))]
+        if len(set(named)) >= FEWEST:
+            units = [[k for k, other in enumerate(named) if other == name] for name in dict.fromkeys(named)]
+        draws = (generator.integers(len(units), size=len(units)) for _ in range(RESAMPLES))
+        drawn = (pairs[[k for unit in draw for k in units[unit]]] for draw in draws)
         found = [value for value in map(_rank_correlation, drawn) if value is not None]
-        low, high = (float(v) for v in np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    return Agreement(tuple(points), correlation, low, high)
+        if found:
+            low, high = (float(v) for v in np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    return Agreement(tuple(points), correlation, low, high, len(set(named)))
 
 
 def _rank_correlation(pairs: np.ndarray) -> float | None:

@@ -38,7 +38,7 @@ def plot_layers(report: Findings) -> Figure:
     return plot_side_by_side({"": report})
 
 
-def plot_side_by_side(reports: Mapping[str, Findings | Sequence[Findings]]) -> Figure:
+def plot_side_by_side(reports: Mapping[str, Findings | Sequence[Findings]], *, headline: bool = True) -> Figure:
     """Probe accuracy, saturation and receptive fields of the layers of one network or several, one column each.
 
     Panels of a row have one scale. I_res and the model's accuracy are dashed, unproductive layers have a red
@@ -51,6 +51,7 @@ def plot_side_by_side(reports: Mapping[str, Findings | Sequence[Findings]]) -> F
 
     Args:
         reports: by the title of the column, such as the method; at least one. Several of a column have the same layers.
+        headline: whether the verdict stands above the panels of a single network.
 
     Raises:
         ValueError: if there is no report, or networks of one column have different layers.
@@ -83,7 +84,7 @@ def plot_side_by_side(reports: Mapping[str, Findings | Sequence[Findings]]) -> F
             panels[0, column].set_title(plain(shown), fontsize=NORMAL, color=INK, weight="bold")
         _names(panels[-1, column], same[0].rows, len(columns))
     pooled = any(len(column) > 1 for column in columns.values())
-    legend(figure, _handles(found, pooled=pooled), headline=_headline(found[0]) if len(found) == 1 else "")
+    legend(figure, _handles(found, pooled=pooled), headline=_headline(found[0]) if headline and len(found) == 1 else "")
     return figure
 
 
@@ -190,6 +191,7 @@ def _handles(reports: Sequence[Findings], *, pooled: bool) -> list[Artist]:
     rows = [row for report in reports for row in report.rows]
     probes = [row.probe for row in rows if row.probe is not None]
     handles: list[Artist] = []
+    spread = "deviation over seeds" if pooled else "standard error"
     if probes:
         handles.append(
             Line2D(
@@ -199,7 +201,7 @@ def _handles(reports: Sequence[Findings], *, pooled: bool) -> list[Artist]:
                 marker="o",
                 ms=4.5,
                 lw=1.6,
-                label="probe ± deviation over seeds" if pooled else "probe ± standard error",
+                label=f"probe ± {spread}",
             )
         )
     if not all(probe.converged for probe in probes):
