@@ -7,7 +7,6 @@ from .hessian import hessian_eigenvalues
 from .hessian_report import HessianSpectrum
 from .inspection import inspect
 from .layer_reducer import LayerActivations
-from .over_seeds import LayerOverSeeds, SeedSummary, over_seeds
 from .page import write_page
 from .plot import plot_side_by_side
 from .probes import Probe, fit_probe
@@ -17,6 +16,7 @@ from .report import InspectionReport
 from .row import InspectionRow
 from .saturation import Saturation, layer_saturation
 from .saved import read_pruning, read_report, read_similarity, read_spectrum
+from .seed_summary import LayerOverSeeds, SeedSummary, over_seeds
 from .similarity import cka
 from .similarity_report import CKAReport
 from .tail import Border, Tail, TailOverRuns, tail_over_runs

@@ -17,12 +17,12 @@ from ..common.style import to_png
 from .agreement import Agreement, tail_agreement
 from .hessian_plot import plot_spectra_side_by_side
 from .hessian_report import HessianSpectrum
-from .over_seeds import SeedSummary, over_seeds, seeds_csv
 from .page_parts import image, network_section, notes, summary_table, words
 from .plot import plot_side_by_side
 from .pruning_plot import plot_pruning_over_seeds
 from .pruning_report import PruningReport
 from .report import InspectionReport
+from .seed_summary import SeedSummary, over_seeds, seeds_csv
 from .similarity_report import CKAReport
 
 __all__ = ["write_page"]

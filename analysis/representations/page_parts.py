@@ -9,9 +9,9 @@ from html import escape
 from ..common.axis_names import one_or_all
 from ..common.style import to_png
 from ..model_report.plots.marks import number
-from .over_seeds import SeedSummary, said_layers
 from .report import InspectionReport
 from .row import InspectionRow
+from .seed_summary import SeedSummary, said_layers
 
 __all__ = ["image", "network_section", "notes", "summary_table", "words"]
 

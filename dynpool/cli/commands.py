@@ -230,8 +230,8 @@ def run(argv: Sequence[str] | None) -> int:
             _discard_output()  # stdout itself may be unwritable
         print(f"dynpool: error: {error}", file=sys.stderr)
         return USER_ERROR
-    except KeyboardInterrupt:
-        print("dynpool: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"dynpool: interrupted{f'; {error}' if str(error) else ''}", file=sys.stderr)
         return INTERRUPTED
     return code
 

@@ -25,7 +25,7 @@ def parser() -> Parser:
     found = Parser(
         "inspect",
         "Which layers of trained networks work: probes and saturation beside receptive fields, layer by layer. Of "
-        "runs, or of a model with a checkpoint and a folder of images: dynpool inspect --checkpoint FILE MODEL DATA_FOLDER.",
+        "runs, or of a model and a folder of images: dynpool inspect --checkpoint FILE MODEL DATA_FOLDER.",
     )
     add = found.add_argument
     add("runs", nargs="*", type=place, metavar="RUN", help="folder of a run or of a comparison")

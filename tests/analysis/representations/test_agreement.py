@@ -51,5 +51,30 @@ def test_where_there_is_no_correlation_it_says_why(pairs, said):
     assert str(found).startswith(said)
 
 
+def test_it_says_what_the_points_show_and_what_they_do_not():
+    reports = {"a0": report(None, "j"), "a1": report(None, "i"), "b0": report("h", "f"), "b1": report("h", "g")}
+    found = tail_agreement(reports, {name: name[0] for name in reports})
+    assert found.designs == 2
+    assert "predict no tail in 2 networks, of which 1 has none; on average 5 % of their layers" in found.detail
+    assert "predict a tail in 2 networks, of which 0 have none; on average 35 %" in found.detail
+    assert "The networks are of 2 designs" in found.detail
+    assert found.to_dict()["detail"] == found.detail
+    alone = tail_agreement({"b0": report("h", "f")})
+    assert "designs" not in alone.detail
+    assert tail_agreement({}).detail == ""
+
+
+def test_five_designs_or_more_are_drawn_with_all_their_seeds():
+    pairs = [(None, "j"), ("h", "g"), ("h", "d"), ("c", "f"), ("e", "e"), ("b", "b")]
+    reports = {f"{k}{seed}": report(*pair) for k, pair in enumerate(pairs) for seed in range(3)}
+    together = tail_agreement(reports, {name: name[0] for name in reports})
+    apart = tail_agreement(reports)
+    assert together.correlation == apart.correlation
+    assert together.low is not None
+    assert apart.low is not None
+    assert together.low < apart.low  # seeds that repeat a design make no narrower interval
+    assert "bootstrap over designs with their seeds" in together.detail
+
+
 def test_networks_without_probes_or_fields_have_no_point():
     assert tail_agreement({"no probes": report("b", None), "no fields": report(None, "b", local=False)}).points == ()
