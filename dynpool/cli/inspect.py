@@ -45,7 +45,7 @@ def _wanted(options: argparse.Namespace) -> "Wanted":
     from dynpool.training.inspection_parts import HessianOptions, PruningOptions
     from dynpool.training.inspection_workers import Wanted
 
-    both = not (options.probes or options.saturation or options.pruning or options.hessian or options.cka)
+    both = not (options.probes or options.saturation)
     inspection = InspectionOptions(
         probes=options.probes or both, saturation=options.saturation or both, heatmaps=tuple(options.heatmaps),
         layers=None if options.layers is None else tuple(options.layers), images=options.images,

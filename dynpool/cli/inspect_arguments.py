@@ -53,8 +53,8 @@ def parser() -> Parser:
 
 def _add_parts(found: Parser) -> None:
     add = found.add_argument
-    add("--probes", action="store_true", help="only probes (and what else is named); default: probes and saturation")
-    add("--saturation", action="store_true", help="only the saturation (and what else is named)")
+    add("--probes", action="store_true", help="of these two only the named ones; default: both")
+    add("--saturation", action="store_true", help="likewise; what follows comes in addition")
     add(
         "--heatmaps", nargs="+", default=[], metavar="LAYER",
         help="layers that get a probe at each position of their map",

@@ -43,9 +43,11 @@ def test_mean_and_deviation_over_the_seeds_of_each_design():
     figure = plot_pruning_over_seeds(curves, score="accuracy")
     figure.canvas.draw()
     before, after = figure.axes
-    means = [np.asarray(line.get_ydata()).round(6).tolist() for line in before.lines if line.get_marker() in ("o", "s")]
+    means, tuned = (
+        [[round(float(y), 6) for y in line.get_ydata()] for line in panel.lines if line.get_marker() in ("o", "s")]
+        for panel in (before, after)
+    )
     assert means == [[0.8, 0.4], [0.5, 0.5]]
-    tuned = [np.asarray(line.get_ydata()).round(6).tolist() for line in after.lines if line.get_marker() in ("o", "s")]
     assert tuned == [[0.8, 0.7], [0.5]]
     bars = [np.asarray(path.vertices)[:, 1] for path in before.collections[0].get_paths()]
     assert bars[1].tolist() == pytest.approx([0.4 - np.std([0.6, 0.2], ddof=1), 0.4 + np.std([0.6, 0.2], ddof=1)])
