@@ -74,6 +74,7 @@ def _runs(options: argparse.Namespace) -> int:
         runs = [read_run(folder) for folder in find_runs(options.runs)]
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
+    runs.sort(key=lambda run: run.method != "human")  # the design first, to which others are compared
     names = _names(runs)
     pairs = _pairs(runs) if options.cka else []
     for run in runs:

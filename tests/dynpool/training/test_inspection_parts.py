@@ -1,7 +1,5 @@
 """Pruning, curvature and similarity of runs: as the functions give them, kept, by the run's own settings."""
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -52,7 +50,10 @@ def test_fine_tuning_is_training_by_hand_with_the_settings_of_the_run(subjects):
     config = subjects[0].config
     tuned = prune_globally(model, 0.5).train()
     masks = {name: value.clone() for name, value in tuned.named_buffers() if name.endswith("weight_mask")}
-    by_hand, alphas = copy.deepcopy(tuned), [p.clone() for n, p in tuned.named_parameters() if n.endswith("alpha")]
+    by_hand, alphas = (
+        prune_globally(model, 0.5).train(),
+        [p.clone() for n, p in tuned.named_parameters() if n.endswith("alpha")],
+    )
     fine_tune(tuned, config, dataset, 2)
 
     weights = [p for name, p in by_hand.named_parameters() if not name.endswith("alpha")]
