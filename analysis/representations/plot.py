@@ -80,7 +80,7 @@ def plot_side_by_side(reports: Mapping[str, Findings | Sequence[Findings]], *, h
             panel.grid(visible=False, axis="x")
             panel.tick_params(labelleft=column == 0)
         if title:
-            shown = short(title, max(12, 76 // len(columns)))
+            shown = short(title, max(14, 76 // len(columns)))
             panels[0, column].set_title(plain(shown), fontsize=NORMAL, color=INK, weight="bold")
         _names(panels[-1, column], same[0].rows, len(columns))
     pooled = any(len(column) > 1 for column in columns.values())
@@ -191,7 +191,7 @@ def _handles(reports: Sequence[Findings], *, pooled: bool) -> list[Artist]:
     rows = [row for report in reports for row in report.rows]
     probes = [row.probe for row in rows if row.probe is not None]
     handles: list[Artist] = []
-    spread = "deviation over seeds" if pooled else "standard error"
+    spread = "deviation" if pooled else "standard error"
     if probes:
         handles.append(
             Line2D(
@@ -213,7 +213,7 @@ def _handles(reports: Sequence[Findings], *, pooled: bool) -> list[Artist]:
     square = all(map(_is_square, reports))
     more = any(row.r_max_local != row.r_min for row in rows)
     for axis, name in enumerate(("",) if square else axis_names(2)):
-        label = "r_min" + " up to r_max" * more + f", {name}" * bool(name)
+        label = "r_min" + " to r_max" * more + f", {name}" * bool(name)
         line = "-" if more else ""
         handles.append(Line2D([], [], color=FIELDS[axis], marker=MARKERS[axis], ms=4.5, lw=1.6, ls=line, label=label))
     handles.append(Line2D([], [], color=INK, lw=1.4, ls=DASHED, label="I_res"))

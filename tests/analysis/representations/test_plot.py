@@ -110,7 +110,7 @@ def test_seeds_of_a_column_are_thin_and_their_mean_is_thick():
     shades = sorted((patch.get_x(), round(patch.get_alpha(), 3)) for patch in probes.patches)
     assert shades == [(0.5, 0.11), (1.5, 0.22)]  # unproductive in one of two, and in both
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert {"probe ± deviation over seeds", "one seed"} <= set(labels)
+    assert {"probe ± deviation", "one seed"} <= set(labels)
     to_png(figure)
 
 

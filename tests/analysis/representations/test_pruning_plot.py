@@ -40,7 +40,7 @@ def test_mean_and_deviation_over_the_seeds_of_each_design():
         "human": [[(0.0, 0.9, 0.9), (0.5, 0.6, 0.8)], [(0.0, 0.7, 0.7), (0.5, 0.2, 0.6)]],
         "refine": [[(0.0, 0.5, 0.5), (0.5, 0.5, None)]],
     }
-    figure = plot_pruning_over_seeds(curves, score="accuracy")
+    figure: Any = plot_pruning_over_seeds(curves, score="accuracy")
     figure.canvas.draw()
     before, after = figure.axes
     means, tuned = (
