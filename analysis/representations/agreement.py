@@ -47,6 +47,7 @@ class Agreement:
         low, high: its 95 % confidence interval, by bootstrap (percentiles); None where there is none.
         designs: number of designs or methods that the networks are of; the bootstrap draws designs with all their
             networks if there are five or more, else networks.
+        left_out: names of networks without a point.
     """
 
     points: tuple[AgreementPoint, ...]
@@ -54,6 +55,7 @@ class Agreement:
     low: float | None
     high: float | None
     designs: int = 0
+    left_out: tuple[str, ...] = ()
 
     @property
     def detail(self) -> str:
@@ -80,6 +82,11 @@ class Agreement:
             said.append(
                 f"The networks are of {plural(self.designs, 'design')}: seeds of one design are much "
                 "alike, and no independent test."
+            )
+        if self.left_out:
+            said.append(
+                f"Left out, as most of their layers lie behind a global operation or have no probe: "
+                f"{', '.join(self.left_out)}."
             )
         said.append("A correlation over these networks says nothing about others, nor that fields cause tails.")
         return " ".join(said)
@@ -120,15 +127,16 @@ def tail_agreement(reports: Mapping[str, Findings], designs: Mapping[str, str] |
     """The shares of layers in the predicted and in the observed tail, and their rank correlation.
 
     Args:
-        reports: by the name of the network; those without probes or without a layer that has a local receptive field
-            are left out.
+        reports: by the name of the network; those without probes, or most of whose layers lie behind a global operation
+            and have no local receptive field, are left out.
         designs: {network: its design or method}, the same for networks that differ in their seed; None: each is its
             own.
     """
-    points, named = [], []
+    points, named, left_out = [], [], []
     for name, report in reports.items():
         tail, border = report.tail, report.border.r_min
-        if tail.solved is None or not any(row.is_local for row in report.rows):
+        if tail.solved is None or 2 * sum(row.is_local for row in report.rows) < len(report.rows):
+            left_out.append(name)
             continue
         count = len(tail.layers)
         predicted = count - tail.index(border if border in tail.layers else None)
@@ -147,7 +155,7 @@ def tail_agreement(reports: Mapping[str, Findings], designs: Mapping[str, str] |
         found = [value for value in map(_rank_correlation, drawn) if value is not None]
         if found:
             low, high = (float(v) for v in np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    return Agreement(tuple(points), correlation, low, high, len(set(named)))
+    return Agreement(tuple(points), correlation, low, high, len(set(named)), tuple(left_out))
 
 
 def _rank_correlation(pairs: np.ndarray) -> float | None:

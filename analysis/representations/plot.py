@@ -59,10 +59,10 @@ def plot_side_by_side(reports: Mapping[str, Findings | Sequence[Findings]], *, h
     if not reports:
         raise ValueError("reports is empty: give at least one report by its title")
     columns = {title: [given] if isinstance(given, Findings) else list(given) for title, given in reports.items()}
-    for title, column in columns.items():
-        if not column or any([r.name for r in x.rows] != [r.name for r in column[0].rows] for x in column):
+    for title, networks in columns.items():
+        if not networks or any([r.name for r in x.rows] != [r.name for r in networks[0].rows] for x in networks):
             raise ValueError(f"reports[{title!r}]: expected one network or more, with the same layers")
-    found = [report for column in columns.values() for report in column]
+    found = [report for networks in columns.values() for report in networks]
     rows = [row for report in found for row in report.rows]
     drawn: list[tuple[Callable[[Axes, Sequence[Findings]], None], str]] = [(_fields, "receptive field\n(pixels)")]
     if any(row.saturation is not None for row in rows):
@@ -83,7 +83,7 @@ def plot_side_by_side(reports: Mapping[str, Findings | Sequence[Findings]], *, h
             shown = short(title, max(14, 76 // len(columns)))
             panels[0, column].set_title(plain(shown), fontsize=NORMAL, color=INK, weight="bold")
         _names(panels[-1, column], same[0].rows, len(columns))
-    pooled = any(len(column) > 1 for column in columns.values())
+    pooled = any(len(networks) > 1 for networks in columns.values())
     legend(figure, _handles(found, pooled=pooled), headline=_headline(found[0]) if headline and len(found) == 1 else "")
     return figure
 

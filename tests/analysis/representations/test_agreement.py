@@ -77,4 +77,13 @@ def test_five_designs_or_more_are_drawn_with_all_their_seeds():
 
 
 def test_networks_without_probes_or_fields_have_no_point():
-    assert tail_agreement({"no probes": report("b", None), "no fields": report(None, "b", local=False)}).points == ()
+    found = tail_agreement({"no probes": report("b", None), "no fields": report(None, "b", local=False)})
+    assert (found.points, found.left_out) == ((), ("no probes", "no fields"))
+    mostly = report("b", "c")
+    mostly.rows = [SimpleNamespace(is_local=local) for local in (True, False, False)]
+    found = tail_agreement({"mostly global": mostly, "a": report("b", "c")})
+    assert [point.name for point in found.points] == ["a"]
+    assert (
+        "Left out, as most of their layers lie behind a global operation or have no probe: mostly global."
+        in found.detail
+    )
