@@ -17,6 +17,7 @@ __all__ = ["Agreement", "AgreementPoint", "tail_agreement"]
 
 LEVEL = 0.95
 RESAMPLES = 2000
+CROWDED = (35.0, 5.0)  # percent, within which a point to the right leaves no place for a name
 FEWEST = 5  # networks, of which a rank correlation says something
 
 
@@ -117,7 +118,11 @@ class Agreement:
         for (x, y), names in same.items():
             axes.plot(x, y, "o", ms=6, color="#0072B2", alpha=0.7, zorder=3)
             shown = names[0] if len(names) == 1 else f"{names[0]} +{len(names) - 1}"
-            axes.annotate(plain(shown), (x, y), xytext=(5, 4), textcoords="offset points", fontsize=NORMAL - 2)
+            crowded = any(0 < other - x < CROWDED[0] and abs(level - y) < CROWDED[1] for other, level in same)
+            side = ("right", (-5, 4)) if crowded else ("left", (5, 4))
+            axes.annotate(
+                plain(shown), (x, y), xytext=side[1], textcoords="offset points", fontsize=NORMAL - 2, ha=side[0]
+            )
         axes.set_xlim(-5, 105)
         axes.set_ylim(-5, 105)
         return figure

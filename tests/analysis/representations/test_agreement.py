@@ -87,3 +87,15 @@ def test_networks_without_probes_or_fields_have_no_point():
         "Left out, as most of their layers lie behind a global operation or have no probe: mostly global."
         in found.detail
     )
+
+
+def test_each_point_has_its_names_beside_it():
+    reports = {"a": report("g", "g"), "b": report("g", "g"), "c": report("f", "g"), "d": report(None, "j")}
+    figure = tail_agreement(reports).plot()
+    (axes,) = figure.axes
+    names = {text.get_text(): text.get_horizontalalignment() for text in axes.texts}
+    assert names == {"a +1": "right", "c": "left", "d": "left"}  # c is close to the right of the first
+    drawn = {
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in axes.lines if line.get_marker() == "o"
+    }
+    assert drawn == {(40, 30), (50, 30), (0, 0)}
