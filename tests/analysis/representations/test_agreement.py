@@ -1,6 +1,7 @@
 """Predicted against observed tails: a point per network, and Spearman's correlation as SciPy has it."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import scipy.stats
@@ -91,7 +92,7 @@ def test_networks_without_probes_or_fields_have_no_point():
 
 def test_each_point_has_its_names_beside_it():
     reports = {"a": report("g", "g"), "b": report("g", "g"), "c": report("f", "g"), "d": report(None, "j")}
-    figure = tail_agreement(reports).plot()
+    figure: Any = tail_agreement(reports).plot()
     (axes,) = figure.axes
     names = {text.get_text(): text.get_horizontalalignment() for text in axes.texts}
     assert names == {"a +1": "right", "c": "left", "d": "left"}  # c is close to the right of the first

@@ -36,11 +36,11 @@ def test_all_parts_are_measured_and_kept(runs, tmp_path):
 
 def test_processes_leave_the_same_results_also_where_one_fails(runs, tmp_path):
     alone = tmp_path / "alone"
-    wanted = Wanted(InspectionOptions(probes=False, images=40, layers=("0", "8")))  # only "b" has a layer 8
+    wanted = Wanted(InspectionOptions(probes=False, images=40, layers=("0", "13")))  # only "b" has a layer 13
     measure(subject_of_run(runs[1]), wanted, alone)
     seen = []
     folders = [(run, tmp_path / run.name) for run in runs]
-    with pytest.raises(ConfigError, match=r"a: layers: the Sequential has no layer '8'"):
+    with pytest.raises(ConfigError, match=r"a: layers: the Sequential has no layer '13'"):
         measure_runs(folders, wanted, 2, lambda run, kept: seen.append((run, kept)))
     assert seen in ([], [(runs[1], False)])
     one, two = (json.loads((path / "inspection.json").read_text()) for path in (alone, tmp_path / "b"))
