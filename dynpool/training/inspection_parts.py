@@ -147,10 +147,14 @@ def hessians_of(
             {**subject.digest, "hessian": asdict(options)},
             partial(read_spectrum, folder / "hessian.json"),
             partial(make, label),
-            lambda spectrum, folder=folder: spectrum.write(folder),
+            partial(_write, folder),
         )
         kept.append(there)
     return spectra, all(kept)
+
+
+def _write(folder: Path, spectrum: HessianSpectrum) -> None:
+    spectrum.write(folder)
 
 
 BEFORE, TRAINED = "before training", "trained"

@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from benchmarks import inspected
+from dynpool.analysis.representations import read_report
 from dynpool.cli import main
 from dynpool.training.loop import train
 from tests.dynpool.training.runs import tiny_run
@@ -29,7 +30,7 @@ def test_rows_of_layers_networks_pruning_and_similarity(folder, tmp_path, monkey
         with path.open(newline="") as file:
             found[path.stem.removeprefix("representations_tiny")] = list(csv.DictReader(file))
     assert set(found) == {"", "_networks", "_pruning", "_cka"}
-    report = inspected.read_report(folder / "human-seed1" / "inspection" / "inspection.json")
+    report = read_report(folder / "human-seed1" / "inspection" / "inspection.json")
     rows = [row for row in found[""] if row["seed"] == "1"]
     assert [row["layer"] for row in rows] == [row.name for row in report.rows]
     for row, layer in zip(rows, report.rows, strict=True):

@@ -36,7 +36,7 @@ def test_without_fine_tuning_there_is_one_curve_and_many_layers_are_labelled_in_
 
 
 def test_mean_and_deviation_over_the_seeds_of_each_design():
-    curves = {
+    curves: dict[str, Any] = {
         "human": [[(0.0, 0.9, 0.9), (0.5, 0.6, 0.8)], [(0.0, 0.7, 0.7), (0.5, 0.2, 0.6)]],
         "refine": [[(0.0, 0.5, 0.5), (0.5, 0.5, None)]],
     }

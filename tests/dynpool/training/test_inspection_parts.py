@@ -96,12 +96,13 @@ def test_spectra_before_and_after_training(subjects, tmp_path):
 
 
 def test_similarity_of_two_seeds_is_that_of_held_out_images(subjects, tmp_path):
-    report, kept = similarity_of(*subjects, 100, tmp_path)
+    first, second = subjects
+    report, kept = similarity_of(first, second, 100, tmp_path)
     (one, dataset), (two, _) = (subject.load() for subject in subjects)
     assert not kept
     assert report == cka(one, two, subjects[0].batches(dataset.test, 100))
-    assert similarity_of(*subjects, 100, tmp_path) == (report, True)
-    assert not similarity_of(*reversed(subjects), 100, tmp_path)[1]
+    assert similarity_of(first, second, 100, tmp_path) == (report, True)
+    assert not similarity_of(second, first, 100, tmp_path)[1]
 
 
 def test_a_checkpoint_has_no_settings_to_fine_tune_with_and_no_initial_weights(subjects, tmp_path):
