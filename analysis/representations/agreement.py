@@ -10,14 +10,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..common.statistics import plural
-from ..common.style import INK, NORMAL, WIDTH, plain, styled
+from ..common.style import INK, NORMAL, WIDTH, plain, short, styled
 from .findings import Findings
 
 __all__ = ["Agreement", "AgreementPoint", "tail_agreement"]
 
 LEVEL = 0.95
 RESAMPLES = 2000
-CROWDED = (35.0, 5.0)  # percent, within which a point to the right leaves no place for a name
+ASIDE = 6.0  # percent, over which designs are put side by side
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#4D4D4D")
+MOST_NAMED = 8  # designs
 FEWEST = 5  # networks, of which a rank correlation says something
 
 
@@ -30,12 +32,14 @@ class AgreementPoint:
         predicted: share of layers from the border layer on: their input sees the whole image along the shortest path.
         observed: share of layers after the one that completes the solution.
         layers: number of layers with a local receptive field.
+        design: the design or method that the network is of; its name, unless told otherwise.
     """
 
     name: str
     predicted: float
     observed: float
     layers: int
+    design: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,21 +112,24 @@ class Agreement:
         return said
 
     def plot(self) -> Figure:
-        """Observed against predicted share of layers in the tail, a point per network."""
+        """Observed against predicted share of layers in the tail, a point per network, a colour per design.
+
+        Designs are moved aside by up to three percent, so that no point hides another's.
+        """
         figure = Figure(figsize=(WIDTH * 0.6, WIDTH * 0.5), layout="constrained")
         axes = styled(figure.add_subplot(), "predicted share of layers in the tail (%)", "observed (%)")
         axes.plot([0, 100], [0, 100], color=INK, lw=1.0, ls=(0, (4, 2)), zorder=1)
-        same: dict[tuple[float, float], list[str]] = {}
-        for point in self.points:
-            same.setdefault((100 * point.predicted, 100 * point.observed), []).append(point.name)
-        for (x, y), names in same.items():
-            axes.plot(x, y, "o", ms=6, color="#0072B2", alpha=0.7, zorder=3)
-            shown = names[0] if len(names) == 1 else f"{names[0]} +{len(names) - 1}"
-            crowded = any(0 < other - x < CROWDED[0] and abs(level - y) < CROWDED[1] for other, level in same)
-            side = ("right", (-5, 4)) if crowded else ("left", (5, 4))
-            axes.annotate(
-                plain(shown), (x, y), xytext=side[1], textcoords="offset points", fontsize=NORMAL - 2, ha=side[0]
-            )
+        designs = list(dict.fromkeys(point.design for point in self.points))
+        for number, design in enumerate(designs):
+            found = [point for point in self.points if point.design == design]
+            aside = ASIDE * (number - (len(designs) - 1) / 2) / len(designs)
+            axes.plot(
+                [100 * point.predicted + aside for point in found], [100 * point.observed for point in found],
+                "os^Dv<>p"[number % 8], ms=6.5, color=COLORS[number % len(COLORS)], alpha=0.75, mec="white", mew=0.6,
+                zorder=3, label=plain(short(design, 36)),
+            )  # fmt: skip
+        if len(designs) <= MOST_NAMED:
+            axes.legend(fontsize=NORMAL - 2, loc="upper left", frameon=False, handletextpad=0.2)
         axes.set_xlim(-5, 105)
         axes.set_ylim(-5, 105)
         return figure
@@ -145,8 +152,9 @@ def tail_agreement(reports: Mapping[str, Findings], designs: Mapping[str, str] |
             continue
         count = len(tail.layers)
         predicted = count - tail.index(border if border in tail.layers else None)
-        points.append(AgreementPoint(name, predicted / count, len(tail.tail) / count, count))
-        named.append(name if designs is None else designs[name])
+        design = name if designs is None else designs[name]
+        points.append(AgreementPoint(name, predicted / count, len(tail.tail) / count, count, design))
+        named.append(design)
     pairs = np.array([(point.predicted, point.observed) for point in points]).reshape(-1, 2)
     correlation = _rank_correlation(pairs) if len(pairs) >= FEWEST else None
     low = high = None

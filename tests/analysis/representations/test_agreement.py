@@ -90,13 +90,14 @@ def test_networks_without_probes_or_fields_have_no_point():
     )
 
 
-def test_each_point_has_its_names_beside_it():
-    reports = {"a": report("g", "g"), "b": report("g", "g"), "c": report("f", "g"), "d": report(None, "j")}
-    figure: Any = tail_agreement(reports).plot()
+def test_each_design_has_a_colour_and_no_point_hides_another():
+    reports = {"a0": report("g", "g"), "a1": report("f", "g"), "b0": report("g", "g"), "c0": report(None, "j")}
+    figure: Any = tail_agreement(reports, {name: name[0] for name in reports}).plot()
     (axes,) = figure.axes
-    names = {text.get_text(): text.get_horizontalalignment() for text in axes.texts}
-    assert names == {"a +1": "right", "c": "left", "d": "left"}  # c is close to the right of the first
-    drawn = {
-        (float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in axes.lines if line.get_marker() == "o"
-    }
-    assert drawn == {(40, 30), (50, 30), (0, 0)}
+    lines = {line.get_label(): line for line in axes.lines if line.get_label() in "abc"}
+    drawn = {name: list(zip(line.get_xdata(), line.get_ydata(), strict=True)) for name, line in lines.items()}
+    assert drawn == {"a": [(38, 30), (48, 30)], "b": [(40, 30)], "c": [(2, 0)]}
+    assert len({line.get_color() for line in lines.values()}) == 3
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b", "c"]
+    many = {f"{name}{k}": report(name, name) for name in LAYERS for k in range(2)}
+    assert tail_agreement(many, {name: name[0] for name in many}).plot().axes[0].get_legend() is None
