@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .data import load_data
     from .errors import ConfigError, StoppedError, TrainingError, writing
     from .inspection import InspectionOptions, inspect_run
+    from .inspection_parts import HessianOptions, PruningOptions, similarity_of
+    from .inspection_workers import Wanted, default_workers, measure, measure_runs
     from .interrupts import INTERRUPTED, STOPPED, interruptible, leave_at_once
     from .loop import train
     from .places import check_file, check_folder
@@ -24,16 +26,20 @@ __all__ = [
     "STOPPED",
     "ComparisonConfig",
     "ConfigError",
+    "HessianOptions",
     "InspectionOptions",
+    "PruningOptions",
     "RunBatches",
     "RunConfig",
     "RunFolder",
     "StoppedError",
     "TrainingError",
+    "Wanted",
     "bars",
     "check_file",
     "check_folder",
     "compare",
+    "default_workers",
     "final_line",
     "inspect_run",
     "interruptible",
@@ -41,9 +47,12 @@ __all__ = [
     "load_config",
     "load_data",
     "make_parser",
+    "measure",
+    "measure_runs",
     "reporting",
     "restored_model",
     "run_sensitivity",
+    "similarity_of",
     "tell",
     "train",
     "writing",
@@ -59,6 +68,8 @@ if not TYPE_CHECKING:  # a command imports only what it needs
             "data": "load_data",
             "errors": "ConfigError StoppedError TrainingError writing",
             "inspection": "InspectionOptions inspect_run",
+            "inspection_parts": "HessianOptions PruningOptions similarity_of",
+            "inspection_workers": "Wanted default_workers measure measure_runs",
             "interrupts": "INTERRUPTED STOPPED interruptible leave_at_once",
             "loop": "train",
             "places": "check_file check_folder",
