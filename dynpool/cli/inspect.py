@@ -62,8 +62,7 @@ def _runs(options: argparse.Namespace) -> int:
     out = options.out or Path(os.path.commonpath([folder.absolute() for folder in options.runs])) / OUT
     from dynpool.analysis.comparison import find_runs, read_run
     from dynpool.analysis.representations import tail_agreement, write_page
-    from dynpool.training import default_workers, measure_runs
-    from dynpool.training.subjects import subject_of_run
+    from dynpool.training import default_workers, measure_runs, subject_of_run
 
     wanted = _wanted(options)
     try:
@@ -127,8 +126,7 @@ def _checkpoint(options: argparse.Namespace) -> int:
     out = options.out or Path(f"{OUT}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}")
     check_folder(out)
     from dynpool.analysis.representations import write_page
-    from dynpool.training import measure
-    from dynpool.training.checkpoint_subject import folder_of_images, subject_of_checkpoint
+    from dynpool.training import folder_of_images, measure, subject_of_checkpoint
 
     from .named import with_checkpoint
 
@@ -203,8 +201,7 @@ def _results(
 
 def _similarities(pairs: "list[tuple[Run, Run]]", images: int | None, out: Path) -> "dict[str, CKAReport]":
     """{title: similarity} of the pairs of runs, kept below `out`."""
-    from dynpool.training import similarity_of
-    from dynpool.training.subjects import subject_of_run
+    from dynpool.training import similarity_of, subject_of_run
 
     found = {}
     for one, other in pairs:

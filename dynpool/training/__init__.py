@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from dynpool.common.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .checkpoint_subject import folder_of_images, subject_of_checkpoint
     from .comparison import compare
     from .config import ComparisonConfig, RunConfig
     from .config_file import load_config, make_parser
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .restored import restored_model
     from .run_folder import RunFolder
     from .sensitivity import RunBatches, run_sensitivity
+    from .subjects import subject_of_run
 
 __all__ = [
     "INTERRUPTED",
@@ -41,6 +43,7 @@ __all__ = [
     "compare",
     "default_workers",
     "final_line",
+    "folder_of_images",
     "inspect_run",
     "interruptible",
     "leave_at_once",
@@ -53,6 +56,8 @@ __all__ = [
     "restored_model",
     "run_sensitivity",
     "similarity_of",
+    "subject_of_checkpoint",
+    "subject_of_run",
     "tell",
     "train",
     "writing",
@@ -62,6 +67,7 @@ if not TYPE_CHECKING:  # a command imports only what it needs
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "checkpoint_subject": "folder_of_images subject_of_checkpoint",
             "comparison": "compare",
             "config": "ComparisonConfig RunConfig",
             "config_file": "load_config make_parser",
@@ -77,5 +83,6 @@ if not TYPE_CHECKING:  # a command imports only what it needs
             "restored": "restored_model",
             "run_folder": "RunFolder",
             "sensitivity": "RunBatches run_sensitivity",
+            "subjects": "subject_of_run",
         },
     )
