@@ -34,6 +34,10 @@ table.pairs th:last-child { text-align: left; padding-left: 14px; }
 .spread { color: #666; }
 figure { margin: 8px 0 0; }
 img { width: 100%; height: auto; display: block; }
+h3 { font-size: 16.5px; margin: 28px 0 4px; }
+details { border-top: 1px solid #e2e2e2; padding: 6px 0; }
+summary { cursor: pointer; }
+details[open] > summary { font-weight: 600; }
 dt { font-weight: 600; margin-top: 8px; }
 dd { margin: 0; }
 """

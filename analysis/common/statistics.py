@@ -41,6 +41,15 @@ class MeanStd:
         """The standard error of the mean; None where there is no standard deviation."""
         return None if self.std is None else self.std / math.sqrt(self.n)
 
+    def interval(self, level: float = 0.95) -> tuple[float, float] | None:
+        """The confidence interval of the mean, by Student's t; None where there is no standard deviation."""
+        if self.error is None:
+            return None
+        from scipy.stats import t
+
+        half = float(t.ppf((1 + level) / 2, self.n - 1)) * self.error
+        return self.mean - half, self.mean + half
+
     def show(self, digits: int = 1, scale: float = 1.0) -> str:
         """The text 'mean ± standard deviation', with '-' where there is no standard deviation."""
         std = None if self.std is None else self.std * scale

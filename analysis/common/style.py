@@ -7,8 +7,8 @@ matplotlib's global state.
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -59,14 +59,21 @@ def styled(axes: Axes, x: str, y: str, title: str = "") -> Axes:
 
 def legend(figure: Figure, handles: Sequence[Artist], *, headline: str = "") -> None:
     """Put a legend above the axes, in as few rows as fit the width, and above it the headline of the figure."""
-    # A letter takes about 0.085 inches, each handle 0.6.
-    length = sum(0.085 * len(str(handle.get_label())) + 0.6 for handle in handles)
-    columns = math.ceil(len(handles) / math.ceil(length / WIDTH))
+    # A letter takes about 0.085 inches, each handle 0.6. A column is as wide as its longest label.
+    widths = [0.085 * len(str(handle.get_label())) + 0.6 for handle in handles]
+    columns = next((n for n in range(len(widths), 1, -1) if _width(widths, n) <= WIDTH), 1)
     figure.legend(
         handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=NORMAL, columnspacing=1.5,
         title=plain(headline) if headline else None, title_fontproperties={"size": LARGE, "weight": "bold"},
         alignment="left",
     )  # fmt: skip
+
+
+def _width(widths: Sequence[float], columns: int) -> float:
+    """The width of entries in so many columns, filled one after the other, the first ones with one entry more."""
+    rows, more = divmod(len(widths), columns)
+    starts = [k * rows + min(k, more) for k in range(columns + 1)]
+    return sum(max(widths[a:b]) for a, b in pairwise(starts))
 
 
 def plain(text: str) -> str:

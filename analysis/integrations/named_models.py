@@ -18,7 +18,9 @@ from dynpool.common.library_models import LIBRARIES, create_model, full_name
 __all__ = ["error_summary", "imported_object", "named_model"]
 
 
-def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -> tuple[str, nn.Module]:
+def named_model(
+    name: str, input_size: Sequence[int], *, weights: bool = True, classes: int | None = None
+) -> tuple[str, nn.Module]:
     """The full name of a model and the model itself, with random weights.
 
     A name that both libraries have means timm's model; write "torchvision:resnet50" for the other.
@@ -29,6 +31,7 @@ def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -
             Keras' torch backend is wrapped to take images of shape (N, C, H, W).
         input_size: (C, *spatial) in pixels. timm's models are built for its channels and, where needed, its size.
         weights: False puts the weights of timm's and torchvision's models on the meta device, which takes no memory.
+        classes: outputs of timm's and torchvision's models; None: the library's default.
 
     Raises:
         ValueError: for an unknown name (the message gives the nearest ones), or a model that cannot be built.
@@ -37,9 +40,10 @@ def named_model(name: str, input_size: Sequence[int], *, weights: bool = True) -
     if colon and prefix not in LIBRARIES:
         return name, _imported(name)
     name = full_name(name)
+    sized = {} if classes is None else {"num_classes": classes}
     try:
         with nullcontext() if weights else torch.device("meta"):
-            return name, create_model(name, **_options(name, input_size))
+            return name, create_model(name, **_options(name, input_size), **sized)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise ValueError(f"{name} cannot be built for {tuple(input_size)}: {error}") from error
 

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags, check_model, check_whole
 from dynpool.common.names import nearest
-from dynpool.graph import check_input_size, deep_copy, untouched
+from dynpool.graph import check_input_size, untouched
 from dynpool.resolution import unwrapped
 
+from ..common.batches import check_batches, checked, random_states_kept
 from ..common.statistics import plural
-from .batches import random_states_kept
+from .hooked import HookedModel
+from .layer_names import checked_names, layer_names
 from .layer_reducer import Keep, LayerActivations, LayerReducer, Places, by
 
-__all__ = ["Activations", "checked_names", "collect", "layer_names"]
+__all__ = ["Activations", "collect"]
 
 Progress = Callable[[int, int | None], object]
 Tell = Callable[[str], object]
@@ -34,7 +36,7 @@ class Activations:
 
     Attributes:
         layers: by name, in order of execution.
-        labels: (kept images,), the classes of the images that `features`, `pooled` and `maps` are of.
+        labels: (kept images,), the classes of the images that `features` and `maps` are of.
         images: number of images of the pass.
         size: (C, H, W) of the images.
         accuracy: share of all images that the model classifies correctly; None if its output is not (images, classes).
@@ -51,40 +53,6 @@ class Activations:
     notices: tuple[str, ...]
 
 
-def layer_names(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
-    """The paths of the layers to look at: those given, or all Conv2d and Linear.
-
-    Raises:
-        TypeError: if `layers` is not a list of names.
-        ValueError: for a name that the model does not have, naming the nearest, or if there is no layer.
-    """
-    if layers is None:
-        found = [name for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
-        if not found:
-            raise ValueError(f"layers: the {type(model).__name__} has no Conv2d or Linear; name the layers to look at")
-        return found
-    given = checked_names(model, layers, "layers")
-    if not given:
-        raise ValueError("layers is empty: name one layer or more, or give None for all Conv2d and Linear")
-    return given
-
-
-def checked_names(model: nn.Module, names: Sequence[str], argument: str) -> list[str]:
-    """Names of modules of the model, each once; none are allowed.
-
-    Raises:
-        TypeError: if they are not a list of names; the message names the argument.
-        ValueError: for a name that the model does not have, naming the nearest.
-    """
-    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(n, str) for n in names):
-        raise TypeError(f"{argument} must be a list of names of modules, got {names!r}")
-    modules = dict(model.named_modules())
-    for name in names:
-        if name not in modules:
-            raise ValueError(f"{argument}: the {type(model).__name__} has no layer {name!r}{nearest(name, modules)}")
-    return list(dict.fromkeys(names))
-
-
 @torch.inference_mode(False)
 @torch.no_grad()
 def collect(
@@ -94,7 +62,6 @@ def collect(
     *,
     features: bool = True,
     moments: bool = True,
-    pooled: bool = False,
     maps: Sequence[str] = (),
     input_size: Sequence[int] | None = None,
     grid: int = 4,
@@ -108,18 +75,17 @@ def collect(
     """The activations of layers, reduced batch by batch to what probes, saturation and heat maps need.
 
     The pass runs in eval mode on a copy; the model, its mode, hooks and buffers and all random states stay as they are.
-    The same data give the same result. The layers' own moments are of all images. Of features, averages and maps, as
+    The same data give the same result. The layers' own moments are of all images. Of features and maps, as
     many images are kept as fit into `memory`; if more come, a uniform sample of them (reservoir sampling), the same
     images for every layer, so that layers compare, with a notice.
 
     Args:
         model: any module, also converted or frozen; wrappers such as DistributedDataParallel are looked through.
         batches: pairs (images, labels): (N, C, H, W) of one size, and (N,) whole numbers from 0. Read once.
-        layers: paths of modules; None: all Conv2d and Linear that run.
+        layers: paths of modules; None: all convolutions and linear layers that run.
         features: keep each map averaged to `grid` x `grid` cells (adaptive average pooling); smaller maps are kept as
             they are.
         moments: keep running moments.
-        pooled: keep the average over all positions.
         maps: paths of the layers, among `layers`, whose maps are kept.
         input_size: (C, H, W) that the images must have; None: as those of the first batch.
         grid: cells per axis.
@@ -138,11 +104,10 @@ def collect(
         MemoryError: if the device has no memory left for a batch.
     """
     check_model(model)
-    check_flags(features=features, moments=moments, pooled=pooled)
+    check_flags(features=features, moments=moments)
     check_whole(1, grid=grid, most_positions=most_positions, memory=memory)
     check_whole(0, seed=seed)
-    if not isinstance(batches, Iterable) or isinstance(batches, (Tensor, str)):
-        raise TypeError(f"{argument} must be an iterable of pairs (images, labels), got {type(batches).__name__}")
+    check_batches(batches, argument)
     inner = unwrapped(model)
     names = layer_names(inner, layers)
     wanted_maps = checked_names(inner, maps, "maps")
@@ -151,15 +116,14 @@ def collect(
             raise ValueError(f"maps: {name!r} is not among the layers{nearest(name, names)}")
     batches_in_all = len(batches) if isinstance(batches, Sized) else None
     with untouched(model), random_states_kept(model):
-        each = enumerate(_checked_batch(batch, argument) for batch in batches)
-        start = next(each, None)
-        if start is None:
-            raise ValueError(f"{argument} is empty: give at least one pair (images, labels)")
+        pairs = checked(batches, targets=True, argument=argument)
+        each = enumerate((images, _checked_labels(images, labels, argument)) for images, labels in pairs)
+        start = next(each)
         size, given = start[1][0].shape[1:], input_size
         if given is not None and tuple(size) != check_input_size(given):
             raise ValueError(f"{argument}: images are {by(size)}, not input_size={by(given)}")
-        keep = Keep(features, moments, pooled, frozenset(wanted_maps), grid, most_positions)
-        run = _Pass(deep_copy(inner).eval(), names, keep, start[1][0], argument, explicit=layers is not None)
+        keep = Keep(features, moments, frozenset(wanted_maps), grid, most_positions)
+        run = _Pass(inner, names, keep, start[1][0], argument, explicit=layers is not None)
         run.begin(memory, seed, tell)
         if progress is not None:
             progress(0, batches_in_all)
@@ -176,27 +140,21 @@ class _Pass:
     def __init__(
         self, model: nn.Module, names: list[str], keep: Keep, images: Tensor, argument: str, *, explicit: bool
     ) -> None:
-        self.argument = argument
-        self.model, self.size = model, tuple(images.shape[1:])
-        self.device = next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+        self.argument, self.size = argument, tuple(images.shape[1:])
+        self.model = HookedModel(model, names, argument)
         self.layers: dict[str, LayerReducer] = {}
-        self.runs: dict[str, int] = {}
-        modules = dict(model.named_modules())
 
-        def new(name: str, output: Any) -> None:
-            layer = LayerReducer(name, self.runs[name], modules[name], output, keep)
-            self.layers[layer.name] = layer
+        def new(name: str, path: str, output: Any) -> None:
+            self.layers[name] = LayerReducer(name, path, self.model.modules[path], output, keep)
 
-        self.receive: Callable[[str, Any], None] = new
-        for name in names:
-            modules[name].register_forward_hook(self._hook(name))
-        self._forward(images[:1])
-        missing = [name for name in names if not self.runs.get(name)]
+        self.model.receive = new
+        self.model(images[:1])
+        missing = [name for name in names if name not in self.layers]
         if missing and explicit:
             raise ValueError(f"layers: {missing[0]!r} does not run in a forward pass")
         if not self.layers:
-            raise ValueError("layers: no Conv2d or Linear runs in a forward pass; name the layers to look at")
-        self.receive = self._take
+            raise ValueError("layers: no convolution or linear layer runs in a forward pass; name layers")
+        self.model.receive = self._take
         self.seen = self.correct = 0
         self.labels = np.empty(0, np.int64)
         self.countable = True
@@ -228,13 +186,8 @@ class _Pass:
                 tell(notice)
 
     def add(self, number: int, images: Tensor, labels: Tensor) -> None:
-        if tuple(images.shape[1:]) != self.size:
-            raise ValueError(
-                f"{self.argument}: images of batch {number} are {by(images.shape[1:])}, not {by(self.size)} as the "
-                "first"
-            )
         self.number, self.places = number, self._places(len(images))
-        output = self._forward(images)
+        output = self.model(images)
         if self.places:
             need = max(self.places) + 1 - len(self.labels)
             self.labels = np.append(self.labels, np.zeros(max(0, need), np.int64))
@@ -266,30 +219,10 @@ class _Pass:
             notices=tuple(self.notices),
         )
 
-    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            self.runs[name] = self.runs.get(name, 0) + 1
-            self.receive(name, output)
-
-        return hook
-
-    def _take(self, name: str, output: Any) -> None:
-        number = self.runs[name]
-        key = name if number == 1 else f"{name}#{number}"
-        if key not in self.layers:
-            raise ValueError(f"layer {name!r} runs more often in batch {self.number} than on the first image")
-        self.layers[key].take(output, self.places, self.most, self.number)
-
-    def _forward(self, images: Tensor) -> Any:
-        self.runs.clear()
-        try:
-            return self.model(images.to(self.device))
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(
-                f"no memory left on {self.device} for {len(images)} images: give smaller batches"
-            ) from error
-        except RuntimeError as error:
-            raise ValueError(f"{self.argument}: the model cannot run on images of {by(self.size)}: {error}") from error
+    def _take(self, name: str, path: str, output: Any) -> None:
+        if name not in self.layers:
+            raise ValueError(f"layer {path!r} runs more often in batch {self.number} than on the first image")
+        self.layers[name].take(output, self.places, self.most, self.number)
 
     def _places(self, count: int) -> Places:
         """{place in what is kept: image of the batch}, so that all images so far are equally likely to be kept."""
@@ -303,18 +236,13 @@ class _Pass:
         return places
 
 
-def _checked_batch(batch: Any, argument: str) -> tuple[Tensor, Tensor]:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(f"{argument} must give pairs (images, labels), got {type(batch).__name__}")
-    images, labels = batch
-    for name, value, dims in (("images", images, 4), ("labels", labels, 1)):
-        if not isinstance(value, Tensor) or value.ndim != dims or not len(value):
-            said = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            shape = "(N, C, H, W)" if dims == 4 else "(N,)"
-            raise TypeError(f"{argument} must give {name} that are tensors {shape} with an image or more, got {said}")
+def _checked_labels(images: Tensor, labels: Any, argument: str) -> Tensor:
+    if not isinstance(labels, Tensor) or labels.ndim != 1 or not len(labels):
+        said = f"of shape {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+        raise TypeError(f"{argument} must give labels that are tensors (N,) with an image or more, got {said}")
     if labels.is_floating_point() or labels.is_complex() or len(labels) != len(images) or int(labels.min()) < 0:
         raise ValueError(
             f"{argument}: labels must be whole numbers from 0, one for each of {len(images)} images, got {len(labels)} "
             f"of {labels.dtype} from {labels.min().item()}"
         )
-    return images, labels
+    return labels

@@ -18,7 +18,7 @@ from dynpool.graph import deep_copy, untouched
 from dynpool.resizers import learned_resizers
 from dynpool.resolution import resolution_tree, unwrapped
 
-from .batches import check_batches, check_progress, checked, device_of, on_device, random_states_kept
+from ..common.batches import check_batches, check_progress, checked, device_of, on_device, random_states_kept
 from .hessian_report import HessianSpectrum
 
 __all__ = ["hessian_eigenvalues"]

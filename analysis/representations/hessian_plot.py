@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ..common.style import INK, WIDTH, legend, plain, styled
+from ..common.style import INK, NORMAL, WIDTH, legend, plain, short, styled
 
-__all__ = ["plot_spectra"]
+__all__ = ["plot_spectra", "plot_spectra_side_by_side"]
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MOST_ACROSS = 4  # panels
 
 
 def plot_spectra(spectra: Mapping[str, Sequence[float]]) -> Figure:
@@ -54,3 +55,43 @@ def plot_spectra(spectra: Mapping[str, Sequence[float]]) -> Figure:
 
 def _colors(count: int) -> list[str]:
     return [COLORS[k % len(COLORS)] for k in range(count)]
+
+
+def plot_spectra_side_by_side(columns: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> Figure:
+    """Spectra by rank on one logarithmic axis, a panel a design; negative eigenvalues as hollow triangles.
+
+    Args:
+        columns: {title: {label: spectra of the networks}}, such as {"human": {"trained": [seed 0, seed 1]}}.
+    """
+    labels = list(dict.fromkeys(label for found in columns.values() for label in found))
+    across = min(len(columns), MOST_ACROSS)
+    down = -(-len(columns) // across)
+    figure = Figure(figsize=(WIDTH, 1.2 + 3.0 * down), layout="constrained")
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    below = False
+    for panel in panels.flat[len(columns) :]:
+        panel.set_visible(False)
+    for number, ((title, found), panel) in enumerate(zip(columns.items(), panels.flat, strict=False)):
+        last = number + across >= len(columns)
+        styled(panel, "rank" if last else "", "eigenvalue, by magnitude" if number % across == 0 else "")
+        panel.tick_params(labelbottom=last)
+        panel.set_title(plain(short(title, 76 // across)), fontsize=NORMAL, color=INK, weight="bold")
+        panel.set_yscale("log")
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        for label, spectra in found.items():
+            color = COLORS[labels.index(label) % len(COLORS)]
+            for values in spectra:
+                for sign, marker in ((1, "o"), (-1, "v")):
+                    points = [(rank, sign * value) for rank, value in enumerate(values, 1) if sign * value > 0]
+                    if points:
+                        fill = color if sign > 0 else "white"
+                        panel.plot(*zip(*points, strict=True), ls="", marker=marker, ms=3.5, color=color, mfc=fill)
+                below |= any(value < 0 for value in values)
+    handles: list[Artist] = [
+        Line2D([], [], ls="", marker="o", ms=5, color=COLORS[k % len(COLORS)], label=plain(label))
+        for k, label in enumerate(labels)
+    ]
+    if below:
+        handles.append(Line2D([], [], ls="", marker="v", ms=5, color=INK, mfc="white", label="below zero"))
+    legend(figure, handles, headline="Largest eigenvalues of the Hessian of the loss")
+    return figure

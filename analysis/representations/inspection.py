@@ -12,9 +12,10 @@ from dynpool.common.arguments import check_flags, check_model, check_numbers, ch
 from dynpool.graph import TraceError, check_input_size
 from dynpool.resolution import unwrapped
 
-from .activations import Activations, Tell, checked_names, collect, layer_names
+from .activations import Activations, Tell, collect
 from .fields_of_layers import LayerFields, layer_fields
 from .heatmaps import HeatMap, heat_map
+from .layer_names import checked_names, layer_names
 from .probes import Probe, check_classes, fit_probe
 from .report import InspectionReport
 from .row import InspectionRow
@@ -63,7 +64,7 @@ def inspect(
             fitted to these, without augmentation, and the saturation is theirs. Read once.
         test_batches: held-out pairs, on which probes and the model are scored. Read once.
         input_size: (C, H, W) of the images; None: that of the first batch.
-        layers: paths of modules; None: all Conv2d and Linear that run.
+        layers: paths of modules; None: all convolutions and linear layers that run.
         probes: fit probes.
         saturation: measure saturation.
         heatmaps: paths of layers that get a probe at each position of their map; larger maps are averaged to 16x16.

@@ -32,7 +32,6 @@ class LayerActivations:
         channels: of its output.
         size: extents of its output map in pixels, or (tokens,); empty without positions.
         features: (kept images, channels · cells) in float32, the map averaged to the grid; None if not collected.
-        pooled: (kept images, channels), the average over all positions; None if not collected.
         maps: (kept images, channels, height, width); None if not collected.
         moments: over all positions of all images; None if not collected.
     """
@@ -43,7 +42,6 @@ class LayerActivations:
     channels: int
     size: tuple[int, ...]
     features: np.ndarray | None
-    pooled: np.ndarray | None
     maps: np.ndarray | None
     moments: Moments | None
 
@@ -54,7 +52,6 @@ class Keep:
 
     features: bool
     moments: bool
-    pooled: bool
     maps: frozenset[str]
     grid: int
     most_positions: int
@@ -82,16 +79,14 @@ class _Rows:
 class LayerReducer:
     """One run of a layer in each forward pass: reduces its outputs."""
 
-    def __init__(self, base: str, number: int, module: nn.Module, output: Tensor, keep: Keep) -> None:
-        self.base, self.name = base, base if number == 1 else f"{base}#{number}"
+    def __init__(self, name: str, base: str, module: nn.Module, output: Tensor, keep: Keep) -> None:
+        self.base, self.name = base, name
         self.module, self.keep = module, keep
         maps = self.maps(output)
         self.channels, self.size = maps.shape[1], tuple(maps.shape[2:])
         self.rows: dict[str, _Rows] = {}
         if keep.features:
             self.rows["features"] = _Rows(self.cells(maps)[0].shape)
-        if keep.pooled:
-            self.rows["pooled"] = _Rows((self.channels,))
         if base in keep.maps:
             if len(self.size) != 2:
                 raise ValueError(f"maps: layer {self.name!r} gives {self._said(output)}, which is no map of positions")
@@ -151,7 +146,6 @@ class LayerReducer:
             return
         reduce: dict[str, Callable[[Tensor], Tensor]] = {
             "features": self.cells,
-            "pooled": lambda m: m.flatten(2).mean(2) if m.ndim > 2 else m,
             "maps": self.kept_map,
         }
         for what, rows in self.rows.items():
@@ -166,7 +160,6 @@ class LayerReducer:
             self.channels,
             self.size,
             found.get("features"),
-            found.get("pooled"),
             found.get("maps"),
             self.moments,
         )

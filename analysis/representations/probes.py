@@ -18,6 +18,8 @@ from ..common.statistics import plural
 
 __all__ = ["Probe", "check_classes", "fit_probe"]
 
+MANY = 2**24  # numbers, from which on a fit uses several threads
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -99,11 +101,13 @@ def fit_probe(
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     solver = LogisticRegression(C=strength, max_iter=iterations)
     probe = make_pipeline(StandardScaler(), solver)
     converged = True
-    with warnings.catch_warnings(record=True) as caught:
+    threads = 1 if features.size < MANY else None  # which cost more than they gain with small matrices
+    with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads):
         warnings.simplefilter("always")
         probe.fit(features, labels)
     for warning in caught:

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize, prune
 from dynpool.common.arguments import check_model, check_numbers, is_number
 from dynpool.graph import deep_copy, untouched
 
-from .batches import check_progress, random_states_kept
+from ..common.batches import check_progress, random_states_kept
 from .pruning_report import PruningReport, PruningRow
 
 __all__ = ["prune_globally", "pruning_curve"]

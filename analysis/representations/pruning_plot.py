@@ -10,11 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from ..common.statistics import MeanStd
 from ..common.style import FAINT, NORMAL, SMALL, WIDTH, legend, path_end, plain, styled
 
-__all__ = ["plot_pruning"]
+__all__ = ["plot_pruning", "plot_pruning_over_seeds"]
 
 BEFORE, AFTER = "#D55E00", "#0072B2"
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+Curve = Sequence[tuple[float, float, float | None]]
 LABELS = 30  # layers, above which not every layer is labelled
 
 
@@ -73,4 +76,36 @@ def plot_pruning(
         loc="best",
     )
     legend(figure, handles, headline="Global magnitude pruning")
+    return figure
+
+
+def plot_pruning_over_seeds(curves: Mapping[str, Sequence[Curve]], *, score: str) -> Figure:
+    """Scores after pruning, mean and deviation over the networks of each design: without and with fine-tuning.
+
+    Args:
+        curves: {design: one curve per network}, a curve being (amount, score, score after fine-tuning or None) from the
+            whole network at amount 0 on, with the same amounts for all networks of a design.
+        score: label of the scores' axis.
+    """
+    tuned = any(point[2] is not None for found in curves.values() for curve in found for point in curve[1:])
+    figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
+    panels = figure.subplots(1, 1 + tuned, sharey=True, squeeze=False)[0]
+    titles = ("pruned", "pruned and fine-tuned")
+    for panel, title, part in zip(panels, titles, (1, 2), strict=False):
+        styled(panel, "share of weights removed", plain(score) if part == 1 else "")
+        panel.set_title(title, fontsize=NORMAL, loc="left")
+        panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        for number, found in enumerate(curves.values()):
+            means = [MeanStd.from_values(values) for values in zip(*([p[part] for p in c] for c in found), strict=True)]
+            points = [(point[0], mean) for point, mean in zip(found[0], means, strict=True) if mean is not None]
+            panel.errorbar(
+                [amount for amount, _ in points], [mean.mean for _, mean in points],
+                yerr=[mean.std or 0.0 for _, mean in points], color=COLORS[number % len(COLORS)],
+                marker="os^Dv<"[number % 6], ms=5, lw=1.8, elinewidth=1.2, capsize=2,
+            )  # fmt: skip
+    handles: list[Artist] = [
+        Line2D([], [], color=COLORS[n % len(COLORS)], marker="os^Dv<"[n % 6], ms=5, lw=1.8, label=plain(name))
+        for n, name in enumerate(curves)
+    ]
+    legend(figure, handles, headline="Global magnitude pruning: mean and deviation over seeds")
     return figure

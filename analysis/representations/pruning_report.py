@@ -101,11 +101,12 @@ class PruningReport:
             score=score,
         )
 
-    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+    def write(self, folder: str | os.PathLike[str], *, score: str = "score") -> list[Path]:
         """Write pruning.json, pruning.csv (one line per amount) and pruning.png to a folder, and return their paths.
 
         Args:
             folder: created if it does not exist.
+            score: what `evaluate` measured, for the axis.
 
         Raises:
             OSError: if it cannot be written.
@@ -115,4 +116,4 @@ class PruningReport:
         for row in self.rows:
             shares = [row.sparsity[name] for name in layers]
             table.append([row.amount, row.kept, row.weights, row.score, row.score_after, *shares])
-        return write_files(folder, "pruning", self.to_dict(), table, self.plot())
+        return write_files(folder, "pruning", self.to_dict(), table, self.plot(score=score))

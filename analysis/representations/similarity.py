@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from dynpool.common.arguments import check_flags, check_whole
 from dynpool.resolution import unwrapped
 
+from ..common.batches import check_batches, check_progress, checked, random_states_kept
 from ..common.statistics import plural
 from ..fields import FieldReport
-from .batches import check_batches, check_progress, checked, random_states_kept
 from .hsic import FullBatchSums, UnbiasedSums
 from .layer_outputs import LayerOutputs
 from .similarity_report import CKAReport
@@ -119,7 +119,7 @@ def cka(
         _Border.of(argument, model, size, list(found))
         for argument, model, found in zip(("model_a", "model_b"), (model_a, model_b), layers_of, strict=True)
     ]
-    notices = [*first.notices, *second.notices, *(border.notice for border in borders if border.notice)]
+    notices = [border.notice for border in borders if border.notice]
     notices += _constant(values, layers_of)
     widest = max(found.shape[1] for layers in layers_of for found in layers.values())
     if not unbiased and sums.images < widest:

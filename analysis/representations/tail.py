@@ -16,7 +16,7 @@ from dynpool.common.arguments import check_numbers
 from ..common.statistics import MeanStd
 from .row import InspectionRow
 
-__all__ = ["Border", "Tail", "TailOverRuns", "find_border", "find_tail", "tail_over_runs"]
+__all__ = ["Border", "Tail", "TailOverRuns", "find_border", "find_tail", "tail_over_runs", "with_interval"]
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,18 @@ class TailOverRuns:
     low_saturation: MeanStd | None
     border: MeanStd | None
     apart: MeanStd | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tails as plain data: mean, standard deviation, number of runs and 95 % interval of each figure."""
+        return {name: with_interval(getattr(self, name)) for name in ("solved", "low_saturation", "border", "apart")}
+
+
+def with_interval(figure: MeanStd | None) -> dict[str, Any] | None:
+    """A figure over runs as plain data, with the 95 % interval of its mean."""
+    if figure is None:
+        return None
+    low, high = figure.interval() or (None, None)
+    return {"mean": figure.mean, "std": figure.std, "n": figure.n, "low": low, "high": high}
 
 
 def tail_over_runs(tails: Sequence[Tail], borders: Sequence[Border]) -> TailOverRuns:

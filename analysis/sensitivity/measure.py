@@ -18,6 +18,7 @@ from dynpool.resizers import host_alphas, learned_resizers
 from dynpool.resolution import ResolutionTree, contained, frozen_sizes, is_converted, resolution_tree, unwrapped
 from dynpool.size_math import Pair
 
+from ..common.batches import checked_pair
 from ..common.statistics import MeanStd
 from .moves import Direction, alphas_with, directions, moved, pixels_per_alpha
 from .report import SensitivityReport
@@ -103,7 +104,7 @@ def size_sensitivity(
         raise TypeError(f"batches must be an iterable of pairs (input, target), got {type(batches).__name__}")
     with untouched(model), _random_states_kept():
         probe = None
-        for number, (images, target) in enumerate(map(_checked_batch, batches)):
+        for number, (images, target) in enumerate(map(checked_pair, batches)):
             size = size or check_input_size(images.shape[1:])
             if tuple(images.shape[1:]) != size:
                 given, expected = ("x".join(map(str, shape)) for shape in (images.shape[1:], size))
@@ -272,16 +273,6 @@ def _checked_steps(steps: Sequence[int]) -> tuple[int, ...]:
         raise ValueError(f"steps must be different numbers of pixels above 0, one or more, got {steps!r}")
     each = sorted(map(int, steps))
     return (*(-step for step in reversed(each)), *each)
-
-
-def _checked_batch(batch: Any) -> tuple[Tensor, Any]:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(f"batches must give pairs (input, target), got {type(batch).__name__}")
-    images, target = batch
-    if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
-        said = f"of shape {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        raise TypeError(f"batches must give inputs that are tensors (N, C, H, W) with an image or more, got {said}")
-    return images, target
 
 
 _States = list[Tensor]

@@ -141,16 +141,15 @@ def _load(options: argparse.Namespace) -> "tuple[str, nn.Module, tuple[int, ...]
             then = f"the run was trained at {said}: its pictures over time (alphas, sizes, i_min) are at that size"
             warnings.warn(then, stacklevel=2)
         return run.label, model, size, run
-    from dynpool.analysis.integrations import named_model
-    from dynpool.baselines import refine
-    from dynpool.conversion import load, read_state_dict
+    from .named import with_checkpoint
 
     if options.checkpoint is not None:
-        read_state_dict(options.checkpoint)  # which takes less time than a large model does to be built
-    weights = options.checkpoint is not None or options.effective
-    name, model = named_model(options.model, options.input_size, weights=weights)
+        name, model = with_checkpoint(options.model, options.input_size, options.checkpoint, options.prefix)
+        return name, model, options.input_size, None
+    from dynpool.analysis.integrations import named_model
+    from dynpool.baselines import refine
+
+    name, model = named_model(options.model, options.input_size, weights=options.effective)
     if options.edits is not None:
         model, _ = refine(model, options.input_size, edits=find_edits(options.edits))
-    if options.checkpoint is not None:
-        model = load(model, options.checkpoint, prefix=options.prefix)
     return name, model, options.input_size, None

@@ -37,7 +37,8 @@ USAGE = """usage: dynpool COMMAND ...
   report RUN... [--out DIR]                                  report of runs or of a comparison
   analyze MODEL --input-size 32 [--checkpoint FILE]          receptive fields of a model: table, verdict, plots
   analyze --run FOLDER                                       the same for a run's learned model, with I_min per epoch
-  inspect RUN... [--heatmaps LAYER ...]                      which layers of trained networks work: probes, saturation
+  inspect RUN... [--pruning --hessian --cka]                 which layers of trained networks work: probes, saturation
+  inspect --checkpoint FILE MODEL DATA_FOLDER                the same for a model by name and a folder of images
   sensitivity --run FOLDER [--split test]                    the loss at a few pixels more or less of each learned size
   coverage [--models PATTERN] [--out CSV]                    try conversion on the models of timm and torchvision
   refine MODEL --input-size 32 [--out plan.json]             edits of a model that bring I_min below the input size
@@ -242,8 +243,8 @@ def run(argv: Sequence[str] | None) -> int:
             raise
         print(f"dynpool: error: {error}", file=sys.stderr)
         return USER_ERROR
-    except KeyboardInterrupt:
-        print("dynpool: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"dynpool: interrupted{f'; {error}' if str(error) else ''}", file=sys.stderr)
         return INTERRUPTED
     return code
 

@@ -6,64 +6,20 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dynpool.training import ConfigError, check_folder, interruptible, writing
 
-from .arguments import Parser, count, place
+from .inspect_arguments import parser
+
+if TYPE_CHECKING:
+    from dynpool.analysis import CKAReport, HessianSpectrum, InspectionReport, PruningReport
+    from dynpool.analysis.comparison import Run
+    from dynpool.training import Wanted
 
 __all__ = ["inspect"]
 
 OUT = "inspection"
-
-
-def _share(text: str) -> float:
-    if re.fullmatch(r"0?\.\d+", text) and 0 < float(text) < 1:
-        return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r}; allowed: a number above 0 and below 1")
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        "inspect",
-        "Which layers of trained networks work: probes and saturation beside receptive fields, layer by layer.",
-    )
-    parser.add_argument("runs", nargs="+", type=place, metavar="RUN", help="folder of a run or of a comparison")
-    parser.add_argument("--probes", action="store_true", help="only probes (and what else is named)")
-    parser.add_argument("--saturation", action="store_true", help="only the saturation (and what else is named)")
-    parser.add_argument(
-        "--heatmaps",
-        nargs="+",
-        default=[],
-        metavar="LAYER",
-        help="layers that get a probe at each position of their map",
-    )
-    parser.add_argument(
-        "--layers", nargs="+", metavar="LAYER", help="layers to look at; default: all convolutions and linear layers"
-    )
-    parser.add_argument("--images", type=count, metavar="N", help="training and held-out images at most; default: all")
-    parser.add_argument(
-        "--tolerance", type=_share, default=0.01, metavar="SHARE",
-        help="of the tail: layers whose relative accuracy stays within this of the last layer's; default: 0.01",
-    )  # fmt: skip
-    parser.add_argument(
-        "--threshold",
-        type=_share,
-        default=0.99,
-        metavar="SHARE",
-        help="variance that saturation explains; default: 0.99",
-    )
-    parser.add_argument(
-        "--iterations", type=count, default=1000, metavar="N", help="of a probe's solver at most; default: 1000"
-    )
-    parser.add_argument(
-        "--memory", type=count, default=2048, metavar="MIB", help="for activations at most; default: 2048"
-    )
-    parser.add_argument(
-        "--out", type=place, metavar="FOLDER",
-        help="folder of the page; default: inspection in the only folder given, or in the one that all lie in. Each "
-        "run's own figures are kept in RUN/inspection",
-    )  # fmt: skip
-    return parser
 
 
 def inspect(arguments: Sequence[str]) -> int:
@@ -72,44 +28,200 @@ def inspect(arguments: Sequence[str]) -> int:
     Raises:
         ConfigError: for errors that the user can correct.
     """
-    options = _parser().read(arguments)
-    out = options.out or Path(os.path.commonpath([folder.absolute() for folder in options.runs])) / OUT
+    options = parser().read(arguments)
     if options.out is not None:
-        check_folder(out)
-    from dynpool.analysis import InspectionReport
-    from dynpool.analysis.comparison import find_runs, read_run
-    from dynpool.analysis.representations import tail_agreement, write_page
-    from dynpool.training import InspectionOptions, inspect_run
+        check_folder(options.out)
+    with interruptible():
+        try:
+            return _checkpoint(options) if options.checkpoint is not None else _runs(options)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("what was measured is kept: the same command continues") from None
+
+
+def _wanted(options: argparse.Namespace) -> "Wanted":
+    from dynpool.training import HessianOptions, InspectionOptions, PruningOptions, Wanted
 
     both = not (options.probes or options.saturation)
-    wanted = InspectionOptions(
+    inspection = InspectionOptions(
         probes=options.probes or both, saturation=options.saturation or both, heatmaps=tuple(options.heatmaps),
         layers=None if options.layers is None else tuple(options.layers), images=options.images,
         tolerance=options.tolerance, threshold=options.threshold, iterations=options.iterations,
         memory=options.memory * 2**20,
     )  # fmt: skip
-    with interruptible():
-        try:
-            runs = [read_run(folder) for folder in find_runs(options.runs)]
-        except (ValueError, FileNotFoundError) as error:
-            raise ConfigError(str(error)) from error
-        check_folder(out)
-        reports: dict[str, InspectionReport] = {}
-        pictured: dict[str, str] = {}
+    pruning = PruningOptions(tuple(sorted(set(options.amounts))), options.fine_tune) if options.pruning else None
+    hessian = HessianOptions(options.eigenvalues, options.hessian_images) if options.hessian else None
+    return Wanted(inspection, pruning, hessian)
+
+
+def _runs(options: argparse.Namespace) -> int:
+    if not options.runs:
+        raise ConfigError("dynpool inspect needs a RUN or more, or --checkpoint FILE with MODEL and DATA_FOLDER")
+    for name in ("input_size", "prefix", "normalise"):
+        if getattr(options, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} requires --checkpoint: a run has its own")
+    out = options.out or Path(os.path.commonpath([folder.absolute() for folder in options.runs])) / OUT
+    from dynpool.analysis.comparison import find_runs, read_run
+    from dynpool.analysis.representations import tail_agreement, write_page
+    from dynpool.training import default_workers, measure_runs, subject_of_run
+
+    wanted = _wanted(options)
+    try:
+        runs = [read_run(folder) for folder in find_runs(options.runs)]
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error
+    runs.sort(key=lambda run: run.method != "human")  # the design first, to which others are compared
+    names = _names(runs)
+    pairs = _pairs(runs) if options.cka else []
+    for run in runs:
+        subject_of_run(run.folder)  # raises for one without checkpoint, before anything is measured
+    check_folder(out)
+    label = {run.folder: name for run, name in zip(runs, names, strict=True)}
+
+    def told(folder: Path, kept: bool) -> None:
+        print(f"{label[folder]}{' (kept from before)' if kept else ''}", flush=True)
+
+    workers = min(options.workers or default_workers(len(runs)), len(runs))
+    if workers > 1:
+        measure_runs([(run.folder, run.folder / OUT) for run in runs], wanted, workers, told)
+    else:
+        from dynpool.training import measure
+
         for run in runs:
-            name = run.label if run.label not in reports else f"{run.label} ({run.folder})"
-            with _shown(name) as progress:
-                found, kept = inspect_run(run.folder, wanted, run.folder / OUT, progress=progress)
-            print(f"{name}{' (kept from before)' if kept else ''}")
-            print(f"{found}\n" if len(runs) == 1 else f"  {found.verdict}", flush=True)
-            reports[name] = found
-            pictured.setdefault(run.group, name)
-        with writing(out, when_full="free some space"):
-            page = write_page(reports, out, pictured=pictured if len(runs) > 1 else None)
+            with _shown(label[run.folder]) as progress:
+                kept = measure(subject_of_run(run.folder), wanted, run.folder / OUT, progress)
+            told(run.folder, kept)
+    reports, pruning, spectra = _results(
+        {name: run.folder / OUT for run, name in zip(runs, names, strict=True)}, wanted
+    )
+    similarity = _similarities(pairs, options.images, out)
+    designs = {name: run.group for run, name in zip(runs, names, strict=True)}
+    with writing(out, when_full="free some space"):
+        page = write_page(reports, out, designs=designs, pruning=pruning, spectra=spectra, similarity=similarity)
+    for name, report in reports.items():
+        print(f"{report}\n" if len(runs) == 1 else f"{name}: {report.verdict}")
+    for each in (pruning, similarity):
+        for name, found in each.items():
+            print(f"\n{name}\n{found}")
+    for name, both in spectra.items():
+        for what, spectrum in both.items():
+            print(f"\n{name}, {what}\n{spectrum}")
     if len(runs) > 1:
-        print(tail_agreement(reports))
+        agreement = tail_agreement(reports, designs)
+        print(f"\n{agreement}. {agreement.detail}")
+    print(_convergence(reports))
     print(f"page: {page}")
     return 0
+
+
+def _checkpoint(options: argparse.Namespace) -> int:
+    if len(options.runs) != 2:
+        raise ConfigError("dynpool inspect --checkpoint FILE needs MODEL and DATA_FOLDER, and no more")
+    if options.input_size is None:
+        raise ConfigError("dynpool inspect --checkpoint needs --input-size, for example --input-size 32")
+    if options.cka:
+        raise ConfigError("--cka compares two runs of a method, and there is one checkpoint")
+    if options.pruning and options.fine_tune:
+        raise ConfigError("--pruning: a checkpoint has no settings of training to fine-tune with: add --fine-tune 0")
+    name, folder = str(options.runs[0]), options.runs[1]
+    out = options.out or Path(f"{OUT}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}")
+    check_folder(out)
+    from dynpool.analysis.representations import write_page
+    from dynpool.training import folder_of_images, measure, subject_of_checkpoint
+
+    from .named import with_checkpoint
+
+    dataset = folder_of_images(folder, options.input_size, normalise=options.normalise or "folder")
+    try:
+        full, model = with_checkpoint(
+            name, options.input_size, options.checkpoint, options.prefix or "", classes=len(dataset.classes)
+        )
+    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
+        raise ConfigError(
+            f"{error} (the model was built for the {len(dataset.classes)} classes of {folder})"
+        ) from error
+    wanted = _wanted(options)
+    with _shown(full) as progress:
+        kept = measure(subject_of_checkpoint(full, model, options.checkpoint, folder, dataset), wanted, out, progress)
+    reports, pruning, spectra = _results({full: out}, wanted)
+    with writing(out, when_full="free some space"):
+        page = write_page(reports, out, pruning=pruning, spectra=spectra)
+    print(f"{full}{' (kept from before)' if kept else ''}\n{reports[full]}")
+    for found in pruning.values():
+        print(f"\n{found}")
+    for both in spectra.values():
+        print(f"\n{both['trained']}")
+    print(f"images are normalised by the moments of {options.normalise or 'folder'}; page: {page}")
+    return 0
+
+
+def _names(runs: "Sequence[Run]") -> list[str]:
+    """A name for each run; its folder distinguishes those of the same method and seed."""
+    labels = [run.label for run in runs]
+    return [
+        label if labels.count(label) == 1 else f"{label} ({run.folder})"
+        for run, label in zip(runs, labels, strict=True)
+    ]
+
+
+def _pairs(runs: "Sequence[Run]") -> "list[tuple[Run, Run]]":
+    """The first two seeds of each method that has several.
+
+    Raises:
+        ConfigError: if none has.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    pairs = [(found[0], found[1]) for found in (sorted(g, key=lambda r: r.seed) for g in groups.values()) if found[1:]]
+    if not pairs:
+        raise ConfigError("--cka compares two seeds of a method, and no method has two runs here")
+    return pairs
+
+
+def _results(
+    folders: dict[str, Path], wanted: "Wanted"
+) -> "tuple[dict[str, InspectionReport], dict[str, PruningReport], dict[str, dict[str, HessianSpectrum]]]":
+    """({name: report}, {name: pruning}, {name: {label: spectrum}}) as they were kept."""
+    from dynpool.analysis.representations import read_pruning, read_report, read_spectrum
+
+    reports = {name: read_report(folder / "inspection.json") for name, folder in folders.items()}
+    pruning = {
+        name: read_pruning(folder / "pruning" / "pruning.json") for name, folder in folders.items() if wanted.pruning
+    }
+    spectra = {
+        name: {
+            path.parent.name.replace("-", " "): read_spectrum(path)
+            for path in sorted((folder / "hessian").glob("*/hessian.json"))
+        }
+        for name, folder in folders.items()
+        if wanted.hessian
+    }
+    return reports, pruning, spectra
+
+
+def _similarities(pairs: "list[tuple[Run, Run]]", images: int | None, out: Path) -> "dict[str, CKAReport]":
+    """{title: similarity} of the pairs of runs, kept below `out`."""
+    from dynpool.training import similarity_of, subject_of_run
+
+    found = {}
+    for one, other in pairs:
+        title = f"{one.group}: seed {one.seed} and seed {other.seed}"
+        with _shown(title) as progress:
+            folder = out / "cka" / f"{one.folder.name}--{other.folder.name}"
+            found[title], kept = similarity_of(
+                subject_of_run(one.folder), subject_of_run(other.folder), images, folder, progress=progress
+            )
+        print(f"similarity, {title}{' (kept from before)' if kept else ''}", flush=True)
+    return found
+
+
+def _convergence(reports: "dict[str, InspectionReport]") -> str:
+    """Whether all probes converged."""
+    probes = [row.probe for report in reports.values() for row in report.rows if row.probe is not None]
+    if not probes:
+        return "no probes were fitted"
+    loose = sum(not probe.converged for probe in probes)
+    return f"{len(probes)} probes, {f'{loose} of them not converged' if loose else 'all converged'}"
 
 
 @contextmanager

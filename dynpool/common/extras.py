@@ -22,6 +22,7 @@ EXTRAS = MappingProxyType(  # as in pyproject.toml: the smallest extra that has 
         "rich": "plots",
         "scipy": "train",
         "sklearn": "train",
+        "threadpoolctl": "train",
         "timm": "timm",
         "torchvision": "timm",
         "transformers": "transformers",

@@ -1,30 +1,20 @@
-"""Inspection of a run's trained network on its own images, kept in the run's folder, for `dynpool inspect`."""
+"""Inspection of a trained network on its own images, kept in a folder, for `dynpool inspect`."""
 
-import json
-import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-import dynpool
 from dynpool.analysis import InspectionReport, inspect
-from dynpool.analysis.common.checksums import file_digest
 from dynpool.analysis.representations import read_report
 
-from .checkpoint import last_path
-from .config import RunConfig
-from .config_file import load_config
-from .data import Images, load_data
-from .errors import ConfigError, writing
-from .files import write_atomically
-from .restored import restored_model
+from .errors import ConfigError, RunFolderError
+from .kept import kept_or_made
+from .subjects import Subject, subject_of_run
 
-__all__ = ["InspectionOptions", "inspect_run"]
+__all__ = ["InspectionOptions", "inspect_run", "inspect_subject", "naming"]
 
-BATCH = 128
+Progress = Callable[[str, int, int | None], object]
 
 
 @dataclass(frozen=True)
@@ -54,31 +44,17 @@ class InspectionOptions:
     memory: int = 2**31
 
 
-@dataclass
-class _Batches:
-    """The images of a split in a fixed order, without augmentation, at most so many."""
-
-    images: Images
-    config: RunConfig
-    most: int | None
-
-    def __len__(self) -> int:
-        return math.ceil(self._count / BATCH)
-
-    @property
-    def _count(self) -> int:
-        return len(self.images) if self.most is None else min(self.most, len(self.images))
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        left = self._count
-        for images, labels in self.images.batches(BATCH, seed=self.config.seed):
-            if left <= 0:
-                return
-            taken = images[:left]
-            if self.config.channels_last:
-                taken = taken.contiguous(memory_format=torch.channels_last)
-            yield taken, labels[:left]
-            left -= len(taken)
+@contextmanager
+def naming(subject: str) -> Iterator[None]:
+    """A context that turns errors of what was measured into ones that name the network."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"{subject}: {error}") from error
+    except ImportError as error:
+        raise ConfigError(str(error)) from error
+    except MemoryError as error:
+        raise RunFolderError(f"{subject}: {error or 'no memory left'}; what was measured before is kept") from error
 
 
 def inspect_run(
@@ -86,59 +62,51 @@ def inspect_run(
     options: InspectionOptions,
     out: Path,
     *,
-    progress: Callable[[str, int, int | None], object] | None = None,
+    progress: Progress | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> tuple[InspectionReport, bool]:
-    """The inspection of a run's last checkpoint, written to `out`, and whether it was there already.
+    """The inspection of a run's last checkpoint, see `inspect_subject`."""
+    return inspect_subject(subject_of_run(folder), options, out, progress=progress, tell=tell)
+
+
+def inspect_subject(
+    subject: Subject,
+    options: InspectionOptions,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    tell: Callable[[str], object] | None = None,
+) -> tuple[InspectionReport, bool]:
+    """The inspection of a trained network, written to `out`, and whether it was there already.
 
     A report in `out` that was made with the same options from the same checkpoint is read, not made again.
 
     Args:
-        folder: the run.
+        subject: the network and its images.
         options: what to measure.
         out: the folder of the report.
         progress, tell: see `dynpool.analysis.inspect`.
 
     Raises:
         ConfigError: for a layer that the network does not have, or images that cannot be probed.
-        TrainingError: if the run has no checkpoint, or its files are damaged.
+        TrainingError: if its files are damaged, or the memory does not suffice.
     """
-    config, _ = load_config(RunConfig, folder / "config.yaml")
-    model, _ = restored_model(folder)
-    made_from = {
-        "checkpoint": file_digest(last_path(folder)),
-        "options": json.loads(json.dumps(asdict(options))),
-        "dynpool": dynpool.__version__,
-    }
-    kept = _kept(out, made_from)
-    if kept is not None:
-        return kept, True
-    device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
-    dataset = load_data(config.data).to(device)
-    train, held_out = (_Batches(images, config, options.images) for images in (dataset.train, dataset.test))
-    try:
-        report = inspect(
-            model.to(device), train, held_out, layers=options.layers, probes=options.probes,
-            saturation=options.saturation, heatmaps=options.heatmaps, threshold=options.threshold,
-            tolerance=options.tolerance, iterations=options.iterations, memory=options.memory, seed=config.seed,
-            progress=progress, tell=tell,
-        )  # fmt: skip
-    except ValueError as error:
-        raise ConfigError(f"{folder}: {error}") from error
-    with writing(out, when_full="free some space"):
-        report.write(out)
-        write_atomically(out / MADE_FROM, lambda file: file.write(json.dumps(made_from, indent=2).encode() + b"\n"))
-    return report, False
 
+    def make() -> InspectionReport:
+        model, dataset = subject.load()
+        train, held_out = (subject.batches(images, options.images) for images in (dataset.train, dataset.test))
+        with naming(subject.name):
+            return inspect(
+                model, train, held_out, layers=options.layers, probes=options.probes,
+                saturation=options.saturation, heatmaps=options.heatmaps, threshold=options.threshold,
+                tolerance=options.tolerance, iterations=options.iterations, memory=options.memory, seed=subject.seed,
+                progress=progress, tell=tell,
+            )  # fmt: skip
 
-MADE_FROM = "made_from.json"
-
-
-def _kept(out: Path, made_from: dict[str, object]) -> InspectionReport | None:
-    """The report in a folder, if it was made from this; a damaged one is made again."""
-    try:
-        if json.loads((out / MADE_FROM).read_text(encoding="utf-8")) != made_from:
-            return None
-        return read_report(out / "inspection.json")
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
+    return kept_or_made(
+        out,
+        {**subject.digest, "options": asdict(options)},
+        lambda: read_report(out / "inspection.json"),
+        make,
+        lambda report: report.write(out),
+    )

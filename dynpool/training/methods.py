@@ -25,7 +25,7 @@ from .errors import ConfigError
 from .resized_images import image_size_for, resize_images
 from .starts import draw_sizes, set_start
 
-__all__ = ["METHODS", "Method", "Prepared", "prepare", "register"]
+__all__ = ["METHODS", "Method", "Prepared", "prepare", "register", "weight_groups"]
 
 AfterStep = Callable[[int, int], None]
 
@@ -87,8 +87,8 @@ def _lines(*sentences: str) -> str:
 # --- fixed sizes ----------------------------------------------------------------------------------------------------
 
 
-def _weights(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
-    """Optimiser groups of a network with fixed sizes."""
+def weight_groups(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
+    """Optimiser groups of a network with fixed sizes: alphas no longer require gradients."""
     for resizer in learned_resizers(model, owners=True).values():
         resizer.shared_alpha().requires_grad_(False)
     groups = dynpool.parameter_groups(model, lr=config.lr, weight_decay=config.weight_decay)
@@ -98,7 +98,7 @@ def _weights(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
 @register("human")
 def human(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
     """The network as it was designed."""
-    return Prepared(model, _weights(model, config))
+    return Prepared(model, weight_groups(model, config))
 
 
 @register("resized")
@@ -108,11 +108,11 @@ def resized(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int
     The human design at another input resolution, given the same images as all other methods.
     """
     if config.budget is None:
-        return Prepared(model, _weights(model, config), summary="images keep their size: there is no gmacs_budget")
+        return Prepared(model, weight_groups(model, config), summary="images keep their size: there is no gmacs_budget")
     size, excess = image_size_for(model, input_size, config.budget)
     resize_images(model, input_size[1:], size)
     summary = f"images of {size[0]}x{size[1]} pixels; {cost_reached(config.budget, excess)}"
-    return Prepared(model, _weights(model, config), summary=summary)
+    return Prepared(model, weight_groups(model, config), summary=summary)
 
 
 @register("fixed")
@@ -120,7 +120,7 @@ def fixed(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int])
     """DynOPool's operator at the sizes of `start`, not learned: separates the effect of the operator from learning."""
     converted = _converted(model, config, input_size, dynpool.DynOPool2d)
     summary = _lines(str(dynpool.conversion_report(converted)), set_start(converted, config, input_size))
-    return Prepared(converted, _weights(converted, config), summary=summary)
+    return Prepared(converted, weight_groups(converted, config), summary=summary)
 
 
 @register("scaled")
@@ -144,14 +144,14 @@ def random(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]
     """
     converted = _converted(model, config, input_size, dynpool.DynOPool2d)
     summary = draw_sizes(converted, config, input_size, config.budget)
-    return Prepared(converted, _weights(converted, config), summary=summary)
+    return Prepared(converted, weight_groups(converted, config), summary=summary)
 
 
 @register("refine")
 def refined(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
     """Static refinement (Richter and Pal): the network edited so that I_min is below the input resolution."""
     edited, plan = refine(model, input_size, way=config.refine.way)
-    return Prepared(edited, _weights(edited, config), summary=str(plan))
+    return Prepared(edited, weight_groups(edited, config), summary=str(plan))
 
 
 # --- learned sizes --------------------------------------------------------------------------------------------------

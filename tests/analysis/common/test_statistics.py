@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from dynpool.analysis.common.statistics import MeanStd, format_field, pareto_front
 
@@ -44,3 +46,14 @@ def test_means_that_differ_by_their_rounding_are_both_on_the_front() -> None:
 )
 def test_fields_are_shown_to_a_tenth(value, text):
     assert format_field(value) == text
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    values = [0.5, 0.7, 0.9, 0.6]
+    found = MeanStd.from_values(values)
+    assert found is not None
+    expected = scipy.stats.t.interval(0.9, 3, np.mean(values), scipy.stats.sem(values))
+    assert found.interval(0.9) == pytest.approx(expected)
+    one = MeanStd.from_values([0.5])
+    assert one is not None
+    assert one.interval() is None

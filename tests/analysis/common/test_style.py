@@ -39,8 +39,15 @@ def test_names_are_drawn_as_they_are(text):
 
 def test_a_legend_has_as_many_rows_as_it_needs():
     figure = Figure(figsize=(WIDTH, 2))
-    for length, rows in ((5, 1), (60, 2), (100, 3)):
+    for length, rows in ((5, 1), (40, 2), (100, 3)):
         handles = [Line2D([], [], label="x" * length) for _ in range(3)]
         legend(figure, handles)
         FigureCanvasAgg(figure).draw()
         assert len({round(text.get_window_extent().y0) for text in figure.legends[-1].get_texts()}) == rows
+
+
+def test_a_column_of_a_legend_is_as_wide_as_its_longest_label():
+    figure = Figure(figsize=(WIDTH, 3))
+    legend(figure, [Line2D([], [], label="x" * length) for length in (17, 16, 10, 22, 21, 5, 8, 12, 15)])
+    FigureCanvasAgg(figure).draw()
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.width

@@ -32,7 +32,7 @@ class Twice(nn.Module):
 
 def test_activations_are_those_of_the_model():
     model, data = network().eval(), batches()
-    found = collect(model, data, pooled=True, maps=["7"])
+    found = collect(model, data, maps=["7"])
     assert list(found.layers) == ["0", "4", "7", "9", "12"]
     images, labels = map(torch.cat, zip(*data, strict=True))
     assert found.labels.tolist() == labels.tolist()
@@ -42,7 +42,6 @@ def test_activations_are_those_of_the_model():
         assert found.accuracy == float((model(images).argmax(1) == labels).double().mean())
     assert found.layers["7"].kind == "Conv2d"
     np.testing.assert_allclose(found.layers["7"].maps, direct, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.layers["7"].pooled, direct.mean((2, 3)), rtol=1e-4, atol=1e-5)
     samples = direct.movedim(1, 3).reshape(-1, 6).double().numpy()
     np.testing.assert_allclose(found.layers["7"].moments.covariance, np.cov(samples.T, bias=True), rtol=1e-4)
 
@@ -115,10 +114,10 @@ def test_the_model_stays_as_it_was_after_an_error():
 
 def test_where_memory_ends_a_sample_of_the_same_images_is_kept():
     data, said = batches(400, 50), list[str]()
-    whole = collect(network(), data, ["0", "12"], pooled=True)
-    per_image = 4 * (4 * 16 + 4 + 3 + 3)
+    whole = collect(network(), data, ["0", "12"])
+    per_image = 4 * (4 * 16 + 3)
     fixed = 8 * (4 * 6 + 3 * 5)
-    less = collect(network(), data, ["0", "12"], pooled=True, memory=fixed + 100 * per_image + 1, tell=said.append)
+    less = collect(network(), data, ["0", "12"], memory=fixed + 100 * per_image + 1, tell=said.append)
     assert (whole.labels.shape, less.labels.shape) == ((400,), (100,))
     assert f"{fixed} bytes, {per_image} bytes for each of at most 100 images" in said[0]
     assert said[1:] == list(less.notices)
@@ -127,7 +126,7 @@ def test_where_memory_ends_a_sample_of_the_same_images_is_kept():
     which = [rows[row.tobytes()] for row in less.layers["0"].features]
     assert len(set(which)) == 100
     assert max(which) > 300  # also of the last ones
-    np.testing.assert_array_equal(less.layers["12"].pooled, whole.layers["12"].pooled[which])
+    np.testing.assert_array_equal(less.layers["12"].features, whole.layers["12"].features[which])
     np.testing.assert_array_equal(less.labels, whole.labels[which])
     assert less.layers["0"].moments.samples == 400 * 144
     assert less.accuracy == whole.accuracy
@@ -198,7 +197,7 @@ def test_an_output_that_is_no_table_of_classes_has_no_accuracy():
         ({"input_size": (1, 16, 16)}, "images are 1x12x12, not input_size=1x16x16"),
         ({"grid": 0}, "grid=0"),
         ({"seed": -1}, "seed=-1"),
-        ({"model": nn.ReLU()}, "layers: the ReLU has no Conv2d or Linear"),
+        ({"model": nn.ReLU()}, "layers: the ReLU has no convolution or linear layer"),
     ],
 )
 def test_bad_values(changes, said):
@@ -213,7 +212,7 @@ def test_bad_values(changes, said):
         ({"layers": [12]}, "layers must be a list of names"),
         ({"batches": torch.zeros(3)}, "batches must be an iterable"),
         ({"batches": [3]}, "pairs"),
-        ({"batches": [(torch.zeros(1, 12, 12), torch.zeros(1).long())]}, "images that are tensors"),
+        ({"batches": [(torch.zeros(1, 12, 12), torch.zeros(1).long())]}, "inputs that are tensors"),
         ({"batches": [(torch.zeros(1, *SIZE), [0])]}, "labels that are tensors"),
         ({"features": 1}, "features=1"),
         ({"model": 3}, "model must be"),

@@ -140,3 +140,12 @@ def test_wrong_types(changes):
     arguments = {"model": network(), "train_batches": batches(), "test_batches": batches(60, seed=1)}
     with pytest.raises(TypeError, match=next(iter(changes))):
         inspect(**(arguments | changes))
+
+
+def test_a_model_in_training_mode_is_inspected_as_it_predicts():
+    """In eval mode: without dropout, with the running statistics of its batch norms; and stays in training mode."""
+    model = network()
+    model.insert(12, nn.Dropout(0.5))
+    expected = inspect(model.eval(), batches(), batches(60, seed=1))
+    assert inspect(model.train(), batches(), batches(60, seed=1)) == expected
+    assert all(module.training for module in model.modules())

@@ -14,11 +14,12 @@ def reducer(module, output, *, maps=False, number=1, **changes):
     values: dict[str, Any] = {
         "features": True,
         "moments": True,
-        "pooled": True,
         "maps": frozenset("a" * maps),
         "grid": 4,
     }
-    return LayerReducer("a", number, module, output, Keep(**(values | {"most_positions": 16} | changes)))
+    return LayerReducer(
+        "a" if number == 1 else f"a#{number}", "a", module, output, Keep(**(values | {"most_positions": 16} | changes))
+    )
 
 
 def restated_cells(maps, grid):
@@ -41,7 +42,6 @@ def test_features_are_averages_of_the_cells(extents):
     found = layer.result(3)
     kept = output.numpy()[[4, 0, 2]]
     np.testing.assert_allclose(found.features, restated_cells(kept, 4), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found.pooled, kept.mean((2, 3)), rtol=1e-5, atol=1e-6)
     assert (found.channels, found.size, found.maps) == (3, extents, None)
 
 
@@ -52,7 +52,6 @@ def test_channels_of_a_linear_layer_come_last(shape):
     layer.take(output, {0: 0, 1: 1}, 2, 0)
     found = layer.result(2)
     assert (found.channels, found.size) == (6, shape[1:-1])
-    np.testing.assert_allclose(found.pooled, output.reshape(2, -1, 6).mean(1), rtol=1e-5, atol=1e-6)
     samples = output.reshape(-1, 6).numpy()
     assert found.moments.samples == len(samples)
     np.testing.assert_allclose(found.moments.covariance, np.cov(samples.T, bias=True), rtol=1e-5, atol=1e-6)
@@ -60,7 +59,7 @@ def test_channels_of_a_linear_layer_come_last(shape):
 
 def test_maps_are_kept_and_averaged_where_they_are_larger_than_asked():
     output = torch.randn(2, 3, 6, 4)
-    whole = reducer(nn.Conv2d(3, 3, 1), output, maps=True, features=False, pooled=False)
+    whole = reducer(nn.Conv2d(3, 3, 1), output, maps=True, features=False)
     whole.take(output, {0: 1}, 2, 0)
     np.testing.assert_array_equal(whole.result(1).maps, output[1:].numpy())
     less = reducer(nn.Conv2d(3, 3, 1), output, maps=True, most_positions=3)
@@ -75,7 +74,7 @@ def test_bytes_are_those_of_what_is_kept():
     layer = reducer(nn.Conv2d(3, 3, 1), output, maps=True)
     layer.take(output, {i: i for i in range(4)}, 4, 0)
     found = layer.result(4)
-    assert layer.bytes_per_image * 4 == found.features.nbytes + found.pooled.nbytes + found.maps.nbytes
+    assert layer.bytes_per_image * 4 == found.features.nbytes + found.maps.nbytes
     assert layer.fixed_bytes > 0
     assert reducer(nn.Conv2d(3, 3, 1), output, moments=False).fixed_bytes == 0
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from matplotlib.text import Text
 
 from dynpool.analysis.common.style import to_png
 from dynpool.analysis.representations import HeatMap, plot_side_by_side
@@ -91,3 +92,44 @@ def test_nothing_to_draw():
         plot_side_by_side({})
     with pytest.raises(ValueError, match="maps is empty"):
         plot_heatmaps([])
+
+
+def test_seeds_of_a_column_are_thin_and_their_mean_is_thick():
+    other = report(
+        row("a", accuracy=0.7, relative=0.7, share=0.4),
+        row("b", r_min_in=(12.0, 12.0), accuracy=0.9, relative=0.95, share=0.6),
+        row("c", r_min_in=(12.0, 12.0), accuracy=0.9, relative=0.95, share=0.3),
+        row("head", r_min_in=None, accuracy=0.9, relative=0.95, share=0.1),
+    )
+    figure: Any = plot_side_by_side({"human": [found(), other], "refine": found()})
+    probes, saturation = figure.axes[0], figure.axes[2]
+    assert {(0, 60), (1, 90), (2, 90), (3, 90)} <= points(probes)
+    assert {(0, 30), (1, 60), (2, 30), (3, 10)} == points(saturation)
+    thin = [list(line.get_ydata()) for line in probes.lines if line.get_linewidth() == 0.8]
+    assert thin == [[50, 90, 90, 90], [70, 90, 90, 90]]
+    shades = sorted((patch.get_x(), round(patch.get_alpha(), 3)) for patch in probes.patches)
+    assert shades == [(0.5, 0.11), (1.5, 0.22)]  # unproductive in one of two, and in both
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert {"probe ± deviation", "one seed"} <= set(labels)
+    to_png(figure)
+
+
+def test_a_green_line_is_where_the_saturation_stays_low():
+    figure: Any = plot_side_by_side({"": found()})
+    lines = [line for line in figure.axes[1].lines if len(set(line.get_xdata())) == 1]
+    assert 1.5 in [line.get_xdata()[0] for line in lines if line.get_color() == "#009E73"]  # from c on
+    assert "saturation stays low" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_verdict_is_a_headline_only_where_it_is_wanted():
+    one: Any = plot_side_by_side({"": found()})
+    none: Any = plot_side_by_side({"": found()}, headline=False)
+    said = [" ".join(text.get_text() for text in figure.findobj(Text)) for figure in (one, none)]
+    assert ["predicts" in words for words in said] == [True, False]
+
+
+def test_networks_of_a_column_have_the_same_layers():
+    with pytest.raises(ValueError, match=r"reports\['x'\]: expected one network or more, with the same layers"):
+        plot_side_by_side({"x": [found(), report(row("a"))]})
+    with pytest.raises(ValueError, match=r"reports\['x'\]"):
+        plot_side_by_side({"x": []})

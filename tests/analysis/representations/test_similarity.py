@@ -132,7 +132,7 @@ def test_progress():
     [
         ({"batches": [images(1)]}, "batches: expected 2 images or more, got 1 image that can be used"),
         ({"batches": [images(3)], "unbiased": True}, "4 images or more in one batch, as unbiased=True, got 0 images"),
-        ({"layers": ["3"]}, "layers: model_b has no layer '99'"),
+        ({"layers": ["3"]}, "layers: the Sequential has no layer '99'; known: 0, 1"),
         (
             {"most_bytes": 100},
             r"4 x 4 layers take [\d,]+ bytes, more than most_bytes=100: choose unbiased=True \([\d,]+",

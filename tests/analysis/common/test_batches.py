@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dynpool.analysis.representations.batches import (
+from dynpool.analysis.common.batches import (
     check_batches,
     check_progress,
     checked,

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-__all__ = ["check_batches", "check_progress", "checked", "device_of", "on_device", "random_states_kept"]
+__all__ = ["check_batches", "check_progress", "checked", "checked_pair", "device_of", "on_device", "random_states_kept"]
 
 
-def check_batches(batches: object) -> None:
+def check_batches(batches: object, argument: str = "batches") -> None:
     """Raise TypeError unless `batches` can be iterated over and is not one tensor, a string or a dict."""
     if not isinstance(batches, Iterable) or isinstance(batches, (Tensor, str, bytes, dict)):
-        raise TypeError(f"batches must be an iterable of pairs (input, target), got {type(batches).__name__}")
+        raise TypeError(f"{argument} must be an iterable of pairs (input, target), got {type(batches).__name__}")
 
 
 def check_progress(progress: object) -> None:
@@ -25,12 +25,35 @@ def check_progress(progress: object) -> None:
         raise TypeError(f"progress must be callable, got {progress!r}")
 
 
-def checked(batches: Iterable[Any], *, targets: bool) -> Iterator[tuple[Tensor, Any]]:
+def checked_pair(batch: Any, *, targets: bool = True, argument: str = "batches") -> tuple[Tensor, Any]:
+    """The inputs and the target of a batch; the target is None where there is none.
+
+    Args:
+        batch: a pair (input, target), or an input alone unless `targets`; inputs (N, C, H, W).
+        targets: whether targets are needed.
+        argument: what errors call the batches.
+
+    Raises:
+        TypeError: if it is something else.
+    """
+    pair = batch if isinstance(batch, (tuple, list)) else (batch, None)
+    if len(pair) != 2 or (targets and pair is not batch):
+        raise TypeError(f"{argument} must give pairs (input, target), got {_described(batch)}")
+    images, target = pair
+    if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
+        raise TypeError(
+            f"{argument} must give inputs that are tensors (N, C, H, W) with an image or more, got {_described(images)}"
+        )
+    return images, target
+
+
+def checked(batches: Iterable[Any], *, targets: bool, argument: str = "batches") -> Iterator[tuple[Tensor, Any]]:
     """The pairs (inputs, target) of the batches; the target is None where there is none.
 
     Args:
         batches: pairs (input, target), or inputs alone unless `targets`; inputs (N, C, H, W), all of one size.
         targets: whether targets are needed.
+        argument: what errors call the batches.
 
     Raises:
         TypeError: if a batch is something else.
@@ -38,22 +61,14 @@ def checked(batches: Iterable[Any], *, targets: bool) -> Iterator[tuple[Tensor, 
     """
     size = None
     for number, batch in enumerate(batches):
-        pair = batch if isinstance(batch, (tuple, list)) else (batch, None)
-        if len(pair) != 2 or (targets and pair is not batch):
-            raise TypeError(f"batches must give pairs (input, target), got {_described(batch)}")
-        images, target = pair
-        if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
-            raise TypeError(
-                "batches must give inputs that are tensors (N, C, H, W) with an image or more, "
-                f"got {_described(images)}"
-            )
+        images, target = checked_pair(batch, targets=targets, argument=argument)
         size = size or images.shape[1:]
         if images.shape[1:] != size:
             given, first = ("x".join(map(str, shape)) for shape in (images.shape[1:], size))
-            raise ValueError(f"batches: inputs of batch {number} are {given}, not {first} as the first")
+            raise ValueError(f"{argument}: inputs of batch {number} are {given}, not {first} as the first")
         yield images, target
     if size is None:
-        raise ValueError("batches is empty: give at least one batch")
+        raise ValueError(f"{argument} is empty: give at least one batch")
 
 
 def device_of(model: nn.Module) -> torch.device:
