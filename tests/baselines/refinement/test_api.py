@@ -47,7 +47,7 @@ def test_bad_input() -> None:
         refine(nn.Conv2d(4, 4, 3), (3, 32, 32))
     learned = convert(chain(2, 1, 2, 1), (3, 32, 32))
     with pytest.raises(
-        ValueError, match="the Sequential has learned resizers; refine the original model or a frozen one"
+        ValueError, match="model is a Sequential, which has learned resizers; refine the original model or a frozen one"
     ):
         refine(learned, (3, 32, 32))
     assert refine(freeze(learned), (3, 32, 32))[1].reached

@@ -105,7 +105,7 @@ def test_an_edit_for_another_network_is_an_error() -> None:
         ("tv.resnet18", "resnet50_cifar", "the edits are for a network with I_min 75, but this one has 139"),
         ("tv.resnet50", "mobilenet_v3_large", "the edits are for a network with I_min 263, but this one has 75"),
         ("tv.vgg13", "vgg16_cifar", "the edits are for a network with I_min 212, but this one has 156"),
-        ("tv.mobilenet_v2", "vgg19", "none does"),  # ReLU6 throughout
+        ("tv.mobilenet_v2", "vgg19", "no ReLU follows it"),  # ReLU6 throughout
     ],
 )
 def test_a_network_with_as_many_downsamplings_is_told_by_its_i_min(name: str, edit: str, message: str) -> None:

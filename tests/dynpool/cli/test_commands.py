@@ -127,7 +127,7 @@ def test_failed_runs_are_named_and_the_others_finished(config, tmp_path, capsys)
         (["report", "CONFIG"], "a file, not a run folder"),
         (["train", "CONFIG", "--model.name", "nowhere:net"], "there is no module 'nowhere'"),
         (["train", "CONFIG", "--optimizer", "adam"], "unknown option '--optimizer'; dynpool train --help lists all"),
-        (["train", "CONFIG", "--model.options.widths=x"], "widths='x': expected a list of positive integers"),
+        (["train", "CONFIG", "--model.options.widths=x"], "widths='x': expected a non-empty list of positive integers"),
         (["compare", "CONFIG", "--methods", "[]"], "--methods is []; allowed: distinct names, one or more"),
         (["compare", "CONFIG", "--grid", "{foo: [1]}"], "--grid is '[1]'; allowed: methods, each with keys and lists"),
         (["train", "CONFIG", "--name", ".."], "--name is '..'; allowed: a word without '/', not '.' or '..'"),
@@ -321,8 +321,8 @@ def test_interrupted_training_says_how_to_resume(run_config, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("command", "work", "saved"),
     [
-        ("train", "dynpool.training.loop.train", "nothing had been trained yet"),
-        ("compare", "dynpool.training.comparison.compare", "the finished epochs of all runs are saved"),
+        ("train", "dynpool.training.train", "nothing had been trained yet"),
+        ("compare", "dynpool.training.compare", "the finished epochs of all runs are saved"),
     ],
 )
 def test_ctrl_c_outside_a_step_says_what_is_saved(config, tmp_path, capsys, monkeypatch, command, work, saved):

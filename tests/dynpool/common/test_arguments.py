@@ -100,7 +100,7 @@ TABLE: list[Table] = [
     ("IMinTracker", analysis.IMinTracker, {"model": LEARNED, "input_size": SIZE, "path": "i_min.jsonl"},
      {"model": NO_MODEL, "input_size": NO_INPUT_SIZE, "path": NO_PATH}),
     ("cka", analysis.cka, {"model_a": network(), "model_b": network(), "batches": [torch.zeros(4, *SIZE)]},
-     {"model_a": NO_MODEL, "model_b": NO_MODEL, "batches": NO_BATCHES, "layers": ("x", 3, [], ["x"], [3], ["0", "0"]),
+     {"model_a": NO_MODEL, "model_b": NO_MODEL, "batches": NO_BATCHES, "layers": ("x", 3, [], ["x"], [3]),
       "layers_b": ("x", 3, [], ["x"], [3]), "pooled": NO_FLAG, "unbiased": NO_FLAG, "most_bytes": NO_COUNT,
       "progress": (3, "x", ())}),
     ("hessian_eigenvalues", analysis.hessian_eigenvalues,

@@ -67,7 +67,9 @@ def test_a_wrong_prefix_is_told_with_the_one_that_is_there() -> None:
     with pytest.raises(ValueError, match=r"prefix is 'model', but no name in .* starts with it: omit it, as"):
         dynpool.load(network(), state, prefix="model")
     inside = {f"net.{name}": value for name, value in state.items()} | {"head": torch.ones(1)}
-    with pytest.raises(ValueError, match=r"prefix is 'model\.', with which no name .*; did you mean 'net\.'\?"):
+    with pytest.raises(
+        ValueError, match=r"prefix is 'model\.', but no name in the state dict starts with it; did you mean 'net\.'\?"
+    ):
         dynpool.load(network(), inside, prefix="model.")
     with pytest.raises(ValueError, match=r"belongs to another model: missing .*; did you mean the prefix 'net\.'\?"):
         dynpool.load(network(), inside)

@@ -38,7 +38,7 @@ def test_bad_sizes_are_named(model: nn.Module, sizes: dict, message: str) -> Non
 
 
 def test_set_sizes_and_resolutions_need_something_learned() -> None:
-    with pytest.raises(ValueError, match="converted model"):
+    with pytest.raises(ValueError, match="model with learned sizes"):
         dynpool.set_sizes(three_resizers(), {})
     with pytest.raises(ValueError, match="no learned resolution"):
         dynpool.resolutions(three_resizers())

@@ -56,8 +56,8 @@ def with_grid(read, grid, methods="human, random, scaled, dynopool", **more):
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ("{random: {gmacs_budget: {match: dynapool}}}", "to match 'dynapool', which is not in the comparison; did you"),
-        ("{random: {gmacs_budget: {match: fixed}}}", "to match 'fixed', which is not in the comparison"),
+        ("{random: {gmacs_budget: {match: dynapool}}}", "matches 'dynapool', which is not in the comparison; did you"),
+        ("{random: {gmacs_budget: {match: fixed}}}", "matches 'fixed', which is not in the comparison"),
         ("{random: {gmacs_budget: {match: random}}}", "random, which matches random, so none of them can run first"),
         (
             "{random: {gmacs_budget: {match: scaled}}, scaled: {gmacs_budget: {match: random}}}",

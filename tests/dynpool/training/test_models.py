@@ -80,10 +80,10 @@ def test_timm_torchvision_and_imports():
         (
             "narrow-vgg",
             {"widths": []},
-            "model.options of 'narrow-vgg': widths=[]: expected a list of positive integers",
+            "model.options of 'narrow-vgg': widths=[]: expected a non-empty list of positive integers",
         ),
         ("narrow-vgg", {"widths": "x"}, "widths='x': expected a non-empty list of positive integers"),
-        ("narrow-vgg", {"widths": [4, None]}, "widths=[4, None]: expected a list"),
+        ("narrow-vgg", {"widths": [4, None]}, "widths=[4, None]: expected a non-empty list"),
         ("narrow-vgg", {"pool": "x"}, "pool='x': expected an integer of at least 2"),
         ("narrow-vgg", {"batch_norm": "x"}, "batch_norm='x': expected True or False"),
         (

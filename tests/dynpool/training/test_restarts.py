@@ -22,7 +22,7 @@ from dynpool.training.config import RunConfig
 from dynpool.training.config_file import load_config
 from dynpool.training.errors import StoppedError
 
-train, asked = run.Run._pass, run.Run._stop_if_asked
+train, asked = run.Run._train, run.Run._stop_if_asked
 stops = {(1, 2), (2, 6)}
 
 def dying(self, progress, reporter):
@@ -39,7 +39,7 @@ def stopped(self, progress):
             os.kill(os.getpid(), signal.SIGTERM)
     return asked(self, progress)
 
-run.Run._pass, run.Run._stop_if_asked = dying, stopped
+run.Run._train, run.Run._stop_if_asked = dying, stopped
 for name in ("straight", "killed", "stopped"):
     out = os.path.join(sys.argv[1], name)
     config = load_config(RunConfig, None, [*sys.argv[2:], "--name", name, "--out", out])[0]

@@ -70,7 +70,7 @@ def test_an_axis_that_meets_a_number_is_pinned_with_the_reason(c: Context, heigh
 
 def test_dimensions_split_in_different_ways_pin_each_other(c: Context, height: Dim, width: Dim) -> None:
     c.unify(Dim((*height.atoms, Atom(5))), Dim((Atom(5), *width.atoms)), "met")
-    assert all("different ways" in (c.classes.pinned(d.axis or 0) or "") for d in (height, width))
+    assert all("split differently" in (c.classes.pinned(d.axis or 0) or "") for d in (height, width))
 
 
 def test_of_equal_dimensions_the_one_that_says_more_is_kept(height: Dim) -> None:
