@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from dynpool.common.extras import optional
 from dynpool.size_math import Pair
 
 __all__ = ["MeanStd", "format_accuracy", "format_field", "format_number", "format_size", "pareto_front", "plural"]
@@ -45,8 +46,8 @@ class MeanStd:
         """The confidence interval of the mean, by Student's t; None where there is no standard deviation."""
         if self.error is None:
             return None
-        from scipy.stats import t
-
+        with optional():
+            from scipy.stats import t
         half = float(t.ppf((1 + level) / 2, self.n - 1)) * self.error
         return self.mean - half, self.mean + half
 

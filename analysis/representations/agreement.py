@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from dynpool.common.extras import optional
+
+from ..common.colors import DYNOPOOL, HUMAN, OTHERS
 from ..common.statistics import plural
 from ..common.style import INK, NORMAL, WIDTH, plain, short, styled
 from .findings import Findings
@@ -18,7 +21,7 @@ __all__ = ["Agreement", "AgreementPoint", "tail_agreement"]
 LEVEL = 0.95
 RESAMPLES = 2000
 ASIDE = 6.0  # percent, over which designs are put side by side
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#4D4D4D")
+COLORS = (HUMAN, DYNOPOOL, *OTHERS)
 MOST_NAMED = 8  # designs
 FEWEST = 5  # networks, of which a rank correlation says something
 
@@ -173,7 +176,8 @@ def tail_agreement(reports: Mapping[str, Findings], designs: Mapping[str, str] |
 
 def _rank_correlation(pairs: np.ndarray) -> float | None:
     """Spearman's rank correlation, with mean ranks of ties; None if a side is constant."""
-    from scipy.stats import rankdata
+    with optional():
+        from scipy.stats import rankdata
 
     x, y = rankdata(pairs[:, 0]), rankdata(pairs[:, 1])
     if np.ptp(x) == 0 or np.ptp(y) == 0:

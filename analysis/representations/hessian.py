@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dynpool.common.arguments import check_model, check_numbers, check_whole, is_number
+from dynpool.common.extras import optional
 from dynpool.conversion import freeze
 from dynpool.graph import deep_copy, untouched
 from dynpool.resizers import learned_resizers
@@ -204,7 +205,8 @@ def _vectors(k: int, parameters: int) -> int:
 
 
 def _eigenvalues(operator: _Products, k: int, which: str, tol: float, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+    with optional():
+        from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
     start = np.random.default_rng(seed).standard_normal(operator.shape[0]).astype(operator.dtype)
     hessian = LinearOperator(operator.shape, matvec=operator, dtype=operator.dtype)

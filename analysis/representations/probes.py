@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dynpool.common.arguments import check_numbers, check_whole
+from dynpool.common.extras import optional
 
 from ..common.statistics import plural
 
@@ -97,11 +98,12 @@ def fit_probe(
                 f"{name} must be (images, features) with a label each, got {values.shape} and labels {classes.shape}"
             )
     check_classes(labels, held_out_labels)
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
+    with optional():
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+        from threadpoolctl import threadpool_limits
 
     solver = LogisticRegression(C=strength, max_iter=iterations)
     probe = make_pipeline(StandardScaler(), solver)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dynpool.common.extras import optional
 from dynpool.size_math import Size
 
 from ..common.statistics import MeanStd
@@ -78,9 +77,8 @@ class SensitivityRow:
 def _excludes_zero(found: MeanStd | None) -> bool:
     if found is None or not found.error:
         return False
-    with optional():
-        from scipy.stats import t
-    return bool(abs(found.mean) > found.error * t.ppf((1 + CONFIDENCE) / 2, found.n - 1))
+    low, high = found.interval(CONFIDENCE) or (0.0, 0.0)
+    return low > 0 or high < 0
 
 
 def plain(found: MeanStd) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""The command line: dynpool train | compare | report | analyze | sensitivity | coverage | refine."""
+"""The command line: dynpool train | compare | report | analyze | inspect | sensitivity | coverage | refine."""
 
 from collections.abc import Sequence
 

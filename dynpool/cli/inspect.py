@@ -136,9 +136,7 @@ def _checkpoint(options: argparse.Namespace) -> int:
             name, options.input_size, options.checkpoint, options.prefix or "", classes=len(dataset.classes)
         )
     except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
-        raise ConfigError(
-            f"{error} (the model was built for the {len(dataset.classes)} classes of {folder})"
-        ) from error
+        raise ConfigError(str(error)) from error
     wanted = _wanted(options)
     with _shown(full) as progress:
         kept = measure(subject_of_checkpoint(full, model, options.checkpoint, folder, dataset), wanted, out, progress)

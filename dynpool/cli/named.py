@@ -31,4 +31,9 @@ def with_checkpoint(
 
     read_state_dict(checkpoint)  # which takes less time than a large model does to be built
     full, model = named_model(name, input_size, classes=classes)
-    return full, load(model, checkpoint, prefix=prefix)
+    try:
+        return full, load(model, checkpoint, prefix=prefix)
+    except ValueError as error:
+        if classes is None:
+            raise
+        raise ValueError(f"{error} (the model was built for {classes} classes)") from error

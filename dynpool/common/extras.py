@@ -42,7 +42,7 @@ def optional() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS or "pip install" in str(error):
+        if package not in EXTRAS:
             raise
         message = f"the package {package!r} is not installed: pip install 'dynpool[{EXTRAS[package]}]'"
         raise ModuleNotFoundError(message, name=error.name) from None

@@ -8,7 +8,7 @@ from torch import nn
 
 from dynpool.common.arguments import check_model
 from dynpool.graph import check_input_size, trace
-from dynpool.resizers import LearnedResizer2d, learned_resizers, set_alpha, usable_alphas
+from dynpool.resizers import LearnedResizer2d, host_alphas, learned_resizers, set_alpha, usable_alphas
 from dynpool.resolution import checked_sizes, converted_model, resolution_tree, set_tree_sizes
 from dynpool.size_math import Pair, Size
 
@@ -34,7 +34,7 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size], *, input_size: Sequen
     model = converted_model(model)
     tree = resolution_tree(model)
     if tree is not None:
-        if input_size is not None and tuple(input_size) != tree.input_size:
+        if input_size is not None and check_input_size(input_size) != tree.input_size:
             raise ValueError(
                 f"input_size={tuple(input_size)}: the sizes of a converted model are for its own input size, "
                 f"{tree.input_size}"
@@ -52,9 +52,16 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size], *, input_size: Sequen
         raise ValueError("set_sizes needs input_size=(channels, height, width) for hand-placed resizers")
     sought = {id(owners[name]): (name, size) for name, size in wanted.items()}
     values = _values_by_hand(model, sought, check_input_size(input_size))
-    for resizer, value in values:
-        resizer.make_room(resizer.strides(value))
-        set_alpha(resizer, value)
+    before = [(resizer, resizer.bounds, host_alphas([resizer])[0]) for resizer, _ in values]
+    try:
+        for resizer, value in values:
+            resizer.make_room(resizer.strides(value))
+            set_alpha(resizer, value)
+    except ValueError:
+        for resizer, bounds, alpha in before:
+            set_alpha(resizer, alpha)
+            resizer.bounds = bounds
+        raise
 
 
 def _values_by_hand(

@@ -164,7 +164,7 @@ def _freeze_by_hand(model: nn.Module, input_size: Sequence[int] | None) -> nn.Mo
     with untouched(model):
         plain = deep_copy(model)
     resizers = learned_resizers(plain)
-    names = [name for name, resizer in resizers.items() if not isinstance(resizer, DynOPool2d)]
+    names = [name for name, resizer in resizers.items() if type(resizer) is not DynOPool2d]  # a subclass may differ
     sizes: dict[int, set[Size]] = {id(resizers[name]): set() for name in names}
 
     def record(resizer: LearnedResizer2d, size: Size) -> Size:
@@ -181,7 +181,7 @@ def _freeze_by_hand(model: nn.Module, input_size: Sequence[int] | None) -> nn.Mo
         trace(plain, check_input_size(input_size), choose=record)
     fixed: dict[str, nn.Module] = {}
     for name, resizer in resizers.items():
-        if isinstance(resizer, DynOPool2d):
+        if type(resizer) is DynOPool2d:
             fixed[name] = resizer.with_fixed_strides()
             continue
         if len(sizes[id(resizer)]) != 1:
@@ -191,7 +191,7 @@ def _freeze_by_hand(model: nn.Module, input_size: Sequence[int] | None) -> nn.Mo
     modules = dict(plain.named_modules())
     for name, module in fixed.items():
         replace_module(modules, name, module.train(resizers[name].training))
-    return plain
+    return fixed.get("", plain)  # the model itself may be a resizer
 
 
 @torch.inference_mode(False)
@@ -254,7 +254,7 @@ def freeze_report(model: nn.Module) -> FreezeReport:
     """The sizes of a model made by `freeze`, and the layers that have their original stride again.
 
     Raises:
-        ValueError: if the model was not made by `freeze`.
+        ValueError: if the model was not made by `freeze` from a converted one.
     """
     check_model(model)
     frozen = frozen_sizes(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -13,10 +12,11 @@ from torch.jit._trace import is_tracing
 from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from dynpool.common.arguments import check_numbers, check_size
+from dynpool.common.arguments import check_size
 from dynpool.size_math import Pair, Size, output_size, pair
 
 from .functional import Reduce, check_reduce, dynopool2d
+from .host_values import number_pair
 
 __all__ = ["FixedInterpolate2d", "FixedPool2d", "FixedStrides2d", "FollowInterpolate2d", "FollowPool2d", "is_recorded"]
 
@@ -135,20 +135,23 @@ class FixedStrides2d(nn.Module):
     """`DynOPool2d` with a fixed alpha, as native PyTorch operations: its size follows from that of its input.
 
     Args:
-        strides: (height, width) in input pixels per output pixel.
+        strides: input pixels per output pixel, one number or (height, width).
         reduce: "max", "mean" or "sample".
 
     Shape: (N, C, H, W) or (C, H, W) -> the same with round(max(H / strides[0], 1.5)), and the width likewise.
 
     Raises:
+        TypeError: if `strides` is not one or two numbers.
         ValueError: if a stride is not finite and positive, or `reduce` is none of these.
     """
 
-    def __init__(self, strides: Pair, *, reduce: Reduce = "max") -> None:
+    def __init__(self, strides: float | Pair, *, reduce: Reduce = "max") -> None:
         super().__init__()
         check_reduce(reduce)
-        check_numbers("a finite number > 0", lambda n: 0 < n < math.inf, height=strides[0], width=strides[1])
-        self.strides: Pair = (float(strides[0]), float(strides[1]))
+        message = f"strides={strides!r}: expected one or two (height, width) finite numbers above 0"
+        self.strides: Pair = number_pair(strides, message)
+        if min(self.strides) <= 0:
+            raise ValueError(message)
         self.reduce: str = reduce
 
     def forward(self, input: Tensor) -> Tensor:

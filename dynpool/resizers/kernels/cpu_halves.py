@@ -115,7 +115,7 @@ def scatter(cells: Tensor, winner: Tensor, pixels: Tensor, size_in: tuple[int, i
         size_in: (H, W).
     """
     images = _images(pixels, *size_in)
-    step = winner.to(torch.int16)
+    step = winner.to(torch.int32)
     step.add_(step >> 1, alpha=size_in[1] - 2)  # 0, 1, W or W + 1
     index = step.to(torch.int64).view(len(images), -1, winner.shape[1]).add_(_corners(*size_in)).view(winner.shape)
     grad, index = (_images(table, size_in[0] // 2, size_in[1] // 2) for table in (cells, index))

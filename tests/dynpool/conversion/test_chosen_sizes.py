@@ -6,24 +6,9 @@ from torch import nn
 
 import dynpool
 from dynpool.baselines import DiffStride2d, ShapeAdaptor2d
+from tests.dynpool.conversion.by_hand import ByHand
 
 SIZE = (3, 32, 24)
-
-
-class ByHand(nn.Module):
-    """Two resizers in a row; `unused` is never called, and `again` shares the alpha of `first`."""
-
-    def __init__(self, kind=dynpool.DynOPool2d, **options):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3, padding=1)
-        self.first = kind(**options)
-        self.second = kind(**options)
-        self.again = kind(tied_to=self.first)
-        self.unused = kind(**options)
-        self.head = nn.Linear(4, 5)
-
-    def forward(self, x):
-        return self.head(self.again(self.second(self.first(self.conv(x).relu()))).mean((2, 3)))
 
 
 def maps(model, size=SIZE):
@@ -114,3 +99,26 @@ def test_the_sizes_of_a_converted_model_are_for_its_own_input():
     assert dynpool.sizes(learned, SIZE)["1"] == (20, 10)
     with pytest.raises(ValueError, match="for its own input size"):
         dynpool.set_sizes(learned, {"1": (20, 10)}, input_size=(3, 48, 48))
+    with pytest.raises(ValueError, match="input_size must be three positive ints"):
+        dynpool.set_sizes(learned, {"1": (20, 10)}, input_size=5)
+
+
+class OneNumber(dynpool.DynOPool2d):
+    """One alpha for height and width."""
+
+    def __init__(self):
+        super().__init__(2.0)
+        self.alpha = nn.Parameter(torch.full((1,), 2.0))
+
+    def forward(self, x, size=None):
+        return nn.functional.adaptive_avg_pool2d(x, size or self.own_size(x))
+
+
+def test_if_one_resizer_refuses_its_alpha_none_is_changed():
+    model = nn.Sequential(dynpool.DynOPool2d(2.0, bounds=(0.4, 0.6)), OneNumber())
+    before = alphas(model)
+    with pytest.raises(ValueError, match="which height and width share"):
+        dynpool.set_sizes(model, {"0": (30, 12), "1": (10, 3)}, input_size=SIZE)
+    assert alphas(model) == before
+    assert model[0].bounds == (0.4, 0.6)
+    assert model[1].bounds == (1 / 8, 2.0)

@@ -6,26 +6,12 @@ from torch import nn
 
 import dynpool
 from dynpool.baselines import DiffStride2d, ShapeAdaptor2d
+from tests.dynpool.conversion.by_hand import ByHand
 
 SIZE = (3, 32, 24)
 
 
-class ByHand(nn.Module):
-    """Two hand-placed resizers, the second of which shares the alpha of the first."""
-
-    def __init__(self, kind=dynpool.DynOPool2d, **options):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3, padding=1)
-        self.first = kind(**options)
-        self.second = kind(tied_to=self.first)
-        self.head = nn.Linear(4, 5)
-
-    def forward(self, x):
-        return self.head(self.second(self.first(self.conv(x).relu()).relu()).mean((2, 3)))
-
-
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # sizes are constants of a trace
-@pytest.mark.filterwarnings("ignore:`torch.jit.trace:DeprecationWarning")
 @pytest.mark.parametrize("reduce", ["max", "mean", "sample"])
 def test_hand_placed_resizers_are_frozen_at_their_strides(reduce):
     model = ByHand(alpha=(1.7, 2.6), reduce=reduce).eval()
@@ -49,7 +35,7 @@ def test_hand_placed_resizers_are_frozen_at_their_strides(reduce):
 @pytest.mark.parametrize("kind", [DiffStride2d, ShapeAdaptor2d])
 def test_other_hand_placed_resizers_are_frozen_at_the_size_of_an_input(kind):
     model = ByHand(kind).eval()
-    model.second = kind()
+    del model.unused
     plain = dynpool.freeze(model, input_size=(3, 32, 24))
     x = torch.randn(2, 3, 32, 24)
     torch.testing.assert_close(plain(x), model(x))
@@ -70,5 +56,33 @@ def test_freezing_leaves_a_hand_placed_model_as_it_was():
     plain = dynpool.freeze(model)
     assert plain.training
     assert isinstance(model.first, dynpool.DynOPool2d)
-    assert model.second.root() is model.first
+    assert model.again.root() is model.first
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_resizer_by_itself_is_frozen():
+    plain = dynpool.freeze(dynpool.DynOPool2d((1.7, 2.6)))
+    x = torch.randn(2, 3, 32, 24)
+    torch.testing.assert_close(plain(x), dynpool.DynOPool2d((1.7, 2.6))(x))
+    assert not list(plain.parameters())
+
+
+class Thirds(dynpool.DynOPool2d):
+    """Always three pixels."""
+
+    def output_size(self, size, strides):
+        return 3, 3
+
+
+def test_a_subclass_with_sizes_of_its_own_is_frozen_to_the_size_of_an_input():
+    model = nn.Sequential(Thirds(2.0))
+    with pytest.raises(ValueError, match=r"needs input_size.*'0' is a Thirds"):
+        dynpool.freeze(model)
+    x = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(dynpool.freeze(model, input_size=(3, 16, 16))(x), model(x))
+
+
+@pytest.mark.parametrize("size", [(3, 32), "x", 5, (5, 32, 24)])
+def test_a_bad_input_size_is_refused(size):
+    with pytest.raises(ValueError, match="input_size"):
+        dynpool.freeze(nn.Sequential(nn.Conv2d(3, 4, 1), DiffStride2d(2.0)), input_size=size)

@@ -46,3 +46,11 @@ def test_finite_maps_are_interpolated_by_pytorch(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(fixed, "_queried", lambda *args: calls.append(args))
     dynpool.FixedPool2d((5, 5))(torch.randn(1, 2, 8, 8))
     assert not calls
+
+
+@pytest.mark.parametrize(
+    ("strides", "error"), [((0, 1), ValueError), (float("nan"), ValueError), ("x", TypeError), ((1, 2, 3), ValueError)]
+)
+def test_bad_strides_are_named(strides, error) -> None:
+    with pytest.raises(error, match="strides="):
+        fixed.FixedStrides2d(strides)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import dynpool
 from dynpool.resizers.kernels import cpu, reference
 from dynpool.resizers.kernels import layout as layouts
 
@@ -70,3 +71,14 @@ def test_the_winner_is_found_in_rows_of_any_length(width: int) -> None:
     x = random_map(2, 16, 4, width).contiguous(memory_format=torch.channels_last)
     _, index = F.max_pool2d(x, 2, return_indices=True)
     assert torch.equal(cpu.forward(x, (2, width // 2), "max")[1], 2 * (index // width % 2) + index % 2)
+
+
+def test_maps_wider_than_an_int16_counts():
+    x = torch.randn(1, 16, 2, 40_000)
+    grad = torch.randn(1, 16, 1, 20_000)
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        given = x.to(memory_format=layout, copy=True).requires_grad_()
+        dynpool.dynopool2d(given, 2.0, size=(1, 20_000)).backward(grad)
+        found.append(given.grad)
+    torch.testing.assert_close(*found, rtol=0, atol=0)
