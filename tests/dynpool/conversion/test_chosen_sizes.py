@@ -100,7 +100,7 @@ def test_the_sizes_of_a_converted_model_are_for_its_own_input():
     with pytest.raises(ValueError, match="for its own input size"):
         dynpool.set_sizes(learned, {"1": (20, 10)}, input_size=(3, 48, 48))
     with pytest.raises(ValueError, match="input_size must be three positive ints"):
-        dynpool.set_sizes(learned, {"1": (20, 10)}, input_size=5)
+        dynpool.set_sizes(learned, {"1": (20, 10)}, input_size=5)  # type: ignore[arg-type]
 
 
 class OneNumber(dynpool.DynOPool2d):
