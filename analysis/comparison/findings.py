@@ -14,6 +14,8 @@ from .rows import MethodRow, RunRow, accuracy_name
 
 __all__ = ["findings", "headline", "notes", "nothing_learned"]
 
+HELD = frozenset({"fixed", "random", "scaled"})  # methods whose sizes are given and stay
+LEVEL_GAP = 0.05  # points: smaller gaps round to 0.0
 BUDGET_TOLERANCE = 0.02  # training keeps GMACs within this fraction of the budget
 
 # Keys of config.yaml that may differ between compared runs without a note.
@@ -24,8 +26,8 @@ MAY_DIFFER = frozenset(
 )
 
 
-def headline(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> str:
-    """The two most accurate methods, the gap between them, and their costs, in one or two sentences."""
+def headline(methods: Sequence[MethodRow], rows: Sequence[RunRow], pairs: Sequence[PairRow]) -> str:
+    """The two most accurate methods, the gap between them, whether it may be chance, and their costs."""
     unit = cost_unit(row.gmacs.mean for row in methods)
     accuracy = f"final {accuracy_name(rows)}"
     ranked = sorted(methods, key=lambda row: -row.accuracy.mean)
@@ -46,11 +48,12 @@ def headline(methods: Sequence[MethodRow], rows: Sequence[RunRow]) -> str:
         figures += f", {plural(first.accuracy.n, 'run')} each"
     else:
         figures += f", {plural(first.accuracy.n, 'run')} against {second.accuracy.n}"
-    if gap < 0.05:
+    if gap < LEVEL_GAP:
         lead = f"{first.group} and {second.group} are level in {accuracy} ({figures})"
     else:
         lead = f"{first.group} is ahead of {other} by {gap:.1f} points of {accuracy} ({figures})"
-    return f"{start}{lead}; {_verdict(first, second, gap)}. {_cost(first, second, unit)}"
+    verdict = _tested(first, second, gap, pairs) or _untested(first, second, gap) + _against_baseline(first, pairs)
+    return f"{start}{lead}; {verdict}. {_cost(first, second, unit)}"
 
 
 def findings(methods: Sequence[MethodRow], rows: Sequence[RunRow], pairs: Sequence[PairRow]) -> list[str]:
@@ -106,7 +109,47 @@ def _budgets(rows: Sequence[RunRow]) -> list[str]:
     return [f"{plural(len(given), 'run')} with a gmacs_budget; {result}."]
 
 
-def _verdict(first: MethodRow, second: MethodRow, gap: float) -> str:
+def _tested(first: MethodRow, second: MethodRow, gap: float, pairs: Sequence[PairRow]) -> str:
+    """What the paired test of the two says; empty if they were not tested."""
+    pair = _pair(first.group, pairs, second.group)
+    if pair is None:
+        return ""
+    if pair.better is None and not pair.equivalent and gap < LEVEL_GAP:
+        return f"a difference either way is not ruled out ({pair.interval(first.group)})"
+    return _decision(pair, first.group)
+
+
+def _pair(group: str, pairs: Sequence[PairRow], other: str = "") -> PairRow | None:
+    """The first tested pair of a group: with another one, or with its baseline."""
+    for pair in pairs:
+        meant = {pair.group, pair.baseline} == {group, other} if other else pair.group == group
+        if meant and pair.detectable is not None:
+            return pair
+    return None
+
+
+def _decision(pair: PairRow, group: str) -> str:
+    """What the test of a pair says of the difference that was just named."""
+    within = f"equivalent within {margin_text(pair.margin)}"
+    if pair.better is not None:
+        but = f", but they are {within}" if pair.equivalent else ""
+        return f"by the paired test that is not chance{but} ({pair.interval(group)})"
+    if pair.equivalent:
+        return f"by the paired test they are {within} ({pair.interval(group)})"
+    return f"whether that is chance is not decided ({pair.interval(group)})"
+
+
+def _against_baseline(first: MethodRow, pairs: Sequence[PairRow]) -> str:
+    """How the best method does against its own baseline, where it was tested against another than the second best."""
+    pair = _pair(first.group, pairs)
+    if pair is None or pair.test is None:
+        return ""
+    points = signed(100 * pair.test.mean)
+    return f". Against {pair.baseline} it has {points} points; {_decision(pair, first.group)}"
+
+
+def _untested(first: MethodRow, second: MethodRow, gap: float) -> str:
+    """Whether the gap may be chance, by the spread between runs alone."""
     if first.accuracy.std is None or second.accuracy.std is None:
         single = [row.group for row in (first, second) if row.accuracy.std is None]
         return f"with a single run of {' and of '.join(single)} the spread is unknown, so this may be chance"
@@ -131,7 +174,7 @@ def nothing_learned(runs: Sequence[Run]) -> str:
     """A sentence that names the groups with alphas whose sizes did not change in any run; empty if there are none."""
     changed: dict[str, bool] = {}
     for run in runs:
-        if run.last.alphas and run.trained:
+        if run.last.alphas and run.trained and run.method not in HELD:
             constant = all(row.sizes == run.history[0].sizes for row in run.history)
             changed[run.group] = changed.get(run.group, False) or not constant
     groups = [group for group, any_changed in changed.items() if not any_changed]

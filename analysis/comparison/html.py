@@ -14,6 +14,7 @@ from ..common.statistics import MeanStd, format_number, format_size, plural
 from .pairs import margin_text
 from .plots import method_colors, to_png
 from .rows import MethodRow, RunRow, accuracy_name, footnote
+from .run_links import points_of_runs, run_files
 from .summary import Comparison, compare_runs
 
 __all__ = ["Comparison", "compare_runs", "write_report"]
@@ -48,8 +49,10 @@ def write_report(run_folders: Sequence[Path | str] | Comparison, out: Path | str
     comparison = run_folders if isinstance(run_folders, Comparison) else compare_runs(run_folders)
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, but {str(out)!r} is a file")
-    pictures = {name: to_png(figure) for name, figure in comparison.plot().items()}
-    page = _page(comparison, pictures, _title(comparison))
+    figures = comparison.plot()
+    pictures = {name: to_png(figure) for name, figure in figures.items()}
+    points = points_of_runs(figures["accuracy_vs_gmacs"], comparison.runs, out)
+    page = _page(comparison, pictures, points, out)
     out.mkdir(parents=True, exist_ok=True)
     for name, data in pictures.items():
         write_whole(out / f"{name}.png", data)
@@ -98,8 +101,11 @@ def _setting_text(value: object) -> str:
     return str(value)
 
 
-def _page(comparison: Comparison, pictures: Mapping[str, bytes], title: str) -> str:
-    figures = [_figure(name, data, *_caption_and_alt(name, comparison)) for name, data in pictures.items()]
+def _page(comparison: Comparison, pictures: Mapping[str, bytes], points: str, out: Path) -> str:
+    over = {"accuracy_vs_gmacs": points}
+    figures = [
+        _figure(name, data, *_caption_and_alt(name, comparison), over.get(name, "")) for name, data in pictures.items()
+    ]
     if "alphas" not in pictures:
         figures.append("<p>No run learns its sizes, so there are no strides to draw.</p>")
     notes = ""
@@ -116,16 +122,18 @@ def _page(comparison: Comparison, pictures: Mapping[str, bytes], title: str) -> 
         _pairs_table(comparison),
         *figures,
         "<h2>Runs</h2>",
-        _runs_table(comparison),
+        _runs_table(comparison, out),
         _glossary(),
     ]
-    return html_page(title, parts)
+    return html_page(_title(comparison), parts)
 
 
-def _figure(name: str, data: bytes, caption: str, alt: str) -> str:
+def _figure(name: str, data: bytes, caption: str, alt: str, over: str) -> str:
+    """A picture under its heading; `over` is HTML laid over it."""
     source = base64.b64encode(data).decode()
     image = f'<img src="data:image/png;base64,{source}" alt="{escape(alt)}">'
-    return f"<h2>{TITLES[name]}</h2>\n<figure>{image}<figcaption>{_html(caption)}</figcaption></figure>"
+    picture = f'<div class="wide"><div class="picture">{image}{over}</div></div>'
+    return f"<h2>{TITLES[name]}</h2>\n<figure>{picture}<figcaption>{_html(caption)}</figcaption></figure>"
 
 
 def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
@@ -139,7 +147,8 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
         )
         caption = (
             "Up and to the left is better. Small markers: single runs, final epoch. Large markers: mean of a method ±"
-            " one standard deviation. The axes do not start at zero."
+            " one standard deviation. The axes do not start at zero. Hover over a small marker to see which run it is;"
+            " it links to the run's config."
         )
         return caption, alt
     if name == "sizes":
@@ -227,7 +236,7 @@ def _methods_table(comparison: Comparison) -> str:
             _mean_std(row.seconds_per_epoch),
             _mean_std(row.peak_memory, 0, 1e-6),
         ]
-        body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        body.append("".join(f"<td>{cell}</td>" for cell in cells))
     key = (
         "Mean ± standard deviation over the runs of a method; a single run has no standard deviation. Final accuracy is"
         " that of the last epoch. The best epoch, in the table of runs, is chosen on the images that accuracy is"
@@ -247,7 +256,7 @@ def _pairs_table(comparison: Comparison) -> str:
         strong = pair.better is not None or pair.equivalent
         texts = [name.replace(" against ", "<br>against "), *(cell.replace("x ", "× ") for cell in figures)]
         cells = "".join(f"<td>{text}</td>" for text in texts)
-        body.append(f"<tr>{cells}<td>{f'<strong>{verdict}</strong>' if strong else verdict}</td></tr>")
+        body.append(f"{cells}<td>{f'<strong>{verdict}</strong>' if strong else verdict}</td>")
     margin = margin_text(comparison.pairs[0].margin)
     key = (
         "Differences are taken over the seeds that both methods have: method minus the one it is compared with. Better"
@@ -259,7 +268,7 @@ def _pairs_table(comparison: Comparison) -> str:
     return f'<h2>Pairs of methods</h2>\n{table}\n<p class="key">{escape(key)}</p>'
 
 
-def _runs_table(comparison: Comparison) -> str:
+def _runs_table(comparison: Comparison, out: Path) -> str:
     colors = method_colors(comparison.runs)
     unit = cost_unit(row.gmacs.mean for row in comparison.methods)
     heads = f"Run|Epochs|Final, %|Best, % (epoch)|{unit.name}|I<sub>min</sub>|Unproductive layers|Seconds per epoch"
@@ -267,14 +276,14 @@ def _runs_table(comparison: Comparison) -> str:
     for row in comparison.rows:
         cells = [f"<td>{cell}</td>" for cell in _run_cells(row, unit)]
         first = f"<td>{_swatch(row.group, colors[row.method])}, seed {row.seed}</td>"
-        body.append(f'<tr class="above">{first}{"".join(cells)}</tr>')
-        body.append(f'<tr class="sizes"><td colspan="{1 + len(cells)}">{_size_sequence(row.sizes)}</td></tr>')
+        below = f'{_size_sequence(row.sizes)}<span class="files">{run_files(row.folder, out)}</span>'
+        body.append(f'{first}{"".join(cells)}</tr>\n<tr class="sizes"><td colspan="{1 + len(cells)}">{below}</td>')
     names = {tuple(row.sizes) for row in comparison.rows}
     key = ""
     if len(names) == 1:
         listed = ", ".join(f"{index} {name}" if index else name for index, name in enumerate(names.pop()))
         key = f'\n<p class="key">Final sizes (height × width) of: {escape(listed)}.</p>'
-    return _table(heads.split("|"), body) + key
+    return _table(heads.split("|"), body, "runs") + key
 
 
 def _run_cells(row: RunRow, unit: CostUnit) -> list[str]:
@@ -291,10 +300,13 @@ def _run_cells(row: RunRow, unit: CostUnit) -> list[str]:
 
 
 def _table(heads: Sequence[str], body: Sequence[str], kind: str = "") -> str:
-    """An HTML table of a class. `heads` and `body` are HTML: text of the runs in them must be escaped."""
+    """An HTML table of a class, sortable by its columns: a <tbody> for each item of `body`, which holds its cells.
+
+    `heads` and `body` are HTML: text of the runs in them must be escaped.
+    """
     cells = "".join(f"<th>{head}</th>" for head in heads)
-    rows = "\n".join(body)
-    table = f'<table class="{kind}"><thead><tr>{cells}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>'
+    rows = "\n".join(f"<tbody><tr>{item}</tr></tbody>" for item in body)
+    table = f'<table class="sortable {kind}"><thead><tr>{cells}</tr></thead>\n{rows}\n</table>'
     return f'<div class="wide">{table}</div>'
 
 

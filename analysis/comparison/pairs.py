@@ -70,17 +70,25 @@ class PairRow:
             return f"not decided: {self.test.n} seeds are too few"
         return f"not decided: {self.test.n} seeds can detect differences of {100 * self.detectable:.1f} points or more"
 
+    def interval(self, group: str) -> str:
+        """The interval of the difference in points, the given one of the two groups minus the other, and its seeds."""
+        seeds = 0 if self.test is None else self.test.n
+        return f"95 % interval {self._interval(1 if group == self.group else -1)}, {seeds} paired seeds"
+
+    def _interval(self, sign: int) -> str:
+        if self.test is None or self.test.low is None or self.test.high is None:
+            return "-"
+        low, high = sorted((sign * self.test.low, sign * self.test.high))
+        return f"{signed(100 * low)} to {signed(100 * high)}"
+
     def cells(self) -> list[str]:
         """The cells of the table of pairs; see `HEADS`."""
         test = self.test
-        interval = "-"
-        if test is not None and test.low is not None and test.high is not None:
-            interval = f"{signed(100 * test.low)} to {signed(100 * test.high)}"
         return [
             f"{self.group} against {self.baseline}",
             "0" if test is None else str(test.n),
             "-" if test is None else signed(100 * test.mean),
-            interval,
+            self._interval(1),
             "-" if test is None or test.d_z is None else signed(test.d_z),
             _p_value(self.p_corrected),
             _p_value(self.p_equivalence_corrected),

@@ -88,7 +88,7 @@ def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
         rows=tuple(rows),
         methods=tuple(methods),
         pairs=tuple(pairs),
-        headline=" ".join(filter(None, (headline(methods, rows), nothing_learned(runs)))),
+        headline=" ".join(filter(None, (headline(methods, rows, pairs), nothing_learned(runs)))),
         findings=tuple(findings(methods, rows, pairs)),
         notes=(*settings.notes, *notes(runs, methods, rows)),
     )

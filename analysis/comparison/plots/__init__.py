@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ...common.style import to_png
 from ..read_runs import Run
-from .curves import method_colors, plot_accuracy, plot_alphas, plot_i_min, plot_tradeoff
+from .curves import method_colors, plot_accuracy, plot_alphas, plot_i_min, plot_tradeoff, tradeoff_positions
 from .sizes import plot_sizes
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "plot_sizes",
     "plot_tradeoff",
     "to_png",
+    "tradeoff_positions",
 ]
 
 

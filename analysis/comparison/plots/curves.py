@@ -19,7 +19,7 @@ from ..metrics_table import Epoch
 from ..read_runs import Run
 from ..rows import accuracy_name
 
-__all__ = ["method_colors", "plot_accuracy", "plot_alphas", "plot_i_min", "plot_tradeoff"]
+__all__ = ["method_colors", "plot_accuracy", "plot_alphas", "plot_i_min", "plot_tradeoff", "tradeoff_positions"]
 
 LINE, WIDEST_LINE = 2.4, 8.4  # points, of the lines of means
 POINT, WIDEST_POINT = 10.0, 22.0
@@ -96,6 +96,23 @@ def plot_tradeoff(runs: Sequence[Run]) -> Figure:
     _cost_axis(axes, [x for x, _ in means])
     legend(figure, handles)
     return figure
+
+
+def tradeoff_positions(figure: Figure, runs: Sequence[Run]) -> list[tuple[float, float] | None]:
+    """Where the point of each run stands in a drawn `plot_tradeoff` of them, for links laid over the picture.
+
+    Returns:
+        for each run the fractions of the picture's width, from the left, and height, from the top; None where its cost
+        is not finite, as such runs are not drawn.
+    """
+    axes = figure.axes[0]
+    unit = cost_unit(run.last.gmacs for run in runs)
+    to_figure = axes.transData + figure.transFigure.inverted()
+    found: list[tuple[float, float] | None] = []
+    for run in runs:
+        x, y = to_figure.transform((unit.scale * run.last.gmacs, _accuracy(run)))
+        found.append((float(x), 1 - float(y)) if math.isfinite(run.last.gmacs) else None)
+    return found
 
 
 def _accuracy(run: Run) -> float:

@@ -33,6 +33,35 @@ def test_headline_says_who_is_ahead_and_whether_it_may_be_chance(
     assert says in compare_runs(folders).headline
 
 
+@pytest.mark.parametrize(
+    ("learned", "spread", "says"),
+    [
+        (0.06, 0.005, "by the paired test that is not chance (95 % interval +4.8 to +7.2, 3 paired seeds)."),
+        (0.01, 0.005, "whether that is chance is not decided (95 % interval \u22120.2 to +2.2, 3 paired seeds)."),
+        (-0.01, 0.005, "whether that is chance is not decided (95 % interval \u22120.2 to +2.2, 3 paired seeds)."),
+        (0.0, 0.005, "they are equivalent within ±1 point (95 % interval \u22121.2 to +1.2, 3 paired seeds)."),
+        (0.0, 0.01, "a difference either way is not ruled out (95 % interval \u22122.5 to +2.5, 3 paired seeds)."),
+    ],
+)
+def test_headline_follows_the_paired_test(
+    tmp_path: Path, write_run: WriteRun, learned: float, spread: float, says: str
+) -> None:
+    for seed, chance in enumerate((-spread, 0.0, spread)):
+        write_run(tmp_path / f"h{seed}", "human", seed, final=0.8)
+        write_run(tmp_path / f"d{seed}", "dynopool", seed, final=0.8 + learned + chance)
+    assert says in compare_runs([tmp_path / f"{name}{seed}" for name in "hd" for seed in range(3)]).headline
+
+
+def test_headline_says_how_the_best_does_against_the_baseline(tmp_path: Path, write_run: WriteRun) -> None:
+    for seed, chance in enumerate((-0.005, 0.0, 0.005)):
+        write_run(tmp_path / f"h{seed}", "human", seed, final=0.8)
+        write_run(tmp_path / f"d{seed}", "dynopool", seed, final=0.87 + chance)
+        write_run(tmp_path / f"r{seed}", "refine", seed, final=0.83 + 2 * chance)
+    headline = compare_runs([tmp_path / f"{name}{seed}" for name in "hdr" for seed in range(3)]).headline
+    assert "dynopool is ahead of the next best, refine, by 4.0 points" in headline
+    assert "Against human it has +7.0 points; by the paired test that is not chance (95 % interval" in headline
+
+
 def test_headline_states_the_cost(tmp_path: Path, write_run: WriteRun) -> None:
     folders = [write_run(tmp_path / "h", "human"), write_run(tmp_path / "d", "dynopool")]
     comparison = compare_runs(folders)
@@ -58,6 +87,9 @@ def test_headline_says_if_no_size_changed_during_training(tmp_path: Path, write_
     assert "No size changed" not in compare_runs([human, other]).headline
     assert "No size changed" not in compare_runs([human, still, other]).headline, "one of its runs did learn"
     assert "No size changed" not in compare_runs([human]).headline, "a human design learns no sizes anyway"
+    text = (still / "config.yaml").read_text()
+    (still / "config.yaml").write_text(text.replace("method: dynopool", "method: fixed"))
+    assert "No size changed" not in compare_runs([human, still]).headline, "nor does this control"
 
 
 def test_three_methods_rank_the_best_two(tmp_path: Path, write_run: WriteRun) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dynpool.analysis.common.page_style import SORTING
 from dynpool.analysis.comparison.html import compare_runs, write_report
 from dynpool.analysis.comparison.plots import to_png
 
@@ -63,8 +64,10 @@ def test_report_is_self_contained(comparison_folder: Path, tmp_path: Path) -> No
         assert head == "data:image/png;base64"
         assert base64.b64decode(data) == (out / f"{name}.png").read_bytes()
         assert attributes["alt"]
-    loading = {"script", "link", "iframe", "object", "embed", "video", "audio", "base", "form"}
+    loading = {"link", "iframe", "object", "embed", "video", "audio", "base", "form"}
     assert not loading & {tag for tag, _ in page.tags}
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [{}]
+    assert f"<script>{SORTING}</script>" in path.read_text()
     assert not re.search(r"https?:|//|@import|url\(", re.sub(r"base64,[^\"]*", "", path.read_text()))
 
 
@@ -79,6 +82,18 @@ def test_report_shows_the_figures(comparison_folder: Path, tmp_path: Path) -> No
     assert "model narrow-vgg · data digits (variant tile, resolution 32) · input 1×32×32" in text
     assert "16 epochs · seeds 0, 1, 2" in text
     assert "Notes" not in text
+
+
+def test_every_row_of_a_sortable_table_is_an_item_of_its_own(comparison_folder: Path, tmp_path: Path) -> None:
+    page = write_report([comparison_folder], tmp_path).read_text()
+    tables = re.findall(r'<table class="sortable (\w*)">(.*?)</table>', page, re.DOTALL)
+    assert [(kind, table.count("<tbody>")) for kind, table in tables] == [("", 2), ("pairs", 1), ("runs", 6)]
+    for _, table in tables:
+        columns = table.count("<th>")
+        for body in table.split("<tbody>")[1:]:
+            first, *below = body.split("</tr>\n<tr")
+            assert first.count("<td>") == columns
+            assert all(f'colspan="{columns}"' in row for row in below), "moves with its run"
 
 
 def test_report_shows_budgets_and_layers_left_out(tmp_path: Path, write_run: WriteRun) -> None:
@@ -145,9 +160,10 @@ def test_text_from_runs_is_escaped(tmp_path: Path, write_run: WriteRun) -> None:
     assert {tag for tag, _ in page.tags} <= {
         *("html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "div", "strong", "ul", "li"),
         *("table", "thead", "tbody", "tr", "th", "td", "span", "sub", "br", "figure", "figcaption", "img"),
-        *("dl", "dt", "dd"),
+        *("dl", "dt", "dd", "a", "script"),
     }
     assert all(str(attributes["src"]).startswith("data:") for tag, attributes in page.tags if tag == "img")
+    assert [tag for tag, _ in page.tags].count("script") == 1, "the page's own"
     assert evil in page.text
     assert "<img src=x onerror=1>" in page.text
 
