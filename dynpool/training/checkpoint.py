@@ -78,6 +78,7 @@ class Checkpoint:
         lines: the lines of i_min.jsonl up to `epoch`; None if an earlier version wrote the checkpoint.
         sensitivity: the lines of sensitivity.jsonl up to `epoch`; None if an earlier version wrote the checkpoint.
         partial: progress of the next epoch; None at the end of an epoch.
+        ema: state dict of the moving average of the weights; None without one.
         ranks: of a run of several processes, the states of each one's generators; None of one process.
     """
 
@@ -94,6 +95,12 @@ class Checkpoint:
     sensitivity: Sequence[str] | None = None
     partial: Partial | None = None
     ranks: Sequence[Mapping[str, Tensor]] | None = None
+    ema: Mapping[str, Tensor] | None = None
+
+    @property
+    def trained(self) -> Mapping[str, Tensor]:
+        """The weights that a run is tested with: their moving average, if it has one."""
+        return self.model if self.ema is None else self.ema
 
 
 Check = Callable[[Any], bool]
@@ -163,6 +170,7 @@ LATER_ENTRIES: Mapping[str, tuple[Check, str]] = MappingProxyType(
         "lines": (_strings, "lines of text"),
         "sensitivity": (_strings, "lines of text"),
         "partial": (_partial, "the state of an epoch"),
+        "ema": (_mapping, "a state dict"),
         "ranks": (
             lambda value: isinstance(value, list) and all(map(_generators, value)),
             "states of generators, by process",
@@ -265,18 +273,25 @@ def load(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
+def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path, *, averaged: bool = False) -> None:
     """Load a checkpoint's weights and alphas into a model built from the same configuration.
+
+    Args:
+        model: the model.
+        checkpoint: the checkpoint.
+        path: its file, for messages.
+        averaged: load the moving average of the weights, if there is one.
 
     Raises:
         ForeignCheckpointError: if names or shapes differ; the model is then unchanged.
     """
+    weights = checkpoint.trained if averaged else checkpoint.model
     own = model.state_dict()
-    missing = sorted(own.keys() - checkpoint.model.keys())
-    unknown = sorted(checkpoint.model.keys() - own.keys())
+    missing = sorted(own.keys() - weights.keys())
+    unknown = sorted(weights.keys() - own.keys())
     differing = [
         f"{key} is {_described(value)}, not {_described(own[key])}"
-        for key, value in checkpoint.model.items()
+        for key, value in weights.items()
         if key in own and _described(value) != _described(own[key])
     ]
     if missing or unknown or differing:
@@ -284,8 +299,8 @@ def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
         parts += [f"unknown: {', '.join(unknown[:3])}"] * bool(unknown) + differing[:3]
         raise ForeignCheckpointError(f"{path}: it belongs to another model ({'; '.join(parts)})")
     for name, resizer in learned_resizers(model, owners=True).items():
-        _check_alpha(resizer, name, checkpoint.model[f"{name}.alpha" if name else "alpha"], path)
-    model.load_state_dict(checkpoint.model)
+        _check_alpha(resizer, name, weights[f"{name}.alpha" if name else "alpha"], path)
+    model.load_state_dict(weights)
 
 
 def _described(value: Any) -> str:

@@ -20,6 +20,7 @@ from .config_sections import (
     DataConfig,
     DiffStrideConfig,
     ModelConfig,
+    OptimizerConfig,
     RandomConfig,
     RefineConfig,
     ShapeAdaptorConfig,
@@ -51,13 +52,14 @@ class RunConfig:
         diffstride: options of the method "diffstride".
         random: options of the method "random" and of random starts.
         refine: options of the method "refine".
+        optimizer: the optimiser.
         epochs: passes over the training images.
         batch_size: images per step, over all processes.
-        lr: learning rate of the weights (SGD with Nesterov momentum).
+        lr: learning rate of the weights.
         alpha_lr: learning rate of the learned strides alpha.
         weight_decay: L2 penalty of the weights; alphas never have one.
         momentum: momentum of the weights; 0 turns Nesterov off.
-        alpha_momentum: momentum of the alphas.
+        alpha_momentum: momentum of the alphas; with an optimiser such as AdamW the first of their betas.
         alpha_until: fraction of the run during which alphas are learned; then their schedule ends and sizes stay fixed.
         start: initial sizes of the methods that learn them, and the sizes of "fixed" and "scaled": "designed", "random"
             (those of the method "random" with the same seed and cost), or {name of a resolution: [height, width], ...};
@@ -72,13 +74,24 @@ class RunConfig:
             {match: METHOD, gmacs: NUMBER} holds that number.
         budget_weight: weight of the loss term ln(GMACs / budget)^2 / 2; its gradient is that of a GMACs term whose
             weight grows with the distance from the budget.
-        label_smoothing: label smoothing of the cross entropy.
-        scheduler: "cosine" (to zero over the run), "multistep" (divided by 10 at 1/2 and 3/4 of the run) or "constant".
+        loss: "cross_entropy", or "bce" (binary cross entropy of each class against all others).
+        label_smoothing: label smoothing of the loss.
+        mixup: parameter of the beta distribution from which mixup draws the shares of two images; 0: no mixup. With
+            `cutmix` as well, each batch is mixed by one of the two at random.
+        cutmix: parameter of the beta distribution from which CutMix draws the shares of two images; 0: no CutMix.
+        ema: decay of a moving average of the weights, which is tested and saved beside them; 0: none. Its alphas are
+            those of the network itself.
+        scheduler: "cosine" (to zero over the run), "multistep" (divided by 10 at each of `milestones`) or "constant".
+        milestones: where "multistep" divides the learning rates, as fractions of the run.
         warmup_epochs: epochs over which the learning rates rise linearly from zero, up to all; may be fractional.
         precision: "no" (float32), "bf16" or "fp16".
         channels_last: use the channels_last memory format.
+        compile: train the network compiled by torch.compile, as soon as its sizes no longer change: after
+            `alpha_until`, which must be below 1 for methods that learn sizes.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads of PyTorch; null: PyTorch's default. The last bits of a result depend on it.
+        save_steps: also save the progress after every n-th step of an epoch, so that a killed run loses fewer; 0: only
+            after every epoch.
         checkpoint_every: also keep the checkpoint of every n-th epoch; 0: only the last one.
         sensitivity_every: before the first and after every n-th epoch, append the sensitivity of the loss to the sizes,
             on 8 training batches, to sensitivity.jsonl (docs/sensitivity.md); 0: never. Results do not depend on it.
@@ -97,6 +110,7 @@ class RunConfig:
     diffstride: DiffStrideConfig = field(default_factory=DiffStrideConfig)
     random: RandomConfig = field(default_factory=RandomConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     epochs: int = 16
     batch_size: int = 64
     lr: float = 0.1
@@ -110,13 +124,20 @@ class RunConfig:
     gmacs_weight: float = 0.0
     gmacs_budget: float | dict[str, str | float] | None = None
     budget_weight: float = 0.1
+    loss: Literal["cross_entropy", "bce"] = "cross_entropy"
     label_smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema: float = 0.0
     scheduler: Literal["cosine", "multistep", "constant"] = "cosine"
+    milestones: tuple[float, ...] = (0.5, 0.75)
     warmup_epochs: float = 0.0
     precision: Literal["no", "bf16", "fp16"] = "no"
     channels_last: bool = False
+    compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
+    save_steps: int = 0
     checkpoint_every: int = 0
     sensitivity_every: int = 0
     input_size: tuple[int, int, int] | None = None
@@ -128,20 +149,38 @@ class RunConfig:
         require("seed", self.seed, self.seed >= 0, "a whole number, 0 or more")
         require("epochs", self.epochs, self.epochs >= 1, "a whole number, 1 or more")
         require("batch_size", self.batch_size, self.batch_size >= 1, "a whole number, 1 or more")
-        for key in ("lr", "alpha_lr", "weight_decay", "gmacs_weight", "budget_weight", "warmup_epochs"):
+        for key in (
+            "lr",
+            "alpha_lr",
+            "weight_decay",
+            "gmacs_weight",
+            "budget_weight",
+            "warmup_epochs",
+            "mixup",
+            "cutmix",
+        ):
             value = getattr(self, key)
             require(key, value, 0 <= value < math.inf, "a finite number, 0 or more")
         warmup = self.warmup_epochs
         require("warmup_epochs", warmup, warmup <= self.epochs, f"0 up to the number of epochs, which is {self.epochs}")
-        for key in ("momentum", "alpha_momentum", "label_smoothing"):
+        for key in ("momentum", "alpha_momentum", "label_smoothing", "ema"):
             value = getattr(self, key)
             require(key, value, 0 <= value < 1, "a number from 0 to below 1")
         require("alpha_until", self.alpha_until, 0 < self.alpha_until <= 1, "a number above 0, up to 1")
+        moving = self._learns_sizes and self.alpha_until == 1
+        require("compile", self.compile, not (self.compile and moving), "false, unless alpha_until is below 1")
         self._check_start()
         self._check_budget()
         require("threads", self.threads, self.threads is None or 1 <= self.threads <= 1024, "null, or 1 to 1024")
         require("out", self.out, self.out != "", "null, or the name of a folder")
-        for key in ("checkpoint_every", "sensitivity_every"):
+        rising = list(self.milestones) == sorted(set(self.milestones))
+        within = all(0 < milestone < 1 for milestone in self.milestones)
+        require("milestones", self.milestones, rising and within, "rising numbers between 0 and 1")
+        parts = self.optimizer.accumulate
+        require(
+            "optimizer.accumulate", parts, parts <= self.batch_size, f"up to batch_size, which is {self.batch_size}"
+        )
+        for key in ("save_steps", "checkpoint_every", "sensitivity_every"):
             require(key, getattr(self, key), getattr(self, key) >= 0, "a whole number, 0 or more")
 
     def _check_start(self) -> None:

@@ -17,6 +17,7 @@ MOVABLE_KEYS = frozenset(
         "grid_point",
         "out",
         "device",
+        "save_steps",
         "checkpoint_every",
         "sensitivity_every",
         "data.root",

@@ -11,6 +11,7 @@ __all__ = [
     "DataConfig",
     "DiffStrideConfig",
     "ModelConfig",
+    "OptimizerConfig",
     "RandomConfig",
     "RefineConfig",
     "ShapeAdaptorConfig",
@@ -104,6 +105,37 @@ class ModelConfig:
 
     name: str = "narrow-vgg"
     options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimiser of weights and alphas; alphas have no weight decay and a learning rate of their own.
+
+    Attributes:
+        name: "sgd" (with Nesterov momentum), or any of timm's optimisers, such as "adamw", "lamb" or "lion".
+        options: further keyword arguments of the optimiser, such as {betas: [0.9, 0.95]}.
+        layer_decay: learning rate of a layer / that of the layer behind it, with the layers as timm groups them; 1: all
+            have the same.
+        decay_vectors: apply the weight decay to biases and to the gains of normalisation layers as well.
+        clip_norm: largest norm of the gradient of all weights together, to which a larger one is scaled; alphas are
+            neither counted nor scaled; null: any.
+        accumulate: number of parts into which each batch is split, so that it fits into memory; they are passed one
+            after the other (gradient accumulation). Batch norm normalises by the images of a part.
+    """
+
+    name: str = "sgd"
+    options: dict[str, Any] = field(default_factory=dict)
+    layer_decay: float = 1.0
+    decay_vectors: bool = True
+    clip_norm: float | None = None
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        decay = self.layer_decay
+        require("optimizer.layer_decay", decay, 0 < decay <= 1, "a number above 0, up to 1")
+        clip = self.clip_norm
+        require("optimizer.clip_norm", clip, clip is None or 0 < clip < math.inf, "null, or a finite number above 0")
+        require("optimizer.accumulate", self.accumulate, self.accumulate >= 1, "a whole number, 1 or more")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from .errors import ConfigError
 from .inspection import naming
 from .kept import kept_or_made
 from .methods import weight_groups
-from .run import learning_rate_factor
+from .objective import mixed, task_loss
+from .optimizer import learning_rate_factor, make_optimizer
 from .subjects import InOrder, Subject
 
 __all__ = ["HessianOptions", "PruningOptions", "hessians_of", "prune_subject", "similarity_of"]
@@ -61,17 +62,18 @@ def fine_tune(model: nn.Module, config: RunConfig, dataset: Dataset, epochs: int
     The learning rate starts at that of the run and follows its schedule over these epochs, without a warm-up. The
     images of an epoch are those of the run's epoch of that number.
     """
-    optimizer = torch.optim.SGD(
-        weight_groups(model, config), lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
-    )
+    optimizer = make_optimizer(model, weight_groups(model, config), config)
+    objective, classes = task_loss(config), len(dataset.classes)
     steps = math.ceil(len(dataset.train) / config.batch_size)
     factor = learning_rate_factor(replace(config, epochs=epochs, warmup_epochs=0.0), steps)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     for epoch in range(1, epochs + 1):
-        for images, labels in dataset.train.batches(
+        batches = dataset.train.batches(
             config.batch_size, seed=config.seed, epoch=epoch, shift=config.data.shift_pixels, flip=config.data.flip
-        ):
-            loss = F.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
+        )
+        for number, (images, labels) in enumerate(batches):
+            images, targets = mixed(images, labels, config, classes, (epoch, number))
+            loss = objective(model(images), targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -131,13 +133,12 @@ def hessians_of(
         model, dataset = subject.load()
         if label == BEFORE:
             model = subject.initial(dataset)
-        smoothing = 0.0 if subject.config is None else subject.config.label_smoothing
+        loss = F.cross_entropy if subject.config is None else task_loss(subject.config)
         shown = None if progress is None else partial(progress, f"Hessian {label}")
         with naming(subject.name):
             return hessian_eigenvalues(
                 model, subject.batches(dataset.train, options.images),
-                partial(F.cross_entropy, label_smoothing=smoothing), k=options.eigenvalues, tol=options.tolerance,
-                progress=shown,
+                loss, k=options.eigenvalues, tol=options.tolerance, progress=shown,
             )  # fmt: skip
 
     for label in (TRAINED,) if subject.config is None else (BEFORE, TRAINED):

@@ -19,7 +19,7 @@ PROBE = 7  # classes of a probe network, whose weights are compared in shape wit
 
 
 def restored_model(folder: Path) -> tuple[nn.Module, tuple[int, int, int]]:
-    """(network, input size (C, H, W)) of a run, with the weights and alphas of its last checkpoint, on the CPU.
+    """(network, input size (C, H, W)) of a run, with the weights (averaged, if so) and alphas of its last checkpoint.
 
     Raises:
         ConfigError: if config.yaml is missing or damaged, or names an unknown model or method.
@@ -36,10 +36,10 @@ def restored_model(folder: Path) -> tuple[nn.Module, tuple[int, int, int]]:
         raise RunFolderError(f"{folder} has no checkpoint yet: {path} is missing") from None
     with torch.random.fork_rng(devices=[]):
         probe = build_model(config.model, num_classes=PROBE, in_channels=config.input_size[0])
-        classes = _classes(probe, checkpoint.model)
+        classes = _classes(probe, checkpoint.trained)
         model = build_model(config.model, num_classes=classes, in_channels=config.input_size[0])
         model = prepare(model, config, config.input_size).model
-    restore_model(model, checkpoint, path)
+    restore_model(model, checkpoint, path, averaged=True)
     return model, config.input_size
 
 

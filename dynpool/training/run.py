@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,41 +18,21 @@ from torch import Tensor, nn
 from dynpool.analysis import IMinTracker
 
 from . import checkpoint as checkpoints
+from .averaging import AveragedModel
 from .config import RunConfig
 from .config_identity import fingerprint, to_dict
 from .data import Dataset, Images
 from .errors import DivergedError, writing
 from .memory import PeakMemory
 from .methods import Prepared
+from .objective import mixed, task_loss
+from .optimizer import learning_rate_factor, make_optimizer
 from .progress import Reporter
 from .run_folder import RunFolder
 from .sensitivity import LOGGED_BATCHES, RunBatches, run_sensitivity
 from .stop import FINISHED, Stop
 
-__all__ = ["Run", "learning_rate_factor"]
-
-
-def learning_rate_factor(config: RunConfig, steps_per_epoch: int, *, fraction: float = 1.0) -> Callable[[int], float]:
-    """The learning-rate factor as a function of the optimiser step, counted from 0 over the whole run.
-
-    With `fraction` below 1 the schedule covers only that fraction of the run; afterwards the factor is zero.
-    """
-    total = config.epochs * steps_per_epoch * fraction
-    warmup = round(config.warmup_epochs * steps_per_epoch)
-
-    def factor(step: int) -> float:
-        done = step / total
-        if fraction < 1 and done >= 1:
-            return 0.0
-        if step < warmup:
-            return (step + 1) / warmup
-        if config.scheduler == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-        if config.scheduler == "multistep":
-            return 0.1 ** ((done >= 0.5) + (done >= 0.75))
-        return 1.0
-
-    return factor
+__all__ = ["Run"]
 
 
 @dataclass
@@ -60,12 +41,13 @@ class _Totals:
 
     sums: Tensor
 
-    def add(self, task: Tensor, penalty: Tensor | None, correct: Tensor, images: int) -> None:
+    def add(self, task: Tensor, correct: Tensor, images: int) -> None:
         self.sums[0] += task.detach().double() * images
-        if penalty is not None:
-            self.sums[1] += penalty.detach().double() * images
         self.sums[2] += correct
         self.sums[3] += images
+
+    def add_penalty(self, penalty: Tensor, images: int) -> None:
+        self.sums[1] += penalty.detach().double() * images
 
     def means(self, accelerator: Accelerator) -> tuple[float, float, float]:
         """(task loss, penalty, accuracy) over all processes. The only synchronisation with the host in an epoch."""
@@ -108,18 +90,23 @@ class Run:
                 self.tracker = IMinTracker(self.model, dataset.input_size, folder.i_min)
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)
-        self.base = torch.optim.SGD(
-            prepared.groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0
-        )
-        fractions = (config.alpha_until if group.get("name") == "alphas" else 1.0 for group in prepared.groups)
+        self.base = make_optimizer(self.model, prepared.groups, config)
+        fractions = (config.alpha_until if group["name"] == "alphas" else 1.0 for group in self.base.param_groups)
         factors = [learning_rate_factor(config, self.steps, fraction=fraction) for fraction in fractions]
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.base, factors)
         self.wrapped, self.optimizer = accelerator.prepare(self.model, self.base)
+        learned = any(group["name"] == "alphas" for group in self.base.param_groups)
+        self.settled = math.ceil(config.alpha_until * self.steps * config.epochs) if learned else 0
+        self.compiled: nn.Module | None = None
+        self.average = AveragedModel(self.model, config.ema) if config.ema else None
+        self.loss = task_loss(config)
         self.dataset = dataset.to(accelerator.device)
 
     def restore(self, saved: checkpoints.Checkpoint, path: Path) -> None:
         """Restore the state of a checkpoint."""
         checkpoints.restore_model(self.model, saved, path)
+        if self.average is not None:
+            checkpoints.restore_model(self.average.model, saved, path, averaged=True)
         checkpoints.restore_optimizer(self.base, saved, path)
         steps = saved.epoch * self.steps + (saved.partial.step if saved.partial is not None else 0)
         checkpoints.restore_scheduler(self.scheduler, saved, steps, path)
@@ -198,22 +185,24 @@ class Run:
         )  # fmt: skip
         reporter.advance(min(progress.step * config.batch_size, len(self.dataset.train)))
         for images, labels in batches:
-            logits = self.wrapped(self._in_memory_format(images))
-            task = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-            penalty = self.prepared.penalty() if self.prepared.penalty is not None else None
             self.optimizer.zero_grad()
-            accelerator.backward(task if penalty is None else task + penalty)
+            self._gradients(images, labels, progress, totals)
             progress.rates = [g["lr"] for g in self.base.param_groups]
             step = self.scheduler.last_epoch + 1
             if step % self.prepared.alphas_every:
                 self._skip_alphas()
+            if config.optimizer.clip_norm is not None:
+                accelerator.clip_grad_norm_(self._weights(), config.optimizer.clip_norm)
             self.optimizer.step()
             self.prepared.after_step(step, self.steps * config.epochs)
             self.scheduler.step()
-            totals.add(task, penalty, (logits.argmax(1) == labels).sum(), len(labels))
+            if self.average is not None:
+                self.average.update(self.model)
             progress.step += 1
             reporter.advance(len(labels) * accelerator.num_processes)
             self._stop_if_asked(progress)
+            if config.save_steps and progress.step % config.save_steps == 0 and progress.step < self.steps:
+                self._save_progress(progress)
         means = totals.means(accelerator)
         if not math.isfinite(means[0] + means[1]):
             raise DivergedError(
@@ -221,6 +210,47 @@ class Run:
                 f"lower lr ({config.lr}) or alpha_lr ({config.alpha_lr})"
             )
         return means
+
+    def _gradients(self, images: Tensor, labels: Tensor, progress: "_EpochProgress", totals: _Totals) -> None:
+        """Add the gradients of a batch, passed in as many parts as the configuration says, and its figures."""
+        classes, step = len(self.dataset.classes), (progress.epoch, progress.step)
+        images, targets = mixed(images, labels, self.config, classes, step)
+        parts, network = self.config.optimizer.accumulate, self._network()
+        chunks = list(zip(images.chunk(parts), targets.chunk(parts), strict=True))
+        for number, (part, wanted) in enumerate(chunks, start=1):
+            last = number == len(chunks)
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                logits = network(self._in_memory_format(part))
+                task = self.loss(logits, wanted)
+                penalty = self.prepared.penalty() if last and self.prepared.penalty is not None else None
+                share = task if len(chunks) == 1 else task * (len(part) / len(images))
+                self.accelerator.backward(share if penalty is None else share + penalty)
+            classes_wanted = wanted if wanted.ndim == 1 else wanted.argmax(1)
+            totals.add(task, (logits.argmax(1) == classes_wanted).sum(), len(part))
+            if penalty is not None:
+                totals.add_penalty(penalty, len(images))
+
+    def _network(self) -> nn.Module:
+        """The network to train; compiled, if that is asked for, once its sizes no longer change."""
+        if not self.config.compile or self.scheduler.last_epoch < self.settled:
+            return self.wrapped
+        if self.compiled is None:
+            self.compiled = torch.compile(self.wrapped)
+        return self.compiled
+
+    def _weights(self) -> list[nn.Parameter]:
+        groups = (group for group in self.base.param_groups if group["name"] != "alphas")
+        return [parameter for group in groups for parameter in group["params"]]
+
+    def _save_progress(self, progress: "_EpochProgress") -> None:
+        """Save the progress in the middle of an epoch, from which the run can continue."""
+        sums, ranks = self.accelerator.gather(progress.sums[None]).cpu(), self.rng_of_ranks()
+        seconds = time.perf_counter() - progress.begin
+        if self.accelerator.is_main_process:
+            partial = checkpoints.Partial(progress.step, sums, progress.rates, seconds)
+            state = self._state(progress.epoch - 1, partial, ranks)
+            checkpoints.save(state, checkpoints.stopped_path(self.folder.path))
+        self.accelerator.wait_for_everyone()
 
     def _stop_if_asked(self, progress: "_EpochProgress") -> None:
         """If a signal asks for it, save the progress of the epoch and raise the exception that ends the run."""
@@ -231,13 +261,7 @@ class Run:
             saved = "nothing had been trained yet"
         elif progress.step:
             saved += f", and step {progress.step} of epoch {progress.epoch}"
-            sums, ranks = self.accelerator.gather(progress.sums[None]).cpu(), self.rng_of_ranks()
-            seconds = time.perf_counter() - progress.begin
-            if self.accelerator.is_main_process:
-                partial = checkpoints.Partial(progress.step, sums, progress.rates, seconds)
-                state = self._state(progress.epoch - 1, partial, ranks)
-                checkpoints.save(state, checkpoints.stopped_path(self.folder.path))
-            self.accelerator.wait_for_everyone()
+            self._save_progress(progress)
         raise self.stop.error(saved)
 
     def _skip_alphas(self) -> None:
@@ -249,7 +273,7 @@ class Run:
 
     @torch.no_grad()
     def _test(self, images: Images, progress: "_EpochProgress") -> tuple[float, float, float]:
-        model = self.accelerator.unwrap_model(self.wrapped)
+        model = self.model if self.average is None else self.average.model
         model.eval()
         if self.accelerator.num_processes > 1:  # batch-norm statistics differ; test with those that are saved
             for buffer in model.buffers():
@@ -261,7 +285,7 @@ class Run:
             if not len(labels):
                 continue
             logits = model(self._in_memory_format(batch))
-            totals.add(F.cross_entropy(logits, labels), None, (logits.argmax(1) == labels).sum(), len(labels))
+            totals.add(F.cross_entropy(logits, labels), (logits.argmax(1) == labels).sum(), len(labels))
         return totals.means(self.accelerator)
 
     def _in_memory_format(self, images: Tensor) -> Tensor:
@@ -295,6 +319,7 @@ class Run:
             config=config,
             fingerprint=fingerprint(config),
             model=_on_cpu(self.model),
+            ema=None if self.average is None else _on_cpu(self.average.model),
             optimizer=self.base.state_dict(),
             scheduler=self.scheduler.state_dict(),
             scaler=scaler.state_dict() if scaler is not None else {},

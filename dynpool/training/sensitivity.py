@@ -1,10 +1,8 @@
 """The sensitivity of a run's loss to its learned sizes, for its log and for `dynpool sensitivity`."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import dynpool
@@ -12,6 +10,7 @@ import dynpool
 from .config import RunConfig
 from .data import Images
 from .errors import ConfigError
+from .objective import task_loss
 
 __all__ = ["LOGGED_BATCHES", "RunBatches", "run_sensitivity"]
 
@@ -57,7 +56,7 @@ def run_sensitivity(
     training: bool = False,
     progress: Callable[[int, int | None], object] | None = None,
 ) -> "dynpool.SensitivityReport":
-    """The sensitivity of a run's task loss, with its label smoothing and without its GMACs term.
+    """The sensitivity of a run's task loss, without mixed images and without its GMACs term.
 
     Args:
         model: the network of the run.
@@ -68,9 +67,10 @@ def run_sensitivity(
         ConfigError: if no size of the network can move.
     """
     config = batches.config
-    loss = partial(F.cross_entropy, label_smoothing=config.label_smoothing)
     try:
-        return dynpool.size_sensitivity(model, batches, loss, steps=steps, training=training, progress=progress)
+        return dynpool.size_sensitivity(
+            model, batches, task_loss(config), steps=steps, training=training, progress=progress
+        )
     except ValueError as error:
         raise ConfigError(
             f"the sizes of {config.name} (method {config.method!r}) cannot be measured: {error}"

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dynpool.training import checkpoint as checkpoints
 from dynpool.training.config import RunConfig
@@ -37,3 +38,12 @@ TINY_OPTIONS = [
 
 def tiny_run(out: Path, *options: str) -> RunConfig:
     return load_config(RunConfig, None, [*TINY_OPTIONS, "--out", str(out), *options])[0]
+
+
+def without_norm(num_classes: int, in_channels: int) -> nn.Module:
+    """A small network of two resizers, without batch norm."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(8, num_classes),
+    )  # fmt: skip

@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,11 +14,11 @@ import yaml
 import dynpool
 from dynpool.analysis.tracking.tracker import IMinTracker
 from dynpool.training import checkpoint as checkpoints
-from dynpool.training.config import RunConfig
 from dynpool.training.data import load_data
-from dynpool.training.errors import DivergedError
+from dynpool.training.errors import ConfigError, DivergedError
 from dynpool.training.loop import prepare_model, train
-from dynpool.training.run import learning_rate_factor
+from dynpool.training.restored import restored_model
+from dynpool.training.run import Run
 from dynpool.training.run_folder import COLUMNS
 from tests.dynpool.training.runs import TINY_OPTIONS, assert_same_run, rows, tiny_run
 
@@ -117,16 +118,110 @@ def test_bf16_and_channels_last(tmp_path):
     assert math.isfinite(float(rows(tmp_path)[-1]["train_loss"]))
 
 
-def test_learning_rates():
-    def rates(steps, **options):
-        factor = learning_rate_factor(RunConfig(epochs=4, **options), 10)
-        return [round(factor(s), 4) for s in steps]
+RECIPE = [
+    "--optimizer.name=adamw", "--optimizer.decay_vectors=false", "--optimizer.clip_norm=1", "--optimizer.accumulate=2",
+    "--lr=0.002", "--alpha_lr=0.01", "--loss=bce", "--label_smoothing=0.1", "--mixup=0.8", "--cutmix=1", "--ema=0.9",
+    "--scheduler=multistep", "--milestones=[0.4,0.8]", "--epochs=3", "--batch_size=16", "--data.test_fraction=0.9",
+]  # fmt: skip
 
-    assert rates([0, 20, 40]) == [1.0, 0.5, 0.0]
-    assert rates([0, 39], scheduler="constant") == [1.0, 1.0]
-    early = learning_rate_factor(RunConfig(epochs=4), 10, fraction=0.5)
-    assert [round(early(step), 4) for step in (0, 10, 20, 39)] == [1.0, 0.5, 0.0, 0.0]
-    resting = learning_rate_factor(RunConfig(epochs=4, warmup_epochs=2), 10, fraction=0.25)
-    assert [resting(step) for step in (9, 10, 19)] == [0.5, 0.0, 0.0]  # a longer warm-up does not wake it again
-    assert rates([0, 19, 20, 29, 30], scheduler="multistep") == [1.0, 1.0, 0.1, 0.1, 0.01]
-    assert rates([0, 4, 9, 10], scheduler="constant", warmup_epochs=1) == [0.1, 0.5, 1.0, 1.0]
+
+def test_a_run_with_every_key_of_a_recipe_resumes_to_the_same_bits_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
+    train(tiny_run(tmp_path / "a", *RECIPE))
+    config = tiny_run(tmp_path / "b", *RECIPE, "--save_steps=4")
+    saved, write = [], checkpoints.save
+
+    class KilledError(Exception):
+        pass
+
+    def save(checkpoint, *paths):
+        write(checkpoint, *paths)
+        saved.append((checkpoint.epoch, checkpoint.partial and checkpoint.partial.step))
+        if saved[-1] == (1, 8):
+            raise KilledError
+
+    monkeypatch.setattr("dynpool.training.run.checkpoints.save", save)
+    with pytest.raises(KilledError):
+        train(config)
+    monkeypatch.undo()
+    assert saved == [(0, None), (0, 4), (0, 8), (1, None), (1, 4), (1, 8)], "an epoch has 12 steps"
+    train(config, resume=True)
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+    one, two = (checkpoints.load(checkpoints.last_path(tmp_path / name)) for name in "ab")
+    for name, value in one.trained.items():
+        assert torch.equal(value, two.trained[name]), name
+
+
+def test_the_average_of_the_weights_is_tested_saved_and_restored(tmp_path):
+    config = tiny_run(tmp_path, "--ema=0.8", "--epochs=1")
+    train(config)
+    saved = checkpoints.load(checkpoints.last_path(tmp_path))
+    assert saved.ema is not None
+    differ = {name for name, value in saved.ema.items() if not torch.equal(value, saved.model[name])}
+    assert "0.weight" in differ
+    assert not {name for name in differ if name.endswith("alpha")}
+    model, _ = restored_model(tmp_path)
+    assert torch.equal(model.state_dict()["0.weight"], saved.ema["0.weight"])
+    images = load_data(config.data).test
+    with torch.no_grad():
+        correct = sum((model.eval()(x).argmax(1) == y).sum().item() for x, y in images.batches(128))
+    assert correct / len(images) == pytest.approx(float(rows(tmp_path)[-1]["test_accuracy"]))
+
+
+def test_parts_of_a_batch_give_its_gradient(tmp_path):
+    """Of a network without batch norm, whose images do not see each other."""
+    options = ["--model.name=tests.dynpool.training.runs:without_norm", "--model.options={}", "--epochs=1"]
+    options += ["--precision=no", "--data.test_fraction=0.9", "--batch_size=64", "--data.variant=plain"]
+    for parts in (1, 3):
+        train(tiny_run(tmp_path / str(parts), *options, f"--optimizer.accumulate={parts}"))
+    whole, parts = (checkpoints.load(checkpoints.last_path(tmp_path / name)).model for name in "13")
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-6)
+    one, other = rows(tmp_path / "1")[-1], rows(tmp_path / "3")[-1]
+    for column in ("train_loss", "task_loss", "gmacs_loss"):
+        assert float(one[column]) == pytest.approx(float(other[column]), rel=1e-5)
+
+
+def test_clipping_scales_the_gradient_of_the_weights_alone(tmp_path, monkeypatch):
+    norms = []
+
+    def after_step(step, steps):
+        weights, alphas = (group["params"] for group in run.base.param_groups)
+        norms.append([torch.cat([p.grad.flatten() for p in group]).norm().item() for group in (weights, alphas)])
+
+    def prepared(config, dataset):
+        found = prepare_model(config, dataset)
+        return replace(found, after_step=after_step)
+
+    init = Run.__init__
+
+    def keep(self, *arguments):
+        nonlocal run
+        init(self, *arguments)
+        run = self
+
+    run = None
+    monkeypatch.setattr("dynpool.training.loop.prepare_model", prepared)
+    monkeypatch.setattr(Run, "__init__", keep)
+    for name, clip in (("free", "null"), ("clipped", "0.01")):
+        train(tiny_run(tmp_path / name, "--epochs=1", "--lr=0", "--alpha_lr=0", f"--optimizer.clip_norm={clip}"))
+    free, clipped = norms[: len(norms) // 2], norms[len(norms) // 2 :]
+    assert all(weights == pytest.approx(0.01, rel=1e-3) for weights, _ in clipped)
+    assert all(weights > 0.1 for weights, _ in free)
+    assert [alphas for _, alphas in free] == [alphas for _, alphas in clipped]
+
+
+def test_the_network_is_compiled_once_its_sizes_stay(tmp_path, monkeypatch):
+    compiled = []
+
+    def compile_(model):
+        compiled.append(dict(dynpool.sizes(model, (1, 16, 16))))
+        return model
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    train(tiny_run(tmp_path / "learned", "--compile=true", "--alpha_until=0.5"))
+    last = json.loads(rows(tmp_path / "learned")[-1]["sizes"])
+    assert [list(map(list, sizes.values())) for sizes in compiled] == [list(last.values())]
+    train(tiny_run(tmp_path / "human", "--compile=true", "--method=human", "--epochs=1"))
+    assert len(compiled) == 2
+    with pytest.raises(ConfigError, match=r"compile is True; allowed: false, unless alpha_until is below 1"):
+        tiny_run(tmp_path, "--compile=true")

@@ -1,0 +1,103 @@
+"""The optimiser of a run, the groups of its parameters, and the schedule of its learning rates."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from dynpool.common.extras import optional
+from dynpool.common.names import nearest
+
+from .config import RunConfig
+from .errors import ConfigError
+
+__all__ = ["learning_rate_factor", "make_optimizer"]
+
+Group = dict[str, Any]
+
+
+def learning_rate_factor(config: RunConfig, steps_per_epoch: int, *, fraction: float = 1.0) -> Callable[[int], float]:
+    """The learning-rate factor as a function of the optimiser step, counted from 0 over the whole run.
+
+    With `fraction` below 1 the schedule covers only that fraction of the run; afterwards the factor is zero.
+    """
+    total = config.epochs * steps_per_epoch * fraction
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+
+    def factor(step: int) -> float:
+        done = step / total
+        if fraction < 1 and done >= 1:
+            return 0.0
+        if step < warmup:
+            return (step + 1) / warmup
+        if config.scheduler == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        if config.scheduler == "multistep":
+            return 0.1 ** sum(done >= milestone for milestone in config.milestones)
+        return 1.0
+
+    return factor
+
+
+def make_optimizer(model: nn.Module, groups: Sequence[Group], config: RunConfig) -> Optimizer:
+    """The optimiser of a prepared network.
+
+    Args:
+        model: the network.
+        groups: its parameters, grouped by `dynpool.parameter_groups`.
+        config: of the run.
+
+    Raises:
+        ConfigError: if timm does not know the optimiser, or it refuses an option.
+    """
+    settings = config.optimizer
+    groups = _regrouped(model, groups, config)
+    if settings.name == "sgd" and not settings.options:
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+    with optional():
+        from timm.optim import create_optimizer_v2, list_optimizers
+    name = settings.name
+    if name.removeprefix("lookahead_") not in list_optimizers():
+        raise ConfigError(f"optimizer.name is {name!r}, which timm does not know{nearest(name, list_optimizers())}")
+    rates = {"lr": config.lr, "weight_decay": config.weight_decay, "momentum": config.momentum}
+    try:
+        found = create_optimizer_v2(groups, opt=name, **{**rates, **settings.options})
+    except (TypeError, ValueError, ImportError, RuntimeError, AssertionError) as error:
+        raise ConfigError(f"optimizer {name!r} with options {settings.options}: {error}") from error
+    for group in found.param_groups:
+        if group.get("name") == "alphas" and "betas" in group:
+            group["betas"] = (config.alpha_momentum, *group["betas"][1:])
+    return found
+
+
+def _regrouped(model: nn.Module, groups: Sequence[Group], config: RunConfig) -> list[Group]:
+    """The groups, those of weights split by layer and by whether they decay, as the configuration asks."""
+    settings = config.optimizer
+    if settings.layer_decay == 1 and settings.decay_vectors:
+        return list(groups)
+    with optional():
+        from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+    split = param_groups_weight_decay  # the other function warns where layers are not to be told apart
+    if settings.layer_decay < 1:
+        split = partial(param_groups_layer_decay, layer_decay=settings.layer_decay)
+    found: list[Group] = []
+    for group in groups:
+        if group["name"] == "alphas":
+            found.append(group)
+            continue
+        mine = {id(parameter) for parameter in group["params"]}
+        for part in split(
+            model,
+            weight_decay=config.weight_decay,
+            no_weight_decay_list=getattr(model, "no_weight_decay", set)(),
+            weight_decay_exclude_1d=not settings.decay_vectors,
+        ):
+            parameters = [parameter for parameter in part["params"] if id(parameter) in mine]
+            if parameters:
+                decay, rate = part["weight_decay"], group["lr"] * part.get("lr_scale", 1.0)
+                found.append({**group, "params": parameters, "weight_decay": decay, "lr": rate})
+    return found
