@@ -34,6 +34,6 @@ class AveragedModel:
     def update(self, model: nn.Module) -> None:
         """Let the network's weights after an optimiser step enter the average."""
         self._average.update(model)
+        mine = learned_resizers(self.model, owners=True)
         for name, resizer in learned_resizers(model, owners=True).items():
-            mine = self.model.get_submodule(name)
-            mine.shared_alpha().copy_(resizer.shared_alpha())
+            mine[name].shared_alpha().copy_(resizer.shared_alpha())

@@ -1,5 +1,6 @@
 """What a run minimises: the task loss, on images and labels that mixup or CutMix may have mixed."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -14,10 +15,10 @@ from .data import generator_for
 __all__ = ["binary_cross_entropy", "mixed", "task_loss"]
 
 
-def task_loss(config: RunConfig) -> "partial[Tensor]":
+def task_loss(config: RunConfig) -> Callable[[Tensor, Tensor], Tensor]:
     """(logits (N, K), targets) -> mean loss, a scalar; targets are classes (N,) or probabilities (N, K)."""
-    losses = {"cross_entropy": F.cross_entropy, "bce": binary_cross_entropy}
-    return partial(losses[config.loss], label_smoothing=config.label_smoothing)
+    loss = binary_cross_entropy if config.loss == "bce" else F.cross_entropy
+    return partial(loss, label_smoothing=config.label_smoothing)
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

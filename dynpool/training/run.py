@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -97,7 +97,7 @@ class Run:
         self.wrapped, self.optimizer = accelerator.prepare(self.model, self.base)
         learned = any(group["name"] == "alphas" for group in self.base.param_groups)
         self.settled = math.ceil(config.alpha_until * self.steps * config.epochs) if learned else 0
-        self.compiled: nn.Module | None = None
+        self.compiled: Callable[[Tensor], Tensor] | None = None
         self.average = AveragedModel(self.model, config.ema) if config.ema else None
         self.loss = task_loss(config)
         self.dataset = dataset.to(accelerator.device)
@@ -230,10 +230,11 @@ class Run:
             if penalty is not None:
                 totals.add_penalty(penalty, len(images))
 
-    def _network(self) -> nn.Module:
+    def _network(self) -> Callable[[Tensor], Tensor]:
         """The network to train; compiled, if that is asked for, once its sizes no longer change."""
         if not self.config.compile or self.scheduler.last_epoch < self.settled:
-            return self.wrapped
+            found: Callable[[Tensor], Tensor] = self.wrapped
+            return found
         if self.compiled is None:
             self.compiled = torch.compile(self.wrapped)
         return self.compiled

@@ -5,7 +5,6 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 import torch
@@ -17,8 +16,8 @@ from dynpool.training import checkpoint as checkpoints
 from dynpool.training.data import load_data
 from dynpool.training.errors import ConfigError, DivergedError
 from dynpool.training.loop import prepare_model, train
+from dynpool.training.optimizer import make_optimizer
 from dynpool.training.restored import restored_model
-from dynpool.training.run import Run
 from dynpool.training.run_folder import COLUMNS
 from tests.dynpool.training.runs import TINY_OPTIONS, assert_same_run, rows, tiny_run
 
@@ -173,41 +172,32 @@ def test_parts_of_a_batch_give_its_gradient(tmp_path):
     options += ["--precision=no", "--data.test_fraction=0.9", "--batch_size=64", "--data.variant=plain"]
     for parts in (1, 3):
         train(tiny_run(tmp_path / str(parts), *options, f"--optimizer.accumulate={parts}"))
-    whole, parts = (checkpoints.load(checkpoints.last_path(tmp_path / name)).model for name in "13")
+    whole, split = (checkpoints.load(checkpoints.last_path(tmp_path / name)).model for name in "13")
     for name, value in whole.items():
-        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(split[name], value, rtol=1e-4, atol=1e-6)
     one, other = rows(tmp_path / "1")[-1], rows(tmp_path / "3")[-1]
     for column in ("train_loss", "task_loss", "gmacs_loss"):
         assert float(one[column]) == pytest.approx(float(other[column]), rel=1e-5)
 
 
 def test_clipping_scales_the_gradient_of_the_weights_alone(tmp_path, monkeypatch):
-    norms = []
+    norms: dict[str, list[list[float]]] = {"free": [], "clipped": []}
 
-    def after_step(step, steps):
-        weights, alphas = (group["params"] for group in run.base.param_groups)
-        norms.append([torch.cat([p.grad.flatten() for p in group]).norm().item() for group in (weights, alphas)])
+    def keep_norms(name, optimizer):
+        def before_step(*_):
+            groups = [[p.grad.flatten() for p in group["params"]] for group in optimizer.param_groups]
+            norms[name].append([torch.cat(group).norm().item() for group in groups])
 
-    def prepared(config, dataset):
-        found = prepare_model(config, dataset)
-        return replace(found, after_step=after_step)
+        optimizer.register_step_pre_hook(before_step)
+        return optimizer
 
-    init = Run.__init__
-
-    def keep(self, *arguments):
-        nonlocal run
-        init(self, *arguments)
-        run = self
-
-    run = None
-    monkeypatch.setattr("dynpool.training.loop.prepare_model", prepared)
-    monkeypatch.setattr(Run, "__init__", keep)
     for name, clip in (("free", "null"), ("clipped", "0.01")):
+        made = lambda *arguments, name=name: keep_norms(name, make_optimizer(*arguments))  # noqa: E731
+        monkeypatch.setattr("dynpool.training.run.make_optimizer", made)
         train(tiny_run(tmp_path / name, "--epochs=1", "--lr=0", "--alpha_lr=0", f"--optimizer.clip_norm={clip}"))
-    free, clipped = norms[: len(norms) // 2], norms[len(norms) // 2 :]
-    assert all(weights == pytest.approx(0.01, rel=1e-3) for weights, _ in clipped)
-    assert all(weights > 0.1 for weights, _ in free)
-    assert [alphas for _, alphas in free] == [alphas for _, alphas in clipped]
+    assert all(weights == pytest.approx(0.01, rel=1e-3) for weights, _ in norms["clipped"])
+    assert all(weights > 0.1 for weights, _ in norms["free"])
+    assert [alphas for _, alphas in norms["free"]] == [alphas for _, alphas in norms["clipped"]]
 
 
 def test_the_network_is_compiled_once_its_sizes_stay(tmp_path, monkeypatch):
