@@ -1,7 +1,7 @@
 """A trained network that is no run: a model with the weights of a checkpoint, and a folder of images."""
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -10,13 +10,11 @@ import dynpool
 from dynpool.analysis.common.checksums import file_digest
 
 from .config_sections import DataConfig
-from .data import Dataset, load_data
+from .data import Dataset, Images, load_data
 from .errors import ConfigError
 from .subjects import Subject
 
-__all__ = ["IMAGENET", "folder_of_images", "subject_of_checkpoint"]
-
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation per channel
+__all__ = ["folder_of_images", "subject_of_checkpoint"]
 
 
 def folder_of_images(folder: Path, input_size: tuple[int, ...], *, normalise: str) -> Dataset:
@@ -34,15 +32,11 @@ def folder_of_images(folder: Path, input_size: tuple[int, ...], *, normalise: st
     if len(input_size) != 3 or input_size[1] != input_size[2] or input_size[0] not in (1, 3):
         shape = "x".join(map(str, input_size))
         raise ConfigError(f"--input-size is {shape}; allowed with a folder of images: square ones with 1 or 3 channels")
-    dataset = load_data(DataConfig(name="folder", root=str(folder), resolution=input_size[1], channels=input_size[0]))
-    if normalise == "folder":
-        return dataset
-    if input_size[0] != 3:
+    channels, side = input_size[:2]
+    if normalise == "imagenet" and channels != 3:
         raise ConfigError("--normalise imagenet has moments of three channels, not of one: use --normalise folder")
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
-    return Dataset(
-        replace(dataset.train, mean=mean, std=std), replace(dataset.test, mean=mean, std=std), dataset.classes
-    )
+    moments: Literal["data", "imagenet"] = "imagenet" if normalise == "imagenet" else "data"
+    return load_data(DataConfig("folder", root=str(folder), resolution=side, channels=channels, normalise=moments))
 
 
 def subject_of_checkpoint(name: str, model: nn.Module, checkpoint: Path, folder: Path, dataset: Dataset) -> Subject:
@@ -59,6 +53,7 @@ def subject_of_checkpoint(name: str, model: nn.Module, checkpoint: Path, folder:
     images = [
         [int(split.images.sum(dtype=torch.int64)), len(split), split.mean.flatten().tolist()]
         for split in (dataset.train, dataset.test)
+        if isinstance(split, Images)
     ]
     return Subject(
         name=f"{name} with {checkpoint}",

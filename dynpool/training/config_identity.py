@@ -23,6 +23,7 @@ MOVABLE_KEYS = frozenset(
         "data.root",
         "data.download",
         "data.cache",
+        "data.workers",
         "threads",
         "input_size",
     }

@@ -5,9 +5,8 @@ resolution. `Images.batches` draws one epoch of a split as a pure function of (s
 exactly the same batches.
 """
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,142 +14,23 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor
-
-from dynpool.analysis.common.statistics import plural
 
 from .cache import Arrays, cache_folder, cached, files_fingerprint
 from .config_sections import DataConfig
 from .errors import DataError
+from .image_files import ImageFiles, aircraft_files, folder_files, is_image
 from .images import DECODING, decode_image
+from .seeding import generator_for
+from .splits import Dataset, Images, Split, StreamedImages
 from .variants import VARIANTS
 
-__all__ = ["SOURCES", "Dataset", "Images", "augment", "generator_for", "load_data"]
+__all__ = ["SOURCES", "Dataset", "Images", "Split", "imagenet_moments", "load_data"]
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
-ON_DEVICE_BYTES = 2**31  # a split up to this size is kept on the device
-
-
-def generator_for(*parts: int | str) -> torch.Generator:
-    """A CPU generator seeded from the given parts, e.g. (seed, epoch, "order"); different parts are independent."""
-    digest = hashlib.sha256(repr(parts).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
-def augment(images: Tensor, *, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Randomly shifted and mirrored images of the same shape, dtype and device; one draw per image.
-
-    Args:
-        images: (N, C, H, W), any dtype.
-        shift: largest shift in pixels along each axis; the border is padded with black.
-        flip: mirror each image left to right with probability 1/2.
-        generator: CPU generator, so that the draws do not depend on the device.
-    """
-    mirrored, moves = _draw(len(images), shift=shift, flip=flip, generator=generator)
-    c, h, w = images.shape[1:]
-    device = images.device
-    if mirrored is not None:
-        images = torch.where(rearrange(mirrored.to(device), "n -> n 1 1 1"), images.flip(-1), images)
-    if moves is not None:
-        moves = moves.to(device)
-        padded = F.pad(images, (shift,) * 4)
-        rows = repeat(moves[:, :1] + torch.arange(h, device=device), "n h -> n c h w", c=c, w=padded.shape[-1])
-        columns = repeat(moves[:, 1:] + torch.arange(w, device=device), "n w -> n c h w", c=c, h=h)
-        images = padded.gather(2, rows).gather(3, columns)
-    return images
-
-
-def _draw(n: int, *, shift: int, flip: bool, generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
-    """For n images: whether each is mirrored (N,), and its shift in pixels (N, 2) from 0 to 2 * shift."""
-    mirrored = torch.rand(n, generator=generator) < 0.5 if flip else None
-    return mirrored, torch.randint(0, 2 * shift + 1, (n, 2), generator=generator) if shift else None
-
-
-@dataclass(frozen=True)
-class Images:
-    """One split: uint8 images (N, C, H, W), int64 labels (N,), and mean and deviation per channel (1, C, 1, 1)."""
-
-    images: Tensor
-    labels: Tensor
-    mean: Tensor
-    std: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device) -> "Images":
-        """The split on `device`, except for images that are too large for it."""
-        images = self.images.to(device) if self.images.nbytes <= ON_DEVICE_BYTES else self.images
-        return Images(images, self.labels.to(device), self.mean.to(device), self.std.to(device))
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """uint8 images as float32, zero mean and unit deviation per channel over the training split."""
-        return (images.float() / 255 - self.mean) / self.std
-
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        seed: int | None = None,
-        epoch: int = 0,
-        shift: int = 0,
-        flip: bool = False,
-        share: tuple[int, int] = (0, 1),
-        skip: int = 0,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised float32 images (B, C, H, W) and labels (B,), batch by batch.
-
-        Args:
-            batch_size: images per batch over all processes; the last batch may be smaller.
-            seed: shuffle and augment from (seed, epoch); None: neither.
-            epoch: the epoch to draw.
-            shift: see `augment`.
-            flip: see `augment`.
-            share: (rank, processes): every process draws the same batches and takes its part of each. A last training
-                batch smaller than the number of processes is skipped by all of them.
-            skip: number of batches to skip at the start; the others are not affected.
-        """
-        rank, processes = share
-        if seed is None:
-            order, draws = torch.arange(len(self)), None
-        else:
-            order = torch.randperm(len(self), generator=generator_for(seed, epoch, "order"))
-            draws = generator_for(seed, epoch, "augmentation")
-        for number, chosen in enumerate(order.split(batch_size)):
-            if processes > 1 and draws is not None and len(chosen) < processes:
-                return
-            if number < skip:
-                if draws is not None:
-                    _draw(len(chosen), shift=shift, flip=flip, generator=draws)
-                continue
-            images = self.images[chosen.to(self.images.device)].to(self.labels.device)
-            if draws is not None:
-                images = augment(images, shift=shift, flip=flip, generator=draws)
-            labels = self.labels[chosen.to(self.labels.device)]
-            yield self.normalised(images[rank::processes]), labels[rank::processes]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A training split and one that accuracy is measured on, the test or validation images, at one resolution."""
-
-    train: Images
-    test: Images
-    classes: tuple[str, ...]
-
-    @property
-    def input_size(self) -> tuple[int, int, int]:
-        """(C, H, W) of every image."""
-        _, c, h, w = self.train.images.shape
-        return c, h, w
-
-    def to(self, device: torch.device) -> "Dataset":
-        """The dataset on `device`, except for images that are too large for it."""
-        return Dataset(self.train.to(device), self.test.to(device), self.classes)
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation per channel
 
 
 @dataclass(frozen=True)
@@ -223,74 +103,53 @@ def _cifar(config: DataConfig) -> Source:
     return Source(arrays, tuple(str(i) for i in range(10 if config.name == "cifar10" else 100)))
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def _folder(config: DataConfig) -> Source:
-    """Any tree train/CLASS/*, test/CLASS/* of image files, each decoded to the size that the variant first gives it."""
-    expected = "expected ROOT/train/CLASS/* and ROOT/test/CLASS/* with image files"
-    if config.root is None:
-        raise DataError(f"data.root is null; {expected}")
-    root = Path(config.root)
-    if root.is_file():
-        raise DataError(f"data.root is {config.root!r}: a file, not a folder; {expected}")
-    if not root.is_dir():
-        raise DataError(f"data.root is {config.root!r}: no such folder; {expected}")
-    names: dict[str, list[str]] = {}
-    files: dict[str, list[Path]] = {}
-    labels: dict[str, list[int]] = {}
-    for split in ("train", "test"):
-        if not (root / split).is_dir():
-            inside = sorted(p.name for p in root.iterdir() if p.is_dir())[:5]
-            raise DataError(f"{root}: no folder {split}/ (found: {', '.join(inside) or 'no folders'}); {expected}")
-        names[split] = sorted(p.name for p in (root / split).iterdir() if p.is_dir() and p.name[0] != ".")
-        files[split], labels[split] = [], []
-        for label, name in enumerate(names[split]):
-            found = sorted(p for p in (root / split / name).rglob("*") if _is_image(p))
-            if not found:
-                raise DataError(f"{root / split / name}: no image files; {expected}")
-            files[split] += found
-            labels[split] += [label] * len(found)
-    if len(names["train"]) < 2:
-        classes = plural(len(names["train"]), "class folder")
-        raise DataError(f"{root / 'train'}: {classes}, at least two are needed; {expected}")
-    if names["train"] != names["test"]:
-        only = [(a, sorted(set(names[a]) - set(names[b]))) for a, b in (("train", "test"), ("test", "train"))]
-        listed = [f"only {split}/ has {', '.join(odd[:5])}{', ...' * (len(odd) > 5)}" for split, odd in only if odd]
-        said = "; ".join(listed)
-        raise DataError(f"{root}: train/ and test/ have different classes: {said}")
+def _files(config: DataConfig) -> Source:
+    """The images of files, each decoded to the size that the variant first gives it."""
+    listed = LISTINGS[config.name](config)
     channels = config.channels or 3
     side = config.detail or config.resolution
 
     def build() -> Arrays:
-        stray = [path for split in ("train", "test") for path in (root / split).iterdir() if _is_image(path)]
-        if stray:
-            log.warning("%s: image files in no class folder are not used (%d, first: %s)", root, len(stray), min(stray))
+        _warn_of_stray_files(listed)
         arrays: dict[str, np.ndarray] = {}
-        for split in ("train", "test"):
-            images = np.empty((len(files[split]), channels, side, side), dtype=np.uint8)
+        for split, files in listed.files.items():
+            images = np.empty((len(files), channels, side, side), dtype=np.uint8)
 
-            def decode(i: int, images: np.ndarray = images, split: str = split) -> None:
-                images[i] = decode_image(files[split][i], side, channels)
+            def decode(i: int, images: np.ndarray = images, files: Sequence[Path] = files) -> None:
+                images[i] = decode_image(files[i], side, channels, margin=config.margin)
 
             with ThreadPoolExecutor() as pool:
                 for _ in pool.map(decode, range(len(images))):
                     pass
             arrays[f"{split}_images"] = images
-            arrays[f"{split}_labels"] = np.asarray(labels[split], dtype=np.int64)
+            arrays[f"{split}_labels"] = np.asarray(listed.labels[split], dtype=np.int64)
         return arrays
 
+    root, files = listed.root, listed.files["train"] + listed.files["test"]
+    settings = f"{DECODING} {side} {channels}" + (f" {config.margin:g}" if config.margin < 1 else "")
     try:
-        mark = files_fingerprint(root, files["train"] + files["test"], f"{DECODING} {side} {channels}")
+        mark = files_fingerprint(root, files, settings)
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
     arrays = cached(cache_folder(config.cache), f"{root.resolve().name}-{side}-{mark[:12]}", mark, build)
-    return Source(arrays, tuple(names["train"]))
+    return Source(arrays, listed.classes)
 
+
+def _warn_of_stray_files(listed: ImageFiles) -> None:
+    folders = {path.parents[1] for files in listed.files.values() for path in files[:1]}
+    stray = [path for folder in folders for path in folder.iterdir() if is_image(path)]
+    if stray:
+        log.warning(
+            "%s: image files in no class folder are not used (%d, first: %s)", listed.root, len(stray), min(stray)
+        )
+
+
+LISTINGS: Mapping[str, Callable[[DataConfig], ImageFiles]] = MappingProxyType(
+    {"folder": folder_files, "aircraft": aircraft_files}
+)
 
 SOURCES: Mapping[str, Callable[[DataConfig], Source]] = MappingProxyType(
-    {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "folder": _folder}
+    {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "folder": _files, "aircraft": _files}
 )
 
 
@@ -305,6 +164,8 @@ def load_data(config: DataConfig) -> Dataset:
             expected. Also if a class has too few images for `validation` or `train_images`.
         DiskFullError, UnwritableError: if its cache cannot be written.
     """
+    if config.stream:
+        return _streamed(config)
     source = SOURCES[config.name](config)
     images, labels = {}, {}
     for split in ("train",) if config.validation is not None else ("train", "test"):
@@ -319,9 +180,47 @@ def load_data(config: DataConfig) -> Dataset:
     if config.train_images is not None:
         kept = _chosen("train_images", labels["train"], config.train_images, source.classes)
         images["train"], labels["train"] = images["train"][kept], labels["train"][kept]
-    mean, std = _moments(images["train"])
-    train, test = (Images(images[split], labels[split], mean, std) for split in ("train", "test"))
+    mean, std = _moments(images["train"]) if config.normalise == "data" else imagenet_moments(images["train"].shape[1])
+    train, test = (Images(labels[split], mean, std, images[split]) for split in ("train", "test"))
     return Dataset(train, test, source.classes)
+
+
+def imagenet_moments(channels: int) -> tuple[Tensor, Tensor]:
+    """Mean and deviation per channel of ImageNet's images, (1, 3, 1, 1) in units of 0..1.
+
+    Raises:
+        DataError: for another number of channels than 3.
+    """
+    if channels != 3:
+        raise DataError(f"data.normalise is 'imagenet', whose moments are of 3 channels; the images have {channels}")
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
+    return mean, std
+
+
+def _streamed(config: DataConfig) -> Dataset:
+    """The splits of image files that are decoded as they are needed."""
+    listed = LISTINGS[config.name](config)
+    _warn_of_stray_files(listed)
+    channels = config.channels or 3
+    mean, std = imagenet_moments(channels)
+    labels = {split: torch.tensor(values) for split, values in listed.labels.items()}
+    chosen = {split: torch.arange(len(values)) for split, values in labels.items()}
+    if config.validation is not None:
+        held_out = _chosen("validation", labels["train"], config.validation, listed.classes)
+        chosen = {"train": chosen["train"][~held_out], "test": chosen["train"][held_out]}
+    if config.train_images is not None:
+        kept = _chosen("train_images", labels["train"][chosen["train"]], config.train_images, listed.classes)
+        chosen["train"] = chosen["train"][kept]
+    of = {split: "train" if config.validation is not None else split for split in chosen}
+    train, test = (
+        StreamedImages(
+            labels[of[split]][numbers], mean, std,
+            files=tuple(listed.files[of[split]][number] for number in numbers.tolist()),
+            side=config.resolution, channels=channels, workers=config.workers, margin=config.margin,
+        )
+        for split, numbers in chosen.items()
+    )  # fmt: skip
+    return Dataset(train, test, listed.classes)
 
 
 def _chosen(key: str, labels: Tensor, share: float, classes: Sequence[str]) -> Tensor:

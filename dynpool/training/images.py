@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from .errors import DataError
 
-__all__ = ["DECODING", "decode_image"]
+__all__ = ["DECODING", "decode_image", "open_image"]
 
 DECODING = 2
 """Version of the decoding, increased whenever pixels may change, so that caches are rebuilt."""
@@ -28,8 +28,8 @@ DAMAGE = (
 """Errors that Pillow's readers raise for damaged or excessively large files."""
 
 
-def decode_image(path: Path, side: int, channels: int) -> npt.NDArray[np.uint8]:
-    """One image as uint8 (C, side, side): its shorter side is scaled to `side`, then its centre is cropped.
+def open_image(path: Path, channels: int) -> Image.Image:
+    """One image of 8 bits a channel, of its own size.
 
     The EXIF orientation is applied. Animations give their first frame; transparency is dropped, as by torchvision's
     ImageFolder. 16-bit grey becomes 8-bit by round(v / 257), whatever part of the range is used, and TIFF's 9 to 15
@@ -37,7 +37,6 @@ def decode_image(path: Path, side: int, channels: int) -> npt.NDArray[np.uint8]:
 
     Args:
         path: the file.
-        side: height and width of the result in pixels.
         channels: 3 for colour, 1 for grey (luma of ITU-R BT.601).
 
     Raises:
@@ -45,14 +44,32 @@ def decode_image(path: Path, side: int, channels: int) -> npt.NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(_eight_bits(file)).convert("RGB" if channels == 3 else "L")
-            scale = side / min(image.size)
-            w, h = (max(side, round(n * scale)) for n in image.size)
-            image = image.resize((w, h), Image.Resampling.BILINEAR)
-            left, top = (w - side) // 2, (h - side) // 2
-            pixels = np.asarray(image.crop((left, top, left + side, top + side)))
+            return ImageOps.exif_transpose(_eight_bits(file)).convert("RGB" if channels == 3 else "L")
     except DAMAGE as error:
         raise DataError(f"{path}: cannot be decoded: {error or type(error).__name__}") from error
+
+
+def decode_image(path: Path, side: int, channels: int, *, margin: float = 1.0) -> npt.NDArray[np.uint8]:
+    """One image as uint8 (C, side, side): its shorter side is scaled to `side` / `margin`, then its centre is cropped.
+
+    Args:
+        path: the file.
+        side: height and width of the result in pixels.
+        channels: see `open_image`.
+        margin: part of the shorter side that the crop keeps.
+
+    Raises:
+        DataError: see `open_image`.
+    """
+    image = open_image(path, channels)
+    scale = round(side / margin) / min(image.size)
+    w, h = (max(side, round(n * scale)) for n in image.size)
+    try:
+        image = image.resize((w, h), Image.Resampling.BILINEAR)
+    except DAMAGE as error:
+        raise DataError(f"{path}: cannot be decoded: {error or type(error).__name__}") from error
+    left, top = (w - side) // 2, (h - side) // 2
+    pixels = np.asarray(image.crop((left, top, left + side, top + side)))
     return rearrange(pixels, "h w c -> c h w") if channels == 3 else pixels[None]
 
 

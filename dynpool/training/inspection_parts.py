@@ -13,6 +13,7 @@ from torch import nn
 from dynpool.analysis import CKAReport, HessianSpectrum, PruningReport, cka, hessian_eigenvalues, pruning_curve
 from dynpool.analysis.representations import read_pruning, read_similarity, read_spectrum
 
+from .augmentation import Augmentation
 from .config import RunConfig
 from .data import Dataset
 from .errors import ConfigError
@@ -69,7 +70,7 @@ def fine_tune(model: nn.Module, config: RunConfig, dataset: Dataset, epochs: int
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     for epoch in range(1, epochs + 1):
         batches = dataset.train.batches(
-            config.batch_size, seed=config.seed, epoch=epoch, shift=config.data.shift_pixels, flip=config.data.flip
+            config.batch_size, seed=config.seed, epoch=epoch, augmentation=Augmentation.of(config.data)
         )
         for number, (images, labels) in enumerate(batches):
             images, targets = mixed(images, labels, config, classes, (epoch, number))

@@ -23,7 +23,7 @@ from dynpool.analysis.common.checksums import CHECKSUM
 from . import checkpoint as checkpoints
 from .config import RunConfig
 from .config_identity import fingerprint, to_dict
-from .data import Dataset, generator_for, load_data
+from .data import Dataset, load_data
 from .errors import ConfigError, PeerError, TrainingError
 from .files import locked, make_folder
 from .methods import Prepared, prepare
@@ -33,6 +33,7 @@ from .progress import Reporter, Silent
 from .restarts import continues, join_attempt
 from .run import Run
 from .run_folder import RunFolder
+from .seeding import generator_for
 from .stop import FINISHED, Stop, stopping
 
 __all__ = ["prepare_model", "train"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from dynpool.common.extras import optional
 
 from .config import RunConfig
-from .data import generator_for
+from .seeding import generator_for
 
 __all__ = ["binary_cross_entropy", "mixed", "task_loss"]
 

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from dynpool.analysis import IMinTracker
 
 from . import checkpoint as checkpoints
+from .augmentation import Augmentation
 from .averaging import AveragedModel
 from .config import RunConfig
 from .config_identity import fingerprint, to_dict
-from .data import Dataset, Images
+from .data import Dataset, Split
 from .errors import DivergedError, writing
 from .memory import PeakMemory
 from .methods import Prepared
@@ -75,7 +76,7 @@ class Run:
         config: RunConfig,
         folder: RunFolder,
         accelerator: Accelerator,
-        dataset: Dataset,
+        dataset: Dataset[Split],
         prepared: Prepared,
         stop: Stop,
     ) -> None:
@@ -179,8 +180,7 @@ class Run:
         self.wrapped.train()
         totals = _Totals(progress.sums)
         batches = self.dataset.train.batches(
-            config.batch_size, seed=config.seed, epoch=progress.epoch,
-            shift=config.data.shift_pixels, flip=config.data.flip,
+            config.batch_size, seed=config.seed, epoch=progress.epoch, augmentation=Augmentation.of(config.data),
             share=(accelerator.process_index, accelerator.num_processes), skip=progress.step,
         )  # fmt: skip
         reporter.advance(min(progress.step * config.batch_size, len(self.dataset.train)))
@@ -273,7 +273,7 @@ class Run:
                     alpha.grad = None
 
     @torch.no_grad()
-    def _test(self, images: Images, progress: "_EpochProgress") -> tuple[float, float, float]:
+    def _test(self, images: Split, progress: "_EpochProgress") -> tuple[float, float, float]:
         model = self.model if self.average is None else self.average.model
         model.eval()
         if self.accelerator.num_processes > 1:  # batch-norm statistics differ; test with those that are saved

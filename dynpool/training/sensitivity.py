@@ -8,7 +8,7 @@ from torch import Tensor, nn
 import dynpool
 
 from .config import RunConfig
-from .data import Images
+from .data import Split
 from .errors import ConfigError
 from .objective import task_loss
 
@@ -29,7 +29,7 @@ class RunBatches:
     """
 
     def __init__(
-        self, images: Images, config: RunConfig, most: int, before_each: Callable[[], None] | None = None
+        self, images: Split, config: RunConfig, most: int, before_each: Callable[[], None] | None = None
     ) -> None:
         self.images, self.config, self.before_each = images, config, before_each
         self.number = min(most, max(len(images) // config.batch_size, 1))

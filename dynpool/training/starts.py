@@ -12,8 +12,8 @@ from dynpool.resizers import host_alphas, set_alpha
 
 from .budget import Budget, cost_reached, settle
 from .config import RunConfig
-from .data import generator_for
 from .errors import ConfigError
+from .seeding import generator_for
 
 __all__ = ["draw_sizes", "set_start"]
 

@@ -16,7 +16,7 @@ from dynpool.analysis.common.checksums import file_digest
 from .checkpoint import last_path
 from .config import RunConfig
 from .config_file import load_config
-from .data import Dataset, Images, load_data
+from .data import Dataset, Split, load_data
 from .errors import RunFolderError
 from .loop import prepare_model
 from .restored import restored_model
@@ -38,7 +38,7 @@ class InOrder:
         size: of a batch.
     """
 
-    images: Images
+    images: Split
     seed: int
     channels_last: bool
     most: int | None = None
@@ -83,7 +83,7 @@ class Subject:
     seed: int = 0
     channels_last: bool = False
 
-    def batches(self, images: Images, most: int | None = None, size: int = BATCH) -> InOrder:
+    def batches(self, images: Split, most: int | None = None, size: int = BATCH) -> InOrder:
         """The images of a split in their fixed order."""
         return InOrder(images, self.seed, self.channels_last, most, size)
 

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from dynpool.training.config_sections import DataConfig
-from dynpool.training.data import augment, generator_for, load_data
+from dynpool.training.data import load_data
 from dynpool.training.errors import DataError
+from dynpool.training.seeding import generator_for
 from dynpool.training.variants import VARIANTS
 
 
@@ -113,55 +114,6 @@ def test_channels():
     assert torch.equal(colour, grey.expand(-1, 3, -1, -1))
 
 
-def test_batches_follow_from_seed_and_epoch_alone():
-    train = load_data(DataConfig(resolution=8)).train
-
-    def labels(seed, epoch):
-        return torch.cat([y for _, y in train.batches(100, seed=seed, epoch=epoch)])
-
-    def images(seed, epoch):
-        return torch.cat([x for x, _ in train.batches(100, seed=seed, epoch=epoch, shift=2, flip=True)])
-
-    assert torch.equal(labels(0, 1), labels(0, 1))
-    assert not torch.equal(labels(0, 1), labels(0, 2))
-    assert not torch.equal(labels(0, 1), labels(1, 1))
-    assert torch.equal(images(0, 1), images(0, 1))
-    assert torch.equal(labels(0, 1).sort().values, train.labels.sort().values)
-
-
-def test_processes_share_the_batches_of_one():
-    train = load_data(DataConfig(resolution=8)).train
-    whole = list(train.batches(101, seed=0, epoch=1, shift=2))
-    parts = [list(train.batches(101, seed=0, epoch=1, shift=2, share=(rank, 3))) for rank in range(3)]
-    for i, (x, y) in enumerate(whole):
-        for rank in range(3):
-            assert torch.equal(parts[rank][i][0], x[rank::3])
-            assert torch.equal(parts[rank][i][1], y[rank::3])
-
-
-def test_without_seed_order_and_images_are_kept():
-    test = load_data(DataConfig(resolution=8)).test
-    assert torch.equal(torch.cat([x for x, _ in test.batches(64)]), test.normalised(test.images))
-
-
-def test_augment_shifts_within_reach_and_brings_in_black():
-    image = torch.zeros(200, 1, 9, 9, dtype=torch.uint8)
-    image[:, :, 4, 4] = 255
-    moved = augment(image, shift=2, flip=False, generator=generator_for("test"))
-    assert moved.dtype == torch.uint8
-    assert (moved.flatten(1).long().sum(1) == 255).all()
-    places = moved[:, 0].nonzero()[:, 1:]
-    assert places.min() == 2
-    assert places.max() == 6
-    assert len(places.unique(dim=0)) == 25
-
-
-def test_augment_mirrors_about_half_of_the_images():
-    image = torch.arange(4, dtype=torch.uint8).expand(1000, 1, 2, 4)
-    mirrored = augment(image, shift=0, flip=True, generator=generator_for("test"))[:, 0, 0, 0] == 3
-    assert 420 < int(mirrored.sum()) < 580
-
-
 def test_image_tree(tree, tmp_path):
     data = load_data(DataConfig(name="folder", root=str(tree), resolution=16, cache=str(tmp_path / "cache")))
     assert data.classes == ("dark", "light")
@@ -260,7 +212,7 @@ def write(*parts):
         (file_in_its_place, "a file, not a folder"),
         (remove("test"), r"no folder test/ \(found: train\); expected ROOT/train/CLASS"),
         (one_class, "1 class folder, at least two are needed"),
-        (remove("test", "dark"), "different classes: only train/ has dark"),
+        (remove("test", "dark"), "train/ and test/ have different classes: only train/ has dark"),
         (write("train", "empty", "notes.txt"), "no image files"),
         (write("train", "dark", "broken.png"), r"broken\.png: cannot be decoded"),
     ],

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dynpool.analysis import cka, hessian_eigenvalues, prune_globally
+from dynpool.training.augmentation import Augmentation
 from dynpool.training.errors import ConfigError
 from dynpool.training.inspection_parts import (
     BEFORE,
@@ -63,7 +64,7 @@ def test_fine_tuning_is_training_by_hand_with_the_settings_of_the_run(subjects):
     step = 0
     for epoch in (1, 2):
         for images, labels in dataset.train.batches(
-            config.batch_size, seed=config.seed, epoch=epoch, shift=config.data.shift_pixels, flip=config.data.flip
+            config.batch_size, seed=config.seed, epoch=epoch, augmentation=Augmentation.of(config.data)
         ):
             loss = F.cross_entropy(by_hand(images), labels)
             for p, gradient, m in zip(weights, torch.autograd.grad(loss, weights), momentum, strict=True):

@@ -1,0 +1,220 @@
+"""The images of a split, batch by batch: held in memory as uint8, or decoded from their files as they are needed."""
+
+import os
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic, Self, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from .augmentation import Augmentation, Draws
+from .errors import DataError
+from .images import decode_image, open_image
+from .seeding import generator_for
+
+__all__ = ["Dataset", "Images", "Split", "StreamedImages"]
+
+ON_DEVICE_BYTES = 2**31  # a split up to this size is kept on the device
+
+Batch = tuple[Tensor, Draws | None]  # the numbers of its images, and what was drawn for them
+
+
+@dataclass(frozen=True)
+class Split(ABC):
+    """One split: int64 labels (N,), and mean and deviation per channel (1, C, 1, 1) in units of 0..1."""
+
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+
+    def to(self, device: torch.device) -> Self:
+        """The split on `device`, except for images that are too large for it."""
+        return replace(self, labels=self.labels.to(device), mean=self.mean.to(device), std=self.std.to(device))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 images as float32, zero mean and unit deviation per channel over the training split."""
+        return (images.float() / 255 - self.mean) / self.std
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        augmentation: Augmentation | None = None,
+        share: tuple[int, int] = (0, 1),
+        skip: int = 0,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised float32 images (B, C, H, W) and labels (B,), batch by batch.
+
+        Args:
+            batch_size: images per batch over all processes; the last batch may be smaller.
+            seed: shuffle and augment from (seed, epoch); None: neither.
+            epoch: the epoch to draw.
+            augmentation: how images are changed; None: not at all.
+            share: (rank, processes): every process draws the same batches and takes its part of each. A last training
+                batch smaller than the number of processes is skipped by all of them.
+            skip: number of batches to skip at the start; the others are not affected.
+        """
+        rank, processes = share
+        if seed is None:
+            order, draws, augmentation = torch.arange(len(self)), None, None
+        else:
+            order = torch.randperm(len(self), generator=generator_for(seed, epoch, "order"))
+            draws = generator_for(seed, epoch, "augmentation")
+        batches: list[Batch] = []
+        for chosen in order.split(batch_size):
+            if processes > 1 and draws is not None and len(chosen) < processes:
+                break
+            drawn = None if augmentation is None or draws is None else augmentation.draw(len(chosen), draws)
+            batches.append((chosen[rank::processes], drawn and drawn.part(rank, processes)))
+        batches = batches[skip:]
+        key = (seed or 0, epoch)
+        for (chosen, drawn), images in zip(batches, self._pixels(batches, augmentation, key), strict=True):
+            images = images.to(self.labels.device)
+            if augmentation is not None and drawn is not None:
+                images = augmentation.moved(images, drawn)
+            yield self.normalised(images), self.labels[chosen.to(self.labels.device)]
+
+    @abstractmethod
+    def _pixels(
+        self, batches: Sequence[Batch], augmentation: Augmentation | None, key: tuple[int, int]
+    ) -> Iterator[Tensor]:
+        """The uint8 images of each batch, changed one by one if the augmentation does."""
+
+
+AnySplit = TypeVar("AnySplit", bound=Split)
+
+
+@dataclass(frozen=True)
+class Images(Split):
+    """A split in memory: uint8 images (N, C, H, W)."""
+
+    images: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        _, c, h, w = self.images.shape
+        return c, h, w
+
+    def to(self, device: torch.device) -> Self:
+        """The split on `device`, except for images that are too large for it."""
+        images = self.images.to(device) if self.images.nbytes <= ON_DEVICE_BYTES else self.images
+        return replace(super().to(device), images=images)
+
+    def _pixels(
+        self, batches: Sequence[Batch], augmentation: Augmentation | None, key: tuple[int, int]
+    ) -> Iterator[Tensor]:
+        for chosen, _ in batches:
+            images = self.images[chosen.to(self.images.device)]
+            if augmentation is not None and augmentation.each is not None and len(images):
+                numbered = zip(images.cpu(), chosen.tolist(), strict=True)
+                images = torch.stack([augmentation.one(image, *key, number) for image, number in numbered])
+            yield images
+
+
+@dataclass(frozen=True)
+class StreamedImages(Split):
+    """A split whose images are decoded from their files as they are needed, by processes of their own.
+
+    Attributes:
+        files: of the images.
+        side: height and width of the images in pixels.
+        channels: 3 for colour, 1 for grey.
+        workers: number of processes; None: one per CPU core.
+        margin: part of the shorter side that the centre crop of an image that is not augmented keeps.
+    """
+
+    files: tuple[Path, ...]
+    side: int
+    channels: int
+    workers: int | None
+    margin: float
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        return self.channels, self.side, self.side
+
+    def _pixels(
+        self, batches: Sequence[Batch], augmentation: Augmentation | None, key: tuple[int, int]
+    ) -> Iterator[Tensor]:
+        workers = len(os.sched_getaffinity(0)) if self.workers is None else self.workers
+        loader = DataLoader(
+            _Files(self, augmentation, key),
+            batch_sampler=[chosen.tolist() for chosen, _ in batches],
+            num_workers=min(workers, len(batches)),
+            collate_fn=_collate,
+            worker_init_fn=_leave_signals_to_the_run,
+            generator=torch.Generator(),  # so that PyTorch's own is not drawn from
+        )
+        for images in loader:
+            if isinstance(images, DataError):
+                raise images
+            yield images
+
+
+class _Files(TorchDataset):
+    """The images of a split by number; in place of one that cannot be decoded, the error."""
+
+    def __init__(self, split: StreamedImages, augmentation: Augmentation | None, key: tuple[int, int]) -> None:
+        self.split, self.augmentation, self.key = split, augmentation, key
+
+    def __getitem__(self, number: int) -> Tensor | DataError:
+        split, augmentation = self.split, self.augmentation
+        path = split.files[number]
+        try:
+            if augmentation is None or augmentation.each is None:
+                return torch.tensor(decode_image(path, split.side, split.channels, margin=split.margin))
+            if augmentation.crop is None:
+                pixels = torch.tensor(decode_image(path, split.side, split.channels, margin=split.margin))
+                return augmentation.one(pixels, *self.key, number)
+            return augmentation.one(open_image(path, split.channels), *self.key, number)
+        except DataError as error:
+            return error
+
+
+def _collate(images: Sequence[Tensor | DataError]) -> Tensor | DataError:
+    error = next((image for image in images if isinstance(image, DataError)), None)
+    return error or torch.stack([image for image in images if isinstance(image, Tensor)])
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Let the main process decide how a signal ends a run; PyTorch ends a worker whose main process has ended."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Dataset(Generic[AnySplit]):
+    """A training split and one that accuracy is measured on, the test or validation images, at one resolution."""
+
+    train: AnySplit
+    test: AnySplit
+    classes: tuple[str, ...]
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        return self.train.shape
+
+    def to(self, device: torch.device) -> "Dataset[AnySplit]":
+        """The dataset on `device`, except for images that are too large for it."""
+        return Dataset(self.train.to(device), self.test.to(device), self.classes)

@@ -1,0 +1,70 @@
+"""Augmentation draws what it is asked for: from its generator for a batch, from a key for an image."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dynpool.training.augmentation import Augmentation
+from dynpool.training.config_sections import DataConfig
+from dynpool.training.seeding import generator_for
+
+
+def moved(images: Tensor, augmentation: Augmentation) -> Tensor:
+    return augmentation.moved(images, augmentation.draw(len(images), generator_for("test")))
+
+
+def test_it_shifts_within_reach_and_brings_in_black():
+    image = torch.zeros(200, 1, 9, 9, dtype=torch.uint8)
+    image[:, :, 4, 4] = 255
+    found = moved(image, Augmentation(shift=2))
+    assert found.dtype == torch.uint8
+    assert (found.flatten(1).long().sum(1) == 255).all()
+    places = found[:, 0].nonzero()[:, 1:]
+    assert places.min() == 2
+    assert places.max() == 6
+    assert len(places.unique(dim=0)) == 25
+
+
+def test_it_mirrors_about_half_of_the_images():
+    image = torch.arange(4, dtype=torch.uint8).expand(1000, 1, 2, 4)
+    mirrored = moved(image, Augmentation(flip=True))[:, 0, 0, 0] == 3
+    assert 420 < int(mirrored.sum()) < 580
+
+
+def test_a_crop_takes_at_least_its_share_of_the_area_and_is_resized():
+    across = torch.arange(100, dtype=torch.uint8).expand(1, 100, 100)  # each pixel holds its column
+    augmentation = Augmentation(side=100, crop=0.25)
+    widths = []
+    for key in range(40):
+        found = augmentation.one(across, 0, 1, key)
+        assert found.shape == (1, 100, 100)
+        widths.append(int(found.max()) - int(found.min()) + 1)
+    assert min(widths) >= 100 * (0.25 * 3 / 4) ** 0.5 - 2
+    assert max(widths) <= 100
+    assert len(set(widths)) > 10
+
+
+def test_a_pil_image_and_its_pixels_are_erased_alike():
+    pixels = np.full((12, 12, 3), 200, dtype=np.uint8)
+    augmentation = Augmentation(side=12, erase=1.0)
+    one = augmentation.one(Image.fromarray(pixels), 1, 2, 3)
+    assert torch.equal(one, augmentation.one(torch.from_numpy(pixels).permute(2, 0, 1), 1, 2, 3))
+    assert set(one.unique().tolist()) == {0, 200}
+
+
+def test_rand_augment_changes_images_and_keeps_their_shape():
+    images = [torch.randint(256, (3, 16, 16), dtype=torch.uint8, generator=generator_for(k)) for k in range(20)]
+    augmentation = Augmentation(side=16, rand_augment=15)
+    found = [augmentation.one(image, 0, 0, k) for k, image in enumerate(images)]
+    assert all(image.shape == (3, 16, 16) and image.dtype == torch.uint8 for image in found)
+    assert sum(not torch.equal(a, b) for a, b in zip(images, found, strict=True)) > 10
+
+
+def test_an_augmentation_that_changes_no_single_image_says_so():
+    augmentation = Augmentation.of(DataConfig(shift=0.25, flip=True, resolution=16))
+    assert augmentation == Augmentation(shift=4, flip=True, side=16)
+    assert augmentation.each is None
+    with pytest.raises(ValueError, match="changes no image by itself"):
+        augmentation.one(torch.zeros(1, 16, 16, dtype=torch.uint8), 0)
