@@ -7,13 +7,38 @@ import pytest
 import torch
 import yaml
 
+import dynpool
 from dynpool.analysis import receptive_field
+from dynpool.training.config import ComparisonConfig
+from dynpool.training.config_file import load_config
 from dynpool.training.config_sections import DataConfig, ModelConfig
 from dynpool.training.models import build_model
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 OF_DATA = ("upsampled", "canvas-sizes", "rescaled")
 OF_NETWORKS = ("residuals", "vgg-depth", "vgg-fields", "resnet50-fields")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_is_one_of_a_comparison_and_says_where_its_settings_come_from(path):
+    config, _ = load_config(ComparisonConfig, path)
+    assert config.name in path.stem
+    assert path.read_text().startswith("# ")
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "printed"),
+    [  # Jang et al., CVPR 2022, Tables 1 to 3: GMACs of the human designs
+        ("aircraft-vgg16", 100, 15.40), ("aircraft-resnet50", 100, 4.12), ("aircraft-mobilenetv2", 100, 0.33),
+        ("imagenet-vgg16", 1000, 15.39), ("imagenet-resnet50", 1000, 4.11),
+    ],
+)  # fmt: skip
+def test_networks_at_224_pixels_have_the_printed_cost(name, classes, printed):
+    config, _ = load_config(ComparisonConfig, CONFIGS / f"{name}.yaml")
+    with torch.device("meta"):
+        network = build_model(config.model, num_classes=classes, in_channels=3)
+    gmacs = dynpool.count_macs(network, (3, config.data.resolution, config.data.resolution)).gmacs
+    assert gmacs == pytest.approx(printed, rel=0.13 if "mobilenet" in name else 0.025)
 
 
 def points(name):
