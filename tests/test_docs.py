@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -151,6 +152,25 @@ def test_the_configuration_of_the_first_page_is_one(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     config, _ = load_config(ComparisonConfig, tmp_path / "mine.yaml", ["--out", str(tmp_path)], command="compare")
     assert list(config.methods) == yaml.safe_load(text)["methods"]
+
+
+def test_the_recipe_of_the_page_is_a_run_and_its_table_names_keys(tmp_path: Path) -> None:
+    from dynpool.training import RunConfig, load_config
+
+    page = (DOCS / "howto" / "recipes.md").read_text()
+    (text,) = [fence["text"] for fence in FENCE.finditer(page) if fence["kind"].startswith("yaml")]
+    (tmp_path / "mine.yaml").write_text(text)
+    config, _ = load_config(RunConfig, tmp_path / "mine.yaml", ["--out", str(tmp_path)], command="train")
+    assert config.optimizer.name == "adamw"
+    keys: set[str] = set()
+    for first in re.findall(r"^\| (`.*?) \|", page, re.M):
+        section = ""
+        for name in re.findall(r"`([\w.]+)`", first):
+            section = section if name.startswith(".") else name.rpartition(".")[0]
+            keys.add(f"{section}{name}" if name.startswith(".") else name)
+    assert len(keys) > 20
+    for key in keys:
+        operator.attrgetter(key)(config)  # an AttributeError for a key that there is not
 
 
 def test_the_page_of_the_gallery_is_that_of_its_script_and_has_its_pictures() -> None:
