@@ -95,6 +95,8 @@ class RunConfig:
         checkpoint_every: also keep the checkpoint of every n-th epoch; 0: only the last one.
         sensitivity_every: before the first and after every n-th epoch, append the sensitivity of the loss to the sizes,
             on 8 training batches, to sensitivity.jsonl (docs/sensitivity.md); 0: never. Results do not depend on it.
+        track: experiment trackers that get the figures after every epoch and the pictures at the end: "tensorboard",
+            "wandb", "mlflow", "trackio", each a package of its own; their files go to tracking/ in the run folder.
         input_size: (C, H, W); follows from `data` and is filled in when the run starts.
         out: the run folder; null: runs/NAME.
     """
@@ -140,6 +142,7 @@ class RunConfig:
     save_steps: int = 0
     checkpoint_every: int = 0
     sensitivity_every: int = 0
+    track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     input_size: tuple[int, int, int] | None = None
     out: str | None = None
 
@@ -169,6 +172,8 @@ class RunConfig:
         require("alpha_until", self.alpha_until, 0 < self.alpha_until <= 1, "a number above 0, up to 1")
         moving = self._learns_sizes and self.alpha_until == 1
         require("compile", self.compile, not (self.compile and moving), "false, unless alpha_until is below 1")
+        distinct = len(set(self.track)) == len(self.track)
+        require("track", self.track, distinct, "distinct names of tensorboard, wandb, mlflow, trackio")
         self._check_start()
         self._check_budget()
         require("threads", self.threads, self.threads is None or 1 <= self.threads <= 1024, "null, or 1 to 1024")

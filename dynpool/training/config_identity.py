@@ -8,7 +8,7 @@ from typing import Any
 
 from .config import RunConfig
 
-__all__ = ["changed_keys", "fingerprint", "to_dict"]
+__all__ = ["changed_keys", "fingerprint", "flatten", "to_dict"]
 
 # Keys that may differ when a run is continued, as they do not affect what is computed.
 MOVABLE_KEYS = frozenset(
@@ -18,6 +18,7 @@ MOVABLE_KEYS = frozenset(
         "out",
         "device",
         "save_steps",
+        "track",
         "checkpoint_every",
         "sensitivity_every",
         "data.root",
@@ -42,8 +43,8 @@ def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     A key that an earlier version did not have counts as its default. `epochs` may grow if the learning rate does not
     depend on it (`scheduler: constant`).
     """
-    usual = _flatten(to_dict(RunConfig()))
-    before, after = usual | _flatten(old), usual | _flatten(new)
+    usual = flatten(to_dict(RunConfig()))
+    before, after = usual | flatten(old), usual | flatten(new)
     constant = before.get("scheduler") == after.get("scheduler") == "constant"
     changed = []
     for key in sorted(before.keys() | after.keys()):
@@ -56,15 +57,16 @@ def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """SHA-256 of all keys that affect results: equal fingerprints give equal results on the same machine."""
-    kept = {k: v for k, v in _flatten(config).items() if k not in MOVABLE_KEYS}
+    kept = {k: v for k, v in flatten(config).items() if k not in MOVABLE_KEYS}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as one level, joined by dots: {"data": {"root": 1}} as {"data.root": 1}."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and prefix + key != "model.options":
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

@@ -8,8 +8,8 @@ from the same weights and see the same images.
 
 import dataclasses
 import os
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from .run import Run
 from .run_folder import RunFolder
 from .seeding import generator_for
 from .stop import FINISHED, Stop, stopping
+from .trackers import Trackers, check_trackers
 
 __all__ = ["prepare_model", "train"]
 
@@ -116,6 +117,7 @@ def _train(
     if config.input_size not in (None, dataset.input_size):
         raise ConfigError(f"input_size is {config.input_size}, but the images have {dataset.input_size}: omit it")
     config = dataclasses.replace(config, input_size=dataset.input_size, out=str(folder.path))
+    check_trackers(config)
     prepared = prepare_model(config, dataset)  # before the folder is changed, as it may raise
     main = accelerator.is_main_process
     begin = _Begin()
@@ -138,17 +140,33 @@ def _train(
         run.restore(saved, begin.path)
         first, partial = saved.epoch + 1, saved.partial
     reporter.start(config.name, config.epochs, max(first - 1, 0), len(dataset.train))
+    tracked = config if main else dataclasses.replace(config, track=())
+    with Trackers(tracked, folder.path, resumed=begin.path is not None) as trackers:
+        with _stopped_at_steps(config, accelerator, stop):
+            for epoch in range(first, config.epochs + 1):
+                row = run.epoch(epoch, reporter, partial)
+                partial = None
+                ranks = run.rng_of_ranks()
+                if main:
+                    run.save(epoch, row, ranks)
+                trackers.epoch(row)
+                accelerator.wait_for_everyone()
+                reporter.epoch(row)
+        figures = run.figures()
+        if main:
+            folder.finish(figures)
+        trackers.pictures(config.epochs)
+    accelerator.wait_for_everyone()
+    return figures
+
+
+@contextmanager
+def _stopped_at_steps(config: RunConfig, accelerator: Accelerator, stop: Stop) -> Iterator[None]:
+    """Let signals stop the run after a step; the error of a process that has lost another says how to continue."""
     stop.join(accelerator.num_processes)
     stop.at_steps = True
     try:
-        for epoch in range(first, config.epochs + 1):
-            row = run.epoch(epoch, reporter, partial)
-            partial = None
-            ranks = run.rng_of_ranks()
-            if main:
-                run.save(epoch, row, ranks)
-            accelerator.wait_for_everyone()
-            reporter.epoch(row)
+        yield
     except RuntimeError as error:
         if accelerator.num_processes == 1 or not (
             isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
@@ -160,11 +178,6 @@ def _train(
         ) from error
     finally:
         stop.at_steps = False
-    figures = run.figures()
-    if main:
-        folder.finish(figures)
-    accelerator.wait_for_everyone()
-    return figures
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The run folder: configuration, environment, one row per epoch, checkpoints, and a file that marks a finished run.
 
 config.yaml  environment.json  method.txt  metrics.csv  i_min.jsonl  [sensitivity.jsonl]  checkpoints/last.pt
-[checkpoints/epoch-0004.pt ...] [checkpoints/stopped.pt] done.json
+[checkpoints/epoch-0004.pt ...] [checkpoints/stopped.pt] [tracking/] done.json
 
 A run is resumed from its checkpoint, which also holds the rows of metrics.csv and the lines of i_min.jsonl and
 sensitivity.jsonl; the files are rewritten from it. All files have checksums (in metrics.csv one per row), and done.json
@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -207,6 +208,7 @@ class RunFolder:
         for file in own:
             with writing(file):
                 file.unlink(missing_ok=True)
+        shutil.rmtree(self.path / "tracking", ignore_errors=True)
         self.rows, self.lines, self.sensitivity_lines = [], [], []
 
     def _restore_tables(self, checkpoint: Checkpoint) -> None:
