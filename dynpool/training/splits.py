@@ -85,7 +85,7 @@ class Split(ABC):
         batches = batches[skip:]
         key = (seed or 0, epoch)
         for (chosen, drawn), images in zip(batches, self._pixels(batches, augmentation, key), strict=True):
-            images = images.to(self.labels.device)
+            images = images.to(self.labels.device, non_blocking=True)
             if augmentation is not None and drawn is not None:
                 images = augmentation.moved(images, drawn)
             yield self.normalised(images), self.labels[chosen.to(self.labels.device)]
@@ -161,6 +161,7 @@ class StreamedImages(Split):
             num_workers=min(workers, len(batches)),
             collate_fn=_collate,
             worker_init_fn=_leave_signals_to_the_run,
+            pin_memory=self.labels.is_cuda,
             generator=torch.Generator(),  # so that PyTorch's own is not drawn from
         )
         for images in loader:
