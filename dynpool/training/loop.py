@@ -7,7 +7,6 @@ from the same weights and see the same images.
 """
 
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from accelerate.utils import broadcast_object_list
 from dynpool.analysis.common.checksums import CHECKSUM
 
 from . import checkpoint as checkpoints
+from .accelerators import accelerator_for
 from .config import RunConfig
 from .config_identity import fingerprint, to_dict
 from .data import Dataset, load_data
@@ -30,7 +30,7 @@ from .methods import Prepared, prepare
 from .models import build_model
 from .places import check_folder
 from .progress import Reporter, Silent
-from .restarts import continues, join_attempt
+from .restarts import continues
 from .run import Run
 from .run_folder import RunFolder
 from .seeding import generator_for
@@ -79,7 +79,7 @@ def train(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     with nullcontext(stop) if stop is not None else stopping() as noted:
-        accelerator = _accelerator(config)
+        accelerator = accelerator_for(config)
         folder = RunFolder(config.folder)
         if not accelerator.is_main_process:
             return _train(config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=Silent())
@@ -89,17 +89,6 @@ def train(
             return _train(
                 config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=reporter or Silent()
             )
-
-
-def _accelerator(config: RunConfig) -> Accelerator:
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is 'cuda', but PyTorch finds no GPU; allowed here: auto, cpu")
-    cpu = config.device == "cpu" or ("LOCAL_RANK" in os.environ and not torch.cuda.is_available())
-    join_attempt("gloo" if cpu else "nccl")
-    try:
-        return Accelerator(cpu=cpu, mixed_precision=config.precision)
-    except (ValueError, ImportError) as error:
-        raise ConfigError(f"device {config.device!r} with precision {config.precision!r}: {error}") from error
 
 
 def _train(

@@ -1,0 +1,28 @@
+"""The device and the processes of a run."""
+
+import os
+
+import torch
+from accelerate import Accelerator
+
+from .config import RunConfig
+from .errors import ConfigError
+from .restarts import join_attempt
+
+__all__ = ["accelerator_for"]
+
+
+def accelerator_for(config: RunConfig) -> Accelerator:
+    """accelerate's handle of the device, the processes and the precision of a run.
+
+    Raises:
+        ConfigError: if there is no such device, or it does not have the precision.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda', but PyTorch finds no GPU; allowed here: auto, cpu")
+    cpu = config.device == "cpu" or ("LOCAL_RANK" in os.environ and not torch.cuda.is_available())
+    join_attempt("gloo" if cpu else "nccl")
+    try:
+        return Accelerator(cpu=cpu, mixed_precision=config.precision)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"device {config.device!r} with precision {config.precision!r}: {error}") from error
