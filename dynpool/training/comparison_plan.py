@@ -94,17 +94,7 @@ class ComparisonPlan:
 
     def __str__(self) -> str:
         unit = cost_unit(point.gmacs for point in self.points)
-        heads = [
-            "method",
-            "runs",
-            unit.name,
-            "parameters",
-            "checkpoint MB",
-            "memory MB",
-            "s/step",
-            "s/epoch",
-            "hours/run",
-        ]
+        heads = f"method|runs|{unit.name}|parameters|checkpoint MB|memory MB|s/step|s/epoch|hours/run".split("|")
         rows = [
             [
                 point.group,
@@ -122,14 +112,8 @@ class ComparisonPlan:
         together = f"{self.runs} runs: {self.hours:.2g} hours one after the other"
         if self.workers > 1:
             together += f", {self.hours / self.workers:.2g} if {self.workers} in parallel do not slow each other down"
-        return "\n".join(
-            [
-                *aligned([heads, *rows], left={0}),
-                "",
-                f"{together}; {self.bytes / 1e6:,.1f} MB of checkpoints",
-                *self.notes,
-            ]
-        )
+        together += f"; {self.bytes / 1e6:,.1f} MB of checkpoints"
+        return "\n".join([*aligned([heads, *rows], left={0}), "", together, *self.notes])
 
 
 def plan_comparison(config: ComparisonConfig, *, progress: Callable[[str], object] | None = None) -> ComparisonPlan:
@@ -198,7 +182,5 @@ def _measured(config: RunConfig, point: GridPoint, seeds: int) -> PlannedRuns:
 
 def _first(split: Split, images: int) -> Split:
     """The first images of a split."""
-    parts = {
-        f.name: getattr(split, f.name) for f in dataclasses.fields(split) if f.name in ("labels", "images", "files")
-    }
-    return dataclasses.replace(split, **{name: values[:images] for name, values in parts.items()})
+    of_images = {"labels", "images", "files"} & {field.name for field in dataclasses.fields(split)}
+    return dataclasses.replace(split, **{name: getattr(split, name)[:images] for name in of_images})
