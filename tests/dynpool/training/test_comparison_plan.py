@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from dynpool.training.dry_run import plan_comparison
 
 from dynpool.training import checkpoint as checkpoints
 from dynpool.training.comparison import compare
+from dynpool.training.comparison_plan import plan_comparison
 from dynpool.training.config import ComparisonConfig
 from dynpool.training.config_file import load_config
 from dynpool.training.errors import ConfigError
@@ -20,10 +20,9 @@ def comparison(out, *options):
 
 
 def test_the_plan_has_the_figures_of_the_runs(tmp_path):
-    config = comparison(
-        tmp_path / "out", "--epochs=2", "--workers=1", "--data.test_fraction=0.9", "--checkpoint_every=1"
-    )
-    seen = []
+    options = ["--epochs=2", "--workers=1", "--data.test_fraction=0.9", "--checkpoint_every=1"]
+    config = comparison(tmp_path / "out", *options)
+    seen: list[str] = []
     plan = plan_comparison(config, progress=seen.append)
     assert not (tmp_path / "out").exists()
     assert sorted(seen) == ["dynopool", "human", "scaled"]
