@@ -42,8 +42,9 @@ def main(file: str = "digits.onnx") -> None:
     print(dynpool.freeze_report(plain))
     # The number of images stays free; height and width are fixed to those of the example.
     shapes = ({0: torch.export.Dim("images")},)
-    program = torch.onnx.export(plain, (images[:2],), dynamo=True, dynamic_shapes=shapes, input_names=["image"])
-    program.save(file)
+    torch.onnx.export(
+        plain, (images[:2],), file, dynamo=True, external_data=False, dynamic_shapes=shapes, input_names=["image"]
+    )
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"image": images.numpy()})
     with torch.no_grad():

@@ -24,7 +24,8 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
     return nn.functional.interpolate(images, SIZE[1:]), torch.tensor(data.target)
 
 
-def main(name: str = "resnet10t", steps: int = 30) -> None:
+def main(name: str = "resnet10t", count: str = "30") -> None:
+    steps = int(count)
     torch.manual_seed(0)
     images, labels = digits()
     # Random weights. With pretrained=True, add preserve=True below: the model then starts as the function it was.
@@ -54,4 +55,4 @@ def main(name: str = "resnet10t", steps: int = 30) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(int, sys.argv[2:]))
+    main(*sys.argv[1:])

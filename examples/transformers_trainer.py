@@ -4,6 +4,7 @@ Usage: python examples/transformers_trainer.py [STEPS]
 """
 
 import sys
+from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
@@ -22,11 +23,9 @@ def collate(samples: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch
     return {"pixel_values": torch.stack(images), "labels": torch.stack(labels)}
 
 
-class CostAwareTrainer(Trainer):
-    """A trainer that adds the differentiable cost of the sizes to the loss."""
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+class CostAwareTrainer(Trainer):  # adds the differentiable cost of the sizes to the loss
+    def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, *rest: Any, **more: Any) -> Any:
+        loss, outputs = super().compute_loss(model, inputs, True, *rest, **more)
         loss = loss + 3.0 * self.gmacs()
         return (loss, outputs) if return_outputs else loss
 
@@ -51,8 +50,8 @@ def main(steps: int = 60) -> None:
     )  # fmt: skip
     trainer.gmacs = dynpool.GMACsLoss(model, SIZE)
     trainer.train()
-    found = trainer.predict(torch.utils.data.Subset(digits, range(1500, 1797)))
-    print(f"test accuracy {(found.predictions.argmax(1) == found.label_ids).mean():.3f}")
+    logits, labels, _ = trainer.predict(torch.utils.data.Subset(digits, range(1500, 1797)))
+    print(f"test accuracy {(logits.argmax(1) == labels).mean():.3f}")
     print(dynpool.freeze_report(dynpool.freeze(model.eval())))
 
 

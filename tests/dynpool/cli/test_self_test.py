@@ -20,6 +20,7 @@ def test_the_operator_passes():
     (check,) = self_test(CPU)
     assert (check.device, check.dtype, check.layout, check.error) == ("cpu", "float32", "contiguous", "")
     assert check.passed
+    assert check.alpha_gradient is not None
     assert 0 < check.alpha_gradient < check.tolerance == check.to_dict()["tolerance"]
 
 
