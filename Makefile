@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MINUTES ?= 6
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: compare inspect gpu docs pictures gallery test lint types layers unit test-oldest format clean
+.PHONY: compare inspect gpu docs pictures gallery test lint types layers unit coverage test-oldest format clean
 
 # installed anew when the requirements change; the stamp is written only after pip succeeded
 $(VENV)/installed: pyproject.toml
@@ -55,6 +55,12 @@ layers: $(VENV)/installed
 unit: $(VENV)/installed
 	OMP_NUM_THREADS=1 KERAS_BACKEND=torch $(BIN)/python -m pytest --numprocesses=auto --doctest-modules
 
+# which lines and branches the tests run: a table, and htmlcov/index.html; TESTS=tests/dynpool/cli for one area
+coverage: TESTS ?=
+coverage: $(VENV)/installed
+	OMP_NUM_THREADS=1 KERAS_BACKEND=torch $(BIN)/python -m pytest --numprocesses=auto --cov --cov-report=term \
+		--cov-report=html $(TESTS)
+
 # the suite with the lowest versions that pyproject.toml allows, in an environment of its own
 test-oldest:
 	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
@@ -66,4 +72,4 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-oldest runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest runs site htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,6 +12,7 @@ from dynpool.training import ConfigError, check_folder, interruptible, writing
 
 from .arguments import Parser, input_size, place
 from .edits import find_edits
+from .output import Output
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,29 +20,30 @@ if TYPE_CHECKING:
     from dynpool.analysis.comparison import Run
     from dynpool.analysis.fields import FieldReport
 
-__all__ = ["analyze"]
+__all__ = ["analyze", "parser"]
 
 PAGE = 150  # columns of the table if the output is not a terminal
 
 
-def _parser() -> Parser:
-    parser = Parser(
+def parser() -> Parser:
+    """The parser of the command's options."""
+    found = Parser(
         "analyze",
         "Receptive fields of all layers, and the layers that the input is too small for. Nothing is downloaded.",
     )
-    parser.add_argument(
+    found.add_argument(
         "model", nargs="?", metavar="MODEL",
         help="a model of timm or torchvision (torchvision:NAME if both have it), or package.module:callable",
     )  # fmt: skip
-    parser.add_argument(
+    found.add_argument(
         "--input-size", metavar="SIZE", type=input_size,
         help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width) | 1:16000 (channels:any sizes)",
     )  # fmt: skip
-    source = parser.add_mutually_exclusive_group()
+    source = found.add_mutually_exclusive_group()
     source.add_argument(
         "--checkpoint", type=place, metavar="FILE", help="file with weights, and with learned sizes if there are any"
     )
-    parser.add_argument(
+    found.add_argument(
         "--prefix", default="", metavar="PREFIX",
         help='prefix of all names in the checkpoint, such as "model." with Lightning',
     )  # fmt: skip
@@ -53,26 +55,26 @@ def _parser() -> Parser:
     source.add_argument(
         "--run", type=place, metavar="FOLDER", help="a run folder: its learned model, and I_min per epoch"
     )
-    parser.add_argument(
+    found.add_argument(
         "--out", type=place, metavar="FOLDER", help="output folder; default: analyze-NAME, or RUN/analyze"
     )
-    parser.add_argument(
+    found.add_argument(
         "--layers", nargs="+", metavar="LAYER", help="layers whose fields are drawn; --effective measures the first",
     )  # fmt: skip
-    parser.add_argument("--image", type=place, metavar="FILE", help="image on which receptive fields are drawn")
-    parser.add_argument(
+    found.add_argument("--image", type=place, metavar="FILE", help="image on which receptive fields are drawn")
+    found.add_argument(
         "--effective", action="store_true", help="also measure the effective receptive field, by gradients"
     )
-    return parser
+    return found
 
 
-def analyze(arguments: Sequence[str]) -> int:
+def analyze(arguments: Sequence[str], output: Output) -> int:
     """Run the command and return its exit code.
 
     Raises:
         ConfigError: for errors that the user can correct.
     """
-    options = _parser().read(arguments)
+    options = parser().read(arguments)
     if options.run is None and (options.model is None or options.input_size is None):
         missing = "a MODEL, or --run FOLDER" if options.model is None else "--input-size, for example --input-size 32"
         raise ConfigError(f"dynpool analyze needs {missing}")
@@ -99,7 +101,7 @@ def analyze(arguments: Sequence[str]) -> int:
             check_folder(out)
             report = receptive_field(model, input_size)
             _check_layers(report, options.layers)
-            console = Console() if sys.stdout.isatty() else Console(width=PAGE)
+            console = Console(quiet=output.json) if sys.stdout.isatty() else Console(width=PAGE, quiet=output.json)
             console.print(table(report))
             if any(row.has_global_path for row in report.layers):
                 console.print(f"* {GLOBAL_PATH}", highlight=False)
@@ -111,7 +113,13 @@ def analyze(arguments: Sequence[str]) -> int:
                 )  # fmt: skip
     except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    console.print(f"written to {out}: {', '.join(file.name for file in files)}", highlight=False, soft_wrap=True)
+    output.notice(f"written to {out}: {', '.join(file.name for file in files)}")
+    output.document(
+        lambda: {
+            "model": name, "verdict": verdict(report), **report.to_dict(), "folder": str(out),
+            "files": [file.name for file in files],
+        }
+    )  # fmt: skip
     return 0
 
 

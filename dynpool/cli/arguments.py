@@ -12,6 +12,8 @@ from typing import NoReturn
 from dynpool.common.names import nearest
 from dynpool.training import ConfigError
 
+from .output import add_output_options
+
 __all__ = ["Parser", "count", "image_size", "input_size", "pixels", "place", "seconds"]
 
 OPTION = re.compile(r"--?[A-Za-z]")
@@ -25,10 +27,11 @@ def place(text: str) -> Path:
 
 
 class Parser(argparse.ArgumentParser):
-    """Options that must be written out in full."""
+    """Options that must be written out in full, with those of all commands."""
 
     def __init__(self, command: str, description: str) -> None:
         super().__init__(prog=f"dynpool {command}", description=description, allow_abbrev=False)
+        add_output_options(self)
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """The options in `arguments`.

@@ -1,32 +1,21 @@
-"""The command line: dynpool train | compare | report | analyze | inspect | sensitivity | coverage | refine."""
+"""The command line: dynpool train | compare | report | analyze | inspect | sensitivity | coverage | refine | doctor."""
 
+import logging
 import os
-import shlex
+import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+import time
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
 
 import dynpool
 from dynpool.common.extras import EXTRAS, optional
 from dynpool.common.names import nearest
-from dynpool.training import (
-    INTERRUPTED,
-    STOPPED,
-    ConfigError,
-    StoppedError,
-    TrainingError,
-    check_file,
-    check_folder,
-    interruptible,
-    writing,
-)
+from dynpool.training import INTERRUPTED, ConfigError, TrainingError
 
-from .arguments import Parser, pixels, place, seconds
-
-if TYPE_CHECKING:
-    from dynpool.conversion import CoverageRow
+from .command_modules import COMMANDS, find_command
+from .output import Output
 
 __all__ = ["run"]
 
@@ -42,193 +31,29 @@ USAGE = """usage: dynpool COMMAND ...
   sensitivity --run FOLDER [--split test]                    the loss at a few pixels more or less of each learned size
   coverage [--models PATTERN] [--out CSV]                    try conversion on the models of timm and torchvision
   refine MODEL --input-size 32 [--out plan.json]             edits of a model that bring I_min below the input size
+  doctor                                                     versions, devices, what is missing, a test of the operator
+  completion bash|zsh|tcsh                                   a script that completes commands and options in a shell
 
-dynpool COMMAND --help lists the options of a command, dynpool --version prints the version."""
+Every command takes --json (figures as one JSON document on stdout), --quiet and --verbose. dynpool COMMAND --help lists
+the options of a command, dynpool --version prints the version."""
 
 USER_ERROR = 2
+
+OF_MODELS = ("train", "compare", "analyze", "inspect", "sensitivity", "refine")  # which may be modules of the user's
+
+logger = logging.getLogger(__name__)
 
 # Commands import their modules after parsing arguments, so that help and errors are fast.
 
 
-def _config_path(arguments: list[str], command: str) -> Path:
-    if not arguments or arguments[0].startswith("-"):
-        raise ConfigError(f"dynpool {command} needs a configuration file: dynpool {command} CONFIG [--KEY VALUE ...]")
-    return Path(arguments.pop(0))
-
-
-def _ended(error: KeyboardInterrupt | StoppedError, saved: str, command: str, config_file: Path, folder: Path) -> int:
-    """Print what is saved of an interrupted run or comparison and how to continue it; returns the exit code."""
-    interrupted = isinstance(error, KeyboardInterrupt)
-    words = ["dynpool", command, str(config_file), "--out", str(folder), "--resume"]
-    hint = f"; continue with: {shlex.join(words)}" if config_file.exists() else ""
-    said = f"interrupted; {str(error) or saved}" if interrupted else str(error)
-    print(f"dynpool: {said}{hint}", file=sys.stderr)
-    return INTERRUPTED if interrupted else STOPPED
-
-
-def _train(arguments: list[str]) -> int:
-    from dynpool.training import RunConfig, load_config, make_parser
-
-    if {"-h", "--help"} & set(arguments):
-        make_parser(RunConfig, "train").print_help()
-        return 0
-    config, flags = load_config(RunConfig, _config_path(arguments, "train"), arguments, command="train")
-    from dynpool.training import RunFolder, final_line, reporting, tell, train
-
-    folder = RunFolder(config.folder)
-    try:
-        with interruptible(), reporting(json_lines=flags["json_lines"]) as reporter:
-            figures = train(config, resume=flags["resume"], overwrite=flags["overwrite"], reporter=reporter)
-    except (KeyboardInterrupt, StoppedError) as error:
-        saved = "the finished epochs are saved" if folder.started else "nothing had been trained yet"
-        return _ended(error, saved, "train", folder.config, folder.path)
-    except TrainingError as error:
-        if flags["json_lines"]:
-            tell("error", message=str(error))
-        raise
-    if figures and flags["json_lines"]:
-        tell("end", figures=dict(figures), folder=str(folder.path))
-    elif figures:
-        print(final_line(figures, str(folder.path)))
-    return 0
-
-
-def _compare(arguments: list[str]) -> int:
-    from dynpool.training import ComparisonConfig, load_config, make_parser
-
-    if {"-h", "--help"} & set(arguments):
-        make_parser(ComparisonConfig, "compare").print_help()
-        return 0
-    config, flags = load_config(ComparisonConfig, _config_path(arguments, "compare"), arguments, command="compare")
-    from dynpool.training import compare
-
-    try:
-        with interruptible():
-            compare(config, resume=flags["resume"], overwrite=flags["overwrite"])
-    except (KeyboardInterrupt, StoppedError) as error:
-        saved = "the finished epochs of all runs are saved"
-        return _ended(error, saved, "compare", config.folder / "comparison.yaml", config.folder)
-    return 0
-
-
-def _report(arguments: list[str]) -> int:
-    parser = Parser("report", "Write report.html, summary.csv and plots of trained runs.")
-    parser.add_argument("runs", nargs="+", type=place, metavar="RUN", help="folder of a run or of a comparison")
-    parser.add_argument(
-        "--out", type=place, metavar="FOLDER", help="output folder; default: RUN if there is only one, else report/"
-    )
-    options = parser.read(arguments)
-    out = options.out or (options.runs[0] if len(options.runs) == 1 else Path("report"))
-    if options.out is not None or len(options.runs) > 1 or out.is_dir():
-        check_folder(out)
-    from dynpool.analysis.comparison import compare_runs, write_report
-
-    try:
-        with interruptible():
-            comparison = compare_runs(options.runs)
-            with writing(out, when_full="free some space"):
-                path = write_report(comparison, out)
-    except (FileNotFoundError, ValueError) as error:
-        raise ConfigError(str(error)) from error
-    print(comparison)
-    print(f"report: {path}")
-    return 0
-
-
-def _coverage(arguments: list[str]) -> int:
-    import warnings
-
-    parser = Parser("coverage", "Convert the models of timm and torchvision, and run them at random sizes.")
-    parser.add_argument(
-        "--models", nargs="+", metavar="PATTERN", help="such as 'resnet*', 'torchvision:*'; default: all"
-    )
-    parser.add_argument(
-        "--out", type=place, default=Path("coverage.csv"), metavar="CSV", help="output file; existing rows are kept"
-    )
-    parser.add_argument(
-        "--input-size", type=pixels, metavar="PIXELS", help="input size of all models; default: each one's own"
-    )
-    parser.add_argument("--limit", type=seconds, default=120.0, metavar="SECONDS", help="time limit per model")
-    parser.add_argument(
-        "--real",
-        action="store_true",
-        help="use random weights and images, and check outputs and gradients; default: 43 small models",
-    )
-    options = parser.read(arguments)
-    check_file(options.out, parents=True)
-    from dynpool.common.library_models import LISTING
-    from dynpool.conversion import SPOT_CHECKS, coverage_names, run_coverage, summarize
-
-    for pattern in options.models or ():
-        if not coverage_names(pattern):
-            known = (name if ":" in pattern else name.partition(":")[2] for name in coverage_names())
-            said = nearest(pattern, known, listing=LISTING)
-            raise ConfigError(f"--models {pattern!r} matches no model of timm or torchvision{said}")
-    names = [*SPOT_CHECKS] if options.real and not options.models else coverage_names(*options.models or "*")
-    size = None if options.input_size is None else (3, options.input_size, options.input_size)
-    device = "cpu" if options.real else "meta"
-    try:
-        with interruptible(), writing(options.out, when_full="free some space"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # raised by the models
-            rows = run_coverage(names, options.out, input_size=size, limit=options.limit, device=device, say=_say_row)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    print(summarize(rows))
-    return 0
-
-
-def _say_row(row: "CoverageRow") -> None:
-    counts = f"{row.converted} converted, {row.tied} tied, {row.follows} follow, {row.pinned} pinned"
-    said = row.message or (counts if row.status == "runs" else row.why)
-    print(f"{row.model}  {row.status}  {said}", flush=True)
-
-
-def _analyze(arguments: list[str]) -> int:
-    from .analyze import analyze
-
-    return analyze(arguments)
-
-
-def _inspect(arguments: list[str]) -> int:
-    from .inspect import inspect
-
-    return inspect(arguments)
-
-
-def _sensitivity(arguments: list[str]) -> int:
-    from .sensitivity import sensitivity
-
-    return sensitivity(arguments)
-
-
-def _refine(arguments: list[str]) -> int:
-    from .refine import refine
-
-    return refine(arguments)
-
-
-COMMANDS: Mapping[str, Callable[[list[str]], int]] = MappingProxyType(
-    {
-        "train": _train,
-        "compare": _compare,
-        "report": _report,
-        "analyze": _analyze,
-        "inspect": _inspect,
-        "sensitivity": _sensitivity,
-        "coverage": _coverage,
-        "refine": _refine,
-    }
-)
-
-
-OF_MODELS = ("train", "compare", "analyze", "inspect", "sensitivity", "refine")  # which may be modules of the user's
-
-
 def run(argv: Sequence[str] | None) -> int:
     """Run a command, as `dynpool.cli.main` says; gives the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    output = Output()
     try:
+        output = Output.taken(arguments)
         with optional():
-            code = _run(list(sys.argv[1:] if argv is None else argv))
+            code = _run(arguments, output)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output is gone; training has been saved
         _discard_output()
@@ -236,43 +61,46 @@ def run(argv: Sequence[str] | None) -> int:
     except (TrainingError, OSError) as error:
         if isinstance(error, OSError):
             _discard_output()  # stdout itself may be unwritable
-        print(f"dynpool: error: {error}", file=sys.stderr)
-        return USER_ERROR
+        return _said(error, output)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRAS:
             raise
-        print(f"dynpool: error: {error}", file=sys.stderr)
-        return USER_ERROR
+        return _said(error, output)
     except KeyboardInterrupt as error:
         print(f"dynpool: interrupted{f'; {error}' if str(error) else ''}", file=sys.stderr)
         return INTERRUPTED
     return code
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], output: Output) -> int:
     command = arguments.pop(0) if arguments else "--help"
     if command in ("-h", "--help"):
         print(USAGE)
     elif command == "--version":
         print(f"dynpool {dynpool.__version__}")
     elif command in COMMANDS:
-        import logging
-        import warnings
-
         if command in OF_MODELS and "" not in sys.path:  # an installed program does not search the working directory
             sys.path.insert(0, "")
-        logging.basicConfig(level=logging.WARNING, format="dynpool: %(message)s")
-        with warnings.catch_warnings():
-            warnings.showwarning = _say_warning
-            return COMMANDS[command](arguments)
+        start = time.perf_counter()
+        with output.opened():
+            logger.info(
+                "version %s, Python %s, PyTorch %s", dynpool.__version__, platform.python_version(), version("torch")
+            )
+            try:
+                return find_command(command)(arguments, output)
+            finally:
+                logger.info("%s took %.1f s", command, time.perf_counter() - start)
     else:
         raise ConfigError(f"unknown command {command!r}{nearest(command, [*COMMANDS, '--help', '--version'])}")
     return 0
 
 
-def _say_warning(message: Warning | str, *where: object, **options: object) -> None:
-    """Print a warning in one line, without the place in the code."""
-    print(f"dynpool: {' '.join(str(message).split())}", file=sys.stderr)
+def _said(error: Exception, output: Output) -> int:
+    """Print an error that the user can correct in one line, below its traceback if that is wanted."""
+    if output.verbose:
+        traceback.print_exception(error)
+    print(f"dynpool: error: {error}", file=sys.stderr)
+    return USER_ERROR
 
 
 def _discard_output() -> None:

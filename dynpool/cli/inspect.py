@@ -6,23 +6,24 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dynpool.training import ConfigError, check_folder, interruptible, writing
 
 from .inspect_arguments import parser
+from .output import Output
 
 if TYPE_CHECKING:
     from dynpool.analysis import CKAReport, HessianSpectrum, InspectionReport, PruningReport
     from dynpool.analysis.comparison import Run
     from dynpool.training import Wanted
 
-__all__ = ["inspect"]
+__all__ = ["inspect", "parser"]
 
 OUT = "inspection"
 
 
-def inspect(arguments: Sequence[str]) -> int:
+def inspect(arguments: Sequence[str], output: Output) -> int:
     """Run the command and return its exit code.
 
     Raises:
@@ -33,7 +34,7 @@ def inspect(arguments: Sequence[str]) -> int:
         check_folder(options.out)
     with interruptible():
         try:
-            return _checkpoint(options) if options.checkpoint is not None else _runs(options)
+            return _checkpoint(options, output) if options.checkpoint is not None else _runs(options, output)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("what was measured is kept: the same command continues") from None
 
@@ -53,7 +54,7 @@ def _wanted(options: argparse.Namespace) -> "Wanted":
     return Wanted(inspection, pruning, hessian)
 
 
-def _runs(options: argparse.Namespace) -> int:
+def _runs(options: argparse.Namespace, output: Output) -> int:
     if not options.runs:
         raise ConfigError("dynpool inspect needs a RUN or more, or --checkpoint FILE with MODEL and DATA_FOLDER")
     for name in ("input_size", "prefix", "normalise"):
@@ -78,7 +79,7 @@ def _runs(options: argparse.Namespace) -> int:
     label = {run.folder: name for run, name in zip(runs, names, strict=True)}
 
     def told(folder: Path, kept: bool) -> None:
-        print(f"{label[folder]}{' (kept from before)' if kept else ''}", flush=True)
+        output.notice(f"{label[folder]}{' (kept from before)' if kept else ''}")
 
     workers = min(options.workers or default_workers(len(runs)), len(runs))
     if workers > 1:
@@ -87,33 +88,41 @@ def _runs(options: argparse.Namespace) -> int:
         from dynpool.training import measure
 
         for run in runs:
-            with _shown(label[run.folder]) as progress:
+            with _shown(label[run.folder], output) as progress:
                 kept = measure(subject_of_run(run.folder), wanted, run.folder / OUT, progress)
             told(run.folder, kept)
     reports, pruning, spectra = _results(
         {name: run.folder / OUT for run, name in zip(runs, names, strict=True)}, wanted
     )
-    similarity = _similarities(pairs, options.images, out)
+    similarity = _similarities(pairs, options.images, out, output)
     designs = {name: run.group for run, name in zip(runs, names, strict=True)}
     with writing(out, when_full="free some space"):
         page = write_page(reports, out, designs=designs, pruning=pruning, spectra=spectra, similarity=similarity)
     for name, report in reports.items():
-        print(f"{report}\n" if len(runs) == 1 else f"{name}: {report.verdict}")
+        output.text(f"{report}\n" if len(runs) == 1 else f"{name}: {report.verdict}")
     for each in (pruning, similarity):
         for name, found in each.items():
-            print(f"\n{name}\n{found}")
+            output.text(f"\n{name}\n{found}")
     for name, both in spectra.items():
         for what, spectrum in both.items():
-            print(f"\n{name}, {what}\n{spectrum}")
-    if len(runs) > 1:
-        agreement = tail_agreement(reports, designs)
-        print(f"\n{agreement}. {agreement.detail}")
-    print(_convergence(reports))
-    print(f"page: {page}")
+            output.text(f"\n{name}, {what}\n{spectrum}")
+    agreement = tail_agreement(reports, designs) if len(runs) > 1 else None
+    if agreement is not None:
+        output.text(f"\n{agreement}. {agreement.detail}")
+    output.text(_convergence(reports))
+    output.notice(f"page: {page}")
+    output.document(
+        lambda: {
+            "networks": _figures(reports, pruning, spectra),
+            "similarity": {title: found.to_dict() for title, found in similarity.items()},
+            "agreement": None if agreement is None else agreement.to_dict(),
+            "page": str(page),
+        }
+    )
     return 0
 
 
-def _checkpoint(options: argparse.Namespace) -> int:
+def _checkpoint(options: argparse.Namespace, output: Output) -> int:
     if len(options.runs) != 2:
         raise ConfigError("dynpool inspect --checkpoint FILE needs MODEL and DATA_FOLDER, and no more")
     if options.input_size is None:
@@ -138,17 +147,18 @@ def _checkpoint(options: argparse.Namespace) -> int:
     except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
         raise ConfigError(str(error)) from error
     wanted = _wanted(options)
-    with _shown(full) as progress:
+    with _shown(full, output) as progress:
         kept = measure(subject_of_checkpoint(full, model, options.checkpoint, folder, dataset), wanted, out, progress)
     reports, pruning, spectra = _results({full: out}, wanted)
     with writing(out, when_full="free some space"):
         page = write_page(reports, out, pruning=pruning, spectra=spectra)
-    print(f"{full}{' (kept from before)' if kept else ''}\n{reports[full]}")
+    output.text(f"{full}{' (kept from before)' if kept else ''}\n{reports[full]}")
     for found in pruning.values():
-        print(f"\n{found}")
+        output.text(f"\n{found}")
     for both in spectra.values():
-        print(f"\n{both['trained']}")
-    print(f"images are normalised by the moments of {options.normalise or 'folder'}; page: {page}")
+        output.text(f"\n{both['trained']}")
+    output.notice(f"images are normalised by the moments of {options.normalise or 'folder'}; page: {page}")
+    output.document(lambda: {"networks": _figures(reports, pruning, spectra), "page": str(page)})
     return 0
 
 
@@ -197,20 +207,38 @@ def _results(
     return reports, pruning, spectra
 
 
-def _similarities(pairs: "list[tuple[Run, Run]]", images: int | None, out: Path) -> "dict[str, CKAReport]":
+def _similarities(
+    pairs: "list[tuple[Run, Run]]", images: int | None, out: Path, output: Output
+) -> "dict[str, CKAReport]":
     """{title: similarity} of the pairs of runs, kept below `out`."""
     from dynpool.training import similarity_of, subject_of_run
 
     found = {}
     for one, other in pairs:
         title = f"{one.group}: seed {one.seed} and seed {other.seed}"
-        with _shown(title) as progress:
+        with _shown(title, output) as progress:
             folder = out / "cka" / f"{one.folder.name}--{other.folder.name}"
             found[title], kept = similarity_of(
                 subject_of_run(one.folder), subject_of_run(other.folder), images, folder, progress=progress
             )
-        print(f"similarity, {title}{' (kept from before)' if kept else ''}", flush=True)
+        output.notice(f"similarity, {title}{' (kept from before)' if kept else ''}")
     return found
+
+
+def _figures(
+    reports: "dict[str, InspectionReport]",
+    pruning: "dict[str, PruningReport]",
+    spectra: "dict[str, dict[str, HessianSpectrum]]",
+) -> dict[str, Any]:
+    """What was measured of each network, as plain data."""
+    return {
+        name: {
+            **report.to_dict(),
+            "pruning": pruning[name].to_dict() if name in pruning else None,
+            "hessian": {label: spectrum.to_dict() for label, spectrum in spectra.get(name, {}).items()},
+        }
+        for name, report in reports.items()
+    }
 
 
 def _convergence(reports: "dict[str, InspectionReport]") -> str:
@@ -223,13 +251,13 @@ def _convergence(reports: "dict[str, InspectionReport]") -> str:
 
 
 @contextmanager
-def _shown(name: str) -> Iterator[Callable[[str, int, int | None], None]]:
+def _shown(name: str, output: Output) -> Iterator[Callable[[str, int, int | None], None]]:
     """A context whose value shows the progress of each part as a bar in a terminal."""
     from rich.console import Console
 
     from dynpool.training import bars
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=output.quiet)
     with bars(console) as progress:
         tasks: dict[str, int] = {}
 

@@ -8,25 +8,27 @@ from dynpool.training import ConfigError, check_file, interruptible, writing
 
 from .arguments import Parser, image_size, place
 from .edits import find_edits
+from .output import Output
 
-__all__ = ["refine"]
+__all__ = ["parser", "refine"]
 
 
-def _parser() -> Parser:
-    parser = Parser(
+def parser() -> Parser:
+    """The parser of the command's options."""
+    found = Parser(
         "refine",
         "Static refinement (Richter and Pal): the fewest edits with I_min < I_res. Nothing is downloaded.",
     )
-    parser.add_argument(
+    found.add_argument(
         "model",
         metavar="MODEL",
         help="a model of timm or torchvision (torchvision:NAME if both have it), or package.module:callable",
     )
-    parser.add_argument(
+    found.add_argument(
         "--input-size", metavar="SIZE", type=image_size, required=True,
         help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width)",
     )  # fmt: skip
-    kind = parser.add_mutually_exclusive_group()
+    kind = found.add_mutually_exclusive_group()
     kind.add_argument(
         "--way",
         choices=("less downsampling", "shorter and wider"),
@@ -36,8 +38,8 @@ def _parser() -> Parser:
         "--edits", metavar="NAME|FILE",
         help="apply a published edit, such as vgg19 (an unknown name prints the list), or the edits that --out wrote",
     )  # fmt: skip
-    parser.add_argument("--out", type=place, metavar="FILE", help="write the plan to this file, as JSON")
-    return parser
+    found.add_argument("--out", type=place, metavar="FILE", help="write the plan to this file, as JSON")
+    return found
 
 
 def _check_plan(path: Path) -> None:
@@ -48,13 +50,13 @@ def _check_plan(path: Path) -> None:
         raise ConfigError(f"--out is {path}, a file that is not a plan of dynpool refine: name another file") from None
 
 
-def refine(arguments: Sequence[str]) -> int:
+def refine(arguments: Sequence[str], output: Output) -> int:
     """Run the command and return its exit code, which is 1 if I_min < I_res is not reached.
 
     Raises:
         ConfigError: for errors that the user can correct.
     """
-    options = _parser().read(arguments)
+    options = parser().read(arguments)
     if options.out is not None:
         check_file(options.out, parents=True)
         if options.out.exists():
@@ -69,10 +71,11 @@ def refine(arguments: Sequence[str]) -> int:
             _, plan = baselines.refine(model, options.input_size, way=options.way, edits=edits)
     except (ValueError, TypeError, ModuleNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    print(plan)
+    output.text(plan)
     if options.out is not None:
         with writing(options.out, when_full="free some space"):
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(plan.to_dict(), indent=2) + "\n")
-        print(f"written to {options.out}")
+        output.notice(f"written to {options.out}")
+    output.document(plan.to_dict)
     return 0 if plan.reached else 1

@@ -6,47 +6,49 @@ from contextlib import contextmanager
 from dynpool.training import ConfigError, check_folder, interruptible, writing
 
 from .arguments import Parser, count, place
+from .output import Output
 
-__all__ = ["sensitivity"]
+__all__ = ["parser", "sensitivity"]
 
 
-def _parser() -> Parser:
-    parser = Parser(
+def parser() -> Parser:
+    """The parser of the command's options."""
+    found = Parser(
         "sensitivity",
         "Measure the loss of a run's network with a few pixels more or less of each learned size, and the gradient.",
     )
-    parser.add_argument(
+    found.add_argument(
         "--run", type=place, required=True, metavar="FOLDER",
         help="a run folder: its network, images, batch size and loss (without a GMACs term)",
     )  # fmt: skip
-    parser.add_argument(
+    found.add_argument(
         "--batches", type=count, default=16, metavar="N",
         help="number of batches, drawn with the run's seed, without augmentation; default: 16, or all if fewer",
     )  # fmt: skip
-    parser.add_argument(
+    found.add_argument(
         "--split", choices=("train", "test"), default="train",
         help="images to measure on; default: train, as sizes are learned with their gradient, and sizes chosen on test "
         "images could no longer be tested on them",
     )  # fmt: skip
-    parser.add_argument(
+    found.add_argument(
         "--steps", type=count, nargs="+", default=[1, 2, 4], metavar="PIXELS",
         help="pixels more and less; default: 1 2 4",
     )  # fmt: skip
-    parser.add_argument(
+    found.add_argument(
         "--training", action="store_true",
         help="measure in training mode, with the statistics of each batch; default: with the running statistics",
     )  # fmt: skip
-    parser.add_argument("--out", type=place, metavar="FOLDER", help="output folder; default: RUN/sensitivity")
-    return parser
+    found.add_argument("--out", type=place, metavar="FOLDER", help="output folder; default: RUN/sensitivity")
+    return found
 
 
-def sensitivity(arguments: Sequence[str]) -> int:
+def sensitivity(arguments: Sequence[str], output: Output) -> int:
     """Run the command and return its exit code.
 
     Raises:
         ConfigError: for errors that the user can correct.
     """
-    options = _parser().read(arguments)
+    options = parser().read(arguments)
     out = options.out or options.run / "sensitivity"
     if len(set(options.steps)) < len(options.steps):
         raise ConfigError(f"--steps is {' '.join(map(str, options.steps))}; allowed: distinct numbers of pixels")
@@ -68,26 +70,26 @@ def sensitivity(arguments: Sequence[str]) -> int:
         device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
         dataset = load_data(config.data).to(device)
         batches = RunBatches(dataset.train if options.split == "train" else dataset.test, config, options.batches)
-        with _counted(len(batches)) as progress:
+        with _counted(len(batches), quiet=output.quiet) as progress:
             report = run_sensitivity(
                 model.to(device), batches, steps=tuple(options.steps), training=options.training, progress=progress
             )
-        print(f"{run.label}, {options.split} images")
-        print(report)
+        output.text(f"{run.label}, {options.split} images\n{report}")
         with writing(out, when_full="free some space"):
             files = report.write(out)
-    print(f"written to {out}: {', '.join(file.name for file in files)}")
+    output.notice(f"written to {out}: {', '.join(file.name for file in files)}")
+    output.document(lambda: {"run": run.label, "split": options.split, **report.to_dict(), "folder": str(out)})
     return 0
 
 
 @contextmanager
-def _counted(batches: int) -> Iterator[Callable[[int, int | None], None]]:
+def _counted(batches: int, *, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
     """A context whose value prints the number of passes before the first one, and shows a bar in a terminal."""
     from rich.console import Console
 
     from dynpool.training import bars
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=quiet)
     with bars(console) as progress:
         task = progress.add_task("forward passes", total=None, visible=console.is_terminal)
 

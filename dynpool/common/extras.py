@@ -21,6 +21,7 @@ EXTRAS = MappingProxyType(  # as in pyproject.toml: the smallest extra that has 
         "pytorch_lightning": "lightning",
         "rich": "plots",
         "scipy": "train",
+        "shtab": "completion",
         "sklearn": "train",
         "threadpoolctl": "train",
         "timm": "timm",

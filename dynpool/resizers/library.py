@@ -19,7 +19,7 @@ from dynpool.resizers.kernels.layout import memory_format
 
 from .kernels import eager
 
-__all__ = ["pool"]
+__all__ = ["pool", "triton_problem"]
 
 _PLAIN = (Tensor, torch.nn.Parameter, type(None))
 
@@ -70,21 +70,33 @@ def _is_plain(*tensors: Tensor | None) -> bool:
 # ----------------------------------------------------------------------------------------------------- implementation
 
 
+def triton_problem() -> str | None:
+    """Why maps on the present GPU cannot be pooled by the Triton kernels, in one line; None if they are.
+
+    It launches a kernel that does nothing.
+    """
+    if find_spec("triton") is None:
+        return "it is not installed"
+    from dynpool.resizers.kernels.triton import usable
+
+    return usable.why_not()
+
+
 @lru_cache(maxsize=1)
 def _fused() -> ModuleType | None:
     """The Triton kernels, imported when the first map on a GPU comes; None where Triton cannot be used."""
-    if find_spec("triton") is None:
-        return None
-    from dynpool.resizers.kernels.triton import launch, usable
-
-    why = usable.why_not()
+    why = triton_problem()
     if why is None:
+        from dynpool.resizers.kernels.triton import launch
+
         return launch
-    warnings.warn(
-        f"Triton is installed but cannot be used ({why}): dynopool2d runs as plain PyTorch on GPUs, which is slower",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+    if find_spec("triton") is not None:
+        warnings.warn(
+            f"Triton is installed but cannot be used ({why}): dynopool2d runs as plain PyTorch on GPUs, which is "
+            "slower",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return None
 
 

@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 
 from dynpool.analysis.common.checksums import text_is_intact
-from dynpool.analysis.comparison import compare_runs, write_report
+from dynpool.analysis.comparison import Comparison, compare_runs, write_report
 from dynpool.common.names import nearest
 
 from .config import ComparisonConfig, GridPoint, RunConfig
@@ -57,13 +57,13 @@ def default_workers(config: ComparisonConfig) -> int:
 
 
 def compare(
-    config: ComparisonConfig, *, resume: bool = False, overwrite: bool = False, console: Console | None = None
-) -> Path:
-    """Train every method with every seed, write the report, print its tables, and return the path of report.html.
+    config: ComparisonConfig, *, resume: bool = False, overwrite: bool = False, quiet: bool = False
+) -> tuple[Comparison, Path]:
+    """Train every method with every seed, write the report, and return the comparison and the path of report.html.
 
     Each run has a folder <method>-seed<seed> inside that of the comparison, with the grid's values in its name if the
     method has several grid points. Runs that match the cost of another wait for it. With `resume`, finished runs are
-    kept and others continue; methods, seeds and grid points may have been added.
+    kept and others continue; methods, seeds and grid points may have been added. Progress is printed unless `quiet`.
 
     Raises:
         ConfigError: for an unknown method or model, a setting that a run rejects, or a cost that cannot be matched.
@@ -74,7 +74,7 @@ def compare(
         StoppedError: after SIGTERM or SIGHUP; all runs are saved, at the end of a step if that does not take long.
         KeyboardInterrupt: after Ctrl-C, likewise; at once after a second one.
     """
-    console = console or Console()
+    console = Console(quiet=quiet)
     for method in config.methods:
         if method not in METHODS:
             raise ConfigError(f"methods has {method!r}, which is not a known method{nearest(method, METHODS)}")
@@ -89,7 +89,7 @@ def compare(
         _open(config, [run.name for run, _ in runs], resume=resume, overwrite=overwrite)
         workers = min(default_workers(config), len(runs))
         if workers == 1:
-            failed = _in_turn(waiting, console, resume=resume, overwrite=overwrite)
+            failed = _in_turn(waiting, console, quiet=quiet, resume=resume, overwrite=overwrite)
         else:
             flags = ["--resume"] * resume + ["--overwrite"] * overwrite
             with stopping():
@@ -100,15 +100,13 @@ def compare(
         comparison = compare_runs(folders)
         with writing(folder):
             report = write_report(comparison, folder)
-    console.print(str(comparison), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
-    return report
+    return comparison, report
 
 
-def _in_turn(waiting: Queue, console: Console, *, resume: bool, overwrite: bool) -> dict[str, str]:
+def _in_turn(waiting: Queue, console: Console, *, quiet: bool, resume: bool, overwrite: bool) -> dict[str, str]:
     """Train all runs in this process, one after the other; gives the reasons of those that failed by their names."""
     failed: dict[str, str] = {}
-    with reporting(console) as reporter, stopping() as stop:
+    with reporting(console, quiet=quiet) as reporter, stopping() as stop:
         while found := waiting.take():
             (run, _), matched = found
             try:
@@ -276,6 +274,9 @@ class _Pool:
     @contextmanager
     def _telling(self) -> Iterator[Callable[[RunConfig, Event], None]]:
         """What to do with an event of a run: bars and lines in a terminal, else lines."""
+        if self.console.quiet:
+            yield lambda run, event: None
+            return
         if not self.console.is_terminal:
             yield lambda run, event: print(*(f"{line}\n" for line in _words(run, event)), sep="", end="", flush=True)
             return

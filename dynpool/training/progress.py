@@ -179,11 +179,14 @@ def bars(console: Console) -> Progress:
 
 
 @contextmanager
-def reporting(console: Console | None = None, *, json_lines: bool = False) -> Iterator[Reporter]:
-    """The reporter for a console: bars if it is a terminal, else lines, or lines of JSON if asked for."""
+def reporting(console: Console | None = None, *, json_lines: bool = False, quiet: bool = False) -> Iterator[Reporter]:
+    """The reporter for a console: bars if it is a terminal, else lines; if asked for, lines of JSON or none."""
     console = console or Console()
     if json_lines:
         yield JsonReporter()
+        return
+    if quiet:
+        yield Silent()
         return
     if not console.is_terminal:
         yield LineReporter()

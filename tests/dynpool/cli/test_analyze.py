@@ -15,6 +15,7 @@ import dynpool
 from dynpool.analysis import receptive_field
 from dynpool.analysis.model_report.text import verdict
 from dynpool.cli import main
+from tests.dynpool.cli.printed import document
 
 FILES = {"report.json", "layers.csv", "fields.png", "network.png", "network.dot", "image.png"}
 CONFIG = """\
@@ -193,3 +194,16 @@ def test_user_errors_are_one_line(tmp_path, capsys, monkeypatch, arguments, mess
 def test_bad_input_sizes(text, capsys):
     assert main(["analyze", "vgg11", "--input-size", text]) == 2
     assert "is not an input size; allowed: 32, 32,64, 3,32,64 or CHANNELS:SIZES" in capsys.readouterr().err
+
+
+def test_json_is_the_report_and_quiet_leaves_the_files_out(tmp_path, capsys, no_graphviz):
+    command = ["analyze", "torchvision:vgg11", "--input-size", "32", "--out", str(tmp_path)]
+    assert main([*command, "--json"]) == 0
+    found = document(capsys)
+    assert set(found.pop("files")) == FILES
+    assert found.pop("folder") == str(tmp_path)
+    assert found == json.loads((tmp_path / "report.json").read_text())
+    assert main([*command, "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert found["verdict"] in said
+    assert "written to" not in said

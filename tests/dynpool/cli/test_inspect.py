@@ -9,6 +9,7 @@ from dynpool.analysis.representations.hooked import HookedModel
 from dynpool.cli import main
 from dynpool.training.loop import train
 from tests.analysis.representations.small import network
+from tests.dynpool.cli.printed import document
 from tests.dynpool.training.image_folders import image_folder
 from tests.dynpool.training.runs import tiny_run
 
@@ -42,6 +43,15 @@ def test_runs_are_inspected_and_kept(comparison, capsys):
     assert main(["inspect", str(comparison), *ONE]) == 0  # nothing is measured again
     assert "dynopool, seed 0 (kept from before)" in capsys.readouterr().out
     assert (kept / "inspection.json").read_bytes() == before
+
+    assert main(["inspect", str(comparison), *ONE, "--json"]) == 0
+    found = document(capsys)
+    assert [*found["networks"]] == ["human, seed 0", "human, seed 1", "dynopool, seed 0"]
+    own = found["networks"]["dynopool, seed 0"]
+    assert {k: v for k, v in own.items() if k not in ("pruning", "hessian")} == json.loads(before)
+    assert found["agreement"] is not None
+    assert main(["inspect", str(comparison), *ONE, "--quiet"]) == 0
+    assert "page:" not in capsys.readouterr().out
 
     (kept / "inspection.json").write_bytes(before[: len(before) // 2])  # a damaged one is measured again
     assert main(["inspect", str(comparison), "--workers", "2"]) == 0

@@ -7,6 +7,7 @@ import pytest
 
 from dynpool.baselines import RefinementPlan
 from dynpool.cli import main
+from tests.dynpool.cli.printed import document
 
 MODEL = """\
 from torch import nn
@@ -108,3 +109,11 @@ def test_the_place_of_the_plan_is_tried_before_the_work(tmp_path, monkeypatch, c
     assert main(["refine", "vgg11", "--input-size", "32", "--out", "FILE/plan.json"]) == 2
     assert "cannot write FILE: FILE is a file; choose a folder with --out" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["FILE", "FOLDER"]
+
+
+def test_json_is_the_plan_whether_the_goal_is_reached_or_not(model, capsys):
+    for size, reached in (("15", True), ("5", False)):
+        assert main(["refine", model, "--input-size", size, "--json"]) == (0 if reached else 1)
+        found = document(capsys)
+        assert found["reached"] is reached
+        assert RefinementPlan.from_dict(found).to_dict() == found

@@ -9,6 +9,7 @@ from dynpool.training.data import load_data
 from dynpool.training.loop import train
 from dynpool.training.restored import restored_model
 from dynpool.training.sensitivity import RunBatches, run_sensitivity
+from tests.dynpool.cli.printed import document
 from tests.dynpool.training.runs import tiny_run
 
 
@@ -63,3 +64,15 @@ def test_one_line_says_what_is_wrong(run, arguments, said, capsys):
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_json_is_the_report_and_quiet_prints_the_table_alone(run, capsys):
+    command = ["sensitivity", "--run", str(run), "--batches", "1", "--steps", "1"]
+    assert main([*command, "--json"]) == 0
+    found = document(capsys)
+    written = json.loads((run / "sensitivity" / "sensitivity.json").read_text())
+    assert found == {**written, "run": "dynopool, seed 0", "split": "train", "folder": str(run / "sensitivity")}
+    assert main([*command, "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert "written to" not in said.out
+    assert said.err == ""

@@ -85,6 +85,11 @@ def test_where_triton_cannot_be_used_one_warning_says_why_and_the_operator_is_pl
     library._fused.cache_clear()
 
 
+def test_without_triton_that_is_the_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "find_spec", lambda name: None)
+    assert library.triton_problem() == "it is not installed"
+
+
 @every_reduction
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced", "sliced channels_last", "permuted"])
 def test_opcheck_forward_with_gradients(reduce: Reduce, layout: str) -> None:

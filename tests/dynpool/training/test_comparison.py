@@ -44,6 +44,13 @@ def test_bars_follow_the_epochs(monkeypatch):
     assert epoch_line("human-seed0", 4, ROW) in said
 
 
+def test_a_quiet_comparison_tells_nothing(capsys):
+    run = (RUN, GridPoint("human"))
+    with _Pool(ComparisonConfig(), Queue([run]), 2, [], Console(quiet=True))._telling() as tell:
+        tell(RUN, {"event": "epoch", "row": ROW})
+    assert capsys.readouterr().out == ""
+
+
 def test_a_comparison_has_no_more_workers_than_runs():
     config = ComparisonConfig(methods=("human",), seeds=(0,), device="cpu", threads=1)
     assert default_workers(config) == 1

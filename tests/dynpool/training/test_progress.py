@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dynpool.training.progress import JsonReporter, LineReporter, epoch_line, final_line, reporting
+from dynpool.training.progress import JsonReporter, LineReporter, Silent, epoch_line, final_line, reporting
 
 ROW = {
     "epoch": 2,
@@ -27,6 +27,14 @@ def test_an_epoch_in_a_line() -> None:
         epoch_line("", 4, ROW).split("  ")[4],
         "I_min 7.0 x 9.0",
     ]
+
+
+def test_a_quiet_run_prints_nothing(capsys):
+    with reporting(quiet=True) as reporter:
+        assert isinstance(reporter, Silent)
+        reporter.start("a", 4, 1, 100)
+        reporter.epoch(ROW)
+    assert capsys.readouterr().out == ""
 
 
 def test_json_lines_hold_what_the_lines_are_made_from(capsys: pytest.CaptureFixture[str]) -> None:

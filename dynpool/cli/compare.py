@@ -1,0 +1,45 @@
+"""dynpool compare: every method with every seed of a configuration, and the report."""
+
+import argparse
+
+from dynpool.training import StoppedError, interruptible
+
+from .configured import config_path, ended
+from .output import Output, add_output_options
+
+__all__ = ["compare", "parser"]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command's options, without CONFIG."""
+    from dynpool.training import ComparisonConfig, make_parser
+
+    found = make_parser(ComparisonConfig, "compare")
+    add_output_options(found)
+    return found
+
+
+def compare(arguments: list[str], output: Output) -> int:
+    """Run the command and return its exit code.
+
+    Raises:
+        TrainingError: for errors that the user can correct.
+    """
+    from dynpool.training import ComparisonConfig, load_config
+
+    if {"-h", "--help"} & set(arguments):
+        parser().print_help()
+        return 0
+    config, flags = load_config(ComparisonConfig, config_path(arguments, "compare"), arguments, command="compare")
+    from dynpool.training import compare
+
+    try:
+        with interruptible():
+            found, report = compare(config, resume=flags["resume"], overwrite=flags["overwrite"], quiet=output.quiet)
+    except (KeyboardInterrupt, StoppedError) as error:
+        saved = "the finished epochs of all runs are saved"
+        return ended(error, saved, "compare", config.folder / "comparison.yaml", config.folder)
+    output.text(found)
+    output.notice(f"report: {report}")
+    output.document(lambda: {**found.to_dict(), "report": str(report)})
+    return 0
