@@ -1,4 +1,4 @@
-"""dynpool compare: every method with every seed of a configuration, and the report."""
+"""dynpool compare: every method with every seed of a configuration, and the report; or what that would take."""
 
 import argparse
 
@@ -9,12 +9,17 @@ from .output import Output, add_output_options
 
 __all__ = ["compare", "parser"]
 
+DRY = "--dry-run"
+
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the command's options, without CONFIG."""
     from dynpool.training import ComparisonConfig, make_parser
 
     found = make_parser(ComparisonConfig, "compare")
+    found.add_argument(
+        DRY, action="store_true", help="measure a few steps of each method and print what all would take"
+    )
     add_output_options(found)
     return found
 
@@ -30,7 +35,15 @@ def compare(arguments: list[str], output: Output) -> int:
     if {"-h", "--help"} & set(arguments):
         parser().print_help()
         return 0
+    dry, arguments = DRY in arguments, [word for word in arguments if word != DRY]
     config, flags = load_config(ComparisonConfig, config_path(arguments, "compare"), arguments, command="compare")
+    if dry:
+        from dynpool.training import plan_comparison
+
+        plan = plan_comparison(config, progress=lambda group: output.notice(f"measuring {group}"))
+        output.text(plan)
+        output.document(plan.to_dict)
+        return 0
     from dynpool.training import compare
 
     try:

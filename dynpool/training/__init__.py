@@ -7,6 +7,7 @@ from dynpool.common.lazy import lazy_names
 if TYPE_CHECKING:
     from .checkpoint_subject import folder_of_images, subject_of_checkpoint
     from .comparison import compare
+    from .comparison_plan import ComparisonPlan, PlannedRuns, plan_comparison
     from .config import ComparisonConfig, RunConfig
     from .config_file import load_config, make_parser
     from .data import load_data
@@ -27,9 +28,11 @@ __all__ = [
     "INTERRUPTED",
     "STOPPED",
     "ComparisonConfig",
+    "ComparisonPlan",
     "ConfigError",
     "HessianOptions",
     "InspectionOptions",
+    "PlannedRuns",
     "PruningOptions",
     "RunBatches",
     "RunConfig",
@@ -52,6 +55,7 @@ __all__ = [
     "make_parser",
     "measure",
     "measure_runs",
+    "plan_comparison",
     "reporting",
     "restored_model",
     "run_sensitivity",
@@ -69,6 +73,7 @@ if not TYPE_CHECKING:  # a command imports only what it needs
         {
             "checkpoint_subject": "folder_of_images subject_of_checkpoint",
             "comparison": "compare",
+            "comparison_plan": "ComparisonPlan PlannedRuns plan_comparison",
             "config": "ComparisonConfig RunConfig",
             "config_file": "load_config make_parser",
             "data": "load_data",

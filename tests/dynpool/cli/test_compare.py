@@ -34,3 +34,15 @@ def test_help_has_the_options_of_all_commands(capsys):
     said = capsys.readouterr().out
     assert all(option in said for option in ("--methods", "--json", "--quiet", "--verbose"))
     assert "--json-lines" not in said
+
+
+def test_a_dry_run_prints_what_the_comparison_would_take(tmp_path, capsys):
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    command = ["compare", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "out"), "--seeds", "[0,1]", "--dry-run"]
+    assert main([*command, "--json"]) == 0
+    found = document(capsys)
+    assert (found["runs"], [point["group"] for point in found["points"]]) == (4, ["human", "dynopool"])
+    assert found["hours"] > 0
+    assert not (tmp_path / "out").exists()
+    assert main(["compare", str(tmp_path / "tiny.yaml"), "--dry-runs"]) == 2
+    assert "did you mean '--dry-run'" in capsys.readouterr().err
