@@ -43,6 +43,7 @@ class ForwardPass(TorchDispatchMode):
         self.running = ""  # the operation that runs
         self.calls: dict[str, int] = {}
         self.callers: dict[tuple[str, int], tuple[str, int]] = {}
+        self.classes_of: dict[str, str] = {}
         self.stack: list[tuple[str, int]] = [("", 0)]
         self.hidden = 0  # depth of modules whose inside is not recorded
         self.constants = Constants()
@@ -160,6 +161,7 @@ def _paths(model: nn.Module, recorder: ForwardPass, choose: Choose | None) -> It
 
     handles = []
     for path, module in model.named_modules():
+        recorder.classes_of[path] = type(module).__name__
         if path:
             handles.append(module.register_forward_pre_hook(enter(path), prepend=True))
             # before the module's own forward hooks, so that a resize hooked behind it is not counted as part of it

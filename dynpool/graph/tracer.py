@@ -41,11 +41,12 @@ class _Recorder(ForwardPass):
         super().__init__(compared=compared, strict=strict)
         self.graph = graph
         self.calls, self.callers, self.shapes = graph.calls, graph.callers, graph.returns
+        self.classes_of = graph.classes_of
         self.known_as: dict[int, Value] = {}  # by the tensor's id
         self.alive: list[Tensor] = []  # ids of objects are unique only while the objects live
 
     def add(self, tensor: Tensor, origin: str, name: str = "") -> Value:
-        value = Value(len(self.graph.values), tuple(tensor.shape), origin, name)
+        value = Value(len(self.graph.values), tuple(tensor.shape), origin, name, dtype=tensor.dtype)
         self.graph.values.append(value)
         self.alive.append(tensor)
         self.known_as[id(tensor)] = value
@@ -54,7 +55,9 @@ class _Recorder(ForwardPass):
     def start(self, state: Mapping[str, Tensor], buffers: set[str], images: Sequence[Tensor]) -> None:
         """Add values for the model's parameters, buffers and inputs."""
         for name, t in state.items():
-            self.add(t, "buffer" if name in buffers else "parameter", name)
+            shared = self.known_as.get(id(t))
+            value = self.add(t, "buffer" if name in buffers else "parameter", name)
+            self.graph.weights[name] = (shared or value).id
         self.graph.inputs = tuple([self.add(x, "input", "input").id for x in images])
         self.graph.input_id = self.graph.inputs[0]
 
