@@ -74,10 +74,10 @@ class FieldReport:
     exact: SeenRegions | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, model: nn.Module, input_size: InputSize | None, inputs: Any, batch: int | None) -> Self:
-        """The report of a model, see :func:`dynpool.analysis.receptive_field`."""
+    def of(cls, model: nn.Module, input_size: InputSize | None, **options: Any) -> Self:
+        """The report of a model, see :func:`dynpool.analysis.receptive_field`; the options are those of `trace`."""
         check_model(model)
-        graph = trace(model, input_size, inputs=inputs, batch=batch)
+        graph = trace(model, input_size, **options)
         program = compile_fields(graph)
         fields = program.fields()
         return cls(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from dynpool.common.extras import optional
@@ -46,7 +47,12 @@ class ReceptiveFieldReport(FieldReport):
 
 
 def receptive_field(
-    model: nn.Module, input_size: InputSize | None = None, *, inputs: Any = None, batch: int | None = None
+    model: nn.Module,
+    input_size: InputSize | None = None,
+    *,
+    inputs: Any = None,
+    batch: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> ReceptiveFieldReport:
     """Receptive fields of all layers of a model, its I_min and I_max, and its unproductive and underutilized layers.
 
@@ -60,11 +66,14 @@ def receptive_field(
             in all others of its extents. None: the size of the first tensor in `inputs`.
         inputs: the arguments of the model's forward (a tensor, a tuple or a dict), if sizes are not enough. Values do
             not matter.
-        batch: batch size of the traced pass, if one image is not enough.
+        batch: batch size of the traced pass, if one image is not enough. MACs are those of one image, bytes those of
+            the batch.
+        dtype: of the inputs made from `input_size`, such as torch.long for indices; default: that of the weights. There
+            is no device to choose, as no tensor is on one.
 
     Raises:
         TypeError: if `model` is not an nn.Module.
-        ValueError: for a bad `input_size` or `inputs`, or when the model cannot run on them.
+        ValueError: for a bad `input_size`, `inputs` or `dtype`, or when the model cannot run on them.
 
     Example:
         >>> vgg = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1))
@@ -72,4 +81,4 @@ def receptive_field(
         >>> report.i_min, [row.r_min[0] for row in report.layers]
         ((8.0, 8.0), [3.0, 4.0, 8.0])
     """
-    return ReceptiveFieldReport.of(model, input_size, inputs, batch)
+    return ReceptiveFieldReport.of(model, input_size, inputs=inputs, batch=batch, dtype=dtype)

@@ -17,7 +17,7 @@ from dynpool.resolution import resolution_tree, without_sharding
 from dynpool.size_math import Size
 
 from .errors import TraceError
-from .inputs import Inputs, check_input_size
+from .inputs import Inputs, check_input_size, without_batch
 from .meta.arguments import bind
 from .meta.containers import tensors_in
 from .meta.data_dependent import recurrent_outputs
@@ -279,7 +279,7 @@ def run_pass(
 
 def _tried(example: Inputs) -> str:
     """A description of the input of the pass, with the number of images unless the caller gave it."""
-    tried = f" at input_size={example.size}"
+    tried = f" at input_size={example.size}{without_batch(example.size)}"
     if example.given:
         return tried
     images = f"{example.batch} image{'s' * (example.batch > 1)}"
