@@ -61,6 +61,13 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument("--image", type=place, metavar="FILE", help="image on which receptive fields are drawn")
     parser.add_argument(
+        "--depth", type=int, metavar="N", help="print the modules down to N levels below the model, not the layers"
+    )
+    parser.add_argument(
+        "--columns", type=lambda text: text.split(","), metavar="NAME,NAME",
+        help="columns of the printed table, such as input,output,macs,weights,activations,peak",
+    )  # fmt: skip
+    parser.add_argument(
         "--effective", action="store_true", help="also measure the effective receptive field, by gradients"
     )
     return parser
@@ -85,8 +92,7 @@ def analyze(arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     from dynpool.analysis import receptive_field
-    from dynpool.analysis.fields import GLOBAL_PATH
-    from dynpool.analysis.model_report import read_picture, table, verdict, write_analysis
+    from dynpool.analysis.model_report import read_picture, write_analysis
 
     try:
         with interruptible():
@@ -99,11 +105,11 @@ def analyze(arguments: Sequence[str]) -> int:
             check_folder(out)
             report = receptive_field(model, input_size)
             _check_layers(report, options.layers)
-            console = Console() if sys.stdout.isatty() else Console(width=PAGE)
-            console.print(table(report))
-            if any(row.has_global_path for row in report.layers):
-                console.print(f"* {GLOBAL_PATH}", highlight=False)
-            console.print(f"\n{verdict(report)}", highlight=False, style="bold")
+            table = report.table(options.depth, options.columns)
+            console = Console() if sys.stdout.isatty() else Console(width=max(PAGE, table.width))
+            console.print(table)
+            console.print("", *table.notes, sep="\n", highlight=False)
+            console.print(f"\n{table.title}", highlight=False, style="bold")
             with writing(out, when_full="free some space"):
                 files = write_analysis(
                     model, report, out, name=name, layers=options.layers, image=options.image,
