@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from dynpool.graph import RETURNS, Graph, Node
-from dynpool.graph.primitives import Attention, Product
+from dynpool.graph import RETURNS, Graph, Node, primitives
 
 from ..common.colors import UNDERUTILIZED, UNPRODUCTIVE
 from .plots.marks import marks
@@ -217,7 +216,7 @@ def unlisted(report: FieldReport) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for node in graph.nodes:
         if node.index not in layers and (node.index in graph.macs_by_node or node.index in attention):
-            linear = "linear layer" if isinstance(node.primitive, Product) else node.op.split(".")[-1]
+            linear = "linear layer" if isinstance(node.primitive, primitives.Product) else node.op.split(".")[-1]
             kind = ATTENTION if node.index in attention else linear
             count, macs = found.get(kind, (0, 0))
             found[kind] = count + 1, macs + graph.macs_by_node.get(node.index, 0)
@@ -231,6 +230,8 @@ def _attention(graph: Graph) -> set[int]:
         p = node.primitive
         if not of_image.isdisjoint(node.inputs):
             of_image.update(node.outputs)
-        if isinstance(p, Attention) or (isinstance(p, Product) and p.a.id in of_image and p.b.id in of_image):
+        if isinstance(p, primitives.Attention) or (
+            isinstance(p, primitives.Product) and p.a.id in of_image and p.b.id in of_image
+        ):
             found.add(node.index)
     return found

@@ -33,9 +33,9 @@ def test_no_cell_is_cut_off_at_the_width_of_the_table(vgg):
     table = vgg.table(
         3, ["kind", "calls", "input", "output", "r_min", "r_max", "macs", "weights", "activations", "peak"]
     )
-    console = Console(width=table.width, file=io.StringIO())
+    console = Console(width=table.width, file=(shown_as := io.StringIO()))
     console.print(table)
-    shown = console.file.getvalue().split()
+    shown = shown_as.getvalue().split()
     assert shown == " ".join(str(table).splitlines()[: 1 + len(table.parts)]).split()
 
 

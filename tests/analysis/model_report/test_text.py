@@ -110,4 +110,4 @@ def test_bad_tables():
         report.table(columns=["macs", "flops"])
     for depth in (-1, 1.5, True):
         with pytest.raises(ValueError, match=f"depth must be an int of at least 0, got {depth}"):
-            report.table(depth)
+            report.table(depth)  # type: ignore[arg-type]
