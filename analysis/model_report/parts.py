@@ -230,8 +230,7 @@ def _attention(graph: Graph) -> set[int]:
         p = node.primitive
         if not of_image.isdisjoint(node.inputs):
             of_image.update(node.outputs)
-        if isinstance(p, primitives.Attention) or (
-            isinstance(p, primitives.Product) and p.a.id in of_image and p.b.id in of_image
-        ):
+        both = isinstance(p, primitives.Product) and p.a.id in of_image and p.b.id in of_image
+        if both or isinstance(p, primitives.Attention):
             found.add(node.index)
     return found
