@@ -14,17 +14,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import importlib
 import importlib.util
 import io
-import json
 import math
-import os
 import re
-import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from torch.overrides import TorchFunctionMode
 from benchmarks.checkout import commit
 
 RESULTS = Path(__file__).parent / "results" / "counters.csv"
+FORK = get_context("fork")  # Linux: what is imported need not be imported again
 COLUMNS = ["model", "counter", "version", "macs", "hand", "cpu_seconds", "megabytes", "error", "torch", "commit"]
 
 
@@ -219,7 +220,6 @@ def _megabytes(key: str) -> float:
 
 def measure(name: str, counter: str) -> dict[str, object]:
     """The count of one model by one counter, in this process."""
-    torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     build, size = MODELS[name]
@@ -237,12 +237,19 @@ def measure(name: str, counter: str) -> dict[str, object]:
 
 
 def in_a_process(name: str, counter: str) -> dict[str, object]:
-    command = [sys.executable, "-m", "benchmarks.counters", "--one", name, counter]
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
-    if done.returncode:
-        return {"error": done.stderr.strip().splitlines()[-1][:150]}
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    """The count in a process that begins as a copy of this one."""
+    results: SimpleQueue[dict[str, object]] = FORK.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put(measure(name, counter))
+        except Exception as error:  # noqa: BLE001 - the error is the result
+            results.put({"error": f"{type(error).__name__}: {error}".splitlines()[0][:150]})
+
+    process = FORK.Process(target=run)
+    process.start()
+    found = results.get()
+    process.join()
     return found
 
 
@@ -257,14 +264,13 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=[*MODELS])
     parser.add_argument("--counters", nargs="+", choices=COUNTERS, default=[*COUNTERS])
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--one", nargs=2, metavar=("MODEL", "COUNTER"), help="print one count as JSON")
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(*options.one)))
-        return
     missing = [c for c in options.counters if c != "flop_counter" and importlib.util.find_spec(c) is None]
     if missing:
         print(f"not installed, left out: {', '.join(missing)}", file=sys.stderr)
+    torch.set_num_threads(1)
+    for library in ("torchvision", "timm", *set(options.counters) - {*missing, "flop_counter"}):
+        importlib.import_module(library)
     made_by = {"torch": torch.__version__, "commit": commit()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.out.open("w", newline="") as file:
