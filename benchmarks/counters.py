@@ -218,13 +218,9 @@ def _megabytes(key: str) -> float:
     return int(found[1]) / 1024 if found else float("nan")
 
 
-def measure(name: str, counter: str) -> dict[str, object]:
-    """The count of one model by one counter, in this process."""
+def measure(model: nn.Module, x: Tensor, counter: str) -> dict[str, object]:
+    """The count of a model by one counter, in this process."""
     warnings.filterwarnings("ignore")
-    torch.manual_seed(0)
-    build, size = MODELS[name]
-    model = build().eval()
-    x = torch.zeros(1, *size)
     if counter == "hand":
         return {"macs": hand_count(model, x)}
     count = COUNTERS[counter](model, x)
@@ -236,13 +232,13 @@ def measure(name: str, counter: str) -> dict[str, object]:
     return {"macs": macs, "cpu_seconds": f"{seconds:.2f}", "megabytes": f"{_megabytes('VmHWM') - before:.0f}"}
 
 
-def in_a_process(name: str, counter: str) -> dict[str, object]:
+def in_a_process(model: nn.Module, x: Tensor, counter: str) -> dict[str, object]:
     """The count in a process that begins as a copy of this one."""
     results: SimpleQueue[dict[str, object]] = FORK.SimpleQueue()
 
     def run() -> None:
         try:
-            results.put(measure(name, counter))
+            results.put(measure(model, x, counter))
         except Exception as error:  # noqa: BLE001 - the error is the result
             results.put({"error": f"{type(error).__name__}: {error}".splitlines()[0][:150]})
 
@@ -277,12 +273,14 @@ def main() -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for name in options.models:
-            hand = in_a_process(name, "hand")["macs"]
+            build, size = MODELS[name]
+            model, x = build().eval(), torch.zeros(1, *size)
+            hand = in_a_process(model, x, "hand")["macs"]
             for counter in options.counters:
                 if counter in missing:
                     continue
                 row = {"model": name, "counter": counter, "version": version_of(counter), "hand": hand, **made_by}
-                row |= in_a_process(name, counter)
+                row |= in_a_process(model, x, counter)
                 writer.writerow(row)
                 file.flush()
                 print(row, flush=True)
