@@ -1,6 +1,6 @@
 """MACs, CPU seconds and memory of `count_macs` beside other counters, on twelve models.
 
-    python -m benchmarks.counters [--models resnet50 ...] [--counters dynpool torchinfo ...] [--out FILE]
+    python -m benchmarks.counters [--models resnet50 ...] [--counters dynpool torchinfo ...] [--out FILE] [--table]
 
 Counters are torchinfo, fvcore, ptflops, thop and torch.utils.flop_counter; those that are not installed are named and
 left out. Each count runs in a process of its own with one thread, on a model with random weights in eval mode and one
@@ -19,6 +19,7 @@ import importlib.util
 import io
 import math
 import re
+import statistics
 import sys
 import time
 import warnings
@@ -255,12 +256,42 @@ def version_of(counter: str) -> str:
     return version("torch" if counter == "flop_counter" else counter)
 
 
+def table(rows: list[dict[str, str]]) -> str:
+    """Counts relative to those by hand, and the medians of seconds and memory, as a table in Markdown."""
+    counters = list(dict.fromkeys(row["counter"] for row in rows))
+    found = {(row["model"], row["counter"]): row for row in rows}
+    names = [f"{c} {found[rows[0]['model'], c]['version']}" if c != "flop_counter" else f"`{c}`" for c in counters]
+    lines = [" | ".join(["model", "GMACs by hand", *names]), " | ".join(["---"] * (2 + len(names)))]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        hand = int(found[model, counters[0]]["hand"])
+        lines.append(" | ".join([model, f"{hand / 1e9:.3f}", *(_deviation(found[model, c], hand) for c in counters)]))
+    for title, column in (("CPU seconds, median", "cpu_seconds"), ("MB, median", "megabytes")):
+        values = ([float(row[column]) for row in rows if row["counter"] == c and row[column]] for c in counters)
+        lines.append(" | ".join([title, "", *(f"{statistics.median(v):g}" for v in values)]))
+    return "\n".join(f"| {line} |".replace("|  |", "| |") for line in lines)
+
+
+def _deviation(row: dict[str, str], hand: int) -> str:
+    if row["error"]:
+        return "fails"
+    macs = int(row["macs"])
+    percent = 100 * (macs - hand) / hand
+    return "exact" if macs == hand else f"{percent:+.1f} %" if abs(percent) >= 0.05 else f"{percent:+.0e} %"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=[*MODELS])
     parser.add_argument("--counters", nargs="+", choices=COUNTERS, default=[*COUNTERS])
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--table", action="store_true", help="count nothing: print the table of docs/how_it_compares.md"
+    )
     options = parser.parse_args()
+    if options.table:
+        with options.out.open(newline="") as file:
+            print(table(list(csv.DictReader(file))))
+        return
     missing = [c for c in options.counters if c != "flop_counter" and importlib.util.find_spec(c) is None]
     if missing:
         print(f"not installed, left out: {', '.join(missing)}", file=sys.stderr)

@@ -1,9 +1,12 @@
 """The count by hand is right where sums can be written down, and `count_macs` agrees with it."""
 
+import csv
+from pathlib import Path
+
 import pytest
 import torch
 
-from benchmarks.counters import MODELS, hand_count
+from benchmarks.counters import MODELS, RESULTS, hand_count, table
 from dynpool import count_macs
 
 
@@ -32,3 +35,23 @@ def test_the_count_by_hand(name: str, expected: int) -> None:
     build, size = MODELS[name]
     model = build().eval()
     assert hand_count(model, torch.zeros(1, *size)) == expected == count_macs(model, size).total
+
+
+def test_the_page_has_the_table_of_the_results_and_dynpool_counts_as_by_hand() -> None:
+    with RESULTS.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["model"] for row in rows} == set(MODELS)
+    assert all(row["macs"] == row["hand"] for row in rows if row["counter"] == "dynpool")
+    assert table(rows) in (Path(__file__).parents[2] / "docs" / "how_it_compares.md").read_text()
+
+
+def test_deviations_are_shown_in_percent() -> None:
+    row = {"model": "m", "counter": "dynpool", "version": "1", "hand": "1000", "cpu_seconds": "0.5", "megabytes": "3"}
+    rows = [
+        row | {"macs": "1000", "error": ""},
+        row | {"counter": "thop", "macs": "985", "error": ""},
+        row | {"counter": "fvcore", "macs": "", "error": "ValueError", "cpu_seconds": "", "megabytes": ""},
+    ]
+    lines = table([*rows[:2], rows[2] | {"cpu_seconds": "2", "megabytes": "4"}]).splitlines()
+    assert lines[2] == "| m | 0.000 | exact | -1.5 % | fails |"
+    assert lines[3] == "| CPU seconds, median | | 0.5 | 0.5 | 2 |"
