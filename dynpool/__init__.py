@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )  # fmt: skip
     from .cost import GMACsLoss, MacsReport, count_macs
     from .graph import Graph, TraceError, trace
-    from .graph.ops import register_op
+    from .graph.ops import register_macs, register_op
     from .resizers import Chain, DynOPool, DynOPool2d, FixedPool2d, LearnedResizer2d, dynopool2d
     from .resolution import Resolution, constrain, parameter_groups, resolutions
 
@@ -56,6 +56,7 @@ __all__ = [
     "load",
     "parameter_groups",
     "register_kind",
+    "register_macs",
     "register_op",
     "resolutions",
     "save",
@@ -74,7 +75,7 @@ if not TYPE_CHECKING:
             "freeze freeze_report load register_kind save set_sizes sizes",
             "cost": "GMACsLoss MacsReport count_macs",
             "graph": "Graph TraceError trace",
-            "graph.ops": "register_op",
+            "graph.ops": "register_macs register_op",
             "resizers": "Chain DynOPool DynOPool2d FixedPool2d LearnedResizer2d dynopool2d",
             "resolution": "Resolution constrain parameter_groups resolutions",
         },

@@ -50,7 +50,8 @@ def test_public_names() -> None:
         (
             dynpool,
             "DynOPool DynOPool2d dynopool2d convert conversion_report resolutions sizes set_sizes count_macs GMACsLoss "
-            "parameter_groups constrain freeze freeze_report register_kind register_op size_sensitivity trace",
+            "parameter_groups constrain freeze freeze_report register_kind register_macs register_op size_sensitivity "
+            "trace",
         ),
         (analysis, "receptive_field IMinTracker compare_runs inspect write_report"),
     ):

@@ -37,6 +37,7 @@ class _Layers:
         kind = node.op.split(".")[-1].removesuffix("_with_indices")
         if kind.endswith("pool2d") and len(self.graph.size) == 2:  # which is how PyTorch runs it along one axis
             kind = kind.replace("2d", "1d")
+        weights = [self.graph.values[v] for v in self._parameters(call)]
         return Layer(
             source=-1,
             windows=(),
@@ -45,7 +46,8 @@ class _Layers:
             node=node.index,
             whole=tuple(whole),
             macs=self.graph.macs_by_node.get(node.index, 0),
-            parameters=sum(math.prod(self.graph.values[v].shape) for v in self._parameters(call)),
+            parameters=sum(math.prod(value.shape) for value in weights),
+            weight_bytes=sum(value.bytes for value in weights),
         )
 
     def _name(self, node: Node, kind: str) -> str:
@@ -55,7 +57,7 @@ class _Layers:
         return name if self.names[name] == 1 else f"{name}#{self.names[name]}"
 
     def _parameters(self, call: Call) -> list[int]:
-        """The number of parameters behind the layer's weights, except those counted in an earlier layer."""
+        """The parameters behind the layer's weights, except those counted in an earlier layer."""
         found = []
         left = list(call.node.inputs)
         while left:

@@ -44,6 +44,9 @@ class LayerRow:
         shape: of the output.
         macs: multiply-accumulates at the sizes of the trace.
         parameters: of the layer itself; 0 if an earlier row has counted them.
+        input_shape: of the layer's input.
+        activation_bytes: memory of the output, for the batch of the trace.
+        weight_bytes: memory of the parameters.
     """
 
     name: str
@@ -61,6 +64,9 @@ class LayerRow:
     shape: Ints
     macs: int
     parameters: int
+    input_shape: Ints
+    activation_bytes: int
+    weight_bytes: int
 
     @property
     def has_global_path(self) -> bool:

@@ -16,6 +16,7 @@ from .steps import GLOBAL, Join, Layer, Step, Window
 __all__ = ["FieldProgram", "Fields"]
 
 _INF = math.inf
+_NEAR = 1e-6  # strides are products of fractions, up to rounding
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ class FieldProgram:
             after, before = states[slot], states[layer.source]
             if not layer.name or is_global(after):
                 continue
+            node = self.graph.nodes[layer.node]
+            x, out = self.graph.values[node.inputs[0]], self.graph.values[node.outputs[0]]
             rows.append(
                 LayerRow(
                     name=layer.name,
@@ -122,9 +125,12 @@ class FieldProgram:
                     effective_padding=tuple((a.r - 1) / 2 - a.centre for a in after),
                     centre=tuple(a.centre for a in after),
                     aligned=all(a.aligned for a in before),
-                    shape=self.graph.values[self.graph.nodes[layer.node].outputs[0]].shape,
+                    shape=out.shape,
                     macs=layer.macs,
                     parameters=layer.parameters,
+                    input_shape=x.shape,
+                    activation_bytes=out.bytes,
+                    weight_bytes=layer.weight_bytes,
                 )
             )
         return tuple(rows)
@@ -133,6 +139,19 @@ class FieldProgram:
         """The steps of the rows, in order of execution."""
         states, _ = self._run({})
         return tuple(layer for slot, layer in self._layers if layer.name and not is_global(states[slot]))
+
+    def uneven(self) -> tuple[bool, ...]:
+        """For each of `layers()`, whether a stride up to it is fractional: positions may then differ in what they see.
+
+        So are those of upsampling, transposed convolutions, some resizers, and operations in windows.
+        """
+        states, windows = self._traced
+        found, own = [False, False], iter(windows)  # by slot
+        for step in self.steps:
+            sources = step.sources if isinstance(step, Join) else (step.source,)
+            fractional = isinstance(step, Layer) and any(abs(w.stride - round(w.stride)) > _NEAR for w in next(own))
+            found.append(fractional or any(found[s] for s in sources))
+        return tuple(found[slot] for slot, layer in self._layers if layer.name and not is_global(states[slot]))
 
     @cached_property
     def behind_global(self) -> tuple[str, ...]:

@@ -15,19 +15,19 @@ Networks", Distill 2019.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 from torch import nn
 
 from dynpool.common.arguments import check_model
-from dynpool.graph import InputSize, trace
+from dynpool.cost import MacsReport, Memory, find_memory, macs_of
+from dynpool.graph import Graph, InputSize, trace
 
-from ..common.text_table import aligned
 from .compile import compile_fields
-from .layer_row import GLOBAL_PATH, LayerRow, per_axis
+from .layer_row import LayerRow, per_axis
 from .regions import SeenRegions
 
 __all__ = ["FieldReport", "LayerRow"]
@@ -37,7 +37,7 @@ Floats = tuple[float, ...]
 
 @dataclass(frozen=True)
 class FieldReport:
-    """The receptive fields of a model. `str()` prints a table, `to_dict()` returns plain data.
+    """The receptive fields of a model, its cost and its memory; `to_dict()` returns plain data.
 
     Attributes:
         input_size: (C, H, W), (C, L) or (C, D, H, W) in pixels; what follows C is I_res.
@@ -53,9 +53,10 @@ class FieldReport:
         edges: the network as (from, to) pairs of indices of `layers`; -1 is the input. Other operations are left out.
         total_macs: multiply-accumulates of the whole model, linear layers and matrix products included.
         total_parameters: of the whole model.
+        trainable_parameters: those that require a gradient.
         not_understood: operations without a rule, and how often they ran; figures of later layers are unreliable.
         notes: assumptions about values that only a real pass has, by line of the model's code.
-        exact: the pixel-exact regions, used by `seen`.
+        exact: the trace and its pixel-exact regions, used by `seen`.
     """
 
     input_size: tuple[int, ...]
@@ -68,18 +69,20 @@ class FieldReport:
     edges: tuple[tuple[int, int], ...]
     total_macs: int
     total_parameters: int
+    trainable_parameters: int
     behind_global: tuple[str, ...] = ()
     not_understood: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     exact: SeenRegions | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, model: nn.Module, input_size: InputSize | None, inputs: Any, batch: int | None) -> Self:
-        """The report of a model, see :func:`dynpool.analysis.receptive_field`."""
+    def of(cls, model: nn.Module, input_size: InputSize | None, **options: Any) -> Self:
+        """The report of a model, see :func:`dynpool.analysis.receptive_field`; the options are those of `trace`."""
         check_model(model)
-        graph = trace(model, input_size, inputs=inputs, batch=batch)
+        graph = trace(model, input_size, **options)
         program = compile_fields(graph)
         fields = program.fields()
+        parameters = list(model.parameters())
         return cls(
             input_size=graph.size,
             layers=program.rows(),
@@ -90,12 +93,48 @@ class FieldReport:
             aligned=fields.aligned,
             edges=program.edges(),
             total_macs=sum(graph.macs_by_node.values()),
-            total_parameters=sum(p.numel() for p in model.parameters()),
+            total_parameters=sum(p.numel() for p in parameters),
+            trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
             behind_global=program.behind_global,
             not_understood=program.not_understood,
             notes=tuple(graph.notes),
-            exact=SeenRegions(graph, program.layers()),
+            exact=SeenRegions(graph, program.layers(), program.uneven()),
         )
+
+    @property
+    def _traced(self) -> SeenRegions:
+        if self.exact is None:
+            raise ValueError("this report was made without its trace; call receptive_field again")
+        return self.exact
+
+    @property
+    def graph(self) -> Graph:
+        """The trace."""
+        return self._traced.graph
+
+    @cached_property
+    def cost(self) -> MacsReport:
+        """What `dynpool.count_macs` says of the model: MACs by operator, and what the total leaves out."""
+        return macs_of(self.graph)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Bytes of activations that the traced pass makes and holds at each operation, and their peak."""
+        return find_memory(self.graph)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory of the parameters and buffers; one that has several names counts once."""
+        return sum(self.graph.values[value].bytes for value in set(self.graph.weights.values()))
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """Names of the layers whose positions see regions of different sizes, away from the border of the image.
+
+        That is so behind upsampling or with windows of attention; r_max is that of the recurrence, `seen` tells them
+        apart.
+        """
+        return tuple(self.layers[index].name for index in sorted(self._traced.varying))
 
     @property
     def unproductive(self) -> tuple[str, ...]:
@@ -166,12 +205,10 @@ class FieldReport:
         Raises:
             ValueError: for an unknown layer, a position outside its map, or a wrong number of indices.
         """
-        if self.exact is None:
-            raise ValueError("this report was made without its trace; call receptive_field again")
         index = layer if isinstance(layer, int) else next((i for i, r in enumerate(self.layers) if r.name == layer), -1)
         if not 0 <= index < len(self.layers):
             raise ValueError(f"layer must be a name or an index below {len(self.layers)}, got {layer!r}")
-        return self.exact.region(index, position)
+        return self._traced.region(index, position)
 
     def _unproductive_rows(self, i_res: int | Sequence[int]) -> list[LayerRow]:
         limits = per_axis("i_res", i_res, len(self.input_size) - 1, least=1)
@@ -195,56 +232,13 @@ class FieldReport:
             "unproductive_parameters": self.unproductive_parameters,
             "total_macs": self.total_macs,
             "total_parameters": self.total_parameters,
+            "trainable_parameters": self.trainable_parameters,
+            "weight_bytes": self.weight_bytes,
+            "peak_activation_bytes": self.memory.peak,
+            "large_not_counted": list(self.cost.large_not_counted),
+            "varying": list(self.varying),
             "edges": [list(edge) for edge in self.edges],
             "not_understood": dict(self.not_understood),
             "notes": list(self.notes),
             "layers": rows,
         }
-
-    def __str__(self) -> str:
-        head = ("layer", "kind", "kernel", "stride", "r_min", "r_max", "S", "output", "")
-        mark = {
-            **dict.fromkeys(self.underutilized, "underutilized"),
-            **dict.fromkeys(self.unproductive, "unproductive"),
-        }
-        cells = [
-            (
-                row.name,
-                row.kind,
-                _show(row.kernel),
-                _show(row.stride),
-                _show(row.r_min),
-                _show(row.r_max_local) + "*" * row.has_global_path,
-                _show(row.effective_stride),
-                "x".join(str(n) for n in row.shape[1:]),
-                mark.get(row.name, ""),
-            )
-            for row in self.layers
-        ]
-        lines = aligned([head, *cells], left={0, 1, len(head) - 1})
-        lines.append(
-            f"I_min {_show(self.i_min)} (Table 7's rule: {_show(self.i_min_table7)}), "
-            f"I_max {_show(self.i_max_local)}{'*' * (self.i_max != self.i_max_local)}, "
-            f"I_res {_show(self.input_size[1:])}"
-        )
-        lines.append(
-            f"of {len(self.layers)} layers {len(self.unproductive)} unproductive, "
-            f"{len(self.underutilized)} underutilized"
-            + (f"; border layer {self.border_layer}" if self.border_layer is not None else "")
-        )
-        if self.behind_global:
-            lines.append(f"behind a global operation, not counted: {len(self.behind_global)} that see the whole image")
-        if self.i_max != self.i_max_local:
-            lines.append(f"* {GLOBAL_PATH}")
-        if not self.aligned:
-            lines.append("not aligned: paths of different effective stride or centre meet")
-        if self.not_understood:
-            names = ", ".join(f"{op} x{n}" for op, n in sorted(self.not_understood.items()))
-            lines.append(f"operations without a rule: {names}")
-        return "\n".join([*lines, *self.notes])
-
-
-def _show(values: Sequence[float]) -> str:
-    """One number if all axes agree, else all; rounded to 0.1."""
-    shown = [f"{round(v, 1):g}" if math.isfinite(v) else "inf" for v in values]
-    return shown[0] if len(set(shown)) == 1 else "x".join(shown)

@@ -132,6 +132,7 @@ class Layer:
     slides: tuple[int, ...] = ()
     macs: int = 0
     parameters: int = 0
+    weight_bytes: int = 0
 
     def at_tracing(self) -> tuple[Window, ...]:
         """The windows at the sizes of the trace."""

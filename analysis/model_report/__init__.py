@@ -6,13 +6,12 @@ from dynpool.common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .plots.image import chosen_layers, read_picture
-    from .text import table, verdict
+    from .text import verdict
     from .write import write_analysis
 
 __all__ = [
     "chosen_layers",
     "read_picture",
-    "table",
     "verdict",
     "write_analysis",
 ]
@@ -22,7 +21,7 @@ if not TYPE_CHECKING:  # a command imports only what it needs
         __name__,
         {
             "plots.image": "chosen_layers read_picture",
-            "text": "table verdict",
+            "text": "verdict",
             "write": "write_analysis",
         },
     )

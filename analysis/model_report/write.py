@@ -17,7 +17,7 @@ from ..comparison import Run
 from ..comparison.plots import plot_alphas, plot_i_min, plot_sizes, to_png
 from .effective import effective_receptive_field
 from .receptive_field import ReceptiveFieldReport
-from .text import to_csv, verdict
+from .text import verdict
 
 __all__ = ["write_analysis"]
 
@@ -59,7 +59,7 @@ def write_analysis(
         OSError: if `out` cannot be written.
     """
     texts = {"report.json": strict_json({"model": name, "verdict": verdict(report), **report.to_dict()})}
-    texts["layers.csv"] = to_csv(report)
+    texts["layers.csv"] = report.to_csv()
     figures: dict[str, Figure] = {"fields.png": report.plot("fields"), "network.png": report.plot("network")}
     texts["network.dot"] = report.to_dot()
     if len(report.input_size) == 3:

@@ -34,7 +34,7 @@ def layer_fields(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str
     Raises:
         ValueError: if the model cannot be traced.
     """
-    report = FieldReport.of(model, input_size, None, None)
+    report = FieldReport.of(model, input_size)
     axes = len(report.input_size) - 1
     unproductive = set(report.unproductive)
     found = {}

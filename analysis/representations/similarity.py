@@ -178,7 +178,7 @@ class _Border:
     @classmethod
     def of(cls, argument: str, model: nn.Module, size: tuple[int, ...], compared: list[str]) -> _Border:
         try:
-            fields = FieldReport.of(model, (size[0], *size[1:]), None, None)
+            fields = FieldReport.of(model, (size[0], *size[1:]))
         except ValueError as error:
             return cls(None, None, f"{argument}: no border layer, as its receptive fields are unknown: {error}")
         border = fields.border_layer

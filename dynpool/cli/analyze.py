@@ -63,6 +63,13 @@ def parser() -> Parser:
     )  # fmt: skip
     found.add_argument("--image", type=place, metavar="FILE", help="image on which receptive fields are drawn")
     found.add_argument(
+        "--depth", type=int, metavar="N", help="print the modules down to N levels below the model, not the layers"
+    )
+    found.add_argument(
+        "--columns", type=lambda text: text.split(","), metavar="NAME,NAME",
+        help="columns of the printed table, such as input,output,macs,weights,activations,peak",
+    )  # fmt: skip
+    found.add_argument(
         "--effective", action="store_true", help="also measure the effective receptive field, by gradients"
     )
     return found
@@ -87,8 +94,7 @@ def analyze(arguments: Sequence[str], output: Output) -> int:
     from rich.console import Console
 
     from dynpool.analysis import receptive_field
-    from dynpool.analysis.fields import GLOBAL_PATH
-    from dynpool.analysis.model_report import read_picture, table, verdict, write_analysis
+    from dynpool.analysis.model_report import read_picture, write_analysis
 
     try:
         with interruptible():
@@ -101,11 +107,12 @@ def analyze(arguments: Sequence[str], output: Output) -> int:
             check_folder(out)
             report = receptive_field(model, input_size)
             _check_layers(report, options.layers)
-            console = Console(quiet=output.json) if sys.stdout.isatty() else Console(width=PAGE, quiet=output.json)
-            console.print(table(report))
-            if any(row.has_global_path for row in report.layers):
-                console.print(f"* {GLOBAL_PATH}", highlight=False)
-            console.print(f"\n{verdict(report)}", highlight=False, style="bold")
+            table = report.table(options.depth, options.columns)
+            width = None if sys.stdout.isatty() else max(PAGE, table.width)
+            console = Console(width=width, quiet=output.json)
+            console.print(table)
+            console.print("", *table.notes, sep="\n", highlight=False)
+            console.print(f"\n{table.title}", highlight=False, style="bold")
             with writing(out, when_full="free some space"):
                 files = write_analysis(
                     model, report, out, name=name, layers=options.layers, image=options.image,
@@ -116,7 +123,7 @@ def analyze(arguments: Sequence[str], output: Output) -> int:
     output.notice(f"written to {out}: {', '.join(file.name for file in files)}")
     output.document(
         lambda: {
-            "model": name, "verdict": verdict(report), **report.to_dict(), "folder": str(out),
+            "model": name, "verdict": table.title, **report.to_dict(), "folder": str(out),
             "files": [file.name for file in files],
         }
     )  # fmt: skip

@@ -18,6 +18,7 @@ EXTRAS = MappingProxyType(  # as in pyproject.toml: the smallest extra that has 
         "keras": "keras",
         "lightning": "lightning",
         "matplotlib": "plots",
+        "pandas": "pandas",
         "pytorch_lightning": "lightning",
         "rich": "plots",
         "scipy": "train",

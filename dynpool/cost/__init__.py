@@ -1,6 +1,9 @@
-"""Multiply-accumulates of a model, and their differentiable form as a loss."""
+"""Multiply-accumulates of a model, their differentiable form as a loss, and the memory of its activations."""
 
 from .cost_model import CostModel, costed_model
 from .macs import Ceiling, GMACsLoss, MacsReport, count_macs, macs_of
+from .memory import Memory, find_memory
 
-__all__ = ["Ceiling", "CostModel", "GMACsLoss", "MacsReport", "costed_model", "count_macs", "macs_of"]
+__all__ = [
+    "Ceiling", "CostModel", "GMACsLoss", "MacsReport", "Memory", "costed_model", "count_macs", "find_memory", "macs_of",
+]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ _PRODUCTS = frozenset(
     "fft mm addmm bmm baddbmm addbmm addmv mv dot vdot ger addr trilinear cdist pdist attention lstm gru rnn det inv "
     "solve svd eigh qr cholesky".split()
 )
+FOLDED_AT = 8  # kinds of operations in a line of text
 _KNOWN_SMALL = frozenset({"dynpool", "prim", "prims", "torchvision"})
 
 
@@ -54,7 +55,7 @@ class MacsReport:
     `not_counted` has the number of calls of each operation that is not counted (normalisations, activations, pools and
     resizes); `large_not_counted` names those of them that may multiply and accumulate: Fourier transforms, distances,
     grid sampling, operators that neither PyTorch nor `dynpool.register_op` describes. `notes` list assumptions about
-    values that only a real pass has. `input_size` is (C, extents...).
+    values that only a real pass has. `input_size` is (C, extents...), `by_operator` the MACs of each operation counted.
     """
 
     input_size: tuple[int, ...]
@@ -62,6 +63,7 @@ class MacsReport:
     layers: tuple[LayerMacs, ...]
     not_counted: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    by_operator: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def large_not_counted(self) -> tuple[str, ...]:
@@ -84,6 +86,7 @@ class MacsReport:
             "input_size": list(self.input_size),
             "total": self.total,
             "layers": layers,
+            "by_operator": dict(self.by_operator),
             "not_counted": dict(self.not_counted),
             "large_not_counted": list(self.large_not_counted),
             "notes": list(self.notes),
@@ -93,12 +96,24 @@ class MacsReport:
         width = max([len(r.name) for r in self.layers] + [5])
         lines = [f"{'layer':<{width}}  {'MACs':>15}  share"]
         lines += [f"{r.name:<{width}}  {r.macs:>15,}  {r.macs / max(self.total, 1):6.1%}" for r in self.layers]
-        without = ", ".join(f"{op} x{self.not_counted[op]}" for op in self.large_not_counted)
-        without = f", without {without}" if without else ""
-        lines.append(f"{'total':<{width}}  {self.total:>15,}  ({self.gmacs:.3f} GMACs{without})")
+        lines.append(f"{'total':<{width}}  {self.total:>15,}  ({self.gmacs:.3f} GMACs{self.without})")
         if self.not_counted:
-            lines.append("not counted: " + ", ".join(f"{k} x{v}" for k, v in sorted(self.not_counted.items())))
+            lines.append(f"not counted: {_folded(self.not_counted)}")
         return "\n".join([*lines, *self.notes])
+
+    @property
+    def without(self) -> str:
+        """What is missing in the total, to be printed beside it: ', without aten._fft_r2c x1'; empty if nothing is."""
+        large = {op: self.not_counted[op] for op in self.large_not_counted}
+        return f", without {_folded(large)}" if large else ""
+
+
+def _folded(counts: Mapping[str, int]) -> str:
+    """Operations and how often they ran; of many kinds only the most frequent."""
+    shown = sorted(counts, key=lambda op: (-counts[op], op))[:FOLDED_AT]
+    more = len(counts) - len(shown)
+    listed = ", ".join(f"{op} x{counts[op]}" for op in sorted(shown))
+    return f"{listed} and {more} other{'s' * (more > 1)} (see not_counted)" if more else listed
 
 
 def _is_large(op: str) -> bool:
@@ -109,12 +124,19 @@ def _is_large(op: str) -> bool:
 
 
 def count_macs(
-    model: nn.Module, input_size: InputSize | None = None, *, inputs: Any = None, batch: int | None = None
+    model: nn.Module,
+    input_size: InputSize | None = None,
+    *,
+    inputs: Any = None,
+    batch: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> MacsReport:
     """MACs of the convolutions and matrix products of one forward pass of one image, at the model's current sizes.
 
     This is half of what `torch.utils.flop_counter` counts, plus what it omits: the matrix products of an LSTM with its
-    states, and attention that a CPU runs as one operation. Resizes are listed under `not_counted`.
+    states, and attention that a CPU runs as one operation. Resizes are listed under `not_counted`;
+    :func:`dynpool.register_macs` gives operations without a count a formula. No tensor is on a device, so that there is
+    no device to choose.
 
     Args:
         model: any module; it is traced on meta tensors in eval mode and left unchanged.
@@ -122,27 +144,30 @@ def count_macs(
             inputs. None: the size of the first tensor in `inputs`.
         inputs: the arguments of the model's forward (a tensor, a tuple or a dict), if sizes are not enough.
         batch: batch size of the traced pass, if one image is not enough; the MACs are still those of one image.
+        dtype: of the inputs made from `input_size`, such as torch.long for indices; default: that of the weights.
 
     Raises:
-        ValueError: for a bad `input_size`, or when the model cannot run at it.
+        ValueError: for a bad `input_size` or `dtype`, or when the model cannot run at it.
     """
     check_model(model)
-    return macs_of(trace(model, input_size, inputs=inputs, batch=batch))
+    return macs_of(trace(model, input_size, inputs=inputs, batch=batch, dtype=dtype))
 
 
 def macs_of(graph: Graph) -> MacsReport:
     """The result of :func:`count_macs` for the model and input of an existing graph."""
     by_path: dict[str, dict[str, int]] = {}  # by kind
+    by_operator: dict[str, int] = {}
     rest: dict[str, int] = {}
     for node in graph.nodes:
         macs = graph.macs_by_node.get(node.index)
         if macs is not None:
             kinds = by_path.setdefault(node.path, {})
             kinds[node.op] = kinds.get(node.op, 0) + macs
+            by_operator[node.op] = by_operator.get(node.op, 0) + macs
         elif node.op not in _LAYOUT:
             rest[node.op] = rest.get(node.op, 0) + 1
     layers = tuple(LayerMacs(path, tuple(kinds), sum(kinds.values())) for path, kinds in by_path.items())
-    return MacsReport(graph.size, sum(r.macs for r in layers), layers, rest, tuple(graph.notes))
+    return MacsReport(graph.size, sum(r.macs for r in layers), layers, rest, tuple(graph.notes), by_operator)
 
 
 @dataclass

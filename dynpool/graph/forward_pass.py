@@ -17,7 +17,7 @@ from dynpool.resolution import resolution_tree, without_sharding
 from dynpool.size_math import Size
 
 from .errors import TraceError
-from .inputs import Inputs, check_input_size
+from .inputs import Inputs, check_input_size, without_batch
 from .meta.arguments import bind
 from .meta.containers import tensors_in
 from .meta.data_dependent import recurrent_outputs
@@ -43,6 +43,7 @@ class ForwardPass(TorchDispatchMode):
         self.running = ""  # the operation that runs
         self.calls: dict[str, int] = {}
         self.callers: dict[tuple[str, int], tuple[str, int]] = {}
+        self.classes_of: dict[str, str] = {}
         self.stack: list[tuple[str, int]] = [("", 0)]
         self.hidden = 0  # depth of modules whose inside is not recorded
         self.constants = Constants()
@@ -160,6 +161,7 @@ def _paths(model: nn.Module, recorder: ForwardPass, choose: Choose | None) -> It
 
     handles = []
     for path, module in model.named_modules():
+        recorder.classes_of[path] = type(module).__name__
         if path:
             handles.append(module.register_forward_pre_hook(enter(path), prepend=True))
             # before the module's own forward hooks, so that a resize hooked behind it is not counted as part of it
@@ -277,7 +279,7 @@ def run_pass(
 
 def _tried(example: Inputs) -> str:
     """A description of the input of the pass, with the number of images unless the caller gave it."""
-    tried = f" at input_size={example.size}"
+    tried = f" at input_size={example.size}{without_batch(example.size)}"
     if example.given:
         return tried
     images = f"{example.batch} image{'s' * (example.batch > 1)}"

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from dynpool.common.arguments import is_whole
 
-__all__ = ["InputSize", "Inputs", "check_input_size", "make_inputs"]
+__all__ = ["InputSize", "Inputs", "check_input_size", "make_inputs", "without_batch"]
 
 MOST_VALUES = 2**42  # a slide of a million pixels a side; time and memory of a trace grow with the sides
 
@@ -38,10 +38,18 @@ class Inputs(NamedTuple):
 def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
     """(C, H, W) as a tuple of positive ints. Raises ValueError for anything else, or more than 2**42 values."""
     if not _is_size(input_size) or len(input_size) != 3:
-        raise ValueError(f"input_size must be three positive ints (channels, height, width), got {input_size!r}")
+        hint = without_batch(input_size)
+        raise ValueError(f"input_size must be three positive ints (channels, height, width), got {input_size!r}{hint}")
     _check_volume(input_size)
     channels, height, width = map(int, input_size)
     return channels, height, width
+
+
+def without_batch(input_size: Any) -> str:
+    """A hint for an `input_size` that seems to begin with a batch dimension; else an empty string."""
+    if isinstance(input_size, (list, tuple)) and len(input_size) in (4, 5) and all(map(is_whole, input_size)):
+        return f" (input_size has no batch dimension: should it be {tuple(input_size[1:])}?)"
+    return ""
 
 
 def make_inputs(input_size: InputSize | None, inputs: Any, dtype: torch.dtype, *, batch: int = 1) -> Inputs:
@@ -103,7 +111,7 @@ def _named_sizes(input_size: InputSize | None) -> dict[int | str, tuple[int, ...
     if not sizes or not all(_is_size(size) for size in sizes.values()):
         raise ValueError(
             "input_size must be two to four positive ints, (channels, length), (channels, height, width) or (channels, "
-            f"depth, height, width), or a list or dict of such, got {input_size!r}"
+            f"depth, height, width), or a list or dict of such, got {input_size!r}{without_batch(input_size)}"
         )
     for size in sizes.values():
         _check_volume(size)

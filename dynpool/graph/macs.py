@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a recorded pass: those of its convolutions and matrix products, by primitive."""
+"""Multiply-accumulates of a recorded pass: those of its convolutions and matrix products, and by users' formulas."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from .axes import Axes
 from .axis_rules import more_specific
 from .dims import Dim
+from .ops import formula_of, macs_by_formula
 from .primitives import Product, Recurrent, Window
-from .record import Node, Record, Value
+from .record import Node, Record
 
 __all__ = ["Mac", "find_macs", "macs_by_node"]
 
@@ -28,7 +29,7 @@ class Mac:
 
 def macs_by_node(record: Record) -> dict[int, int]:
     """Multiply-accumulates for one image, by node index, of all operations that have any."""
-    counted = ((node.index, _count(node, record.values)) for node in record.nodes)
+    counted = ((node.index, _count(record, node)) for node in record.nodes)
     return {
         # what does not divide is no work on images
         index: macs // record.batch if macs % record.batch == 0 else macs
@@ -37,10 +38,13 @@ def macs_by_node(record: Record) -> dict[int, int]:
     }
 
 
-def _count(node: Node, values: list[Value]) -> int | None:
+def _count(record: Record, node: Node) -> int | None:
+    by_formula = macs_by_formula(record, node)
+    if by_formula is not None:
+        return by_formula
     p = node.primitive
     if isinstance(p, Window) and p.weight is not None:
-        positions = p.x if p.transposed else values[node.outputs[0]]
+        positions = p.x if p.transposed else record.values[node.outputs[0]]
         return math.prod(positions.shape) * math.prod(p.weight.shape[1:])
     if isinstance(p, Product) and len(p.b.shape) > 1:
         return math.prod(p.a.shape) * p.b.shape[-1]
@@ -63,7 +67,9 @@ def find_macs(record: Record, axes: Axes) -> list[Mac]:
 def _dims(node: Node, axes: Axes) -> Iterator[Dim]:
     """The dimensions that the MACs of an operation are proportional to."""
     p, out = node.primitive, axes.dims[node.outputs[0]]
-    if isinstance(p, Window):
+    if formula_of(node.op) is not None:
+        yield from out
+    elif isinstance(p, Window):
         yield from (axes.dims[p.x.id] if p.transposed else out)[-len(p.kernel) :]
     elif isinstance(p, Product):
         yield from out

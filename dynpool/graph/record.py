@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from dynpool.resizers import LearnedResizer2d
@@ -31,6 +33,12 @@ class Value:
     origin: str  # "input", "parameter", "buffer", "constant" or "op"
     name: str = ""
     data: Tensor | None = None  # of integers or booleans that the forward pass makes
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def bytes(self) -> int:
+        """Memory of its elements."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 class Primitive:
@@ -75,7 +83,8 @@ class Record:
     `size` is (C, extents...) of the input, `inputs` the tensors of these extents and `input_id` the first of them;
     `outputs` the tensors made by the pass that outlive it, returned or stored anywhere; `notes` remarks for the user;
     `returns` the shapes that module calls return, after any hooked resize. `others` are the shapes of a second pass
-    over an input of the size `larger`.
+    over an input of the size `larger`. `classes_of` are the names of the modules' classes by path, `weights` the values
+    of parameters and buffers by name: one value for all names of a shared tensor.
     """
 
     _only_read: ClassVar[bool] = True  # no pass changes it: see `untouched`
@@ -94,6 +103,8 @@ class Record:
     calls: dict[str, int] = field(default_factory=dict)
     callers: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)  # of a module's call: its caller's
     returns: dict[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]] = field(default_factory=dict)
+    classes_of: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def makers(self) -> dict[int, Node]:

@@ -41,11 +41,12 @@ class _Recorder(ForwardPass):
         super().__init__(compared=compared, strict=strict)
         self.graph = graph
         self.calls, self.callers, self.shapes = graph.calls, graph.callers, graph.returns
+        self.classes_of = graph.classes_of
         self.known_as: dict[int, Value] = {}  # by the tensor's id
         self.alive: list[Tensor] = []  # ids of objects are unique only while the objects live
 
     def add(self, tensor: Tensor, origin: str, name: str = "") -> Value:
-        value = Value(len(self.graph.values), tuple(tensor.shape), origin, name)
+        value = Value(len(self.graph.values), tuple(tensor.shape), origin, name, dtype=tensor.dtype)
         self.graph.values.append(value)
         self.alive.append(tensor)
         self.known_as[id(tensor)] = value
@@ -54,7 +55,9 @@ class _Recorder(ForwardPass):
     def start(self, state: Mapping[str, Tensor], buffers: set[str], images: Sequence[Tensor]) -> None:
         """Add values for the model's parameters, buffers and inputs."""
         for name, t in state.items():
-            self.add(t, "buffer" if name in buffers else "parameter", name)
+            shared = self.known_as.get(id(t))
+            value = self.add(t, "buffer" if name in buffers else "parameter", name)
+            self.graph.weights[name] = (shared or value).id
         self.graph.inputs = tuple([self.add(x, "input", "input").id for x in images])
         self.graph.input_id = self.graph.inputs[0]
 
@@ -128,9 +131,18 @@ def _passed(make: Callable[[Inputs, bool], _R], run: Callable[[Inputs, _R], None
 
 
 def _examples(
-    model: nn.Module, input_size: InputSize | None, inputs: Any, training: bool, batch: int | None
+    model: nn.Module,
+    input_size: InputSize | None,
+    inputs: Any,
+    training: bool,
+    batch: int | None,
+    dtype: torch.dtype | None = None,
 ) -> list[Inputs]:
-    """Example inputs to try: of the dtype of the weights, complex, and indices if the model has embeddings."""
+    """Example inputs to try: of `dtype`, or that of the weights, complex, and indices if the model has embeddings."""
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise ValueError(f"dtype must be a torch.dtype, got {dtype!r}")
+    if dtype is not None and inputs is not None:
+        raise ValueError(f"dtype is {dtype}, but inputs are given: their dtypes count")
     if batch is not None and not (is_whole(batch) and batch > 0):
         raise ValueError(f"batch must be a positive int, got {batch!r}")
     frozen = frozen_sizes(model)
@@ -141,6 +153,7 @@ def _examples(
     wanted = [d for d in weights if d.is_floating_point or d.is_complex][:1] or [real]
     wanted += [*[d for d in weights if d.is_complex][:1], real]
     wanted += [torch.int64] * any(isinstance(m, (nn.Embedding, nn.EmbeddingBag)) for m in model.modules())
+    wanted = wanted if dtype is None else [dtype]
     kinds = list(dict.fromkeys(wanted)) if inputs is None else [real]
     return [make_inputs(input_size, inputs, kind, batch=n) for kind in kinds]
 
@@ -158,6 +171,7 @@ def trace(
     batch: int | None = None,
     every_window: bool = False,
     strict: bool = True,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """Run `model` once on meta tensors and record its operations, without memory and without changing the model.
 
@@ -179,6 +193,7 @@ def trace(
             other strides there. Classes then say which layers could change together, not which maps agree.
         strict: False: a map that has outgrown the weights of a layer, as at a larger size than the model is for, is
             passed on all the same. The pass at `larger` is made so in any case.
+        dtype: of inputs made from `input_size`. None: that of the weights, or indices if only these run.
 
     Raises:
         TraceError: when the model cannot run on `inputs`, at `input_size` or at `larger`.
@@ -201,7 +216,7 @@ def trace(
     def run(example: Inputs, recorder: _Recorder) -> None:
         run_pass(model, example, state, recorder, training, choose)
 
-    recorder = _passed(make, run, _examples(model, input_size, inputs, training, batch))
+    recorder = _passed(make, run, _examples(model, input_size, inputs, training, batch, dtype))
     graph = recorder.graph
     graph.notes += recorder.values_read.notes()
     for node in graph.nodes:

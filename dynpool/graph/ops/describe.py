@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from .computed import elementwise
 from .operation import Describe, Operation
 from .table import DESCRIPTIONS
 
-__all__ = ["describe", "is_registered", "register_op"]
+__all__ = ["checked_names", "describe", "is_registered", "register_op"]
 
 _REGISTERED: dict[str, Describe] = {}
 
@@ -84,34 +85,47 @@ def register_op(*names: str) -> Callable[[Describe], Describe]:
         >>> list(dynpool.resolutions(dynpool.convert(model, (3, 32, 32))))
         ['0']
     """
-    if not names:
-        raise TypeError("register_op: names of operations are missing")
+    recorded = checked_names("register_op", names)
     for name in names:
-        _check_name(name)
+        _check_undescribed(name)
 
     def decorator(description: Describe) -> Describe:
         if not callable(description):
             raise TypeError(f"register_op: a description must be callable, got {description!r}")
-        _REGISTERED.update({name.replace("::", "."): description for name in names})
+        _REGISTERED.update(dict.fromkeys(recorded, description))
         return description
 
     return decorator
 
 
-def _check_name(name: object) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f'register_op: names must be strings such as "mylib::blur", got {name!r}')
-    namespace, separator, op = name.partition("::")
-    if not (namespace.isidentifier() and separator and op.isidentifier()):
-        raise ValueError(f'register_op: names must be of the form "namespace::name", got {name!r}')
-    packet = getattr(getattr(torch.ops, namespace), op, None)
+def checked_names(register: str, names: tuple[object, ...]) -> list[str]:
+    """The names of operations, given as "mylib::blur", as they are recorded: "mylib.blur". Errors name `register`."""
+    if not names:
+        raise TypeError(f"{register}: names of operations are missing")
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f'{register}: names must be strings such as "mylib::blur", got {name!r}')
+        namespace, separator, op = name.partition("::")
+        if not (namespace.isidentifier() and separator and op.isidentifier()):
+            raise ValueError(f'{register}: names must be of the form "namespace::name", got {name!r}')
+        if _packet(name) is None and name.replace("::", ".") not in DESCRIPTIONS:
+            raise ValueError(f"{register}: names must be operations that PyTorch knows, got {name!r}; define it first")
+    return [str(name).replace("::", ".") for name in names]
+
+
+def _packet(name: str) -> Any:
+    """The operation of that name in PyTorch; None if there is none."""
+    namespace, _, op = name.partition("::")
+    return getattr(getattr(torch.ops, namespace), op, None)
+
+
+def _check_undescribed(name: str) -> None:
+    packet = _packet(name)
     pointwise = packet is not None and any(
         torch.Tag.pointwise in getattr(packet, overload).tags for overload in packet.overloads()
     )
-    if f"{namespace}.{op}" in DESCRIPTIONS or (namespace == "aten" and pointwise):
+    if name.replace("::", ".") in DESCRIPTIONS or (name.startswith("aten::") and pointwise):
         raise ValueError(f"register_op: names must not be operations that this library describes already, got {name!r}")
-    if packet is None:
-        raise ValueError(f"register_op: names must be operations that PyTorch knows, got {name!r}; define it first")
 
 
 def _checked(op: Operation, made: object) -> Primitive:

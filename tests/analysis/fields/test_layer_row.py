@@ -11,7 +11,7 @@ INF = math.inf
 ROW = LayerRow(
     name="conv", kind="convolution", kernel=(3, 5), stride=(2, 1), r_min_in=(1, 1), r_min=(3, 5), r_max=(3, 5),
     r_max_local=(3, 5), effective_stride=(2, 1.5), effective_padding=(1, 2), centre=(0, 0), aligned=True,
-    shape=(1, 4, 8, 8), macs=0, parameters=0,
+    shape=(1, 4, 8, 8), macs=0, parameters=0, input_shape=(1, 3, 8, 8), activation_bytes=0, weight_bytes=0,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dynpool import DynOPool2d
 from dynpool.analysis import receptive_field
 from tests.analysis.fields.oracle import image, layer_outputs, positive, region
 
@@ -156,3 +157,30 @@ def test_one_position_of_one_pixel() -> None:
 def test_pieces_in_the_batch_are_seen_together() -> None:
     report = receptive_field(Over(lambda x: x.transpose(1, 2).flatten(0, 1), conv(1, 3, 1)), SIZE)
     assert report.seen("last", 4) == ((0, 5), (2, 6))  # all rows: each is an image of the layer's batch
+
+
+@pytest.mark.parametrize(
+    ("layers", "varying"),
+    [
+        ([nn.Conv2d(3, 4, 3, 2), nn.Conv2d(4, 4, 3, dilation=2), nn.MaxPool2d(2)], ()),
+        ([nn.ConvTranspose2d(3, 4, 3, 2), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 2, 2)], ("0", "1")),
+        ([nn.Upsample(scale_factor=2), nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 2)], ("2",)),
+        ([nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(3, 4, 3)], ()),
+        ([nn.AdaptiveAvgPool2d(7), nn.Conv2d(3, 4, 2)], ()),
+        ([nn.Conv2d(3, 4, 2), DynOPool2d(1.7)], ("1",)),
+    ],
+)
+def test_layers_whose_positions_see_regions_of_different_sizes(
+    layers: list[nn.Module], varying: tuple[str, ...]
+) -> None:
+    report = receptive_field(nn.Sequential(*layers), (3, 24, 31))
+    found = []
+    for row in report.layers:
+        sizes: list[set[int]] = [set(), set()]
+        for position in itertools.product(*map(range, row.shape[2:])):
+            for axis, (interval, extent) in enumerate(zip(report.seen(row.name, position), (24, 31), strict=True)):
+                if interval is not None and interval[0] > 0 and interval[1] < extent - 1:
+                    sizes[axis].add(interval[1] - interval[0])
+        if max(map(len, sizes)) > 1:
+            found.append(row.name)
+    assert tuple(found) == report.varying == varying

@@ -1,17 +1,13 @@
-"""The verdict has the numbers of the layers; files are strict JSON and CSV."""
-
-import csv
-import io
-import re
+"""The verdict has the numbers of the layers; what tables leave out or mean by short words stands below them."""
 
 import pytest
 import torch
 import torchvision
-from rich.console import Console
 from torch import nn
 
 from dynpool.analysis import receptive_field
-from dynpool.analysis.model_report.text import table, to_csv, verdict
+from dynpool.analysis.fields import GLOBAL_PATH
+from dynpool.analysis.model_report.text import verdict
 from dynpool.baselines import FixedSpectralPooling2d
 
 
@@ -57,20 +53,61 @@ def test_other_sentences():
     assert verdict(report).endswith("; unreliable, as there is no rule for aten.histc")
 
 
-def test_table_is_coloured(vgg):
-    console = Console(width=150, force_terminal=True, color_system="truecolor", record=True, file=io.StringIO())
-    console.print(table(vgg))
-    lines = console.export_text(styles=True).splitlines()
-    for row in vgg.layers:
-        (line,) = [line for line in lines if re.search(rf"{row.name}(?!\d)", line)]
-        assert ("\x1b[1;31m" in line) == (row.name in vgg.unproductive)
-        assert ("\x1b[38;5;208m" in line) == (row.name in set(vgg.underutilized) - set(vgg.unproductive))
+class Attends(nn.Module):
+    """A convolution, attention over its positions by functions, a transposed convolution, a transform."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.up = nn.Conv2d(3, 8, 4, stride=4), nn.ConvTranspose2d(8, 8, 3, stride=2)
+        self.last = nn.Conv2d(8, 4, 3)
+
+    def forward(self, x):
+        x = self.embed(x)
+        tokens = x.flatten(2).mT
+        seen = nn.functional.scaled_dot_product_attention(tokens, tokens, tokens).mT.reshape(x.shape)
+        return torch.fft.rfft2(self.last(self.up(x + seen))).abs()
 
 
-def test_csv_has_a_column_per_axis(vgg):
-    rows = list(csv.DictReader(io.StringIO(to_csv(vgg))))
-    assert [row["layer"] for row in rows] == [row.name for row in vgg.layers]
-    assert [float(row["r_min_width"]) for row in rows] == [row.r_min[1] for row in vgg.layers]
-    assert [row["mark"] for row in rows].count("unproductive") == len(vgg.unproductive)
-    line = receptive_field(nn.Sequential(nn.Conv1d(1, 2, 3)), (1, 32))
-    assert to_csv(line).splitlines()[0].startswith("layer,kind,kernel_length,stride_length,")
+def test_what_a_table_leaves_out_and_its_short_words_are_explained():
+    report = receptive_field(Attends(), (3, 32, 32), batch=2)
+    lines = str(report).splitlines()
+    assert "not in the table, as they have no window: 2 attention products (34 % of MACs)" in lines
+    attention, macs = 2 * 64 * 64 * 8, 64 * 8 * 48 + 64 * 8 * 72 + 15 * 15 * 4 * 72 + 2 * 64 * 64 * 8
+    assert (round(100 * attention / macs), report.total_macs) == (34, macs)
+    assert f"in all {report.total_parameters:,} parameters, {macs:,} MACs, without aten._fft_r2c x1" in lines
+    assert "S: effective stride, the product of all strides so far; I_res: size of the input" in lines
+    assert "Table 7's rule: the largest max(r_min, kernel · S), as Table 7 of Richter and Pal has it" in lines
+    assert any(line.endswith("for 2 images") for line in lines)
+    assert [line.split()[0] for line in lines if "*" in line] == ["up", "last", "I_min", "*"]
+    assert f"* {GLOBAL_PATH}" in lines
+    plain = str(report.table(1, ["macs"]))
+    assert "I_res" not in plain
+    assert "attention product" in str(report.table(1, ["kind"]))
+
+
+def test_layers_whose_positions_differ_are_marked():
+    report = receptive_field(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 4, 3, 2)), (3, 32, 32))
+    lines = str(report).splitlines()
+    assert [line.split()[0] for line in lines if "~" in line] == ["1", "~"]
+    assert "4~" in lines[2].split()
+    assert "~ positions differ in what they see: report.seen(layer, position) tells it exactly" in lines
+    assert "~" not in str(report.table(columns=["r_min"]))
+
+
+def test_an_incomplete_count_is_named_beside_its_share():
+    whole = nn.Sequential(nn.Conv2d(3, 4, 9, padding=4), nn.Conv2d(4, 4, 3, padding=1), Spectrum())
+    assert verdict(receptive_field(whole, (3, 9, 8))).endswith(" % of MACs, without aten._fft_r2c x1")
+
+
+class Spectrum(nn.Module):
+    def forward(self, x):
+        return torch.fft.rfft2(x).abs()
+
+
+def test_bad_tables():
+    report = receptive_field(nn.Conv2d(3, 4, 3), (3, 8, 8))
+    with pytest.raises(ValueError, match="columns: unknown column 'flops'; allowed: kind, calls"):
+        report.table(columns=["macs", "flops"])
+    for depth in (-1, 1.5, True):
+        with pytest.raises(ValueError, match=f"depth must be an int of at least 0, got {depth}"):
+            report.table(depth)  # type: ignore[arg-type]

@@ -133,9 +133,19 @@ def test_run(tmp_path, capsys, no_graphviz, monkeypatch):
     assert "has no checkpoint yet" in capsys.readouterr().err
 
 
-def test_a_model_with_edits(tmp_path, no_graphviz):
+def test_a_model_with_edits_by_modules(tmp_path, capsys, no_graphviz):
     out = tmp_path / "out"
-    assert main(["analyze", "torchvision:vgg19", "--input-size", "224", "--edits", "vgg19", "--out", str(out)]) == 0
+    edited = ["analyze", "torchvision:vgg19", "--input-size", "224", "--edits", "vgg19", "--out", str(out)]
+    assert main([*edited, "--columns", "kind,flops"]) == 2
+    assert "columns: unknown column 'flops'; allowed: kind, calls, kernel" in capsys.readouterr().err
+    assert main([*edited, "--depth", "-1"]) == 2
+    assert "depth must be an int of at least 0, got -1" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*edited, "--depth", "1", "--columns", "kind,input,parameters,weights,peak"]) == 0
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert said[0] == "module kind input parameters weights peak".split()
+    assert [line[0] for line in said[1:5]] == ["VGG", "features", "avgpool", "classifier"]
+    assert said[1][2:4] == ["3x224x224", "143,667,240"]
     assert json.loads((out / "report.json").read_text())["i_min"] == [220, 220], "as printed by Richter and Pal"
 
 

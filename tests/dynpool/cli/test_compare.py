@@ -44,5 +44,3 @@ def test_a_dry_run_prints_what_the_comparison_would_take(tmp_path, capsys):
     assert (found["runs"], [point["group"] for point in found["points"]]) == (4, ["human", "dynopool"])
     assert found["hours"] > 0
     assert not (tmp_path / "out").exists()
-    assert main(["compare", str(tmp_path / "tiny.yaml"), "--dry-runs"]) == 2
-    assert "did you mean '--dry-run'" in capsys.readouterr().err

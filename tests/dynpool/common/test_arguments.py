@@ -64,6 +64,8 @@ TABLE: list[Table] = [
      {"kinds": (None, 3, nn.Tanh(), int, (), object())}),
     ("register_op", lambda names: dynpool.register_op(names), {},
      {"names": (None, 3, "", "blur", "mylib::nothing", "aten::convolution", object())}),
+    ("register_macs", lambda names: dynpool.register_macs(names), {},
+     {"names": (None, 3, "", "blur", "mylib::nothing", object())}),
     ("resolutions", dynpool.resolutions, {}, {"model": NO_MODEL}),
     ("set_sizes", dynpool.set_sizes, {"model": LEARNED, "sizes": {"1": (8, 8)}},
      {"model": NO_MODEL, "sizes": NO_SIZES}),

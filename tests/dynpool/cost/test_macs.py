@@ -1,5 +1,6 @@
 """MACs against PyTorch's FLOP counter and the printed table, and the loss against Eq. 7 and finite differences."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +287,52 @@ def test_what_cannot_be_traced_says_what_to_do(look: Any) -> None:
     with pytest.raises(ValueError, match=r"0\.weight has no shape yet: run the Sequential once on a real input first"):
         look(lazy, (3, 16, 16))
     assert isinstance(lazy[0], nn.LazyConv2d)
+
+
+def test_long_lists_of_operations_are_folded() -> None:
+    class Wordy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            for name in "sin cos tan exp log sqrt abs neg floor ceil".split():
+                x = getattr(torch, name)(x)
+            return torch.sin(x)
+
+    report = dynpool.count_macs(Wordy(), (3, 8, 8))
+    assert len(report.not_counted) == 10
+    assert str(report).endswith(
+        "not counted: aten.abs x1, aten.ceil x1, aten.cos x1, aten.exp x1, aten.floor x1, aten.log x1, aten.neg x1, "
+        "aten.sin x2 and 2 others (see not_counted)"
+    )
+
+
+def test_macs_by_operator() -> None:
+    report = dynpool.count_macs(small(), (3, 32, 32))
+    assert report.by_operator == {"aten.convolution": report.total - 160, "aten.addmm": 160}
+    assert report.to_dict()["by_operator"] == report.by_operator
+
+
+@pytest.mark.parametrize("look", [dynpool.count_macs, dynpool.convert, receptive_field])
+def test_a_size_with_a_batch_gets_a_hint(look: Any) -> None:
+    for size in ((1, 3, 32, 32), (2, 1, 3, 32, 32)):
+        hint = f"no batch dimension: should it be {size[1:]}?"
+        with pytest.raises(ValueError, match=re.escape(hint)):
+            look(small(), size)
+
+
+def test_dtype_is_that_of_the_inputs() -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w, self.c = nn.Parameter(torch.zeros(10, 6)), nn.Conv1d(6, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.c(self.w[x[:, 0]].mT)
+            return out
+
+    with pytest.raises(ValueError, match="the model cannot run"):
+        dynpool.count_macs(Table(), (1, 20))
+    assert dynpool.count_macs(Table(), (1, 20), dtype=torch.long).total == 18 * 4 * 18
+    assert receptive_field(Table(), (1, 20), dtype=torch.long).total_macs == 18 * 4 * 18
+    with pytest.raises(ValueError, match=r"dtype must be a torch\.dtype, got 'long'"):
+        dynpool.count_macs(Table(), (1, 20), dtype="long")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"dtype is torch\.int64, but inputs are given"):
+        dynpool.count_macs(Table(), inputs=torch.zeros(1, 1, 20).long(), dtype=torch.long)
