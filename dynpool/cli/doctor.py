@@ -24,6 +24,7 @@ NEEDED_BY = MappingProxyType(  # what each extra is for, besides those that cont
         "inspect": "dynpool inspect --hessian; dynpool.analysis.hessian_eigenvalues",
         "keras": "dynpool.analysis.integrations.keras",
         "lightning": "the callbacks of dynpool.analysis.integrations.lightning and .pytorch_lightning",
+        "pandas": "to_frame() of the tables of dynpool.analysis.receptive_field",
         "plots": "plot() of all reports, dynpool.analysis.inspect and compare_runs; dynpool analyze, report",
         "timm": "models by name; dynpool coverage",
         "train": "dynpool train, compare, inspect and sensitivity; dynpool.analysis.inspect",
