@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: compare inspect gpu docs pictures gallery test lint types layers unit coverage test-oldest format clean
 
 # installed anew when the requirements change; the stamp is written only after pip succeeded
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml dynpool/common/version.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) --editable '.[dev]' || \
 		{ echo "the newest versions cannot be installed: trying those of constraints.txt"; \
