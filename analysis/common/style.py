@@ -10,6 +10,7 @@ import io
 from collections.abc import Sequence
 from itertools import pairwise
 
+from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,6 +29,7 @@ __all__ = [
     "plain",
     "short",
     "styled",
+    "to_files",
     "to_png",
 ]
 
@@ -41,6 +43,17 @@ def to_png(figure: Figure, dpi: int = 200) -> bytes:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, dpi=dpi, format="png", facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def to_files(figure: Figure, name: str, *, vector: bool = False) -> dict[str, bytes]:
+    """The files of a figure, identical for identical figures: name.png and, if wanted, name.svg with text as text."""
+    files = {}
+    if vector:  # first, so that the figure is left laid out as in the PNG file
+        buffer = io.StringIO()
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+            figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+        files[f"{name}.svg"] = buffer.getvalue().encode()
+    return {f"{name}.png": to_png(figure)} | files
 
 
 def styled(axes: Axes, x: str, y: str, title: str = "") -> Axes:

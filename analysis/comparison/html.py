@@ -11,8 +11,9 @@ from ..common.atomic_files import write_whole
 from ..common.cost_unit import CostUnit, cost_unit
 from ..common.page_style import html_page
 from ..common.statistics import MeanStd, format_number, format_size, plural
+from ..common.style import to_files
 from .pairs import margin_text
-from .plots import method_colors, to_png
+from .plots import method_colors
 from .rows import MethodRow, RunRow, accuracy_name, footnote
 from .run_links import points_of_runs, run_files
 from .summary import Comparison, compare_runs
@@ -28,7 +29,7 @@ TITLES = {
 }
 
 
-def write_report(run_folders: Sequence[Path | str] | Comparison, out: Path | str) -> Path:
+def write_report(run_folders: Sequence[Path | str] | Comparison, out: Path | str, *, vector: bool = False) -> Path:
     """Write report.html, summary.csv, pairs.csv and the plots of the runs into `out`; returns the path of report.html.
 
     report.html embeds its styles and pictures and loads nothing. Every file is written atomically. `out` is created if
@@ -37,6 +38,7 @@ def write_report(run_folders: Sequence[Path | str] | Comparison, out: Path | str
     Args:
         run_folders: folders of runs or of comparisons, or what `compare_runs` made of them.
         out: the folder to write to.
+        vector: write the plots as SVG, too.
 
     Raises:
         FileNotFoundError: if a run folder or one of its files is missing.
@@ -50,12 +52,14 @@ def write_report(run_folders: Sequence[Path | str] | Comparison, out: Path | str
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, but {str(out)!r} is a file")
     figures = comparison.plot()
-    pictures = {name: to_png(figure) for name, figure in figures.items()}
+    files = {name: to_files(figure, name, vector=vector) for name, figure in figures.items()}
+    pictures = {name: of_figure[f"{name}.png"] for name, of_figure in files.items()}
     points = points_of_runs(figures["accuracy_vs_gmacs"], comparison.runs, out)
     page = _page(comparison, pictures, points, out)
     out.mkdir(parents=True, exist_ok=True)
-    for name, data in pictures.items():
-        write_whole(out / f"{name}.png", data)
+    for of_figure in files.values():
+        for name, data in of_figure.items():
+            write_whole(out / name, data)
     write_whole(out / "summary.csv", comparison.to_csv().encode())
     write_whole(out / "pairs.csv", comparison.pairs_to_csv().encode())
     report = out / "report.html"

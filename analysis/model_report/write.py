@@ -13,8 +13,9 @@ from torch import nn
 
 from ..common.atomic_files import write_whole
 from ..common.json_text import strict_json
+from ..common.style import to_files
 from ..comparison import Run
-from ..comparison.plots import plot_alphas, plot_i_min, plot_sizes, to_png
+from ..comparison.plots import plot_alphas, plot_i_min, plot_sizes
 from .effective import effective_receptive_field
 from .receptive_field import ReceptiveFieldReport
 from .text import verdict
@@ -36,6 +37,7 @@ def write_analysis(
     image: Path | None = None,
     effective: bool = False,
     run: Run | None = None,
+    vector: bool = False,
 ) -> list[Path]:
     """Write the report and plots of it to a folder, and return the paths of the files.
 
@@ -53,6 +55,7 @@ def write_analysis(
         image: the image to draw on.
         effective: whether to measure the effective receptive field.
         run: the training run that the model comes from.
+        vector: write the plots as SVG, too; network.svg is then the plot, not Graphviz's.
 
     Raises:
         ValueError: for an unknown layer or an unreadable image; nothing is written then.
@@ -60,26 +63,27 @@ def write_analysis(
     """
     texts = {"report.json": strict_json({"model": name, "verdict": verdict(report), **report.to_dict()})}
     texts["layers.csv"] = report.to_csv()
-    figures: dict[str, Figure] = {"fields.png": report.plot("fields"), "network.png": report.plot("network")}
+    figures: dict[str, Figure] = {"fields": report.plot("fields"), "network": report.plot("network")}
     texts["network.dot"] = report.to_dot()
     if len(report.input_size) == 3:
-        figures["image.png"] = report.plot("image", layers=layers, image=image)
+        figures["image"] = report.plot("image", layers=layers, image=image)
     if effective:
         field = effective_receptive_field(model, report.input_size, layer=layers[0] if layers else None)
         texts["effective.json"] = strict_json(field.to_dict())
         if field.gradient.ndim < 3:
-            figures["effective.png"] = field.plot()
+            figures["effective"] = field.plot()
     if run is not None:
-        figures |= {"i_min.png": plot_i_min([run]), "sizes.png": plot_sizes([run])}
+        figures |= {"i_min": plot_i_min([run]), "sizes": plot_sizes([run])}
         if run.last.alphas:
-            figures["alphas.png"] = plot_alphas([run])
+            figures["alphas"] = plot_alphas([run])
     contents = {file: text.encode() for file, text in texts.items()}
-    contents |= {file: to_png(figure) for file, figure in figures.items()}
+    for file, figure in figures.items():
+        contents |= to_files(figure, file, vector=vector)
     out.mkdir(parents=True, exist_ok=True)
     for file, data in contents.items():
         write_whole(out / file, data)
     written = [out / file for file in contents]
-    return written + _render(out / "network.dot")
+    return written if vector else written + _render(out / "network.dot")
 
 
 def _render(dot: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from ..common.atomic_files import write_whole
 from ..common.axis_names import axis_names, one_or_all
 from ..common.json_text import strict_json
 from ..common.statistics import format_field, plural
-from ..common.style import to_png
+from ..common.style import to_files
 from ..common.text_table import aligned
 from .findings import Findings
 from .plot import plot_heatmaps, plot_layers
@@ -136,18 +136,20 @@ class InspectionReport(Findings):
             figures["heatmaps"] = plot_heatmaps(self.heatmaps)
         return figures
 
-    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+    def write(self, folder: str | os.PathLike[str], *, vector: bool = False) -> list[Path]:
         """Write inspection.json, inspection.csv and a PNG of each figure to a folder, and return their paths.
 
         Args:
             folder: created if it does not exist.
+            vector: write the figures as SVG, too.
 
         Raises:
             OSError: if it cannot be written.
         """
         out = Path(folder)
         contents = {"inspection.json": strict_json(self.to_dict()).encode(), "inspection.csv": self.to_csv().encode()}
-        contents |= {f"inspection-{name}.png": to_png(figure) for name, figure in self.plot().items()}
+        for name, figure in self.plot().items():
+            contents |= to_files(figure, f"inspection-{name}", vector=vector)
         out.mkdir(parents=True, exist_ok=True)
         for name, data in contents.items():
             write_whole(out / name, data)

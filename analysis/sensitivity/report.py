@@ -115,19 +115,21 @@ class SensitivityReport:
             from .plot import plot_sensitivity
         return plot_sensitivity(self.rows, self.steps, self.batches)
 
-    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+    def write(self, folder: str | os.PathLike[str], *, vector: bool = False) -> list[Path]:
         """Write sensitivity.json and sensitivity.png to a folder, and return their paths.
 
         Args:
             folder: created if it does not exist.
+            vector: write sensitivity.svg, too.
 
         Raises:
             OSError: if it cannot be written.
         """
         with optional():
-            from ..common.style import to_png
+            from ..common.style import to_files
         out = Path(folder)
-        contents = {"sensitivity.json": strict_json(self.to_dict()).encode(), "sensitivity.png": to_png(self.plot())}
+        contents = {"sensitivity.json": strict_json(self.to_dict()).encode()}
+        contents |= to_files(self.plot(), "sensitivity", vector=vector)
         out.mkdir(parents=True, exist_ok=True)
         for name, data in contents.items():
             write_whole(out / name, data)

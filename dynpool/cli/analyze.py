@@ -72,6 +72,7 @@ def parser() -> Parser:
     found.add_argument(
         "--effective", action="store_true", help="also measure the effective receptive field, by gradients"
     )
+    found.add_argument("--svg", action="store_true", help="write the plots as SVG, too")
     return found
 
 
@@ -116,7 +117,7 @@ def analyze(arguments: Sequence[str], output: Output) -> int:
             with writing(out, when_full="free some space"):
                 files = write_analysis(
                     model, report, out, name=name, layers=options.layers, image=options.image,
-                    effective=options.effective, run=run,
+                    effective=options.effective, run=run, vector=options.svg,
                 )  # fmt: skip
     except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
         raise ConfigError(str(error)) from error

@@ -18,6 +18,7 @@ def parser() -> Parser:
     found.add_argument(
         "--out", type=place, metavar="FOLDER", help="output folder; default: RUN if there is only one, else report/"
     )
+    found.add_argument("--svg", action="store_true", help="write the plots as SVG, too")
     return found
 
 
@@ -37,7 +38,7 @@ def report(arguments: Sequence[str], output: Output) -> int:
         with interruptible():
             comparison = compare_runs(options.runs)
             with writing(out, when_full="free some space"):
-                path = write_report(comparison, out)
+                path = write_report(comparison, out, vector=options.svg)
     except (FileNotFoundError, ValueError) as error:
         raise ConfigError(str(error)) from error
     output.text(comparison)

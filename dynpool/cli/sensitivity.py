@@ -39,6 +39,7 @@ def parser() -> Parser:
         help="measure in training mode, with the statistics of each batch; default: with the running statistics",
     )  # fmt: skip
     found.add_argument("--out", type=place, metavar="FOLDER", help="output folder; default: RUN/sensitivity")
+    found.add_argument("--svg", action="store_true", help="write the plot as SVG, too")
     return found
 
 
@@ -76,7 +77,7 @@ def sensitivity(arguments: Sequence[str], output: Output) -> int:
             )
         output.text(f"{run.label}, {options.split} images\n{report}")
         with writing(out, when_full="free some space"):
-            files = report.write(out)
+            files = report.write(out, vector=options.svg)
     output.notice(f"written to {out}: {', '.join(file.name for file in files)}")
     output.document(lambda: {"run": run.label, "split": options.split, **report.to_dict(), "folder": str(out)})
     return 0

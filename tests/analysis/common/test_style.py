@@ -1,13 +1,14 @@
 """Texts that fit, and are shown as they are."""
 
 import string
+from xml.etree import ElementTree
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dynpool.analysis.common.style import WIDTH, legend, path_end, plain, short, to_png
+from dynpool.analysis.common.style import WIDTH, legend, path_end, plain, short, styled, to_files, to_png
 
 
 def test_path_end():
@@ -51,3 +52,19 @@ def test_a_column_of_a_legend_is_as_wide_as_its_longest_label():
     legend(figure, [Line2D([], [], label="x" * length) for length in (17, 16, 10, 22, 21, 5, 8, 12, 15)])
     FigureCanvasAgg(figure).draw()
     assert figure.legends[0].get_window_extent().x1 <= figure.bbox.width
+
+
+def test_a_figure_as_files_is_the_same_each_time_and_its_text_is_text():
+    def made(vector):
+        figure = Figure(figsize=(2, 1))
+        styled(figure.add_subplot(), "pixels & cells", "accuracy").plot([1, 2])
+        return to_files(figure, "one", vector=vector)
+
+    assert list(made(False)) == ["one.png"]
+    first = made(True)
+    assert first == made(True)
+    assert first["one.png"] == made(False)["one.png"]
+    svg = "{http://www.w3.org/2000/svg}"
+    root = ElementTree.fromstring(first["one.svg"])
+    assert root.tag == f"{svg}svg"
+    assert {"pixels & cells", "accuracy"} <= {(text.text or "").strip() for text in root.iter(f"{svg}text")}

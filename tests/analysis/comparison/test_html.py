@@ -22,7 +22,7 @@ VOID = {"meta", "img", "br"}
 
 @pytest.fixture(autouse=True)
 def coarse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynpool.analysis.comparison.html.to_png", partial(to_png, dpi=20))
+    monkeypatch.setattr("dynpool.analysis.common.style.to_png", partial(to_png, dpi=20))
 
 
 class Page(HTMLParser):
@@ -82,6 +82,14 @@ def test_report_shows_the_figures(comparison_folder: Path, tmp_path: Path) -> No
     assert "model narrow-vgg · data digits (variant tile, resolution 32) · input 1×32×32" in text
     assert "16 epochs · seeds 0, 1, 2" in text
     assert "Notes" not in text
+
+
+def test_plots_as_vectors_on_request(comparison_folder: Path, tmp_path: Path) -> None:
+    page = write_report([comparison_folder], tmp_path / "a", vector=True)
+    pictures = {path.stem for path in page.parent.glob("*.png")}
+    assert {path.stem for path in page.parent.glob("*.svg")} == pictures
+    assert b"<svg" in (page.parent / "alphas.svg").read_bytes()
+    assert page.read_bytes() == write_report([comparison_folder], tmp_path / "b").read_bytes()
 
 
 def test_every_row_of_a_sortable_table_is_an_item_of_its_own(comparison_folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from torch import nn
 
 from dynpool.analysis import receptive_field
 from dynpool.analysis.common.style import to_png
-from dynpool.analysis.model_report import write
 from dynpool.analysis.model_report.write import write_analysis
 
 ALWAYS = {"report.json", "layers.csv", "fields.png", "network.png", "network.dot"}
@@ -23,7 +22,7 @@ def _no_graphviz(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _small_pictures(monkeypatch):
-    monkeypatch.setattr(write, "to_png", functools.partial(to_png, dpi=20))
+    monkeypatch.setattr("dynpool.analysis.common.style.to_png", functools.partial(to_png, dpi=20))
 
 
 def net(conv: type = nn.Conv2d) -> nn.Sequential:
