@@ -2,7 +2,7 @@
 
 import argparse
 
-from dynpool.training import StoppedError, interruptible
+from dynpool.training import ConfigError, StoppedError, interruptible
 
 from .configured import config_path, ended
 from .output import Output, add_output_options
@@ -38,6 +38,8 @@ def compare(arguments: list[str], output: Output) -> int:
     dry, arguments = DRY in arguments, [word for word in arguments if word != DRY]
     config, flags = load_config(ComparisonConfig, config_path(arguments, "compare"), arguments, command="compare")
     if dry:
+        if flags["resume"] or flags["overwrite"]:
+            raise ConfigError(f"{DRY} trains nothing: it cannot be given with --resume or --overwrite")
         from dynpool.training import plan_comparison
 
         plan = plan_comparison(config, progress=lambda group: output.notice(f"measuring {group}"))

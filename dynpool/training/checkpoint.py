@@ -327,13 +327,14 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint, 
     wrong = ""
     if [group["params"] for group in found] != [group["params"] for group in groups]:
         wrong = f"its {len(found)} parameter groups do not match the {len(groups)} of this run"
-    elif any(group.keys() != other.keys() for group, other in zip(groups, found, strict=True)):
-        wrong = "its groups have other options"
+    elif any(group.keys() - other.keys() for group, other in zip(groups, found, strict=True)):
+        wrong = "its groups have other options"  # more of them is right: some optimisers add one at their first step
     for index, entry in saved["state"].items():
         if not wrong and index >= len(parameters):
             wrong = f"it has a state of parameter {index}, but there are {len(parameters)}"
         for key, value in entry.items() if not wrong else ():
-            if isinstance(value, Tensor) and value.ndim and value.shape != parameters[index].shape:
+            like_the_parameter = key in ("momentum_buffer", "exp_avg")  # others may be of any shape, such as factors
+            if like_the_parameter and isinstance(value, Tensor) and value.shape != parameters[index].shape:
                 wrong = f"{key} of parameter {index} is {tuple(value.shape)}, not {tuple(parameters[index].shape)}"
     if wrong:
         raise ForeignCheckpointError(f"{path}: the optimiser state belongs to another run: {wrong}")

@@ -37,7 +37,7 @@ from .progress import bars, continued_line, epoch_line, final_line, reporting
 from .run_folder import RunFolder
 from .stop import stopping
 
-__all__ = ["compare", "default_workers"]
+__all__ = ["check_methods", "compare", "default_workers"]
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +75,7 @@ def compare(
         KeyboardInterrupt: after Ctrl-C, likewise; at once after a second one.
     """
     console = Console(quiet=quiet)
-    for method in config.methods:
-        if method not in METHODS:
-            raise ConfigError(f"methods has {method!r}, which is not a known method{nearest(method, METHODS)}")
-    find_factory(config.model)
+    check_methods(config)
     folder = config.folder
     check_folder(folder)
     points = [(point, seed) for seed in config.seeds for point in config.points()]
@@ -101,6 +98,18 @@ def compare(
         with writing(folder):
             report = write_report(comparison, folder)
     return comparison, report
+
+
+def check_methods(config: ComparisonConfig) -> None:
+    """Check that the methods and the model of a comparison are known.
+
+    Raises:
+        ConfigError: if one is not.
+    """
+    for method in config.methods:
+        if method not in METHODS:
+            raise ConfigError(f"methods has {method!r}, which is not a known method{nearest(method, METHODS)}")
+    find_factory(config.model)
 
 
 def _in_turn(waiting: Queue, console: Console, *, quiet: bool, resume: bool, overwrite: bool) -> dict[str, str]:

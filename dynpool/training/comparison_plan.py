@@ -13,7 +13,7 @@ from dynpool.analysis.common.text_table import aligned
 
 from .accelerators import accelerator_for
 from .checkpoint import last_path
-from .comparison import default_workers
+from .comparison import check_methods, default_workers
 from .config import ComparisonConfig, GridPoint, RunConfig
 from .config_file import run_config
 from .data import load_data
@@ -126,6 +126,7 @@ def plan_comparison(config: ComparisonConfig, *, progress: Callable[[str], objec
     Raises:
         TrainingError: if a run could not start; the subclass says why.
     """
+    check_methods(config)
     seed = config.seeds[0]
     waiting = Queue([(run_config(config, point, seed), point) for point in config.points()])
     costs: dict[str, float] = {}
@@ -142,6 +143,8 @@ def plan_comparison(config: ComparisonConfig, *, progress: Callable[[str], objec
     notes = ["GMACs are those of the initial sizes: learned ones change them, and the time with them."]
     if config.compile:
         notes.append("Measured without torch.compile.")
+    if config.data.stream:
+        notes.append("The start of the processes that decode images counts: an epoch of many batches is faster.")
     ordered = tuple(found[point.group] for point in config.points())
     return ComparisonPlan(ordered, min(default_workers(config), len(ordered) * len(config.seeds)), tuple(notes))
 

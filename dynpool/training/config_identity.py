@@ -18,6 +18,7 @@ MOVABLE_KEYS = frozenset(
         "out",
         "device",
         "save_steps",
+        "compile",
         "track",
         "checkpoint_every",
         "sensitivity_every",

@@ -18,6 +18,11 @@ __all__ = [
     "require",
 ]
 
+OWN_KEYS = {  # of a run, in place of options of timm's
+    "lr": "lr", "weight_decay": "weight_decay", "momentum": "momentum", "layer_decay": "optimizer.layer_decay",
+    "param_group_fn": "optimizer.decay_vectors", "filter_bias_and_bn": "optimizer.decay_vectors",
+}  # fmt: skip
+
 Variant = Literal["plain", "stretch", "tile", "large", "canvas"]
 
 
@@ -162,6 +167,9 @@ class OptimizerConfig:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
+        taken = sorted(OWN_KEYS.keys() & self.options.keys())
+        instead = " and ".join(OWN_KEYS[name] for name in taken)
+        require("optimizer.options", self.options, not taken, f"options without {', '.join(taken)}: set {instead}")
         decay = self.layer_decay
         require("optimizer.layer_decay", decay, 0 < decay <= 1, "a number above 0, up to 1")
         clip = self.clip_norm

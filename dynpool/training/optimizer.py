@@ -1,5 +1,6 @@
 """The optimiser of a run, the groups of its parameters, and the schedule of its learning rates."""
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -60,18 +61,30 @@ def make_optimizer(model: nn.Module, groups: Sequence[Group], config: RunConfig)
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
     with optional():
         from timm.optim import create_optimizer_v2, list_optimizers
-    name = settings.name
+    name, options = settings.name.lower(), {key: _number(value) for key, value in settings.options.items()}
     if name.removeprefix("lookahead_") not in list_optimizers():
-        raise ConfigError(f"optimizer.name is {name!r}, which timm does not know{nearest(name, list_optimizers())}")
+        near = nearest(name, list_optimizers())
+        raise ConfigError(f"optimizer.name is {settings.name!r}, which timm does not know{near}")
     rates = {"lr": config.lr, "weight_decay": config.weight_decay, "momentum": config.momentum}
     try:
-        found = create_optimizer_v2(groups, opt=name, **{**rates, **settings.options})
+        found = create_optimizer_v2(groups, opt=name, **rates, **options)
     except (TypeError, ValueError, ImportError, RuntimeError, AssertionError) as error:
         raise ConfigError(f"optimizer {name!r} with options {settings.options}: {error}") from error
+    if getattr(found, "is_second_order", False):
+        raise ConfigError(f"optimizer.name is {name!r}, which needs second derivatives; allowed: any other")
     for group in found.param_groups:
         if group.get("name") == "alphas" and "betas" in group:
             group["betas"] = (config.alpha_momentum, *group["betas"][1:])
     return found
+
+
+def _number(value: Any) -> Any:
+    """A number that was read as text, as 1e-8 is in YAML; lists likewise."""
+    if isinstance(value, list):
+        return [_number(item) for item in value]
+    with contextlib.suppress(ValueError, TypeError):
+        return float(value) if isinstance(value, str) else value
+    return value
 
 
 def _regrouped(model: nn.Module, groups: Sequence[Group], config: RunConfig) -> list[Group]:
@@ -85,6 +98,7 @@ def _regrouped(model: nn.Module, groups: Sequence[Group], config: RunConfig) -> 
     if settings.layer_decay < 1:
         split = partial(param_groups_layer_decay, layer_decay=settings.layer_decay)
     found: list[Group] = []
+    scales: set[float] = set()
     for group in groups:
         if group["name"] == "alphas":
             found.append(group)
@@ -97,7 +111,11 @@ def _regrouped(model: nn.Module, groups: Sequence[Group], config: RunConfig) -> 
             weight_decay_exclude_1d=not settings.decay_vectors,
         ):
             parameters = [parameter for parameter in part["params"] if id(parameter) in mine]
+            scales.add(part.get("lr_scale", 1.0))
             if parameters:
                 decay, rate = part["weight_decay"], group["lr"] * part.get("lr_scale", 1.0)
                 found.append({**group, "params": parameters, "weight_decay": decay, "lr": rate})
+    if settings.layer_decay < 1 and len(scales) == 1:
+        allowed = f"1 for the model {config.model.name!r}, as timm does not know the order of its layers"
+        raise ConfigError(f"optimizer.layer_decay is {settings.layer_decay}; allowed: {allowed}")
     return found

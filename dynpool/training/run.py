@@ -23,7 +23,7 @@ from .averaging import AveragedModel
 from .config import RunConfig
 from .config_identity import fingerprint, to_dict
 from .data import Dataset, Split
-from .errors import DivergedError, writing
+from .errors import DivergedError, TrainingError, writing
 from .memory import PeakMemory
 from .methods import Prepared
 from .objective import mixed, task_loss
@@ -97,7 +97,7 @@ class Run:
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.base, factors)
         self.wrapped, self.optimizer = accelerator.prepare(self.model, self.base)
         learned = any(group["name"] == "alphas" for group in self.base.param_groups)
-        self.settled = math.ceil(config.alpha_until * self.steps * config.epochs) if learned else 0
+        self.settled = math.ceil(config.alpha_until * self.steps * config.epochs) if learned else 0  # steps with moves
         self.compiled: Callable[[Tensor], Tensor] | None = None
         self.average = AveragedModel(self.model, config.ema) if config.ema else None
         self.loss = task_loss(config)
@@ -140,7 +140,7 @@ class Run:
             "train_accuracy": train_means and train_means[2],
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
-            "lr": rates[0],
+            "lr": max(rate for g, rate in zip(self.base.param_groups, rates, strict=True) if g["name"] != "alphas"),
             "alpha_lr": named.get("alphas"),
         }
         row |= self._sizes(epoch) | {
@@ -189,7 +189,7 @@ class Run:
             self._gradients(images, labels, progress, totals)
             progress.rates = [g["lr"] for g in self.base.param_groups]
             step = self.scheduler.last_epoch + 1
-            if step % self.prepared.alphas_every:
+            if step % self.prepared.alphas_every or step > self.settled:
                 self._skip_alphas()
             if config.optimizer.clip_norm is not None:
                 accelerator.clip_grad_norm_(self._weights(), config.optimizer.clip_norm)
@@ -236,7 +236,22 @@ class Run:
             found: Callable[[Tensor], Tensor] = self.wrapped
             return found
         if self.compiled is None:
-            self.compiled = torch.compile(self.wrapped)
+            from torch._dynamo.exc import BackendCompilerFailed
+
+            compiled = torch.compile(self.wrapped)
+
+            def network(images: Tensor) -> Tensor:
+                try:
+                    found: Tensor = compiled(images)
+                except BackendCompilerFailed as error:
+                    first = str(error).strip().partition("\n")[0]
+                    raise TrainingError(
+                        f"{self.config.name}: torch.compile cannot compile the network: {first}; {FINISHED}: continue "
+                        "with --resume --compile false"
+                    ) from error
+                return found
+
+            self.compiled = network
         return self.compiled
 
     def _weights(self) -> list[nn.Parameter]:

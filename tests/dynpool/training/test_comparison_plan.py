@@ -53,3 +53,11 @@ def test_a_run_that_could_not_start_is_an_error_of_the_plan(tmp_path):
     with pytest.raises(ConfigError, match="cannot use model"):
         plan_comparison(comparison(tmp_path, "--conversion.max_gmacs=1e-9"))
     assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_method_is_named_before_anything_is_measured(tmp_path):
+    seen: list[str] = []
+    config = load_config(ComparisonConfig, None, [*TINY_OPTIONS, "--methods=[human,nope]", "--out", str(tmp_path)])[0]
+    with pytest.raises(ConfigError, match="methods has 'nope'"):
+        plan_comparison(config, progress=seen.append)
+    assert not seen

@@ -1,16 +1,22 @@
 """The optimiser of a run: its groups, its options and the schedule of its rates."""
 
+import io
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import timm
 import torch
 from torch import nn
 
+from dynpool.training.checkpoint import restore_optimizer
 from dynpool.training.config import RunConfig
 from dynpool.training.config_sections import OptimizerConfig
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import prepare
+from dynpool.training.models import narrow_vgg
 from dynpool.training.optimizer import learning_rate_factor, make_optimizer
 
 
@@ -50,8 +56,40 @@ def test_an_optimiser_of_timm_moves_weights_and_alphas_at_their_own_rates(model,
     assert any(not torch.equal(alpha, old) for alpha, old in zip(alphas, before[0], strict=True))
 
 
+@pytest.mark.parametrize("name", ["sgd", "lamb", "adafactor", "cadafactor", "muon", "lookahead_adamw"])
+def test_a_restored_optimiser_goes_on_to_the_same_bits(name):
+    images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def made():
+        torch.manual_seed(0)
+        found, groups, config = prepared(
+            narrow_vgg(10, 1, widths=[4, 6, 8]), optimizer=OptimizerConfig(name=name), lr=1e-3, alpha_lr=1e-3
+        )
+        return found, make_optimizer(found, groups, config)
+
+    def steps(network, optimizer):
+        for _ in range(2):
+            optimizer.zero_grad()
+            network(images).square().mean().backward()
+            optimizer.step()
+
+    network, optimizer = made()
+    steps(network, optimizer)
+    file = io.BytesIO()
+    torch.save({"model": network.state_dict(), "optimizer": optimizer.state_dict()}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    other, restored = made()
+    other.load_state_dict(saved["model"])
+    checkpoint: Any = SimpleNamespace(optimizer=saved["optimizer"])
+    restore_optimizer(restored, checkpoint, Path("last.pt"))
+    steps(network, optimizer)
+    steps(other, restored)
+    assert all(map(torch.equal, network.state_dict().values(), other.state_dict().values()))
+
+
 def test_options_reach_the_optimiser_and_alpha_momentum_is_the_first_beta_of_the_alphas(model):
-    settings = OptimizerConfig(name="adamw", options={"betas": [0.8, 0.95], "eps": 1e-6})
+    settings = OptimizerConfig(name="AdamW", options={"betas": [0.8, "0.95"], "eps": "1e-6"})  # as YAML reads 1e-6
     optimizer = make_optimizer(*prepared(model, optimizer=settings, alpha_momentum=0.5))
     assert [(tuple(g["betas"]), g["eps"]) for g in optimizer.param_groups] == [((0.8, 0.95), 1e-6), ((0.5, 0.95), 1e-6)]
 
@@ -85,6 +123,12 @@ def test_a_wrong_optimiser_or_option_is_an_error(model):
         ConfigError, match=r"optimizer.name is 'adamww', which timm does not know; did you mean 'adamw'"
     ):
         make_optimizer(*prepared(model, method="human", optimizer=OptimizerConfig(name="adamww")))
+    with pytest.raises(ConfigError, match=r"optimizer.options is .*; allowed: options without lr: set lr"):
+        OptimizerConfig(name="adamw", options={"lr": 0.1})
+    with pytest.raises(ConfigError, match=r"optimizer.name is 'adahessian', which needs second derivatives"):
+        make_optimizer(*prepared(model, method="human", optimizer=OptimizerConfig(name="adahessian")))
+    with pytest.raises(ConfigError, match=r"optimizer.layer_decay is 0.5; allowed: 1 for the model 'narrow-vgg'"):
+        make_optimizer(*prepared(model, method="human", optimizer=OptimizerConfig(layer_decay=0.5)))
     settings = OptimizerConfig(name="adamw", options={"speed": 1})
     with pytest.raises(ConfigError, match=r"optimizer 'adamw' with options \{'speed': 1\}: .*speed"):
         make_optimizer(*prepared(model, method="human", optimizer=settings))

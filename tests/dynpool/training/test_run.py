@@ -9,12 +9,13 @@ import sys
 import pytest
 import torch
 import yaml
+from torch._dynamo.exc import BackendCompilerFailed
 
 import dynpool
 from dynpool.analysis.tracking.tracker import IMinTracker
 from dynpool.training import checkpoint as checkpoints
 from dynpool.training.data import load_data
-from dynpool.training.errors import ConfigError, DivergedError
+from dynpool.training.errors import ConfigError, DivergedError, TrainingError
 from dynpool.training.loop import prepare_model, train
 from dynpool.training.optimizer import make_optimizer
 from dynpool.training.restored import restored_model
@@ -215,3 +216,26 @@ def test_the_network_is_compiled_once_its_sizes_stay(tmp_path, monkeypatch):
     assert len(compiled) == 2
     with pytest.raises(ConfigError, match=r"compile is True; allowed: false, unless alpha_until is below 1"):
         tiny_run(tmp_path, "--compile=true")
+
+
+def test_sizes_stay_after_they_were_learned_also_with_an_optimiser_that_moves_at_a_rate_of_zero(tmp_path):
+    options = ["--optimizer.name=cadafactor", "--lr=0.002", "--alpha_lr=0.01", "--alpha_until=0.5", "--epochs=4"]
+    train(tiny_run(tmp_path, *options, "--data.test_fraction=0.9"))
+    alphas = [row["alphas"] for row in rows(tmp_path)]
+    assert alphas[0] != alphas[2] == alphas[3] == alphas[4]
+
+
+def test_a_network_that_cannot_be_compiled_says_how_to_continue(tmp_path, monkeypatch):
+    def compile_(_):
+        def compiled(_):
+            raise BackendCompilerFailed(compile_, OSError("no compiler"), None)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    options = ["--method=human", "--epochs=1", "--data.test_fraction=0.9"]
+    with pytest.raises(TrainingError, match=r"torch.compile cannot compile the network: .*--resume --compile false"):
+        train(tiny_run(tmp_path, *options, "--compile=true"))
+    monkeypatch.undo()
+    train(tiny_run(tmp_path, *options), resume=True)
+    assert len(rows(tmp_path)) == 2
