@@ -1,5 +1,6 @@
 """What every test starts from."""
 
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -8,6 +9,12 @@ from typing import Any
 import pytest
 
 Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the tests and modules: each training run collects, to measure its memory."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

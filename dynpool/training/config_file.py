@@ -5,6 +5,7 @@ Runs and comparisons share one file format: a run ignores the keys that only a c
 
 import argparse
 import dataclasses
+import functools
 import json
 import logging
 import re
@@ -211,6 +212,9 @@ def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
     return parser
 
 
+_kept_parser = functools.cache(make_parser)  # a comparison checks each run that it will train
+
+
 def load_config(
     kind: type[C], path: Path | None, overrides: Sequence[str] = (), *, command: str = "train"
 ) -> tuple[C, dict[str, bool]]:
@@ -277,12 +281,13 @@ def _with_source(
 
 
 def _parsed(kind: type[C], values: dict[str, Any], overrides: Sequence[str], command: str) -> tuple[C, dict[str, bool]]:
-    parser = make_parser(kind, command)
+    parser = _kept_parser(kind, command)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            base = parser.parse_object(values)
-            parsed = parser.parse_args(list(overrides), namespace=base)
+            parsed = parser.parse_object(values)
+            if overrides:
+                parsed = parser.parse_args(list(overrides), namespace=parsed)
             flags = {key: bool(parsed.pop(key, False)) for key in ("resume", "overwrite", "json_lines")}
             config = parser.instantiate(parsed)
             result = kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})
