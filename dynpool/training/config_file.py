@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -212,7 +212,9 @@ def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
     return parser
 
 
-_kept_parser = functools.cache(make_parser)  # a comparison checks each run that it will train
+_kept_parser: Callable[[type, str], jsonargparse.ArgumentParser] = functools.cache(
+    make_parser
+)  # a comparison checks each run that it will train
 
 
 def load_config(
