@@ -212,9 +212,8 @@ def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
     return parser
 
 
-_kept_parser: Callable[[type, str], jsonargparse.ArgumentParser] = functools.cache(
-    make_parser
-)  # a comparison checks each run that it will train
+# kept, as a comparison checks each run that it will train
+_kept_parser: Callable[[type, str], jsonargparse.ArgumentParser] = functools.cache(make_parser)
 
 
 def load_config(
