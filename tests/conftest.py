@@ -1,5 +1,7 @@
 """What every test starts from."""
 
+import functools
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -8,6 +10,22 @@ from typing import Any
 import pytest
 
 Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
+
+
+@pytest.fixture
+def undrawn_vgg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is drawn for a VGG: torchvision's has 120 million weights that the form for small images does without."""
+    import torchvision
+    from torch import nn
+
+    monkeypatch.setattr(nn.Linear, "reset_parameters", lambda self: None)
+    monkeypatch.setattr("torchvision.models.VGG", functools.partial(torchvision.models.VGG, init_weights=False))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the tests and modules: each training run collects, to measure its memory."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,12 @@ Runs and comparisons share one file format: a run ignores the keys that only a c
 
 import argparse
 import dataclasses
+import functools
 import json
 import logging
 import re
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -211,6 +212,10 @@ def make_parser(kind: type[C], command: str) -> jsonargparse.ArgumentParser:
     return parser
 
 
+# kept, as a comparison checks each run that it will train
+_kept_parser: Callable[[type, str], jsonargparse.ArgumentParser] = functools.cache(make_parser)
+
+
 def load_config(
     kind: type[C], path: Path | None, overrides: Sequence[str] = (), *, command: str = "train"
 ) -> tuple[C, dict[str, bool]]:
@@ -277,12 +282,13 @@ def _with_source(
 
 
 def _parsed(kind: type[C], values: dict[str, Any], overrides: Sequence[str], command: str) -> tuple[C, dict[str, bool]]:
-    parser = make_parser(kind, command)
+    parser = _kept_parser(kind, command)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            base = parser.parse_object(values)
-            parsed = parser.parse_args(list(overrides), namespace=base)
+            parsed = parser.parse_object(values)
+            if overrides:
+                parsed = parser.parse_args(list(overrides), namespace=parsed)
             flags = {key: bool(parsed.pop(key, False)) for key in ("resume", "overwrite", "json_lines")}
             config = parser.instantiate(parsed)
             result = kind(**{f.name: getattr(config, f.name) for f in dataclasses.fields(kind)})

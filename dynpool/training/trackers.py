@@ -1,24 +1,25 @@
 """Experiment trackers, through accelerate's: a run's figures after every epoch, and its pictures at the end."""
 
+from __future__ import annotations
+
 import json
 import logging
 import math
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from dynpool.analysis import compare_runs
 
 from .config import RunConfig
 from .config_identity import flatten, to_dict
 from .errors import ConfigError
 from .files import make_folder, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Trackers", "check_trackers"]
 
@@ -65,6 +66,9 @@ class Trackers:
         if not config.track:
             return
         check_trackers(config)
+        from dynpool.analysis import compare_runs  # SciPy and matplotlib: seconds to import, which other runs save
+
+        self.compare_runs = compare_runs
         make_folder(self.files)
         run = self._id(resumed=resumed)
         settings = {key: value for key, value in flatten(to_dict(config)).items() if value is not None}
@@ -122,7 +126,7 @@ class Trackers:
     def pictures(self, epoch: int) -> None:
         """Log the pictures that the report of the run has, where accelerate's tracker takes pictures."""
         if self.trackers:
-            figures = compare_runs([self.folder]).plot()
+            figures = self.compare_runs([self.folder]).plot()
             self._each(lambda tracker: _log_pictures(tracker, figures, epoch))
 
 
@@ -137,6 +141,8 @@ def _log_pictures(tracker: GeneralTracker, figures: Mapping[str, Figure], epoch:
 
 def _pixels(figure: Figure) -> np.ndarray:
     """The figure as one image (1, H, W, 3) of uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[None, ..., :3]

@@ -105,6 +105,7 @@ def test_loss_is_the_exact_count_at_the_sizes_in_use(sizes: dict[str, tuple[int,
     assert loss().item() == pytest.approx(dynpool.count_macs(model, (3, 32, 32)).gmacs, rel=1e-6)
 
 
+@pytest.mark.usefixtures("undrawn_vgg")
 def test_loss_is_eq_7_where_maps_are_their_resolution() -> None:
     model = dynpool.convert(MODELS["cifar-vgg16"](num_classes=10), (3, 32, 32))
     start = dynpool.count_macs(model, (3, 32, 32))
@@ -127,6 +128,7 @@ def test_loss_is_eq_7_where_maps_are_their_resolution() -> None:
     assert loss().item() == pytest.approx(expected / 1e9, rel=1e-6)
 
 
+@pytest.mark.usefixtures("undrawn_vgg")
 @pytest.mark.parametrize("name", ["cifar-vgg16", "cifar-resnet", "cifar-mobilenetv2"])
 def test_gradient_is_the_surrogates_finite_difference(name: str) -> None:
     model = dynpool.convert(MODELS[name](num_classes=10), (3, 32, 32))

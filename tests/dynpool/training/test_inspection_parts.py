@@ -26,8 +26,9 @@ from tests.dynpool.training.runs import tiny_run
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
+    small = ("--epochs=1", "--model.options.widths=[3,4]", "--data.resolution=8")
     for seed in (0, 1):
-        train(tiny_run(folder / str(seed), "--epochs=2", "--method=dynopool", f"--seed={seed}"))
+        train(tiny_run(folder / str(seed), *small, "--method=dynopool", f"--seed={seed}"))
     return [subject_of_run(folder / str(seed)) for seed in (0, 1)]
 
 

@@ -20,7 +20,8 @@ FAST = InspectionOptions(probes=False, images=40)
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for name, widths in (("a", "[4,6]"), ("b", "[4,6,8]")):
-        train(tiny_run(folder / name, "--epochs=1", "--method=human", f"--model.options.widths={widths}"))
+        small = ("--epochs=1", "--data.resolution=8", f"--model.options.widths={widths}")
+        train(tiny_run(folder / name, *small, "--method=human"))
     return [folder / "a", folder / "b"]
 
 

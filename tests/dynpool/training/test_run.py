@@ -72,7 +72,12 @@ def test_kept_checkpoints_give_the_logged_i_min(straight, tmp_path):
 
 
 def test_dropout_resumes_to_the_same_bits(tmp_path):
-    options = ["--model.name=timm:resnet10t", "--model.options={drop_rate: 0.5}", "--data.resolution=16", "--epochs=2"]
+    options = [
+        "--model.name=timm:test_resnet",
+        "--model.options={drop_rate: 0.5}",
+        "--data.resolution=16",
+        "--epochs=2",
+    ]
     options += ["--data.variant=plain", "--data.test_fraction=0.95", "--checkpoint_every=1", "--method=human"]
     config = tiny_run(tmp_path / "a", *options)
     train(config)
@@ -111,6 +116,7 @@ def test_bf16_and_channels_last(tmp_path):
         "from dynpool.training.loop import train\nprint(train(load_config(RunConfig, None, sys.argv[1:])[0])['epochs'])"
     )
     options = ["--precision=bf16", "--channels_last=true", "--epochs=1", "--out", str(tmp_path)]
+    options += ["--model.options.widths=[4,6]", "--data.resolution=8"]
     done = subprocess.run(
         [sys.executable, "-c", script, *TINY_OPTIONS, *options], capture_output=True, text=True, check=True
     )

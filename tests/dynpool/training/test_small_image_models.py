@@ -159,6 +159,7 @@ def test_width_scales_all_channels_and_weights_start_as_in_the_full_network():
     assert narrow(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
+@pytest.mark.usefixtures("undrawn_vgg")
 def test_their_resizers_are_learnable():
     for model in (
         cifar_resnet(10, depth=18, width=8, cut=[3], first_pool=[3, 2]),
