@@ -91,6 +91,8 @@ def _allowed(hint: Any) -> str:
     if origin is tuple:
         if args == (tuple[str, str], Ellipsis):
             return "a list of pairs, such as [[a, b], [a, c]]"
+        if get_origin(args[0]) is Literal:
+            return f"a list of {', '.join(map(str, get_args(args[0])))}"
         count = "" if args[-1] is Ellipsis else f"{len(args)} "
         such = {int: ", such as [0, 1]", str: ", such as [a, b]"}.get(args[0], "") if args[-1] is Ellipsis else ""
         return f"a list of {count}{_allowed(args[0]).removeprefix('a ')}s{such}"

@@ -126,7 +126,7 @@ def test_failed_runs_are_named_and_the_others_finished(config, tmp_path, capsys)
         (["report", "nowhere"], "error: nowhere: no such run folder"),
         (["report", "CONFIG"], "a file, not a run folder"),
         (["train", "CONFIG", "--model.name", "nowhere:net"], "there is no module 'nowhere'"),
-        (["train", "CONFIG", "--optimizer", "adam"], "unknown option '--optimizer'; dynpool train --help lists all"),
+        (["train", "CONFIG", "--verbosity", "9"], "unknown option '--verbosity'; dynpool train --help lists all"),
         (["train", "CONFIG", "--model.options.widths=x"], "widths='x': expected a non-empty list of positive integers"),
         (["compare", "CONFIG", "--methods", "[]"], "--methods is []; allowed: distinct names, one or more"),
         (["compare", "CONFIG", "--grid", "{foo: [1]}"], "--grid is '[1]'; allowed: methods, each with keys and lists"),

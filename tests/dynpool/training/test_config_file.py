@@ -22,6 +22,11 @@ CONTROLS = Path(__file__).parents[3] / "configs" / "digits-controls.yaml"
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").rglob("*.yaml"))
 
 
+def test_a_list_of_names_is_described_by_them(read):
+    with pytest.raises(ConfigError, match=r"track is .*; allowed: a list of tensorboard, wandb, mlflow, trackio$"):
+        read("name: a", "--track", "[nope]")
+
+
 def test_file_then_options(read):
     config, flags = read(
         "epochs: 3\ndata: {variant: tile, resolution: 16}\nlr: 1e-3", "--data.variant", "large", "--resume"
