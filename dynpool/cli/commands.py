@@ -23,6 +23,7 @@ USAGE = """usage: dynpool COMMAND ...
 
   train CONFIG [--resume | --overwrite] [--KEY VALUE ...]    train one run
   compare CONFIG [--resume | --overwrite] [--KEY VALUE ...]  train every method with every seed, and report
+  compare CONFIG --dry-run [--KEY VALUE ...]                 what that would take: hours, memory, checkpoints
   report RUN... [--out DIR]                                  report of runs or of a comparison
   analyze MODEL --input-size 32 [--checkpoint FILE]          receptive fields of a model: table, verdict, plots
   analyze --run FOLDER                                       the same for a run's learned model, with I_min per epoch

@@ -4,8 +4,8 @@ import argparse
 
 from dynpool.training import ConfigError, StoppedError, interruptible
 
-from .configured import config_path, ended
-from .output import Output, add_output_options
+from .configured import config_path, configured_parser, ended
+from .output import Output
 
 __all__ = ["compare", "parser"]
 
@@ -14,13 +14,12 @@ DRY = "--dry-run"
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the command's options, without CONFIG."""
-    from dynpool.training import ComparisonConfig, make_parser
+    from dynpool.training import ComparisonConfig
 
-    found = make_parser(ComparisonConfig, "compare")
+    found = configured_parser(ComparisonConfig, "compare")
     found.add_argument(
         DRY, action="store_true", help="measure a few steps of each method and print what all would take"
     )
-    add_output_options(found)
     return found
 
 

@@ -1,12 +1,24 @@
 """What the commands with a configuration file have in common: train and compare."""
 
+import argparse
 import shlex
 import sys
 from pathlib import Path
 
 from dynpool.training import INTERRUPTED, STOPPED, ConfigError, StoppedError
 
-__all__ = ["config_path", "ended"]
+from .output import add_output_options
+
+__all__ = ["config_path", "configured_parser", "ended"]
+
+
+def configured_parser(kind: type, command: str) -> argparse.ArgumentParser:
+    """The parser of a command's options, without CONFIG: the keys of its configuration, and those of all commands."""
+    from dynpool.training import make_parser
+
+    found = make_parser(kind, command)
+    add_output_options(found)
+    return found
 
 
 def config_path(arguments: list[str], command: str) -> Path:

@@ -1,6 +1,5 @@
 """dynpool doctor: what is installed, on which devices the operator works, and what is missing for what."""
 
-import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -9,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import dynpool
+from dynpool.common.cores import usable_cores
 from dynpool.common.extras import EXTRAS
 
 from .arguments import Parser
@@ -100,7 +100,7 @@ def _devices() -> dict[str, str]:
     """{name: description} of the CPU and of all GPUs that PyTorch can use."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     found = {"cpu": f"{cores} core{'s' * (cores != 1)}, {platform.machine()}: kernels of its own, except for float64"}
     for index in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(index)

@@ -4,19 +4,17 @@ import argparse
 
 from dynpool.training import StoppedError, TrainingError, interruptible
 
-from .configured import config_path, ended
-from .output import Output, add_output_options
+from .configured import config_path, configured_parser, ended
+from .output import Output
 
 __all__ = ["parser", "train"]
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the command's options, without CONFIG."""
-    from dynpool.training import RunConfig, make_parser
+    from dynpool.training import RunConfig
 
-    found = make_parser(RunConfig, "train")
-    add_output_options(found)
-    return found
+    return configured_parser(RunConfig, "train")
 
 
 def train(arguments: list[str], output: Output) -> int:

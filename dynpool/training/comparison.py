@@ -21,6 +21,7 @@ from rich.console import Console
 
 from dynpool.analysis.common.checksums import text_is_intact
 from dynpool.analysis.comparison import Comparison, compare_runs, write_report
+from dynpool.common.cores import usable_cores
 from dynpool.common.names import nearest
 
 from .config import ComparisonConfig, GridPoint, RunConfig
@@ -52,8 +53,7 @@ def default_workers(config: ComparisonConfig) -> int:
         return config.workers
     if config.device != "cpu" and torch.cuda.is_available():
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // (config.threads or 1), len(config.points()) * len(config.seeds)))
+    return max(1, min(usable_cores() // (config.threads or 1), len(config.points()) * len(config.seeds)))
 
 
 def compare(

@@ -20,7 +20,7 @@ from torch import Tensor
 from .cache import Arrays, cache_folder, cached, files_fingerprint
 from .config_sections import DataConfig
 from .errors import DataError
-from .image_files import ImageFiles, aircraft_files, folder_files, is_image
+from .image_files import ImageFiles, aircraft_files, folder_files
 from .images import DECODING, decode_image
 from .seeding import generator_for
 from .splits import Dataset, Images, Split, StreamedImages
@@ -136,11 +136,9 @@ def _files(config: DataConfig) -> Source:
 
 
 def _warn_of_stray_files(listed: ImageFiles) -> None:
-    folders = {path.parents[1] for files in listed.files.values() for path in files[:1]}
-    stray = [path for folder in folders for path in folder.iterdir() if is_image(path)]
-    if stray:
+    if strays := listed.strays:
         log.warning(
-            "%s: image files in no class folder are not used (%d, first: %s)", listed.root, len(stray), min(stray)
+            "%s: image files in no class folder are not used (%d, first: %s)", listed.root, len(strays), strays[0]
         )
 
 

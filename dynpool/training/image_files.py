@@ -9,7 +9,7 @@ from dynpool.analysis.common.statistics import plural
 from .config_sections import DataConfig
 from .errors import DataError
 
-__all__ = ["ImageFiles", "aircraft_files", "folder_files", "is_image"]
+__all__ = ["ImageFiles", "aircraft_files", "folder_files"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
 EXPECTED = "expected ROOT/train/CLASS/* and ROOT/test/CLASS/* (or val/ for test/) with image files"
@@ -17,15 +17,16 @@ EXPECTED = "expected ROOT/train/CLASS/* and ROOT/test/CLASS/* (or val/ for test/
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """The files and labels of the splits "train" and "test", and the names of the classes."""
+    """The files and labels of the splits "train" and "test", the classes, and images that are in no class folder."""
 
     root: Path
     classes: tuple[str, ...]
     files: Mapping[str, tuple[Path, ...]]
     labels: Mapping[str, tuple[int, ...]]
+    strays: tuple[Path, ...] = ()
 
 
-def is_image(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     """Whether a file has the name of an image."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
@@ -54,7 +55,7 @@ def folder_files(config: DataConfig) -> ImageFiles:
             inside = sorted(p.name for p in root.iterdir() if p.is_dir())[:5]
             raise DataError(f"{root}: no folder {split}/ (found: {', '.join(inside) or 'no folders'}); {EXPECTED}")
         names[split] = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
-        by_class = {name: sorted(p for p in (folder / name).rglob("*") if is_image(p)) for name in names[split]}
+        by_class = {name: sorted(p for p in (folder / name).rglob("*") if _is_image(p)) for name in names[split]}
         for name, found in by_class.items():
             if not found:
                 raise DataError(f"{folder / name}: no image files; {EXPECTED}")
@@ -69,7 +70,8 @@ def folder_files(config: DataConfig) -> ImageFiles:
         listed = [f"only {folders[split].name}/ has {some}" for split, some in missed.items()]
         both = " and ".join(f"{folder.name}/" for folder in folders.values())
         raise DataError(f"{root}: {both} have different classes: {'; '.join(listed)}")
-    return ImageFiles(root, tuple(names["train"]), files, labels)
+    strays = tuple(path for folder in folders.values() for path in sorted(folder.iterdir()) if _is_image(path))
+    return ImageFiles(root, tuple(names["train"]), files, labels, strays)
 
 
 def aircraft_files(config: DataConfig) -> ImageFiles:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from dynpool.common.cores import usable_cores
+
 from .inspection import InspectionOptions, inspect_subject
 from .inspection_parts import HessianOptions, PruningOptions, hessians_of, prune_subject
 from .subjects import Subject, subject_of_run
@@ -33,8 +35,7 @@ def default_workers(runs: int) -> int:
     """One process a core, which is faster than threads within one; one if there is a GPU."""
     if torch.cuda.is_available():
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, runs))
+    return max(1, min(usable_cores(), runs))
 
 
 def measure(subject: Subject, wanted: Wanted, out: Path, progress: Progress | None = None) -> bool:

@@ -1,6 +1,5 @@
 """The images of a split, batch by batch: held in memory as uint8, or decoded from their files as they are needed."""
 
-import os
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
+
+from dynpool.common.cores import usable_cores
 
 from .augmentation import Augmentation, Draws
 from .errors import DataError
@@ -154,12 +155,13 @@ class StreamedImages(Split):
     def _pixels(
         self, batches: Sequence[Batch], augmentation: Augmentation | None, key: tuple[int, int]
     ) -> Iterator[Tensor]:
-        workers = len(os.sched_getaffinity(0)) if self.workers is None else self.workers
+        workers = usable_cores() if self.workers is None else self.workers
+        files = _Files(self.files, self.side, self.channels, self.margin, augmentation, key)
         loader = DataLoader(
-            _Files(self, augmentation, key),
+            files,
             batch_sampler=[chosen.tolist() for chosen, _ in batches],
             num_workers=min(workers, len(batches)),
-            collate_fn=_collate,
+            collate_fn=files.collate,
             worker_init_fn=_leave_signals_to_the_run,
             pin_memory=self.labels.is_cuda,
             generator=torch.Generator(),  # so that PyTorch's own is not drawn from
@@ -170,29 +172,35 @@ class StreamedImages(Split):
             yield images
 
 
+@dataclass(frozen=True)
 class _Files(TorchDataset):
-    """The images of a split by number; in place of one that cannot be decoded, the error."""
+    """The images of files by number; in place of one that cannot be decoded, the error. Worker processes have it."""
 
-    def __init__(self, split: StreamedImages, augmentation: Augmentation | None, key: tuple[int, int]) -> None:
-        self.split, self.augmentation, self.key = split, augmentation, key
+    files: tuple[Path, ...]
+    side: int
+    channels: int
+    margin: float
+    augmentation: Augmentation | None
+    key: tuple[int, int]
 
     def __getitem__(self, number: int) -> Tensor | DataError:
-        split, augmentation = self.split, self.augmentation
-        path = split.files[number]
+        path, augmentation = self.files[number], self.augmentation
         try:
-            if augmentation is None or augmentation.each is None:
-                return torch.tensor(decode_image(path, split.side, split.channels, margin=split.margin))
-            if augmentation.crop is None:
-                pixels = torch.tensor(decode_image(path, split.side, split.channels, margin=split.margin))
+            if augmentation is not None and augmentation.crop is not None:  # of the image at its own size
+                return augmentation.one(open_image(path, self.channels), *self.key, number)
+            pixels = torch.tensor(decode_image(path, self.side, self.channels, margin=self.margin))
+            if augmentation is not None and augmentation.each is not None:
                 return augmentation.one(pixels, *self.key, number)
-            return augmentation.one(open_image(path, split.channels), *self.key, number)
         except DataError as error:
             return error
+        return pixels
 
-
-def _collate(images: Sequence[Tensor | DataError]) -> Tensor | DataError:
-    error = next((image for image in images if isinstance(image, DataError)), None)
-    return error or torch.stack([image for image in images if isinstance(image, Tensor)])
+    def collate(self, images: Sequence[Tensor | DataError]) -> Tensor | DataError:
+        """A batch; it is empty if it is the part of a process of fewer images than processes."""
+        error = next((image for image in images if isinstance(image, DataError)), None)
+        if error is not None or not images:
+            return error or torch.empty((0, self.channels, self.side, self.side), dtype=torch.uint8)
+        return torch.stack([image for image in images if isinstance(image, Tensor)])
 
 
 def _leave_signals_to_the_run(worker: int) -> None:

@@ -57,7 +57,7 @@ class Trackers:
         resumed: whether the run continues an earlier one.
 
     Raises:
-        ConfigError: if the package of a tracker is not installed.
+        ConfigError: if the package of a tracker is not installed, or the tracker cannot be started.
     """
 
     def __init__(self, config: RunConfig, folder: Path, *, resumed: bool) -> None:
@@ -74,13 +74,21 @@ class Trackers:
         settings = {key: value for key, value in flatten(to_dict(config)).items() if value is not None}
         plain = {k: v if isinstance(v, (bool, int, float, str)) else json.dumps(v) for k, v in settings.items()}
         for name in config.track:
-            tracker = self._make(name, config, run, resumed=resumed)
-            tracker.start()
-            if name != "mlflow" or not resumed:  # MLflow refuses the parameters of a run a second time
-                tracker.store_init_configuration(plain)
-            self.trackers.append(tracker)
-            if name == "mlflow":
-                write_text(self.files / "mlflow_run", tracker.tracker.info.run_id)
+            try:
+                self._start(name, config, run, plain, resumed=resumed)
+            except Exception as error:  # of any kind: trackers have their own
+                self.__exit__()
+                said = " ".join(str(error).split()) or type(error).__name__
+                raise ConfigError(f"track: {name} cannot be started: {said}") from error
+
+    def _start(self, name: str, config: RunConfig, run: str, settings: Mapping[str, Any], *, resumed: bool) -> None:
+        tracker = self._make(name, config, run, resumed=resumed)
+        tracker.start()
+        self.trackers.append(tracker)
+        if name != "mlflow" or not resumed:  # MLflow refuses the parameters of a run a second time
+            tracker.store_init_configuration(dict(settings))
+        if name == "mlflow":
+            write_text(self.files / "mlflow_run", tracker.tracker.info.run_id)
 
     def __enter__(self) -> Self:
         return self

@@ -16,18 +16,10 @@ from dynpool.analysis import receptive_field
 from dynpool.analysis.model_report.text import verdict
 from dynpool.cli import main
 from tests.dynpool.cli.printed import document
+from tests.dynpool.cli.tiny import TINY
 
 FILES = {"report.json", "layers.csv", "fields.png", "network.png", "network.dot", "image.png"}
-CONFIG = """\
-name: tiny
-method: dynopool
-model: {name: narrow-vgg, options: {widths: [4, 6, 8]}}
-data: {name: digits, variant: tile, resolution: 16, test_fraction: 0.8}
-epochs: 1
-alpha_lr: 1
-device: cpu
-threads: 1
-"""
+CONFIG = TINY + "method: dynopool\nalpha_lr: 1\n"
 
 
 def refuse(constant):

@@ -13,17 +13,9 @@ import yaml
 
 import dynpool
 from dynpool.cli import main
+from tests.dynpool.cli.tiny import TINY
 
-CONFIG = """\
-name: tiny
-model: {name: narrow-vgg, options: {widths: [4, 6, 8]}}
-data: {name: digits, variant: tile, resolution: 16, test_fraction: 0.8}
-epochs: 1
-lr: 0.05
-alpha_lr: 1
-device: cpu
-threads: 1
-"""
+CONFIG = TINY + "lr: 0.05\nalpha_lr: 1\n"
 
 
 @pytest.fixture

@@ -2,17 +2,9 @@
 
 from dynpool.cli import main
 from tests.dynpool.cli.printed import document
+from tests.dynpool.cli.tiny import TINY
 
-CONFIG = """\
-name: tiny
-model: {name: narrow-vgg, options: {widths: [4, 6, 8]}}
-data: {name: digits, variant: tile, resolution: 16, test_fraction: 0.8}
-epochs: 1
-device: cpu
-threads: 1
-methods: [human, dynopool]
-seeds: [0]
-"""
+CONFIG = TINY + "methods: [human, dynopool]\nseeds: [0]\n"
 
 
 def test_json_is_the_comparison_and_quiet_prints_the_tables_alone(tmp_path, capsys):

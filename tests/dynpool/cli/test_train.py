@@ -4,19 +4,11 @@ import csv
 
 from dynpool.cli import main
 from tests.dynpool.cli.printed import document
-
-CONFIG = """\
-name: tiny
-model: {name: narrow-vgg, options: {widths: [4, 6, 8]}}
-data: {name: digits, variant: tile, resolution: 16, test_fraction: 0.8}
-epochs: 1
-device: cpu
-threads: 1
-"""
+from tests.dynpool.cli.tiny import TINY
 
 
 def test_json_is_the_final_figures_and_quiet_prints_them_alone(tmp_path, capsys):
-    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    (tmp_path / "tiny.yaml").write_text(TINY)
     command = ["train", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "run")]
     assert main([*command, "--json"]) == 0
     found = document(capsys)
@@ -30,7 +22,7 @@ def test_json_is_the_final_figures_and_quiet_prints_them_alone(tmp_path, capsys)
 
 
 def test_one_document_and_lines_exclude_each_other(tmp_path, capsys):
-    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    (tmp_path / "tiny.yaml").write_text(TINY)
     assert main(["train", str(tmp_path / "tiny.yaml"), "--json", "--json-lines"]) == 2
     assert "--json and --json-lines cannot be given together" in capsys.readouterr().err
 

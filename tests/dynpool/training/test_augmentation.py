@@ -54,11 +54,12 @@ def test_a_pil_image_and_its_pixels_are_erased_alike():
     assert set(one.unique().tolist()) == {0, 200}
 
 
-def test_rand_augment_changes_images_and_keeps_their_shape():
-    images = [torch.randint(256, (3, 16, 16), dtype=torch.uint8, generator=generator_for(k)) for k in range(20)]
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rand_augment_changes_images_and_keeps_their_shape(channels):
+    images = [torch.randint(256, (channels, 16, 16), dtype=torch.uint8, generator=generator_for(k)) for k in range(20)]
     augmentation = Augmentation(side=16, rand_augment=15)
     found = [augmentation.one(image, 0, 0, k) for k, image in enumerate(images)]
-    assert all(image.shape == (3, 16, 16) and image.dtype == torch.uint8 for image in found)
+    assert all(image.shape == (channels, 16, 16) and image.dtype == torch.uint8 for image in found)
     assert sum(not torch.equal(a, b) for a, b in zip(images, found, strict=True)) > 10
 
 

@@ -27,6 +27,19 @@ def test_a_folder_of_validation_images_serves_where_there_is_no_test_folder(tmp_
         folder_files(DataConfig("folder", root=str(root)))
 
 
+def test_images_in_no_class_folder_are_told_apart_from_those_deep_in_one(tmp_path):
+    root = image_folder(tmp_path / "images")
+    deep = root / "train" / "class0" / "more" / "deep.png"
+    deep.parent.mkdir()
+    (root / "train" / "class0" / "0.png").rename(deep)
+    config = DataConfig("folder", root=str(root))
+    assert folder_files(config).strays == ()
+    assert deep in folder_files(config).files["train"]
+    stray = root / "test" / "stray.png"
+    (root / "test" / "class1" / "0.png").rename(stray)
+    assert folder_files(config).strays == (stray,)
+
+
 @pytest.fixture
 def aircraft(tmp_path):
     """A dataset of two variants in the layout that torchvision unpacks."""

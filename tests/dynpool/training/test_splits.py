@@ -113,3 +113,12 @@ def test_a_margin_keeps_the_centre_of_a_larger_image(tmp_path):
     )
     assert torch.equal(centre.test.images, whole.test.images[:, :, 4:12, 4:12])
     assert len(os.listdir(tmp_path)) == 3, "each has a cache of its own"
+
+
+def test_a_process_may_have_no_part_of_a_small_batch(streamed):
+    for data in streamed:
+        parts = [list(data.test.batches(len(data.test) - 1, share=(rank, 2)))[-1] for rank in range(2)]
+        assert [(tuple(images.shape), len(labels)) for images, labels in parts] == [
+            ((1, 3, 8, 8), 1),
+            ((0, 3, 8, 8), 0),
+        ]

@@ -63,6 +63,39 @@ def test_a_tracker_that_fails_ends_and_the_run_goes_on(tmp_path, monkeypatch, ca
     assert "the server is gone" in caplog.text
 
 
+def test_a_tracker_that_cannot_be_started_is_named_and_those_before_it_are_ended(tmp_path, monkeypatch):
+    ended = []
+
+    class First(Quiet):
+        def finish(self):
+            ended.append(self)
+
+    class Second(Quiet):
+        def start(self):
+            raise RuntimeError("no server\n at 127.0.0.1")
+
+    monkeypatch.setattr("dynpool.training.trackers.check_trackers", lambda config: None)
+    monkeypatch.setattr("dynpool.training.trackers.LOGGER_TYPE_TO_CLASS", {"tensorboard": First, "wandb": Second})
+    with pytest.raises(ConfigError, match=r"^track: wandb cannot be started: no server at 127.0.0.1$"):
+        Trackers(tiny_run(tmp_path, "--track=[tensorboard,wandb]"), tmp_path, resumed=False)
+    assert len(ended) == 1
+
+
+class Quiet:
+    """A tracker that does nothing."""
+
+    name = "quiet"
+
+    def __init__(self, *_, **__):
+        pass
+
+    def start(self):
+        pass
+
+    def store_init_configuration(self, values):
+        pass
+
+
 def test_a_tracker_that_is_not_installed_is_named_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr("dynpool.training.trackers.get_available_trackers", list)
     config = tiny_run(tmp_path / "run", "--track=[mlflow]")
