@@ -95,6 +95,11 @@ class ResolutionTree:
             slot.key = None if self._open is None else self._open.keys[slot.resolution]
 
     @property
+    def budget(self) -> MacsCeiling | None:
+        """The ceiling, by its name in 0.1."""
+        return self.ceiling
+
+    @property
     def learned(self) -> list[tuple[int, Learned, LearnedResizer2d]]:
         """The learned resolutions by index, with the resizers that own their alphas, parents first."""
         return learned_nodes(self.nodes)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -184,25 +184,13 @@ class Run:
             share=(accelerator.process_index, accelerator.num_processes), skip=progress.step,
         )  # fmt: skip
         reporter.advance(min(progress.step * config.batch_size, len(self.dataset.train)))
-        for images, labels in batches:
-            self.optimizer.zero_grad()
-            self._gradients(images, labels, progress, totals)
-            progress.rates = [g["lr"] for g in self.base.param_groups]
-            step = self.scheduler.last_epoch + 1
-            if step % self.prepared.alphas_every or step > self.settled:
-                self._skip_alphas()
-            if config.optimizer.clip_norm is not None:
-                accelerator.clip_grad_norm_(self._weights(), config.optimizer.clip_norm)
-            self.optimizer.step()
-            self.prepared.after_step(step, self.steps * config.epochs)
-            self.scheduler.step()
-            if self.average is not None:
-                self.average.update(self.model)
-            progress.step += 1
-            reporter.advance(len(labels) * accelerator.num_processes)
-            self._stop_if_asked(progress)
-            if config.save_steps and progress.step % config.save_steps == 0 and progress.step < self.steps:
-                self._save_progress(progress)
+        with closing(batches):  # ends the processes that decode images, whatever happens
+            for images, labels in batches:
+                self._step(images, labels, progress, totals)
+                reporter.advance(len(labels) * accelerator.num_processes)
+                self._stop_if_asked(progress)
+                if config.save_steps and progress.step % config.save_steps == 0 and progress.step < self.steps:
+                    self._save_progress(progress)
         means = totals.means(accelerator)
         if not math.isfinite(means[0] + means[1]):
             raise DivergedError(
@@ -210,6 +198,24 @@ class Run:
                 f"lower lr ({config.lr}) or alpha_lr ({config.alpha_lr})"
             )
         return means
+
+    def _step(self, images: Tensor, labels: Tensor, progress: "_EpochProgress", totals: _Totals) -> None:
+        """One step of the optimiser on a batch."""
+        clip = self.config.optimizer.clip_norm
+        self.optimizer.zero_grad()
+        self._gradients(images, labels, progress, totals)
+        progress.rates = [g["lr"] for g in self.base.param_groups]
+        step = self.scheduler.last_epoch + 1
+        if step % self.prepared.alphas_every or step > self.settled:
+            self._skip_alphas()
+        if clip is not None:
+            self.accelerator.clip_grad_norm_(self._weights(), clip)
+        self.optimizer.step()
+        self.prepared.after_step(step, self.steps * self.config.epochs)
+        self.scheduler.step()
+        if self.average is not None:
+            self.average.update(self.model)
+        progress.step += 1
 
     def _gradients(self, images: Tensor, labels: Tensor, progress: "_EpochProgress", totals: _Totals) -> None:
         """Add the gradients of a batch, passed in as many parts as the configuration says, and its figures."""
@@ -296,12 +302,13 @@ class Run:
                 torch.distributed.broadcast(buffer, 0)
         totals = _Totals(torch.zeros(4, dtype=torch.float64, device=self.accelerator.device))
         share = (self.accelerator.process_index, self.accelerator.num_processes)
-        for batch, labels in images.batches(max(self.config.batch_size, 128), share=share):
-            self._stop_if_asked(progress)
-            if not len(labels):
-                continue
-            logits = model(self._in_memory_format(batch))
-            totals.add(F.cross_entropy(logits, labels), (logits.argmax(1) == labels).sum(), len(labels))
+        with closing(images.batches(max(self.config.batch_size, 128), share=share)) as batches:
+            for batch, labels in batches:
+                self._stop_if_asked(progress)
+                if not len(labels):
+                    continue
+                logits = model(self._in_memory_format(batch))
+                totals.add(F.cross_entropy(logits, labels), (logits.argmax(1) == labels).sum(), len(labels))
         return totals.means(self.accelerator)
 
     def _in_memory_format(self, images: Tensor) -> Tensor:

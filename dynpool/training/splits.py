@@ -2,7 +2,7 @@
 
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Self, TypeVar
@@ -21,6 +21,7 @@ from .seeding import generator_for
 
 __all__ = ["Dataset", "Images", "Split", "StreamedImages"]
 
+GRACE = 20  # seconds that a worker goes on after SIGTERM
 ON_DEVICE_BYTES = 2**31  # a split up to this size is kept on the device
 
 Batch = tuple[Tensor, Draws | None]  # the numbers of its images, and what was drawn for them
@@ -59,7 +60,7 @@ class Split(ABC):
         augmentation: Augmentation | None = None,
         share: tuple[int, int] = (0, 1),
         skip: int = 0,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Generator[tuple[Tensor, Tensor]]:
         """Normalised float32 images (B, C, H, W) and labels (B,), batch by batch.
 
         Args:
@@ -204,10 +205,16 @@ class _Files(TorchDataset):
 
 
 def _leave_signals_to_the_run(worker: int) -> None:
-    """Let the main process decide how a signal ends a run; PyTorch ends a worker whose main process has ended."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    """Let the main process decide how a signal ends a run, and end soon after SIGTERM all the same.
+
+    A cluster sends SIGTERM to all processes of a run, whose main one still finishes and saves its step. But Python also
+    sends it to processes that are left when it exits, for which it then waits.
+    """
+    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))  # which ends the process
     torch.set_num_threads(1)
 
 

@@ -110,6 +110,9 @@ def test_no_step_is_written_at_a_size_beyond_the_ceiling() -> None:
 
 def test_gmacs_ceiling_is_hard() -> None:
     model = dynpool.convert(three_resizers(), (3, 32, 32), max_gmacs=0.0005)
+    tree = resolution_tree(model)
+    assert tree is not None
+    assert tree.budget is tree.ceiling is not None
     alphas = [r.alpha for r in dynpool.resolutions(model).values()]
     optimizer = torch.optim.SGD(alphas, lr=0.2)
     for _ in range(30):  # a loss that only wants larger maps

@@ -1,6 +1,8 @@
 """Batches of a split follow from (seed, epoch); streamed images are those that memory would hold."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -122,3 +124,23 @@ def test_a_process_may_have_no_part_of_a_small_batch(streamed):
             ((1, 3, 8, 8), 1),
             ((0, 3, 8, 8), 0),
         ]
+
+
+def test_a_program_that_fails_among_streamed_images_ends(streamed):
+    """Its workers are told to end by a signal that they leave to the main process while that runs."""
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "import torch\n"
+        "from dynpool.training import splits\n"
+        "splits.GRACE = 1\n"
+        f"files = tuple(map(Path, {[str(path) for path in streamed[1].train.files]!r}))\n"
+        "unit = torch.ones(1, 3, 1, 1)\n"
+        "split = splits.StreamedImages(torch.zeros(len(files)), unit, unit, files, 8, 3, 2, 1.0)\n"
+        "batches = split.batches(4)\n"
+        "next(batches)\n"
+        "sys.kept = batches\n"
+        "raise SystemExit(7)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False, capture_output=True, text=True)
+    assert done.returncode == 7, done.stderr

@@ -1,6 +1,7 @@
 """Trackers get the figures of a run, as their own files show; one that fails ends without the run."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,13 @@ def test_other_trackers_write_their_files_offline(tmp_path, name):
         "train(run('--scheduler=constant'))\n"
         "train(run('--scheduler=constant', '--epochs=3'), resume=True)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=Path(__file__).parents[3])
+    paths = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
+    subprocess.run(  # some write to the working directory, too
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
     assert list(tmp_path.glob(written))
     assert len(rows(tmp_path)) == 4
