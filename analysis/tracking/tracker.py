@@ -12,6 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from dynpool.common.arguments import check_model
@@ -42,7 +43,9 @@ class IMinTracker:
         model: a converted model, one with hand-placed resizers, or a plain one. Its layers must not change later.
         input_size: (C, H, W) in pixels.
         path: the file to append to; its folder must exist.
+        inputs: the arguments of the model's forward, if an image is not enough, see :func:`dynpool.convert`.
         batch: batch size of the traced pass, if one image is not enough.
+        dtype: of the images; default: that of the weights. Converted models know all three.
 
     Raises:
         TypeError: if `model` is not an nn.Module.
@@ -52,7 +55,14 @@ class IMinTracker:
     """
 
     def __init__(
-        self, model: nn.Module, input_size: Sequence[int], path: str | os.PathLike[str], *, batch: int | None = None
+        self,
+        model: nn.Module,
+        input_size: Sequence[int],
+        path: str | os.PathLike[str],
+        *,
+        inputs: Any = None,
+        batch: int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         check_model(model)
         if not isinstance(path, (str, os.PathLike)):
@@ -60,10 +70,10 @@ class IMinTracker:
         self.input_size = check_input_size(input_size)
         self.path = Path(path)
         model = costed_model(model)
-        survey = Survey(model, self.input_size, batch)
+        survey = Survey(model, self.input_size, inputs=inputs, batch=batch, dtype=dtype)
         self._graph = survey.compared
         self._program = compile_fields(self._graph)
-        self._cost = CostModel(model, self.input_size, batch=batch, survey=survey)
+        self._cost = CostModel(model, self.input_size, survey=survey)
         self._tree = resolution_tree(model)
         self._traced_sizes = sizes_of(survey)
         self._first_resizes: dict[str, Resize] = {}  # the first layer that resizes to each named size

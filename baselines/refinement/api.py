@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
+import torch
 from torch import nn
 
 from dynpool.common.arguments import check_model
@@ -40,6 +42,9 @@ def refine(
     *,
     way: str | None = None,
     edits: str | RefinementPlan | None = None,
+    inputs: Any = None,
+    batch: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> tuple[nn.Module, RefinementPlan]:
     """A copy of `model` with I_min < I_res, and the plan of edits that it was made with. `model` is not changed.
 
@@ -63,10 +68,14 @@ def refine(
     search, but has the edits if they were given.
 
     Args:
-        model: any module that takes one image batch; weights, mode, dtype and device are kept.
+        model: any module that takes a batch of images, alone or with other arguments; weights, mode, dtype and device
+            are kept.
         input_size: (C, H, W) in pixels; (H, W) is I_res. I_min must be below it along both axes.
         way: the search: "less downsampling" (the default) or "shorter and wider".
         edits: name of a published edit, or a plan, to use instead of a search.
+        inputs: the arguments of the model's forward, if an image is not enough, see :func:`dynpool.convert`.
+        batch: batch size of the traced passes, if one image is not enough.
+        dtype: of the images; default: that of the weights.
 
     Raises:
         TypeError: if `model` is not an nn.Module, or `edits` neither a name nor a plan.
@@ -101,15 +110,15 @@ def refine(
     if isinstance(edits, str) and edits not in published_edits():
         raise ValueError(f"edits must be one of {', '.join(published_edits())}, got {edits!r}")
     trial = on_meta_device(model)
-    graph = trace(trial, size, every_window=True)
+    graph = trace(trial, size, every_window=True, inputs=inputs, batch=batch, dtype=dtype)
     if name_pools(trial, graph):
-        graph = trace(trial, size, every_window=True)
+        graph = trace(trial, size, every_window=True, inputs=graph.example)
     before = figures_of(trial, graph)
     found = RefinementResult((), before)
     if edits is not None:
         way, made = _given(edits, trial, graph, before)
         try:
-            after = measure(apply_edits(trial, made), size)
+            after = measure(apply_edits(trial, made), graph)
         except ValueError as error:
             raise _unfit(edits, model, error) from error
         remarks = [] if after.fits(size) else ["given edits are applied as they are, whatever the resulting I_min"]
@@ -122,7 +131,7 @@ def refine(
     elif not before.fits(size):
         found = _WAYS[way](trial, graph, before)
     plan = make_plan(size, way, before, found)
-    return plan.apply(model), plan
+    return plan.apply(model, inputs=graph.example), plan
 
 
 def _given(

@@ -30,9 +30,9 @@ class Figures:
         return self.i_min[0] < size[1] and self.i_min[1] < size[2]
 
 
-def measure(model: nn.Module, size: ImageSize) -> Figures:
-    """The figures of a model, from a trace of it at `size`."""
-    return figures_of(model, trace(model, size))
+def measure(model: nn.Module, before: Graph) -> Figures:
+    """The figures of a model, from a trace of it on the inputs of a trace before its edits."""
+    return figures_of(model, trace(model, before.input_size, inputs=before.example))
 
 
 def figures_of(model: nn.Module, graph: Graph) -> Figures:

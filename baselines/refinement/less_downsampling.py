@@ -11,7 +11,7 @@ from torch import nn
 from dynpool.analysis.fields import StrideProgram, compile_fields
 from dynpool.graph import Graph, Resize, trace
 
-from .figures import Figures, ImageSize, RefinementResult, measure
+from .figures import Figures, RefinementResult, measure
 from .layer_changes import LayerChange
 from .placements import Placements, find_placements
 from .plan import Edit, apply_edits
@@ -28,7 +28,7 @@ _DOUBLINGS = 5
 
 def less_downsampling(model: nn.Module, graph: Graph, before: Figures) -> RefinementResult:
     """The stride edits that bring I_min below I_res, by the criteria of `refine`, or the reason why there are none."""
-    size = graph.input_size
+    given, size = graph, graph.input_size
     i_res = (size[1], size[2])
     graph = uncollapsed(model, graph)
     program = StrideProgram(graph, compile_fields(graph), i_res)
@@ -41,7 +41,7 @@ def less_downsampling(model: nn.Module, graph: Graph, before: Figures) -> Refine
         count = len(placements.steps)
         reason = f"even without any of the {count} removable downsamplings, I_min is {lowest[0]:g}x{lowest[1]:g}"
         return RefinementResult((), before, reason, placements.refused)
-    trials = _Trials(model, size, search, placements)
+    trials = _Trials(model, given, search, placements)
     for candidates in search.levels():
         found = trials.best(candidates)
         if found is not None:
@@ -56,8 +56,9 @@ def uncollapsed(model: nn.Module, graph: Graph) -> Graph:
         if not any(_collapses(resize) for resize in graph.resizes):
             break
         channels, height, width = graph.input_size
+        larger = (channels, 2 * height, 2 * width)
         try:
-            graph = trace(model, (channels, 2 * height, 2 * width), every_window=True, strict=False)
+            graph = trace(model, larger, inputs=graph.example, every_window=True, strict=False)
         except ValueError:  # the model only runs at certain sizes: use the last trace
             break
     return graph
@@ -72,8 +73,9 @@ def _collapses(resize: Resize) -> bool:
 class _Trials:
     """Passes of refined models: the actual figures of candidates, and the reasons why some do not run."""
 
-    def __init__(self, model: nn.Module, size: ImageSize, search: StrideSearch, placements: Placements) -> None:
-        self.model, self.size, self.search, self.placements = model, size, search, placements
+    def __init__(self, model: nn.Module, given: Graph, search: StrideSearch, placements: Placements) -> None:
+        self.model, self.given, self.search, self.placements = model, given, search, placements
+        self.size = given.input_size
         self.problems: dict[str, None] = {}
 
     def best(self, candidates: Sequence[Candidate]) -> RefinementResult | None:
@@ -107,7 +109,7 @@ class _Trials:
     def run(self, options: Sequence[Option], strides: Ints) -> Figures | None:
         """The figures with these edits; None, and a new entry in `problems`, if the model does not run."""
         try:
-            return measure(apply_edits(self.model, self.edits(options, strides)), self.size)
+            return measure(apply_edits(self.model, self.edits(options, strides)), self.given)
         except ValueError as error:
             self.problems[f"{self.describe(options)}: {error}"] = None
             return None

@@ -67,10 +67,11 @@ class RefinementPlan:
         """Whether I_min < I_res along both axes after the edits."""
         return self.i_min_after[0] < self.input_size[1] and self.i_min_after[1] < self.input_size[2]
 
-    def apply(self, model: nn.Module) -> nn.Module:
+    def apply(self, model: nn.Module, *, inputs: Any = None) -> nn.Module:
         """A copy of `model` with the plan's edits; weights, mode, dtype and device are kept.
 
-        Stride edits keep all names and shapes of the state dict; layers whose shape changes get new weights.
+        Stride edits keep all names and shapes of the state dict; layers whose shape changes get new weights. `inputs`
+        are the arguments of the model's forward, if an image is not enough.
 
         Raises:
             TypeError: if `model` is not an nn.Module.
@@ -81,7 +82,7 @@ class RefinementPlan:
         known = {name for name, _ in model.named_modules()}
         if any(change.layer not in known for edit in self.edits for change in edit.changes):
             model = deep_copy(model)
-            name_pools(model, trace(model, self.input_size, every_window=True))
+            name_pools(model, trace(model, self.input_size, inputs=inputs, every_window=True))
         return apply_edits(model, self.edits)
 
     def to_dict(self) -> dict[str, Any]:

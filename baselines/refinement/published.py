@@ -178,7 +178,7 @@ def _efficientnet_b0_shorter_wider(model: nn.Module, graph: Graph) -> tuple[Edit
             raise ValueError(f"the edit is for EfficientNet-B0: {edit}")
         edits.append(edit)
         now = apply_edits(now, [edit])
-        graph = trace(now, graph.input_size)
+        graph = trace(now, graph.input_size, inputs=graph.example)
     widths, blocks = Widths(now, graph), find_blocks(now, graph)
     number = widths.class_of(blocks[-1].source)
     if number is None or widths.classes[number].width != 112:

@@ -89,7 +89,7 @@ def shorter_and_wider(model: nn.Module, graph: Graph, before: Figures) -> Refine
                 continue
             shorter = apply_edits(now, [edit])
             try:
-                graph = trace(shorter, size)
+                graph = trace(shorter, size, inputs=graph.example)
             except ValueError as error:
                 stays[block.path] = str(error)
                 continue
@@ -102,7 +102,7 @@ def shorter_and_wider(model: nn.Module, graph: Graph, before: Figures) -> Refine
     wider = _widened(now, graph, before.parameters)
     if wider is None:
         return RefinementResult(tuple(edits), figures, "nothing could be widened: no width can change")
-    figures = measure(apply_edits(now, [wider]), size)
+    figures = measure(apply_edits(now, [wider]), graph)
     part = figures.parameters / before.parameters
     short = f"only {part:.0%} of the original weights, as the widths that can change grow at most {_WIDEST:g} times"
     return RefinementResult((*edits, wider), figures, "" if part > _ENOUGH_WEIGHTS else short)

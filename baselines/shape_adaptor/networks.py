@@ -9,13 +9,24 @@ import itertools
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+import torch
 from torch import nn
 
 from dynpool.common.arguments import check_flags, check_model, check_whole
 from dynpool.conversion import ConversionReport, ConversionRow, attach_report, convert
-from dynpool.graph import Graph, Resize, check_input_size, deep_copy, trace
+from dynpool.graph import (
+    Graph,
+    PassOptions,
+    Resize,
+    check_input_size,
+    deep_copy,
+    described,
+    keep_options,
+    prepared,
+    trace,
+)
 from dynpool.resizers import learned_resizers
 from dynpool.resolution import (
     Derived,
@@ -52,6 +63,9 @@ def shape_adaptor_network(
     limit: float | None = None,
     parity: bool = False,
     align_corners: bool = True,
+    inputs: Any = None,
+    batch: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> nn.Module:
     """A copy of a backbone that learns its sizes with Shape Adaptors, placed and initialised as in the paper.
 
@@ -83,6 +97,7 @@ def shape_adaptor_network(
             backbone although its maps are rounded, and by pools that round up. By default fractions are computed from
             the actual sizes of the maps.
         align_corners: as in :func:`dynpool.baselines.shape_adaptor2d`.
+        inputs, batch, dtype: what a pass needs besides an image, as in :func:`dynpool.convert`.
 
     Raises:
         TypeError: if `model` is not an nn.Module.
@@ -100,6 +115,7 @@ def shape_adaptor_network(
     check_model(model)
     check_unwrapped(model, "adapt")
     size = check_input_size(input_size)
+    options: PassOptions = {"inputs": inputs, "batch": batch, "dtype": dtype}
     if mode not in get_args(Mode):
         raise ValueError(f"mode={mode!r}: expected 'standard', 'autosc' or 'autotl'")
     check_whole(1, last_size=last_size, **({} if adaptors is None else {"adaptors": adaptors}))
@@ -111,12 +127,12 @@ def shape_adaptor_network(
         if adaptors is not None:
             raise ValueError(f"adaptors={adaptors!r}: expected None with mode='autotl', which replaces every resizer")
         pool = partial(ShapeAdaptor2d, alpha=_AUTOTL_ALPHA, limit=limit, align_corners=align_corners)
-        return convert(model, size, pool=pool)
+        return convert(model, size, pool=pool, **options)
     if resolution_tree(model) is not None or learned_resizers(model):
         raise ValueError(
             f"model is a {type(model).__name__}, which already has learned resizers; give the original model"
         )
-    builder = _Builder(model, size, partial(ShapeAdaptor2d, limit=limit, align_corners=align_corners))
+    builder = _Builder(model, size, partial(ShapeAdaptor2d, limit=limit, align_corners=align_corners), options)
     usual = int(math.log2(max(min(size[1:]), 4) / 2))
     if mode == "standard":
         network = builder.standard(usual if adaptors is None else adaptors, last_size)
@@ -124,15 +140,20 @@ def shape_adaptor_network(
         network = builder.compressing(max(usual - 2, 1) if adaptors is None else adaptors, parity)
     given = {"mode": mode, "adaptors": adaptors, "last_size": last_size, "limit": limit, "parity": parity}
     by = "baselines.shape_adaptor_network"
-    attach_description(network, builder.tree, by, {**given, "align_corners": align_corners})
+    attach_description(
+        network, builder.tree, by, {**given, "align_corners": align_corners, **described(builder.tree.pass_options)}
+    )
     return network
 
 
 class _Builder:
     """Places adaptors in a copy of the model and builds the tree of its resolutions."""
 
-    def __init__(self, model: nn.Module, size: tuple[int, int, int], pool: partial[ShapeAdaptor2d]) -> None:
-        self.graph = trace(model, size)
+    def __init__(
+        self, model: nn.Module, size: tuple[int, int, int], pool: partial[ShapeAdaptor2d], options: PassOptions
+    ) -> None:
+        options = prepared(options, size)
+        self.graph = trace(model, size, **options)
         self.layers = find_layers(model, self.graph)
         if len(self.layers) < 2 or not any(layer.next for layer in self.layers):
             raise ValueError(
@@ -141,6 +162,7 @@ class _Builder:
         self.model = deep_copy(model)
         self.size, self.pool = size, pool
         self.tree = ResolutionTree(size, [ResolutionNode("input", None, size[1:])])
+        keep_options(self.tree, options)
         self.rows: list[ConversionRow] = []
 
     def standard(self, adaptors: int, last_size: int) -> nn.Module:

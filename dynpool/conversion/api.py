@@ -13,7 +13,18 @@ from torch import nn
 
 from dynpool.common.arguments import check_flags, check_model, check_numbers
 from dynpool.cost import Ceiling, CostModel, macs_of
-from dynpool.graph import Graph, Resize, Survey, check_input_size, deep_copy, trace
+from dynpool.graph import (
+    Graph,
+    PassOptions,
+    Resize,
+    Survey,
+    check_input_size,
+    deep_copy,
+    described,
+    keep_options,
+    make_inputs,
+    trace,
+)
 from dynpool.resizers import DynOPool2d, FollowInterpolate2d, FollowPool2d, LearnedResizer2d, learned_resizers
 from dynpool.resolution import (
     GiveSize,
@@ -89,13 +100,14 @@ class _Converter:
 
     def run(self, multiple_of: Size, pinned: Mapping[Key, str]) -> tuple[ResolutionTree, ConversionReport]:
         """Rewrite the model; `pinned` has resolutions that a trial has shown to be unable to change, and why."""
-        size, batch, at_input_size = self.survey.input_size, self.survey.batch, self.survey.at_input_size
+        size, options, at_input_size = self.survey.input_size, self.survey.options, self.survey.at_input_size
         found = sites(self.graph, at_input_size, self.order, self.preserve)
         plans = {r.node: _plan(self.graph, at_input_size, self.modules, r, found[r.node]) for r in self.graph.resizes}
-        plans.update(dict.fromkeys(unused_resizers(self.model, self.graph, batch), _UNUSED))
+        plans.update(dict.fromkeys(unused_resizers(self.model, self.graph, **options), _UNUSED))
         plan = plan_resolutions(self.graph, plans, pinned)
         self.keys, self.tree.nodes = plan.keys, plan.nodes
-        self.tree.input_size, self.tree.batch = size, batch
+        self.tree.input_size = size
+        keep_options(self.tree, options)
         traced = [node.reference for node in plan.nodes]
         self.at_input_size = matched(self.graph, at_input_size)
         plan.place_at(self.at_input_size, size[1:])
@@ -178,14 +190,16 @@ class _Converter:
 @torch.inference_mode(False)
 def convert(
     model: nn.Module,
-    input_size: Sequence[int] = (3, 224, 224),
+    input_size: Sequence[int] | None = None,
     *,
     pool: Callable[..., LearnedResizer2d] = DynOPool2d,
     order: Literal["after", "before"] = "after",
     preserve: bool = False,
     multiple_of: int | Size = 1,
     max_gmacs: float | None = None,
+    inputs: Any = None,
     batch: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> nn.Module:
     """A copy of `model` whose pooling and strided layers resize to learned sizes; `model` itself is not changed.
 
@@ -200,8 +214,9 @@ def convert(
     why.
 
     Args:
-        model: any module that takes one image batch; weights, mode, dtype and device are kept.
-        input_size: (C, H, W) in pixels.
+        model: any module that takes a batch of images, alone or with other arguments; weights, mode, dtype and device
+            are kept.
+        input_size: (C, H, W) in pixels. None: of the first tensor in `inputs`, or (3, 224, 224).
         pool: makes each resizer, a `LearnedResizer2d`: called as `pool(strides, reduce=..., bounds=...)` with the
             strides of the layer that it replaces, or as `pool(reduce=..., tied_to=...)`.
         order: "after" convolves at stride 1, then resizes (the paper's networks); "before" resizes, then convolves at
@@ -215,7 +230,12 @@ def convert(
             alignment: multiple_of * max(1, round(size / multiple_of)). Where the model divides maps into windows,
             learned sizes are multiples of the window anyway.
         max_gmacs: a hard ceiling on the model's GMACs at `input_size`; an optimiser step that would exceed it is cut.
+        inputs: the arguments of the model's forward (a tensor, a tuple or a dict by name), if an image is not enough:
+            only shapes and dtypes of tensors matter. Those with the height and width of the image are maps like it,
+            made larger and smaller with it; all others stay. The model must be called in the same way later: with the
+            image before other tensors of three or more dimensions, or by its keyword.
         batch: number of images that a pass needs, if more than one (clips with frames in the batch, a `squeeze()`).
+        dtype: of the images, such as torch.uint8 for a model that normalises them; default: that of the weights.
 
     Raises:
         TypeError: for an argument of the wrong type, or a `pool` that does not return resizers.
@@ -231,6 +251,8 @@ def convert(
     """
     check_model(model)
     check_flags(preserve=preserve)
+    if input_size is None:
+        input_size = (3, 224, 224) if inputs is None else make_inputs(None, inputs, torch.float32).size
     size = check_input_size(input_size)
     if order not in ("after", "before"):
         raise ValueError(f"order must be 'after' or 'before', got {order!r}")
@@ -245,18 +267,19 @@ def convert(
     if frozen_sizes(model) is not None:
         raise ValueError(f"model is a {type(model).__name__}, which is frozen; convert the original model")
     check_unwrapped(model, "convert")
-    given = separated = survey = Survey(model, size, batch)
+    options: PassOptions = {"inputs": inputs, "batch": batch, "dtype": dtype}
+    given = separated = survey = Survey(model, size, **options)
     if all(r.fixed for r in given.structure.resizes):
         raise NothingToLearnError(_report(given, ()), type(model).__name__)
     pinned: dict[Key, str] = {}
     while True:  # again with a fresh copy when a trial finds fixed sizes; the surveys of the first copy stay valid
         learned = deep_copy(model)
         if separate_names(learned, _has_planner) and not pinned:
-            separated = Survey(learned, size, batch)
+            separated = Survey(learned, size, **options)
         calls = separated.structure
         changed = name_calls(learned, calls, _has_planner) | split_calls(learned, calls, _has_planner)
         if not pinned:
-            survey = Survey(learned, size, batch) if changed else separated
+            survey = Survey(learned, size, **options) if changed else separated
             unite_runs(survey.structure)
         converter = _Converter(learned, survey, pool, order, preserve)
         modes_differ = survey.modes_differ
@@ -288,7 +311,7 @@ def convert(
             )
         tree.ceiling = Ceiling(cost, max_gmacs * 1e9)
     arguments = {"order": order, "preserve": bool(preserve), "multiple_of": multiples, "max_gmacs": max_gmacs}
-    arguments |= {} if batch is None else {"batch": batch}
+    arguments |= described(tree.pass_options)
     attach_description(learned, tree, "dynpool.convert", arguments)
     return learned
 
@@ -352,22 +375,29 @@ def _warn_of_multiples(asked: Size, tree: ResolutionTree, original: Sequence[Siz
         warnings.warn(f"multiple_of={asked} is larger than maps of the model: {'; '.join(grown)}", stacklevel=4)
 
 
-def sizes(model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> dict[str, Size]:
+def sizes(
+    model: nn.Module,
+    input_size: Sequence[int],
+    *,
+    inputs: Any = None,
+    batch: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> dict[str, Size]:
     """Feature-map sizes of a plain, converted or frozen model: {name: (height, width)} in pixels, from "input" on.
 
-    Names are the module paths of the layers that open a resolution, the same before and after conversion. `batch` is
-    the number of images that a plain model needs, if more than one.
+    Names are the module paths of the layers that open a resolution, the same before and after conversion. `inputs`,
+    `batch` and `dtype` are what a pass of a plain model needs, see :func:`dynpool.convert`.
 
     Raises:
         ValueError: for an invalid `input_size`, or if the model cannot run at it.
     """
     check_model(model)
-    return sizes_of(Survey(converted_model(unwrapped(model)), input_size, batch))
+    return sizes_of(Survey(converted_model(unwrapped(model)), input_size, inputs=inputs, batch=batch, dtype=dtype))
 
 
 def sizes_of(survey: Survey) -> dict[str, Size]:
     """The result of :func:`sizes` for the model of a survey, which must not be a wrapper."""
-    model, size, batch = survey.model, survey.input_size, survey.batch
+    model, size = survey.model, survey.input_size
     tree = resolution_tree(model)
     if tree is not None:
         return dict(zip((n.name for n in tree.nodes), tree.sizes_at((size[1], size[2])), strict=True))
@@ -378,10 +408,10 @@ def sizes_of(survey: Survey) -> dict[str, Size]:
     paths = [group.members[0].path for group in groups(graph)]
     if len(set(paths)) < len(paths):  # a layer, or a module that calls functions, opens several resolutions
         copied = deep_copy(model)
-        graph = trace(copied, size, batch=batch) if separate_names(copied, _has_planner) else graph
+        graph = trace(copied, size, **survey.options) if separate_names(copied, _has_planner) else graph
         name_calls(copied, graph, _has_planner)
         split_calls(copied, graph, _has_planner)
-        graph = trace(copied, size, batch=batch)
+        graph = trace(copied, size, **survey.options)
     found: dict[str, Size] = {"input": (size[1], size[2])}
     for group in groups(graph):
         first = group.members[0]

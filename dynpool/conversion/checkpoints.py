@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_model
+from dynpool.graph import options_from
 from dynpool.resizers import LearnedResizer2d
 from dynpool.resolution import ENTRY, FROZEN_ALPHAS, PACKAGES, dotted, without_module
 
@@ -214,7 +215,7 @@ def _converted(model: nn.Module, description: Mapping[str, Any]) -> nn.Module:
         arguments["pool"] = partial(_resizer(description["pool"]), **description["options"])
     else:
         make = importlib.import_module("dynpool.baselines").shape_adaptor_network  # which lies above this module
-    return make(model, tuple(description["input_size"]), **arguments)
+    return make(model, tuple(description["input_size"]), **options_from(arguments))
 
 
 def _resizer(name: str) -> type[LearnedResizer2d]:

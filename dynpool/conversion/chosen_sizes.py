@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -15,7 +16,9 @@ from dynpool.size_math import Pair, Size
 __all__ = ["set_sizes"]
 
 
-def set_sizes(model: nn.Module, sizes: Mapping[str, Size], *, input_size: Sequence[int] | None = None) -> None:
+def set_sizes(
+    model: nn.Module, sizes: Mapping[str, Size], *, input_size: Sequence[int] | None = None, inputs: Any = None
+) -> None:
     """Set the alphas of a model so that its resolutions have the given sizes.
 
     Args:
@@ -24,6 +27,7 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size], *, input_size: Sequen
             A size outside a resizer's bounds widens them.
         input_size: (C, H, W) of the input at which hand-placed resizers have these sizes, required for them; one that
             is called several times, at its first call. A converted model's are for its own input size.
+        inputs: the arguments of the forward of a model with hand-placed resizers, if an image is not enough.
 
     Raises:
         ValueError: for a model without learned resolutions, an unknown name, a size below 2 pixels, a size at which
@@ -51,7 +55,7 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size], *, input_size: Sequen
     if input_size is None:
         raise ValueError("set_sizes needs input_size=(channels, height, width) for hand-placed resizers")
     sought = {id(owners[name]): (name, size) for name, size in wanted.items()}
-    values = _values_by_hand(model, sought, check_input_size(input_size))
+    values = _values_by_hand(model, sought, check_input_size(input_size), inputs)
     before = [(resizer, resizer.bounds, host_alphas([resizer])[0]) for resizer, _ in values]
     try:
         for resizer, value in values:
@@ -65,7 +69,7 @@ def set_sizes(model: nn.Module, sizes: Mapping[str, Size], *, input_size: Sequen
 
 
 def _values_by_hand(
-    model: nn.Module, wanted: Mapping[int, tuple[str, Size]], input_size: Sequence[int]
+    model: nn.Module, wanted: Mapping[int, tuple[str, Size]], input_size: Sequence[int], inputs: Any
 ) -> list[tuple[LearnedResizer2d, Pair]]:
     """The values of the alphas at which the resizers with these ids have the wanted sizes, from one traced pass."""
     found: dict[int, tuple[LearnedResizer2d, Pair]] = {}
@@ -83,7 +87,7 @@ def _values_by_hand(
         found[id(owner)] = owner, value
         return out
 
-    trace(model, input_size, choose=choose)
+    trace(model, input_size, inputs=inputs, choose=choose)
     never = [name for key, (name, _) in wanted.items() if key not in found]
     if never:
         raise ValueError(f"sizes[{never[0]!r}] cannot be set: the model does not call that resizer")

@@ -89,7 +89,7 @@ class FreezeReport:
 
 
 @torch.inference_mode(False)
-def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None) -> nn.Module:
+def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None, inputs: Any = None) -> nn.Module:
     """A plain copy of a model with the sizes it has learned, and no alphas.
 
     It consists of PyTorch's own operations: resizers become interpolation and pooling to a fixed size. A layer of a
@@ -111,6 +111,7 @@ def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None) -> nn.M
     Args:
         model: a converted model, or one with hand-placed resizers.
         input_size: (C, H, W) of the input, for hand-placed resizers other than `DynOPool2d`.
+        inputs: the arguments of the forward of such a model, if an image is not enough.
 
     Raises:
         ValueError: for a model without learned sizes, or without an `input_size` where it is needed; or if a
@@ -125,7 +126,7 @@ def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None) -> nn.M
                 f"freeze needs a converted model, got a {type(model).__name__}: its child {name!r} is one, freeze that"
             )
         if learned_resizers(model):
-            return _freeze_by_hand(model, input_size)
+            return _freeze_by_hand(model, input_size, inputs)
         raise ValueError(
             f"freeze needs a model with learned sizes, got a {type(model).__name__}: convert it, or place a resizer in "
             "it"
@@ -160,7 +161,7 @@ def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None) -> nn.M
     return plain
 
 
-def _freeze_by_hand(model: nn.Module, input_size: Sequence[int] | None) -> nn.Module:
+def _freeze_by_hand(model: nn.Module, input_size: Sequence[int] | None, inputs: Any) -> nn.Module:
     with untouched(model):
         plain = deep_copy(model)
     resizers = learned_resizers(plain)
@@ -178,7 +179,7 @@ def _freeze_by_hand(model: nn.Module, input_size: Sequence[int] | None) -> nn.Mo
             f"freeze needs input_size=(channels, height, width): {names[0]!r} is a {kind}, which is frozen to one size"
         )
     if names and input_size is not None:
-        trace(plain, check_input_size(input_size), choose=record)
+        trace(plain, check_input_size(input_size), inputs=inputs, choose=record)
     fixed: dict[str, nn.Module] = {}
     for name, resizer in resizers.items():
         if type(resizer) is DynOPool2d:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from torch import nn
 
-from dynpool.graph import Graph, TraceError, trace
+from dynpool.graph import Graph, PassOptions, TraceError, trace
 
 from .layer_context import places
 from .size_groups import groups
@@ -36,19 +38,19 @@ def unused_nodes(graph: Graph) -> frozenset[int]:
     return frozenset(unused)
 
 
-def unused_resizers(model: nn.Module, graph: Graph, batch: int | None = None) -> set[int]:
+def unused_resizers(model: nn.Module, graph: Graph, **options: Unpack[PassOptions]) -> set[int]:
     """The nodes of resizers that open a resolution on which nothing depends, neither in eval nor in training mode.
 
     Args:
         model: the model; it is not changed.
         graph: its trace in eval mode.
-        batch: batch size of a pass, see :func:`dynpool.graph.tracer.trace`.
+        options: what a pass needs, see :func:`dynpool.graph.tracer.trace`.
     """
     unused = unused_nodes(graph)
     resizers = {r.node for r in graph.resizes} & unused
     if resizers:
         try:
-            training = trace(model, graph.size, training=True, batch=batch, strict=False)
+            training = trace(model, graph.size, training=True, strict=False, **options)
         except TraceError:  # the model runs in eval mode only
             training = graph
         unused = unused_nodes(training)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from torch import nn
 
-from dynpool.graph import Choose, Graph, Resize, Shapes, Survey, trace, trace_shapes
+from dynpool.graph import Choose, Graph, PassOptions, Resize, Shapes, Survey, trace, trace_shapes
 from dynpool.resizers import LearnedResizer2d, host_alphas, learned_resizers, usable_alphas
 from dynpool.resolution import converted_model, is_converted, resolution_tree, unwrapped, weights_outside
 from dynpool.size_math import Pair, Size
@@ -51,8 +51,8 @@ class CostModel:
     Args:
         model: a converted model, one with hand-placed resizers, or a plain one.
         input_size: (C, H, W) in pixels.
-        batch: number of images that a pass needs, see `trace`.
         survey: a survey of the model at that size with its current alphas, if there is one.
+        options: what a pass needs besides an image, see `trace`.
 
     Attributes:
         graph: of a pass at learned sizes that show how the MACs depend on them.
@@ -67,11 +67,16 @@ class CostModel:
     _only_read: ClassVar[bool] = True  # see `untouched`: a pass does not change it
 
     def __init__(
-        self, model: nn.Module, input_size: Sequence[int], *, batch: int | None = None, survey: Survey | None = None
+        self,
+        model: nn.Module,
+        input_size: Sequence[int],
+        *,
+        survey: Survey | None = None,
+        **options: Unpack[PassOptions],
     ) -> None:
         model = self.model = costed_model(model)
-        survey = Survey(model, input_size, batch) if survey is None else survey
-        self.input_size, self.batch = survey.input_size, batch
+        survey = Survey(model, input_size, **options) if survey is None else survey
+        self.input_size, self.options = survey.input_size, survey.options
         self.tree = resolution_tree(model)
         self.modules = dict(model.named_modules())
         hand_placed = list(learned_resizers(model, owners=True).values()) if self.tree is None else []
@@ -113,7 +118,7 @@ class CostModel:
 
     def _traced(self, change: Change, values: Sequence[Pair], others: Shapes | None = None) -> Graph:
         with self._at(change, values) as choose:
-            return trace(self.model, self.input_size, others=others, choose=choose, batch=self.batch)
+            return trace(self.model, self.input_size, others=others, choose=choose, **self.options)
 
     def _traced_macs(self, change: Change, values: Sequence[Pair]) -> int:
         return self._traced(change, values).all_macs
@@ -145,7 +150,7 @@ class CostModel:
         for first, second in ((_larger, _largest), (_same, _larger)):
             try:
                 with self._at(second, values) as choose:
-                    others = trace_shapes(self.model, self.input_size, choose=choose, batch=self.batch)
+                    others = trace_shapes(self.model, self.input_size, choose=choose, **self.options)
                 graph = self._traced(first, values, others)
             except ValueError:  # the model does not run at such sizes
                 continue

@@ -194,7 +194,9 @@ class GMACsLoss:
     Args:
         model: a converted model, or one with hand-placed resizers.
         input_size: (C, H, W) in pixels at which GMACs are counted.
-        batch: batch size of the traced pass, if one image is not enough; converted models know theirs.
+        inputs: the arguments of the model's forward, if an image is not enough, see :func:`dynpool.convert`.
+        batch: batch size of the traced pass, if one image is not enough.
+        dtype: of the images; default: that of the weights. Converted models know all three.
 
     Raises:
         ValueError: if the model has no learned resolution, or cannot run at `input_size`.
@@ -208,10 +210,18 @@ class GMACsLoss:
         368640
     """
 
-    def __init__(self, model: nn.Module, input_size: Sequence[int], *, batch: int | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        input_size: Sequence[int],
+        *,
+        inputs: Any = None,
+        batch: int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         check_model(model)
         self.input_size = check_input_size(input_size)
-        self.cost = CostModel(model, self.input_size, batch=batch)
+        self.cost = CostModel(model, self.input_size, inputs=inputs, batch=batch, dtype=dtype)
         self.tree, self.owners, self.graph = self.cost.tree, self.cost.owners, self.cost.graph
         if not self.owners:
             raise ValueError(f"model is a {type(model).__name__}, which has no learned resolution")

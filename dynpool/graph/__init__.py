@@ -3,9 +3,10 @@
 from .axes import Resize
 from .errors import TraceError
 from .forward_pass import RETURNS, Choose
-from .inputs import InputSize, check_input_size
+from .inputs import InputSize, check_input_size, make_inputs
 from .ir import Graph
 from .meta.aliasing import PLAIN
+from .pass_options import PassOptions, described, keep_options, options_from, prepared
 from .record import Node, Primitive, Shape, Shapes, Value
 from .sizes import propagate
 from .smooth import Smooth
@@ -14,7 +15,7 @@ from .survey import Survey
 from .tracer import trace, trace_shapes
 
 __all__ = [
-    "PLAIN", "RETURNS", "Choose", "Graph", "InputSize", "Node", "Primitive", "Resize", "Shape", "Shapes", "Smooth",
-    "Survey", "TraceError", "Value", "check_input_size", "deep_copy", "propagate", "trace",
-    "trace_shapes", "untouched",
+    "PLAIN", "RETURNS", "Choose", "Graph", "InputSize", "Node", "PassOptions", "Primitive", "Resize", "Shape", "Shapes",
+    "Smooth", "Survey", "TraceError", "Value", "check_input_size", "deep_copy", "described", "keep_options",
+    "make_inputs", "options_from", "prepared", "propagate", "trace", "trace_shapes", "untouched",
 ]  # fmt: skip

@@ -34,6 +34,40 @@ class Inputs(NamedTuple):
         first = self.images[0]
         return max(first.shape[0], 1) if first.ndim > len(self.size) else 1
 
+    def at(self, size: tuple[int, ...]) -> Inputs:
+        """The arguments for images of another size: every tensor with the extents of the images gets those of `size`.
+
+        Raises:
+            ValueError: for another number of channels or axes.
+        """
+        before, after = self.size[1:], tuple(size[1:])
+        if size[0] != self.size[0] or len(before) != len(after):
+            raise ValueError(f"input_size is {tuple(size)}, but the model was given inputs of size {self.size}")
+
+        def resized(t: Tensor) -> Tensor:
+            changes = t.shape[-len(before) :] == before
+            return t.new_empty((*t.shape[: -len(before)], *after)) if changes else t
+
+        args, kwargs = tree_map_only(Tensor, resized, (self.args, self.kwargs))
+        return _with_images(tuple(size), args, kwargs)._replace(given=self.given)
+
+    @property
+    def image_name(self) -> str | None:
+        """The keyword that the image is given by; None if it is given by position.
+
+        Raises:
+            ValueError: for an image that a converted model would not find among the arguments of a pass.
+        """
+        maps = (t for t in self.args if isinstance(t, Tensor) and t.ndim >= 3)
+        first = next(maps, None)
+        named = next((name for name, t in self.kwargs.items() if any(t is image for image in self.images)), None)
+        if named is None and not any(first is image for image in self.images):
+            raise ValueError(
+                f"inputs must have the image of size {self.size} by itself, not in a container, and before other "
+                "tensors of three or more dimensions, or by keyword"
+            )
+        return named
+
 
 def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
     """(C, H, W) as a tuple of positive ints. Raises ValueError for anything else, or more than 2**42 values."""
@@ -60,11 +94,14 @@ def make_inputs(input_size: InputSize | None, inputs: Any, dtype: torch.dtype, *
             several: the first is the image, and so are others of the same extents. None: of the first tensor in
             `inputs`.
         inputs: a tensor, or a tuple (positional) or dict (by name) of the model's arguments, batch included; only shape
-            and dtype of tensors are used. None: one tensor of `dtype` and a batch of `batch` for each size.
+            and dtype of tensors are used. None: one tensor of `dtype` and a batch of `batch` for each size. Inputs that
+            were made before get the extents of `input_size`.
 
     Raises:
         ValueError: for a bad `input_size`, or if no tensor of `inputs` has its extents.
     """
+    if isinstance(inputs, Inputs):
+        return inputs if input_size is None else inputs.at(next(iter(_named_sizes(input_size).values())))
     if inputs is None:
         sizes = _named_sizes(input_size)
         made = {name: torch.empty((batch, *size), dtype=dtype, device="meta") for name, size in sizes.items()}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dynpool.resizers import LearnedResizer2d
 
-from .inputs import check_input_size
+from .inputs import Inputs, check_input_size
 from .meta.aliasing import PLAIN, Aliasing
 
 __all__ = ["Node", "Place", "Primitive", "Record", "Shape", "Shapes", "Value"]
@@ -94,6 +94,7 @@ class Record:
     values: list[Value] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     batch: int = 1  # images of the pass
+    example: Inputs | None = None  # the arguments of the pass
     input_id: int = 0
     inputs: tuple[int, ...] = ()
     outputs: frozenset[int] = frozenset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from .ir import Graph, Node, Value
 from .meta.aliasing import aliasing
 from .meta.containers import map_tensors, tensors_in
 from .ops.describe import describe
+from .pass_options import PassOptions
 from .record import Place, Shape, Shapes
 
 __all__ = [
@@ -136,7 +137,7 @@ def _examples(
     inputs: Any,
     training: bool,
     batch: int | None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | None,
 ) -> list[Inputs]:
     """Example inputs to try: of `dtype`, or that of the weights, complex, and indices if the model has embeddings."""
     if dtype is not None and not isinstance(dtype, torch.dtype):
@@ -147,7 +148,9 @@ def _examples(
         raise ValueError(f"batch must be a positive int, got {batch!r}")
     frozen = frozen_sizes(model)
     tree = resolution_tree(model) if frozen is None else frozen.tree
-    n = batch or (tree.batch if tree is not None else None) or (2 if training else 1)
+    own = {} if tree is None else tree.pass_options
+    inputs, dtype = own.get("inputs") if inputs is None else inputs, own.get("dtype") if dtype is None else dtype
+    n = batch or own.get("batch") or (2 if training else 1)
     weights = [t.dtype for t in (*model.parameters(), *model.buffers())]
     real = next((d for d in weights if d.is_floating_point), torch.float32)
     wanted = [d for d in weights if d.is_floating_point or d.is_complex][:1] or [real]
@@ -179,7 +182,8 @@ def trace(
         model: any module; its mode is restored afterwards.
         input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W), or a list or dict of such for a model of several
             inputs. None: of the first tensor in `inputs`.
-        inputs: the arguments of the model (a tensor, a tuple or a dict), if sizes alone are not enough.
+        inputs: the arguments of the model (a tensor, a tuple or a dict), if sizes alone are not enough. None: those
+            that a converted model was converted with, at `input_size`.
         larger: another input size, for a second pass. A dimension of equal size in both passes is a number, one that
             varies depends on the input: this distinguishes windows from their count, and tables from grids made for the
             map. Without a second pass, ambiguous dimensions are pinned.
@@ -205,10 +209,12 @@ def trace(
     state = meta_state(model)
     shapes: Shapes = others or {}
     if larger is not None:
-        shapes = trace_shapes(model, larger, training=training, batch=batch, strict=False)
+        if inputs is not None:
+            inputs = make_inputs(input_size, inputs, torch.float32)  # which can be made larger
+        shapes = trace_shapes(model, larger, training=training, strict=False, inputs=inputs, batch=batch, dtype=dtype)
 
     def make(example: Inputs, compared: bool) -> _Recorder:
-        graph = Graph(example.size, every_window=every_window, batch=example.batch, others=shapes)
+        graph = Graph(example.size, every_window=every_window, batch=example.batch, example=example, others=shapes)
         if larger is not None or others is not None:
             graph.larger = check_input_size(example.size if larger is None else larger)
         return _Recorder(graph, compared=compared, strict=strict)
@@ -231,8 +237,10 @@ def trace_shapes(
     *,
     choose: Choose | None = None,
     training: bool = False,
-    batch: int | None = None,
     strict: bool = True,
+    inputs: Inputs | None = None,
+    batch: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Shapes:
     """The output shapes of every operation and module of a pass, by its position in the pass; cheaper than `trace`."""
     model = unwrapped(model)
@@ -244,7 +252,7 @@ def trace_shapes(
     def run(example: Inputs, recorder: ForwardPass) -> None:
         run_pass(model, example, state, recorder, training, choose)
 
-    return _passed(make, run, _examples(model, check_input_size(input_size), None, training, batch)).shapes
+    return _passed(make, run, _examples(model, check_input_size(input_size), inputs, training, batch, dtype)).shapes
 
 
 def trace_compared(
@@ -252,8 +260,8 @@ def trace_compared(
     input_size: Sequence[int],
     *,
     training: bool = False,
-    batch: int | None = None,
     strict: bool = True,
+    **options: Unpack[PassOptions],
 ) -> Graph:
     """`trace` with a second pass over an input of twice the height and three times the width, or of twice both.
 
@@ -262,7 +270,7 @@ def trace_compared(
     c, h, w = check_input_size(input_size)
     for larger in ((c, 2 * h, 3 * w), (c, 2 * h, 2 * w)):
         try:
-            return trace(model, input_size, larger=larger, training=training, batch=batch, strict=strict)
+            return trace(model, input_size, larger=larger, training=training, strict=strict, **options)
         except ValueError:
             continue  # a model for one size, or for square inputs; at its own size it is traced below
-    return trace(model, input_size, training=training, batch=batch, strict=strict)
+    return trace(model, input_size, training=training, strict=strict, **options)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Unpack
 
 from torch import nn
 
 from .axes import Resize
 from .errors import TraceError
 from .ir import Graph, Shape
+from .pass_options import PassOptions
 from .tracer import Shapes, trace_compared, trace_shapes
 
 __all__ = ["unite_modes"]
@@ -16,20 +18,20 @@ __all__ = ["unite_modes"]
 _SPATIAL = ("aten.convolution", "aten.max_pool2d", "aten.avg_pool2d", "aten.upsample_")
 
 
-def unite_modes(model: nn.Module, graph: Graph, batch: int | None = None) -> bool:
+def unite_modes(model: nn.Module, graph: Graph, **options: Unpack[PassOptions]) -> bool:
     """Add the constraints of training mode to a trace in eval mode; True if the two modes differ.
 
     A shallow pass shows whether the convolutions, pools and upsamplings are the same; only if not, the model is traced
     in training mode as well. Resizers that only run in training mode are noted and not converted.
     """
     try:
-        training = trace_shapes(model, graph.input_size, training=True, batch=batch, strict=False)
+        training = trace_shapes(model, graph.input_size, training=True, strict=False, **options)
     except TraceError as error:
         graph.notes.append(f"not compared with training mode: {error}")
         return False
     if _maps(training) == _maps(_shapes_of(graph)):
         return False
-    _unite(graph, trace_compared(model, graph.input_size, training=True, batch=batch, strict=False))
+    _unite(graph, trace_compared(model, graph.input_size, training=True, strict=False, **options))
     return True
 
 

@@ -107,13 +107,13 @@ class FrozenSizes:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.sync(module)
-        for x in (*args, *kwargs.values()):
-            if isinstance(x, Tensor) and x.dim() >= 3:
-                if not torch.compiler.is_dynamo_compiling():
-                    self.tree.running = True
-                if (x.shape[-2], x.shape[-1]) != self.last:
-                    self.fill(module, (x.shape[-2], x.shape[-1]))
-                return
+        size = self.tree.image_size(args, kwargs)
+        if size is None:
+            return
+        if not torch.compiler.is_dynamo_compiling():
+            self.tree.running = True
+        if size != self.last:
+            self.fill(module, size)
 
     def back(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
         """The forward hook that restores the sizes of the conversion."""

@@ -68,7 +68,8 @@ class ResolutionTree:
     resizers: dict[str, nn.Module] = field(default_factory=dict)  # by module path; set by the conversion
     trust: float = 0.1
     ceiling: MacsCeiling | None = None
-    batch: int | None = None  # number of images in a traced pass, if one is not enough
+    pass_options: Mapping[str, Any] = field(default_factory=dict)  # what a traced pass needs besides an image
+    image_name: str | None = None  # the keyword that the image is given by, if it is not the first map of a pass
     description: dict[str, Any] | None = None  # how the model was converted (dynpool.resolution.description)
     frozen: Sequence[Pair] | None = None  # the fixed values of the alphas in a frozen model
     running: bool = False  # whether the whole model is running
@@ -304,11 +305,17 @@ class ResolutionTree:
             raise TypeError(f"torch.jit.trace cannot record a converted model: {OUTSIDE}")
         if "_is_replica" not in vars(module):  # a replica of nn.DataParallel has other module objects
             self.find_resizers(module)
-        for x in (*args, *kwargs.values()):
+        size = self.image_size(args, kwargs)
+        if size is not None:
+            self.update(size)
+            self.running = True
+
+    def image_size(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Size | None:
+        """(height, width) of the image among the arguments of a pass."""
+        for x in (kwargs.get(self.image_name or ""), *args, *kwargs.values()):
             if isinstance(x, Tensor) and x.dim() >= 3:
-                self.update((x.shape[-2], x.shape[-1]))
-                self.running = True
-                return
+                return (x.shape[-2], x.shape[-1])
+        return None
 
     def leave(self, module: nn.Module, args: Any, out: Any) -> None:
         """The forward hook of the model, which PyTorch calls even after an error."""

@@ -17,7 +17,8 @@ def net() -> nn.Sequential:
 
 
 def test_figures_are_those_counted_by_hand() -> None:
-    found = measure(net(), SIZE)
+    model = net()
+    found = measure(model, trace(model, SIZE))
     assert found.i_min == (3 + 2 * 2, 3)
     assert found.gmacs == pytest.approx((8 * 6 * 4 * 27 + 6 * 6 * 5 * 12) / 1e9)
     assert found.parameters == 4 * 27 + 4 + 2 * 4 + 5 * 12
@@ -36,7 +37,8 @@ def test_a_copy_without_memory_has_the_same_figures_and_leaves_the_model_alone()
     empty = on_meta_device(model)
     assert all(t.is_meta for t in (*empty.parameters(), *empty.buffers()))
     assert [p.requires_grad for p in empty.parameters()] == [p.requires_grad for p in model.parameters()]
-    assert measure(empty, SIZE) == measure(model, SIZE)
+    graph = trace(model, SIZE)
+    assert measure(empty, graph) == measure(model, graph)
     assert not any(t.is_meta for t in model.parameters())
     assert trace(empty, SIZE).input_size == SIZE
 

@@ -53,3 +53,19 @@ def test_inputs_of_which_none_is_the_image_are_refused():
         make_inputs((3, 8, 9), 4, torch.float32)
     with pytest.raises(ValueError, match=r"input_size is .*; allowed: at most 4,398,046,511,104 values"):
         make_inputs((3, 2**40, 2**40), None, torch.float32)
+
+
+def test_inputs_at_another_size_change_the_image_and_maps_like_it():
+    x, mask, ids = torch.ones(4, 3, 8, 9), torch.ones(4, 8, 9, dtype=torch.bool), torch.ones(4, 8, dtype=torch.int64)
+    made = make_inputs(None, (x, [mask, ids, "text"]), torch.float32)
+    larger = made.at((3, 16, 27))
+    assert (larger.size, larger.batch, larger.given) == ((3, 16, 27), 4, True)
+    image, (grown, same, text) = larger.args
+    assert (image.shape, grown.shape, same.shape, text) == ((4, 3, 16, 27), (4, 16, 27), (4, 8), "text")
+    assert (image.dtype, grown.dtype, image.is_meta) == (torch.float32, torch.bool, True)
+    assert larger.images == (image,)
+    assert make_inputs((3, 16, 27), made, torch.float32).args[0].shape == image.shape
+    assert make_inputs(None, made, torch.float32) is made
+    for size in ((1, 16, 27), (3, 16), (3, 4, 8, 9)):
+        with pytest.raises(ValueError, match=r"input_size is .*, but the model was given inputs of size \(3, 8, 9\)"):
+            made.at(size)

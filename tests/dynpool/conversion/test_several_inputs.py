@@ -1,0 +1,164 @@
+"""Models that take more than one image: their other arguments, or a dtype, are given once, at the conversion."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dynpool
+from dynpool import analysis, baselines
+
+SIZE = (3, 32, 32)
+
+
+class Masked(nn.Module):
+    """A classifier of an image, a mask of its pixels and five numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), nn.MaxPool2d(2)]
+        self.maps = nn.Sequential(*layers, nn.Conv2d(8, 8, 3, padding=1))
+        self.head = nn.Linear(8 + 5, 10)
+
+    def forward(self, image: Tensor, numbers: Tensor, mask: Tensor) -> Tensor:
+        return self.head(torch.cat([self.maps(torch.where(mask, image, 0)).mean((2, 3)), numbers], 1))
+
+
+class Bytes(nn.Module):
+    """Normalises images of bytes, and only those."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        assert image.dtype == torch.uint8
+        return self.maps(image / 255)
+
+
+@dataclass
+class Options:
+    scale: float = 1.0
+
+
+def arguments(height: int = 32, width: int = 32) -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(height)
+    mask = torch.rand(2, 1, height, width, generator=draw) > 0.5
+    return torch.randn(2, 3, height, width, generator=draw), torch.randn(2, 5, generator=draw), mask
+
+
+def test_all_that_follows_a_conversion_knows_the_other_arguments(tmp_path):
+    plain = Masked().eval()
+    model = dynpool.convert(plain, inputs=arguments())
+    assert dynpool.sizes(model, SIZE) == {"input": (32, 32), "maps.1": (16, 16), "maps.3": (8, 8)}
+    assert dynpool.sizes(plain, SIZE, inputs=arguments()) == dynpool.sizes(model, SIZE)
+    dynpool.set_sizes(model, {"maps.1": (11, 13), "maps.3": (6, 7)})
+    for size in ((32, 32), (48, 40)):  # the mask grows with the image
+        macs = dynpool.count_macs(model, (3, *size)).total
+        assert dynpool.GMACsLoss(model, (3, *size))().item() * 1e9 == pytest.approx(macs, rel=1e-6)
+        (h, w), (p, q), (r, s) = dynpool.sizes(model, (3, *size)).values()
+        assert macs == 9 * (24 * h * w + 64 * p * q + 64 * r * s) + 13 * 10
+    tracker = analysis.IMinTracker(model, SIZE, tmp_path / "i_min.jsonl")
+    assert tracker.log(0)["i_min"] == list(analysis.receptive_field(model, SIZE).i_min)
+    frozen = dynpool.freeze(model)
+    for given in (arguments(), arguments(40, 36)):
+        torch.testing.assert_close(frozen(*given), model(*given))
+
+
+def test_a_checkpoint_describes_them(tmp_path):
+    model = dynpool.convert(Masked().eval(), inputs=arguments())
+    dynpool.set_sizes(model, {"maps.1": (11, 13)})
+    dynpool.save(model, tmp_path / "model.safetensors")
+    loaded = dynpool.load(Masked().eval(), tmp_path / "model.safetensors")
+    assert torch.equal(loaded(*arguments(40, 36)), model(*arguments(40, 36)))
+    assert dynpool.count_macs(loaded, SIZE).total == dynpool.count_macs(model, SIZE).total
+
+
+def test_an_image_by_keyword_is_found_wherever_it_stands():
+    plain = Masked().eval()
+    image, numbers, mask = arguments()
+    model = dynpool.convert(plain, SIZE, inputs={"numbers": numbers.new_zeros(2, 5), "mask": mask, "image": image})
+    dynpool.set_sizes(model, {"maps.1": (11, 13)})
+    reference = dynpool.convert(plain, inputs=arguments())
+    dynpool.set_sizes(reference, {"maps.1": (11, 13)})
+    image, numbers, mask = arguments(40, 36)
+    expected = reference(image, numbers, mask)
+    for live in (model, dynpool.freeze(model)):
+        torch.testing.assert_close(live(mask=mask, numbers=numbers, image=image), expected)
+
+
+class AfterWords(nn.Module):
+    """Takes words (N, L, C) before the image, so that a pass does not begin with its size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1))
+
+    def forward(self, words: Tensor, image: Tensor) -> Tensor:
+        return self.maps(image).mean((2, 3)) + words.mean(1)
+
+
+def test_an_image_behind_other_maps_needs_its_keyword():
+    words, image = torch.randn(2, 7, 4), torch.randn(2, 3, 32, 32)
+    with pytest.raises(ValueError, match=r"inputs must have the image of size \(3, 32, 32\) by itself, .* or by keyw"):
+        dynpool.convert(AfterWords(), SIZE, inputs=(words, image))
+    model = dynpool.convert(AfterWords(), SIZE, inputs={"words": words, "image": image})
+    dynpool.set_sizes(model, {"maps.1": (9, 5)})
+    model(words=words, image=image)
+    assert dynpool.sizes(model, SIZE)["maps.1"] == (9, 5)
+    shapes = []
+    model.get_submodule("maps.2").register_forward_hook(lambda module, args, out: shapes.append(out.shape[-2:]))
+    model(words=words, image=torch.randn(2, 3, 64, 64))
+    assert shapes == [(18, 10)]
+
+
+def test_bytes_are_what_a_model_is_traced_with(tmp_path):
+    with pytest.raises(ValueError, match="AssertionError"):
+        dynpool.convert(Bytes(), SIZE)
+    model = dynpool.convert(Bytes(), SIZE, dtype=torch.uint8)
+    image = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    dynpool.set_sizes(model, {"maps.1": (9, 5)})
+    assert dynpool.GMACsLoss(model, SIZE)().item() * 1e9 == pytest.approx(9 * (12 * 1024 + 16 * 45))
+    dynpool.save(model, tmp_path / "model.safetensors")
+    assert torch.equal(dynpool.load(Bytes(), tmp_path / "model.safetensors")(image), model(image))
+    assert dynpool.sizes(Bytes(), SIZE, dtype=torch.uint8)["maps.1"] == (16, 16)
+
+
+def test_the_baselines_take_them_too():
+    plain = Masked().eval()
+    _, plan = baselines.refine(plain, (3, 16, 16), inputs=arguments(16, 16))
+    assert plan.i_min_before == (18, 18)
+    assert plan.reached
+    refined = plan.apply(plain)
+    assert refined(*arguments(16, 16)).shape == (2, 10)
+    adapted = baselines.shape_adaptor_network(plain, SIZE, inputs=arguments(), adaptors=1, last_size=20)
+    assert adapted(*arguments(40, 36)).shape == (2, 10)
+    assert dynpool.count_macs(adapted, SIZE).total > 0
+
+
+def test_hand_placed_resizers_are_set_frozen_and_costed_with_them():
+    model = Masked().eval()
+    model.maps[1] = baselines.DiffStride2d()
+    dynpool.set_sizes(model, {"maps.1": (12, 14)}, input_size=SIZE, inputs=arguments())
+    assert dynpool.sizes(model, SIZE, inputs=arguments())["maps.1"] == (12, 14)
+    frozen = dynpool.freeze(model, input_size=SIZE, inputs=arguments())
+    torch.testing.assert_close(frozen(*arguments()), model(*arguments()))
+    loss = dynpool.GMACsLoss(model, SIZE, inputs=arguments())
+    assert loss().item() * 1e9 == pytest.approx(dynpool.count_macs(model, SIZE, inputs=arguments()).total, rel=1e-6)
+
+
+class Optioned(Masked):
+    def forward(self, image: Tensor, options: Options) -> Tensor:  # type: ignore[override]
+        return self.maps(image * options.scale)
+
+
+def test_an_argument_that_a_file_cannot_describe_says_so_at_loading(tmp_path):
+    image, options = torch.randn(1, 3, 32, 32), Options()
+    model = dynpool.convert(Optioned(), inputs=(image, options))
+    dynpool.save(model, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"an input of type Options, which a file does not describe.*conversion="):
+        dynpool.load(Optioned(), tmp_path / "model.safetensors")
+    given = {"input_size": SIZE, "inputs": (image, options)}
+    loaded = dynpool.load(Optioned(), tmp_path / "model.safetensors", conversion=given)
+    assert torch.equal(loaded(image, options), model(image, options))
