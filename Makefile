@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MINUTES ?= 6
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: compare inspect gpu docs pictures gallery test lint types layers unit coverage test-oldest format clean
+.PHONY: compare inspect gpu docs pictures gallery test lint types layers unit coverage test-oldest smoke-oldest format clean
 
 # installed anew when the requirements change; the stamp is written only after pip succeeded
 $(VENV)/installed: pyproject.toml dynpool/common/version.py
@@ -62,10 +62,23 @@ coverage: $(VENV)/installed
 		--cov-report=html $(TESTS)
 
 # the suite with the lowest versions that pyproject.toml allows, in an environment of its own
+OLDEST := .venv-oldest/bin
+INSTALL_OLDEST = test -x $(OLDEST)/python || $(PYTHON) -m venv .venv-oldest; \
+	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check --constraint tests/oldest.txt --editable
 test-oldest:
-	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[dev]'
-	OMP_NUM_THREADS=1 KERAS_BACKEND=torch .venv-oldest/bin/python -m pytest --numprocesses=auto --doctest-modules
+	$(INSTALL_OLDEST) '.[dev]'
+	OMP_NUM_THREADS=1 KERAS_BACKEND=torch $(OLDEST)/python -m pytest --numprocesses=auto --doctest-modules
+
+# a minute of the main commands with those versions; where they cannot be installed, it says so and fails nothing
+smoke-oldest: OUT ?= runs/smoke-oldest
+smoke-oldest:
+	@if { $(INSTALL_OLDEST) '.[train]'; }; then set -ex; \
+		$(OLDEST)/dynpool doctor; \
+		$(OLDEST)/dynpool analyze resnet18 --input-size 64 --quiet; \
+		rm -rf $(OUT); \
+		$(OLDEST)/dynpool compare configs/digits-tile.yaml --methods '[human, dynopool]' --grid '{}' --seeds '[0]' \
+			--epochs 1 --out $(OUT); \
+	else echo "NOT TESTED: the oldest versions cannot be installed here (tests/oldest.txt)"; fi
 
 format: $(VENV)/installed
 	$(BIN)/ruff format .
