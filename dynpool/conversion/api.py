@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -53,6 +52,7 @@ from .report import ConversionReport, ConversionRow, NothingToLearnError, Status
 from .rewrite import rewrite
 from .shared_layers import separate_names, split_calls, unite_runs, where_called
 from .size_groups import Key, groups, source_key, target_key
+from .starting_sizes import warn_of_changes, warn_of_multiples
 from .unused_resizers import unused_resizers
 
 __all__ = [
@@ -299,8 +299,8 @@ def convert(
         if (slot := tree.slots.get(resize.path)) is not None and slot.source is not None:
             source = tree.sizes_at(size[1:])[slot.source]
             slot.margin = pair(n - m for n, m in zip(resize.in_size, source, strict=True))
-    _warn_of_changes(before, after, tree, converter.original, type(model).__name__, preserve=preserve)
-    _warn_of_multiples(multiples, tree, converter.original)
+    warn_of_changes(before, after, tree, converter.original, type(model).__name__, preserve=preserve)
+    warn_of_multiples(multiples, tree, converter.original)
     macs = (macs_of(graph).by_layer for graph in (before, after))
     attach_report(learned, _with_limits(tree, report, limits).with_macs(*macs))
     if max_gmacs is not None:
@@ -332,47 +332,6 @@ def _with_limits(tree: ResolutionTree, report: ConversionReport, limits: Mapping
             ranges[tree.nodes[i].name] = f"its size is {rule.admitted()}"
     rows = (replace(r, why=ranges.get(r.resolution, r.why)) if r.status == "converted" else r for r in report.rows)
     return replace(report, rows=tuple(rows))
-
-
-def _warn_of_changes(
-    before: Graph, after: Graph, tree: ResolutionTree, original: Sequence[Size], name: str, *, preserve: bool
-) -> None:
-    """Warn if maps of the converted model do not start at the sizes they have in the original."""
-    moved = [
-        f"{node.name} at {now[0]}x{now[1]} instead of {was[0]}x{was[1]} pixels"
-        for node, now, was in zip(tree.nodes, tree.sizes_at(tree.input_size[1:]), original, strict=True)
-        if now != was
-    ]
-    if moved:
-        if preserve:
-            warnings.warn(
-                "preserve=True cannot keep the function at this input_size, as learned sizes have at least 2 pixels"
-                f" and are multiples of windows and of multiple_of: {', '.join(moved)}",
-                stacklevel=4,
-            )
-        return
-    changed = [
-        f"{at[0] or 'the model'} returns {after.returns[at][1]} instead of {shapes}"
-        for at, (_, shapes) in before.returns.items()
-        if at in after.returns and after.returns[at][1] != shapes
-    ]
-    if changed:
-        warnings.warn(
-            f"{len(changed)} maps of the converted {name} differ in size from those of the original"
-            f"{', so that preserve=True cannot keep its function' * preserve}: {'; '.join(changed[:3])}",
-            stacklevel=4,
-        )
-
-
-def _warn_of_multiples(asked: Size, tree: ResolutionTree, original: Sequence[Size]) -> None:
-    """Warn if `multiple_of` makes maps start at twice their sizes or more."""
-    grown = [
-        f"{node.name} starts at {now[0]}x{now[1]} instead of {was[0]}x{was[1]} pixels"
-        for node, now, was in zip(tree.nodes, tree.sizes_at(tree.input_size[1:]), original, strict=True)
-        if any(n == m >= 2 * w for n, m, w in zip(now, asked, was, strict=True))
-    ]
-    if grown:
-        warnings.warn(f"multiple_of={asked} is larger than maps of the model: {'; '.join(grown)}", stacklevel=4)
 
 
 def sizes(

@@ -97,12 +97,6 @@ def test_resolutions_start_as_they_were_where_the_structure_shows_at_a_double_of
     torch.testing.assert_close(kept(x), model(x))
 
 
-def test_preserve_warns_where_a_size_cannot_start_as_it_was():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 2, 1))
-    with pytest.warns(UserWarning, match="1 at 2x2 instead of 1x1 pixels"):
-        dynpool.convert(model, (3, 4, 4), preserve=True)
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_freeze_gives_a_plain_model_of_equal_outputs(name: str) -> None:
     torch.manual_seed(0)

@@ -233,14 +233,6 @@ def test_multiple_of_rounds_every_learned_size() -> None:
         dynpool.convert(nn.MaxPool2d(2), (3, 32, 32), multiple_of=0)
 
 
-def test_a_multiple_that_makes_maps_twice_as_large_is_warned_of() -> None:
-    net = nn.Sequential(nn.MaxPool2d(2), nn.MaxPool2d(2))
-    said = r"^multiple_of=\(16, 1\) is larger than .*: 1 starts at 16x6 instead of 6x6 pixels$"
-    with pytest.warns(UserWarning, match=said):
-        learned = dynpool.convert(net, (3, 24, 24), multiple_of=(16, 1))
-    assert dynpool.sizes(learned, (3, 24, 24))["1"] == (16, 6)
-
-
 @pytest.mark.parametrize("bad", [0, -8, (8,), (8, 2.0), True, (1, 2, 3)])
 def test_bad_multiples_are_named(bad: object) -> None:
     with pytest.raises(ValueError, match="multiple_of must be"):
