@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         set_sizes,
         sizes,
     )  # fmt: skip
-    from .cost import GMACsLoss, MacsReport, count_macs
+    from .cost import GMACsLoss, LatencyModel, MacsReport, count_macs
     from .graph import Graph, TraceError, trace
     from .graph.ops import register_macs, register_op
     from .resizers import Chain, DynOPool, DynOPool2d, FixedPool2d, LearnedResizer2d, dynopool2d
@@ -38,6 +38,7 @@ __all__ = [
     "FreezeReport",
     "GMACsLoss",
     "Graph",
+    "LatencyModel",
     "LearnedResizer2d",
     "MacsReport",
     "NothingToLearnError",
@@ -73,7 +74,7 @@ if not TYPE_CHECKING:
             "analysis": "SensitivityReport size_sensitivity",
             "conversion": "ConversionReport FreezeReport NothingToLearnError Plan Site conversion_report convert "
             "freeze freeze_report load register_kind save set_sizes sizes",
-            "cost": "GMACsLoss MacsReport count_macs",
+            "cost": "GMACsLoss LatencyModel MacsReport count_macs",
             "graph": "Graph TraceError trace",
             "graph.ops": "register_macs register_op",
             "resizers": "Chain DynOPool DynOPool2d FixedPool2d LearnedResizer2d dynopool2d",

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_model
-from dynpool.graph import Graph, InputSize, Resize, Smooth, check_input_size, propagate, trace
+from dynpool.graph import Graph, InputSize, check_input_size, trace
 from dynpool.graph.ops import is_registered
-from dynpool.resizers import LearnedResizer2d, gathered
 from dynpool.size_math import Pair
 
 from .cost_model import CostModel
+from .surrogate import Factors, Surrogate
 
 __all__ = ["Ceiling", "GMACsLoss", "LayerMacs", "MacsReport", "count_macs", "macs_of"]
 
@@ -225,77 +223,16 @@ class GMACsLoss:
         self.tree, self.owners, self.graph = self.cost.tree, self.cost.owners, self.cost.graph
         if not self.owners:
             raise ValueError(f"model is a {type(model).__name__}, which has no learned resolution")
-        self._build()
-
-    def _smooth_sizes(self) -> dict[int, Smooth]:
-        """Sizes without rounding of the axis classes, except sums; the i-th resizer has the strides 2i and 2i + 1."""
-        graph, modules = self.graph, self.cost.modules
-        column = {id(p.shared_alpha()): 2 * i for i, p in enumerate(self.owners)}
-        axes = replace(graph.axes, classes=graph.classes.without_sums())
-        sizes = graph.with_input(*(Smooth(float(n)) for n in graph.input_size[1:]))
-
-        def output(resize: Resize, size: tuple[Smooth, Smooth], *, last: bool) -> Iterator[Smooth | None]:
-            resizer = modules.get(resize.path)
-            for axis, n in enumerate(size):
-                known = isinstance(n, Smooth)
-                above = n if known else Smooth(float(resize.in_size[axis]))
-                if resize.learned and not isinstance(resizer, LearnedResizer2d):  # follows, possibly to a fixed size
-                    yield Smooth(float(resize.out_size[axis])) if last else None
-                elif not (known or last):
-                    yield None
-                elif isinstance(resizer, LearnedResizer2d) and resize.learned:
-                    multiple = 1 if self.tree is None else self.tree.slots[resize.path].multiple[axis]
-                    yield (above * multiple).over(column[id(resizer.shared_alpha())] + axis)
-                else:
-                    yield above * (resize.out_size[axis] / resize.in_size[axis])
-
-        def assign(sizes: dict[int, Smooth], axis: int, size: Smooth) -> None:
-            if axes.classes.size(axis, sizes) is None:
-                sizes[axis] = size
-
-        for last in (False, True):  # what sets a size comes before what follows it, in whatever order they run
-            propagate(axes, sizes, partial(output, last=last), assign)
-        return sizes
-
-    def _build(self) -> None:
-        """Set up: continuous size of a class = base / product of strides; MACs = sum of coefficients * sizes."""
-        graph, find, ref = self.graph, self.graph.classes.find, self.graph.classes.reference
-        sizes = self._smooth_sizes()
-        row = {c: i for i, c in enumerate(sizes)}
-        exponents = torch.zeros(len(row) + 1, 2 * len(self.owners), dtype=torch.float64)
-        for c, size in sizes.items():
-            for s in size.strides:
-                exponents[row[c], s] += 1
-        terms: dict[tuple[tuple[int, int], ...], float] = {}
-        for mac in graph.macs:
-            factors = [(row[find(a)], n - ref(a), n) for a, n in mac.axes if find(a) in row]
-            key = tuple((r, offset) for r, offset, _ in factors)
-            terms[key] = terms.get(key, 0.0) + mac.macs / math.prod(n for _, _, n in factors)
-        width = max([len(k) for k in terms] + [1])
-        constant = len(row)  # a row whose size is always 1
-        rows = [[r for r, _ in k] + [constant] * (width - len(k)) for k in terms]
-        offsets = [[float(o) for _, o in k] + [0.0] * (width - len(k)) for k in terms]
-        self._base = torch.tensor([*(size.pixels for size in sizes.values()), 1.0], dtype=torch.float64)
-        self._exponents = exponents
-        self._rows = torch.tensor(rows, dtype=torch.long)
-        self._offsets = torch.tensor(offsets, dtype=torch.float64)
-        self._coefficients = torch.tensor(list(terms.values()), dtype=torch.float64) / 1e9
-
-    def _to(self, device: torch.device) -> None:
-        if self._base.device != device:
-            for name in ("_base", "_exponents", "_rows", "_offsets", "_coefficients"):
-                setattr(self, name, getattr(self, name).to(device))
+        self._surrogate = Surrogate(self.cost)
+        merged: dict[Factors, float] = {}
+        for mac in self.graph.macs:
+            factors, each = self._surrogate.factors(mac.axes)
+            merged[factors] = merged.get(factors, 0.0) + mac.macs / each
+        self._terms = self._surrogate.terms((factors, macs / 1e9) for factors, macs in merged.items())
 
     def surrogate(self) -> Tensor:
         """GMACs at the continuous sizes H / stride: a float64 scalar with the gradient of the loss."""
-        strides = torch.cat([p.learned_strides(gathered(p.shared_alpha()).double()) for p in self.owners])
-        if any(p.looks_at_chains for p in self.owners) and self.tree is not None:
-            factors = self.tree.factors_at(self.input_size[1:])
-            rows = [factors.get(type(p), (1.0, 1.0)) for p in self.owners]
-            strides = strides / torch.tensor(rows, dtype=strides.dtype, device=strides.device).flatten()
-        self._to(strides.device)
-        sizes = self._base * torch.exp(-(self._exponents @ strides.log()))
-        return (self._coefficients * (sizes[self._rows] + self._offsets).prod(dim=1)).sum()
+        return self._surrogate(self._terms).sum()
 
     def value(self) -> float:
         """GMACs at the rounded sizes in use, computed on the host."""

@@ -1,0 +1,70 @@
+"""Curves through measured times: seconds by amount of work, and the line that passes follow as a whole."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Curve", "fitted_line"]
+
+_APART = 1.25  # the slope at an amount of work is that from 1 / _APART to _APART times it
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Seconds by amount of work, linear between what was measured and beyond it; it never falls."""
+
+    works: tuple[float, ...]
+    seconds: tuple[float, ...]
+
+    @classmethod
+    def through(cls, points: Sequence[tuple[float, float]]) -> Curve:
+        """The non-decreasing curve nearest to the points (work, seconds): isotonic regression."""
+        blocks: list[list[tuple[float, float]]] = []
+        for point in sorted(points):
+            blocks.append([point])
+            while len(blocks) > 1 and (blocks[-2][0][0] == blocks[-1][0][0] or _mean(blocks[-2]) > _mean(blocks[-1])):
+                blocks[-2:] = [blocks[-2] + blocks[-1]]
+        middle = [(sum(work for work, _ in block) / len(block), _mean(block)) for block in blocks]
+        return cls(tuple(work for work, _ in middle), tuple(seconds for _, seconds in middle))
+
+    def __call__(self, work: float) -> float:
+        works, seconds = self.works, self.seconds
+        if len(works) == 1:
+            return seconds[0]
+        if works[0] <= work <= works[-1]:
+            k = min(max(bisect_right(works, work), 1), len(works) - 1)
+            part = (work - works[k - 1]) / (works[k] - works[k - 1])
+            return seconds[k - 1] + part * (seconds[k] - seconds[k - 1])
+        slope = (seconds[-1] - seconds[0]) / (works[-1] - works[0])
+        end = 0 if work < works[0] else -1
+        return max(seconds[end] + slope * (work - works[end]), 0.0)
+
+    def slope(self, work: float) -> float:
+        """Seconds per unit of work around an amount of it."""
+        low, high = work / _APART, work * _APART
+        return (self(high) - self(low)) / (high - low) if high > low else 0.0
+
+
+def _mean(block: Sequence[tuple[float, float]]) -> float:
+    return sum(seconds for _, seconds in block) / len(block)
+
+
+def fitted_line(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """(factor, constant) of the line y = factor * x + constant with the least relative errors.
+
+    Neither is negative: where one would be, the constant is zero; and the factor is if all x are.
+    """
+    if not any(x):
+        return 0.0, sum(1 / v for v in y) / sum(1 / v**2 for v in y)
+    a = sum((u / v) ** 2 for u, v in zip(x, y, strict=True))
+    b = sum(u / v**2 for u, v in zip(x, y, strict=True))
+    c = sum(1 / v**2 for v in y)
+    d, e = sum(u / v for u, v in zip(x, y, strict=True)), sum(1 / v for v in y)
+    determinant = a * c - b * b
+    if determinant > 1e-9 * a * c:
+        factor, constant = (c * d - b * e) / determinant, (a * e - b * d) / determinant
+        if factor >= 0 and constant >= 0:
+            return factor, constant
+    return d / a, 0.0
