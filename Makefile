@@ -76,8 +76,8 @@ smoke-oldest:
 		$(OLDEST)/dynpool doctor; \
 		$(OLDEST)/dynpool analyze resnet18 --input-size 64 --quiet; \
 		rm -rf $(OUT); \
-		$(OLDEST)/dynpool compare configs/digits-tile.yaml --methods '[human, dynopool]' --grid '{}' --seeds '[0]' \
-			--epochs 1 --out $(OUT); \
+		$(OLDEST)/dynpool compare configs/digits-tile.yaml --methods '[human, dynopool]' --seeds '[0]' --epochs 1 \
+			--out $(OUT); \
 	else echo "NOT TESTED: the oldest versions cannot be installed here (tests/oldest.txt)"; fi
 
 format: $(VENV)/installed

@@ -253,6 +253,11 @@ def convert(
     check_flags(preserve=preserve)
     if input_size is None:
         input_size = (3, 224, 224) if inputs is None else make_inputs(None, inputs, torch.float32).size
+        if len(input_size) != 3:
+            raise ValueError(
+                "inputs must begin with a batch of images (N, C, H, W) if input_size is not given; the first tensor "
+                f"has {len(input_size) + 1} dimensions"
+            )
     size = check_input_size(input_size)
     if order not in ("after", "before"):
         raise ValueError(f"order must be 'after' or 'before', got {order!r}")

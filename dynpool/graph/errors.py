@@ -14,10 +14,12 @@ class TraceError(ValueError):
         cause: what was raised.
     """
 
-    def __init__(self, op: str, path: str, cause: Exception, model: str = "the model", tried: str = "") -> None:
-        super().__init__(op, path, cause, model, tried)
+    def __init__(
+        self, op: str, path: str, cause: Exception, model: str = "the model", tried: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(op, path, cause, model, tried, hint)
         self.op, self.path, self.cause = op, path, cause
-        self._model, self._tried = model, tried
+        self._model, self._tried, self._hint = model, tried, hint
 
     @property
     def reason(self) -> str:
@@ -25,4 +27,4 @@ class TraceError(ValueError):
         return f"{type(self.cause).__name__} in {self.path or self._model}: {self.cause}"
 
     def __str__(self) -> str:
-        return f"the model cannot run{self._tried}: {self.reason}"
+        return f"the model cannot run{self._tried}: {self.reason}{self._hint}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -270,11 +271,25 @@ def run_pass(
         try:
             out = model(*example.args, **example.kwargs)  # held until the recorder has seen what there is
         except Exception as error:  # whatever the model's own code raises
-            raise TraceError(
-                recorder.running, recorder.stack[-1][0], error, type(model).__name__, _tried(example)
-            ) from error
+            path = recorder.stack[-1][0]
+            hint = _hint(model, path, example)
+            raise TraceError(recorder.running, path, error, type(model).__name__, _tried(example), hint) from error
         recorder.end()
         del out
+
+
+def _hint(model: nn.Module, path: str, example: Inputs) -> str:
+    """What may be wrong with the input: arguments that are missing, or the number of channels."""
+    try:
+        inspect.signature(model.forward).bind(*example.args, **example.kwargs)
+    except TypeError:
+        return "; give all arguments of its forward as inputs=(...)"
+    layer = model.get_submodule(path)
+    channels = getattr(layer, "in_channels", None)
+    first = next((name for name, m in model.named_modules() if hasattr(m, "in_channels")), None)
+    if path == first and isinstance(channels, int) and channels != example.size[0]:
+        return f"; {path} takes {channels} channel{'s' * (channels > 1)}, and input_size begins with {example.size[0]}"
+    return ""
 
 
 def _tried(example: Inputs) -> str:

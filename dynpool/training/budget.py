@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,9 +19,12 @@ from dynpool.size_math import Pair, Size
 
 __all__ = ["TOLERANCE", "Budget", "cost_reached", "scale_sizes", "scale_strides", "settle"]
 
+log = logging.getLogger(__name__)
+
 TOLERANCE = 0.02
 """Largest relative deviation of the final GMACs from a budget."""
 
+_UNUSUAL = 20  # times the present cost
 _LOG_LIMIT = 8.0  # logarithm of a factor that takes all strides to their bounds
 GOAL = 0.01  # the search stops at sizes whose GMACs deviate from the budget by at most this fraction
 _MOST_CANDIDATES = 2000  # or after this many candidates
@@ -59,6 +63,12 @@ class Budget:
             raise ValueError(
                 f"{key} is {gmacs!r}, which is out of reach: sizes within the bounds cost {least} to {most} GMACs"
             )
+        now = self.loss.value()
+        if gmacs > _UNUSUAL * now:
+            log.warning(
+                "%s is %r GMACs, %.3g times what the network costs now (%.4g GMACs): is another unit meant?",
+                key, gmacs, gmacs / now, now,
+            )  # fmt: skip
 
     def pull(self) -> Tensor:
         """ln(GMACs / budget)^2 / 2: zero on the budget, differentiable as `dynpool.GMACsLoss` is.

@@ -11,6 +11,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Hashable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -244,6 +245,8 @@ def load_config(
         if kind is RunConfig:
             ignored = [key for key in values if key in COMPARISON_KEYS]
             values = {k: v for k, v in values.items() if k not in COMPARISON_KEYS}
+        else:
+            values = _narrowed(values, overrides)
     _check_options(overrides, kind, command)
     try:
         result, flags = _parsed(kind, values, overrides, command)
@@ -262,6 +265,25 @@ def load_config(
             "trains them all", path, ", ".join(ignored), result.method, result.seed,
         )  # fmt: skip
     return result, flags
+
+
+def _narrowed(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The file's values without the grid points and pairs of methods that `--methods` leaves out."""
+    given = [w.partition("=")[2] or after for w, after in pairwise([*overrides, ""]) if w.split("=")[0] == "--methods"]
+    try:
+        methods = yaml.safe_load(given[-1]) if given else None
+    except yaml.YAMLError:
+        return values  # an error later on
+    if not isinstance(methods, list):
+        return values
+    kept = dict(values)
+    if isinstance(values.get("grid"), dict):
+        kept["grid"] = {method: keys for method, keys in values["grid"].items() if method in methods}
+    if isinstance(values.get("pairs"), list):
+        groups = [pair for pair in values["pairs"] if isinstance(pair, list)]
+        left = [pair for pair in groups if all(str(group).partition(" ")[0] in methods for group in pair)]
+        kept["pairs"] = left or None
+    return kept
 
 
 def _with_source(

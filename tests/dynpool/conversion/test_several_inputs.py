@@ -148,6 +148,11 @@ def test_hand_placed_resizers_are_set_frozen_and_costed_with_them():
     assert loss().item() * 1e9 == pytest.approx(dynpool.count_macs(model, SIZE, inputs=arguments()).total, rel=1e-6)
 
 
+def test_an_image_without_a_batch_is_named():
+    with pytest.raises(ValueError, match=r"inputs must begin with a batch of images \(N, C, H, W\).* has 3 dimensions"):
+        dynpool.convert(Bytes(), inputs=torch.zeros(3, 32, 32, dtype=torch.uint8))
+
+
 class Optioned(Masked):
     def forward(self, image: Tensor, options: Options) -> Tensor:  # type: ignore[override]
         return self.maps(image * options.scale)

@@ -44,6 +44,21 @@ def test_an_error_of_the_models_own_code_names_no_operation() -> None:
     assert error.reason.startswith("RuntimeError in Picky: ")
 
 
+class Pair(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+def test_missing_arguments_and_a_wrong_number_of_channels_are_hinted_at() -> None:
+    assert str(failure(Pair())).endswith("argument: 'y'; give all arguments of its forward as inputs=(...)")
+    grey = failure(nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2)))
+    assert str(grey).endswith("; 0 takes 1 channel, and input_size begins with 3")
+    assert "inputs=" not in str(failure(Picky(own=True)))
+    later = failure(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(8, 4, 3)))  # the network's own mistake
+    assert "takes" not in str(later)
+    assert str(pickle.loads(pickle.dumps(grey))) == str(grey)
+
+
 def test_it_is_a_value_error_whose_message_survives_a_pickle() -> None:
     error = failure(Picky(own=True))
     assert isinstance(error, ValueError)

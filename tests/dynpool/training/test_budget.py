@@ -136,3 +136,13 @@ def test_a_budget_out_of_reach_is_refused(method, factor, model, tiny):
         ConfigError, match=r"gmacs_budget is [\d.e-]+, which is out of reach: .* cost [\d.e-]+( to [\d.e-]+)? GMACs"
     ):
         prepare(model, tiny(*options), (1, 32, 32))
+
+
+def test_a_budget_in_another_unit_is_asked_about(model, caplog):
+    learned = dynpool.convert(model, SIZE)
+    now = dynpool.count_macs(learned, SIZE).gmacs
+    Budget(learned, SIZE, 19 * now)
+    assert not caplog.text
+    Budget(learned, SIZE, 25 * now)
+    assert "25 times what the network costs now" in caplog.text
+    assert "is another unit meant?" in caplog.text

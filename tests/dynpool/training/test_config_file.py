@@ -53,6 +53,23 @@ def test_a_run_reads_a_comparison_and_says_which_keys_it_leaves_aside(read, capl
     assert (comparison.methods, comparison.seeds, comparison.workers) == (("human",), (4, 5), 2)
 
 
+def test_settings_and_pairs_of_methods_that_an_option_leaves_out_are_left_out(read):
+    text = (
+        "methods: [human, dynopool, scaled]\ngrid: {scaled: {lr: [0.1, 0.2]}, dynopool: {alpha_lr: 0.2}}\n"
+        "pairs: [[dynopool, human], [scaled lr=0.1, human]]"
+    )
+    for options in (["--methods", "[human, dynopool]"], ["--methods=[human,dynopool]"]):
+        config, _ = read(text, *options, kind=ComparisonConfig)
+        assert (config.grid, config.pairs) == ({"dynopool": {"alpha_lr": 0.2}}, (("dynopool", "human"),))
+    config, _ = read(text, "--methods", "[human]", kind=ComparisonConfig)
+    assert (config.grid, config.pairs) == ({}, None)
+    assert len(read(text, kind=ComparisonConfig)[0].grid) == 2
+    with pytest.raises(ConfigError, match="grid is 'scaled'; allowed: the methods compared: human"):
+        read("methods: [human]\ngrid: {scaled: {lr: 1}}", kind=ComparisonConfig)
+    with pytest.raises(ConfigError, match="methods"):
+        read(text, "--methods", "[human", kind=ComparisonConfig)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
