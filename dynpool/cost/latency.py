@@ -118,6 +118,9 @@ class LatencyModel:
         check_model(model)
         check_whole(1, batch=batch, repeats=repeats)
         check_whole(_FEWEST, configurations=configurations)
+        check_whole(0, seed=seed)
+        if measurements is not None and not isinstance(measurements, Mapping):
+            raise TypeError(f"measurements={measurements!r}: expected a dict, as to_dict() gives it")
         self.input_size = check_input_size(input_size)
         self.repeats, self.batch = repeats, batch
         options: dict[str, Any] = {"inputs": inputs, "dtype": dtype}
@@ -130,9 +133,7 @@ class LatencyModel:
                 f"model is a {name}, which runs other layers at other sizes: its latency has no closed form"
             )
         weights = next(self.cost.model.parameters(), torch.empty(0))
-        self.device = torch.device(weights.device if device is None else device)
-        if self.device.type == "meta":
-            raise ValueError("device is meta, which takes no time: give device='cpu', 'cuda', ...")
+        self.device = _device(weights.device if device is None else device)
         self._draw = torch.Generator().manual_seed(seed)
         self._surrogate = Surrogate(self.cost)
         self._amounts = amounts_of_work(self.cost.graph)
@@ -350,3 +351,13 @@ class LatencyModel:
         if not same or {key for key, _ in self._works()} != set(curves):
             raise ValueError("measurements are of another model, input size or batch")
         self._curves, self.device = curves, torch.device(data["device"])
+
+
+def _device(given: torch.device | str) -> torch.device:
+    try:
+        device = torch.device(given)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={given!r}: expected a device such as 'cpu' or 'cuda:0'") from error
+    if device.type == "meta":
+        raise ValueError("device is meta, which takes no time: give device='cpu', 'cuda', ...")
+    return device
