@@ -96,7 +96,8 @@ def _regrouped(model: nn.Module, groups: Sequence[Group], config: RunConfig) -> 
         from timm.optim import param_groups_layer_decay, param_groups_weight_decay
     split = param_groups_weight_decay  # the other function warns where layers are not to be told apart
     if settings.layer_decay < 1:
-        split = partial(param_groups_layer_decay, layer_decay=settings.layer_decay)
+        decays = {"layer_decay": settings.layer_decay, "weight_decay_exclude_1d": not settings.decay_vectors}
+        split = partial(param_groups_layer_decay, **decays)
     found: list[Group] = []
     scales: set[float] = set()
     for group in groups:
@@ -108,7 +109,6 @@ def _regrouped(model: nn.Module, groups: Sequence[Group], config: RunConfig) -> 
             model,
             weight_decay=config.weight_decay,
             no_weight_decay_list=getattr(model, "no_weight_decay", set)(),
-            weight_decay_exclude_1d=not settings.decay_vectors,
         ):
             parameters = [parameter for parameter in part["params"] if id(parameter) in mine]
             scales.add(part.get("lr_scale", 1.0))
