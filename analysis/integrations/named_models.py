@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from dynpool.common.library_models import LIBRARIES, create_model, full_name
+from dynpool.common.names import nearest
 
 __all__ = ["error_summary", "imported_object", "named_model"]
 
@@ -75,7 +76,9 @@ def imported_object(name: str, argument: str = "model") -> Any:
         found: Any = importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{path}.".startswith(f"{error.name}."):
-            raise ValueError(f"{argument} is {name!r}: there is no module {error.name!r}") from None
+            near = nearest(path, LIBRARIES)  # or else the list of them
+            said = near if "did you mean" in near else ""
+            raise ValueError(f"{argument} is {name!r}: there is no module {error.name!r}{said}") from None
         raise ValueError(f"{argument} is {name!r}: {path} cannot be imported: {error_summary(error)}") from error
     except (Exception, SystemExit) as error:  # a user's module may raise anything
         raise ValueError(f"{argument} is {name!r}: {path} cannot be imported: {error_summary(error)}") from error

@@ -62,7 +62,8 @@ def test_a_callable_and_a_module(tmp_path, monkeypatch):
         ("leaving_nets:net", r"cannot be imported: SystemExit: 3 \(leaving_nets.py, line 2\)"),
         ("own_nets:", "give your own model as package.module:callable"),
         (".own_nets:net", "give your own model as package.module:callable"),
-        ("own_netz:net", "there is no module 'own_netz'"),
+        ("own_netz:net", "there is no module 'own_netz'$"),
+        ("torchvison:resnet18", "there is no module 'torchvison'; did you mean 'torchvision'"),
         (":net", "model is ':net'"),
     ):
         with pytest.raises(ValueError, match=said):
