@@ -162,7 +162,7 @@ class _Builder:
         self.model = deep_copy(model)
         self.size, self.pool = size, pool
         self.tree = ResolutionTree(size, [ResolutionNode("input", None, size[1:])])
-        keep_options(self.tree, options)
+        keep_options(self.model, self.tree, options)
         self.rows: list[ConversionRow] = []
 
     def standard(self, adaptors: int, last_size: int) -> nn.Module:

@@ -107,7 +107,7 @@ class _Converter:
         plan = plan_resolutions(self.graph, plans, pinned)
         self.keys, self.tree.nodes = plan.keys, plan.nodes
         self.tree.input_size = size
-        keep_options(self.tree, options)
+        keep_options(self.model, self.tree, options)
         traced = [node.reference for node in plan.nodes]
         self.at_input_size = matched(self.graph, at_input_size)
         plan.place_at(self.at_input_size, size[1:])
@@ -231,9 +231,9 @@ def convert(
             learned sizes are multiples of the window anyway.
         max_gmacs: a hard ceiling on the model's GMACs at `input_size`; an optimiser step that would exceed it is cut.
         inputs: the arguments of the model's forward (a tensor, a tuple or a dict by name), if an image is not enough:
-            only shapes and dtypes of tensors matter. Those with the height and width of the image are maps like it,
-            made larger and smaller with it; all others stay. The model must be called in the same way later: with the
-            image before other tensors of three or more dimensions, or by its keyword.
+            only shapes and dtypes of tensors matter. The image is the first of `input_size`; tensors (..., H, W) of
+            three or more dimensions with its height and width are maps like it, made larger and smaller with it, and
+            all others stay. Sizes are learned for layers that the image runs through, not for those of a second one.
         batch: number of images that a pass needs, if more than one (clips with frames in the batch, a `squeeze()`).
         dtype: of the images, such as torch.uint8 for a model that normalises them; default: that of the weights.
 

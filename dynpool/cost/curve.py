@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = ["Curve", "fitted_line"]
@@ -13,7 +14,11 @@ _APART = 1.25  # the slope at an amount of work is that from 1 / _APART to _APAR
 
 @dataclass(frozen=True)
 class Curve:
-    """Seconds by amount of work, linear between what was measured and beyond it; it never falls."""
+    """Seconds by amount of work, linear between what was measured; it never falls.
+
+    Beyond what was measured it goes on by the slope from the first to the last point, or in proportion to the work if
+    that is less.
+    """
 
     works: tuple[float, ...]
     seconds: tuple[float, ...]
@@ -29,6 +34,19 @@ class Curve:
         middle = [(sum(work for work, _ in block) / len(block), _mean(block)) for block in blocks]
         return cls(tuple(work for work, _ in middle), tuple(seconds for _, seconds in middle))
 
+    @classmethod
+    def checked(cls, works: Iterable[float], seconds: Iterable[float]) -> Curve:
+        """A curve of given values. Raises ValueError unless works rise and seconds do not fall, all finite and >= 0."""
+        curve = cls(tuple(map(float, works)), tuple(map(float, seconds)))
+        if not curve.works or len(curve.works) != len(curve.seconds):
+            raise ValueError(f"{len(curve.works)} works and {len(curve.seconds)} seconds")
+        for values in (curve.works, curve.seconds):
+            if not all(0 <= value < math.inf for value in values) or list(values) != sorted(values):
+                raise ValueError(f"values are not finite, rising and 0 or more: {values}")
+        if len(set(curve.works)) < len(curve.works):
+            raise ValueError(f"works are not distinct: {curve.works}")
+        return curve
+
     def __call__(self, work: float) -> float:
         works, seconds = self.works, self.seconds
         if len(works) == 1:
@@ -37,9 +55,12 @@ class Curve:
             k = min(max(bisect_right(works, work), 1), len(works) - 1)
             part = (work - works[k - 1]) / (works[k] - works[k - 1])
             return seconds[k - 1] + part * (seconds[k] - seconds[k - 1])
-        slope = (seconds[-1] - seconds[0]) / (works[-1] - works[0])
         end = 0 if work < works[0] else -1
-        return max(seconds[end] + slope * (work - works[end]), 0.0)
+        # the range may be narrow beside the noise: time is at most proportional to work
+        slope = min(
+            (seconds[-1] - seconds[0]) / (works[-1] - works[0]), seconds[end] / works[end] if works[end] else 0.0
+        )
+        return seconds[end] + slope * (work - works[end])
 
     def slope(self, work: float) -> float:
         """Seconds per unit of work around an amount of it."""

@@ -77,14 +77,15 @@ class LatencyModel:
         model: a converted model, or one with hand-placed resizers. It is not changed.
         input_size: (C, H, W) in pixels.
         device: where to measure. None: where the model's weights are.
-        batch: images in a pass. Seconds are those of the pass.
+        batch: images in a pass, whose seconds count. None: those of `inputs` or of the conversion, else one.
         inputs: the arguments of the model's forward, batch included, if images are not enough; see
             :func:`dynpool.convert`.
         dtype: of the images; default: that of the weights.
         configurations: number of sets of sizes that are measured, at least 4.
         repeats: passes that are timed at each of them, in each of the two ways; medians count.
         seed: of the sizes.
-        measurements: those of another LatencyModel of the same model (:meth:`to_dict`), instead of new ones.
+        measurements: those of another LatencyModel of the same model (:meth:`to_dict`), instead of new ones; they say
+            which device they are of.
 
     Raises:
         TypeError: if `model` is not an nn.Module.
@@ -101,13 +102,14 @@ class LatencyModel:
         torch.Size([2])
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: nn.Module,
         input_size: Sequence[int],
         *,
         device: torch.device | str | None = None,
-        batch: int = 1,
+        batch: int | None = None,
         inputs: Any = None,
         dtype: torch.dtype | None = None,
         configurations: int = 16,
@@ -116,15 +118,17 @@ class LatencyModel:
         measurements: Mapping[str, Any] | None = None,
     ) -> None:
         check_model(model)
-        check_whole(1, batch=batch, repeats=repeats)
+        check_whole(1, repeats=repeats, **({} if batch is None else {"batch": batch}))
         check_whole(_FEWEST, configurations=configurations)
         check_whole(0, seed=seed)
+        if seed >= 2**63:
+            raise ValueError(f"seed={seed!r}: expected an integer below 2**63")
         if measurements is not None and not isinstance(measurements, Mapping):
             raise TypeError(f"measurements={measurements!r}: expected a dict, as to_dict() gives it")
         self.input_size = check_input_size(input_size)
-        self.repeats, self.batch = repeats, batch
-        options: dict[str, Any] = {"inputs": inputs, "dtype": dtype}
-        self.cost = CostModel(model, self.input_size, batch=None if inputs is not None else batch, **options)
+        self.repeats = repeats
+        self.cost = CostModel(model, self.input_size, inputs=inputs, batch=batch, dtype=dtype)
+        self.batch = self.cost.graph.batch
         name = type(model).__name__
         if not self.cost.owners:
             raise ValueError(f"model is a {name}, which has no learned resolution")
@@ -132,14 +136,19 @@ class LatencyModel:
             raise ValueError(
                 f"model is a {name}, which runs other layers at other sizes: its latency has no closed form"
             )
-        weights = next(self.cost.model.parameters(), torch.empty(0))
-        self.device = _device(weights.device if device is None else device)
-        self._draw = torch.Generator().manual_seed(seed)
+        if measurements is not None and device is None:
+            device = str(measurements.get("device", "cpu"))
+        weights = next(self.cost.model.parameters(), None)
+        own = torch.device("cpu") if weights is None else weights.device
+        self.device = _device(own if device is None else device, there=measurements is None)
+        self._draw = torch.Generator("cpu").manual_seed(seed)
         self._surrogate = Surrogate(self.cost)
         self._amounts = amounts_of_work(self.cost.graph)
         self._cached: tuple[tuple[Pair, ...], dict[Key, float]] = ((), {})
         if measurements is None:
-            self._measure(configurations)
+            on_gpu = [self.device] if self.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=on_gpu):  # the model may draw random numbers
+                self._measure(configurations)
         else:
             self._read(measurements)
         listed = [(key, *self._surrogate.factors(axes), amount) for key, each in self._works() for amount, axes in each]
@@ -150,7 +159,10 @@ class LatencyModel:
 
     def value(self, alphas: Sequence[Pair] | None = None) -> float:
         """Seconds of a pass at the current or the given values of the alphas, computed on the host."""
-        values = host_alphas(self.cost.owners) if alphas is None else list(alphas)
+        owners = self.cost.owners
+        values = host_alphas(owners) if alphas is None else list(alphas)
+        if len(values) != len(owners):
+            raise ValueError(f"alphas has {len(values)} entries; allowed: a (height, width) for each of {len(owners)}")
         return self._fixed + sum(self._seconds(values).values())
 
     def __call__(self) -> Tensor:
@@ -175,7 +187,8 @@ class LatencyModel:
     def check(self, configurations: int = 8) -> list[LatencyCheck]:
         """Predictions beside measurements at new random sizes, of which the model knows nothing."""
         check_whole(1, configurations=configurations)
-        measured = self._passes(configurations)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            measured = self._passes(configurations)
         return [LatencyCheck(self._sizes_at(one.alphas), self.value(one.alphas), one.whole()) for one in measured]
 
     def to_dict(self) -> dict[str, Any]:
@@ -183,7 +196,7 @@ class LatencyModel:
         curves = [[*key, list(curve.works), list(curve.seconds)] for key, curve in self._curves.items()]
         return {
             "format": _FORMAT, "input_size": list(self.input_size), "batch": self.batch, "device": str(self.device),
-            "factor": self._factor, "fixed": self._fixed, "curves": curves,
+            "weights": self._weights(), "factor": self._factor, "fixed": self._fixed, "curves": curves,
         }  # fmt: skip
 
     def __str__(self) -> str:
@@ -251,10 +264,10 @@ class LatencyModel:
 
     def _drawn(self, owners: Sequence[LearnedResizer2d], start: Sequence[Pair]) -> list[Pair]:
         """Alphas at which maps are larger or smaller than at the given ones, all together and each by itself."""
-        whole = _WHOLE * (2 * torch.rand((), generator=self._draw).item() - 1)
+        whole = _WHOLE * (2 * torch.rand((), generator=self._draw, device="cpu").item() - 1)
         found = []
         for k, (resizer, alpha) in enumerate(zip(owners, start, strict=True)):
-            by = _AXIS * (2 * torch.rand(2, generator=self._draw) - 1) + (whole if k == 0 else 0.0)
+            by = _AXIS * (2 * torch.rand(2, generator=self._draw, device="cpu") - 1) + (whole if k == 0 else 0.0)
             h, w = resizer.strides(alpha)
             axes = (0, 0) if resizer.shared_alpha().numel() == 1 else (0, 1)
             wanted = resizer.values_of((h * math.exp(by[axes[0]]), w * math.exp(by[axes[1]])))
@@ -271,7 +284,7 @@ class LatencyModel:
         def real(t: Tensor) -> Tensor:
             if not t.is_floating_point():
                 return torch.zeros(t.shape, dtype=t.dtype, device=self.device)
-            return torch.randn(t.shape, generator=self._draw).to(self.device, t.dtype)
+            return torch.randn(t.shape, generator=self._draw, device="cpu").to(self.device, t.dtype)
 
         found: tuple[tuple[Any, ...], dict[str, Any]] = tree_map_only(Tensor, real, (example.args, example.kwargs))
         return found
@@ -340,24 +353,36 @@ class LatencyModel:
                 found.setdefault(resize.path, (known[graph.classes.find(h)], known[graph.classes.find(w)]))
         return found
 
+    def _weights(self) -> list[Any]:
+        """What tells models with the same layers apart: how many weights they have, of which dtypes."""
+        weights = list(self.cost.model.parameters())
+        return [sum(w.numel() for w in weights), sorted({str(w.dtype) for w in weights})]
+
     def _read(self, data: Mapping[str, Any]) -> None:
         try:
-            curves = {(path, op): Curve(tuple(works), tuple(took)) for path, op, works, took in data["curves"]}
-            self._factor, self._fixed, kind = float(data["factor"]), float(data["fixed"]), data["format"]
-            same = kind == _FORMAT and tuple(data["input_size"]) == self.input_size and data["batch"] == self.batch
+            curves = {(path, op): Curve.checked(works, took) for path, op, works, took in data["curves"]}
+            factor, fixed = float(data["factor"]), float(data["fixed"])
+            kind, size, batch, weights = data["format"], list(data["input_size"]), data["batch"], data["weights"]
+            Curve.checked([0.0], [factor]), Curve.checked([0.0], [fixed])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"measurements are not those of a LatencyModel: {error!r}") from error
         self._whole_paths = {path for path, op in curves if not op}
+        same = kind == _FORMAT and size == list(self.input_size) and batch == self.batch and weights == self._weights()
         if not same or {key for key, _ in self._works()} != set(curves):
             raise ValueError("measurements are of another model, input size or batch")
-        self._curves, self.device = curves, torch.device(data["device"])
+        if str(self.device) != data.get("device"):
+            raise ValueError(f"measurements are of device {data.get('device')!r}, not {str(self.device)!r}")
+        self._curves, self._factor, self._fixed = curves, factor, fixed
 
 
-def _device(given: torch.device | str) -> torch.device:
+def _device(given: torch.device | str, *, there: bool) -> torch.device:
+    """The device; if it must be there, it is tried."""
     try:
         device = torch.device(given)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device={given!r}: expected a device such as 'cpu' or 'cuda:0'") from error
+        if there and device.type != "meta":
+            torch.empty(0, device=device)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(f"device={given!r}: expected a device of this machine, such as 'cpu' ({error})") from error
     if device.type == "meta":
         raise ValueError("device is meta, which takes no time: give device='cpu', 'cuda', ...")
     return device

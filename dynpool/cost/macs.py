@@ -208,6 +208,7 @@ class GMACsLoss:
         368640
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: nn.Module,

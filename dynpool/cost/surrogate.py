@@ -44,11 +44,11 @@ class Surrogate:
         self.cost, self.tree, self.owners, self.graph = cost, cost.tree, cost.owners, cost.graph
         sizes = self._smooth_sizes()
         self._row = {c: i for i, c in enumerate(sizes)}
-        self._exponents = torch.zeros(len(sizes) + 1, 2 * len(self.owners), dtype=torch.float64)
+        self._exponents = torch.zeros(len(sizes) + 1, 2 * len(self.owners), dtype=torch.float64, device="cpu")
         for c, size in sizes.items():
             for s in size.strides:
                 self._exponents[self._row[c], s] += 1
-        self._base = torch.tensor([*(size.pixels for size in sizes.values()), 1.0], dtype=torch.float64)
+        self._base = torch.tensor([*(size.pixels for size in sizes.values()), 1.0], dtype=torch.float64, device="cpu")
 
     def _smooth_sizes(self) -> dict[int, Smooth]:
         """Sizes without rounding of the axis classes, except sums; the i-th resizer has the strides 2i and 2i + 1."""
@@ -98,9 +98,9 @@ class Surrogate:
         rows = [[r for r, _ in f] + [constant] * (width - len(f)) for f, _ in listed]
         offsets = [[float(o) for _, o in f] + [0.0] * (width - len(f)) for f, _ in listed]
         return Terms(
-            torch.tensor(rows, dtype=torch.long),
-            torch.tensor(offsets, dtype=torch.float64),
-            torch.tensor([c for _, c in listed], dtype=torch.float64),
+            torch.tensor(rows, dtype=torch.long, device="cpu"),
+            torch.tensor(offsets, dtype=torch.float64, device="cpu"),
+            torch.tensor([c for _, c in listed], dtype=torch.float64, device="cpu"),
         )
 
     def __call__(self, terms: Terms) -> Tensor:

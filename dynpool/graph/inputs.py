@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,9 @@ from dynpool.common.arguments import is_whole
 __all__ = ["InputSize", "Inputs", "check_input_size", "make_inputs", "without_batch"]
 
 MOST_VALUES = 2**42  # a slide of a million pixels a side; time and memory of a trace grow with the sides
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_BY_NAME = (inspect.Parameter.KEYWORD_ONLY,)
 
 InputSize = Sequence[int] | Sequence[Sequence[int]] | Mapping[str, Sequence[int]]
 
@@ -35,7 +39,9 @@ class Inputs(NamedTuple):
         return max(first.shape[0], 1) if first.ndim > len(self.size) else 1
 
     def at(self, size: tuple[int, ...]) -> Inputs:
-        """The arguments for images of another size: every tensor with the extents of the images gets those of `size`.
+        """The arguments for images of another size: every map with the extents of the images gets those of `size`.
+
+        A map is a tensor of as many dimensions as the size has or more, such as a mask (N, H, W).
 
         Raises:
             ValueError: for another number of channels or axes.
@@ -45,28 +51,33 @@ class Inputs(NamedTuple):
             raise ValueError(f"input_size is {tuple(size)}, but the model was given inputs of size {self.size}")
 
         def resized(t: Tensor) -> Tensor:
-            changes = t.shape[-len(before) :] == before
+            changes = t.ndim >= len(size) and t.shape[-len(before) :] == before
             return t.new_empty((*t.shape[: -len(before)], *after)) if changes else t
 
         args, kwargs = tree_map_only(Tensor, resized, (self.args, self.kwargs))
-        return _with_images(tuple(size), args, kwargs)._replace(given=self.given)
+        leaves, changed = (tree_flatten(both)[0] for both in ((self.args, self.kwargs), (args, kwargs)))
+        places = {id(leaf): place for place, leaf in enumerate(leaves)}
+        images = tuple([changed[places[id(image)]] for image in self.images])
+        return self._replace(size=tuple(size), args=args, kwargs=kwargs, images=images)
 
-    @property
-    def image_name(self) -> str | None:
-        """The keyword that the image is given by; None if it is given by position.
+    def image_place(self, forward: Callable[..., Any]) -> tuple[int | None, str | None]:
+        """The position and the name among the arguments of `forward` by which the image can be given.
 
         Raises:
-            ValueError: for an image that a converted model would not find among the arguments of a pass.
+            ValueError: for an image in a container, where a converted model does not look for its size.
         """
-        maps = (t for t in self.args if isinstance(t, Tensor) and t.ndim >= 3)
-        first = next(maps, None)
-        named = next((name for name, t in self.kwargs.items() if any(t is image for image in self.images)), None)
-        if named is None and not any(first is image for image in self.images):
-            raise ValueError(
-                f"inputs must have the image of size {self.size} by itself, not in a container, and before other "
-                "tensors of three or more dimensions, or by keyword"
-            )
-        return named
+        parameters = [p for p in inspect.signature(forward).parameters.values() if p.kind not in _VARIADIC]
+        for place, argument in enumerate(self.args):
+            if argument is self.images[0]:
+                named = place < len(parameters) and parameters[place].kind is not inspect.Parameter.POSITIONAL_ONLY
+                return place, parameters[place].name if named else None
+        for name, argument in self.kwargs.items():
+            if argument is self.images[0]:
+                places = (k for k, p in enumerate(parameters) if p.name == name and p.kind not in _BY_NAME)
+                return next(places, None), name
+        raise ValueError(
+            f"inputs must have the image of size {self.size} as an argument of its own, not in a container"
+        )
 
 
 def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
@@ -120,7 +131,7 @@ def make_inputs(input_size: InputSize | None, inputs: Any, dtype: torch.dtype, *
     if not _is_size(size):
         raise ValueError(
             "inputs must have a tensor (N, C, extents...) first if input_size is not given; "
-            f"got (C, extents...) = {size}"
+            + (f"got (C, extents...) = {size}" if tensors else "there is no tensor in them")
         )
     if isinstance(blank, Mapping):
         return _with_images(size, (), dict(blank))._replace(given=True)
@@ -128,13 +139,16 @@ def make_inputs(input_size: InputSize | None, inputs: Any, dtype: torch.dtype, *
 
 
 def _with_images(size: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
+    """Find the images: a tensor of the given size first, and others of its extents unless they are masks of ints."""
     extents = size[1:]
     tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
     of_size = [t for t in tensors if t.ndim >= len(size) and t.shape[-len(extents) :] == extents]
-    images = tuple(t for t in of_size if t.dtype.is_floating_point) or tuple(of_size)
-    if not images:
+    floats = [t for t in of_size if t.dtype.is_floating_point]
+    exact = [t for t in of_size if t.shape[-len(size) :] == size]
+    first = next(iter([t for t in exact if t.dtype.is_floating_point] or exact or floats or of_size), None)
+    if first is None:
         raise ValueError(f"no tensor of inputs has the extents {extents} of input_size={size}")
-    return Inputs(size, args, kwargs, images)
+    return Inputs(size, args, kwargs, (first, *(t for t in floats or of_size if t is not first)))
 
 
 def _named_sizes(input_size: InputSize | None) -> dict[int | str, tuple[int, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynpool.resolution import ResolutionTree
 
@@ -24,21 +24,29 @@ class PassOptions(TypedDict, total=False):
 
 
 def prepared(options: PassOptions, input_size: tuple[int, int, int]) -> PassOptions:
-    """The options with their inputs as meta tensors, from which those of other sizes are made."""
-    if options.get("inputs") is None:
-        return options
-    return {**options, "inputs": make_inputs(input_size, options["inputs"], torch.float32)}
-
-
-def keep_options(tree: ResolutionTree, options: PassOptions) -> None:
-    """Have later traces of a converted model use the prepared options of its conversion.
+    """The options with their inputs as meta tensors, from which those of other sizes are made.
 
     Raises:
-        ValueError: for inputs among which a converted model would not find its image.
+        ValueError: if no tensor of the inputs has that size.
+    """
+    if options.get("inputs") is None:
+        return options
+    made = make_inputs(input_size, options["inputs"], torch.float32)
+    if made.images[0].shape[-len(input_size) :] != input_size:
+        raise ValueError(f"no tensor of inputs has the size {input_size} of input_size")
+    return {**options, "inputs": made}
+
+
+def keep_options(model: nn.Module, tree: ResolutionTree, options: PassOptions) -> None:
+    """Have later passes and traces of a converted model use the prepared options of its conversion.
+
+    Raises:
+        ValueError: for an image in a container, where a converted model does not look for its size.
     """
     tree.pass_options = {name: value for name, value in options.items() if value is not None}
     inputs = options.get("inputs")
-    tree.image_name = None if inputs is None else inputs.image_name
+    if inputs is not None:
+        tree.image_place = inputs.image_place(model.forward)
 
 
 def described(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -150,6 +150,8 @@ def _examples(
     tree = resolution_tree(model) if frozen is None else frozen.tree
     own = {} if tree is None else tree.pass_options
     inputs, dtype = own.get("inputs") if inputs is None else inputs, own.get("dtype") if dtype is None else dtype
+    if batch is not None and inputs is not None:
+        raise ValueError(f"batch is {batch}, but inputs are given: their batch counts")
     n = batch or own.get("batch") or (2 if training else 1)
     weights = [t.dtype for t in (*model.parameters(), *model.buffers())]
     real = next((d for d in weights if d.is_floating_point), torch.float32)

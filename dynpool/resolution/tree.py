@@ -69,7 +69,7 @@ class ResolutionTree:
     trust: float = 0.1
     ceiling: MacsCeiling | None = None
     pass_options: Mapping[str, Any] = field(default_factory=dict)  # what a traced pass needs besides an image
-    image_name: str | None = None  # the keyword that the image is given by, if it is not the first map of a pass
+    image_place: tuple[int | None, str | None] | None = None  # position and name of the image; None: the first map
     description: dict[str, Any] | None = None  # how the model was converted (dynpool.resolution.description)
     frozen: Sequence[Pair] | None = None  # the fixed values of the alphas in a frozen model
     running: bool = False  # whether the whole model is running
@@ -312,7 +312,11 @@ class ResolutionTree:
 
     def image_size(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Size | None:
         """(height, width) of the image among the arguments of a pass."""
-        for x in (kwargs.get(self.image_name or ""), *args, *kwargs.values()):
+        maps: Sequence[Any] = (*args, *kwargs.values())
+        if self.image_place is not None:
+            position, name = self.image_place
+            maps = (kwargs.get(name or ""), *(args[position : position + 1] if position is not None else ()))
+        for x in maps:
             if isinstance(x, Tensor) and x.dim() >= 3:
                 return (x.shape[-2], x.shape[-1])
         return None

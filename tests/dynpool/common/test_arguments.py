@@ -77,7 +77,7 @@ TABLE: list[Table] = [
       "training": NO_FLAG, "every_window": NO_FLAG}),
     ("LatencyModel", dynpool.LatencyModel, {"model": LEARNED, "input_size": SIZE, "configurations": 4, "repeats": 1},
      {"model": NO_MODEL, "input_size": NO_INPUT_SIZE, "configurations": (*NO_COUNT, 3), "repeats": NO_COUNT,
-      "batch": NO_COUNT, "seed": (None, *NO_NUMBER, -1, 0.5), "device": ("x", "meta", object()), "inputs": (3, "x", ()),
+      "batch": NO_COUNT[1:], "seed": (None, *NO_NUMBER, -1, 0.5), "device": ("x", "meta", object()), "inputs": (3, "x", ()),
       "measurements": (3, "x", [], {}, {"curves": 3}), "dtype": ("x", 3, object())}),
     ("GMACsLoss", dynpool.GMACsLoss, {"model": LEARNED, "input_size": SIZE},
      {"model": NO_MODEL, "input_size": NO_INPUT_SIZE}),

@@ -99,18 +99,76 @@ class AfterWords(nn.Module):
         return self.maps(image).mean((2, 3)) + words.mean(1)
 
 
-def test_an_image_behind_other_maps_needs_its_keyword():
-    words, image = torch.randn(2, 7, 4), torch.randn(2, 3, 32, 32)
-    with pytest.raises(ValueError, match=r"inputs must have the image of size \(3, 32, 32\) by itself, .* or by keyw"):
-        dynpool.convert(AfterWords(), SIZE, inputs=(words, image))
-    model = dynpool.convert(AfterWords(), SIZE, inputs={"words": words, "image": image})
-    dynpool.set_sizes(model, {"maps.1": (9, 5)})
-    model(words=words, image=image)
-    assert dynpool.sizes(model, SIZE)["maps.1"] == (9, 5)
-    shapes = []
-    model.get_submodule("maps.2").register_forward_hook(lambda module, args, out: shapes.append(out.shape[-2:]))
-    model(words=words, image=torch.randn(2, 3, 64, 64))
-    assert shapes == [(18, 10)]
+def sizes_at(model: nn.Module, path: str) -> list[tuple[int, ...]]:
+    seen = []
+    model.get_submodule(path).register_forward_hook(lambda module, args, out: seen.append(tuple(out.shape[-2:])))
+    return seen
+
+
+def test_an_image_behind_other_maps_is_found_however_it_is_given():
+    words, image = torch.randn(2, 7, 4), torch.randn(2, 3, 64, 64)
+    for inputs in ((words, image[..., :32, :32]), {"words": words, "image": image[..., :32, :32]}):
+        model = dynpool.convert(AfterWords(), SIZE, inputs=inputs)
+        dynpool.set_sizes(model, {"maps.1": (9, 5)})
+        shapes: list[torch.Size] = []
+        model.get_submodule("maps.2").register_forward_hook(
+            lambda module, args, out, s=shapes: s.append(out.shape[-2:])
+        )
+        model(words, image)
+        model(words, image=image)
+        model(image=image, words=words)
+        assert shapes == 3 * [(18, 10)]
+        assert dynpool.sizes(model, SIZE)["maps.1"] == (9, 5)
+
+
+class InAList(AfterWords):
+    def forward(self, maps: list[Tensor]) -> Tensor:  # type: ignore[override]
+        return super().forward(*maps)
+
+
+def test_an_image_in_a_container_is_refused():
+    with pytest.raises(ValueError, match=r"inputs must have the image of size \(3, 32, 32\) as an argument of its own"):
+        dynpool.convert(InAList(), SIZE, inputs=([torch.randn(2, 7, 4), torch.randn(2, 3, 32, 32)],))
+
+
+class Scaled(Masked):
+    """Multiplies the image by a map that is the same for all images."""
+
+    def forward(self, mask: Tensor, image: Tensor) -> Tensor:  # type: ignore[override]
+        return self.maps(image / 255 * mask)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_the_image_is_the_tensor_of_its_size_and_its_batch_counts(dtype):
+    given = {"mask": torch.ones(1, 1, 32, 32), "image": torch.ones(4, 3, 32, 32, dtype=dtype)}
+    alone = dynpool.count_macs(Scaled().maps, SIZE).total
+    for inputs in (given, tuple(given.values())):
+        assert dynpool.count_macs(Scaled(), SIZE, inputs=inputs).total == alone
+        model = dynpool.convert(Scaled(), SIZE, inputs=inputs)
+        assert dynpool.count_macs(model, SIZE).total == alone
+        assert model(*given.values()).shape == (4, 8, 8, 8)
+
+
+class Weighted(Masked):
+    def forward(self, image: Tensor, weights: Tensor) -> Tensor:  # type: ignore[override]
+        return self.maps(image) * weights[:, :8, None, None]
+
+
+def test_vectors_as_long_as_the_image_is_wide_are_no_maps():
+    model = dynpool.convert(Weighted(), inputs=(torch.randn(32, 3, 32, 32), torch.randn(32, 32)))
+    assert dynpool.count_macs(model, (3, 64, 64)).total == 4 * dynpool.count_macs(model, SIZE).total
+
+
+def test_what_contradicts_the_inputs_is_an_error():
+    with pytest.raises(ValueError, match="batch is 8, but inputs are given: their batch counts"):
+        dynpool.convert(Masked(), inputs=arguments(), batch=8)
+    with pytest.raises(ValueError, match=r"no tensor of inputs has the size \(5, 32, 32\)"):
+        dynpool.convert(Masked(), (5, 32, 32), inputs=arguments())
+    with pytest.raises(ValueError, match="there is no tensor in them"):
+        dynpool.convert(Masked(), inputs=([[1.0]],))
+    model = dynpool.convert(Masked(), inputs=arguments())
+    with pytest.raises(ValueError, match="batch is 3, but inputs are given"):
+        dynpool.count_macs(model, SIZE, batch=3)
 
 
 def test_bytes_are_what_a_model_is_traced_with(tmp_path):

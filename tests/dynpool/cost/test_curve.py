@@ -8,9 +8,11 @@ from dynpool.cost.curve import Curve, fitted_line
 def test_a_curve_goes_through_points_that_rise():
     curve = Curve.through([(4.0, 9.0), (1.0, 2.0), (2.0, 3.0)])
     assert [curve(work) for work in (1.0, 1.5, 2.0, 3.0, 4.0)] == [2.0, 2.5, 3.0, 6.0, 9.0]
-    assert curve(7.0) == pytest.approx(9 + 3 * 7 / 3)  # on by the slope from first to last
-    assert curve(0.5) == pytest.approx(2 - 0.5 * 7 / 3)
-    assert curve(0.0) == 0.0  # never below zero
+    assert curve(7.0) == pytest.approx(9 * 7 / 4)  # in proportion to the work, which is less than by the slope
+    assert curve(0.5) == pytest.approx(1.0)
+    assert curve(0.0) == 0.0
+    flat = Curve.through([(1.0, 5.0), (4.0, 8.0)])
+    assert (flat(7.0), flat(0.5), flat(0.0)) == (11.0, 4.5, 4.0)  # by the slope from first to last
     assert curve.slope(1.5) == pytest.approx((curve(1.875) - curve(1.2)) / 0.675)
 
 

@@ -1,6 +1,7 @@
 """Seconds by learned sizes: exact where they are proportional to work, and of real passes."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -133,13 +134,72 @@ def test_measurements_serve_again(tmp_path):
     assert again.value() == latency.value()
     dynpool.set_sizes(model, {"2": (7, 9)})
     assert latency.value() != again.value()
-    other = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3))
+    for other in (
+        nn.Sequential(*network()[:6]),
+        nn.Sequential(*network()[:3], nn.Conv2d(8, 8, 5, padding=2), *network()[4:]),
+    ):
+        with pytest.raises(ValueError, match="measurements are of another model, input size or batch"):
+            LatencyModel(dynpool.convert(other, SIZE), SIZE, measurements=data)
     with pytest.raises(ValueError, match="measurements are of another model, input size or batch"):
-        LatencyModel(dynpool.convert(other, SIZE), SIZE, measurements=data)
+        LatencyModel(dynpool.convert(network().double(), SIZE), SIZE, measurements=data)
     with pytest.raises(ValueError, match="measurements are of another model, input size or batch"):
         LatencyModel(model, SIZE, batch=3, measurements=data)
-    with pytest.raises(ValueError, match="measurements are not those of a LatencyModel: KeyError"):
-        LatencyModel(model, SIZE, measurements={"curves": []})
+    elsewhere = LatencyModel(model, SIZE, measurements={**data, "device": "cuda:0"})
+    assert elsewhere.device == torch.device("cuda:0")
+    with pytest.raises(ValueError, match="measurements are of device 'cuda:0', not 'cpu'"):
+        LatencyModel(model, SIZE, device="cpu", measurements={**data, "device": "cuda:0"})
+
+
+def curve(works: list[float], seconds: list[float]) -> dict[str, object]:
+    return {"curves": [["0", "aten.convolution", works, seconds]]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"curves": []}, {"factor": math.nan}, {"factor": -1.0}, {"fixed": math.inf}, {"fixed": "x"}, {"weights": None},
+        {"device": "toaster"}, curve([], []), curve([1.0, 2.0], [1.0]), curve([2.0, 1.0], [1.0, 2.0]),
+        curve([1.0, 1.0], [1.0, 2.0]), curve([1.0], [math.nan]), curve([1.0], [-1.0]),
+    ],
+)  # fmt: skip
+def test_damaged_measurements_are_refused(change):
+    model = dynpool.convert(network(), SIZE)
+    data = LatencyModel(model, SIZE, configurations=4, repeats=1).to_dict()
+    with pytest.raises(ValueError, match=r"measurements are|device='toaster'"):
+        LatencyModel(model, SIZE, measurements={**data, **change})
+
+
+class Frames(nn.Module):
+    """Takes frames of clips, four each, and draws a random number even in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(self.maps(x), 0.5, True).unflatten(0, (-1, 4)).mean(1)
+
+
+def test_the_batch_is_that_of_the_conversion_or_the_inputs():
+    model = dynpool.convert(Frames(), SIZE, batch=4)
+    state = torch.get_rng_state()
+    latency = LatencyModel(model, SIZE, configurations=4, repeats=1)
+    latency.check(1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (latency.batch, "4 images of" in str(latency)) == (4, True)
+    wide = LatencyModel(by_hand(), SIZE, inputs=torch.zeros(6, *SIZE), configurations=4, repeats=1)
+    assert (wide.batch, wide.to_dict()["batch"]) == (6, 6)
+    with pytest.raises(ValueError, match="batch is 2, but inputs are given"):
+        LatencyModel(by_hand(), SIZE, inputs=torch.zeros(6, *SIZE), batch=2)
+
+
+def test_it_can_be_built_under_inference_mode():
+    model = by_hand()
+    with torch.inference_mode():
+        latency = LatencyModel(model, SIZE, configurations=4, repeats=1)
+    latency().backward()
+    with pytest.raises(ValueError, match=r"alphas has 1 entries; allowed: a \(height, width\) for each of 2"):
+        latency.value([(2.0, 2.0)])
 
 
 class OtherLayers(nn.Module):
@@ -164,6 +224,8 @@ class OtherLayers(nn.Module):
         (by_hand, {"repeats": 0}, ValueError, "repeats=0: expected an integer of at least 1"),
         (by_hand, {"batch": 1.5}, TypeError, "batch=1.5: expected an integer of at least 1"),
         (by_hand, {"device": "meta"}, ValueError, "device is meta, which takes no time"),
+        (by_hand, {"device": "toaster"}, ValueError, "device='toaster': expected a device of this machine"),
+        (by_hand, {"seed": 2**63}, ValueError, r"seed=9223372036854775808: expected an integer below 2\*\*63"),
     ],
 )
 def test_what_cannot_be_measured_is_named(make, options, error, said):

@@ -13,7 +13,7 @@ def test_options_are_the_same_after_json():
     mask = torch.ones(2, 8, 9, dtype=torch.bool)
     given = (torch.ones(2, 3, 8, 9), {"mask": mask, "more": [1, 2.5, None, True, ("a", torch.ones(2).half())]})
     tree = ResolutionTree((3, 8, 9))
-    keep_options(tree, prepared({"inputs": given, "batch": None, "dtype": torch.uint8}, (3, 8, 9)))
+    keep_options(torch.nn.Identity(), tree, prepared({"inputs": given, "batch": None, "dtype": torch.uint8}, (3, 8, 9)))
     assert set(tree.pass_options) == {"inputs", "dtype"}
     back = options_from(json.loads(json.dumps({"order": "after", **described(tree.pass_options)})))
     assert (back["order"], back["dtype"]) == ("after", torch.uint8)
@@ -27,9 +27,11 @@ def test_options_are_the_same_after_json():
 def test_what_json_cannot_hold_is_named_when_it_is_needed():
     tree = ResolutionTree((3, 8, 9))
     keep_options(
-        tree, prepared({"inputs": {"image": torch.ones(1, 3, 8, 9), "device": torch.device("cpu")}}, (3, 8, 9))
+        torch.nn.Identity(),
+        tree,
+        prepared({"inputs": {"image": torch.ones(1, 3, 8, 9), "device": torch.device("cpu")}}, (3, 8, 9)),
     )
-    assert tree.image_name == "image"
+    assert tree.image_place == (None, "image")
     data = json.loads(json.dumps(described(tree.pass_options)))
     with pytest.raises(ValueError, match="an input of type device, which a file does not describe"):
         options_from(data)
