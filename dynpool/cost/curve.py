@@ -57,9 +57,8 @@ class Curve:
             return seconds[k - 1] + part * (seconds[k] - seconds[k - 1])
         end = 0 if work < works[0] else -1
         # the range may be narrow beside the noise: time is at most proportional to work
-        slope = min(
-            (seconds[-1] - seconds[0]) / (works[-1] - works[0]), seconds[end] / works[end] if works[end] else 0.0
-        )
+        proportional = seconds[end] / works[end] if works[end] else 0.0
+        slope = min((seconds[-1] - seconds[0]) / (works[-1] - works[0]), proportional)
         return seconds[end] + slope * (work - works[end])
 
     def slope(self, work: float) -> float:

@@ -161,11 +161,17 @@ def test_eigenvalues_that_do_not_converge_are_left_out(monkeypatch):
     import scipy.sparse.linalg
 
     honest = scipy.sparse.linalg.eigsh
-    monkeypatch.setattr(scipy.sparse.linalg, "eigsh", lambda *a, **k: honest(*a, **k, maxiter=1))
+
+    def stops_early(*args, **options):  # how far it gets in a number of iterations depends on SciPy's version
+        values, vectors = honest(*args, **{**options, "return_eigenvectors": True})
+        raise scipy.sparse.linalg.ArpackNoConvergence("no convergence", values[2:], vectors[:, 2:])
+
     data = batches(4, dtype=torch.float32, classes=4)
-    found = hessian_eigenvalues(two_resizers(), data, k=5, tol=1e-14)
-    assert len(found.eigenvalues) < 5
-    assert f"only {len(found.eigenvalues)} of 5 eigenvalues converged" in found.notices[0]
+    whole = hessian_eigenvalues(two_resizers(), data, k=5).eigenvalues
+    monkeypatch.setattr(scipy.sparse.linalg, "eigsh", stops_early)
+    found = hessian_eigenvalues(two_resizers(), data, k=5)
+    assert found.eigenvalues == pytest.approx(whole[:3], rel=1e-4)
+    assert "only 3 of 5 eigenvalues converged" in found.notices[0]
 
 
 def test_without_curvlinops_the_error_says_what_to_install(monkeypatch):
