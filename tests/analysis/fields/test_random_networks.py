@@ -85,6 +85,14 @@ class Call(nn.Module):
         return self.call(x)
 
 
+class Attention(nn.Module):
+    """Every position attends to all positions of its row."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.permute(0, 2, 3, 1)
+        return F.scaled_dot_product_attention(rows, rows, rows).permute(0, 3, 1, 2)
+
+
 def call(function: Callable[[Tensor], Tensor]) -> Make:
     return lambda: Call(function)
 
@@ -141,6 +149,16 @@ OPERATIONS: dict[str, tuple[Make, Callable[[Tensor], bool]]] = {
     "halves": (Halves, lambda x: True),
     "norm": (lambda: nn.GroupNorm(2, CHANNELS), lambda x: True),
     "cumulative": (call(lambda x: x.cumsum(3)), lambda x: True),
+    "tiled": (call(lambda x: x.repeat(1, 1, 2, 1)), lambda x: x.shape[2] <= 16),
+    "row_windows": (call(lambda x: x.unfold(2, 3, 2).mean(-1)), lambda x: x.shape[2] > 6),
+    "stacked": (call(lambda x: torch.stack([x, x.roll(1, 2)], 2).mean(2)), lambda x: True),
+    "columns_summed": (call(lambda x: (x @ x.new_ones(x.shape[3])).unsqueeze(3).repeat(1, 1, 1, 5)), lambda x: True),
+    "attention": (Attention, lambda x: True),
+    "antialiased": (call(lambda x: F.interpolate(x, (9, 8), mode="bilinear", antialias=True)), lambda x: True),
+    "rows_in_pairs": (
+        call(lambda x: x[:, :, torch.tensor([[0, 2], [3, 1], [4, 4], [1, 0]])].mean(3)),
+        lambda x: x.shape[2] > 4,
+    ),
 }
 
 

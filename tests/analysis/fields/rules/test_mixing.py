@@ -140,3 +140,35 @@ def test_a_weight_made_from_the_image_sees_all_of_it() -> None:
     report = receptive_field(Dynamic(), (3, 16, 16))
     assert [row.r_min[0] for row in report.layers] == [3, 5]
     assert report.layers[1].r_max == (math.inf, math.inf)
+
+
+class ColumnsInTurn(nn.Module):
+    """A recurrent layer reads the columns of each row; a convolution follows."""
+
+    def __init__(self, kind: str, *, both_ways: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.reader = getattr(nn, kind)(4, 4, batch_first=True, bidirectional=both_ways)
+        self.last = nn.Conv2d(4 * (1 + both_ways), 4, (3, 1), padding=(1, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.first(x).permute(0, 2, 3, 1)
+        read: Tensor = self.reader(rows.flatten(0, 1))[0]
+        return self.last(read.unflatten(0, rows.shape[:2]).permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_a_recurrent_layer_sees_what_came_before_and_on_another_path_the_step_itself(
+    kind: str, both_ways: bool
+) -> None:
+    model = ColumnsInTurn(kind, both_ways=both_ways)
+    report = receptive_field(model, (3, 20, 16))
+    assert report.i_min == (5, 3)  # rows: 3, then 3 more; columns: those of the step itself
+    assert report.i_max[0] == 5
+    x = torch.zeros(1, 3, 20, 16, requires_grad=True)
+    model(x)[0, :, 10, 6].sum().backward()
+    assert x.grad is not None
+    columns = x.grad[0].abs().sum((0, 1)).nonzero().flatten().tolist()
+    assert columns == list(range(16 if both_ways else 8))  # one more by the first convolution
+    assert report.seen("last", (10, 6)) == ((8, 12), (0, 15 if both_ways else 7))
