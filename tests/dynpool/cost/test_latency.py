@@ -126,7 +126,8 @@ def test_resizers_of_many_operations_are_measured_as_one():
     assert latency.by_layer()["2"] > 0
 
 
-def test_measurements_serve_again(tmp_path):
+@pytest.mark.usefixtures("device")
+def test_measurements_serve_again():
     model = dynpool.convert(network(), SIZE)
     latency = LatencyModel(model, SIZE, configurations=4, repeats=1)
     data = json.loads(json.dumps(latency.to_dict()))
