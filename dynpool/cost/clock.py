@@ -32,7 +32,7 @@ class Clock(TorchDispatchMode):
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
-        self.on_gpu = device.type == "cuda"
+        self.device, self.on_gpu = device, device.type == "cuda"
         self.stack = [""]
         self.marks: list[tuple[Key, Any, Any]] = []
 
@@ -46,13 +46,13 @@ class Clock(TorchDispatchMode):
         if not self.on_gpu:
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
-        event.record()
+        event.record(torch.cuda.current_stream(self.device))
         return event
 
     def seconds(self) -> dict[Key, float]:
         """Seconds by (path, operation), all calls together."""
         if self.on_gpu:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.device)
         found: dict[Key, float] = {}
         for key, begin, end in self.marks:
             took = begin.elapsed_time(end) / 1e3 if self.on_gpu else end - begin

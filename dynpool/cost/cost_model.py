@@ -8,7 +8,7 @@ one of them, every new set of sizes costs a pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import ClassVar, Unpack
 
@@ -19,7 +19,7 @@ from dynpool.resizers import LearnedResizer2d, host_alphas, learned_resizers, us
 from dynpool.resolution import converted_model, is_converted, resolution_tree, unwrapped, weights_outside
 from dynpool.size_math import Pair, Size
 
-__all__ = ["CostModel", "costed_model", "macs_at"]
+__all__ = ["CostModel", "amount_at", "costed_model", "macs_at"]
 
 Change = Callable[[Size], Size]
 
@@ -32,17 +32,18 @@ def macs_at(graph: Graph, sizes: Mapping[int, int]) -> int:
     `sizes` is a result of `Graph.axis_sizes`. The map of a layer may differ from its resolution by a few pixels, from
     padding or valid convolutions.
     """
-    classes = graph.classes
-    total = 0
-    for mac in graph.macs:
-        macs, traced_positions = mac.macs, 1
-        for axis, traced in mac.axes:
-            root = classes.find(axis)
-            if root in sizes:
-                macs *= sizes[root] + traced - classes.reference(axis)
-                traced_positions *= traced
-        total += macs // traced_positions
-    return total
+    return sum(amount_at(graph, mac.macs, mac.axes, sizes) for mac in graph.macs)
+
+
+def amount_at(graph: Graph, amount: int, axes: Iterable[tuple[int, int]], sizes: Mapping[int, int]) -> int:
+    """An amount at tracing that grows with these axes (class, size at tracing), at other sizes of the classes."""
+    classes, traced_positions = graph.classes, 1
+    for axis, traced in axes:
+        root = classes.find(axis)
+        if root in sizes:
+            amount *= sizes[root] + traced - classes.reference(axis)
+            traced_positions *= traced
+    return amount // traced_positions
 
 
 class CostModel:

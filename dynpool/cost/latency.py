@@ -19,7 +19,7 @@ from dynpool.resolution import resolution_tree
 from dynpool.size_math import Pair, Size
 
 from .clock import Clock, Key, seconds_of
-from .cost_model import CostModel
+from .cost_model import CostModel, amount_at
 from .curve import Curve, fitted_line
 from .surrogate import Surrogate
 from .work import Amount, amounts_of_work
@@ -185,7 +185,12 @@ class LatencyModel:
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def check(self, configurations: int = 8) -> list[LatencyCheck]:
-        """Predictions beside measurements at new random sizes, of which the model knows nothing."""
+        """Predictions beside measurements at new random sizes, of which the model knows nothing.
+
+        Returns:
+            one entry for each set of sizes: `sizes` ({name: (height, width)} in pixels), `predicted` and `measured` in
+            seconds, `error` (predicted / measured - 1).
+        """
         check_whole(1, configurations=configurations)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             measured = self._passes(configurations)
@@ -322,16 +327,11 @@ class LatencyModel:
         """The amount of work of each curve at the given alphas."""
         if self._cached[0] == tuple(alphas):
             return self._cached[1]
-        classes = self.cost.graph.classes
-        sizes = self.cost.axis_sizes(self.cost.graph, alphas)
+        graph = self.cost.graph
+        sizes = self.cost.axis_sizes(graph, alphas)
         found: dict[Key, float] = {}
         for key, amounts in self._works():
-            for amount, axes in amounts:
-                for axis, traced in axes:
-                    root = classes.find(axis)
-                    if root in sizes:
-                        amount *= (sizes[root] + traced - classes.reference(axis)) / traced
-                found[key] = found.get(key, 0.0) + amount
+            found[key] = found.get(key, 0.0) + sum(amount_at(graph, amount, axes, sizes) for amount, axes in amounts)
         self._cached = tuple(alphas), found
         return found
 
@@ -363,7 +363,8 @@ class LatencyModel:
             curves = {(path, op): Curve.checked(works, took) for path, op, works, took in data["curves"]}
             factor, fixed = float(data["factor"]), float(data["fixed"])
             kind, size, batch, weights = data["format"], list(data["input_size"]), data["batch"], data["weights"]
-            Curve.checked([0.0], [factor]), Curve.checked([0.0], [fixed])
+            for value in (factor, fixed):
+                Curve.checked([0.0], [value])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"measurements are not those of a LatencyModel: {error!r}") from error
         self._whole_paths = {path for path, op in curves if not op}

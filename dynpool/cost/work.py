@@ -11,12 +11,12 @@ from .clock import Key
 
 __all__ = ["Amount", "amounts_of_work"]
 
-Amount = tuple[float, tuple[tuple[int, int], ...]]  # MACs or elements at tracing, (axis class, size at tracing) of axes
+Amount = tuple[int, tuple[tuple[int, int], ...]]  # MACs or elements at tracing, (axis class, size at tracing) of axes
 
 
 def amounts_of_work(graph: Graph) -> dict[Key, list[Amount]]:
     """The work of each operation of a module: its MACs, or the elements that it reads and writes, with their axes."""
-    macs = {mac.node: (float(mac.macs), mac.axes) for mac in graph.macs}
+    macs = {mac.node: (mac.macs, mac.axes) for mac in graph.macs}
     found: dict[Key, list[Amount]] = {}
     for node in graph.nodes:
         amounts = [macs[node.index]] if node.index in macs else list(_elements(graph, node))
@@ -29,4 +29,4 @@ def _elements(graph: Graph, node: Node) -> Iterator[Amount]:
         known = graph.values[value]
         if known.origin in ("op", "input"):
             axes = ((a.axis, a.size) for dim in graph.dims(value) for a in dim.atoms if a.axis is not None)
-            yield float(math.prod(known.shape)), tuple(axes)
+            yield math.prod(known.shape), tuple(axes)

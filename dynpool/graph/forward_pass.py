@@ -283,7 +283,9 @@ def _hint(model: nn.Module, path: str, example: Inputs) -> str:
     try:
         inspect.signature(model.forward).bind(*example.args, **example.kwargs)
     except TypeError:
-        return "; give all arguments of its forward as inputs=(...)"
+        return "" if example.given else "; give all arguments of its forward as inputs=(...)"
+    except ValueError:  # a builtin function tells no signature
+        return ""
     layer = model.get_submodule(path)
     channels = getattr(layer, "in_channels", None)
     first = next((name for name, m in model.named_modules() if hasattr(m, "in_channels")), None)

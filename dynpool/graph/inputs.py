@@ -66,7 +66,10 @@ class Inputs(NamedTuple):
         Raises:
             ValueError: for an image in a container, where a converted model does not look for its size.
         """
-        parameters = [p for p in inspect.signature(forward).parameters.values() if p.kind not in _VARIADIC]
+        try:
+            parameters = [p for p in inspect.signature(forward).parameters.values() if p.kind not in _VARIADIC]
+        except ValueError:  # a builtin function tells no signature
+            parameters = []
         for place, argument in enumerate(self.args):
             if argument is self.images[0]:
                 named = place < len(parameters) and parameters[place].kind is not inspect.Parameter.POSITIONAL_ONLY

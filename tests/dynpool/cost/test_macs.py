@@ -338,3 +338,13 @@ def test_dtype_is_that_of_the_inputs() -> None:
         dynpool.count_macs(Table(), (1, 20), dtype="long")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"dtype is torch\.int64, but inputs are given"):
         dynpool.count_macs(Table(), inputs=torch.zeros(1, 1, 20).long(), dtype=torch.long)
+
+
+def test_a_loss_built_under_inference_mode_has_a_gradient() -> None:
+    model = dynpool.convert(nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(3, 4, 3)), (3, 16, 16))
+    with torch.inference_mode():
+        loss = dynpool.GMACsLoss(model, (3, 16, 16))
+    loss().backward()
+    (resizer,) = dynpool.resolutions(model).values()
+    assert resizer.alpha.grad is not None
+    assert (resizer.alpha.grad < 0).all()

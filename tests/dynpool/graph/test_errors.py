@@ -57,6 +57,18 @@ def test_missing_arguments_and_a_wrong_number_of_channels_are_hinted_at() -> Non
     later = failure(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(8, 4, 3)))  # the network's own mistake
     assert "takes" not in str(later)
     assert str(pickle.loads(pickle.dumps(grey))) == str(grey)
+    with pytest.raises(dynpool.TraceError) as caught:
+        dynpool.count_macs(Pair(), (3, 8, 8), inputs=(torch.ones(1, 3, 8, 8),))
+    assert "inputs=" not in str(caught.value)  # they are given
+
+
+def test_a_forward_without_a_signature_fails_with_its_own_error() -> None:
+    model = nn.Sequential(nn.MaxPool2d(2))
+    model.forward = torch.bmm  # type: ignore[assignment]
+    with pytest.raises(dynpool.TraceError, match="TypeError in Sequential: bmm"):
+        dynpool.count_macs(model, (3, 8, 8))
+    with pytest.raises(dynpool.TraceError, match="TypeError in Sequential: bmm"):
+        dynpool.convert(model, inputs=torch.ones(1, 3, 8, 8))
 
 
 def test_it_is_a_value_error_whose_message_survives_a_pickle() -> None:
