@@ -227,8 +227,6 @@ class LatencyModel:
         copied = deep_copy(self.cost.model).to(self.device).eval()
         tree = resolution_tree(copied)
         owners = list(learned_resizers(copied, owners=True).values()) if tree is None else tree.owners
-        if tree is not None:
-            tree.ceiling = None
         args, kwargs = self._arguments()
 
         def run() -> object:

@@ -110,14 +110,12 @@ def test_an_image_behind_other_maps_is_found_however_it_is_given():
     for inputs in ((words, image[..., :32, :32]), {"words": words, "image": image[..., :32, :32]}):
         model = dynpool.convert(AfterWords(), SIZE, inputs=inputs)
         dynpool.set_sizes(model, {"maps.1": (9, 5)})
-        shapes: list[torch.Size] = []
-        model.get_submodule("maps.2").register_forward_hook(
-            lambda module, args, out, s=shapes: s.append(out.shape[-2:])
-        )
-        model(words, image)
-        model(words, image=image)
-        model(image=image, words=words)
-        assert shapes == 3 * [(18, 10)]
+        for now in (model, dynpool.freeze(model)):
+            seen = sizes_at(now, "maps.2")
+            now(words, image)
+            now(words, image=image)
+            now(image=image, words=words)
+            assert seen == 3 * [(18, 10)]
         assert dynpool.sizes(model, SIZE)["maps.1"] == (9, 5)
 
 

@@ -118,6 +118,15 @@ def test_a_real_pass_is_measured_without_changing_anything():
     assert {*checked[0].sizes} == {*dynpool.resolutions(model)}
 
 
+def test_a_ceiling_does_not_hold_where_time_is_measured():
+    start = dynpool.count_macs(dynpool.convert(network(), SIZE), SIZE).gmacs
+    model = dynpool.convert(network(), SIZE, max_gmacs=1.001 * start)
+    latency = LatencyModel(model, SIZE, configurations=4, repeats=1)
+    first = [checked.sizes["2"] for checked in latency.check(8)]
+    assert max(h * w for h, w in first) > 1.2 * 12 * 10
+    assert dynpool.sizes(model, SIZE)["2"] == (12, 10)
+
+
 def test_resizers_of_many_operations_are_measured_as_one():
     model = network()
     model[2] = DiffStride2d()

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import multiprocessing
 import subprocess
 import sys
 
@@ -19,7 +20,9 @@ from dynpool.training.errors import ConfigError, DivergedError, TrainingError
 from dynpool.training.loop import prepare_model, train
 from dynpool.training.optimizer import make_optimizer
 from dynpool.training.restored import restored_model
+from dynpool.training.run import Run
 from dynpool.training.run_folder import COLUMNS
+from tests.dynpool.training.image_folders import image_folder
 from tests.dynpool.training.runs import TINY_OPTIONS, assert_same_run, rows, tiny_run
 
 
@@ -155,6 +158,22 @@ def test_a_run_with_every_key_of_a_recipe_resumes_to_the_same_bits_in_the_middle
     one, two = (checkpoints.load(checkpoints.last_path(tmp_path / name)) for name in "ab")
     for name, value in one.trained.items():
         assert torch.equal(value, two.trained[name]), name
+
+
+@pytest.mark.parametrize("where", ["_step", "_stop_if_asked"])
+def test_processes_that_decode_images_end_with_a_run_that_fails(tmp_path, monkeypatch, where):
+    def fails(self, *args):
+        assert multiprocessing.active_children()
+        raise ZeroDivisionError(where)
+
+    monkeypatch.setattr(Run, where, fails)
+    root = image_folder(tmp_path / "images", images=24)
+    streamed = ("--data.name", "folder", "--data.root", str(root), "--data.stream=true", "--data.workers=1")
+    plain = ("--data.resolution=8", "--data.variant=plain", "--data.normalise=imagenet", "--batch_size=4")
+    with pytest.raises(ZeroDivisionError) as caught:
+        train(tiny_run(tmp_path / "run", *streamed, *plain))
+    assert not multiprocessing.active_children()  # although the traceback still refers to the loop
+    assert caught.value.args == (where,)
 
 
 def test_the_average_of_the_weights_is_tested_saved_and_restored(tmp_path):
