@@ -142,16 +142,17 @@ def _examples(
     """Example inputs to try: of `dtype`, or that of the weights, complex, and indices if the model has embeddings."""
     if dtype is not None and not isinstance(dtype, torch.dtype):
         raise ValueError(f"dtype must be a torch.dtype, got {dtype!r}")
-    if dtype is not None and inputs is not None:
-        raise ValueError(f"dtype is {dtype}, but inputs are given: their dtypes count")
     if batch is not None and not (is_whole(batch) and batch > 0):
         raise ValueError(f"batch must be a positive int, got {batch!r}")
     frozen = frozen_sizes(model)
     tree = resolution_tree(model) if frozen is None else frozen.tree
     own = {} if tree is None else tree.pass_options
-    inputs, dtype = own.get("inputs") if inputs is None else inputs, own.get("dtype") if dtype is None else dtype
+    inputs = own.get("inputs") if inputs is None else inputs
+    if dtype is not None and inputs is not None:
+        raise ValueError(f"dtype is {dtype}, but inputs are given: their dtypes count")
     if batch is not None and inputs is not None:
         raise ValueError(f"batch is {batch}, but inputs are given: their batch counts")
+    dtype = own.get("dtype") if dtype is None else dtype
     n = batch or own.get("batch") or (2 if training else 1)
     weights = [t.dtype for t in (*model.parameters(), *model.buffers())]
     real = next((d for d in weights if d.is_floating_point), torch.float32)

@@ -37,6 +37,9 @@ class Bytes(nn.Module):
         return self.maps(image / 255)
 
 
+BYTES = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+
+
 @dataclass
 class Options:
     scale: float = 1.0
@@ -167,6 +170,10 @@ def test_what_contradicts_the_inputs_is_an_error():
     model = dynpool.convert(Masked(), inputs=arguments())
     with pytest.raises(ValueError, match="batch is 3, but inputs are given"):
         dynpool.count_macs(model, SIZE, batch=3)
+    with pytest.raises(ValueError, match=r"dtype is torch\.uint8, but inputs are given"):
+        dynpool.count_macs(model, SIZE, dtype=torch.uint8)
+    taken = dynpool.count_macs(dynpool.convert(Bytes(), SIZE, dtype=torch.uint8), inputs=BYTES)
+    assert taken.input_size == (3, 16, 16)
 
 
 def test_bytes_are_what_a_model_is_traced_with(tmp_path):
