@@ -224,6 +224,8 @@ def _methods_table(comparison: Comparison) -> str:
     unit = cost_unit(row.gmacs.mean for row in comparison.methods)
     heads = f"Method|Runs|Final accuracy, %|{unit.name}|Parameters|I<sub>min</sub><br>height, width|I<sub>res</sub>|"
     heads += "Unproductive layers|Seconds per epoch|Peak memory, MB"
+    timed = any(row.latency_ms is not None for row in comparison.methods)
+    heads += "|Milliseconds<br>a pass" * timed
     body = []
     for row in comparison.methods:
         runs = str(row.accuracy.n) + (f"<br>{row.unfinished} unfinished" if row.unfinished else "")
@@ -239,6 +241,7 @@ def _methods_table(comparison: Comparison) -> str:
             row.starred(_mean_std(row.unproductive)),
             _mean_std(row.seconds_per_epoch),
             _mean_std(row.peak_memory, 0, 1e-6),
+            *[_mean_std(row.latency_ms, 2)] * timed,
         ]
         body.append("".join(f"<td>{cell}</td>" for cell in cells))
     key = (

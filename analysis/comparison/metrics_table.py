@@ -22,7 +22,8 @@ REQUIRED_COLUMNS = ("epoch", "test_accuracy", "gmacs", "sizes", "i_min_h", "i_mi
 class Epoch:
     """One row of a run's metrics.csv. Row 0 is the state before training. A figure that the run did not write is None.
 
-    Accuracies are fractions; sizes and receptive fields are (height, width) in pixels; `peak_memory` is in bytes.
+    Accuracies are fractions; sizes and receptive fields are (height, width) in pixels; `peak_memory` is in bytes and
+    `latency_ms` that of one pass, as measured after the epoch.
     `strides` are the strides that the alphas give, in input pixels per output pixel. `behind_global` is the number of
     convolutions behind a global operation, which neither `i_min` nor `unproductive` counts.
     """
@@ -44,6 +45,7 @@ class Epoch:
     parameters: int | None
     seconds: float | None
     peak_memory: int | None
+    latency_ms: float | None
 
 
 def read_text(folder: Path, name: str) -> str:
@@ -210,6 +212,7 @@ class _Row:
             parameters=self.count("parameters"),
             seconds=self.optional("seconds"),
             peak_memory=self.count("peak_memory"),
+            latency_ms=self.optional("latency_ms"),
         )
 
 

@@ -18,9 +18,10 @@ __all__ = ["MethodRow", "RunRow", "accuracy_name", "footnote"]
 class RunRow:
     """One run at its last finished epoch.
 
-    Accuracies are fractions; sizes, I_min and I_res are (height, width) in pixels; peak_memory is in bytes. Runs of one
-    `group` differ only in their seed: same method and, if the method was trained at several, same grid point.
-    `gmacs_budget` is the target for its GMACs, None if it had none, and `matches` the method whose cost that was.
+    Accuracies are fractions; sizes, I_min and I_res are (height, width) in pixels; peak_memory is in bytes, latency_ms
+    that of a pass as measured. Runs of one `group` differ only in their seed: same method and, if the method was
+    trained at several, same grid point. `gmacs_budget` is the target for its GMACs, None if it had none, and `matches`
+    the method whose cost that was.
     `validation` is None if accuracies are those on test images, see `Run`. `behind_global` is the number of
     convolutions behind a global operation, which neither `i_min` nor `unproductive` counts.
     """
@@ -51,6 +52,7 @@ class RunRow:
     parameters: int | None
     seconds_per_epoch: float | None
     peak_memory: int | None
+    latency_ms: float | None
 
     @classmethod
     def from_run(cls, run: Run) -> RunRow:
@@ -85,6 +87,7 @@ class RunRow:
             parameters=run.last.parameters,
             seconds_per_epoch=None if seconds is None else seconds.mean,
             peak_memory=run.last.peak_memory,
+            latency_ms=run.last.latency_ms,
         )
 
     @property
@@ -120,6 +123,7 @@ class MethodRow:
     parameters: MeanStd | None
     seconds_per_epoch: MeanStd | None
     peak_memory: MeanStd | None
+    latency_ms: MeanStd | None
     sizes: Mapping[str, Pair] | None
 
     @classmethod
@@ -143,6 +147,7 @@ class MethodRow:
             parameters=MeanStd.from_values(row.parameters for row in rows),
             seconds_per_epoch=MeanStd.from_values(row.seconds_per_epoch for row in rows),
             peak_memory=MeanStd.from_values(row.peak_memory for row in rows),
+            latency_ms=MeanStd.from_values(row.latency_ms for row in rows),
             sizes=_mean_sizes(rows),
         )
 

@@ -33,7 +33,8 @@ def tables(
     budgets = any(row.gmacs_budget is not None or row.matches is not None for row in groups)
     heads = f"method|runs|accuracy %|best %|{unit.name}|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
     head = heads.split("|")
-    methods = [[*head[:5], *["budget"] * budgets, *head[5:]]]
+    timed = any(row.latency_ms is not None for row in groups)
+    methods = [[*head[:5], *["budget"] * budgets, *["ms"] * timed, *head[5:]]]
     for row in groups:
         methods.append(
             [
@@ -43,6 +44,7 @@ def tables(
                 row.best_accuracy.show(1, 100),
                 row.gmacs.show(unit.digits, unit.scale),
                 *[_budget(row, unit)] * budgets,
+                *["-" if row.latency_ms is None else row.latency_ms.show(2)] * timed,
                 "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
                 row.starred(row.i_min_h.show()),
                 row.starred(row.i_min_w.show()),
@@ -78,7 +80,7 @@ def tables(
         *aligned(runs, left={0, 8}),
         "",
         f"accuracy: {accuracy_name(rows)} of the final epoch; ±: standard deviation over runs; "
-        "I_min and sizes: height x width",
+        "I_min and sizes: height x width" + "; ms: of one pass, as measured after the last epoch" * timed,
     ]
     parts += [note] if (note := footnote(groups)) else []
     parts += [f"note: {note}" for note in notes]
@@ -104,7 +106,7 @@ def _pairs_table(pairs: Sequence[PairRow]) -> list[str]:
 
 FIGURES = (
     "accuracy", "best_accuracy", "gmacs", "i_min_h", "i_min_w", "unproductive", "parameters", "seconds_per_epoch",
-    "peak_memory",
+    "peak_memory", "latency_ms",
 )  # fmt: skip
 
 
@@ -132,7 +134,7 @@ def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
     for run in rows:
         values = (
             run.accuracy, run.best_accuracy, run.gmacs, *run.i_min, run.unproductive, run.parameters,
-            run.seconds_per_epoch, run.peak_memory,
+            run.seconds_per_epoch, run.peak_memory, run.latency_ms,
         )  # fmt: skip
         writer.writerow(
             {

@@ -235,9 +235,9 @@ class GMACsLoss:
         """GMACs at the continuous sizes H / stride: a float64 scalar with the gradient of the loss."""
         return self._surrogate(self._terms).sum()
 
-    def value(self) -> float:
-        """GMACs at the rounded sizes in use, computed on the host."""
-        return self.cost.macs() / 1e9
+    def value(self, alphas: Sequence[Pair] | None = None) -> float:
+        """GMACs at the rounded sizes in use, or at those of the given values of the alphas, computed on the host."""
+        return self.cost.macs(alphas) / 1e9
 
     def __call__(self) -> Tensor:
         """GMACs as a float32 scalar tensor on the alphas' device."""

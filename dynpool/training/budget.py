@@ -1,4 +1,4 @@
-"""Sizes of a given cost: a loss term that pulls the GMACs towards a budget, and a search for sizes that meet it."""
+"""Sizes of a given cost: a loss term that pulls the cost towards a budget, and a search for sizes that meet it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +23,11 @@ __all__ = ["TOLERANCE", "Budget", "cost_reached", "scale_sizes", "scale_strides"
 log = logging.getLogger(__name__)
 
 TOLERANCE = 0.02
-"""Largest relative deviation of the final GMACs from a budget."""
+"""Largest relative deviation of the final cost from a budget."""
 
 _UNUSUAL = 20  # times the present cost
 _LOG_LIMIT = 8.0  # logarithm of a factor that takes all strides to their bounds
-GOAL = 0.01  # the search stops at sizes whose GMACs deviate from the budget by at most this fraction
+GOAL = 0.01  # the search stops at sizes whose cost deviates from the budget by at most this fraction
 _MOST_CANDIDATES = 2000  # or after this many candidates
 _DEVIATION_WEIGHT = 1.0  # of a deviation beyond the goal, relative to squared logarithms of sizes
 _STEPS = [(h, w) for h in range(-2, 3) for w in range(-2, 3) if (h, w) != (0, 0)]  # some sizes change only by twos
@@ -34,61 +35,78 @@ _STEPS = [(h, w) for h in range(-2, 3) for w in range(-2, 3) if (h, w) != (0, 0)
 Values = list[Pair]
 
 
+class Cost(Protocol):
+    """What sizes cost, in some unit: a number for any values of the alphas, and a tensor with a gradient to them."""
+
+    def value(self, alphas: Sequence[Pair] | None = None) -> float: ...
+
+    def __call__(self) -> Tensor: ...
+
+
 class Budget:
-    """The GMACs of a converted network, compared with a budget.
+    """The cost of a converted network, compared with a budget.
 
     Args:
         model: a converted network.
-        input_size: (C, H, W) in pixels at which GMACs are counted.
-        gmacs: the budget.
+        input_size: (C, H, W) in pixels at which the cost is counted.
+        target: the budget.
         key: the name of the budget in error messages.
+        cost: what sizes cost; None: GMACs.
+        unit: of the budget.
 
     Raises:
         ValueError: if `model` is not converted, or cannot meet the budget within the bounds of its resizers.
     """
 
     def __init__(
-        self, model: nn.Module, input_size: tuple[int, int, int], gmacs: float, *, key: str = "gmacs_budget"
+        self,
+        model: nn.Module,
+        input_size: tuple[int, int, int],
+        target: float,
+        *,
+        key: str = "gmacs_budget",
+        cost: Cost | None = None,
+        unit: str = "GMACs",
     ) -> None:
         tree = resolution_tree(model)
         if tree is None:
-            raise ValueError(f"model must be converted to have a budget of GMACs, got a {type(model).__name__}")
+            raise ValueError(f"model must be converted to have a budget of {unit}, got a {type(model).__name__}")
         self.tree: ResolutionTree = tree
-        self.loss = GMACsLoss(model, input_size)
-        self.gmacs = gmacs
+        self.cost: Cost = GMACsLoss(model, input_size) if cost is None else cost
+        self.hw, self.target = input_size[1:], target
         values = host_alphas(tree.owners)
         low, high = (self.excess(_scaled(self, values, end)) for end in (_LOG_LIMIT, -_LOG_LIMIT))
         if math.expm1(low) > TOLERANCE or math.expm1(high) < -TOLERANCE:
-            least, most = (f"{gmacs * math.exp(end):.6g}" for end in (low, high))
+            least, most = (f"{target * math.exp(end):.6g}" for end in (low, high))
             raise ValueError(
-                f"{key} is {gmacs!r}, which is out of reach: sizes within the bounds cost {least} to {most} GMACs"
+                f"{key} is {target!r}, which is out of reach: sizes within the bounds cost {least} to {most} {unit}"
             )
-        now = self.loss.value()
-        if gmacs > _UNUSUAL * now:
+        now = self.cost.value()
+        if target > _UNUSUAL * now:
             log.warning(
-                "%s is %r GMACs, %.3g times what the network costs now (%.4g GMACs): is another unit meant?",
-                key, gmacs, gmacs / now, now,
+                "%s is %r %s, %.3g times what the network costs now (%.4g %s): is another unit meant?",
+                key, target, unit, target / now, now, unit,
             )  # fmt: skip
 
     def pull(self) -> Tensor:
-        """ln(GMACs / budget)^2 / 2: zero on the budget, differentiable as `dynpool.GMACsLoss` is.
+        """ln(cost / budget)^2 / 2: zero on the budget, differentiable as `dynpool.GMACsLoss` is.
 
-        Its gradient is that of the GMACs loss times ln(GMACs / budget) / GMACs: a weight that is positive above the
-        budget, negative below, and grows with the distance from it.
+        Its gradient is that of the cost times ln(cost / budget) / cost: a weight that is positive above the budget,
+        negative below, and grows with the distance from it.
         """
-        return 0.5 * torch.log(self.loss() / self.gmacs) ** 2
+        return 0.5 * torch.log(self.cost() / self.target) ** 2
 
     def excess(self, values: Sequence[Pair] | None = None) -> float:
-        """ln(GMACs / budget) at the rounded sizes of the current alphas, or of the given values."""
-        return math.log(self.loss.cost.macs(values) / (1e9 * self.gmacs))
+        """ln(cost / budget) at the rounded sizes of the current alphas, or of the given values."""
+        return math.log(self.cost.value(values) / self.target)
 
 
 def settle(budget: Budget) -> float:
-    """Set the alphas to nearby sizes that meet the budget; returns ln(GMACs / budget) at these.
+    """Set the alphas to nearby sizes that meet the budget; returns ln(cost / budget) at these.
 
     First all strides are scaled by a common factor. As sizes are whole pixels, that can still miss the budget; then the
     sides of single maps are changed by a pixel or two. Deterministic. The result is within `TOLERANCE` unless there are
-    too few or too small maps, or a ceiling on GMACs is below the budget.
+    too few or too small maps, or a ceiling on GMACs forbids them.
     """
     values = host_alphas(budget.tree.owners)
     if abs(budget.excess(values)) > GOAL:
@@ -98,7 +116,7 @@ def settle(budget: Budget) -> float:
 
 
 def scale_sizes(budget: Budget) -> float:
-    """Multiply all sizes by one factor, so that they meet the budget; returns ln(GMACs / budget).
+    """Multiply all sizes by one factor, so that they meet the budget; returns ln(cost / budget).
 
     Sizes are rounded to whole pixels and kept within the resizers' bounds. If they miss the budget by more than
     `TOLERANCE`, single sides are changed by a pixel or two, as few as possible. Scaling all strides by one factor would
@@ -162,7 +180,7 @@ def _scaled(budget: Budget, values: Sequence[Pair], logarithm: float) -> Values:
 def _search_pixels(budget: Budget, values: Values, ideal: Sequence[Pair]) -> Values:
     """Values that meet the budget at sizes close to the ideal ones, by a best-first search pixel by pixel.
 
-    The score to minimise is the sum of squared ln(side / ideal side), plus `_DEVIATION_WEIGHT` times |ln(GMACs /
+    The score to minimise is the sum of squared ln(side / ideal side), plus `_DEVIATION_WEIGHT` times |ln(cost /
     budget)| beyond `GOAL`. The search ends when the best candidate left is within `GOAL` of the budget.
     """
 
@@ -210,7 +228,7 @@ def _neighbours(budget: Budget, values: Values) -> Iterator[Values]:
 
 def _learned_sizes(budget: Budget, values: Values) -> list[Size]:
     """The sizes of the learned resolutions at these values, in the order of the values."""
-    sizes = budget.tree.sizes_at(budget.loss.input_size[1:], values)
+    sizes = budget.tree.sizes_at(budget.hw, values)
     return [sizes[index] for index, _, _ in budget.tree.learned]
 
 
@@ -219,7 +237,7 @@ def _at_sizes(budget: Budget, wanted: Sequence[Size], before: Values) -> Values:
 
     A resizer that cannot have its size keeps its stride.
     """
-    tree, hw, values = budget.tree, budget.loss.input_size[1:], list(before)
+    tree, hw, values = budget.tree, budget.hw, list(before)
     for k, (index, _, resizer) in enumerate(tree.learned):  # parents first, so that each has its new input size
         with contextlib.suppress(ValueError):
             value = resizer.values_for(tree.resizer_input_size(index, hw, values), wanted[k])

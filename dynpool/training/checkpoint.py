@@ -80,6 +80,7 @@ class Checkpoint:
         partial: progress of the next epoch; None at the end of an epoch.
         ema: state dict of the moving average of the weights; None without one.
         ranks: of a run of several processes, the states of each one's generators; None of one process.
+        latency: the measurements that the run predicts milliseconds from (`dynpool.LatencyModel.to_dict`); or None.
     """
 
     epoch: int
@@ -96,6 +97,7 @@ class Checkpoint:
     partial: Partial | None = None
     ranks: Sequence[Mapping[str, Tensor]] | None = None
     ema: Mapping[str, Tensor] | None = None
+    latency: Mapping[str, Any] | None = None
 
     @property
     def trained(self) -> Mapping[str, Tensor]:
@@ -171,6 +173,7 @@ LATER_ENTRIES: Mapping[str, tuple[Check, str]] = MappingProxyType(
         "sensitivity": (_strings, "lines of text"),
         "partial": (_partial, "the state of an epoch"),
         "ema": (_mapping, "a state dict"),
+        "latency": (_mapping, "measurements of milliseconds"),
         "ranks": (
             lambda value: isinstance(value, list) and all(map(_generators, value)),
             "states of generators, by process",

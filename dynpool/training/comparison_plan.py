@@ -16,6 +16,7 @@ from .checkpoint import last_path
 from .comparison import check_methods, default_workers
 from .config import ComparisonConfig, GridPoint, RunConfig
 from .config_file import run_config
+from .config_sections import LatencyConfig
 from .data import load_data
 from .loop import prepare_model
 from .matching import Queue
@@ -143,6 +144,8 @@ def plan_comparison(config: ComparisonConfig, *, progress: Callable[[str], objec
     notes = ["GMACs are those of the initial sizes: learned ones change them, and the time with them."]
     if config.compile:
         notes.append("Measured without torch.compile.")
+    if config.latency.wanted:
+        notes.append("The measurement of milliseconds does not count.")
     if config.data.stream:
         notes.append("The start of the processes that decode images counts: an epoch of many batches is faster.")
     ordered = tuple(found[point.group] for point in config.points())
@@ -157,7 +160,14 @@ def _measured(config: RunConfig, point: GridPoint, seeds: int) -> PlannedRuns:
     with tempfile.TemporaryDirectory() as folder:
         still: Mapping[str, Any] = {"lr": 0.0, "alpha_lr": 0.0, "epochs": 2, "warmup_epochs": 0.0}
         trial = dataclasses.replace(
-            config, **still, compile=False, save_steps=0, track=(), input_size=dataset.input_size, out=folder
+            config,
+            **still,
+            compile=False,
+            save_steps=0,
+            latency=LatencyConfig(),
+            track=(),
+            input_size=dataset.input_size,
+            out=folder,
         )
         prepared = prepare_model(trial, dataset)
         run = Run(trial, RunFolder(Path(folder)), accelerator_for(trial), short, prepared, Stop())

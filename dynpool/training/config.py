@@ -19,6 +19,7 @@ from .config_sections import (
     ConversionConfig,
     DataConfig,
     DiffStrideConfig,
+    LatencyConfig,
     ModelConfig,
     OptimizerConfig,
     RandomConfig,
@@ -53,6 +54,7 @@ class RunConfig:
         random: options of the method "random" and of random starts.
         refine: options of the method "refine".
         optimizer: the optimiser.
+        latency: milliseconds of the network, as figures, a term of the loss, or a budget.
         epochs: passes over the training images.
         batch_size: images per step, over all processes.
         lr: learning rate of the weights.
@@ -72,8 +74,8 @@ class RunConfig:
             to the nearest ones that meet it. In a comparison {match: METHOD} stands for the final GMACs of that
             method's run with the same seed (METHOD with its grid point if it has several); in the file of a single run,
             {match: METHOD, gmacs: NUMBER} holds that number.
-        budget_weight: weight of the loss term ln(GMACs / budget)^2 / 2; its gradient is that of a GMACs term whose
-            weight grows with the distance from the budget.
+        budget_weight: weight of the loss term ln(GMACs / budget)^2 / 2, or of that of milliseconds; its gradient is
+            that of a GMACs term whose weight grows with the distance from the budget.
         loss: "cross_entropy", or "bce" (binary cross entropy of each class against all others).
         label_smoothing: label smoothing of the loss.
         mixup: parameter of the beta distribution from which mixup draws the shares of two images; 0: no mixup. With
@@ -113,6 +115,7 @@ class RunConfig:
     random: RandomConfig = field(default_factory=RandomConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
     epochs: int = 16
     batch_size: int = 64
     lr: float = 0.1
@@ -203,9 +206,12 @@ class RunConfig:
             require("gmacs_budget", given, fits, "null, a number, or {match: METHOD}")
         number = given.get("gmacs") if isinstance(given, dict) else given
         require("gmacs_budget", number, number is None or _is_cost(number), "null, or a finite number above 0")
+        both = given is not None and self.latency.budget is not None
+        require("latency.budget", self.latency.budget, not both, "null where gmacs_budget is set")
+        budgeted = given is not None or self.latency.budget is not None
         require(
-            "alpha_until", self.alpha_until, given is None or not self._learns_sizes or self.alpha_until < 1,
-            "a number below 1 if gmacs_budget is set, so that the network trains on at its final sizes",
+            "alpha_until", self.alpha_until, not (budgeted and self._learns_sizes) or self.alpha_until < 1,
+            "a number below 1 if gmacs_budget or latency.budget is set, so that it trains on at its final sizes",
         )  # fmt: skip
         ceiling = self.conversion.max_gmacs
         for key, cost in (("gmacs_budget", number), ("start_gmacs", self.start_gmacs)):

@@ -27,6 +27,7 @@ MOVABLE_KEYS = frozenset(
         "data.cache",
         "data.workers",
         "threads",
+        "latency.measure",
         "input_size",
     }
 )

@@ -10,6 +10,7 @@ __all__ = [
     "ConversionConfig",
     "DataConfig",
     "DiffStrideConfig",
+    "LatencyConfig",
     "ModelConfig",
     "OptimizerConfig",
     "RandomConfig",
@@ -195,6 +196,44 @@ class ConversionConfig:
         ceiling = self.max_gmacs
         allowed = ceiling is None or 0 < ceiling < math.inf
         require("conversion.max_gmacs", ceiling, allowed, "null, or a finite number above 0")
+
+
+@dataclass(frozen=True)
+class LatencyConfig:
+    """Milliseconds of one pass of the network on the device of the run, in eval mode (`dynpool.LatencyModel`).
+
+    Attributes:
+        measure: measure the network after every epoch: the column `latency_ms` of metrics.csv and of reports. A weight
+            or a budget implies it.
+        weight: weight of a term of the loss, per predicted millisecond, for methods that learn sizes.
+        budget: target in milliseconds for methods that learn sizes, met as predicted; like `gmacs_budget`, whose place
+            it takes: a loss term with `budget_weight` pulls the latency towards it, and at `alpha_until`, which must be
+            below 1, the sizes are set to the nearest ones that meet it. null: none.
+        batch: images in a pass, whose milliseconds count.
+        configurations: sets of sizes that are measured at the start of the run, from which others are predicted; 4 or
+            more.
+        repeats: passes at each of them, of which the median counts; also after every epoch.
+    """
+
+    measure: bool = False
+    weight: float = 0.0
+    budget: float | None = None
+    batch: int = 1
+    configurations: int = 16
+    repeats: int = 5
+
+    def __post_init__(self) -> None:
+        require("latency.weight", self.weight, 0 <= self.weight < math.inf, "a finite number, 0 or more")
+        budget = self.budget
+        require("latency.budget", budget, budget is None or 0 < budget < math.inf, "null, or a finite number above 0")
+        for key, least in (("batch", 1), ("configurations", 4), ("repeats", 1)):
+            value = getattr(self, key)
+            require(f"latency.{key}", value, value >= least, f"a whole number, {least} or more")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the network is measured at all."""
+        return self.measure or self.weight > 0 or self.budget is not None
 
 
 @dataclass(frozen=True)

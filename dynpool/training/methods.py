@@ -7,7 +7,7 @@ change.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -22,37 +22,11 @@ from dynpool.resizers import LearnedResizer2d, learned_resizers
 from .budget import Budget, cost_reached, scale_sizes, settle
 from .config import RunConfig
 from .errors import ConfigError
+from .prepared import Prepared, with_latency
 from .resized_images import image_size_for, resize_images
 from .starts import draw_sizes, set_start
 
 __all__ = ["METHODS", "Method", "Prepared", "prepare", "register", "weight_groups"]
-
-AfterStep = Callable[[int, int], None]
-
-
-def _nothing(step: int, steps: int) -> None:
-    """Do nothing after a step, for networks without learned sizes."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A network ready to train.
-
-    Attributes:
-        model: the network.
-        groups: optimiser groups; that of learned strides is named "alphas".
-        penalty: weighted term added to the task loss, or None.
-        after_step: called after every optimiser step with its number, counted from 1, and the total number of steps.
-        alphas_every: optimiser steps per update of the group "alphas".
-        summary: a description of what the method did, written to method.txt.
-    """
-
-    model: nn.Module
-    groups: list[dict[str, Any]]
-    penalty: Callable[[], Tensor] | None = None
-    after_step: AfterStep = _nothing
-    alphas_every: int = 1
-    summary: str = ""
 
 
 class Method(Protocol):
@@ -236,7 +210,7 @@ def prepare(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int
         known = f" (known: {', '.join(METHODS)})" if "known" not in near else ""
         raise ConfigError(f"method is {config.method!r}, which is not a known method{near}{known}")
     try:
-        return METHODS[config.method](model, config, input_size)
+        return with_latency(METHODS[config.method](model, config, input_size), config, input_size)
     except (ValueError, TypeError) as error:
         if isinstance(error, ConfigError):
             raise

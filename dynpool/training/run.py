@@ -111,6 +111,8 @@ class Run:
         checkpoints.restore_optimizer(self.base, saved, path)
         steps = saved.epoch * self.steps + (saved.partial.step if saved.partial is not None else 0)
         checkpoints.restore_scheduler(self.scheduler, saved, steps, path)
+        if self.prepared.latency is not None:
+            self.prepared.latency.start(self.accelerator.device, self.accelerator.num_processes, saved.latency)
         if self.accelerator.scaler is not None and saved.scaler:
             self.accelerator.scaler.load_state_dict(dict(saved.scaler))
         checkpoints.restore_rng(saved, path, self.accelerator.process_index, self.accelerator.num_processes)
@@ -149,8 +151,16 @@ class Run:
             "images_per_second": images_per_second,
             "peak_memory": self.memory.peak(),
         }  # fmt: skip
+        row |= self._latency()
         self._log_sensitivity(progress)
         return row
+
+    def _latency(self) -> dict[str, Any]:
+        latency = self.prepared.latency
+        if latency is None or self.tracker is None:
+            return {"latency_ms": None, "predicted_ms": None}
+        measured = latency.measured()
+        return {"latency_ms": measured, "predicted_ms": latency.value() if latency.predicted else None}
 
     def _log_sensitivity(self, progress: "_EpochProgress") -> None:
         """Append a line to sensitivity.jsonl if one is due. The times in metrics.csv do not include this."""
@@ -352,6 +362,7 @@ class Run:
             sensitivity=self.folder.sensitivity_lines,
             partial=partial,
             ranks=ranks,
+            latency=None if self.prepared.latency is None else self.prepared.latency.to_dict(),
         )
 
     def figures(self) -> dict[str, Any]:

@@ -46,9 +46,11 @@ COLUMNS = (
     "epoch", "train_loss", "task_loss", "gmacs_loss", "train_accuracy", "test_loss", "test_accuracy", "gmacs", "sizes",
     "alphas", "strides", "i_min_h", "i_min_w", "i_max_h", "i_max_w", "i_max_local_h", "i_max_local_w",
     "unproductive", "behind_global", "lr", "alpha_lr", "parameters", "seconds", "images_per_second", "peak_memory",
+    "latency_ms", "predicted_ms",
 )  # fmt: skip
 """Columns of metrics.csv. Accuracies are fractions; train_loss = task_loss + gmacs_loss, where gmacs_loss is the term
-that the method adds; peak_memory is the highest so far, in bytes; missing figures are empty."""
+that the method adds; peak_memory is the highest so far, in bytes; latency_ms is that of a pass as measured after the
+epoch; missing figures are empty."""
 
 
 class RunFolder:
@@ -156,7 +158,7 @@ class RunFolder:
         if foreign := self._foreign():
             raise RunFolderError(f"{foreign} was not written by a run: choose another folder with --out")
         if overwrite:
-            self._discard()
+            self.discard()
         elif self.started and not resume:
             raise RunFolderError(
                 f"{self.path} already holds a run: continue it with --resume, discard it with --overwrite, "
@@ -164,7 +166,7 @@ class RunFolder:
             )
         checkpoint = self._resume(config) if resume else None
         if checkpoint is None:
-            self._discard()
+            self.discard()
         return checkpoint
 
     def _foreign(self) -> Path | None:
@@ -201,7 +203,7 @@ class RunFolder:
         self._restore_tables(checkpoint)
         return checkpoint
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
         """Remove the files of a run and nothing else from the folder."""
         files = [self.metrics, self.i_min, self.sensitivity, self.method, self.environment, self.config]
         own = [self.done, *self.checkpoints(), *files]

@@ -30,6 +30,8 @@ FIGURES = (
     *("train_loss", "task_loss", "gmacs_loss", "train_accuracy", "test_loss", "test_accuracy", "gmacs", "i_min_h"),
     *("i_min_w", "i_max_local_h", "i_max_local_w", "unproductive", "lr", "alpha_lr", "images_per_second"),
     "peak_memory",
+    "latency_ms",
+    "predicted_ms",
 )
 
 

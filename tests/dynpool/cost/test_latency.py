@@ -11,6 +11,7 @@ import dynpool
 from dynpool.baselines import DiffStride2d
 from dynpool.cost import latency as latency_module
 from dynpool.cost.latency import LatencyModel, _Measured
+from tests.dynpool.cost.simulated_device import ELEMENT, MACS, PASS, simulate
 
 SIZE = (3, 24, 20)
 
@@ -26,42 +27,9 @@ def by_hand() -> nn.Sequential:
     return model
 
 
-MACS = 1e-9  # seconds per MAC of the simulated device
-ELEMENT, PASS = 1e-8, 2e-3  # seconds per element, and of a pass besides its layers
-
-
-def seconds_per_work(op: str) -> float:
-    return MACS if "conv" in op or "mm" in op else ELEMENT
-
-
 @pytest.fixture
 def device(monkeypatch):
-    """Passes on a device whose operations take time in proportion to their work, and twice that in a whole pass."""
-    passes = LatencyModel._passes
-
-    def simulated(self, *args, **options):
-        self.repeats = 0
-        found = passes(self, *args, **options)
-        for one in found:
-            took = {}
-            for (path, op), amounts in self._amounts.items():
-                sizes = self.cost.axis_sizes(self.cost.graph, one.alphas)
-                took[path, op] = seconds_per_work(op) * work(self.cost.graph, sizes, amounts)
-            one.clocks.append(took)
-            one.wholes.append(2 * sum(took.values()) + PASS)
-        return found
-
-    monkeypatch.setattr(LatencyModel, "_passes", simulated)
-
-
-def work(graph, sizes, amounts):
-    total = 0.0
-    for amount, axes in amounts:
-        for axis, traced in axes:
-            root = graph.classes.find(axis)
-            amount *= sizes.get(root, traced) / traced
-        total += amount
-    return total
+    simulate(monkeypatch)
 
 
 @pytest.mark.usefixtures("device")
