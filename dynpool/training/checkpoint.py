@@ -4,6 +4,7 @@ A checkpoint is a `torch.save` archive of tensors and plain containers, a zip fi
 The checksums are verified (PyTorch does not do that), then it is loaded with `weights_only`.
 """
 
+import copy
 import io
 import math
 import re
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -276,7 +277,14 @@ def load(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path, *, averaged: bool = False) -> None:
+def restore_model(
+    model: nn.Module,
+    checkpoint: Checkpoint,
+    path: Path,
+    *,
+    averaged: bool = False,
+    divide: Callable[[str, Tensor], Tensor] | None = None,
+) -> None:
     """Load a checkpoint's weights and alphas into a model built from the same configuration.
 
     Args:
@@ -284,6 +292,7 @@ def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path, *, avera
         checkpoint: the checkpoint.
         path: its file, for messages.
         averaged: load the moving average of the weights, if there is one.
+        divide: gives the shard of this process of a tensor of this name; None: tensors are whole.
 
     Raises:
         ForeignCheckpointError: if names or shapes differ; the model is then unchanged.
@@ -303,6 +312,10 @@ def restore_model(model: nn.Module, checkpoint: Checkpoint, path: Path, *, avera
         raise ForeignCheckpointError(f"{path}: it belongs to another model ({'; '.join(parts)})")
     for name, resizer in learned_resizers(model, owners=True).items():
         _check_alpha(resizer, name, weights[f"{name}.alpha" if name else "alpha"], path)
+    if divide is not None:
+        whole, weights = weights, copy.copy(weights)  # a copy keeps the metadata
+        weights = cast("dict[str, Tensor]", weights)
+        weights |= {name: divide(name, value) for name, value in whole.items()}
     model.load_state_dict(weights)
 
 
@@ -318,8 +331,14 @@ def _check_alpha(resizer: LearnedResizer2d, name: str, alpha: Tensor, path: Path
         raise ForeignCheckpointError(f"{path}: the alpha of {name} is ({h}, {w}), not a finite positive stride")
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint, path: Path) -> None:
-    """Load an optimiser's state after checking that it fits the parameters.
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer,
+    checkpoint: Checkpoint,
+    path: Path,
+    *,
+    divide: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda state: state,
+) -> None:
+    """Load an optimiser's state, as `divide` divides it, after checking that it fits the parameters.
 
     Raises:
         ForeignCheckpointError: if groups, their options or shapes differ; the optimiser is then unchanged.
@@ -341,7 +360,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint, 
                 wrong = f"{key} of parameter {index} is {tuple(value.shape)}, not {tuple(parameters[index].shape)}"
     if wrong:
         raise ForeignCheckpointError(f"{path}: the optimiser state belongs to another run: {wrong}")
-    optimizer.load_state_dict(dict(saved))
+    optimizer.load_state_dict(dict(divide(saved)))
 
 
 def restore_scheduler(scheduler: LRScheduler, checkpoint: Checkpoint, steps: int, path: Path) -> None:

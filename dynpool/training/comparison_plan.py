@@ -173,7 +173,7 @@ def _measured(config: RunConfig, point: GridPoint, seeds: int) -> PlannedRuns:
         run = Run(trial, RunFolder(Path(folder)), accelerator_for(trial), short, prepared, Stop())
         run.epoch(1, Silent(), None)
         row = run.epoch(2, Silent(), None)
-        run.save(2, row, None)
+        run.save(2, row, run.shared_state())
         size = last_path(Path(folder)).stat().st_size
     training = 1 / row["images_per_second"]
     testing = (row["seconds"] - len(short.train) * training) / len(short.test)

@@ -90,6 +90,10 @@ class RunConfig:
         channels_last: use the channels_last memory format.
         compile: train the network compiled by torch.compile, as soon as its sizes no longer change: after
             `alpha_until`, which must be below 1 for methods that learn sizes.
+        sync_batch_norm: in a run on several GPUs, normalise by the statistics of all images of a step (PyTorch's
+            SyncBatchNorm), not by those of each process's own.
+        shard: in a run of several processes, divide weights, gradients and the optimiser's state between them
+            (PyTorch's `fully_shard`, FSDP2), so that larger networks fit. Checkpoints are those of whole networks.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads of PyTorch; null: PyTorch's default. The last bits of a result depend on it.
         save_steps: also save the progress after every n-th step of an epoch, so that a killed run loses fewer; 0: only
@@ -140,6 +144,8 @@ class RunConfig:
     precision: Literal["no", "bf16", "fp16"] = "no"
     channels_last: bool = False
     compile: bool = False
+    sync_batch_norm: bool = False
+    shard: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
     save_steps: int = 0
@@ -175,6 +181,11 @@ class RunConfig:
         require("alpha_until", self.alpha_until, 0 < self.alpha_until <= 1, "a number above 0, up to 1")
         moving = self._learns_sizes and self.alpha_until == 1
         require("compile", self.compile, not (self.compile and moving), "false, unless alpha_until is below 1")
+        alone = not (self.ema or self.compile or self.sensitivity_every or self.latency.wanted)
+        require(
+            "shard", self.shard, not self.shard or (alone and self.precision != "fp16"),
+            "false, unless ema, compile, sensitivity_every, latency and fp16 are off",
+        )  # fmt: skip
         distinct = len(set(self.track)) == len(self.track)
         require("track", self.track, distinct, "distinct names of tensorboard, wandb, mlflow, trackio")
         self._check_start()

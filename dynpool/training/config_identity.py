@@ -27,6 +27,7 @@ MOVABLE_KEYS = frozenset(
         "data.cache",
         "data.workers",
         "threads",
+        "shard",
         "latency.measure",
         "input_size",
     }

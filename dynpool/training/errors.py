@@ -77,7 +77,7 @@ class DivergedError(TrainingError, RuntimeError):
 
 
 class PeerError(TrainingError, RuntimeError):
-    """Another process of a multi-process run has ended."""
+    """Another process of a multi-process run has ended, or has other sizes."""
 
 
 class StoppedError(TrainingError, RuntimeError):

@@ -138,9 +138,9 @@ def _train(
             for epoch in range(first, config.epochs + 1):
                 row = run.epoch(epoch, reporter, partial)
                 partial = None
-                ranks = run.rng_of_ranks()
+                shared = run.shared_state()
                 if main:
-                    run.save(epoch, row, ranks)
+                    run.save(epoch, row, shared)
                 trackers.epoch(row)
                 accelerator.wait_for_everyone()
                 reporter.epoch(row)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from dynpool.analysis import IMinTracker
@@ -28,6 +27,7 @@ from .memory import PeakMemory
 from .methods import Prepared
 from .objective import mixed, task_loss
 from .optimizer import learning_rate_factor, make_optimizer
+from .processes import Processes, SharedState, on_cpu
 from .progress import Reporter
 from .run_folder import RunFolder
 from .sensitivity import LOGGED_BATCHES, RunBatches, run_sensitivity
@@ -91,11 +91,12 @@ class Run:
                 self.tracker = IMinTracker(self.model, dataset.input_size, folder.i_min)
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)
+        self.processes = Processes(accelerator, config, self.model, prepared.groups)
         self.base = make_optimizer(self.model, prepared.groups, config)
         fractions = (config.alpha_until if group["name"] == "alphas" else 1.0 for group in self.base.param_groups)
         factors = [learning_rate_factor(config, self.steps, fraction=fraction) for fraction in fractions]
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.base, factors)
-        self.wrapped, self.optimizer = accelerator.prepare(self.model, self.base)
+        self.wrapped, self.optimizer = self.processes.wrap(self.model, self.base)
         learned = any(group["name"] == "alphas" for group in self.base.param_groups)
         self.settled = math.ceil(config.alpha_until * self.steps * config.epochs) if learned else 0  # steps with moves
         self.compiled: Callable[[Tensor], Tensor] | None = None
@@ -105,10 +106,9 @@ class Run:
 
     def restore(self, saved: checkpoints.Checkpoint, path: Path) -> None:
         """Restore the state of a checkpoint."""
-        checkpoints.restore_model(self.model, saved, path)
+        self.processes.restore(self.model, self.base, saved, path)
         if self.average is not None:
             checkpoints.restore_model(self.average.model, saved, path, averaged=True)
-        checkpoints.restore_optimizer(self.base, saved, path)
         steps = saved.epoch * self.steps + (saved.partial.step if saved.partial is not None else 0)
         checkpoints.restore_scheduler(self.scheduler, saved, steps, path)
         if self.prepared.latency is not None:
@@ -239,12 +239,19 @@ class Run:
                 logits = network(self._in_memory_format(part))
                 task = self.loss(logits, wanted)
                 penalty = self.prepared.penalty() if last and self.prepared.penalty is not None else None
-                share = task if len(chunks) == 1 else task * (len(part) / len(images))
+                weight = len(part) / len(images) * self._weight(len(images), progress)
+                share = task if weight == 1 else task * weight
                 self.accelerator.backward(share if penalty is None else share + penalty)
             classes_wanted = wanted if wanted.ndim == 1 else wanted.argmax(1)
             totals.add(task, (logits.argmax(1) == classes_wanted).sum(), len(part))
             if penalty is not None:
                 totals.add_penalty(penalty, len(images))
+        self.processes.average_gradients()
+
+    def _weight(self, images: int, progress: "_EpochProgress") -> float:
+        """What the mean loss of this process's images counts, as the processes' gradients are averaged."""
+        step_images = min(self.config.batch_size, len(self.dataset.train) - progress.step * self.config.batch_size)
+        return images * self.accelerator.num_processes / step_images
 
     def _network(self) -> Callable[[Tensor], Tensor]:
         """The network to train; compiled, if that is asked for, once its sizes no longer change."""
@@ -276,17 +283,17 @@ class Run:
 
     def _save_progress(self, progress: "_EpochProgress") -> None:
         """Save the progress in the middle of an epoch, from which the run can continue."""
-        sums, ranks = self.accelerator.gather(progress.sums[None]).cpu(), self.rng_of_ranks()
+        sums, shared = self.accelerator.gather(progress.sums[None]).cpu(), self.shared_state()
         seconds = time.perf_counter() - progress.begin
         if self.accelerator.is_main_process:
             partial = checkpoints.Partial(progress.step, sums, progress.rates, seconds)
-            state = self._state(progress.epoch - 1, partial, ranks)
+            state = self._state(progress.epoch - 1, partial, shared)
             checkpoints.save(state, checkpoints.stopped_path(self.folder.path))
         self.accelerator.wait_for_everyone()
 
     def _stop_if_asked(self, progress: "_EpochProgress") -> None:
         """If a signal asks for it, save the progress of the epoch and raise the exception that ends the run."""
-        if not self.stop.asked():
+        if not self.stop.asked(self.processes.mark_of_sizes()):
             return
         saved = FINISHED
         if progress.epoch == 0:
@@ -316,6 +323,7 @@ class Run:
             for batch, labels in batches:
                 self._stop_if_asked(progress)
                 if not len(labels):
+                    self.processes.join_pass(model, batch)
                     continue
                 logits = model(self._in_memory_format(batch))
                 totals.add(F.cross_entropy(logits, labels), (logits.argmax(1) == labels).sum(), len(labels))
@@ -324,36 +332,31 @@ class Run:
     def _in_memory_format(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=torch.channels_last) if self.config.channels_last else images
 
-    def rng_of_ranks(self) -> list[dict[str, Tensor]] | None:
-        """The generator states of all processes, which must all call this; None for a single process."""
-        if self.accelerator.num_processes == 1:
-            return None
-        states: list[dict[str, Tensor]] = gather_object([checkpoints.rng_state()])
-        return states
+    def shared_state(self) -> SharedState:
+        """The state of all processes, which must all call this."""
+        return self.processes.shared_state(self.model, self.base)
 
-    def save(self, epoch: int, row: Mapping[str, Any], ranks: list[dict[str, Tensor]] | None) -> None:
+    def save(self, epoch: int, row: Mapping[str, Any], shared: SharedState) -> None:
         """Write the row, then the checkpoint. Resuming drops a row that has no checkpoint."""
         self.folder.append(row)
         every = self.config.checkpoint_every
         kept = [checkpoints.epoch_path(self.folder.path, epoch)] if every and epoch % every == 0 else []
-        state = self._state(epoch, None, ranks)
+        state = self._state(epoch, None, shared)
         stopped = checkpoints.stopped_path(self.folder.path)
         with writing(stopped):
             stopped.unlink(missing_ok=True)
         checkpoints.save(state, *kept, checkpoints.last_path(self.folder.path))
 
-    def _state(
-        self, epoch: int, partial: checkpoints.Partial | None, ranks: list[dict[str, Tensor]] | None
-    ) -> checkpoints.Checkpoint:
+    def _state(self, epoch: int, partial: checkpoints.Partial | None, shared: SharedState) -> checkpoints.Checkpoint:
         config = to_dict(self.config)
         scaler = self.accelerator.scaler
         return checkpoints.Checkpoint(
             epoch=epoch,
             config=config,
             fingerprint=fingerprint(config),
-            model=_on_cpu(self.model),
-            ema=None if self.average is None else _on_cpu(self.average.model),
-            optimizer=self.base.state_dict(),
+            model=shared.model,
+            ema=None if self.average is None else on_cpu(self.average.model),
+            optimizer=shared.optimizer,
             scheduler=self.scheduler.state_dict(),
             scaler=scaler.state_dict() if scaler is not None else {},
             rng=checkpoints.rng_state(),
@@ -361,7 +364,7 @@ class Run:
             lines=self.folder.lines,
             sensitivity=self.folder.sensitivity_lines,
             partial=partial,
-            ranks=ranks,
+            ranks=shared.ranks,
             latency=None if self.prepared.latency is None else self.prepared.latency.to_dict(),
         )
 
@@ -388,10 +391,3 @@ def _steps(images: int, batch_size: int, processes: int) -> int:
     """Optimiser steps per epoch (see `Images.batches` for the last batch)."""
     full, rest = divmod(images, batch_size)
     return full + (rest >= processes if processes > 1 else rest > 0)
-
-
-def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
-    state = model.state_dict()  # changed in place to keep its metadata, which describes the conversion
-    for name, value in state.items():
-        state[name] = value.detach().cpu().contiguous()
-    return state

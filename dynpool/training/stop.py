@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.distributed
 
-from .errors import StoppedError
+from .errors import PeerError, StoppedError
 from .interrupts import leave
 
 __all__ = ["FINISHED", "Stop", "stopping"]
@@ -52,12 +52,21 @@ class Stop:
         if processes > 1:
             self._group = torch.distributed.new_group(backend="gloo")
 
-    def asked(self) -> bool:
-        """Whether any process of the run has received a signal. All processes must call this."""
+    def asked(self, mark: int = 0) -> bool:
+        """Whether any process of the run has received a signal. All processes must call this.
+
+        Args:
+            mark: a number that must be the same in all processes.
+
+        Raises:
+            PeerError: if it is not.
+        """
         if self._group is not None:
-            number = torch.tensor(self._number)
-            torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX, group=self._group)
-            self._number = int(number)
+            numbers = torch.tensor([self._number, mark, -mark])
+            torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX, group=self._group)
+            self._number, highest, lowest = numbers.tolist()
+            if highest != -lowest:
+                raise PeerError(f"the processes of the run no longer have the same learned sizes; {FINISHED}")
         return bool(self._number)
 
     def error(self, saved: str) -> KeyboardInterrupt | StoppedError:

@@ -1,0 +1,61 @@
+"""The latency that a configuration adds to a prepared network: a term of the loss, and a budget that is met."""
+
+import pytest
+import torch
+
+from dynpool.training.budget import TOLERANCE
+from dynpool.training.methods import prepare
+from tests.dynpool.cost.simulated_device import PASS, simulate
+
+SIZE = (1, 16, 16)
+CPU = torch.device("cpu")
+AIMED = ("--latency.configurations=6", "--latency.repeats=1", "--alpha_until=0.5", "--budget_weight=2")
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """The simulated device; passes after an epoch are measured on the real one."""
+    return simulate(monkeypatch)
+
+
+def started(model, config):
+    prepared = prepare(model, config, SIZE)
+    assert prepared.latency is not None
+    prepared.latency.start(CPU, 1)
+    return prepared, prepared.latency
+
+
+def test_a_weight_adds_the_predicted_milliseconds_to_the_loss(model, tiny, device):
+    prepared, latency = started(model, tiny("--latency.weight", "0.25", "--gmacs_weight", "3", *AIMED))
+    assert prepared.penalty is not None
+    gmacs = prepare(model, tiny("--gmacs_weight", "3"), SIZE).penalty
+    assert gmacs is not None
+    assert prepared.penalty().item() == pytest.approx(0.25 * latency.value() + gmacs().item(), rel=1e-5)
+    assert latency.value() > 1e3 * PASS
+    latency().backward()
+    assert device == [6]
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.5])
+def test_a_budget_pulls_and_is_met_when_the_alphas_come_to_rest(model, tiny, device, factor):
+    _, unaimed = started(model, tiny("--latency.weight", "1", *AIMED))
+    fixed = 1e3 * PASS  # no size changes that
+    target = fixed + factor * (unaimed.value() - fixed)
+    prepared, latency = started(model, tiny("--latency.budget", str(target), *AIMED))
+    assert prepared.penalty is not None
+    prepared.penalty().backward()
+    alphas = [alpha for group in prepared.groups if group["name"] == "alphas" for alpha in group["params"]]
+    assert all(torch.all((alpha.grad > 0) == (factor > 1)) for alpha in alphas)
+    for step in range(1, 11):
+        prepared.after_step(step, 10)
+        assert (abs(latency.value() / target - 1) <= TOLERANCE) == (step >= 5)
+    assert device == [6, 6, 6], "measured again at the sizes that it settled to"
+
+
+def test_networks_with_fixed_sizes_are_measured_and_have_no_budget(model, tiny):
+    prepared = prepare(model, tiny("--method", "human", "--latency.budget", "1e-9", *AIMED), SIZE)
+    assert prepared.latency is not None
+    assert prepared.penalty is None
+    prepared.latency.start(CPU, 1)
+    assert prepared.latency.to_dict() is None
+    assert prepared.latency.measured() > 0
