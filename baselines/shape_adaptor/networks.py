@@ -42,8 +42,9 @@ from dynpool.resolution import (
 )
 from dynpool.size_math import Size
 
+from .mixture import Bookkeeping
 from .positions import Layer, find_layers, layers_that_keep
-from .resizer import Bookkeeping, ShapeAdaptor2d, check_limit
+from .resizer import ShapeAdaptor2d, check_limit
 from .size_math import initial_alpha, uniform_positions
 
 __all__ = ["shape_adaptor_network"]
