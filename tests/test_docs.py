@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import inspect
 import io
 import operator
 import re
@@ -113,6 +114,15 @@ def test_the_reference_has_every_public_name_once(package: str) -> None:
     page = DOCS / "reference" / f"{package.rpartition('.')[2]}.md"
     documented = re.findall(r"^::: (.+)$", page.read_text(), flags=re.M)
     assert sorted(documented) == sorted(f"{package}.{name}" for name in importlib.import_module(package).__all__)
+
+
+def test_the_page_of_departures_names_everything_that_can_be_as_published() -> None:
+    package = importlib.import_module("dynpool.baselines")
+    named = {name: getattr(package, name) for name in package.__all__}
+    switched = {name for name, it in named.items() if callable(it) and "published" in inspect.signature(it).parameters}
+    assert {"ShapeAdaptor2d", "DiffStride2d"} <= switched
+    page = (DOCS / "baselines.md").read_text()
+    assert not [name for name in switched if f"`{name}`" not in page]
 
 
 def test_every_name_of_the_reference_exists() -> None:

@@ -14,7 +14,7 @@ import math
 from functools import lru_cache
 from numbers import Real
 
-from dynpool.size_math import Size
+from dynpool.size_math import Pair, Size
 
 __all__ = [
     "check_smoothness",
@@ -22,6 +22,7 @@ __all__ = [
     "diffstride_stride",
     "fixed_spectral_size",
     "least_stride",
+    "least_strides",
     "row_window",
 ]
 
@@ -35,9 +36,32 @@ def least_stride(n: int, smoothness: float) -> float:
     return max(1.0, n / (n - smoothness)) if n > smoothness else 1.0
 
 
+def least_strides(size: Size, smoothness: float, *, shared: bool = False, published: bool = False) -> Pair:
+    """The smallest effective strides (rows, columns) on a map of ``size`` (H, W) pixels, see `least_stride`.
+
+    Args:
+        size: (H, W), pixels.
+        smoothness: R.
+        shared: whether one stride serves both axes; matters only with ``published``.
+        published: as the authors' code: the larger bound counts for both axes of a shared stride, and where ``n = R``
+            the bound ``n / (n - R)`` is infinite.
+
+    >>> least_strides((32, 8), 4, shared=True), least_strides((32, 8), 4, shared=True, published=True)
+    ((1.1428571428571428, 2.0), (2.0, 2.0))
+    """
+    height, width = (math.inf if published and n == smoothness else least_stride(n, smoothness) for n in size)
+    return (max(height, width),) * 2 if published and shared else (height, width)
+
+
 @lru_cache(maxsize=4096)
 def diffstride_size(
-    size: Size, strides: tuple[float, float], smoothness: float = 4.0, *, symmetric: bool = False
+    size: Size,
+    strides: tuple[float, float],
+    smoothness: float = 4.0,
+    *,
+    symmetric: bool = False,
+    shared: bool = False,
+    published: bool = False,
 ) -> Size:
     """DiffStride's output (height, width) in pixels for a map of ``size`` pixels: the number of positive gains.
 
@@ -54,6 +78,7 @@ def diffstride_size(
         strides: (rows, columns), input pixels per output pixel, finite and positive.
         smoothness: R, finite and positive, in frequencies.
         symmetric: whether frequencies ``+m`` and ``-m`` have the same gain.
+        shared, published: as in :func:`least_strides`.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -65,7 +90,8 @@ def diffstride_size(
     """
     check_smoothness(smoothness)
     _check_size(size)
-    half_h, half_w = (_kept_distances(n, stride, smoothness) for n, stride in zip(size, strides, strict=True))
+    least = least_strides(size, smoothness, shared=shared, published=published)
+    half_h, half_w = (_kept_distances(*axis, smoothness) for axis in zip(size, strides, least, strict=True))
     if symmetric:
         return min(2 * half_h - 1, size[0]), min(2 * half_w - 1, size[1])
     return _rows(size[0], half_h), _columns(size[1], half_w)
@@ -90,10 +116,10 @@ def diffstride_stride(n: int, out: int, smoothness: float = 4.0) -> float:
     return max(n / (2 * threshold), least)
 
 
-def fixed_spectral_size(size: Size, strides: tuple[float, float]) -> Size:
+def fixed_spectral_size(size: Size, strides: tuple[float, float], *, published: bool = False) -> Size:
     """(height, width) after spectral pooling with fixed strides: floor(H / s) made even, and floor(W / s), at least 2.
 
-    An axis of one pixel stays as it is.
+    An axis of one pixel stays as it is; with ``published`` it becomes two, as in DiffStride's code.
 
     Raises:
         ValueError: if a size or a stride is out of range.
@@ -105,7 +131,8 @@ def fixed_spectral_size(size: Size, strides: tuple[float, float]) -> Size:
     for stride in strides:
         _check_stride(stride, least=1.0)
     height, width = (math.floor(n / stride) for n, stride in zip(size, strides, strict=True))
-    return min(max(height - height % 2, 2), size[0]), min(max(width, 2), size[1])
+    height, width = max(height - height % 2, 2), max(width, 2)
+    return (height, width) if published else (min(height, size[0]), min(width, size[1]))
 
 
 def row_window(n: int, out: int) -> Size:
@@ -132,10 +159,10 @@ def check_smoothness(smoothness: float) -> None:
         raise ValueError(message) if number else TypeError(message)
 
 
-def _kept_distances(n: int, stride: float, smoothness: float) -> int:
+def _kept_distances(n: int, stride: float, least: float, smoothness: float) -> int:
     """The number of distances ``d = 0, 1, ...`` with a positive gain at ``t = max(n / s, 2) / 2``."""
     _check_stride(stride)
-    return math.ceil(smoothness + max(n / max(stride, least_stride(n, smoothness)), 2.0) / 2)
+    return math.ceil(smoothness + max(n / max(stride, least), 2.0) / 2)
 
 
 def _rows(n: int, kept: int) -> int:

@@ -10,9 +10,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from dynpool.common.arguments import check_flags
+
 from .size_math import row_window
 
-__all__ = ["Norm", "check_map", "check_norm", "compute_dtype", "match_format", "spectral_resize", "symmetric_resize"]
+__all__ = [
+    "Norm", "check_map", "check_norm", "check_published", "compute_dtype", "match_format", "spectral_resize",
+    "symmetric_resize",
+]  # fmt: skip
 
 Norm = Literal["backward", "ortho", "forward"]
 
@@ -129,3 +134,17 @@ def check_norm(norm: str) -> None:
     """Raise ValueError unless ``norm`` names a normalisation of torch.fft."""
     if norm not in get_args(Norm):
         raise ValueError(f"norm={norm!r}: expected one of {', '.join(map(repr, get_args(Norm)))}")
+
+
+def check_published(published: bool, *, norm: Norm, symmetric: bool = False) -> None:
+    """Raise unless ``published`` is a bool and, if True, the other options are those of the authors' code.
+
+    Raises:
+        TypeError: if ``published`` is not a bool.
+        ValueError: if another option contradicts it.
+    """
+    check_flags(published=published, symmetric=symmetric)
+    if published and symmetric:
+        raise ValueError("symmetric=True: expected False with published=True, as the published window is not symmetric")
+    if published and norm != "backward":
+        raise ValueError(f"norm={norm!r}: expected 'backward' with published=True, the only one that is published")

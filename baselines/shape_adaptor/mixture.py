@@ -5,6 +5,8 @@ Reference: Liu et al., "Shape Adaptor: A Learnable Resizing Module", ECCV 2020, 
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,8 +17,17 @@ from dynpool.size_math import Size
 
 from .bilinear import bilinear_resize
 
-__all__ = ["FixedShapeAdaptor2d", "check_form", "check_map", "pool", "shape_adaptor2d"]
+__all__ = [
+    "Bookkeeping",
+    "FixedShapeAdaptor2d",
+    "check_bookkeeping",
+    "check_form",
+    "check_map",
+    "pool",
+    "shape_adaptor2d",
+]
 
+Bookkeeping = Literal["local", "global"]
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -29,6 +40,7 @@ def shape_adaptor2d(
     *,
     residual: bool = False,
     align_corners: bool = True,
+    published: bool = False,
 ) -> Tensor:
     """Two feature maps resized to the same size and mixed: ``(1 - weight) * resize(down) + weight * resize(keep)``.
 
@@ -41,6 +53,7 @@ def shape_adaptor2d(
         size: (H_out, W_out) in pixels.
         residual: double the result, because the branches of a residual block are added, not averaged.
         align_corners: as in F.interpolate, but a single output pixel is the mean of the axis.
+        published: as the authors' code: a single output pixel is the first one, and weights go down to -1.
 
     Returns:
         (N, C, H_out, W_out), dtype and memory format of the maps.
@@ -61,13 +74,15 @@ def shape_adaptor2d(
     if down.shape[:2] != keep.shape[:2]:
         raise ValueError(f"down has shape {tuple(down.shape)} and keep {tuple(keep.shape)}: expected the same (N, C)")
     size = check_size("size", size)
-    check_flags(residual=residual, align_corners=align_corners)
+    check_flags(residual=residual, align_corners=align_corners, published=published)
     if not isinstance(weight, Tensor):
-        check_numbers("a number from 0 to 1, or a tensor of one", lambda n: 0 <= n <= 1, weight=weight)
+        _check_weight(weight, published, ", or a tensor of one")
     elif weight.numel() != 1:
         raise ValueError(f"weight has {weight.numel()} values: expected a number from 0 to 1, or a tensor of one")
     dtype = torch.float32 if down.dtype in _HALF else down.dtype
-    low, high = (bilinear_resize(x, size, align_corners=align_corners).to(dtype) for x in (down, keep))
+    low, high = (
+        bilinear_resize(x, size, align_corners=align_corners, published=published).to(dtype) for x in (down, keep)
+    )
     share = weight.to(dtype).reshape(()) if isinstance(weight, Tensor) else weight
     mixed = torch.lerp(low, high, share)
     return ((2 * mixed) if residual else mixed).to(down.dtype)
@@ -87,12 +102,25 @@ def check_form(residual: bool, down: Tensor | None) -> None:
         raise ValueError(f"down must be given with residual=True and only then; residual is {residual} and {given}")
 
 
-def pool(x: Tensor, kernel: Size, reduce: Reduce) -> Tensor:
+def check_bookkeeping(bookkeeping: str) -> None:
+    """Raise ValueError unless it is "local" or "global"."""
+    if bookkeeping not in get_args(Bookkeeping):
+        raise ValueError(f"bookkeeping={bookkeeping!r}: expected 'local' or 'global'")
+
+
+def _check_weight(weight: float, published: bool, more: str = "") -> None:
+    lowest = -1 if published else 0  # with a memory bound the published weight can fall to -r1 / (r2 - r1)
+    check_numbers(f"a number from {lowest} to 1{more}", lambda n: lowest <= n <= 1, weight=weight)
+
+
+def pool(x: Tensor, kernel: Size, reduce: Reduce, *, ceil_mode: bool = False) -> Tensor:
     """The branch of lower resolution: pooling with stride = kernel size; a kernel larger than the map is cut to it."""
     h, w = min(kernel[0], x.shape[-2]), min(kernel[1], x.shape[-1])
     if reduce == "sample":
         return x[..., ::h, ::w]
-    return F.max_pool2d(x, (h, w)) if reduce == "max" else F.avg_pool2d(x, (h, w))
+    reduction = F.max_pool2d if reduce == "max" else F.avg_pool2d
+    y: Tensor = reduction(x, (h, w), ceil_mode=ceil_mode)
+    return y
 
 
 class FixedShapeAdaptor2d(nn.Module):
@@ -108,8 +136,10 @@ class FixedShapeAdaptor2d(nn.Module):
         weight: weight of the branch that keeps the resolution, from 0 to 1.
         kernel: (height, width) of the pooling branch in pixels; not used in the residual form.
         reduce: reduction of the pooling branch: "max", "mean" or "sample" (a strided slice).
+        bookkeeping: "local" or "global", see :class:`ShapeAdaptor2d`; matters only with ``published``.
         residual: the residual form: the caller passes both branches, and their mixture is doubled.
         align_corners: as in :func:`shape_adaptor2d`.
+        published: as the authors' code: see :func:`shape_adaptor2d`, and with "global" bookkeeping pools round up.
 
     Raises:
         TypeError: if an argument is of a wrong type.
@@ -126,18 +156,22 @@ class FixedShapeAdaptor2d(nn.Module):
         *,
         kernel: Size = (2, 2),
         reduce: Reduce = "max",
+        bookkeeping: Bookkeeping = "local",
         residual: bool = False,
         align_corners: bool = True,
+        published: bool = False,
     ) -> None:
         super().__init__()
         check_reduce(reduce)
-        check_numbers("a number from 0 to 1", lambda n: 0 <= n <= 1, weight=weight)
-        check_flags(residual=residual, align_corners=align_corners)
+        check_bookkeeping(bookkeeping)
+        check_flags(residual=residual, align_corners=align_corners, published=published)
+        _check_weight(weight, published)
         self.size: Size = check_size("size", size)
         self.kernel: Size = check_size("kernel", kernel)
         self.weight = weight
         self.reduce: Reduce = reduce
-        self.residual, self.align_corners = residual, align_corners
+        self.bookkeeping: Bookkeeping = bookkeeping
+        self.residual, self.align_corners, self.published = residual, align_corners, published
 
     def forward(self, x: Tensor, *, down: Tensor | None = None) -> Tensor:
         """The mixture at the fixed size.
@@ -152,8 +186,18 @@ class FixedShapeAdaptor2d(nn.Module):
         """
         check_map("x", x)
         check_form(self.residual, down)
-        low = pool(x, self.kernel, self.reduce) if down is None else down
-        return shape_adaptor2d(low, x, self.weight, self.size, residual=self.residual, align_corners=self.align_corners)
+        up = self.published and self.bookkeeping == "global"
+        low = pool(x, self.kernel, self.reduce, ceil_mode=up) if down is None else down
+        return shape_adaptor2d(
+            low,
+            x,
+            self.weight,
+            self.size,
+            residual=self.residual,
+            align_corners=self.align_corners,
+            published=self.published,
+        )
 
     def extra_repr(self) -> str:
-        return f"size={self.size}, weight={self.weight:.4g}, kernel={self.kernel}, reduce={self.reduce!r}"
+        published = f", {self.bookkeeping}, published" if self.published else ""
+        return f"size={self.size}, weight={self.weight:.4g}, kernel={self.kernel}, reduce={self.reduce!r}{published}"

@@ -42,8 +42,9 @@ from dynpool.resolution import (
 )
 from dynpool.size_math import Size
 
+from .mixture import Bookkeeping
 from .positions import Layer, find_layers, layers_that_keep
-from .resizer import Bookkeeping, ShapeAdaptor2d, check_limit
+from .resizer import ShapeAdaptor2d, check_limit
 from .size_math import initial_alpha, uniform_positions
 
 __all__ = ["shape_adaptor_network"]
@@ -63,6 +64,7 @@ def shape_adaptor_network(
     limit: float | None = None,
     parity: bool = False,
     align_corners: bool = True,
+    published: bool = False,
     inputs: Any = None,
     batch: int | None = None,
     dtype: torch.dtype | None = None,
@@ -97,6 +99,9 @@ def shape_adaptor_network(
             backbone although its maps are rounded, and by pools that round up. By default fractions are computed from
             the actual sizes of the maps.
         align_corners: as in :func:`dynpool.baselines.shape_adaptor2d`.
+        published: adaptors as in the authors' code, see :class:`ShapeAdaptor2d`, with its initial alphas
+            (:func:`dynpool.baselines.initial_alpha`); "autosc" has its ``parity``, and by default two adaptors below 64
+            pixels and four from there on.
         inputs, batch, dtype: what a pass needs besides an image, as in :func:`dynpool.convert`.
 
     Raises:
@@ -120,29 +125,29 @@ def shape_adaptor_network(
         raise ValueError(f"mode={mode!r}: expected 'standard', 'autosc' or 'autotl'")
     check_whole(1, last_size=last_size, **({} if adaptors is None else {"adaptors": adaptors}))
     check_limit(limit)
-    check_flags(parity=parity, align_corners=align_corners)
+    check_flags(parity=parity, align_corners=align_corners, published=published)
     if parity and mode != "autosc":
         raise ValueError(f"parity=True requires mode='autosc', got mode={mode!r}")
+    adaptor = partial(ShapeAdaptor2d, limit=limit, align_corners=align_corners, published=published)
     if mode == "autotl":
         if adaptors is not None:
             raise ValueError(f"adaptors={adaptors!r}: expected None with mode='autotl', which replaces every resizer")
-        pool = partial(ShapeAdaptor2d, alpha=_AUTOTL_ALPHA, limit=limit, align_corners=align_corners)
-        return convert(model, size, pool=pool, **options)
+        return convert(model, size, pool=partial(adaptor, alpha=_AUTOTL_ALPHA), **options)
     if resolution_tree(model) is not None or learned_resizers(model):
         raise ValueError(
             f"model is a {type(model).__name__}, which already has learned resizers; give the original model"
         )
-    builder = _Builder(model, size, partial(ShapeAdaptor2d, limit=limit, align_corners=align_corners), options)
+    builder = _Builder(model, size, adaptor, options)
     usual = int(math.log2(max(min(size[1:]), 4) / 2))
     if mode == "standard":
-        network = builder.standard(usual if adaptors is None else adaptors, last_size)
+        network = builder.standard(usual if adaptors is None else adaptors, last_size, published)
     else:
-        network = builder.compressing(max(usual - 2, 1) if adaptors is None else adaptors, parity)
+        fewer = (2 if min(size[1:]) < 64 else 4) if published else max(usual - 2, 1)
+        network = builder.compressing(fewer if adaptors is None else adaptors, parity or published)
     given = {"mode": mode, "adaptors": adaptors, "last_size": last_size, "limit": limit, "parity": parity}
+    given |= {"align_corners": align_corners, "published": published}
     by = "baselines.shape_adaptor_network"
-    attach_description(
-        network, builder.tree, by, {**given, "align_corners": align_corners, **described(builder.tree.pass_options)}
-    )
+    attach_description(network, builder.tree, by, {**given, **described(builder.tree.pass_options)})
     return network
 
 
@@ -165,11 +170,11 @@ class _Builder:
         keep_options(self.model, self.tree, options)
         self.rows: list[ConversionRow] = []
 
-    def standard(self, adaptors: int, last_size: int) -> nn.Module:
+    def standard(self, adaptors: int, last_size: int, published: bool) -> nn.Module:
         shorter = min(self.size[1:])
         if last_size >= shorter:
             raise ValueError(f"last_size={last_size}: expected fewer pixels than the input has, {shorter}")
-        alpha = initial_alpha(shorter, last_size, adaptors)
+        alpha = initial_alpha(shorter, last_size, adaptors, published=published)
         gaps = self.layers[:-1]
         chosen = [gaps[i] for i in uniform_positions(len(gaps), adaptors)]
         for resize in (r for layer in self.layers for r in layer.resizes):

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -23,12 +22,26 @@ from dynpool.common.arguments import check_flags, check_numbers
 from dynpool.resizers import Chain, LearnedResizer2d, Reduce, as_pair, check_reduce
 from dynpool.size_math import Pair, Size, bilinear_kernel
 
-from .mixture import FixedShapeAdaptor2d, check_form, check_map, pool, shape_adaptor2d
-from .size_math import ALPHA_LIMIT, adapted_size, alpha_for, scale_factor, scales_between, shrink_factor
+from .mixture import (
+    Bookkeeping,
+    FixedShapeAdaptor2d,
+    check_bookkeeping,
+    check_form,
+    check_map,
+    pool,
+    shape_adaptor2d,
+)
+from .size_math import (
+    ALPHA_LIMIT,
+    PUBLISHED_ALPHA_LIMIT,
+    adapted_size,
+    alpha_for,
+    scale_factor,
+    scales_between,
+    shrink_factor,
+)
 
 __all__ = ["ShapeAdaptor2d"]
-
-Bookkeeping = Literal["local", "global"]
 
 
 class ShapeAdaptor2d(LearnedResizer2d):
@@ -55,6 +68,8 @@ class ShapeAdaptor2d(LearnedResizer2d):
             of such a network.
         residual: the form for residual blocks: the caller passes both branches, and their mixture is doubled.
         align_corners: as in :func:`shape_adaptor2d`.
+        published: as the authors' code (docs/baselines.md): a memory bound can make w negative, a single output pixel
+            is the first one, with "global" bookkeeping pools round up, and alpha has no limit of its own.
         bounds: lowest and highest scale factor per axis, in addition to r1 and r2.
         tied_to: another ShapeAdaptor2d whose alpha and settings this one uses; it is not registered as a child.
 
@@ -76,16 +91,18 @@ class ShapeAdaptor2d(LearnedResizer2d):
         limit: float | None = None,
         residual: bool = False,
         align_corners: bool = True,
+        published: bool = False,
         bounds: Pair = (1 / 8, 2.0),
         tied_to: ShapeAdaptor2d | None = None,
     ) -> None:
         check_reduce(reduce)
-        if bookkeeping not in get_args(Bookkeeping):
-            raise ValueError(f"bookkeeping={bookkeeping!r}: expected 'local' or 'global'")
-        check_flags(residual=residual, align_corners=align_corners)
+        check_bookkeeping(bookkeeping)
+        check_flags(residual=residual, align_corners=align_corners, published=published)
         check_limit(limit)
+        self.published = published  # before super().__init__, whose check of alpha reads it
         super().__init__(alpha, bounds=bounds, tied_to=tied_to, shared=True)
         root = self.root()
+        self.published = root.published
         self.reduce: Reduce = reduce
         self.kernel: Size = _kernel(strides) if tied_to is None else root.kernel
         self.bookkeeping: Bookkeeping = bookkeeping if tied_to is None else root.bookkeeping
@@ -107,7 +124,8 @@ class ShapeAdaptor2d(LearnedResizer2d):
         if self.looks_at_chains:
             share = self.root().share
             low, high = min(self.ratios)  # of the axis that is reduced more
-            weight = (((low + (high - low) * weight) * share - low) / (high - low)).clamp(min=0.0)
+            weight = ((low + (high - low) * weight) * share - low) / (high - low)
+            weight = weight if self.published else weight.clamp(min=0.0)
         return weight
 
     def forward(self, x: Tensor, size: Size | None = None, *, down: Tensor | None = None) -> Tensor:
@@ -120,14 +138,33 @@ class ShapeAdaptor2d(LearnedResizer2d):
         """
         check_map("x", x)
         check_form(self.residual, down)
-        low = pool(x, self.kernel, self.reduce) if down is None else down
+        low = pool(x, self.kernel, self.reduce, ceil_mode=self._rounds_up) if down is None else down
         if size is None:
             size = self._compiled_size(x) if torch.compiler.is_compiling() else self.own_size(x)
-        return shape_adaptor2d(low, x, self.weight(), size, residual=self.residual, align_corners=self.align_corners)
+        return shape_adaptor2d(
+            low,
+            x,
+            self.weight(),
+            size,
+            residual=self.residual,
+            align_corners=self.align_corners,
+            published=self.published,
+        )
+
+    @property
+    def _rounds_up(self) -> bool:
+        """Whether the pools of the first branch round up."""
+        return self.published and self.keeps_fractions
+
+    @property
+    def _alpha_limit(self) -> float:
+        return PUBLISHED_ALPHA_LIMIT if self.published else ALPHA_LIMIT
 
     def _compiled_size(self, x: Tensor) -> Size:
         ratios = [number for pair in self.ratios for number in pair]
-        height, width = _own_size(self.shared_alpha().detach(), *x.shape[-2:], ratios, self.keeps_fractions).tolist()
+        height, width = _own_size(
+            self.shared_alpha().detach(), *x.shape[-2:], ratios, self.keeps_fractions, self._alpha_limit
+        ).tolist()
         torch._check(height >= 1)
         torch._check(width >= 1)
         return height, width
@@ -183,10 +220,10 @@ class ShapeAdaptor2d(LearnedResizer2d):
         return alpha, alpha
 
     def checked(self, values: float | Sequence[float]) -> Pair:
-        """Alpha as two equal float32 numbers from -12 to 12."""
-        message = f"alpha={values!r}: expected one number from {-ALPHA_LIMIT:g} to {ALPHA_LIMIT:g}"
+        """Alpha as two equal float32 numbers from -12 to 12; from -700 to 700 as published."""
+        message = f"alpha={values!r}: expected one number from {-self._alpha_limit:g} to {self._alpha_limit:g}"
         pair = as_pair(values, message)
-        if not (pair[0] == pair[1] and abs(pair[0]) <= ALPHA_LIMIT):
+        if not (pair[0] == pair[1] and abs(pair[0]) <= self._alpha_limit):
             raise ValueError(message)
         return pair
 
@@ -197,10 +234,11 @@ class ShapeAdaptor2d(LearnedResizer2d):
         if trust is not None:
             before = scale_factor(previous[0], ratios)
             at_least, at_most = max(at_least, before / (1 + trust)), min(at_most, before * (1 + trust))
-        lowest = alpha_for(at_least, ratios) if low < at_least < high else -ALPHA_LIMIT
-        highest = alpha_for(at_most, ratios) if low < at_most < high else ALPHA_LIMIT
+        limit = self._alpha_limit
+        lowest = alpha_for(at_least, ratios) if low < at_least < high else -limit
+        highest = alpha_for(at_most, ratios) if low < at_most < high else limit
         value = values[0] if math.isfinite(values[0]) else previous[0]
-        alpha = min(max(value, lowest, -ALPHA_LIMIT), highest, ALPHA_LIMIT)
+        alpha = min(max(value, lowest, -limit), highest, limit)
         return alpha, alpha
 
     @classmethod
@@ -220,11 +258,13 @@ class ShapeAdaptor2d(LearnedResizer2d):
 
     def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
         """Footprint in pixels of the narrower and of the wider of the two branches."""
-        kept = _bilinear_footprint(size_in, size_out, self.align_corners)
+        averaged = self.align_corners and not self.published and size_out == 1  # then an output pixel is a mean
+        kept = size_in if averaged else bilinear_kernel(size_in, size_out, align_corners=self.align_corners)
         if self.residual:
             return kept, kept
         kernel = min(self.kernel[axis], size_in)
-        windows = _bilinear_footprint(_pooled_size(size_in, kernel, self.reduce), size_out, self.align_corners)
+        count = -(-size_in // kernel) if self.reduce == "sample" or self._rounds_up else size_in // kernel
+        windows = count if averaged else bilinear_kernel(count, size_out, align_corners=self.align_corners)
         pooled = (windows - 1) * kernel + (1 if self.reduce == "sample" else kernel)
         return min(kept, pooled), max(kept, pooled)
 
@@ -235,8 +275,10 @@ class ShapeAdaptor2d(LearnedResizer2d):
             self.weight().item(),
             kernel=self.kernel,
             reduce=self.reduce,
+            bookkeeping=self.bookkeeping,
             residual=self.residual,
             align_corners=self.align_corners,
+            published=self.published,
         )
 
     def extra_repr(self) -> str:
@@ -244,8 +286,8 @@ class ShapeAdaptor2d(LearnedResizer2d):
         alpha = self.shared_alpha()
         value = "meta" if alpha.is_meta else f"{alpha.item():.4g}"
         limit = "" if self.limit is None else f", limit={self.limit:g}"
-        tied = ", tied" if self._tied else ""
-        return f"alpha={value}, kernel={self.kernel}, reduce={self.reduce!r}, {self.bookkeeping}{limit}{tied}"
+        marks = "".join(f", {mark}" for mark, on in (("published", self.published), ("tied", self._tied)) if on)
+        return f"alpha={value}, kernel={self.kernel}, reduce={self.reduce!r}, {self.bookkeeping}{limit}{marks}"
 
 
 def check_limit(limit: float | None) -> None:
@@ -263,19 +305,10 @@ def _kernel(strides: float | Sequence[float]) -> Size:
     return h, w
 
 
-def _pooled_size(size: int, kernel: int, reduce: Reduce) -> int:
-    return -(-size // kernel) if reduce == "sample" else size // kernel
-
-
-def _bilinear_footprint(size_in: int, size_out: int, align_corners: bool) -> int:
-    whole = align_corners and size_out == 1  # then the result is the mean over the axis
-    return size_in if whole else bilinear_kernel(size_in, size_out, align_corners=align_corners)
-
-
 @torch.library.custom_op("dynpool::shape_adaptor_size", mutates_args=())
-def _own_size(alpha: Tensor, height: int, width: int, ratios: Sequence[float], fractions: bool) -> Tensor:
+def _own_size(alpha: Tensor, height: int, width: int, ratios: Sequence[float], fractions: bool, limit: float) -> Tensor:
     """The output size as a CPU tensor of two int64, so that one compiled graph serves all sizes."""
-    value = min(max(alpha.item(), -ALPHA_LIMIT), ALPHA_LIMIT)
+    value = min(max(alpha.item(), -limit), limit)
     sizes = [
         adapted_size(n, scale_factor(value, (low, high)), fractions=fractions)
         for n, low, high in zip((height, width), ratios[::2], ratios[1::2], strict=True)
@@ -284,5 +317,5 @@ def _own_size(alpha: Tensor, height: int, width: int, ratios: Sequence[float], f
 
 
 @_own_size.register_fake
-def _(alpha: Tensor, height: int, width: int, ratios: Sequence[float], fractions: bool) -> Tensor:
+def _(alpha: Tensor, height: int, width: int, ratios: Sequence[float], fractions: bool, limit: float) -> Tensor:
     return torch.empty(2, dtype=torch.int64, device="cpu")

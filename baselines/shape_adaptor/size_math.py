@@ -13,12 +13,13 @@ import struct
 from collections.abc import Sequence
 
 from dynpool.analysis.common.statistics import plural
-from dynpool.common.arguments import check_whole
+from dynpool.common.arguments import check_flags, check_whole
 from dynpool.resizers import as_pair
 from dynpool.size_math import Pair
 
 __all__ = [
     "ALPHA_LIMIT",
+    "PUBLISHED_ALPHA_LIMIT",
     "adapted_size",
     "alpha_for",
     "initial_alpha",
@@ -30,8 +31,10 @@ __all__ = [
 
 
 ALPHA_LIMIT = 12.0  # beyond it the gradient of a sigmoid vanishes
+PUBLISHED_ALPHA_LIMIT = 700.0  # the published code has none; exp(710) is infinite
 _RATIOS = "expected two numbers with 0 <= r1 < r2, the scale factors of the two branches"
 _QUOTIENT = 1e-9  # pixels, tolerance for the rounding error of a quotient
+_PUBLISHED_EPSILON = 1e-4  # added to the odds of w by the published code
 
 
 def scale_factor(alpha: float, ratios: Pair = (0.5, 1.0)) -> float:
@@ -56,7 +59,9 @@ def alpha_for(scale: float, ratios: Pair = (0.5, 1.0)) -> float:
     return math.log((scale - low) / (high - scale))
 
 
-def initial_alpha(size_in: int, size_out: int, adaptors: int, ratios: Pair = (0.5, 1.0)) -> float:
+def initial_alpha(
+    size_in: int, size_out: int, adaptors: int, ratios: Pair = (0.5, 1.0), *, published: bool = False
+) -> float:
     """The alpha with which ``adaptors`` adaptors in sequence reduce ``size_in`` to ``size_out`` pixels.
 
     It is ``logit((q - r1) / (r2 - r1))`` with ``q = (size_out / size_in) ** (1 / adaptors)``, rounded up to a float32,
@@ -67,6 +72,7 @@ def initial_alpha(size_in: int, size_out: int, adaptors: int, ratios: Pair = (0.
         size_out: output size in pixels.
         adaptors: number of adaptors, at least 1.
         ratios: (r1, r2) of the two branches.
+        published: as the authors' code, ``log((q - r1) / (r2 - q) + 1e-4)``, and log(1e-4) where no alpha exists.
 
     Raises:
         TypeError: if an argument has a wrong type.
@@ -81,12 +87,15 @@ def initial_alpha(size_in: int, size_out: int, adaptors: int, ratios: Pair = (0.
     [22, 15, 10, 7]
     """
     check_whole(1, size_in=size_in, size_out=size_out, adaptors=adaptors)
+    check_flags(published=published)
     low, high = as_pair(ratios, f"ratios={ratios!r}: {_RATIOS}")
     if not 0 <= low < high:
         raise ValueError(f"ratios={ratios!r}: {_RATIOS}")
     if not 1 <= size_out < size_in:
         raise ValueError(f"size_out={size_out!r}: expected from 1 to {size_in - 1} pixels, below size_in={size_in}")
     wanted = (size_out / size_in) ** (1 / adaptors)
+    if published and wanted < high:
+        return _float32(math.log(max((wanted - low) / (high - wanted), 0.0) + _PUBLISHED_EPSILON))
     try:
         exact = alpha_for(wanted, ratios)
     except ValueError as error:

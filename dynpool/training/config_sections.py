@@ -245,11 +245,13 @@ class ShapeAdaptorConfig:
             over the layers, own resizers removed) or "autosc" (own resizers kept, additional adaptors).
         every: optimiser steps per update of the alphas; 20 in the paper.
         limit: largest side in pixels after the last adaptor, which bounds memory; null: none.
+        published: adaptors and initial alphas as in the authors' code (docs/baselines.md).
     """
 
     mode: Literal["autotl", "standard", "autosc"] = "autotl"
     every: int = 20
     limit: float | None = None
+    published: bool = False
 
     def __post_init__(self) -> None:
         require("shape_adaptor.every", self.every, self.every >= 1, "a whole number, 1 or more")
@@ -263,13 +265,17 @@ class DiffStrideConfig:
     Attributes:
         smoothness: width R of the mask's ramps, in frequencies.
         symmetric: give positive and negative frequencies the same gain, unlike the published window.
+        published: lower bounds and sizes as in the authors' code (docs/baselines.md); not with symmetric.
     """
 
     smoothness: float = 4.0
     symmetric: bool = False
+    published: bool = False
 
     def __post_init__(self) -> None:
         require("diffstride.smoothness", self.smoothness, 0 < self.smoothness < math.inf, "a finite number above 0")
+        allowed = not (self.published and self.symmetric)
+        require("diffstride.published", self.published, allowed, "false where diffstride.symmetric is true")
 
 
 @dataclass(frozen=True)

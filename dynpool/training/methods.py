@@ -184,7 +184,9 @@ def dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int, int, in
 def shape_adaptor(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
     """Sizes learned with Shape Adaptors (Liu et al., ECCV 2020), whose alphas take a step every few batches."""
     options = config.shape_adaptor
-    adapted = shape_adaptor_network(model, input_size, mode=options.mode, limit=options.limit)
+    adapted = shape_adaptor_network(
+        model, input_size, mode=options.mode, limit=options.limit, published=options.published
+    )
     summary = str(dynpool.conversion_report(adapted))
     return _learned(adapted, config, input_size, summary=summary, alphas_every=options.every)
 
@@ -193,7 +195,9 @@ def shape_adaptor(model: nn.Module, config: RunConfig, input_size: tuple[int, in
 def diffstride(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
     """Sizes learned with DiffStride (Riad et al., ICLR 2022), at the same positions as with DynOPool."""
     options = config.diffstride
-    pool = partial(DiffStride2d, smoothness=options.smoothness, symmetric=options.symmetric)
+    pool = partial(
+        DiffStride2d, smoothness=options.smoothness, symmetric=options.symmetric, published=options.published
+    )
     converted = _converted(model, config, input_size, pool)
     return _learned(converted, config, input_size, summary=str(dynpool.conversion_report(converted)))
 

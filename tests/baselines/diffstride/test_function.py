@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dynpool.baselines.diffstride.resizer import diffstride2d
+from dynpool.baselines.diffstride.function import diffstride2d
 from dynpool.baselines.diffstride.size_math import diffstride_size, least_stride
 
 NORMS = ("backward", "ortho", "forward")

@@ -79,3 +79,9 @@ def test_a_shift_is_in_pixels_or_a_fraction_of_the_resolution():
 def test_a_value_is_shown_as_it_is_written_in_a_file():
     with pytest.raises(ConfigError, match=r"input_size is \[3, 9\]; allowed: three numbers"):
         require("input_size", (3, 9), False, "three numbers")
+
+
+def test_the_symmetric_window_is_not_published():
+    assert DiffStrideConfig(published=True).published
+    with pytest.raises(ConfigError, match=r"diffstride\.published is True; allowed: false where"):
+        DiffStrideConfig(published=True, symmetric=True)

@@ -6,7 +6,7 @@ from torch import nn
 
 import dynpool
 from dynpool.analysis import receptive_field
-from dynpool.baselines import DiffStride2d
+from dynpool.baselines import DiffStride2d, ShapeAdaptor2d
 from dynpool.training.budget import TOLERANCE
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import METHODS, Prepared, prepare, register
@@ -112,6 +112,14 @@ def test_diffstride_takes_its_options(model, tiny):
     prepared = prepare(model, tiny("--method", "diffstride", "--diffstride.smoothness", "2"), SIZE)
     pools = [m for m in prepared.model.modules() if isinstance(m, DiffStride2d)]
     assert [p.smoothness for p in pools] == [2.0, 2.0]
+
+
+@pytest.mark.parametrize(("method", "kind"), [("shape-adaptor", ShapeAdaptor2d), ("diffstride", DiffStride2d)])
+def test_baselines_can_be_as_published(model, tiny, method, kind):
+    key = f"--{method.replace('-', '_')}.published"
+    for value, published in ((), False), ((key, "true"), True):
+        prepared = prepare(model, tiny("--method", method, *value), SIZE)
+        assert {m.published for m in prepared.model.modules() if isinstance(m, kind)} == {published}
 
 
 def test_refine_edits_until_i_min_is_below_the_input(tiny):
