@@ -1,0 +1,6 @@
+"""N-Jet: convolutions whose kernels are Gaussian derivatives of a learned scale (Pintea et al., IEEE TIP 2021)."""
+
+from .basis import njet_basis, njet_kernel
+from .layer import FixedSubsampling2d, NJetConv2d
+
+__all__ = ["FixedSubsampling2d", "NJetConv2d", "njet_basis", "njet_kernel"]
