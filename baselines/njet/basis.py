@@ -1,8 +1,8 @@
 """The N-Jet: kernels as linear combinations of Gaussian derivatives, in closed form.
 
-The n-th derivative of a Gaussian G of scale sigma is ``(-1 / sigma)^n He_n(x / sigma) G(x)`` with the Hermite polynomials
-``He_0 = 1, He_1 = u, He_{n+1} = u He_n - n He_{n-1}``. Scale-normalised, that is multiplied by ``sigma^n``, only its width
-depends on sigma. In two dimensions derivatives are products of one along y and one along x.
+The n-th derivative of a Gaussian G of scale sigma is ``(-1 / sigma)^n He_n(x / sigma) G(x)`` with the Hermite
+polynomials ``He_0 = 1, He_1 = u, He_{n+1} = u He_n - n He_{n-1}``. Scale-normalised, that is multiplied by ``sigma^n``,
+only its width depends on sigma. In two dimensions derivatives are products of one along y and one along x.
 
 Reference: Pintea et al., "Resolution learning in deep convolutional networks using scale-space theory", IEEE TIP 2021.
 Written from its formulas.
@@ -51,12 +51,13 @@ def njet_basis(sigma: Tensor, order: int, radius: int, truncate: float = 2.0) ->
 def njet_kernel(
     coefficients: Tensor, sigma: Tensor, *, order: int, truncate: float = 2.0, radius: int | None = None
 ) -> Tensor:
-    """The kernels that coefficients and a scale give: ``sum over i + j <= order of a_ij sigma^(i+j) d^(i+j) G / dy^i dx^j``.
+    """The kernels that coefficients and a scale give: combinations of scale-normalised Gaussian derivatives.
 
-    Pintea et al., IEEE TIP 2021. Differentiable with respect to coefficients and sigma; the truncation is not.
+    Pintea et al., IEEE TIP 2021: ``sum over i + j <= order of a_ij sigma^(i+j) d^(i+j) G / dy^i dx^j``. Differentiable
+    with respect to coefficients and sigma, except for the truncation.
 
     Args:
-        coefficients: (C_out, C_in, F) with F = (order + 1)(order + 2) / 2, in the order of the pairs (i, j) with i first.
+        coefficients: (C_out, C_in, F) with F = (order + 1)(order + 2) / 2, in the order of the pairs (i, j), i first.
         sigma: (S,) in pixels, finite and positive; S divides C_out, and each sigma serves C_out / S output channels.
         order: N, the highest order of a derivative, at least 0.
         truncate: half-width of a kernel in units of sigma, rounded up to whole pixels from half a pixel further out:

@@ -42,8 +42,8 @@ class NJetConv2d(LearnedKernelConv2d):
 
     Pintea et al., IEEE TIP 2021: ``kernel = sum over i + j <= order of a_ij sigma^(i+j) d^(i+j) G_sigma / dy^i dx^j``,
     with Gaussians of sum 1 and a radius of ceil(truncate * sigma + 0.5) pixels. The coefficients a_ij and
-    ``scale = log2(sigma)`` are parameters, so sigma stays positive; they take the place of ``weight``, which is the live
-    kernel and not a parameter. The size of the kernel follows sigma, with no gradient through its rounding.
+    ``scale = log2(sigma)`` are parameters, so sigma stays positive; they take the place of ``weight``, which is the
+    live kernel and not a parameter. The size of the kernel follows sigma, with no gradient through its rounding.
 
     Shape: (N, C_in, H, W) to (N, C_out, H_out, W_out) as for `nn.Conv2d` with these arguments; with ``subsample`` the
     output is smaller.
@@ -59,14 +59,15 @@ class NJetConv2d(LearnedKernelConv2d):
         gain: factor of the standard deviation of the output of white maps at initialisation: 1 keeps the variance, the
             square root of 2 keeps it behind a ReLU.
         bounds: lowest and highest sigma.
-        subsample: r of the subsampling tied to sigma, by max(1, sigma / r), to the nearest pixel; None: none. It has no
-            gradient.
+        subsample: r of the subsampling tied to sigma, by max(1, sigma / r), to the nearest pixel, which has no
+            gradient; None: none.
         published: initial coefficients and subsampling as published (see the module's table).
         padding_mode: "zeros".
 
     Raises:
         TypeError: if an argument is of a wrong type.
-        ValueError: for a sigma of zero or infinity or outside the bounds, an order below 0, or as `LearnedKernelConv2d`.
+        ValueError: for a sigma of zero or infinity or outside the bounds, an order below 0, or as
+            `LearnedKernelConv2d`.
 
     >>> layer = NJetConv2d(3, 8, 3, padding=1, sigma=1.0)
     >>> layer.extent, layer(torch.zeros(1, 3, 16, 16)).shape
@@ -199,7 +200,7 @@ class NJetConv2d(LearnedKernelConv2d):
 
 
 class FixedSubsampling2d(nn.Module):
-    """A map made smaller by a fixed factor, to the nearest pixel: (N, C, H, W) to (N, C, floor(H / f), floor(W / f))."""
+    """A map made smaller by a factor f, to the nearest pixel: (N, C, H, W) to (N, C, floor(H / f), floor(W / f))."""
 
     def __init__(self, factor: float, mode: str) -> None:
         super().__init__()

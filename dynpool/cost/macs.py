@@ -24,8 +24,8 @@ _LAYOUT = frozenset(
     f"aten.{name}"
     for name in (
         "view _unsafe_view reshape _reshape_alias permute transpose t expand unsqueeze squeeze select slice unbind "
-        "clone detach alias contiguous _to_copy copy_ cat stack split split_with_sizes constant_pad_nd empty zeros "
-        "ones arange full lift_fresh"
+        "clone detach alias contiguous _to_copy copy_ cat stack split split_with_sizes constant_pad_nd empty "
+        "new_empty zeros ones arange full lift_fresh"
     ).split()
 )
 # Parts of the names of operations that are sums of products or pairwise distances.

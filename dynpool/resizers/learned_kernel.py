@@ -1,7 +1,8 @@
 """What convolutions whose kernel size is learned have in common: N-Jet, FlexConv and your own.
 
-Tracing, MACs, receptive fields, `constrain`, `parameter_groups`, `IMinTracker`, `GMACsLoss` and `freeze` know such layers
-by this class alone. A layer runs one plain convolution with the *live kernel*: the pixels that its parameters give.
+Tracing, MACs, receptive fields, `constrain`, `parameter_groups`, `IMinTracker`, `GMACsLoss` and `freeze` know such
+layers by this class alone. A layer runs one plain convolution with the *live kernel*: the pixels that its parameters
+give.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ class LearnedKernelConv2d(nn.Module, ABC):
     """The base class of convolutions that learn how many pixels their kernel has, a drop-in for `nn.Conv2d`.
 
     Shape: (N, C_in, H, W) to (N, C_out, H_out, W_out), the sizes of `nn.Conv2d` with the given ``kernel_size``,
-    ``stride`` and ``padding``, whatever the live kernel: its padding grows with it, so that its centre stays where it is.
+    ``stride`` and ``padding``, whatever the live kernel: the padding grows with it, so its centre stays where it is.
 
     The parameters are ``bias`` and what the kernel is made of. To write your own, derive from this class and define
 
     - ``__init__``: call this one, register the parameters, and set ``_seen`` to the initial values of those that
       determine the live kernel (:meth:`size_parameters`), as a flat tuple of floats;
     - :meth:`size_parameters`, :meth:`extent_at`, :meth:`kernel` and :meth:`learned_extent`;
-    - :meth:`projected`, if these values have bounds.
+    - :meth:`projected`, if these values have bounds, and :meth:`kernel_parameters`, if there are child modules.
 
     Args:
         in_channels, out_channels, stride, groups, bias: as for `nn.Conv2d`.
-        kernel_size: odd (height, width) in pixels, or one number for both, of the plain convolution that this one stands
-            in for. With ``padding`` it determines the size of the output; it does not limit the live kernel.
+        kernel_size: odd (height, width) in pixels, or one number for both, of the plain convolution that this one
+            stands in for. With ``padding`` it determines the size of the output; it does not limit the live kernel.
         padding: as for `nn.Conv2d`, "same" and "valid" included, for a kernel of ``kernel_size``.
         dilation: 1.
         padding_mode: "zeros".
@@ -135,11 +136,17 @@ class LearnedKernelConv2d(nn.Module, ABC):
         """The live kernel, (C_out, C_in / groups, height, width), differentiable; not a parameter."""
         return self._weight(self.extent)
 
+    def kernel_parameters(self) -> list[Tensor]:
+        """All parameters that the kernel is made of: by default this module's own, except the bias."""
+        return [parameter for name, parameter in self.named_parameters(recurse=False) if name != "bias"]
+
     def _weight(self, extent: Size) -> Tensor:
-        size = self.size_parameters()[0]
-        if size.is_meta:  # no values, only shapes: what it is computed from is no part of the layer's convolution
-            return torch.empty(self.out_channels, self.in_channels // self.groups, *extent, dtype=size.dtype, device="meta")
-        return self.kernel(extent)
+        parts = self.kernel_parameters()
+        if not parts[0].is_meta:
+            return self.kernel(extent)
+        # Without values there are only shapes. How the kernel is computed is no part of the layer's convolution.
+        together = torch.cat([part.reshape(-1) for part in parts])
+        return together.new_empty(self.out_channels, self.in_channels // self.groups, *extent)
 
     def padding_of(self, extent: Size) -> Size:
         """Pixels (height, width) of padding on each side with a kernel of ``extent``; negative: pixels cut off."""
@@ -155,7 +162,7 @@ class LearnedKernelConv2d(nn.Module, ABC):
 
     @torch.no_grad()
     def frozen(self) -> nn.Module:
-        """A plain module with the live kernel that computes the same: an `nn.Conv2d` of this layer's dtype and device."""
+        """A plain module with the live kernel that computes the same: an `nn.Conv2d` of the same dtype and device."""
         weight, extent = self.weight, self.extent
         least = pair(max(k, 1 - 2 * m) for k, m in zip(extent, self.margin, strict=True))  # nn.Conv2d cuts nothing off
         h, w = ((n - k) // 2 for n, k in zip(least, extent, strict=True))

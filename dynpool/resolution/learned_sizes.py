@@ -66,7 +66,7 @@ def resolutions(model: nn.Module) -> dict[str, Resolution]:
 
 
 def constrain(model: nn.Module, *, trust: float | None = None) -> None:
-    """Bring every alpha of `model`, and what learns the size of a kernel, back into its bounds. Call it after each step.
+    """Bring every alpha of `model`, and what determines learned kernels, back into its bounds after an optimiser step.
 
     It reads all alphas in one copy, if one has changed, and writes back only those that must change: NaN and infinity
     become the last accepted value, a step beyond the trust region (relative change of a size, default 0.1) is cut, and
