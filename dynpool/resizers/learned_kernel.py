@@ -158,6 +158,10 @@ class LearnedKernelConv2d(nn.Module, ABC):
         weight = self._weight(extent).to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         x, padding = _cropped(x, self.padding_of(extent))
+        return self.convolve(x, weight, bias, padding)
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Size) -> Tensor:
+        """The convolution of x with the given kernel; to be overridden by kinds that compute it in another way."""
         return F.conv2d(x, weight, bias, self.stride, padding, 1, self.groups)
 
     @torch.no_grad()
