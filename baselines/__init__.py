@@ -7,6 +7,7 @@ from dynpool.common.short_names import shorten
 
 if TYPE_CHECKING:
     from dynpool.baselines.diffstride import DiffStride2d, FixedDiffStride2d, FixedSpectralPooling2d, diffstride2d
+    from dynpool.baselines.flexconv import FlexConv2d, antialiasing_loss, flexconv_network
     from dynpool.baselines.njet import NJetConv2d, njet_kernel, njet_network
     from dynpool.baselines.refinement import Edit, PublishedEdit, RefinementPlan, published_edits, refine
     from dynpool.baselines.shape_adaptor import (
@@ -26,12 +27,15 @@ __all__ = [
     "FixedDiffStride2d",
     "FixedShapeAdaptor2d",
     "FixedSpectralPooling2d",
+    "FlexConv2d",
     "NJetConv2d",
     "PublishedEdit",
     "RefinementPlan",
     "ShapeAdaptor2d",
     "alpha_optimizer",
+    "antialiasing_loss",
     "diffstride2d",
+    "flexconv_network",
     "initial_alpha",
     "njet_kernel",
     "njet_network",
@@ -48,6 +52,7 @@ elif not TYPE_CHECKING:
         __name__,
         {
             "diffstride": "DiffStride2d FixedDiffStride2d FixedSpectralPooling2d diffstride2d",
+            "flexconv": "FlexConv2d antialiasing_loss flexconv_network",
             "njet": "NJetConv2d njet_kernel njet_network",
             "refinement": "Edit PublishedEdit RefinementPlan published_edits refine",
             "shape_adaptor": "EveryFewSteps FixedShapeAdaptor2d ShapeAdaptor2d alpha_optimizer initial_alpha "

@@ -3,5 +3,14 @@
 from .antialiasing import kernel_bandwidth, magnet_bandwidth, nyquist
 from .layer import FlexConv2d, antialiasing_loss
 from .magnet import MAGNet
+from .networks import flexconv_network
 
-__all__ = ["FlexConv2d", "MAGNet", "antialiasing_loss", "kernel_bandwidth", "magnet_bandwidth", "nyquist"]
+__all__ = [
+    "FlexConv2d",
+    "MAGNet",
+    "antialiasing_loss",
+    "flexconv_network",
+    "kernel_bandwidth",
+    "magnet_bandwidth",
+    "nyquist",
+]

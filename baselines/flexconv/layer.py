@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynpool.common.arguments import check_numbers, check_whole
+from dynpool.common.arguments import check_flags, check_numbers, check_whole
 from dynpool.resizers import LearnedKernelConv2d, has_values
 from dynpool.size_math import Pair, Size
 
@@ -53,6 +53,7 @@ class FlexConv2d(LearnedKernelConv2d):
         hidden: width of the network that the kernel is sampled from.
         filters: number of its Gabor filters; the published networks have 4.
         scale: initial scale of its frequencies.
+        learn: False: the mask is not learned, and with it the size of the kernel.
         evaluation: "spatial" (a sum over the live kernel), "fft" (Fourier transforms), or "auto": whichever
             :func:`.fft_convolution.fft_is_faster` expects to be faster. They agree to rounding. Where there are no
             values (tracing, export) and under torch.compile it is the sum, so that what is counted is the live kernel.
@@ -84,12 +85,14 @@ class FlexConv2d(LearnedKernelConv2d):
         hidden: int = 32,
         filters: int = 4,
         scale: float = 25.6,
+        learn: bool = True,
         evaluation: Evaluation = "auto",
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode=padding_mode
         )
         check_whole(1, hidden=hidden, filters=filters)
+        check_flags(learn=learn)
         check_numbers("a number between 0 and 1", lambda value: 0 < value < 1, threshold=threshold)
         check_numbers("a finite positive number", lambda value: 0 < value < math.inf, scale=scale)
         if evaluation not in get_args(Evaluation):
@@ -97,19 +100,23 @@ class FlexConv2d(LearnedKernelConv2d):
         self.largest = check_largest(largest)
         self.threshold, self.evaluation = float(threshold), evaluation
         start = check_sigma(sigma, self.largest, self.threshold)
-        self.mu = nn.Parameter(torch.zeros(2))
-        self.sigma = nn.Parameter(torch.tensor(start))
+        self.mu = nn.Parameter(torch.zeros(2), requires_grad=learn)
+        self.sigma = nn.Parameter(torch.tensor(start), requires_grad=learn)
         values = in_channels // groups * out_channels
         spread = min(max(start) * 5 / 3, 1.0)  # published: the filters start somewhat wider than the mask
         self.network = MAGNet(values, hidden=hidden, filters=filters, scale=scale, spread=spread)
         self._seen = (0.0, 0.0, *self.sigma.tolist())
-        self._scale_output()
+        self.scale_kernel(1 / 3)
 
     @torch.no_grad()
-    def _scale_output(self) -> None:
-        """Scale the last layer: the sum of squares of a channel's kernel is then 1 / 3 in the mean, as in nn.Conv2d."""
-        squares = self.kernel(self.extent).square().sum((1, 2, 3)).mean()
-        self.network.output.weight.mul_((1 / 3 / squares).sqrt())
+    def scale_kernel(self, energy: float) -> None:
+        """Scale the kernels so that the sum of squares of an output channel's is ``energy`` in the mean.
+
+        It is the variance of the output for white maps of variance 1: 1 / 3 for a new `nn.Conv2d`.
+        """
+        factor = (energy / self.weight.double().square().sum((1, 2, 3)).mean()).sqrt()
+        self.network.output.weight.mul_(factor)
+        self.network.output.bias.mul_(factor)
 
     # -- the live kernel --
 

@@ -175,12 +175,15 @@ def _replacement(layer: nn.Module | None, window: Window, map_size: Size, make: 
 
 
 def take_hooks(new: nn.Module, old: nn.Module) -> None:
-    """Give a layer the hooks, the child modules and the mode of the one that it replaces."""
+    """Give a layer the hooks, the mode and the child modules of the one it replaces, but not those of its kernel."""
+    kernel = old.kernel_parameters() if isinstance(old, LearnedKernelConv2d) else ()
+    mine = set(map(id, kernel))
     for name in vars(old):
         if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")):
             setattr(new, name, getattr(old, name))
     for name, child in old.named_children():
-        new.register_module(name, child)
+        if not any(id(parameter) in mine for parameter in child.parameters()):
+            new.register_module(name, child)
     new.train(old.training)
 
 

@@ -13,7 +13,7 @@ from .library import triton_problem
 __all__ = [
     "Chain", "DynOPool", "DynOPool2d", "FixedInterpolate2d", "FixedPool2d", "FixedStrides2d", "FollowInterpolate2d",
     "FollowPool2d", "LearnedKernelConv2d", "LearnedResizer2d", "Reduce", "as_pair", "check_reduce", "constrain_kernels",
-    "constrain_resizers", "dynopool2d", "gathered", "has_values", "host_alphas", "host_extents", "is_own", "is_recorded",
-    "learned_kernels", "learned_resizers", "memory_format", "number_pair", "set_alpha", "triton_problem",
+    "constrain_resizers", "dynopool2d", "gathered", "has_values", "host_alphas", "host_extents", "is_own",
+    "is_recorded", "learned_kernels", "learned_resizers", "memory_format", "number_pair", "set_alpha", "triton_problem",
     "usable_alphas",
 ]  # fmt: skip
