@@ -119,6 +119,11 @@ class LearnedKernelConv2d(nn.Module, ABC):
         """The admissible values nearest to ``values`` (possibly NaN or infinite) after a step from ``previous``."""
         return tuple(v if math.isfinite(v) else p for v, p in zip(values, previous, strict=True))
 
+    @property
+    def factor(self) -> float:
+        """The factor, beyond its stride, by which the layer makes its map smaller as its size parameters ask for."""
+        return 1.0
+
     # -- the same for all --
 
     @property

@@ -11,6 +11,7 @@ __all__ = [
     "DataConfig",
     "DiffStrideConfig",
     "ModelConfig",
+    "NJetConfig",
     "OptimizerConfig",
     "RandomConfig",
     "RefineConfig",
@@ -231,6 +232,40 @@ class DiffStrideConfig:
 
     def __post_init__(self) -> None:
         require("diffstride.smoothness", self.smoothness, 0 < self.smoothness < math.inf, "a finite number above 0")
+
+
+@dataclass(frozen=True)
+class NJetConfig:
+    """Options of the methods "njet" and "njet+dynopool" (Pintea et al., IEEE TIP 2021; see
+    `dynpool.baselines.njet_network`).
+
+    Attributes:
+        order: highest order of a Gaussian derivative.
+        sigma: initial scale in pixels.
+        sigmas: number of scales of a layer.
+        truncate: half-width of a kernel in units of sigma.
+        learn: learn sigma; false: the control with kernels of a fixed size.
+        subsample: subsampling of a map by max(1, sigma / this number), for networks whose paths need not agree in size;
+            null: none. Not with "njet+dynopool".
+        published: initial coefficients and subsampling as published.
+    """
+
+    order: int = 3
+    sigma: float = 1.0
+    sigmas: int = 1
+    truncate: float = 2.0
+    learn: bool = True
+    subsample: float | None = None
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        require("njet.order", self.order, self.order >= 0, "a whole number, 0 or more")
+        require("njet.sigmas", self.sigmas, self.sigmas >= 1, "a whole number, 1 or more")
+        for key in ("sigma", "truncate"):
+            value = getattr(self, key)
+            require(f"njet.{key}", value, 0 < value < math.inf, "a finite number above 0")
+        rate = self.subsample
+        require("njet.subsample", rate, rate is None or 0 < rate < math.inf, "null, or a finite number above 0")
 
 
 @dataclass(frozen=True)

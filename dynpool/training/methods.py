@@ -5,6 +5,7 @@ loss term, and a function called after each optimiser step. `register` adds furt
 change.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,13 +16,15 @@ import torch
 from torch import Tensor, nn
 
 import dynpool
-from dynpool.baselines import DiffStride2d, refine, shape_adaptor_network
+from dynpool.baselines import DiffStride2d, njet_network, refine, shape_adaptor_network
 from dynpool.common.names import nearest
 from dynpool.resizers import LearnedResizer2d, learned_resizers
 
 from .budget import Budget, cost_reached, scale_sizes, settle
 from .config import RunConfig
+from .config_sections import require
 from .errors import ConfigError
+from .optimizer import LEARNED
 from .resized_images import image_size_for, resize_images
 from .starts import draw_sizes, set_start
 
@@ -40,7 +43,7 @@ class Prepared:
 
     Attributes:
         model: the network.
-        groups: optimiser groups; that of learned strides is named "alphas".
+        groups: optimiser groups; that of learned strides is named "alphas", that of learned kernels "kernels".
         penalty: weighted term added to the task loss, or None.
         after_step: called after every optimiser step with its number, counted from 1, and the total number of steps.
         alphas_every: optimiser steps per update of the group "alphas".
@@ -92,7 +95,7 @@ def weight_groups(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
     for resizer in learned_resizers(model, owners=True).values():
         resizer.shared_alpha().requires_grad_(False)
     groups = dynpool.parameter_groups(model, lr=config.lr, weight_decay=config.weight_decay)
-    return [group for group in groups if group["name"] != "alphas"]
+    return [group for group in groups if group["name"] not in LEARNED]
 
 
 @register("human")
@@ -171,15 +174,27 @@ def _converted(
     )
 
 
+def _groups(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
+    """Optimiser groups of a network that learns sizes, kernels or both; those that learn nothing are left out."""
+    groups = dynpool.parameter_groups(
+        model,
+        lr=config.lr,
+        alpha_lr=config.alpha_lr,
+        kernel_lr=config.kernel_lr,
+        weight_decay=config.weight_decay,
+    )
+    for group in groups:
+        if group["name"] == "alphas":
+            group |= {"momentum": config.alpha_momentum, "nesterov": config.alpha_momentum > 0}
+    return [group for group in groups if any(parameter.requires_grad for parameter in group["params"])]
+
+
 def _learned(
     model: nn.Module, config: RunConfig, input_size: tuple[int, int, int], *, summary: str, alphas_every: int = 1
 ) -> Prepared:
     """A prepared network with learned sizes: its start, optimiser groups, GMACs or budget term of the loss, bounds."""
     summary = _lines(summary, set_start(model, config, input_size))
-    groups = dynpool.parameter_groups(model, lr=config.lr, alpha_lr=config.alpha_lr, weight_decay=config.weight_decay)
-    for group in groups:
-        if group["name"] == "alphas":
-            group |= {"momentum": config.alpha_momentum, "nesterov": config.alpha_momentum > 0}
+    groups = _groups(model, config)
     terms: list[Callable[[], Tensor]] = []
     budget = None
     if config.gmacs_weight:
@@ -222,6 +237,55 @@ def diffstride(model: nn.Module, config: RunConfig, input_size: tuple[int, int, 
     pool = partial(DiffStride2d, smoothness=options.smoothness, symmetric=options.symmetric)
     converted = _converted(model, config, input_size, pool)
     return _learned(converted, config, input_size, summary=str(dynpool.conversion_report(converted)))
+
+
+# --- learned kernels ------------------------------------------------------------------------------------------------
+
+
+def _with_learned_kernels(
+    model: nn.Module, config: RunConfig, input_size: tuple[int, int, int], summary: str
+) -> Prepared:
+    """A prepared network that learns its kernels alone: its optimiser groups, GMACs term of the loss and bounds.
+
+    Raises:
+        ConfigError: for a budget, which whole pixels of kernels cannot meet.
+    """
+    allowed = "null, as kernels change by whole pixels; a method that learns the sizes of maps can meet a budget"
+    require("gmacs_budget", config.gmacs_budget, config.gmacs_budget is None, allowed)
+    gmacs = dynpool.GMACsLoss(model, input_size) if config.gmacs_weight else None
+    return Prepared(
+        model,
+        _groups(model, config),
+        None if gmacs is None else lambda: config.gmacs_weight * gmacs(),
+        lambda step, steps: dynpool.constrain(model),
+        summary=summary,
+    )
+
+
+def _njet(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> tuple[nn.Module, str]:
+    """The network with N-Jet layers, and the report of its conversion."""
+    network, report = njet_network(model, input_size, **dataclasses.asdict(config.njet))
+    return network, str(report)
+
+
+@register("njet")
+def njet(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """Kernels learned with N-Jet layers (Pintea et al., IEEE TIP 2021), maps as designed.
+
+    With `njet.learn` false it is the control: the same kernels, whose size is not learned.
+    """
+    network, summary = _njet(model, config, input_size)
+    return _with_learned_kernels(network, config, input_size, summary)
+
+
+@register("njet+dynopool")
+def njet_and_dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """Kernels learned with N-Jet layers, and the sizes of maps with DynOPool."""
+    allowed = "null with the method njet+dynopool, in which DynOPool determines the sizes of maps"
+    require("njet.subsample", config.njet.subsample, config.njet.subsample is None, allowed)
+    network, summary = _njet(model, config, input_size)
+    converted = _converted(network, config, input_size, dynpool.DynOPool2d)
+    return _learned(converted, config, input_size, summary=_lines(summary, str(dynpool.conversion_report(converted))))
 
 
 def prepare(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
