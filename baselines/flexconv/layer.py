@@ -14,7 +14,7 @@ from dynpool.common.arguments import check_flags, check_numbers, check_whole
 from dynpool.resizers import LearnedKernelConv2d, has_values
 from dynpool.size_math import Pair, Size
 
-from .antialiasing import SIGMA_CUT, excess, kernel_bandwidth
+from .antialiasing import SIGMA_CUT, excess, kernel_bandwidth, magnet_bandwidth
 from .fft_convolution import fft_conv2d, fft_is_faster
 from .magnet import MAGNet
 from .mask import THRESHOLD, axis_points, check_sigma, gaussian, live_radius, sigma_range
@@ -173,9 +173,11 @@ class FlexConv2d(LearnedKernelConv2d):
         above, left = ((k - n) // 2 for k, n in zip(extent, kept, strict=True))
         return F.pad(weight, (left, left, above, above)) if above or left else weight
 
-    def bandwidth(self, *, sigma_cut: float = SIGMA_CUT) -> Tensor:
-        """The bound f+ on the frequencies of the masked kernel along height and width, cycles per unit, shape (2,)."""
-        return kernel_bandwidth(self.network, self.sigma, sigma_cut=sigma_cut)
+    def bandwidth(self, *, mask: bool = True, sigma_cut: float = SIGMA_CUT) -> Tensor:
+        """The bound f+ on the frequencies of the kernel along height and width, cycles per unit, shape (2,)."""
+        if mask:
+            return kernel_bandwidth(self.network, self.sigma, sigma_cut=sigma_cut)
+        return magnet_bandwidth(self.network, sigma_cut=sigma_cut)
 
     # -- the convolution --
 
@@ -201,7 +203,9 @@ class FlexConv2d(LearnedKernelConv2d):
         )
 
 
-def antialiasing_loss(model: nn.Module, *, weight: float = 0.1, sigma_cut: float = SIGMA_CUT) -> Tensor:
+def antialiasing_loss(
+    model: nn.Module, *, weight: float = 0.1, mask: bool = True, sigma_cut: float = SIGMA_CUT
+) -> Tensor:
     """The anti-aliasing regulariser of a model's FlexConv layers, a scalar to be added to the loss.
 
     ``weight`` times the sum over layers and axes of ``max(f+ - f_nyq, 0)^2``, with the bound f+ of the masked kernel
@@ -209,6 +213,13 @@ def antialiasing_loss(model: nn.Module, *, weight: float = 0.1, sigma_cut: float
     (Romero et al., Eq. 6 to 8; their weight is 0.1). Zero where no kernel can alias, also at a higher resolution.
 
     Height and width count apart, each with its own limit; the published sum takes the larger of both.
+
+    Args:
+        model: any module with :class:`FlexConv2d` layers.
+        weight: factor of the sum.
+        mask: False: bound the frequencies of the networks alone. A mask that leaves 3 pixels takes nine tenths of the
+            limit, so with the mask the loss presses for larger kernels.
+        sigma_cut: standard deviations at which the spectrum of a Gaussian counts as ended.
 
     Raises:
         ValueError: if the model has no such layer, or weight or sigma_cut is not finite and positive.
@@ -218,7 +229,8 @@ def antialiasing_loss(model: nn.Module, *, weight: float = 0.1, sigma_cut: float
     layers = [module for module in model.modules() if isinstance(module, FlexConv2d)]
     if not layers:
         raise ValueError(f"model is a {type(model).__name__} without FlexConv2d layers: there is nothing to regularise")
-    terms = [excess(layer.bandwidth(sigma_cut=sigma_cut), layer.largest) for layer in layers]
+    bounds = [layer.bandwidth(mask=mask, sigma_cut=sigma_cut) for layer in layers]
+    terms = [excess(bound, layer.largest) for bound, layer in zip(bounds, layers, strict=True)]
     return weight * torch.stack(terms).sum()
 
 

@@ -59,10 +59,10 @@ def flexconv_network(
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1))
         >>> network, report = flexconv_network(net, (3, 32, 32), sigma=0.075)
         >>> print(report)
-        convolution  kind          map  kernel     live  why
-        0            Conv2d      32x32     3x3      5x5
-        2            Conv2d      32x32     1x1           left alone: it is pointwise
-        1 of 2 replaced, 296 -> 4,972 parameters
+        convolution  kind          map   kernel     live  why
+        0            Conv2d      32x32      3x3      5x5
+        2            Conv2d      32x32      1x1           left alone: it is pointwise
+        1 of 2 replaced, 296 -> 4,940 parameters
     """
     given = None if largest is None else check_largest(largest)
     if sigma is not None:
@@ -79,7 +79,8 @@ def flexconv_network(
             layer.in_channels, layer.out_channels, own, pair(layer.stride),
             layer.padding if isinstance(layer.padding, str) else pair(layer.padding),
             groups=layer.groups, bias=layer.bias is not None, largest=points,
-            sigma=start, threshold=threshold, hidden=hidden, filters=filters, scale=scale, learn=learn, evaluation=evaluation,
+            sigma=start, threshold=threshold, hidden=hidden, filters=filters, scale=scale, learn=learn,
+            evaluation=evaluation,
         )  # fmt: skip
         new.to(device=layer.weight.device, dtype=layer.weight.dtype)
         with torch.no_grad():

@@ -19,6 +19,7 @@ from .config_sections import (
     ConversionConfig,
     DataConfig,
     DiffStrideConfig,
+    FlexConvConfig,
     ModelConfig,
     NJetConfig,
     OptimizerConfig,
@@ -43,7 +44,8 @@ class RunConfig:
     Attributes:
         name: name of the run in reports.
         method: the method that determines sizes: "human", "resized", "fixed", "scaled", "random", "refine", "dynopool",
-            "shape-adaptor", "diffstride", "njet" or "njet+dynopool" (see docs/howto/comparisons.md).
+            "shape-adaptor", "diffstride", "njet", "njet+dynopool" or
+            "flexconv" (see docs/howto/comparisons.md).
         seed: determines initial weights, order of the data and augmentation, the same for all methods.
         model: the network.
         data: the images.
@@ -52,6 +54,7 @@ class RunConfig:
         shape_adaptor: options of the method "shape-adaptor".
         diffstride: options of the method "diffstride".
         njet: options of the methods "njet" and "njet+dynopool".
+        flexconv: options of the method "flexconv".
         random: options of the method "random" and of random starts.
         refine: options of the method "refine".
         optimizer: the optimiser.
@@ -59,8 +62,8 @@ class RunConfig:
         batch_size: images per step, over all processes.
         lr: learning rate of the weights.
         alpha_lr: learning rate of the learned strides alpha.
-        kernel_lr: learning rate of what determines the size of a learned kernel, log2(sigma) of an N-Jet; it has no
-            weight decay.
+        kernel_lr: learning rate of what determines the size of a learned kernel, log2(sigma) of an N-Jet, mu and sigma
+            of a FlexConv (a tenth of it, as published); it has no weight decay.
         weight_decay: L2 penalty of the weights; alphas never have one.
         momentum: momentum of the weights; 0 turns Nesterov off.
         alpha_momentum: momentum of the alphas; with an optimiser such as AdamW the first of their betas.
@@ -116,6 +119,7 @@ class RunConfig:
     shape_adaptor: ShapeAdaptorConfig = field(default_factory=ShapeAdaptorConfig)
     diffstride: DiffStrideConfig = field(default_factory=DiffStrideConfig)
     njet: NJetConfig = field(default_factory=NJetConfig)
+    flexconv: FlexConvConfig = field(default_factory=FlexConvConfig)
     random: RandomConfig = field(default_factory=RandomConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -224,6 +228,8 @@ class RunConfig:
     def _learns_sizes(self) -> bool:
         if self.method == "njet":
             return self.njet.learn
+        if self.method == "flexconv":
+            return self.flexconv.learn
         return self.method not in _FIXED_SIZES
 
     @property

@@ -16,7 +16,14 @@ import torch
 from torch import Tensor, nn
 
 import dynpool
-from dynpool.baselines import DiffStride2d, njet_network, refine, shape_adaptor_network
+from dynpool.baselines import (
+    DiffStride2d,
+    antialiasing_loss,
+    flexconv_network,
+    njet_network,
+    refine,
+    shape_adaptor_network,
+)
 from dynpool.common.names import nearest
 from dynpool.resizers import LearnedResizer2d, learned_resizers
 
@@ -29,6 +36,8 @@ from .resized_images import image_size_for, resize_images
 from .starts import draw_sizes, set_start
 
 __all__ = ["METHODS", "Method", "Prepared", "prepare", "register", "weight_groups"]
+
+_MASK_RATE = 0.1  # of the learning rate of kernels: that of FlexConv's masks, as published
 
 AfterStep = Callable[[int, int], None]
 
@@ -243,20 +252,26 @@ def diffstride(model: nn.Module, config: RunConfig, input_size: tuple[int, int, 
 
 
 def _with_learned_kernels(
-    model: nn.Module, config: RunConfig, input_size: tuple[int, int, int], summary: str
+    model: nn.Module,
+    config: RunConfig,
+    input_size: tuple[int, int, int],
+    summary: str,
+    *terms: Callable[[], Tensor],
 ) -> Prepared:
-    """A prepared network that learns its kernels alone: its optimiser groups, GMACs term of the loss and bounds.
+    """A prepared network that learns its kernels alone: optimiser groups, GMACs and given terms of the loss, bounds.
 
     Raises:
         ConfigError: for a budget, which whole pixels of kernels cannot meet.
     """
     allowed = "null, as kernels change by whole pixels; a method that learns the sizes of maps can meet a budget"
     require("gmacs_budget", config.gmacs_budget, config.gmacs_budget is None, allowed)
-    gmacs = dynpool.GMACsLoss(model, input_size) if config.gmacs_weight else None
+    if config.gmacs_weight:
+        gmacs = dynpool.GMACsLoss(model, input_size)
+        terms = (*terms, lambda: config.gmacs_weight * gmacs())
     return Prepared(
         model,
         _groups(model, config),
-        None if gmacs is None else lambda: config.gmacs_weight * gmacs(),
+        (lambda: torch.stack([term() for term in terms]).sum()) if terms else None,
         lambda step, steps: dynpool.constrain(model),
         summary=summary,
     )
@@ -286,6 +301,23 @@ def njet_and_dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int
     network, summary = _njet(model, config, input_size)
     converted = _converted(network, config, input_size, dynpool.DynOPool2d)
     return _learned(converted, config, input_size, summary=_lines(summary, str(dynpool.conversion_report(converted))))
+
+
+@register("flexconv")
+def flexconv(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """Kernels learned with FlexConv layers (Romero et al., ICLR 2022) and their anti-aliasing loss, maps as designed.
+
+    With `flexconv.learn` false it is the control: the same kernels, whose size is not learned.
+    """
+    options = dataclasses.asdict(config.flexconv)
+    weight, mask = options.pop("antialias"), options.pop("antialias_mask")
+    network, report = flexconv_network(model, input_size, **options)
+    terms = [partial(antialiasing_loss, network, weight=weight, mask=mask)] if weight else []
+    prepared = _with_learned_kernels(network, config, input_size, str(report), *terms)
+    for group in prepared.groups:
+        if group["name"] == "kernels":
+            group["lr"] *= _MASK_RATE
+    return prepared
 
 
 def prepare(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
