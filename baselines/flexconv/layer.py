@@ -159,7 +159,7 @@ class FlexConv2d(LearnedKernelConv2d):
 
     def kernel(self, extent: Size) -> Tensor:
         """The masked kernel, (C_out, C_in / groups, *extent): the live kernel, cut off or with zeros around it."""
-        live = self.extent
+        live = extent if torch.compiler.is_compiling() else self.extent  # compiled graphs ask for no other
         kept = tuple(min(k, n) for k, n in zip(extent, live, strict=True))
         like = self.network.output.weight
         rows, columns = (

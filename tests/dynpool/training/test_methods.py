@@ -6,7 +6,7 @@ from torch import nn
 
 import dynpool
 from dynpool.analysis import receptive_field
-from dynpool.baselines import DiffStride2d
+from dynpool.baselines import DiffStride2d, FlexConv2d, antialiasing_loss
 from dynpool.training.budget import TOLERANCE
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import METHODS, Prepared, prepare, register
@@ -112,6 +112,44 @@ def test_diffstride_takes_its_options(model, tiny):
     prepared = prepare(model, tiny("--method", "diffstride", "--diffstride.smoothness", "2"), SIZE)
     pools = [m for m in prepared.model.modules() if isinstance(m, DiffStride2d)]
     assert [p.smoothness for p in pools] == [2.0, 2.0]
+
+
+def test_flexconv_learns_its_masks_and_adds_the_antialiasing_loss(model, tiny):
+    options = ("--method", "flexconv", "--kernel_lr", "0.2", "--flexconv.sigma", "0.3")
+    prepared = prepare(model, tiny(*options, "--flexconv.antialias", "0.5", "--gmacs_weight", "5"), SIZE)
+    layers = [m for m in prepared.model.modules() if isinstance(m, FlexConv2d)]
+    masks = [id(parameter) for layer in layers for parameter in (layer.mu, layer.sigma)]
+    weights, kernels = prepared.groups
+    assert (weights["lr"], kernels["lr"], kernels["weight_decay"]) == (0.05, pytest.approx(0.02), 0.0)
+    assert [id(parameter) for parameter in kernels["params"]] == masks
+    assert all(layer.sigma.tolist() == pytest.approx([0.3, 0.3]) for layer in layers)
+    cost = 5 * dynpool.GMACsLoss(prepared.model, SIZE)()
+    aliasing = antialiasing_loss(prepared.model, weight=0.5, mask=False)
+    assert aliasing > 0
+    torch.testing.assert_close(prepared.penalty(), cost + aliasing)
+    with torch.no_grad():
+        layers[0].sigma.fill_(float("nan"))
+    prepared.after_step(1, 10)
+    assert layers[0].sigma.tolist() == pytest.approx([0.3, 0.3])
+
+
+def test_flexconv_without_learning_is_its_control(model, tiny):
+    options = ("--method", "flexconv", "--flexconv.learn", "false", "--flexconv.antialias", "0")
+    prepared = prepare(model, tiny(*options), SIZE)
+    assert [g["name"] for g in prepared.groups] == ["weights"]
+    assert prepared.penalty is None
+    with pytest.raises(ConfigError, match="gmacs_budget"):
+        prepare(model, tiny("--method", "flexconv", "--gmacs_budget", "0.001"), SIZE)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("largest", "8"), ("largest", "1"), ("sigma", "0"), ("sigma", ".inf"), ("threshold", "1"), ("hidden", "0"),
+     ("filters", "0"), ("scale", "0"), ("antialias", "-1")],
+)  # fmt: skip
+def test_bad_options_of_flexconv_are_named(tiny, option, value):
+    with pytest.raises(ConfigError, match=f"flexconv.{option}"):
+        tiny(f"--flexconv.{option}", value)
 
 
 def test_refine_edits_until_i_min_is_below_the_input(tiny):
