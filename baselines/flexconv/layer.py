@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dynpool.common.arguments import check_flags, check_numbers, check_whole
-from dynpool.resizers import LearnedKernelConv2d, has_values
+from dynpool.resizers import LearnedKernelConv2d, has_values, padding_of
 from dynpool.size_math import Pair, Size
 
 from .antialiasing import SIGMA_CUT, excess, kernel_bandwidth, magnet_bandwidth
 from .fft_convolution import fft_conv2d, fft_is_faster
 from .magnet import MAGNet
-from .mask import THRESHOLD, axis_points, check_sigma, gaussian, live_radius, sigma_range
+from .mask import ROUNDING, THRESHOLD, axis_points, check_sigma, gaussian, live_radius, sigma_range
 
 __all__ = ["Evaluation", "FlexConv2d", "antialiasing_loss"]
 
@@ -146,10 +146,15 @@ class FlexConv2d(LearnedKernelConv2d):
         return height, width
 
     def learned_extent(self) -> Tensor:
-        """The pixels of the live kernel before rounding, (2,), differentiable in mu and sigma."""
+        """The pixels of the live kernel before rounding, (2,), differentiable in mu and sigma; right on average."""
         largest = torch.tensor(self.largest, dtype=self.sigma.dtype, device=self.sigma.device)
         reach = self.mu.abs() + self.sigma * math.sqrt(-2 * math.log(self.threshold))
-        return 1 + (largest - 1) * reach.clamp_max(1)
+        return torch.minimum((largest - 1) * reach, largest)
+
+    def rounded_extent(self) -> Tensor:
+        """:meth:`extent_at` of the present values as a tensor of two integers, for compiled graphs."""
+        half = torch.tensor(self.largest, device=self.sigma.device) // 2
+        return 2 * torch.minimum(torch.floor(self.learned_extent().detach() / 2 + ROUNDING).long(), half) + 1
 
     def projected(self, values: tuple[float, ...], previous: tuple[float, ...]) -> tuple[float, ...]:
         """mu within [-1, 1] and sigma within its range; what is not finite is as it was."""
@@ -181,16 +186,21 @@ class FlexConv2d(LearnedKernelConv2d):
 
     # -- the convolution --
 
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Size) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The convolution of x with the live kernel, by a sum over it or by Fourier transforms."""
-        if not self.uses_fft(x, (weight.shape[-2], weight.shape[-1]), padding):
-            return super().convolve(x, weight, bias, padding)
+        if not self.uses_fft(x, weight):
+            return super().convolve(x, weight, bias)
+        padding = padding_of((weight.shape[-2], weight.shape[-1]), self.margin)
         y = fft_conv2d(x, weight, padding=padding, stride=self.stride, groups=self.groups)
         return y if bias is None else y + bias[:, None, None]
 
-    def uses_fft(self, x: Tensor, kernel: Size, padding: Size) -> bool:
-        """Whether maps like x are convolved by Fourier transforms."""
-        if self.evaluation == "spatial" or torch.compiler.is_compiling() or not has_values(x) or x.dim() != 4:
+    def uses_fft(self, x: Tensor, weight: Tensor) -> bool:
+        """Whether a map x is convolved with this kernel by Fourier transforms."""
+        if self.evaluation == "spatial" or torch.compiler.is_compiling() or not has_values(x):
+            return False
+        kernel = weight.shape[-2], weight.shape[-1]
+        padding = padding_of(kernel, self.margin)
+        if x.dim() != 4 or min(padding) < 0:  # no batch, or pixels cut off
             return False
         return self.evaluation == "fft" or fft_is_faster(
             (x.shape[-2], x.shape[-1]),

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from dynpool.size_math import Pair, Size
 
-__all__ = ["THRESHOLD", "axis_points", "check_sigma", "gaussian", "live_radius", "sigma_for", "sigma_range"]
+__all__ = ["ROUNDING", "THRESHOLD", "axis_points", "check_sigma", "gaussian", "live_radius", "sigma_for", "sigma_range"]
 
 #: T_m of the paper: rows and columns of the kernel where the mask is lower are cropped.
 THRESHOLD = 0.1
 
 _LARGEST_SIGMA = 4.0  # exp(-1 / 32) = 0.97 at the edge of the largest kernel: wider masks are all alike
-_ROUNDING = 1e-4  # pixels; a radius this close below a whole number counts as that number
+ROUNDING = 1e-4  # pixels; a radius this close below a whole number counts as that number
 
 
 def axis_points(
@@ -51,7 +51,7 @@ def live_radius(largest: int, mu: float, sigma: float, threshold: float = THRESH
     """
     half = (largest - 1) // 2
     reach = abs(mu) + sigma * math.sqrt(-2 * math.log(threshold))
-    return min(math.floor(reach * half + _ROUNDING), half)
+    return min(math.floor(reach * half + ROUNDING), half)
 
 
 def sigma_range(largest: int, threshold: float = THRESHOLD) -> Pair:

@@ -89,7 +89,11 @@ def njet_kernel(
             check_numbers("finite positive numbers", lambda n: 0 < n < math.inf, sigma=value)
         radius = radius_of(max(values), truncate)
     basis = njet_basis(sigma.to(torch.promote_types(sigma.dtype, torch.float32)), order, radius, truncate)
-    groups, _, side, _ = basis.shape
-    grouped = coefficients.reshape(groups, -1, count).to(basis.dtype)
-    kernels = grouped @ basis.reshape(groups, count, side * side)
+    side = 2 * radius + 1
+    grouped = coefficients.reshape(len(sigma), -1, count).to(basis.dtype)
+    if torch.compiler.is_compiling():  # fused; and inductor loses the strides of a product of this unknown size
+        parts = [grouped[:, :, k, None, None] * basis[:, None, k] for k in range(count)]
+        kernels = torch.stack(parts).sum(0) if count > 1 else parts[0]
+    else:
+        kernels = grouped @ basis.flatten(2)
     return kernels.reshape(*coefficients.shape[:2], side, side).to(coefficients.dtype)

@@ -158,6 +158,12 @@ class NJetConv2d(LearnedKernelConv2d):
         side = 2 * (self.truncate * self.sigma.max() + 0.5 + _HALF_PIXEL) + 1
         return side.expand(2)
 
+    def rounded_extent(self) -> Tensor:
+        """The side 2 * radius + 1 of the largest sigma, twice, as a tensor."""
+        low, high = self.bounds
+        sigma = self.sigma.detach().double().max().clamp(low, high)
+        return (2 * torch.ceil(self.truncate * sigma + 0.5).long() + 1).expand(2)
+
     def projected(self, values: tuple[float, ...], previous: tuple[float, ...]) -> tuple[float, ...]:
         """The scales within the bounds; one that is not finite becomes the previous one."""
         low, high = map(scale_for, self.bounds)
@@ -165,7 +171,7 @@ class NJetConv2d(LearnedKernelConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of x, (N, C_in, H, W), with the live kernels, subsampled if that was asked for."""
-        factor = self.factor
+        factor = 1.0 if self.subsample is None else self.factor
         if self.published:
             return super().forward(_subsampled(x, factor, "nearest"))
         return _subsampled(super().forward(x), factor, "nearest-exact")

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from dynpool.common.arguments import check_flags, check_whole, is_whole
 from dynpool.size_math import Size, pair
 
+from .grown_convolution import compiled_extent, grown_convolution, padding_of
 from .host_values import has_values, read_values, write_values
 
 __all__ = ["LearnedKernelConv2d", "constrain_kernels", "host_extents", "learned_kernels"]
@@ -115,6 +116,10 @@ class LearnedKernelConv2d(nn.Module, ABC):
     def learned_extent(self) -> Tensor:
         """:meth:`extent_at` before it is rounded, as a tensor (2,) with a gradient to the size parameters."""
 
+    def rounded_extent(self) -> Tensor:
+        """:meth:`extent_at` of the present values as a tensor of two integers, for compiled graphs."""
+        return 2 * torch.ceil((self.learned_extent().detach() - 2) / 2).long() + 1
+
     def projected(self, values: Values, previous: Values) -> Values:
         """The admissible values nearest to ``values`` (possibly NaN or infinite) after a step from ``previous``."""
         return tuple(v if math.isfinite(v) else p for v, p in zip(values, previous, strict=True))
@@ -139,13 +144,7 @@ class LearnedKernelConv2d(nn.Module, ABC):
     @property
     def weight(self) -> Tensor:
         """The live kernel, (C_out, C_in / groups, height, width), differentiable; not a parameter."""
-        return self._weight(self.extent)
-
-    def kernel_parameters(self) -> list[Tensor]:
-        """All parameters that the kernel is made of: by default this module's own, except the bias."""
-        return [parameter for name, parameter in self.named_parameters(recurse=False) if name != "bias"]
-
-    def _weight(self, extent: Size) -> Tensor:
+        extent = self.extent
         parts = self.kernel_parameters()
         if not parts[0].is_meta:
             return self.kernel(extent)
@@ -153,21 +152,20 @@ class LearnedKernelConv2d(nn.Module, ABC):
         together = torch.cat([part.reshape(-1) for part in parts])
         return together.new_empty(self.out_channels, self.in_channels // self.groups, *extent)
 
-    def padding_of(self, extent: Size) -> Size:
-        """Pixels (height, width) of padding on each side with a kernel of ``extent``; negative: pixels cut off."""
-        return pair(m + k // 2 for m, k in zip(self.margin, extent, strict=True))
+    def kernel_parameters(self) -> list[Tensor]:
+        """All parameters that the kernel is made of: by default this module's own, except the bias."""
+        return [parameter for name, parameter in self.named_parameters(recurse=False) if name != "bias"]
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of x, (N, C_in, H, W), with the live kernel."""
-        extent = self.extent
-        weight = self._weight(extent).to(x.dtype)
+        compiling = torch.compiler.is_compiling()
+        weight = self.kernel(compiled_extent(self.rounded_extent())) if compiling else self.weight
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        x, padding = _cropped(x, self.padding_of(extent))
-        return self.convolve(x, weight, bias, padding)
+        return self.convolve(x, weight.to(x.dtype), bias)
 
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Size) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The convolution of x with the given kernel; to be overridden by kinds that compute it in another way."""
-        return F.conv2d(x, weight, bias, self.stride, padding, 1, self.groups)
+        return grown_convolution(x, weight, bias, self.stride, self.margin, self.groups)
 
     @torch.no_grad()
     def frozen(self) -> nn.Module:
@@ -181,7 +179,7 @@ class LearnedKernelConv2d(nn.Module, ABC):
             self.out_channels,
             least,
             self.stride,
-            self.padding_of(least),
+            padding_of(least, self.margin),
             groups=self.groups,
             bias=self.bias is not None,
             device=weight.device,
@@ -310,11 +308,3 @@ def _padding(padding: int | Size | str, kernel: Size, stride: Size) -> Size:
     if padding not in ("same", "valid") or (padding == "same" and stride != (1, 1)):
         raise ValueError(f"padding={padding!r}: expected integers, 'valid', or at stride 1 'same'")
     return pair(k // 2 for k in kernel) if padding == "same" else (0, 0)
-
-
-def _cropped(x: Tensor, padding: Size) -> tuple[Tensor, Size]:
-    """x without what a negative padding cuts off, and the padding that is left."""
-    if min(padding) >= 0:
-        return x, padding
-    h, w = (min(p, 0) for p in padding)
-    return F.pad(x, (w, w, h, h)), pair(max(p, 0) for p in padding)

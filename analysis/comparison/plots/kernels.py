@@ -74,8 +74,9 @@ def plot_kernels(runs: Sequence[Run]) -> Figure:
                 if layer in row.kernels:
                     _kernel(axes, (x, middle), row, layer, scale, colors[row.method])
             y += tall
-    axes.add_patch(Rectangle((LEFT, y + 0.03), 0.22, 0.16, fill=False, ec=INK, lw=1.1, ls=(0, (3, 2))))
-    axes.text(LEFT + 0.3, y + 0.11, "dashed: the kernel before training", fontsize=SMALL, color=INK, va="center")
+    if any(row.initial.get(layer, size) != size for row in rows for layer, size in row.kernels.items()):
+        axes.add_patch(Rectangle((LEFT, y + 0.03), 0.22, 0.16, fill=False, ec=INK, lw=1.1, ls=(0, (3, 2))))
+        axes.text(LEFT + 0.3, y + 0.11, "dashed: the kernel before training", fontsize=SMALL, color=INK, va="center")
     return figure
 
 

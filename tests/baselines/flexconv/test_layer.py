@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 
 import dynpool
@@ -156,11 +157,12 @@ def test_evaluations_agree_in_float32() -> None:
 def test_auto_chooses_by_size() -> None:
     layer = FlexConv2d(8, 8, 3, padding=1, largest=29, sigma=0.6)
     x = torch.randn(4, 8, 28, 28)
-    assert layer.uses_fft(x, layer.extent, (14, 14))
-    assert not layer.uses_fft(x, (3, 3), (1, 1))
-    assert not layer.uses_fft(x.to("meta"), layer.extent, (14, 14))
+    weight = layer.weight
+    assert layer.uses_fft(x, weight)
+    assert not layer.uses_fft(x, weight[:, :, :3, :3])
+    assert not layer.uses_fft(x.to("meta"), weight)
     layer.evaluation = "spatial"
-    assert not layer.uses_fft(x, layer.extent, (14, 14))
+    assert not layer.uses_fft(x, weight)
 
 
 # --- initial values, bounds, state -----------------------------------------------------------------------------------
@@ -216,12 +218,40 @@ def test_learned_extent_is_the_extent_without_rounding() -> None:
         layer.mu.copy_(torch.tensor([-0.1, 0.2]))
     smooth = layer.learned_extent()
     for k, s in zip(layer.extent, smooth.tolist(), strict=True):
-        assert k <= s < k + 2
+        assert k - 1 <= s < k + 1
     smooth.sum().backward()
     assert layer.sigma.grad is not None
     torch.testing.assert_close(layer.sigma.grad, math.sqrt(2 * math.log(10)) * torch.tensor([32.0, 16.0]))
     assert layer.mu.grad is not None
     assert layer.mu.grad.tolist() == [-32.0, 16.0]
+
+
+@pytest.mark.parametrize("largest", [(3, 5), (33, 17)])
+def test_the_extent_of_compiled_graphs_is_that_of_the_host(largest: tuple[int, int]) -> None:
+    layer = FlexConv2d(1, 1, largest=largest).float()
+    for sigma in torch.linspace(0.03, 4.0, 200).tolist():
+        with torch.no_grad():
+            layer.sigma.fill_(sigma)
+            layer.mu.uniform_(-0.3, 0.3)
+        assert tuple(layer.rounded_extent().tolist()) == layer.extent
+
+
+@torch._dynamo.config.patch(capture_scalar_outputs=True)
+def test_one_compiled_graph_serves_all_kernels() -> None:
+    torch.set_default_dtype(torch.float32)
+    graphs = CompileCounterWithBackend("aot_eager")
+    layer = FlexConv2d(2, 3, 3, padding=1, largest=17, sigma=0.15)
+    compiled = torch.compile(layer, backend=graphs, fullgraph=True)
+    x = torch.randn(2, 2, 12, 12)
+    for sigma in (0.15, 0.3, 0.7):
+        with torch.no_grad():
+            layer.sigma.fill_(sigma)
+        found, expected = compiled(x), layer(x)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        parameters = list(layer.parameters())
+        gradients = (torch.autograd.grad(y.square().sum(), parameters) for y in (found, expected))
+        torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
+    assert graphs.frame_count == 1
 
 
 def test_mask_and_network_are_in_separate_optimiser_groups() -> None:

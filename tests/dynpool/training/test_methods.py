@@ -126,6 +126,7 @@ def test_flexconv_learns_its_masks_and_adds_the_antialiasing_loss(model, tiny):
     cost = 5 * dynpool.GMACsLoss(prepared.model, SIZE)()
     aliasing = antialiasing_loss(prepared.model, weight=0.5, mask=False)
     assert aliasing > 0
+    assert prepared.penalty is not None
     torch.testing.assert_close(prepared.penalty(), cost + aliasing)
     with torch.no_grad():
         layers[0].sigma.fill_(float("nan"))
