@@ -158,10 +158,8 @@ class LearnedKernelConv2d(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of x, (N, C_in, H, W), with the live kernel."""
-        if torch.compiler.is_compiling():
-            weight = self.kernel(compiled_extent(self.rounded_extent()))
-        else:
-            weight = self.weight
+        compiling = torch.compiler.is_compiling()
+        weight = self.kernel(compiled_extent(self.rounded_extent())) if compiling else self.weight
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return grown_convolution(x, weight.to(x.dtype), bias, self.stride, self.margin, self.groups)
 
