@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Unpack
@@ -110,12 +111,14 @@ def replace_convolutions(
     copy = deep_copy(model)
     modules = dict(copy.named_modules())
     before = sum(p.numel() for p in copy.parameters())
+    owners = Counter(id(p) for module in copy.modules() for p in module.parameters(recurse=False))
     rows = []
     for path, (window, map_size) in _convolutions(graph).items():
         layer = modules.get(path)
         kind = "convolution" if layer is None else type(layer).__name__
         row = KernelRow(path or kind, kind, map_size, pair(window.kernel), "left alone")
-        made = _replacement(layer, window, map_size, make)
+        shared = layer is not None and any(owners[id(p)] > 1 for p in layer.parameters(recurse=False))
+        made = "it shares its weights" if shared else _replacement(layer, window, map_size, make)
         if isinstance(made, str) or layer is None:
             rows.append(replace(row, why=str(made)))
             continue
@@ -155,7 +158,7 @@ def _replacement(layer: nn.Module | None, window: Window, map_size: Size, make: 
     if parametrize.is_parametrized(layer) if layer is not None else False:
         return "its weights are parametrised"
     if type(layer) is not nn.Conv2d:
-        return "it is not an nn.Conv2d"
+        return "it is a subclass of nn.Conv2d" if isinstance(layer, nn.Conv2d) else "it is called as a function"
     if (height, width) == (1, 1):
         return "it is pointwise"
     if layer.groups == layer.in_channels > 1:

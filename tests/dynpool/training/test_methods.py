@@ -7,6 +7,7 @@ from torch import nn
 import dynpool
 from dynpool.analysis import receptive_field
 from dynpool.baselines import DiffStride2d, FlexConv2d, antialiasing_loss
+from dynpool.resizers import learned_kernels
 from dynpool.training.budget import TOLERANCE
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import METHODS, Prepared, prepare, register
@@ -184,3 +185,68 @@ def test_methods_can_be_added_once(model, tiny, monkeypatch):
     with pytest.raises(ValueError, match="already registered"):
         register("mine")(mine)
     del METHODS["mine"]
+
+
+def test_njet_learns_kernels_with_a_rate_of_their_own(model, tiny):
+    prepared = prepare(model, tiny("--method", "njet", "--kernel_lr", "0.02", "--njet.order", "2"), SIZE)
+    assert [(g["name"], g["lr"], g["weight_decay"]) for g in prepared.groups] == [
+        ("weights", 0.05, 5e-4),
+        ("kernels", 0.02, 0.0),
+    ]
+    scale = prepared.groups[1]["params"][0]
+    with torch.no_grad():
+        scale.fill_(float("nan"))
+    prepared.after_step(1, 10)
+    assert scale.tolist() == [0.0]
+    assert "left alone: its kernel of 7x7 pixels would be larger than its map" in prepared.summary
+
+
+def test_njet_with_a_fixed_sigma_is_the_control(model, tiny):
+    prepared = prepare(model, tiny("--method", "njet", "--njet.learn", "false"), SIZE)
+    assert [g["name"] for g in prepared.groups] == ["weights"]
+    layers = learned_kernels(prepared.model).values()
+    assert layers
+    assert not any(layer.scale.requires_grad for layer in layers)
+
+
+def test_njet_and_dynopool_learn_kernels_and_maps(model, tiny):
+    prepared = prepare(model, tiny("--method", "njet+dynopool", "--gmacs_weight", "3"), SIZE)
+    assert [g["name"] for g in prepared.groups] == ["weights", "alphas", "kernels"]
+    assert prepared.penalty is not None
+    penalty = prepared.penalty()
+    assert penalty.item() == pytest.approx(3 * dynpool.count_macs(prepared.model, SIZE).gmacs)
+    penalty.backward()
+    scale = next(iter(learned_kernels(prepared.model).values())).scale
+    assert scale.grad is not None
+    assert scale.grad > 0
+    assert all(r.alpha.grad is not None for r in dynpool.resolutions(prepared.model).values())
+
+
+def test_the_penalty_of_njet_is_the_weighted_gmacs_of_its_kernels(model, tiny):
+    prepared = prepare(model, tiny("--method", "njet", "--gmacs_weight", "3"), SIZE)
+    assert prepared.penalty is not None
+    assert prepared.penalty().item() == pytest.approx(3 * dynpool.count_macs(prepared.model, SIZE).gmacs)
+
+
+def test_njet_and_dynopool_meet_a_budget(model, tiny):
+    options = ("--method", "njet+dynopool", "--gmacs_budget", "0.0003", "--alpha_until", "0.5")
+    prepared = prepare(model, tiny(*options), SIZE)
+    layer = next(iter(learned_kernels(prepared.model).values()))
+    with torch.no_grad():
+        layer.scale.fill_(-1.0)
+    prepared.after_step(5, 10)
+    assert layer.extent == (5, 5)
+    assert dynpool.count_macs(prepared.model, SIZE).gmacs == pytest.approx(0.0003, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--method", "njet", "--gmacs_budget", "0.001", "--alpha_until", "0.5"), "kernels change by whole pixels"),
+        (("--method", "njet+dynopool", "--njet.subsample", "2"), "njet.subsample is 2.0; allowed: null"),
+        (("--method", "njet", "--njet.sigma", "9"), "without a convolution that can be replaced"),
+    ],
+)
+def test_what_the_methods_with_learned_kernels_cannot_do_is_said(model, tiny, options, message):
+    with pytest.raises(ConfigError, match=message):
+        prepare(model, tiny(*options), SIZE)
