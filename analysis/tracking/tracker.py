@@ -18,8 +18,7 @@ from torch import nn
 from dynpool.common.arguments import check_model
 from dynpool.conversion import sizes_of
 from dynpool.cost import CostModel, costed_model
-from dynpool.graph import PassOptions, Resize, Survey, check_input_size
-from dynpool.graph.primitives import Window
+from dynpool.graph import PassOptions, Resize, Survey, check_input_size, primitives
 from dynpool.resizers import host_alphas, learned_resizers
 from dynpool.resolution import resolution_tree
 from dynpool.size_math import Pair, Size, pair
@@ -90,7 +89,7 @@ class IMinTracker:
         self._kernels = self._cost.live_kernels()
         self._kernel_maps: dict[str, list[tuple[int | None, int]]] = {}  # (axis class, size) of their maps
         for node in self._graph.nodes:
-            if node.path in self._kernels and isinstance(node.primitive, Window):
+            if node.path in self._kernels and isinstance(node.primitive, primitives.Window):
                 dims = self._graph.dims(node.primitive.x.id)[-2:]
                 self._kernel_maps.setdefault(node.path, [(dim.axis, dim.size) for dim in dims])
         self._traced_sizes = sizes_of(survey)

@@ -71,8 +71,8 @@ def njet_kernel(
         ValueError: for a sigma of zero or infinity, an order below 0, or shapes that do not fit.
 
     >>> smoothing = torch.tensor([[[1.0, 0.0, 0.0]]])
-    >>> njet_kernel(smoothing, torch.tensor([0.25]), order=1)[0, 0].sum()
-    tensor(1.)
+    >>> njet_kernel(smoothing, torch.tensor([0.25]), order=1).shape
+    torch.Size([1, 1, 3, 3])
     """
     check_whole(0, order=order)
     check_numbers("a finite positive number", lambda n: 0 < n < math.inf, truncate=truncate)

@@ -63,9 +63,9 @@ def njet_network(
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1))
         >>> network, report = njet_network(net, (3, 32, 32))
         >>> print(report)
-        convolution  kind          map  kernel     live  why
-        0            Conv2d      32x32     3x3      7x7
-        2            Conv2d      32x32     1x1           left alone: it is pointwise
+        convolution  kind          map   kernel     live  why
+        0            Conv2d      32x32      3x3      7x7
+        2            Conv2d      32x32      1x1           left alone: it is pointwise
         1 of 2 replaced, 296 -> 321 parameters
     """
     check_whole(0, order=order)

@@ -11,8 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from dynpool.common.arguments import check_model
-from dynpool.graph import Graph, PassOptions, check_input_size, deep_copy, trace
-from dynpool.graph.primitives import Window
+from dynpool.graph import Graph, PassOptions, check_input_size, deep_copy, primitives, trace
 from dynpool.resizers import LearnedKernelConv2d, learned_kernels
 from dynpool.resolution import check_unwrapped, resolution_tree
 from dynpool.size_math import Size, pair
@@ -134,12 +133,12 @@ def replace_convolutions(
     return copy, report
 
 
-def _convolutions(graph: Graph) -> dict[str, tuple[Window, Size]]:
+def _convolutions(graph: Graph) -> dict[str, tuple[primitives.Window, Size]]:
     """The convolutions of a pass by module path, in order of execution, and the smallest map that each of them gets."""
-    found: dict[str, tuple[Window, Size]] = {}
+    found: dict[str, tuple[primitives.Window, Size]] = {}
     for node in graph.nodes:
         p = node.primitive
-        if not isinstance(p, Window) or p.weight is None or len(p.kernel) != 2:
+        if not isinstance(p, primitives.Window) or p.weight is None or len(p.kernel) != 2:
             continue
         size = pair(p.x.shape[-2:])
         before = found.get(node.path)
@@ -148,7 +147,9 @@ def _convolutions(graph: Graph) -> dict[str, tuple[Window, Size]]:
     return found
 
 
-def _replacement(layer: nn.Module | None, window: Window, map_size: Size, make: Make) -> LearnedKernelConv2d | str:
+def _replacement(
+    layer: nn.Module | None, window: primitives.Window, map_size: Size, make: Make
+) -> LearnedKernelConv2d | str:
     """What replaces a convolution, or why it is left alone."""
     height, width = window.kernel
     if window.transposed:
