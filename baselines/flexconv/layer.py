@@ -167,10 +167,9 @@ class FlexConv2d(LearnedKernelConv2d):
         live = extent if torch.compiler.is_compiling() else self.extent  # compiled graphs ask for no other
         kept = tuple(min(k, n) for k, n in zip(extent, live, strict=True))
         like = self.network.output.weight
-        rows, columns = (
-            axis_points(n, k // 2, dtype=like.dtype, device=like.device)
-            for n, k in zip(self.largest, kept, strict=True)
-        )
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        sides = zip(self.largest, kept, strict=True)
+        rows, columns = (axis_points(n, k // 2, dtype=dtype, device=like.device) for n, k in sides)
         points = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).flatten(0, 1)
         weight = self.network(points).T.unflatten(1, kept)
         mask = gaussian(rows, self.mu[0], self.sigma[0])[:, None] * gaussian(columns, self.mu[1], self.sigma[1])

@@ -24,7 +24,8 @@ class MAGNet(nn.Module):
     mus uniformly within ``spread`` of the origin, ``w_l = gamma_l * scale / sqrt(L) * u`` with u uniform within
     1 / sqrt(2), the phases within pi, and the matrices A_l uniformly within 1 / sqrt(hidden); their biases are 0.
 
-    Shape: (P, 2), points as (row, column) coordinates, to (P, out).
+    Shape: (P, 2), points as (row, column) coordinates, to (P, out), of the dtype of the parameters. Filters are computed
+    in the dtype of the points, and nothing under autocast.
 
     Args:
         out: number of values at each point: the channels of all kernels.
@@ -56,10 +57,11 @@ class MAGNet(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         first, *others = self.filters
-        hidden = first(points)
-        for gabor, mixer in zip(others, self.mixers, strict=True):
-            hidden = mixer(hidden) * gabor(points)
-        return self.output(hidden)
+        with torch.autocast(points.device.type, enabled=False):  # phases of many radians need all digits
+            hidden = first(points)
+            for gabor, mixer in zip(others, self.mixers, strict=True):
+                hidden = mixer(hidden) * gabor(points)
+            return self.output(hidden)
 
 
 class GaborFilter(nn.Module):
@@ -74,5 +76,7 @@ class GaborFilter(nn.Module):
         self.phase = nn.Parameter(torch.empty(hidden).uniform_(-math.pi, math.pi))
 
     def forward(self, points: Tensor) -> Tensor:
-        distance = (self.gamma * (points[:, None] - self.mu)).square().sum(-1)
-        return torch.exp(-0.5 * distance) * torch.sin(points @ self.weight.T + self.phase)
+        gamma, mu, weight, phase = (p.to(points.dtype) for p in (self.gamma, self.mu, self.weight, self.phase))
+        distance = (gamma * (points[:, None] - mu)).square().sum(-1)
+        values = torch.exp(-0.5 * distance) * torch.sin(points @ weight.T + phase)
+        return values.to(self.weight.dtype)

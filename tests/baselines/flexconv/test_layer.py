@@ -154,6 +154,22 @@ def test_evaluations_agree_in_float32() -> None:
     torch.testing.assert_close(outputs["fft"], outputs["spatial"], rtol=1e-5, atol=1e-5)
 
 
+def test_kernels_keep_their_digits_under_autocast_and_in_half_precision() -> None:
+    torch.set_default_dtype(torch.float32)
+    layer = FlexConv2d(2, 3, 3, padding=1, largest=33, sigma=0.5)
+    expected = layer.weight
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer.weight, expected)
+        assert torch.isfinite(layer(torch.randn(1, 2, 32, 32))).all()
+    half = copy.deepcopy(layer).bfloat16()
+    wide = copy.deepcopy(half).float()  # of the rounded parameters
+    assert half.weight.dtype == torch.bfloat16
+    assert half.sigma.dtype == torch.float32
+    scale = wide.weight.abs().max()
+    assert (half.weight.float() - wide.weight).abs().max() < 0.03 * scale  # rounding of the sums alone
+    assert half(torch.randn(1, 2, 32, 32).bfloat16()).dtype == torch.bfloat16
+
+
 def test_auto_chooses_by_size() -> None:
     layer = FlexConv2d(8, 8, 3, padding=1, largest=29, sigma=0.6)
     x = torch.randn(4, 8, 28, 28)
