@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from dynpool.baselines import NJetConv2d, njet_network
 SIZE = (3, 32, 32)
 
 
-def network() -> nn.Sequential:
+def network() -> Any:
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
@@ -23,6 +24,11 @@ def network() -> nn.Sequential:
         nn.ReLU(),
         nn.Conv2d(8, 4, 1),
     )
+
+
+def jets(**how: Any) -> Any:
+    """The network with N-Jet layers."""
+    return njet_network(network(), SIZE, **how)[0]
 
 
 class Odd(nn.Module):
@@ -71,7 +77,9 @@ def test_what_cannot_be_replaced_is_left_alone_with_its_reason():
 
 
 def test_weights_that_two_layers_share_are_left_alone():
-    net = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1))
+    net: Any = nn.Sequential(
+        nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+    )
     net[1].weight = net[0].weight
     _, report = njet_network(net, SIZE)
     assert [row.why for row in report.rows] == ["it shares its weights", "it shares its weights", ""]
@@ -82,6 +90,7 @@ def test_nothing_of_what_was_given_changes_and_all_else_is_kept():
     before = copy.deepcopy(net.state_dict())
     seen: list[str] = []
     net[2].register_forward_hook(lambda *_: seen.append("hook"))
+    made: Any
     made, report = njet_network(net, SIZE)
     assert all(torch.equal(net.state_dict()[name], value) for name, value in before.items())
     assert not any(isinstance(module, NJetConv2d) for module in net.modules())
@@ -96,16 +105,16 @@ def test_nothing_of_what_was_given_changes_and_all_else_is_kept():
 
 def test_coefficients_keep_the_variance_that_the_own_weights_give():
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(64, 256, 3, padding=1, bias=False))
+    net: Any = nn.Sequential(nn.Conv2d(64, 256, 3, padding=1, bias=False))
     nn.init.kaiming_normal_(net[0].weight)
-    made, _ = njet_network(net, (64, 32, 32))
+    made: Any = njet_network(net, (64, 32, 32))[0]
     x = torch.randn(4, 64, 32, 32)
     ratio = made(x)[..., 3:-3, 3:-3].var() / net(x)[..., 3:-3, 3:-3].var()
     assert ratio.item() == pytest.approx(1.0, rel=0.05)
 
 
 def test_sigma_cannot_make_a_kernel_larger_than_its_map():
-    made, _ = njet_network(network(), SIZE)
+    made = jets()
     with torch.no_grad():
         made[0].scale.fill_(9.0)
         made[2].scale.fill_(9.0)
@@ -114,7 +123,7 @@ def test_sigma_cannot_make_a_kernel_larger_than_its_map():
 
 
 def test_fields_macs_and_the_gmacs_loss_are_those_of_the_live_kernels():
-    made, _ = njet_network(network(), SIZE)
+    made = jets()
     loss = dynpool.GMACsLoss(made, SIZE)
     for scale, side in ((0.0, 7), (1.0, 11)):
         with torch.no_grad():
@@ -129,14 +138,14 @@ def test_fields_macs_and_the_gmacs_loss_are_those_of_the_live_kernels():
 
 
 def test_the_gradient_of_the_gmacs_loss_is_that_of_the_unrounded_kernel():
-    made = njet_network(network(), SIZE)[0].double()
+    made = jets().double()
     dynpool.GMACsLoss(made, SIZE)().backward()
     side, by_scale = 2 * (2 * 1.0 + 1) + 1, 4 * math.log(2)  # d side / d scale = 2 * truncate * sigma * ln(2)
     assert made[0].scale.grad.item() == pytest.approx(32 * 32 * 8 * 3 * 2 * side * by_scale / 1e9, rel=1e-6)
 
 
 def test_the_tracker_follows_sigma(tmp_path):
-    made, _ = njet_network(network(), SIZE)
+    made = jets()
     tracker = IMinTracker(made, SIZE, tmp_path / "i_min.jsonl")
     first = tracker.log(0)
     with torch.no_grad():
@@ -150,7 +159,7 @@ def test_the_tracker_follows_sigma(tmp_path):
 
 
 def test_maps_of_a_converted_network_are_tracked_and_costed_with_their_kernels(tmp_path):
-    learned = dynpool.convert(njet_network(network(), SIZE)[0], SIZE)
+    learned: Any = dynpool.convert(jets(), SIZE)
     tracker = IMinTracker(learned, SIZE, tmp_path / "i_min.jsonl")
     loss = dynpool.GMACsLoss(learned, SIZE)
     dynpool.set_sizes(learned, {"2": (11, 21)})
@@ -167,7 +176,7 @@ def test_maps_of_a_converted_network_are_tracked_and_costed_with_their_kernels(t
 
 @pytest.mark.parametrize("preserve", [False, True])
 def test_a_network_with_learned_maps_and_kernels_freezes_and_exports(preserve):
-    learned = dynpool.convert(njet_network(network(), SIZE)[0], SIZE, preserve=preserve).double().eval()
+    learned: Any = dynpool.convert(jets(), SIZE, preserve=preserve).double().eval()
     if not preserve:
         dynpool.set_sizes(learned, {"2": (11, 21)})
     x = torch.randn(2, *SIZE, dtype=torch.float64)
@@ -179,7 +188,7 @@ def test_a_network_with_learned_maps_and_kernels_freezes_and_exports(preserve):
 
 
 def test_groups_of_the_optimiser_have_the_scales_apart_without_weight_decay():
-    learned = dynpool.convert(njet_network(network(), SIZE)[0], SIZE)
+    learned: Any = dynpool.convert(jets(), SIZE)
     groups = {g["name"]: g for g in dynpool.parameter_groups(learned, lr=0.1, kernel_lr=0.02, alpha_lr=0.3)}
     assert [g["lr"] for g in groups.values()] == [0.1, 0.3, 0.02]
     assert groups["kernels"]["weight_decay"] == 0
@@ -189,7 +198,8 @@ def test_groups_of_the_optimiser_have_the_scales_apart_without_weight_decay():
 
 def test_sigma_is_learned_with_the_weights():
     torch.manual_seed(0)
-    made, _ = njet_network(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, bias=False)), (1, 24, 24), order=0)
+    single = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, bias=False))
+    made: Any = njet_network(single, (1, 24, 24), order=0)[0]
     target = NJetConv2d(1, 1, 3, padding=1, bias=False, order=0, sigma=2.0)
     with torch.no_grad():
         target.coefficients.fill_(1.0)
@@ -207,7 +217,7 @@ def test_sigma_is_learned_with_the_weights():
 
 
 def test_a_fixed_sigma_is_not_learned():
-    made, _ = njet_network(network(), SIZE, learn=False)
+    made = jets(learn=False)
     made(torch.randn(1, *SIZE)).sum().backward()
     assert made[0].scale.grad is None
     assert made[0].coefficients.grad is not None
