@@ -24,8 +24,8 @@ class MAGNet(nn.Module):
     mus uniformly within ``spread`` of the origin, ``w_l = gamma_l * scale / sqrt(L) * u`` with u uniform within
     1 / sqrt(2), the phases within pi, and the matrices A_l uniformly within 1 / sqrt(hidden); their biases are 0.
 
-    Shape: (P, 2), points as (row, column) coordinates, to (P, out), of the dtype of the parameters. Filters are computed
-    in the dtype of the points, and nothing under autocast.
+    Shape: (P, 2), points as (row, column) coordinates, to (P, out), of the dtype of the parameters. Filters are
+    computed in the dtype of the points, and nothing under autocast.
 
     Args:
         out: number of values at each point: the channels of all kernels.
