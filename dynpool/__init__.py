@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from .cost import GMACsLoss, LatencyModel, MacsReport, count_macs
     from .graph import Graph, TraceError, trace
     from .graph.ops import register_macs, register_op
-    from .resizers import Chain, DynOPool, DynOPool2d, FixedPool2d, LearnedResizer2d, dynopool2d
+    from .resizers import (
+        Chain,
+        DynOPool,
+        DynOPool2d,
+        FixedPool2d,
+        LearnedKernelConv2d,
+        LearnedResizer2d,
+        dynopool2d,
+    )  # fmt: skip
     from .resolution import Resolution, constrain, parameter_groups, resolutions
 
 __all__ = [
@@ -39,6 +47,7 @@ __all__ = [
     "GMACsLoss",
     "Graph",
     "LatencyModel",
+    "LearnedKernelConv2d",
     "LearnedResizer2d",
     "MacsReport",
     "NothingToLearnError",
@@ -77,7 +86,7 @@ if not TYPE_CHECKING:
             "cost": "GMACsLoss LatencyModel MacsReport count_macs",
             "graph": "Graph TraceError trace",
             "graph.ops": "register_macs register_op",
-            "resizers": "Chain DynOPool DynOPool2d FixedPool2d LearnedResizer2d dynopool2d",
+            "resizers": "Chain DynOPool DynOPool2d FixedPool2d LearnedKernelConv2d LearnedResizer2d dynopool2d",
             "resolution": "Resolution constrain parameter_groups resolutions",
         },
     )

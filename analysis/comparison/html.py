@@ -23,6 +23,7 @@ __all__ = ["Comparison", "compare_runs", "write_report"]
 TITLES = {
     "accuracy_vs_gmacs": "Accuracy against cost",
     "sizes": "Feature-map sizes",
+    "kernels": "Learned kernels beside their maps",
     "i_min": "I<sub>min</sub> against the input resolution",
     "alphas": "Strides over time",
     "accuracy": "Accuracy over time",
@@ -160,6 +161,14 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
         caption = (
             "Height × width at the last finished epoch, from the input onwards, all networks drawn to the same scale."
             " Runs that ended at the same sizes share a row."
+        )
+        return caption, "; ".join(rows)
+    if name == "kernels":
+        learned = [run for run in comparison.runs if run.last.kernels]
+        rows = dict.fromkeys(f"{run.group}: {_size_sequence(run.last.kernels)}" for run in learned)
+        caption = (
+            "Each learned kernel (filled) on the map that it slides over (light), height × width at the last finished"
+            " epoch, all to the same scale. Runs that ended at the same sizes share a row."
         )
         return caption, "; ".join(rows)
     if name == "i_min":

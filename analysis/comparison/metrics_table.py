@@ -23,8 +23,9 @@ class Epoch:
     """One row of a run's metrics.csv. Row 0 is the state before training. A figure that the run did not write is None.
 
     Accuracies are fractions; sizes and receptive fields are (height, width) in pixels; `peak_memory` is in bytes and
-    `latency_ms` that of one pass, as measured after the epoch.
-    `strides` are the strides that the alphas give, in input pixels per output pixel. `behind_global` is the number of
+    `latency_ms` that of one pass, as measured after the epoch. `strides` are the strides that the alphas give, in input
+    pixels per output pixel. `kernels` are the sizes of learned kernels and `kernel_maps` those of the maps that they
+    slide over, by layer. `behind_global` is the number of
     convolutions behind a global operation, which neither `i_min` nor `unproductive` counts.
     """
 
@@ -37,6 +38,8 @@ class Epoch:
     sizes: Mapping[str, tuple[int, int]]
     alphas: Mapping[str, Pair]
     strides: Mapping[str, Pair]
+    kernels: Mapping[str, tuple[int, int]]
+    kernel_maps: Mapping[str, tuple[int, int]]
     i_min: Pair
     i_max: Pair | None
     i_max_local: Pair | None
@@ -181,10 +184,11 @@ class _Row:
             result[str(name)] = (float(pair[0]), float(pair[1]))
         return result
 
-    def sizes(self) -> dict[str, tuple[int, int]]:
-        pairs = self.pairs("sizes")
-        if not pairs or any(not math.isfinite(x) or x < 1 or x != int(x) for pair in pairs.values() for x in pair):
-            raise self.fail("sizes", "a JSON object of whole, positive [height, width] pairs")
+    def sizes(self, column: str = "sizes", *, required: bool = True) -> dict[str, tuple[int, int]]:
+        pairs = self.pairs(column)
+        whole = all(math.isfinite(x) and x >= 1 and x == int(x) for pair in pairs.values() for x in pair)
+        if not whole or (required and not pairs):
+            raise self.fail(column, "a JSON object of whole, positive [height, width] pairs")
         return {name: (int(height), int(width)) for name, (height, width) in pairs.items()}
 
     def epoch(self) -> Epoch:
@@ -204,6 +208,8 @@ class _Row:
             sizes=self.sizes(),
             alphas=self.pairs("alphas"),
             strides=self.pairs("strides"),
+            kernels=self.sizes("kernels", required=False),
+            kernel_maps=self.sizes("kernel_maps", required=False),
             i_min=(self.number("i_min_h"), self.number("i_min_w")),
             i_max=self.optional_pair("i_max"),
             i_max_local=self.optional_pair("i_max_local"),

@@ -18,7 +18,7 @@ from torch import nn
 from dynpool.common.arguments import check_model
 from dynpool.conversion import sizes_of
 from dynpool.cost import CostModel, costed_model
-from dynpool.graph import Resize, Survey, check_input_size
+from dynpool.graph import PassOptions, Resize, Survey, check_input_size, primitives
 from dynpool.resizers import host_alphas, learned_resizers
 from dynpool.resolution import resolution_tree
 from dynpool.size_math import Pair, Size, pair
@@ -35,9 +35,9 @@ _BLOCK = 1 << 16  # bytes
 class IMinTracker:
     """Appends a model's sizes, alphas, GMACs, I_min and I_max to a file of JSON lines.
 
-    The model is traced once, on construction. Each call of `log` reads the alphas in one copy from the device and
-    evaluates the trace at them. Existing lines of the file stay; a last line that a crash truncated is dropped before
-    the next one is appended.
+    The model is traced on construction, and again by a call of `log` after a learned kernel has got another size. Each
+    call reads the alphas in one copy from the device and evaluates the trace at them. Existing lines of the file stay;
+    a last line that a crash truncated is dropped before the next one is appended.
 
     Args:
         model: a converted model, one with hand-placed resizers, or a plain one. Its layers must not change later.
@@ -69,22 +69,33 @@ class IMinTracker:
             raise TypeError(f"path must be a str or a path, got {path!r}")
         self.input_size = check_input_size(input_size)
         self.path = Path(path)
-        model = costed_model(model)
-        survey = Survey(model, self.input_size, inputs=inputs, batch=batch, dtype=dtype)
-        self._graph = survey.compared
-        self._program = compile_fields(self._graph)
-        self._cost = CostModel(model, self.input_size, survey=survey)
+        self._model = model = costed_model(model)
+        self._options: PassOptions = {"inputs": inputs, "batch": batch, "dtype": dtype}
+        self._trace()
         self._tree = resolution_tree(model)
-        self._traced_sizes = sizes_of(survey)
-        self._first_resizes: dict[str, Resize] = {}  # the first layer that resizes to each named size
-        for resize in self._graph.resizes:
-            self._first_resizes.setdefault(resize.path or resize.kind, resize)
         if self._tree is not None:
             self._resizers = {self._tree.nodes[i].name: resizer for i, _, resizer in self._tree.learned}
         else:
             self._resizers = learned_resizers(model)
         self._append(b"")  # an unwritable path is an error now, not after the first epoch
         _check_lines(self.path)
+
+    def _trace(self) -> None:
+        """Trace the model with its live kernels."""
+        survey = Survey(self._model, self.input_size, **self._options)
+        self._graph = survey.compared
+        self._program = compile_fields(self._graph)
+        self._cost = CostModel(self._model, self.input_size, survey=survey)
+        self._kernels = self._cost.live_kernels()
+        self._kernel_maps: dict[str, list[tuple[int | None, int]]] = {}  # (axis class, size) of their maps
+        for node in self._graph.nodes:
+            if node.path in self._kernels and isinstance(node.primitive, primitives.Window):
+                dims = self._graph.dims(node.primitive.x.id)[-2:]
+                self._kernel_maps.setdefault(node.path, [(dim.axis, dim.size) for dim in dims])
+        self._traced_sizes = sizes_of(survey)
+        self._first_resizes: dict[str, Resize] = {}  # the first layer that resizes to each named size
+        for resize in self._graph.resizes:
+            self._first_resizes.setdefault(resize.path or resize.kind, resize)
 
     def log(self, step: int) -> dict[str, Any]:
         """The model's current sizes, alphas, GMACs and receptive fields, returned and appended to the file as one line.
@@ -94,7 +105,9 @@ class IMinTracker:
 
         Returns:
             "step"; "sizes": {name: [h, w]} in pixels, "input" first; "alphas": {name: [h, w]}, empty for a plain model;
-            "strides": {name: [h, w]}, the strides that the alphas give, in input pixels per output pixel; "gmacs";
+            "strides": {name: [h, w]}, the strides that the alphas give, in input pixels per output pixel; of a model
+            that learns kernels "kernels" and "kernel_maps": {layer: [h, w]}, the sizes in pixels of its kernel and of
+            the map that this slides over; "gmacs";
             "i_min", "i_max", "i_max_local": [h, w] in pixels of the input; "unproductive": the number of such layers;
             "behind_global": the number of convolutions behind a global operation, which see the whole image and are not
             counted as layers. An infinite i_max is the float `inf` here and the string "inf" in the file.
@@ -118,6 +131,8 @@ class IMinTracker:
                     f"alpha of {name} is {value}, not a finite positive stride: call dynpool.constrain(model) first"
                 )
         learned = {name: value for name, value in alphas.items() if self._resizers[name].alpha is not None}
+        if self._cost.live_kernels() != self._kernels:
+            self._trace()
         named, axes = self._sizes_at(list(learned.values()))
         fields = self._program.fields(axes)
         record: dict[str, Any] = {
@@ -125,6 +140,7 @@ class IMinTracker:
             "sizes": {name: list(size) for name, size in named.items()},
             "alphas": {name: list(value) for name, value in learned.items()},
             "strides": {name: list(self._resizers[name].strides(value)) for name, value in learned.items()},
+            **self._kernel_sizes(axes),
             "gmacs": self._cost.macs(list(learned.values())) / 1e9,
             "i_min": list(fields.i_min),
             "i_max": list(fields.i_max),
@@ -135,6 +151,14 @@ class IMinTracker:
         i_max = [v if math.isfinite(v) else "inf" for v in fields.i_max]  # JSON has no infinity
         self._append(json.dumps({**record, "i_max": i_max}, allow_nan=False).encode() + b"\n")
         return record
+
+    def _kernel_sizes(self, axes: dict[int, int]) -> dict[str, Any]:
+        """The sizes in pixels of the learned kernels, and of the maps that they slide over, by layer."""
+        if not self._kernels:
+            return {}
+        extent = self._graph.classes.extent
+        maps = {path: [extent(axis, n, axes) for axis, n in dims] for path, dims in self._kernel_maps.items()}
+        return {"kernels": {path: list(size) for path, (size, _) in self._kernels.items()}, "kernel_maps": maps}
 
     def _sizes_at(self, values: list[Pair]) -> tuple[dict[str, Size], dict[int, int]]:
         """Sizes in pixels by name, and the size of every axis class."""

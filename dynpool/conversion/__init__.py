@@ -6,6 +6,7 @@ from .chosen_sizes import set_sizes
 from .coverage import SPOT_CHECKS, CoverageRow, coverage_names, run_coverage, summarize
 from .freezing import FreezeReport, freeze, freeze_report, thawed
 from .functional_calls import name_calls
+from .kernel_layers import KernelReport, KernelRow, replace_convolutions
 from .registry import Plan, Site, register_kind
 from .report import ConversionReport, ConversionRow, NothingToLearnError, attach_report, conversion_report
 from .size_groups import Key
@@ -16,6 +17,8 @@ __all__ = [
     "ConversionRow",
     "CoverageRow",
     "FreezeReport",
+    "KernelReport",
+    "KernelRow",
     "Key",
     "NothingToLearnError",
     "Plan",
@@ -30,6 +33,7 @@ __all__ = [
     "name_calls",
     "read_state_dict",
     "register_kind",
+    "replace_convolutions",
     "run_coverage",
     "save",
     "set_sizes",

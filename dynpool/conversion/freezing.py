@@ -21,6 +21,7 @@ from dynpool.resizers import (
     LearnedResizer2d,
     Reduce,
     host_alphas,
+    learned_kernels,
     learned_resizers,
     set_alpha,
     usable_alphas,
@@ -46,6 +47,7 @@ from dynpool.resolution import (
 from dynpool.size_math import Pair, Size
 
 from .functional_calls import shield
+from .kernel_layers import freeze_kernels
 from .report import detach_report
 from .rewrite import replace_module
 from .torchscript import let_script
@@ -90,7 +92,7 @@ class FreezeReport:
 
 @torch.inference_mode(False)
 def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None, inputs: Any = None) -> nn.Module:
-    """A plain copy of a model with the sizes it has learned, and no alphas.
+    """A plain copy of a model with the sizes it has learned, and no alphas; kernels that are learned become fixed, too.
 
     It consists of PyTorch's own operations: resizers become interpolation and pooling to a fixed size. A layer of a
     model converted with `preserve=True` gets its original stride back if that computes the same as its stride-1 form
@@ -104,6 +106,9 @@ def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None, inputs:
     sizes are then constants. torch.fx and torch.jit.script, which get no input, use those of the conversion, also for a
     part of the model. torch.fx does not record hooks of the outermost module: trace a model whose own forward calls
     pools as functions as `nn.Sequential(frozen)`.
+
+    A convolution that learns its kernel (`LearnedKernelConv2d`) becomes an `nn.Conv2d` with the live kernel as its
+    `weight`, also in a model without learned sizes; its outputs are the same.
 
     Of a model with hand-placed resizers, these alone are replaced. A `DynOPool2d` keeps its strides, so its size still
     follows from that of its input. Another resizer gets the size that it has at `input_size`.
@@ -125,11 +130,11 @@ def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None, inputs:
             raise ValueError(
                 f"freeze needs a converted model, got a {type(model).__name__}: its child {name!r} is one, freeze that"
             )
-        if learned_resizers(model):
+        if learned_resizers(model) or learned_kernels(model):
             return _freeze_by_hand(model, input_size, inputs)
         raise ValueError(
-            f"freeze needs a model with learned sizes, got a {type(model).__name__}: convert it, or place a resizer in "
-            "it"
+            f"freeze needs a model with learned sizes or kernels, got a {type(model).__name__}: convert it, or place a "
+            "resizer in it"
         )
     hw = (live.input_size[1], live.input_size[2])
     now = live.sizes_at(hw)
@@ -137,6 +142,7 @@ def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None, inputs:
         plain, tree = deep_copy((model, live))
     detach_tree(plain)
     detach_report(plain)
+    plain = freeze_kernels(plain)
     tree.ceiling = None
     tree.open_sizes(open=False)
     names = {id(module): f"{name}.alpha" for name, module in plain.named_modules()}
@@ -192,7 +198,7 @@ def _freeze_by_hand(model: nn.Module, input_size: Sequence[int] | None, inputs: 
     modules = dict(plain.named_modules())
     for name, module in fixed.items():
         replace_module(modules, name, module.train(resizers[name].training))
-    return fixed.get("", plain)  # the model itself may be a resizer
+    return fixed.get("", freeze_kernels(plain))  # the model itself may be a resizer
 
 
 @torch.inference_mode(False)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from dynpool.resizers import Reduce
+from dynpool.resizers import LearnedKernelConv2d, Reduce
 from dynpool.resolution import WindowPool2d, fit_output, stride_one
 from dynpool.size_math import Size, pair
 
@@ -18,7 +18,7 @@ __all__ = ["plan_convolution"]
 # --- convolutions -----------------------------------------------------------------------------------------------------
 
 
-@register_kind(nn.Conv2d)
+@register_kind(nn.Conv2d, LearnedKernelConv2d)
 def plan_convolution(module: nn.Module, site: Site) -> Plan | str:
     """How a convolution that pads by fixed numbers of pixels is rewritten."""
     pads = site.pad != ((0, 0), (0, 0)) and getattr(module, "padding_mode", "zeros") == "zeros"

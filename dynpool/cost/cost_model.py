@@ -3,19 +3,29 @@
 They are computed by arithmetic on the graph of one pass. That pass is traced at learned sizes above the current ones,
 and compared with a second one at different sizes: what is equal in both does not depend on a learned size, and no axis
 is a single pixel or a single window. The arithmetic is checked against passes at a few other sizes; if it is wrong for
-one of them, every new set of sizes costs a pass.
+one of them, every new set of sizes costs a pass. The MACs of a convolution that learns its kernel are proportional to
+the pixels of its live kernel, on which no size of a map depends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from fractions import Fraction
+from types import MappingProxyType
 from typing import ClassVar, Unpack
 
 from torch import nn
 
 from dynpool.graph import Choose, Graph, PassOptions, Resize, Shapes, Survey, trace, trace_shapes
-from dynpool.resizers import LearnedResizer2d, host_alphas, learned_resizers, usable_alphas
+from dynpool.resizers import (
+    LearnedResizer2d,
+    host_alphas,
+    host_extents,
+    learned_kernels,
+    learned_resizers,
+    usable_alphas,
+)
 from dynpool.resolution import converted_model, is_converted, resolution_tree, unwrapped, weights_outside
 from dynpool.size_math import Pair, Size
 
@@ -23,16 +33,18 @@ __all__ = ["CostModel", "amount_at", "costed_model", "macs_at"]
 
 Change = Callable[[Size], Size]
 
+_UNCHANGED: Mapping[str, Fraction] = MappingProxyType({})
 _CACHED = 4096  # number of sets of sizes whose MACs are kept
 
 
-def macs_at(graph: Graph, sizes: Mapping[int, int]) -> int:
+def macs_at(graph: Graph, sizes: Mapping[int, int], kernels: Mapping[str, Fraction] = _UNCHANGED) -> int:
     """MACs at other sizes of the axis classes than at tracing: Eq. 7, with the exact map size of each layer.
 
     `sizes` is a result of `Graph.axis_sizes`. The map of a layer may differ from its resolution by a few pixels, from
-    padding or valid convolutions.
+    padding or valid convolutions. `kernels` are the pixels of learned kernels by path, relative to those at tracing.
     """
-    return sum(amount_at(graph, mac.macs, mac.axes, sizes) for mac in graph.macs)
+    amounts = ((mac, amount_at(graph, mac.macs, mac.axes, sizes)) for mac in graph.macs)
+    return sum(int(amount * kernels[mac.path]) if mac.path in kernels else amount for mac, amount in amounts)
 
 
 def amount_at(graph: Graph, amount: int, axes: Iterable[tuple[int, int]], sizes: Mapping[int, int]) -> int:
@@ -82,17 +94,21 @@ class CostModel:
         self.modules = dict(model.named_modules())
         hand_placed = list(learned_resizers(model, owners=True).values()) if self.tree is None else []
         self.owners = hand_placed if self.tree is None else self.tree.owners
+        self.kernels = learned_kernels(model)
+        self._traced_kernels = self.live_kernels()
         self._known: dict[object, int] = {}
         self.graph, self.exact = self._structure(survey) if self.owners else (survey.at_input_size, True)
 
     def macs(self, alphas: Sequence[Pair] | None = None) -> int:
         """MACs at the current or the given values of the alphas."""
         values = host_alphas(self.owners) if alphas is None else list(alphas)
-        key = tuple(values) if self.tree is None else tuple(self.tree.sizes_at(self.input_size[1:], values))
+        kernels = self.live_kernels()
+        sizes = tuple(values) if self.tree is None else tuple(self.tree.sizes_at(self.input_size[1:], values))
+        key = (sizes, tuple(kernels.values()))
         if key not in self._known:
             if len(self._known) >= _CACHED:
                 self._known.clear()
-            exact = self.exact
+            exact = self.exact and all(now[1] == self._traced_kernels[path][1] for path, now in kernels.items())
             self._known[key] = self._computed(self.graph, _same, values) if exact else self._traced_macs(_same, values)
         return self._known[key]
 
@@ -125,7 +141,23 @@ class CostModel:
         return self._traced(change, values).all_macs
 
     def _computed(self, graph: Graph, change: Change, values: Sequence[Pair]) -> int:
-        return macs_at(graph, self.axis_sizes(graph, values, change))
+        return macs_at(graph, self.axis_sizes(graph, values, change), self._kernel_shares())
+
+    # --- learned kernels ----------------------------------------------------------------------------------------------
+
+    def live_kernels(self) -> dict[str, tuple[Size, float]]:
+        """The live kernels in pixels by module path, and by which factor each layer makes its map smaller."""
+        extents = host_extents(list(self.kernels.values()))
+        return {path: (k, layer.factor) for (path, layer), k in zip(self.kernels.items(), extents, strict=True)}
+
+    def traced_pixels(self, path: str) -> int:
+        """The pixels that the learned kernel at a path had when the model was traced."""
+        height, width = self._traced_kernels[path][0]
+        return height * width
+
+    def _kernel_shares(self) -> dict[str, Fraction]:
+        live = self.live_kernels().items()
+        return {path: Fraction(kh * kw, self.traced_pixels(path)) for path, ((kh, kw), _) in live}
 
     def axis_sizes(self, graph: Graph, values: Sequence[Pair], change: Change = lambda size: size) -> dict[int, int]:
         """Sizes of the axis classes of a trace of the model, in pixels, at the given values of the alphas."""

@@ -24,8 +24,8 @@ _LAYOUT = frozenset(
     f"aten.{name}"
     for name in (
         "view _unsafe_view reshape _reshape_alias permute transpose t expand unsqueeze squeeze select slice unbind "
-        "clone detach alias contiguous _to_copy copy_ cat stack split split_with_sizes constant_pad_nd empty zeros "
-        "ones arange full lift_fresh"
+        "clone detach alias contiguous _to_copy copy_ cat stack split split_with_sizes constant_pad_nd empty "
+        "new_empty zeros ones arange full lift_fresh"
     ).split()
 )
 # Parts of the names of operations that are sums of products or pairwise distances.
@@ -180,24 +180,25 @@ class Ceiling:
 
 
 class GMACsLoss:
-    """The model's GMACs at its learned sizes, as a scalar with a gradient to every alpha (Eq. 7, 8).
+    """The model's GMACs at its learned sizes and kernels, as a scalar with a gradient to all of them (Eq. 7, 8).
 
     MACs_l = MACs_l(0) * (H_l W_l) / (H_l(0) W_l(0)), summed over the convolutions and matrix products. The value is
     exact for the rounded sizes in use; the gradient is that of the continuous surrogate, in which a resolution's size
-    is its parent's divided by the learned stride without rounding or floor (`surrogate()`).
+    is its parent's divided by the learned stride without rounding or floor (`surrogate()`). The MACs of a convolution
+    that learns its kernel are proportional to the kernel's pixels, in the surrogate to the kernel before it is rounded.
 
     The model is traced on construction. A call takes a few operations on vectors with one entry per resolution. If the
     model runs other layers at other sizes, so that its MACs have no closed form, a call at new sizes traces it again.
 
     Args:
-        model: a converted model, or one with hand-placed resizers.
+        model: a converted model, one with hand-placed resizers, or one with learned kernels.
         input_size: (C, H, W) in pixels at which GMACs are counted.
         inputs: the arguments of the model's forward, if an image is not enough, see :func:`dynpool.convert`.
         batch: batch size of the traced pass, if one image is not enough.
         dtype: of the images; default: that of the weights. Converted models know all three.
 
     Raises:
-        ValueError: if the model has no learned resolution, or cannot run at `input_size`.
+        ValueError: if the model has neither a learned resolution nor a learned kernel, or cannot run at `input_size`.
 
     Example:
         >>> import dynpool
@@ -222,18 +223,32 @@ class GMACsLoss:
         self.input_size = check_input_size(input_size)
         self.cost = CostModel(model, self.input_size, inputs=inputs, batch=batch, dtype=dtype)
         self.tree, self.owners, self.graph = self.cost.tree, self.cost.owners, self.cost.graph
-        if not self.owners:
+        if not self.owners and not self.cost.kernels:
             raise ValueError(f"model is a {type(model).__name__}, which has no learned resolution")
         self._surrogate = Surrogate(self.cost)
-        merged: dict[Factors, float] = {}
+        merged: dict[tuple[str, Factors], float] = {}  # by learned kernel, or "" for all others
         for mac in self.graph.macs:
             factors, each = self._surrogate.factors(mac.axes)
-            merged[factors] = merged.get(factors, 0.0) + mac.macs / each
-        self._terms = self._surrogate.terms((factors, macs / 1e9) for factors, macs in merged.items())
+            key = (mac.path if mac.path in self.cost.kernels else "", factors)
+            merged[key] = merged.get(key, 0.0) + mac.macs / each
+        self._kernels = [path for path, _ in merged]
+        self._terms = self._surrogate.terms((factors, macs / 1e9) for (_, factors), macs in merged.items())
 
     def surrogate(self) -> Tensor:
-        """GMACs at the continuous sizes H / stride: a float64 scalar with the gradient of the loss."""
-        return self._surrogate(self._terms).sum()
+        """GMACs at the continuous sizes H / stride and kernels: a float64 scalar with the gradient of the loss."""
+        terms = self._surrogate(self._terms)
+        if self.cost.kernels:
+            terms = terms * self._kernel_shares()
+        return terms.sum()
+
+    def _kernel_shares(self) -> Tensor:
+        """For each term the pixels of its learned kernel, without rounding, relative to those at tracing; else 1."""
+        shares = {
+            path: layer.learned_extent().double().prod() / self.cost.traced_pixels(path)
+            for path, layer in self.cost.kernels.items()
+        }
+        one = torch.ones_like(next(iter(shares.values())))
+        return torch.stack([shares.get(path, one) for path in self._kernels])
 
     def value(self, alphas: Sequence[Pair] | None = None) -> float:
         """GMACs at the rounded sizes in use, or at those of the given values of the alphas, computed on the host."""

@@ -3,15 +3,18 @@
 from .dynopool import DynOPool, DynOPool2d
 from .fixed import FixedInterpolate2d, FixedPool2d, FixedStrides2d, FollowInterpolate2d, FollowPool2d, is_recorded
 from .functional import Reduce, check_reduce, dynopool2d
+from .grown_convolution import padding_of
 from .host_values import as_pair, gathered, has_values, number_pair
 from .kernels.layout import memory_format
 from .learned_alpha import constrain_resizers, host_alphas, is_own, set_alpha, usable_alphas
+from .learned_kernel import LearnedKernelConv2d, constrain_kernels, host_extents, learned_kernels
 from .learned_resizer import Chain, LearnedResizer2d, learned_resizers
 from .library import triton_problem
 
 __all__ = [
     "Chain", "DynOPool", "DynOPool2d", "FixedInterpolate2d", "FixedPool2d", "FixedStrides2d", "FollowInterpolate2d",
-    "FollowPool2d", "LearnedResizer2d", "Reduce", "as_pair", "check_reduce", "constrain_resizers", "dynopool2d",
-    "gathered", "has_values", "host_alphas", "is_own", "is_recorded", "learned_resizers", "memory_format",
-    "number_pair", "set_alpha", "triton_problem", "usable_alphas",
+    "FollowPool2d", "LearnedKernelConv2d", "LearnedResizer2d", "Reduce", "as_pair", "check_reduce", "constrain_kernels",
+    "constrain_resizers", "dynopool2d", "gathered", "has_values", "host_alphas", "host_extents", "is_own",
+    "is_recorded", "learned_kernels", "learned_resizers", "memory_format", "number_pair", "padding_of", "set_alpha",
+    "triton_problem", "usable_alphas",
 ]  # fmt: skip

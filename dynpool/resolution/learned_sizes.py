@@ -11,7 +11,14 @@ from torch import nn
 
 from dynpool.common.arguments import check_model, check_numbers, is_whole
 from dynpool.common.names import nearest
-from dynpool.resizers import constrain_resizers, host_alphas, learned_resizers, set_alpha
+from dynpool.resizers import (
+    constrain_kernels,
+    constrain_resizers,
+    host_alphas,
+    learned_kernels,
+    learned_resizers,
+    set_alpha,
+)
 from dynpool.size_math import Pair, Size
 
 from .tree import ResolutionTree, converted_model, resolution_tree
@@ -59,7 +66,7 @@ def resolutions(model: nn.Module) -> dict[str, Resolution]:
 
 
 def constrain(model: nn.Module, *, trust: float | None = None) -> None:
-    """Bring every alpha of `model` back into its bounds. Call it after each optimiser step.
+    """Bring every alpha of `model`, and what determines learned kernels, back into its bounds after an optimiser step.
 
     It reads all alphas in one copy, if one has changed, and writes back only those that must change: NaN and infinity
     become the last accepted value, a step beyond the trust region (relative change of a size, default 0.1) is cut, and
@@ -84,6 +91,7 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
     done = {id(resizer) for tree in trees for resizer in tree.owners}
     others = [r for r in learned_resizers(model, owners=True).values() if id(r) not in done]
     constrain_resizers(others, trust=0.1 if trust is None else trust)
+    constrain_kernels(list(learned_kernels(model).values()))
 
 
 def set_tree_sizes(tree: ResolutionTree, sizes: Mapping[str, Size]) -> None:
@@ -148,22 +156,38 @@ def _values_at(tree: ResolutionTree, sizes: Mapping[str, Size]) -> list[Pair]:
 
 
 def parameter_groups(
-    model: nn.Module, *, lr: float = 0.1, alpha_lr: float = 0.01, weight_decay: float = 5e-4
+    model: nn.Module,
+    *,
+    lr: float = 0.1,
+    alpha_lr: float = 0.01,
+    kernel_lr: float | None = None,
+    weight_decay: float = 5e-4,
 ) -> list[dict[str, Any]]:
-    """Optimiser groups of a model: its weights, and its alphas with their own learning rate and no weight decay.
+    """Optimiser groups of a model: its weights, and without weight decay what learns sizes of maps and of kernels.
 
-    Alphas are found by module type, including hand-placed resizers; without any there is only one group.
+    Alphas ("alphas") are found by module type, including hand-placed resizers, and so are the parameters that determine
+    the size of a learned kernel ("kernels"); a group without parameters is left out.
+
+    Args:
+        model: any module.
+        lr: learning rate of the weights.
+        alpha_lr: learning rate of the alphas.
+        kernel_lr: learning rate of the group "kernels"; None: `lr`.
+        weight_decay: of the weights.
 
     Raises:
-        ValueError: for a negative or non-finite `lr`, `alpha_lr` or `weight_decay`.
+        ValueError: for a negative or non-finite learning rate or `weight_decay`.
     """
     check_model(model)
-    rates = {"lr": lr, "alpha_lr": alpha_lr, "weight_decay": weight_decay}
+    kernel_lr = lr if kernel_lr is None else kernel_lr
+    rates = {"lr": lr, "alpha_lr": alpha_lr, "kernel_lr": kernel_lr, "weight_decay": weight_decay}
     check_numbers("a finite number >= 0", lambda n: 0 <= n < math.inf, **rates)
     alphas = [resizer.shared_alpha() for resizer in learned_resizers(model, owners=True).values()]
-    mine = {id(a) for a in alphas}
+    kernels = [parameter for layer in learned_kernels(model).values() for parameter in layer.size_parameters()]
+    mine = {id(p) for p in (*alphas, *kernels)}
     weights = [p for p in model.parameters() if id(p) not in mine]
     groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}]
-    if alphas:
-        groups.append({"params": alphas, "lr": alpha_lr, "weight_decay": 0.0, "name": "alphas"})
+    for name, parameters, rate in (("alphas", alphas, alpha_lr), ("kernels", kernels, kernel_lr)):
+        if parameters:
+            groups.append({"params": parameters, "lr": rate, "weight_decay": 0.0, "name": name})
     return groups

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from dynpool.common.extras import optional
-from dynpool.resizers import learned_resizers
+from dynpool.resizers import learned_kernels, learned_resizers
 
 __all__ = ["AveragedModel"]
 
@@ -12,8 +12,9 @@ __all__ = ["AveragedModel"]
 class AveragedModel:
     """A copy of a network whose weights are the exponential moving average of the network's.
 
-    Alphas are not averaged but copied: an average of strides is not a size that any of the averaged weights was trained
-    at. So the copy has the sizes of the network, and costs the same.
+    Alphas, and what determines learned kernels, are not averaged but copied: an average of strides is not a size that
+        any
+    of the averaged weights was trained at. So the copy has the sizes of the network, and costs the same.
 
     Args:
         model: the network, which is left as it is.
@@ -37,3 +38,7 @@ class AveragedModel:
         mine = learned_resizers(self.model, owners=True)
         for name, resizer in learned_resizers(model, owners=True).items():
             mine[name].shared_alpha().copy_(resizer.shared_alpha())
+        kernels = learned_kernels(self.model)
+        for name, layer in learned_kernels(model).items():
+            for own, parameter in zip(kernels[name].size_parameters(), layer.size_parameters(), strict=True):
+                own.copy_(parameter)

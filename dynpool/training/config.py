@@ -19,8 +19,10 @@ from .config_sections import (
     ConversionConfig,
     DataConfig,
     DiffStrideConfig,
+    FlexConvConfig,
     LatencyConfig,
     ModelConfig,
+    NJetConfig,
     OptimizerConfig,
     RandomConfig,
     RefineConfig,
@@ -43,7 +45,8 @@ class RunConfig:
     Attributes:
         name: name of the run in reports.
         method: the method that determines sizes: "human", "resized", "fixed", "scaled", "random", "refine", "dynopool",
-            "shape-adaptor" or "diffstride" (see docs/howto/comparisons.md).
+            "shape-adaptor", "diffstride", "njet", "njet+dynopool" or
+            "flexconv" (see docs/howto/comparisons.md).
         seed: determines initial weights, order of the data and augmentation, the same for all methods.
         model: the network.
         data: the images.
@@ -51,6 +54,8 @@ class RunConfig:
         conversion: conversion of the network by the methods that resize.
         shape_adaptor: options of the method "shape-adaptor".
         diffstride: options of the method "diffstride".
+        njet: options of the methods "njet" and "njet+dynopool".
+        flexconv: options of the method "flexconv".
         random: options of the method "random" and of random starts.
         refine: options of the method "refine".
         optimizer: the optimiser.
@@ -59,10 +64,13 @@ class RunConfig:
         batch_size: images per step, over all processes.
         lr: learning rate of the weights.
         alpha_lr: learning rate of the learned strides alpha.
+        kernel_lr: learning rate of what determines the size of a learned kernel, log2(sigma) of an N-Jet, mu and sigma
+            of a FlexConv (a tenth of it, as published); it has no weight decay.
         weight_decay: L2 penalty of the weights; alphas never have one.
         momentum: momentum of the weights; 0 turns Nesterov off.
         alpha_momentum: momentum of the alphas; with an optimiser such as AdamW the first of their betas.
-        alpha_until: fraction of the run during which alphas are learned; then their schedule ends and sizes stay fixed.
+        alpha_until: fraction of the run during which alphas, and the sizes of kernels, are learned; then their schedule
+            ends and sizes stay fixed.
         start: initial sizes of the methods that learn them, and the sizes of "fixed" and "scaled": "designed", "random"
             (those of the method "random" with the same seed and cost), or {name of a resolution: [height, width], ...};
             resolutions without an entry keep their designed sizes.
@@ -116,6 +124,8 @@ class RunConfig:
     conversion: ConversionConfig = field(default_factory=ConversionConfig)
     shape_adaptor: ShapeAdaptorConfig = field(default_factory=ShapeAdaptorConfig)
     diffstride: DiffStrideConfig = field(default_factory=DiffStrideConfig)
+    njet: NJetConfig = field(default_factory=NJetConfig)
+    flexconv: FlexConvConfig = field(default_factory=FlexConvConfig)
     random: RandomConfig = field(default_factory=RandomConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -124,6 +134,7 @@ class RunConfig:
     batch_size: int = 64
     lr: float = 0.1
     alpha_lr: float = 0.1
+    kernel_lr: float = 0.1
     weight_decay: float = 5e-4
     momentum: float = 0.9
     alpha_momentum: float = 0.0
@@ -164,6 +175,7 @@ class RunConfig:
         for key in (
             "lr",
             "alpha_lr",
+            "kernel_lr",
             "weight_decay",
             "gmacs_weight",
             "budget_weight",
@@ -231,6 +243,10 @@ class RunConfig:
 
     @property
     def _learns_sizes(self) -> bool:
+        if self.method == "njet":
+            return self.njet.learn
+        if self.method == "flexconv":
+            return self.flexconv.learn
         return self.method not in _FIXED_SIZES
 
     @property

@@ -10,8 +10,10 @@ __all__ = [
     "ConversionConfig",
     "DataConfig",
     "DiffStrideConfig",
+    "FlexConvConfig",
     "LatencyConfig",
     "ModelConfig",
+    "NJetConfig",
     "OptimizerConfig",
     "RandomConfig",
     "RefineConfig",
@@ -276,6 +278,78 @@ class DiffStrideConfig:
         require("diffstride.smoothness", self.smoothness, 0 < self.smoothness < math.inf, "a finite number above 0")
         allowed = not (self.published and self.symmetric)
         require("diffstride.published", self.published, allowed, "false where diffstride.symmetric is true")
+
+
+@dataclass(frozen=True)
+class NJetConfig:
+    """Options of the methods "njet" and "njet+dynopool" (Pintea et al., IEEE TIP 2021; see
+    `dynpool.baselines.njet_network`).
+
+    Attributes:
+        order: highest order of a Gaussian derivative.
+        sigma: initial scale in pixels.
+        sigmas: number of scales of a layer.
+        truncate: half-width of a kernel in units of sigma.
+        learn: learn sigma; false: the control with kernels of a fixed size.
+        subsample: subsampling of a map by max(1, sigma / this number), for networks whose paths need not agree in size;
+            null: none. Not with "njet+dynopool".
+        published: initial coefficients and subsampling as published.
+    """
+
+    order: int = 3
+    sigma: float = 1.0
+    sigmas: int = 1
+    truncate: float = 2.0
+    learn: bool = True
+    subsample: float | None = None
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        require("njet.order", self.order, self.order >= 0, "a whole number, 0 or more")
+        require("njet.sigmas", self.sigmas, self.sigmas >= 1, "a whole number, 1 or more")
+        for key in ("sigma", "truncate"):
+            value = getattr(self, key)
+            require(f"njet.{key}", value, 0 < value < math.inf, "a finite number above 0")
+        rate = self.subsample
+        require("njet.subsample", rate, rate is None or 0 < rate < math.inf, "null, or a finite number above 0")
+
+
+@dataclass(frozen=True)
+class FlexConvConfig:
+    """Options of the method "flexconv" (Romero et al., ICLR 2022; see `dynpool.baselines.flexconv_network`).
+
+    Attributes:
+        largest: points of the largest kernel, an odd number; null: the pixels of each layer's map, made odd.
+        sigma: initial standard deviation of the mask, on kernels from -1 to 1; null: that of each layer's own kernel.
+        threshold: value of the mask below which kernels are cropped.
+        hidden: width of the network that a kernel is sampled from.
+        filters: number of its Gabor filters.
+        scale: initial scale of its frequencies.
+        learn: learn the mask; false: the control with kernels of a fixed size.
+        antialias: weight of the anti-aliasing loss (`dynpool.baselines.antialiasing_loss`); 0: none.
+        antialias_mask: whether that loss counts the frequencies of the mask, too, and so presses for larger kernels.
+    """
+
+    largest: int | None = None
+    sigma: float | None = None
+    threshold: float = 0.1
+    hidden: int = 32
+    filters: int = 4
+    scale: float = 25.6
+    learn: bool = True
+    antialias: float = 0.1
+    antialias_mask: bool = False
+
+    def __post_init__(self) -> None:
+        odd = self.largest is None or (self.largest >= 3 and self.largest % 2 == 1)
+        require("flexconv.largest", self.largest, odd, "null, or an odd number of at least 3")
+        sigma = self.sigma
+        require("flexconv.sigma", sigma, sigma is None or 0 < sigma < math.inf, "null, or a finite number above 0")
+        require("flexconv.threshold", self.threshold, 0 < self.threshold < 1, "a number between 0 and 1")
+        for key in ("hidden", "filters"):
+            require(f"flexconv.{key}", getattr(self, key), getattr(self, key) >= 1, "a whole number, 1 or more")
+        require("flexconv.scale", self.scale, 0 < self.scale < math.inf, "a finite number above 0")
+        require("flexconv.antialias", self.antialias, 0 <= self.antialias < math.inf, "a finite number, 0 or more")
 
 
 @dataclass(frozen=True)

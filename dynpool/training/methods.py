@@ -5,6 +5,7 @@ loss term, and a function called after each optimiser step. `register` adds furt
 change.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,18 +16,29 @@ import torch
 from torch import Tensor, nn
 
 import dynpool
-from dynpool.baselines import DiffStride2d, refine, shape_adaptor_network
+from dynpool.baselines import (
+    DiffStride2d,
+    antialiasing_loss,
+    flexconv_network,
+    njet_network,
+    refine,
+    shape_adaptor_network,
+)
 from dynpool.common.names import nearest
 from dynpool.resizers import LearnedResizer2d, learned_resizers
 
 from .budget import Budget, cost_reached, scale_sizes, settle
 from .config import RunConfig
+from .config_sections import require
 from .errors import ConfigError
+from .optimizer import LEARNED
 from .prepared import Prepared, with_latency
 from .resized_images import image_size_for, resize_images
 from .starts import draw_sizes, set_start
 
 __all__ = ["METHODS", "Method", "Prepared", "prepare", "register", "weight_groups"]
+
+_MASK_RATE = 0.1  # of the learning rate of kernels: that of FlexConv's masks, as published
 
 
 class Method(Protocol):
@@ -66,7 +78,7 @@ def weight_groups(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
     for resizer in learned_resizers(model, owners=True).values():
         resizer.shared_alpha().requires_grad_(False)
     groups = dynpool.parameter_groups(model, lr=config.lr, weight_decay=config.weight_decay)
-    return [group for group in groups if group["name"] != "alphas"]
+    return [group for group in groups if group["name"] not in LEARNED]
 
 
 @register("human")
@@ -145,15 +157,27 @@ def _converted(
     )
 
 
+def _groups(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
+    """Optimiser groups of a network that learns sizes, kernels or both; those that learn nothing are left out."""
+    groups = dynpool.parameter_groups(
+        model,
+        lr=config.lr,
+        alpha_lr=config.alpha_lr,
+        kernel_lr=config.kernel_lr,
+        weight_decay=config.weight_decay,
+    )
+    for group in groups:
+        if group["name"] == "alphas":
+            group |= {"momentum": config.alpha_momentum, "nesterov": config.alpha_momentum > 0}
+    return [group for group in groups if any(parameter.requires_grad for parameter in group["params"])]
+
+
 def _learned(
     model: nn.Module, config: RunConfig, input_size: tuple[int, int, int], *, summary: str, alphas_every: int = 1
 ) -> Prepared:
     """A prepared network with learned sizes: its start, optimiser groups, GMACs or budget term of the loss, bounds."""
     summary = _lines(summary, set_start(model, config, input_size))
-    groups = dynpool.parameter_groups(model, lr=config.lr, alpha_lr=config.alpha_lr, weight_decay=config.weight_decay)
-    for group in groups:
-        if group["name"] == "alphas":
-            group |= {"momentum": config.alpha_momentum, "nesterov": config.alpha_momentum > 0}
+    groups = _groups(model, config)
     terms: list[Callable[[], Tensor]] = []
     budget = None
     if config.gmacs_weight:
@@ -200,6 +224,78 @@ def diffstride(model: nn.Module, config: RunConfig, input_size: tuple[int, int, 
     )
     converted = _converted(model, config, input_size, pool)
     return _learned(converted, config, input_size, summary=str(dynpool.conversion_report(converted)))
+
+
+# --- learned kernels ------------------------------------------------------------------------------------------------
+
+
+def _with_learned_kernels(
+    model: nn.Module,
+    config: RunConfig,
+    input_size: tuple[int, int, int],
+    summary: str,
+    *terms: Callable[[], Tensor],
+) -> Prepared:
+    """A prepared network that learns its kernels alone: optimiser groups, GMACs and given terms of the loss, bounds.
+
+    Raises:
+        ConfigError: for a budget, which whole pixels of kernels cannot meet.
+    """
+    allowed = "null, as kernels change by whole pixels; a method that learns the sizes of maps can meet a budget"
+    require("gmacs_budget", config.gmacs_budget, config.gmacs_budget is None, allowed)
+    if config.gmacs_weight:
+        gmacs = dynpool.GMACsLoss(model, input_size)
+        terms = (*terms, lambda: config.gmacs_weight * gmacs())
+    return Prepared(
+        model,
+        _groups(model, config),
+        (lambda: torch.stack([term() for term in terms]).sum()) if terms else None,
+        lambda step, steps: dynpool.constrain(model),
+        summary=summary,
+    )
+
+
+def _njet(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> tuple[nn.Module, str]:
+    """The network with N-Jet layers, and the report of its conversion."""
+    network, report = njet_network(model, input_size, **dataclasses.asdict(config.njet))
+    return network, str(report)
+
+
+@register("njet")
+def njet(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """Kernels learned with N-Jet layers (Pintea et al., IEEE TIP 2021), maps as designed.
+
+    With `njet.learn` false it is the control: the same kernels, whose size is not learned.
+    """
+    network, summary = _njet(model, config, input_size)
+    return _with_learned_kernels(network, config, input_size, summary)
+
+
+@register("njet+dynopool")
+def njet_and_dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """Kernels learned with N-Jet layers, and the sizes of maps with DynOPool."""
+    allowed = "null with the method njet+dynopool, in which DynOPool determines the sizes of maps"
+    require("njet.subsample", config.njet.subsample, config.njet.subsample is None, allowed)
+    network, summary = _njet(model, config, input_size)
+    converted = _converted(network, config, input_size, dynpool.DynOPool2d)
+    return _learned(converted, config, input_size, summary=_lines(summary, str(dynpool.conversion_report(converted))))
+
+
+@register("flexconv")
+def flexconv(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+    """Kernels learned with FlexConv layers (Romero et al., ICLR 2022) and their anti-aliasing loss, maps as designed.
+
+    With `flexconv.learn` false it is the control: the same kernels, whose size is not learned.
+    """
+    options = dataclasses.asdict(config.flexconv)
+    weight, mask = options.pop("antialias"), options.pop("antialias_mask")
+    network, report = flexconv_network(model, input_size, **options)
+    terms = [partial(antialiasing_loss, network, weight=weight, mask=mask)] if weight else []
+    prepared = _with_learned_kernels(network, config, input_size, str(report), *terms)
+    for group in prepared.groups:
+        if group["name"] == "kernels":
+            group["lr"] *= _MASK_RATE
+    return prepared
 
 
 def prepare(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:

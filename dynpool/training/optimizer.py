@@ -16,7 +16,10 @@ from dynpool.common.names import nearest
 from .config import RunConfig
 from .errors import ConfigError
 
-__all__ = ["learning_rate_factor", "make_optimizer"]
+__all__ = ["LEARNED", "learning_rate_factor", "make_optimizer"]
+
+LEARNED = ("alphas", "kernels")
+"""The groups of parameters that determine sizes of maps and of kernels: they are learned until `alpha_until`."""
 
 Group = dict[str, Any]
 
@@ -73,7 +76,7 @@ def make_optimizer(model: nn.Module, groups: Sequence[Group], config: RunConfig)
     if getattr(found, "is_second_order", False):
         raise ConfigError(f"optimizer.name is {name!r}, which needs second derivatives; allowed: any other")
     for group in found.param_groups:
-        if group.get("name") == "alphas" and "betas" in group:
+        if group.get("name") in LEARNED and "betas" in group:
             group["betas"] = (config.alpha_momentum, *group["betas"][1:])
     return found
 
@@ -101,7 +104,7 @@ def _regrouped(model: nn.Module, groups: Sequence[Group], config: RunConfig) -> 
     found: list[Group] = []
     scales: set[float] = set()
     for group in groups:
-        if group["name"] == "alphas":
+        if group["name"] in LEARNED:
             found.append(group)
             continue
         mine = {id(parameter) for parameter in group["params"]}

@@ -26,7 +26,7 @@ class Prepared:
 
     Attributes:
         model: the network.
-        groups: optimiser groups; that of learned strides is named "alphas".
+        groups: optimiser groups; that of learned strides is named "alphas", that of learned kernels "kernels".
         penalty: weighted term added to the task loss, or None.
         after_step: called after every optimiser step with its number, counted from 1, and the total number of steps.
         alphas_every: optimiser steps per update of the group "alphas".

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from .errors import DivergedError, TrainingError, writing
 from .memory import PeakMemory
 from .methods import Prepared
 from .objective import mixed, task_loss
-from .optimizer import learning_rate_factor, make_optimizer
+from .optimizer import LEARNED, learning_rate_factor, make_optimizer
 from .processes import Processes, SharedState, on_cpu
 from .progress import Reporter
 from .run_folder import RunFolder
@@ -93,11 +93,11 @@ class Run:
             self.model.to(memory_format=torch.channels_last)
         self.processes = Processes(accelerator, config, self.model, prepared.groups)
         self.base = make_optimizer(self.model, prepared.groups, config)
-        fractions = (config.alpha_until if group["name"] == "alphas" else 1.0 for group in self.base.param_groups)
+        fractions = (config.alpha_until if group["name"] in LEARNED else 1.0 for group in self.base.param_groups)
         factors = [learning_rate_factor(config, self.steps, fraction=fraction) for fraction in fractions]
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.base, factors)
         self.wrapped, self.optimizer = self.processes.wrap(self.model, self.base)
-        learned = any(group["name"] == "alphas" for group in self.base.param_groups)
+        learned = any(group["name"] in LEARNED for group in self.base.param_groups)
         self.settled = math.ceil(config.alpha_until * self.steps * config.epochs) if learned else 0  # steps with moves
         self.compiled: Callable[[Tensor], Tensor] | None = None
         self.average = AveragedModel(self.model, config.ema) if config.ema else None
@@ -142,8 +142,9 @@ class Run:
             "train_accuracy": train_means and train_means[2],
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
-            "lr": max(rate for g, rate in zip(self.base.param_groups, rates, strict=True) if g["name"] != "alphas"),
+            "lr": max(rate for g, rate in zip(self.base.param_groups, rates, strict=True) if g["name"] not in LEARNED),
             "alpha_lr": named.get("alphas"),
+            "kernel_lr": named.get("kernels"),
         }
         row |= self._sizes(epoch) | {
             "parameters": sum(p.numel() for p in self.model.parameters()),
@@ -181,9 +182,11 @@ class Run:
         columns = {
             f"{name}_{axis}": line[name][k] for name in ("i_min", "i_max", "i_max_local") for k, axis in enumerate("hw")
         }
-        return {
-            key: line[key] for key in ("gmacs", "sizes", "alphas", "strides", "unproductive", "behind_global")
-        } | columns
+        return (
+            {key: line[key] for key in ("gmacs", "sizes", "alphas", "strides", "unproductive", "behind_global")}
+            | {key: line.get(key, {}) for key in ("kernels", "kernel_maps")}
+            | columns
+        )
 
     def _train(self, progress: "_EpochProgress", reporter: Reporter) -> tuple[float, float, float]:
         config, accelerator = self.config, self.accelerator
@@ -216,8 +219,10 @@ class Run:
         self._gradients(images, labels, progress, totals)
         progress.rates = [g["lr"] for g in self.base.param_groups]
         step = self.scheduler.last_epoch + 1
-        if step % self.prepared.alphas_every or step > self.settled:
-            self._skip_alphas()
+        if step > self.settled:
+            self._skip(LEARNED)
+        elif step % self.prepared.alphas_every:
+            self._skip(("alphas",))
         if clip is not None:
             self.accelerator.clip_grad_norm_(self._weights(), clip)
         self.optimizer.step()
@@ -278,7 +283,7 @@ class Run:
         return self.compiled
 
     def _weights(self) -> list[nn.Parameter]:
-        groups = (group for group in self.base.param_groups if group["name"] != "alphas")
+        groups = (group for group in self.base.param_groups if group["name"] not in LEARNED)
         return [parameter for group in groups for parameter in group["params"]]
 
     def _save_progress(self, progress: "_EpochProgress") -> None:
@@ -303,12 +308,12 @@ class Run:
             self._save_progress(progress)
         raise self.stop.error(saved)
 
-    def _skip_alphas(self) -> None:
-        """Remove the gradients of the alphas, so that the optimiser skips them and leaves their momentum as it is."""
+    def _skip(self, groups: Sequence[str]) -> None:
+        """Remove the gradients of these groups, so that the optimiser skips them and leaves their momentum as it is."""
         for group in self.base.param_groups:
-            if group.get("name") == "alphas":
-                for alpha in group["params"]:
-                    alpha.grad = None
+            if group.get("name") in groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
 
     @torch.no_grad()
     def _test(self, images: Split, progress: "_EpochProgress") -> tuple[float, float, float]:

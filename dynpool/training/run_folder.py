@@ -44,9 +44,9 @@ log = logging.getLogger(__name__)
 
 COLUMNS = (
     "epoch", "train_loss", "task_loss", "gmacs_loss", "train_accuracy", "test_loss", "test_accuracy", "gmacs", "sizes",
-    "alphas", "strides", "i_min_h", "i_min_w", "i_max_h", "i_max_w", "i_max_local_h", "i_max_local_w",
-    "unproductive", "behind_global", "lr", "alpha_lr", "parameters", "seconds", "images_per_second", "peak_memory",
-    "latency_ms", "predicted_ms",
+    "alphas", "strides", "kernels", "kernel_maps", "i_min_h", "i_min_w", "i_max_h", "i_max_w", "i_max_local_h",
+    "i_max_local_w", "unproductive", "behind_global", "lr", "alpha_lr", "kernel_lr", "parameters", "seconds",
+    "images_per_second", "peak_memory", "latency_ms", "predicted_ms",
 )  # fmt: skip
 """Columns of metrics.csv. Accuracies are fractions; train_loss = task_loss + gmacs_loss, where gmacs_loss is the term
 that the method adds; peak_memory is the highest so far, in bytes; latency_ms is that of a pass as measured after the

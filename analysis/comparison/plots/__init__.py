@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from ...common.style import to_png
 from ..read_runs import Run
 from .curves import method_colors, plot_accuracy, plot_alphas, plot_i_min, plot_tradeoff, tradeoff_positions
+from .kernels import plot_kernels
 from .sizes import plot_sizes
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "plot_accuracy",
     "plot_alphas",
     "plot_i_min",
+    "plot_kernels",
     "plot_sizes",
     "plot_tradeoff",
     "to_png",
@@ -25,8 +27,11 @@ __all__ = [
 
 
 def draw(runs: Sequence[Run]) -> dict[str, Figure]:
-    """All figures of the comparison by name, in the order of the report; 'alphas' only if some run learns its sizes."""
-    figures = {"accuracy_vs_gmacs": plot_tradeoff(runs), "sizes": plot_sizes(runs), "i_min": plot_i_min(runs)}
+    """All figures of the comparison by name, in the order of the report; 'kernels' and 'alphas' only if learned."""
+    figures = {"accuracy_vs_gmacs": plot_tradeoff(runs), "sizes": plot_sizes(runs)}
+    if any(run.last.kernels for run in runs):
+        figures["kernels"] = plot_kernels(runs)
+    figures["i_min"] = plot_i_min(runs)
     if any(run.last.strides for run in runs):
         figures["alphas"] = plot_alphas(runs)
     figures["accuracy"] = plot_accuracy(runs)

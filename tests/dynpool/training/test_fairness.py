@@ -7,13 +7,15 @@ import pytest
 import torch
 
 import dynpool
+from dynpool.resizers import learned_kernels
 from dynpool.training.budget import TOLERANCE
 from dynpool.training.data import Images, load_data
 from dynpool.training.loop import prepare_model, train
 from dynpool.training.methods import METHODS
 
 METHOD_NAMES = (
-    "human", "resized", "fixed", "scaled", "random", "dynopool", "shape-adaptor", "diffstride", "refine",
+    "human", "resized", "fixed", "scaled", "random", "dynopool", "shape-adaptor", "diffstride", "refine", "njet",
+    "njet+dynopool", "flexconv",
 )  # fmt: skip
 AUGMENTED = ("--data.shift", "2", "--data.flip", "true", "--batch_size", "100")
 
@@ -67,17 +69,21 @@ def test_same_initial_weights(tiny):
     dataset = load_data(config.data)
 
     def weights(method, seed):
+        """All but alphas and, where kernels are learned, what they are made of in place of the layer's weights."""
         model = prepare_model(tiny("--method", method, "--seed", str(seed)), dataset).model
-        return {name: value for name, value in model.state_dict().items() if not name.endswith("alpha")}
+        own = {f"{path}.{name}" for path, layer in learned_kernels(model).items() for name in layer.state_dict()}
+        own -= {f"{path}.bias" for path in learned_kernels(model)}
+        kept = {name: value for name, value in model.state_dict().items() if not name.endswith("alpha")}
+        return {name: value for name, value in kept.items() if name not in own}, learned_kernels(model)
 
     for seed in (0, 1):
-        own = weights("human", seed)
+        own, _ = weights("human", seed)
         assert own
         for method in METHOD_NAMES:
-            other = weights(method, seed)
-            assert list(other) == list(own), method
-            assert all(torch.equal(value, other[name]) for name, value in own.items()), method
-    assert not torch.equal(weights("human", 0)["0.weight"], weights("human", 1)["0.weight"])
+            other, kernels = weights(method, seed)
+            assert set(other) == set(own) - {f"{path}.weight" for path in kernels}, method
+            assert all(torch.equal(value, own[name]) for name, value in other.items()), method
+    assert not torch.equal(weights("human", 0)[0]["0.weight"], weights("human", 1)[0]["0.weight"])
 
 
 def test_same_gmacs_where_a_budget_is_given(tiny, tmp_path):

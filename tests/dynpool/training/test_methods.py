@@ -6,7 +6,8 @@ from torch import nn
 
 import dynpool
 from dynpool.analysis import receptive_field
-from dynpool.baselines import DiffStride2d, ShapeAdaptor2d
+from dynpool.baselines import DiffStride2d, FlexConv2d, ShapeAdaptor2d, antialiasing_loss
+from dynpool.resizers import learned_kernels
 from dynpool.training.budget import TOLERANCE
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import METHODS, Prepared, prepare, register
@@ -122,6 +123,45 @@ def test_baselines_can_be_as_published(model, tiny, method, kind):
         assert {m.published for m in prepared.model.modules() if isinstance(m, kind)} == {published}
 
 
+def test_flexconv_learns_its_masks_and_adds_the_antialiasing_loss(model, tiny):
+    options = ("--method", "flexconv", "--kernel_lr", "0.2", "--flexconv.sigma", "0.3")
+    prepared = prepare(model, tiny(*options, "--flexconv.antialias", "0.5", "--gmacs_weight", "5"), SIZE)
+    layers = [m for m in prepared.model.modules() if isinstance(m, FlexConv2d)]
+    masks = [id(parameter) for layer in layers for parameter in (layer.mu, layer.sigma)]
+    weights, kernels = prepared.groups
+    assert (weights["lr"], kernels["lr"], kernels["weight_decay"]) == (0.05, pytest.approx(0.02), 0.0)
+    assert [id(parameter) for parameter in kernels["params"]] == masks
+    assert all(layer.sigma.tolist() == pytest.approx([0.3, 0.3]) for layer in layers)
+    cost = 5 * dynpool.GMACsLoss(prepared.model, SIZE)()
+    aliasing = antialiasing_loss(prepared.model, weight=0.5, mask=False)
+    assert aliasing > 0
+    assert prepared.penalty is not None
+    torch.testing.assert_close(prepared.penalty(), cost + aliasing)
+    with torch.no_grad():
+        layers[0].sigma.fill_(float("nan"))
+    prepared.after_step(1, 10)
+    assert layers[0].sigma.tolist() == pytest.approx([0.3, 0.3])
+
+
+def test_flexconv_without_learning_is_its_control(model, tiny):
+    options = ("--method", "flexconv", "--flexconv.learn", "false", "--flexconv.antialias", "0")
+    prepared = prepare(model, tiny(*options), SIZE)
+    assert [g["name"] for g in prepared.groups] == ["weights"]
+    assert prepared.penalty is None
+    with pytest.raises(ConfigError, match="gmacs_budget"):
+        prepare(model, tiny("--method", "flexconv", "--gmacs_budget", "0.001"), SIZE)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("largest", "8"), ("largest", "1"), ("sigma", "0"), ("sigma", ".inf"), ("threshold", "1"), ("hidden", "0"),
+     ("filters", "0"), ("scale", "0"), ("antialias", "-1")],
+)  # fmt: skip
+def test_bad_options_of_flexconv_are_named(tiny, option, value):
+    with pytest.raises(ConfigError, match=f"flexconv.{option}"):
+        tiny(f"--flexconv.{option}", value)
+
+
 def test_refine_edits_until_i_min_is_below_the_input(tiny):
     deep = narrow_vgg(10, 1, widths=[4] * 5)
     before = receptive_field(deep, (1, 32, 32)).i_min
@@ -153,3 +193,68 @@ def test_methods_can_be_added_once(model, tiny, monkeypatch):
     with pytest.raises(ValueError, match="already registered"):
         register("mine")(mine)
     del METHODS["mine"]
+
+
+def test_njet_learns_kernels_with_a_rate_of_their_own(model, tiny):
+    prepared = prepare(model, tiny("--method", "njet", "--kernel_lr", "0.02", "--njet.order", "2"), SIZE)
+    assert [(g["name"], g["lr"], g["weight_decay"]) for g in prepared.groups] == [
+        ("weights", 0.05, 5e-4),
+        ("kernels", 0.02, 0.0),
+    ]
+    scale = prepared.groups[1]["params"][0]
+    with torch.no_grad():
+        scale.fill_(float("nan"))
+    prepared.after_step(1, 10)
+    assert scale.tolist() == [0.0]
+    assert "left alone: its kernel of 7x7 pixels would be larger than its map" in prepared.summary
+
+
+def test_njet_with_a_fixed_sigma_is_the_control(model, tiny):
+    prepared = prepare(model, tiny("--method", "njet", "--njet.learn", "false"), SIZE)
+    assert [g["name"] for g in prepared.groups] == ["weights"]
+    layers = learned_kernels(prepared.model).values()
+    assert layers
+    assert not any(layer.scale.requires_grad for layer in layers)
+
+
+def test_njet_and_dynopool_learn_kernels_and_maps(model, tiny):
+    prepared = prepare(model, tiny("--method", "njet+dynopool", "--gmacs_weight", "3"), SIZE)
+    assert [g["name"] for g in prepared.groups] == ["weights", "alphas", "kernels"]
+    assert prepared.penalty is not None
+    penalty = prepared.penalty()
+    assert penalty.item() == pytest.approx(3 * dynpool.count_macs(prepared.model, SIZE).gmacs)
+    penalty.backward()
+    scale = prepared.groups[2]["params"][0]
+    assert scale.grad is not None
+    assert scale.grad > 0
+    assert all(r.alpha.grad is not None for r in dynpool.resolutions(prepared.model).values())
+
+
+def test_the_penalty_of_njet_is_the_weighted_gmacs_of_its_kernels(model, tiny):
+    prepared = prepare(model, tiny("--method", "njet", "--gmacs_weight", "3"), SIZE)
+    assert prepared.penalty is not None
+    assert prepared.penalty().item() == pytest.approx(3 * dynpool.count_macs(prepared.model, SIZE).gmacs)
+
+
+def test_njet_and_dynopool_meet_a_budget(model, tiny):
+    options = ("--method", "njet+dynopool", "--gmacs_budget", "0.0003", "--alpha_until", "0.5")
+    prepared = prepare(model, tiny(*options), SIZE)
+    layer = next(iter(learned_kernels(prepared.model).values()))
+    with torch.no_grad():
+        prepared.groups[2]["params"][0].fill_(-1.0)
+    prepared.after_step(5, 10)
+    assert layer.extent == (5, 5)
+    assert dynpool.count_macs(prepared.model, SIZE).gmacs == pytest.approx(0.0003, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--method", "njet", "--gmacs_budget", "0.001", "--alpha_until", "0.5"), "kernels change by whole pixels"),
+        (("--method", "njet+dynopool", "--njet.subsample", "2"), "njet.subsample is 2.0; allowed: null"),
+        (("--method", "njet", "--njet.sigma", "9"), "without a convolution that can be replaced"),
+    ],
+)
+def test_what_the_methods_with_learned_kernels_cannot_do_is_said(model, tiny, options, message):
+    with pytest.raises(ConfigError, match=message):
+        prepare(model, tiny(*options), SIZE)

@@ -160,6 +160,34 @@ def test_a_run_with_every_key_of_a_recipe_resumes_to_the_same_bits_in_the_middle
         assert torch.equal(value, two.trained[name]), name
 
 
+def test_learned_kernels_and_maps_resume_to_the_same_bits_and_stay_fixed_in_the_end(tmp_path):
+    options = [
+        "--method=njet+dynopool",
+        "--njet.sigma=0.76",
+        "--gmacs_weight=1000",
+        "--kernel_lr=3",
+        "--alpha_until=0.5",
+        "--ema=0.9",
+        "--model.options.widths=[4,6]",
+    ]
+    config = tiny_run(tmp_path / "a", *options)
+    train(config)
+    found = rows(tmp_path / "a")
+    kernels = [json.loads(row["kernels"]) for row in found]
+    assert kernels[0] == {"0": [7, 7], "4": [7, 7]}
+    assert kernels[2] == kernels[3] == kernels[4] != kernels[0]
+    assert [json.loads(row["kernel_maps"])["0"] for row in found] == [[16, 16]] * 5
+    assert [float(row["kernel_lr"]) > 0 for row in found] == [True, True, True, False, False]
+    saved = checkpoints.load(checkpoints.last_path(tmp_path / "a"))
+    assert saved.ema is not None
+    assert torch.equal(saved.ema["0.scale"], saved.model["0.scale"])
+    train(tiny_run(tmp_path / "b", *options))
+    (tmp_path / "b" / "done.json").unlink()
+    checkpoints.epoch_path(tmp_path / "b", 1).replace(checkpoints.last_path(tmp_path / "b"))
+    train(tiny_run(tmp_path / "b", *options), resume=True)
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
 @pytest.mark.parametrize("where", ["_step", "_stop_if_asked"])
 def test_processes_that_decode_images_end_with_a_run_that_fails(tmp_path, monkeypatch, where):
     def fails(self, *args):
