@@ -11,7 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dynpool.resizers import host_alphas, learned_resizers
+from dynpool.resizers import host_alphas, host_extents, learned_kernels, learned_resizers
 
 from . import checkpoint as checkpoints
 from .config import RunConfig
@@ -57,13 +57,12 @@ class Processes:
                 raise ConfigError("sync_batch_norm is true; allowed on CPUs: false, as PyTorch has it for GPUs only")
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self._resizers = list(learned_resizers(model, owners=True).values())
-        self._alphas: list[nn.Parameter] = []
+        self._kernels = list(learned_kernels(model).values())
         if self.sharded:
             from .sharding import shard
 
             model.to(accelerator.device)
-            shard(model, groups, accelerator.device, self.count)
-            self._alphas = [alpha for group in groups if group["name"] == "alphas" for alpha in group["params"]]
+            shard(model, groups, accelerator.device, self.count, self._of_sizes())
 
     def wrap(self, model: nn.Module, optimizer: Optimizer) -> tuple[Any, Any]:
         """The network that is called in training, and its optimiser."""
@@ -73,18 +72,23 @@ class Processes:
         return self.accelerator.prepare_model(model, evaluation_mode=True), self.accelerator.prepare(optimizer)
 
     def mark_of_sizes(self) -> int:
-        """A checksum of the alphas, from 0 to 2**31 - 1; 0 without other processes to compare it with."""
-        if self.count == 1 or not self._resizers:
+        """A checksum of alphas and kernel sizes, 0 to 2**31 - 1; 0 without other processes to compare it with."""
+        if self.count == 1 or not (self._resizers or self._kernels):
             return 0
-        values = [number for pair in host_alphas(self._resizers) for number in pair]
+        values = [number for pair in (*host_alphas(self._resizers), *host_extents(self._kernels)) for number in pair]
         return zlib.crc32(struct.pack(f"{len(values)}d", *values)) & 0x7FFFFFFF
 
     def average_gradients(self) -> None:
-        """Average over the processes what no wrapper averages in the backward pass: the alphas of sharded networks."""
-        if self._alphas:
+        """Average over the processes what no wrapper does: the gradients that move the sizes of sharded networks."""
+        if self.sharded:
             from .sharding import average_gradients
 
-            average_gradients(self._alphas, self.count)
+            average_gradients(self._of_sizes(), self.count)
+
+    def _of_sizes(self) -> list[nn.Parameter]:
+        """The parameters that determine sizes of maps and kernels."""
+        alphas = [resizer.shared_alpha() for resizer in self._resizers]
+        return [*alphas, *(parameter for layer in self._kernels for parameter in layer.size_parameters())]
 
     def shared_state(self, model: nn.Module, optimizer: Optimizer) -> SharedState:
         """The state of all processes, which must all call this."""

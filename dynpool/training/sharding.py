@@ -10,25 +10,29 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from dynpool.resizers import learned_resizers
-
 __all__ = ["average_gradients", "divided", "shard", "whole"]
 
 
-def shard(model: nn.Module, groups: Sequence[dict[str, Any]], device: torch.device, processes: int) -> None:
+def shard(
+    model: nn.Module,
+    groups: Sequence[dict[str, Any]],
+    device: torch.device,
+    processes: int,
+    whole: Sequence[nn.Parameter],
+) -> None:
     """Divide a network's weights between the processes, in place, and put the shards into the optimiser groups.
 
-    Each child with weights that is a layer or a block of its own is gathered and freed by itself. Alphas stay whole in
-    every process, as all of them need every size: `average_gradients` keeps them equal.
+    Each child with weights that is a layer or a block of its own is gathered and freed by itself. The parameters in
+    `whole` stay whole in every process, as all of them need every size: `average_gradients` keeps them equal.
     """
     mesh = init_device_mesh(device.type, (processes,))
-    alphas = {resizer.shared_alpha() for resizer in learned_resizers(model, owners=True).values()}
+    ignored = set(whole)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     listed = [[names[id(parameter)] for parameter in group["params"]] for group in groups]
     blocks = [child for child in model.children() if not isinstance(child, nn.ModuleList | nn.ModuleDict)]
     for block in [*blocks, model]:
-        if any(parameter not in alphas for parameter in block.parameters()):
-            fully_shard(block, mesh=mesh, ignored_params=alphas)
+        if any(parameter not in ignored for parameter in block.parameters()):
+            fully_shard(block, mesh=mesh, ignored_params=ignored)
     shards = dict(model.named_parameters())
     for group, mine in zip(groups, listed, strict=True):
         group["params"] = [shards[name] for name in mine]
