@@ -19,6 +19,7 @@ from dynpool.training.methods import METHODS, prepare
 from dynpool.training.models import MODELS, build_model
 
 CONTROLS = Path(__file__).parents[3] / "configs" / "digits-controls.yaml"
+KERNELS = CONTROLS.with_name("digits-kernels.yaml")
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").rglob("*.yaml"))
 
 
@@ -179,9 +180,13 @@ def test_there_are_shipped_configurations_of_all_methods():
     cifar = {f"{data}-{net}" for data in ("cifar10", "cifar100") for net in ("vgg16", "resnet50", "mobilenetv2")}
     assert digits | cifar <= {f.stem for f in CONFIGS}
     assert {name for name in cifar if "cifar10-" in name} == {f.stem for f in CONFIGS if f.parent.name == "short"}
+    kernels = {name for name in METHODS if name.startswith("njet")}
+    assert kernels <= set(load_config(ComparisonConfig, KERNELS)[0].methods)
     for file in CONFIGS:
         if file.stem in digits | cifar:
-            own_cost = set(METHODS) - {"scaled", "resized"}  # which are controls at the cost of another method
+            own_cost = (
+                set(METHODS) - {"scaled", "resized"} - kernels
+            )  # controls at the cost of another; learned kernels
             assert set(yaml.safe_load(file.read_text())["methods"]) == own_cost, file
     assert {"scaled", "resized"} <= set(load_config(ComparisonConfig, CONTROLS)[0].methods)
 
