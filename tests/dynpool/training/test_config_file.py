@@ -180,7 +180,7 @@ def test_there_are_shipped_configurations_of_all_methods():
     cifar = {f"{data}-{net}" for data in ("cifar10", "cifar100") for net in ("vgg16", "resnet50", "mobilenetv2")}
     assert digits | cifar <= {f.stem for f in CONFIGS}
     assert {name for name in cifar if "cifar10-" in name} == {f.stem for f in CONFIGS if f.parent.name == "short"}
-    kernels = {name for name in METHODS if name.startswith("njet")}
+    kernels = {name for name in METHODS if name.startswith(("njet", "flexconv"))}
     assert kernels <= set(load_config(ComparisonConfig, KERNELS)[0].methods)
     for file in CONFIGS:
         if file.stem in digits | cifar:
