@@ -168,7 +168,8 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
         rows = dict.fromkeys(f"{run.group}: {_size_sequence(run.last.kernels)}" for run in learned)
         caption = (
             "Each learned kernel (filled) on the map that it slides over (light), height × width at the last finished"
-            " epoch, all to the same scale. Runs that ended at the same sizes share a row."
+            " epoch, all to the same scale; dashed where it was another before training. Runs that ended at the same"
+            " sizes share a row."
         )
         return caption, "; ".join(rows)
     if name == "i_min":

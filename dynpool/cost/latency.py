@@ -89,8 +89,8 @@ class LatencyModel:
 
     Raises:
         TypeError: if `model` is not an nn.Module.
-        ValueError: for a bad argument, a model without learned resolutions, one that cannot run at `input_size`, one
-            that runs other layers at other sizes, or measurements of another model.
+        ValueError: for a bad argument, a model without learned resolutions or one that learns kernels, one that cannot
+            run at `input_size`, one that runs other layers at other sizes, or measurements of another model.
 
     Example:
         >>> import dynpool
@@ -132,6 +132,11 @@ class LatencyModel:
         name = type(model).__name__
         if not self.cost.owners:
             raise ValueError(f"model is a {name}, which has no learned resolution")
+        if any(p.requires_grad for layer in self.cost.kernels.values() for p in layer.size_parameters()):
+            raise ValueError(
+                f"model is a {name} that learns kernels, whose sizes are not measured: set requires_grad=False on what "
+                "determines them, or freeze them"
+            )
         if not self.cost.exact:
             raise ValueError(
                 f"model is a {name}, which runs other layers at other sizes: its latency has no closed form"

@@ -51,7 +51,7 @@ def plot_kernels(runs: Sequence[Run]) -> Figure:
     per_block = max(1, min(len(layers), int((space + GAP) / (LABEL + GAP))))
     blocks = [layers[start : start + per_block] for start in range(0, len(layers), per_block)]
     width = (space + GAP) / per_block - GAP
-    shapes = [size for row in rows for layer in row.kernels for size in (row.kernels[layer], row.maps[layer])]
+    shapes = [size for row in rows for sizes in (row.kernels, row.maps, row.initial) for size in sizes.values()]
     scale = min(1.35 / max(h for h, _ in shapes), width / max(w for _, w in shapes))
     tall = max(h for h, _ in shapes) * scale + 0.42
     total = len(blocks) * (HEAD + tall * len(rows)) + 0.35
@@ -127,6 +127,6 @@ def _kernel(axes: Axes, center: tuple[float, float], row: _Row, layer: str, scal
         shape = rectangle(row.initial[layer])
         shape.set(fill=False, edgecolor=INK, linewidth=1.1, linestyle=(0, (3, 2)))
         axes.add_patch(shape)
-    below = max(kernel[0], around[0]) * scale / 2
+    below = max(kernel[0], around[0], row.initial.get(layer, kernel)[0]) * scale / 2
     text = f"{kernel[0]}×{kernel[1]} / {around[0]}×{around[1]}"
     axes.text(center[0], center[1] + below + 0.13, text, ha="center", va="center", fontsize=NORMAL - 1.5, color=INK)

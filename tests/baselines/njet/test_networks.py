@@ -180,9 +180,14 @@ def test_a_network_with_learned_maps_and_kernels_freezes_and_exports(preserve):
     if not preserve:
         dynpool.set_sizes(learned, {"2": (11, 21)})
     x = torch.randn(2, *SIZE, dtype=torch.float64)
-    frozen = dynpool.freeze(learned)
+    frozen: Any = dynpool.freeze(learned)
     assert not any(isinstance(module, NJetConv2d) for module in frozen.modules())
     torch.testing.assert_close(frozen(x), learned(x), rtol=0, atol=1e-14)
+    live, plain = (receptive_field(network, SIZE).layers for network in (learned, frozen))
+    kernels = [[(row.kernel, row.r_min) for row in rows if row.kind == "convolution"] for rows in (live, plain)]
+    assert kernels[0] == kernels[1]
+    assert len(kernels[0]) == 3
+    assert torch.equal(frozen[0].bias, learned[0].bias)
     exported = torch.export.export(frozen, (x,)).module()
     torch.testing.assert_close(exported(x), learned(x), rtol=0, atol=1e-14)
 
@@ -255,3 +260,15 @@ def test_a_model_without_a_convolution_to_replace_is_refused_with_the_reasons():
 def test_a_converted_model_is_refused():
     with pytest.raises(ValueError, match="replace its convolutions first, then convert it"):
         njet_network(dynpool.convert(network(), SIZE), SIZE)
+
+
+def test_a_frozen_network_exports_to_onnx_with_its_live_kernels(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    made = jets().eval()
+    with torch.no_grad():
+        made[2].scale.fill_(1.0)
+    x = torch.randn(1, *SIZE)
+    path = tmp_path / "model.onnx"
+    torch.onnx.export(dynpool.freeze(made), (x,), path, dynamo=True)
+    (found,) = onnxruntime.InferenceSession(path).run(None, {"input": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), made(x).detach(), rtol=1e-4, atol=1e-5)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import dynpool
-from dynpool.baselines import DiffStride2d
+from dynpool.baselines import DiffStride2d, NJetConv2d
 from dynpool.cost import latency as latency_module
 from dynpool.cost.latency import LatencyModel, _Measured
 from tests.dynpool.cost.simulated_device import ELEMENT, MACS, PASS, simulate
@@ -193,11 +193,16 @@ class OtherLayers(nn.Module):
         return out
 
 
+def kernels() -> nn.Module:
+    return nn.Sequential(NJetConv2d(3, 8, 3, padding=1), dynpool.DynOPool2d())
+
+
 @pytest.mark.parametrize(
     ("make", "options", "error", "said"),
     [
         (network, {}, ValueError, "model is a Sequential, which has no learned resolution"),
         (OtherLayers, {}, ValueError, "model is a OtherLayers, which runs other layers at other sizes"),
+        (kernels, {}, ValueError, "model is a Sequential that learns kernels, whose sizes are not measured"),
         (by_hand, {"configurations": 3}, ValueError, "configurations=3: expected an integer of at least 4"),
         (by_hand, {"repeats": 0}, ValueError, "repeats=0: expected an integer of at least 1"),
         (by_hand, {"batch": 1.5}, TypeError, "batch=1.5: expected an integer of at least 1"),
