@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .magnet import MAGNet
 
-__all__ = ["SIGMA_CUT", "excess", "kernel_bandwidth", "magnet_bandwidth", "nyquist"]
+__all__ = ["SIGMA_CUT", "excess", "kernel_bandwidth", "magnet_bandwidth", "nyquist", "published_excess"]
 
 #: Standard deviations at which the spectrum of a Gaussian counts as ended: 2, as in the published runs.
 SIGMA_CUT = 2.0
@@ -48,3 +48,17 @@ def excess(bandwidth: Tensor, largest: tuple[int, int]) -> Tensor:
     """The squares of what exceeds the sampling limit of each axis, summed: ``sum relu(f+ - f_nyq)^2``, a scalar."""
     limits = torch.tensor([nyquist(n) for n in largest], dtype=bandwidth.dtype, device=bandwidth.device)
     return (bandwidth - limits).clamp_min(0).square().sum()
+
+
+def published_excess(
+    magnet: MAGNet, sigma: Tensor, largest: int, *, mask: bool, sigma_cut: float = SIGMA_CUT
+) -> Tensor:
+    """:func:`excess` as in the authors' code, a scalar: filter by filter, with the larger of both axes.
+
+    Each of the L filters may have the L-th part of the limit, and has the L-th part of the mask's frequencies.
+    """
+    filters = len(magnet.gabors)
+    ends = torch.stack([(f.weight.abs() + sigma_cut * f.gamma.abs()).amax() for f in magnet.gabors])
+    if mask:
+        ends = ends + sigma_cut / sigma.abs().min() / filters
+    return (ends / (2 * math.pi) - nyquist(largest) / filters).clamp_min(0).square().sum()

@@ -14,7 +14,7 @@ from dynpool.common.arguments import check_flags, check_numbers, check_whole
 from dynpool.resizers import LearnedKernelConv2d, has_values, padding_of
 from dynpool.size_math import Pair, Size
 
-from .antialiasing import SIGMA_CUT, excess, kernel_bandwidth, magnet_bandwidth
+from .antialiasing import SIGMA_CUT, excess, kernel_bandwidth, magnet_bandwidth, published_excess
 from .fft_convolution import fft_conv2d, fft_is_faster
 from .magnet import MAGNet
 from .mask import ROUNDING, THRESHOLD, axis_points, check_sigma, gaussian, live_radius, sigma_range
@@ -22,6 +22,8 @@ from .mask import ROUNDING, THRESHOLD, axis_points, check_sigma, gaussian, live_
 __all__ = ["Evaluation", "FlexConv2d", "antialiasing_loss"]
 
 Evaluation = Literal["auto", "spatial", "fft"]
+
+_LEAST = 1e-6  # sigma where it has no bounds: zero has no mask
 
 
 class FlexConv2d(LearnedKernelConv2d):
@@ -57,6 +59,7 @@ class FlexConv2d(LearnedKernelConv2d):
         evaluation: "spatial" (a sum over the live kernel), "fft" (Fourier transforms), or "auto": whichever
             :func:`.fft_convolution.fft_is_faster` expects to be faster. They agree to rounding. Where there are no
             values (tracing, export) and under torch.compile it is the sum, so that what is counted is the live kernel.
+        published: no bounds of mu and sigma, as in the authors' code: a kernel can shrink to one point for good.
 
     Raises:
         TypeError: if an argument is of a wrong type.
@@ -87,18 +90,19 @@ class FlexConv2d(LearnedKernelConv2d):
         scale: float = 25.6,
         learn: bool = True,
         evaluation: Evaluation = "auto",
+        published: bool = False,
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode=padding_mode
         )
         check_whole(1, hidden=hidden, filters=filters)
-        check_flags(learn=learn)
+        check_flags(learn=learn, published=published)
         check_numbers("a number between 0 and 1", lambda value: 0 < value < 1, threshold=threshold)
         check_numbers("a finite positive number", lambda value: 0 < value < math.inf, scale=scale)
         if evaluation not in get_args(Evaluation):
             raise ValueError(f"evaluation={evaluation!r}: expected 'auto', 'spatial' or 'fft'")
         self.largest = check_largest(largest)
-        self.threshold, self.evaluation = float(threshold), evaluation
+        self.threshold, self.evaluation, self.published = float(threshold), evaluation, published
         start = check_sigma(sigma, self.largest, self.threshold)
         self.mu = nn.Parameter(torch.zeros(2), requires_grad=learn)
         self.sigma = nn.Parameter(torch.tensor(start), requires_grad=learn)
@@ -159,6 +163,8 @@ class FlexConv2d(LearnedKernelConv2d):
     def projected(self, values: tuple[float, ...], previous: tuple[float, ...]) -> tuple[float, ...]:
         """mu within [-1, 1] and sigma within its range; what is not finite is as it was."""
         values = super().projected(values, previous)
+        if self.published:
+            return (*values[:2], *(max(abs(sigma), _LEAST) for sigma in values[2:]))
         ranges: list[Pair] = [(-1.0, 1.0)] * 2 + [sigma_range(n, self.threshold) for n in self.largest]
         return tuple(min(max(value, low), high) for value, (low, high) in zip(values, ranges, strict=True))
 
@@ -213,7 +219,12 @@ class FlexConv2d(LearnedKernelConv2d):
 
 
 def antialiasing_loss(
-    model: nn.Module, *, weight: float = 0.1, mask: bool = True, sigma_cut: float = SIGMA_CUT
+    model: nn.Module,
+    *,
+    weight: float = 0.1,
+    mask: bool = True,
+    sigma_cut: float = SIGMA_CUT,
+    published: bool = False,
 ) -> Tensor:
     """The anti-aliasing regulariser of a model's FlexConv layers, a scalar to be added to the loss.
 
@@ -221,7 +232,7 @@ def antialiasing_loss(
     (:meth:`FlexConv2d.bandwidth`) and the highest frequency f_nyq = (k - 1) / 4 that its k points can represent
     (Romero et al., Eq. 6 to 8; their weight is 0.1). Zero where no kernel can alias, also at a higher resolution.
 
-    Height and width count apart, each with its own limit; the published sum takes the larger of both.
+    Height and width count apart, each with its own limit, and the filters of a network together.
 
     Args:
         model: any module with :class:`FlexConv2d` layers.
@@ -229,6 +240,7 @@ def antialiasing_loss(
         mask: False: bound the frequencies of the networks alone. A mask that leaves 3 pixels takes nine tenths of the
             limit, so with the mask the loss presses for larger kernels.
         sigma_cut: standard deviations at which the spectrum of a Gaussian counts as ended.
+        published: as in the authors' code, each filter apart, with its share of the limit and the larger of both axes.
 
     Raises:
         ValueError: if the model has no such layer, or weight or sigma_cut is not finite and positive.
@@ -238,6 +250,13 @@ def antialiasing_loss(
     layers = [module for module in model.modules() if isinstance(module, FlexConv2d)]
     if not layers:
         raise ValueError(f"model is a {type(model).__name__} without FlexConv2d layers: there is nothing to regularise")
+    check_flags(mask=mask, published=published)
+    if published:
+        found = [
+            published_excess(layer.network, layer.sigma, max(layer.largest), mask=mask, sigma_cut=sigma_cut)
+            for layer in layers
+        ]
+        return weight * torch.stack(found).sum()
     bounds = [layer.bandwidth(mask=mask, sigma_cut=sigma_cut) for layer in layers]
     terms = [excess(bound, layer.largest) for bound, layer in zip(bounds, layers, strict=True)]
     return weight * torch.stack(terms).sum()

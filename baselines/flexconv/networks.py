@@ -30,6 +30,7 @@ def flexconv_network(
     scale: float = 25.6,
     learn: bool = True,
     evaluation: Evaluation = "auto",
+    published: bool = False,
     **options: Unpack[PassOptions],
 ) -> tuple[nn.Module, KernelReport]:
     """A copy of a network whose convolutions are FlexConv layers, and a report of what was left alone and why.
@@ -46,7 +47,7 @@ def flexconv_network(
             outer points would never lie on it.
         sigma: initial standard deviation of the mask, on kernels from -1 to 1; None: that which leaves a kernel of the
             size of the layer's own.
-        threshold, hidden, filters, scale, evaluation: as for :class:`FlexConv2d`.
+        threshold, hidden, filters, scale, evaluation, published: as for :class:`FlexConv2d`.
         learn: False: the mask is not learned, and with it the size of the kernel.
         options: ``inputs``, ``batch``, ``dtype``: what a pass needs besides an image, as in :func:`dynpool.convert`.
 
@@ -80,7 +81,7 @@ def flexconv_network(
             layer.padding if isinstance(layer.padding, str) else pair(layer.padding),
             groups=layer.groups, bias=layer.bias is not None, largest=points,
             sigma=start, threshold=threshold, hidden=hidden, filters=filters, scale=scale, learn=learn,
-            evaluation=evaluation,
+            evaluation=evaluation, published=published,
         )  # fmt: skip
         new.to(device=layer.weight.device, dtype=layer.weight.dtype)
         with torch.no_grad():

@@ -328,6 +328,7 @@ class FlexConvConfig:
         learn: learn the mask; false: the control with kernels of a fixed size.
         antialias: weight of the anti-aliasing loss (`dynpool.baselines.antialiasing_loss`); 0: none.
         antialias_mask: whether that loss counts the frequencies of the mask, too, and so presses for larger kernels.
+        published: as in the authors' code: no bounds of the mask, and that loss filter by filter (docs/baselines.md).
     """
 
     largest: int | None = None
@@ -339,6 +340,7 @@ class FlexConvConfig:
     learn: bool = True
     antialias: float = 0.1
     antialias_mask: bool = False
+    published: bool = False
 
     def __post_init__(self) -> None:
         odd = self.largest is None or (self.largest >= 3 and self.largest % 2 == 1)

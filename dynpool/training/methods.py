@@ -290,7 +290,11 @@ def flexconv(model: nn.Module, config: RunConfig, input_size: tuple[int, int, in
     options = dataclasses.asdict(config.flexconv)
     weight, mask = options.pop("antialias"), options.pop("antialias_mask")
     network, report = flexconv_network(model, input_size, **options)
-    terms = [partial(antialiasing_loss, network, weight=weight, mask=mask)] if weight else []
+    terms = (
+        [partial(antialiasing_loss, network, weight=weight, mask=mask, published=config.flexconv.published)]
+        if weight
+        else []
+    )
     prepared = _with_learned_kernels(network, config, input_size, str(report), *terms)
     for group in prepared.groups:
         if group["name"] == "kernels":

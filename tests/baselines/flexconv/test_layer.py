@@ -355,6 +355,41 @@ def test_the_regulariser_drives_frequencies_below_the_limit() -> None:
     assert (layer.bandwidth() <= nyquist(17) + 0.01).all()
 
 
+@pytest.mark.parametrize("mask", [False, True])
+def test_the_published_regulariser_bounds_each_filter_by_its_share(mask: bool) -> None:
+    """Restated from the authors' code: the largest frequency of any unit and axis, filter by filter."""
+    layers = [small(largest=(9, 5), filters=3), small(largest=7, sigma=0.2, filters=2)]
+    expected = 0.0
+    for layer in layers:
+        filters = list(layer.network.gabors)
+        limit = (max(layer.largest) - 1) / 4 / len(filters)
+        for gabor in filters:
+            units = (gabor.weight.abs() / (2 * math.pi) + 2 * gabor.gamma.abs() / (2 * math.pi)).flatten().tolist()
+            of_mask = max(2 / (2 * math.pi * sigma) for sigma in layer.sigma.tolist()) / len(filters)
+            expected += max(max(units) + of_mask * mask - limit, 0.0) ** 2
+    model = nn.Sequential(*layers)
+    loss = antialiasing_loss(model, weight=0.3, mask=mask, published=True)
+    assert loss.item() == pytest.approx(0.3 * expected, rel=1e-9)
+    assert loss.item() > 0
+    assert loss.item() != pytest.approx(antialiasing_loss(model, weight=0.3, mask=mask).item(), rel=0.01)
+    loss.backward()
+    assert all(bool(layer.sigma.grad is not None) == mask for layer in layers)
+
+
+def test_published_masks_have_no_bounds() -> None:
+    layer, bounded = small(published=True), small()
+    for one in (layer, bounded):
+        with torch.no_grad():
+            one.mu.copy_(torch.tensor([1.5, 0.0]))
+            one.sigma.copy_(torch.tensor([-0.3, 0.01]))
+        constrain_kernels([one])
+    assert layer.mu.tolist() == [1.5, 0.0]
+    assert layer.sigma.tolist() == pytest.approx([0.3, 0.01])
+    assert layer.extent == (9, 1), "one point, where sigma has no gradient"
+    assert bounded.mu.tolist() == [1.0, 0.0]
+    assert bounded.extent == (9, 3)
+
+
 def test_a_model_without_such_layers_cannot_be_regularised() -> None:
     with pytest.raises(ValueError, match="Linear without FlexConv2d"):
         antialiasing_loss(nn.Linear(1, 1))
