@@ -60,6 +60,7 @@ def train(
     overwrite: bool = False,
     reporter: Reporter | None = None,
     stop: Stop | None = None,
+    patience: float = 0.0,
 ) -> Mapping[str, Any]:
     """Train one run and return its final figures (the content of done.json).
 
@@ -70,6 +71,7 @@ def train(
         overwrite: discard the run in the folder.
         reporter: receives the progress.
         stop: the caller's record of signals; None: signals without a handler are recorded during the run.
+        patience: seconds to wait if another process still writes the folder.
 
     Raises:
         TrainingError: see `dynpool.training.errors`; every subclass states a remedy.
@@ -85,7 +87,7 @@ def train(
             return _train(config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=Silent())
         check_folder(folder.path)
         make_folder(folder.path)
-        with locked(folder.path):
+        with locked(folder.path, patience):
             return _train(
                 config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=reporter or Silent()
             )
