@@ -14,7 +14,7 @@ from dynpool.common.cores import usable_cores
 from dynpool.common.names import nearest
 
 from .config import COMPARISON_KEYS, ComparisonConfig
-from .config_file import read_yaml, run_config
+from .config_file import read_yaml, run_configs
 from .config_identity import changed_keys, to_dict
 from .driver import train_all
 from .errors import ConfigError, RunFolderError, TrainingError, writing
@@ -42,6 +42,8 @@ def default_workers(config: ComparisonConfig) -> int:
     """The number of parallel runs: one per CPU core (faster than threads within a run), or one if there is a GPU."""
     if config.workers is not None:
         return config.workers
+    if config.executor == "ray":
+        return len(config.points()) * len(config.seeds)  # Ray knows for how many there is room
     if config.device != "cpu" and torch.cuda.is_available():
         return 1
     return max(1, min(usable_cores() // (config.threads or 1), len(config.points()) * len(config.seeds)))
@@ -69,8 +71,7 @@ def compare(
     check_methods(config)
     folder = config.folder
     check_folder(folder)
-    points = [(point, seed) for seed in config.seeds for point in config.points()]
-    runs = [(run_config(config, point, seed), point) for point, seed in points]
+    runs = run_configs(config)
     waiting = Queue(runs)
     make_folder(folder)
     with locked(folder):
@@ -103,6 +104,10 @@ def check_methods(config: ComparisonConfig) -> None:
 def _executor(config: ComparisonConfig, runs: int, stop: Stop, *, resume: bool, overwrite: bool) -> Executor:
     """Where the runs of a comparison are trained."""
     workers = min(default_workers(config), runs)
+    if config.executor == "ray":
+        from .executors.ray_tasks import RayTasks
+
+        return RayTasks(config, workers, resume=resume, overwrite=overwrite)
     if workers == 1 or sys.platform == "win32":  # which passes no pipes on to a process
         return InProcess(stop, resume=resume, overwrite=overwrite)
     return Processes(workers, threads=config.threads, resume=resume, overwrite=overwrite)
