@@ -84,10 +84,11 @@ def train(
         accelerator = accelerator_for(config)
         folder = RunFolder(config.folder)
         if not accelerator.is_main_process:
-            return _train(config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=Silent())
+            with _peers(config, accelerator):
+                return _train(config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=Silent())
         check_folder(folder.path)
         make_folder(folder.path)
-        with locked(folder.path, patience):
+        with locked(folder.path, patience), _peers(config, accelerator):
             return _train(
                 config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=reporter or Silent()
             )
@@ -133,7 +134,7 @@ def _train(
     reporter.start(config.name, config.epochs, max(first - 1, 0), len(dataset.train))
     tracked = config if main else dataclasses.replace(config, track=())
     with Trackers(tracked, folder.path, resumed=begin.path is not None) as trackers:
-        with _stopped_at_steps(config, accelerator, stop):
+        with _stopped_at_steps(accelerator, stop):
             for epoch in range(first, config.epochs + 1):
                 row = run.epoch(epoch, reporter, partial)
                 partial = None
@@ -152,10 +153,19 @@ def _train(
 
 
 @contextmanager
-def _stopped_at_steps(config: RunConfig, accelerator: Accelerator, stop: Stop) -> Iterator[None]:
-    """Let signals stop the run after a step; the error of a process that has lost another says how to continue."""
+def _stopped_at_steps(accelerator: Accelerator, stop: Stop) -> Iterator[None]:
+    """Let signals stop the run after a step."""
     stop.join(accelerator.num_processes)
     stop.at_steps = True
+    try:
+        yield
+    finally:
+        stop.at_steps = False
+
+
+@contextmanager
+def _peers(config: RunConfig, accelerator: Accelerator) -> Iterator[None]:
+    """Let the error of a process that has lost another say how to continue."""
     try:
         yield
     except RuntimeError as error:
@@ -167,8 +177,6 @@ def _stopped_at_steps(config: RunConfig, accelerator: Accelerator, stop: Stop) -
             f"{config.name}: another process of the run has ended ({str(error).strip()[:120]}); {FINISHED}: "
             "continue with --resume"
         ) from error
-    finally:
-        stop.at_steps = False
 
 
 @dataclass
