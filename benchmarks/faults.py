@@ -282,6 +282,7 @@ class Harness:
     def __init__(self, place: Path) -> None:
         self._place = place
         self._alone: dict[int, tuple[Path, float]] = {}
+        self._cut = False  # a file of the present run
         load_data(config_of(place).data)  # once, for all children
 
     def alone(self, processes: int) -> tuple[Path, float]:
@@ -303,7 +304,7 @@ class Harness:
         kept = [f"--save_steps={found.save_steps}", *["--checkpoint_every=1"] * (fault == "power")]
         config = config_of(folder, *kept)
         alone, seconds = self.alone(processes)
-        begun = time.monotonic()
+        begun, self._cut = time.monotonic(), False
         prepare: Callable[[], object] = int
         for _ in range(draw.choice([1, 2, 3])):
             self._suffer(found, config, fault, draw, seconds, prepare)
@@ -346,17 +347,22 @@ class Harness:
         begun = trial.steps.value > 0  # before, a signal ends the process as usual
         if not set(codes) <= allowed or (number == signal.SIGTERM and begun and -number in codes):
             found.wrong.append(f"exit codes {codes} after {fault}: {message}")
-        found.wrong += [f"after {fault}: {name}" for name in broken_files(folder)]
-        done, saved = trial.steps.value, max(saved_steps(folder), 0)
-        if RunFolder(folder).finished() is None:
-            bound = 0 if number == signal.SIGTERM else found.save_steps
-            found.lost, found.bound = max(found.lost, done - saved), max(found.bound, bound)
-            if done - saved > bound:
-                found.wrong.append(f"{done - saved} steps lost after {fault}, of {done}; {bound} are allowed")
+        if not self._cut:  # what this program cut off is still there if the run was killed before it saw it
+            found.wrong += [f"after {fault}: {name}" for name in broken_files(folder)]
+            self._count(found, folder, fault, 0 if number == signal.SIGTERM else found.save_steps, trial.steps.value)
         if fault == "power":
-            self._damage(found, folder, draw)
+            self._damage(folder, draw)
 
-    def _damage(self, found: Outcome, folder: Path, draw: random.Random) -> None:
+    def _count(self, found: Outcome, folder: Path, fault: str, bound: int, done: int) -> None:
+        """Count the steps that were done and are not saved, of a run that is not finished."""
+        if RunFolder(folder).finished() is not None:
+            return
+        lost = done - max(saved_steps(folder), 0)
+        found.lost, found.bound = max(found.lost, lost), max(found.bound, bound)
+        if lost > bound:
+            found.wrong.append(f"{lost} steps lost after {fault}, of {done}; {bound} are allowed")
+
+    def _damage(self, folder: Path, draw: random.Random) -> None:
         """Cut off one of the newest files, or leave the beginning of one that was being written."""
         files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
         if not files:
@@ -367,6 +373,7 @@ class Harness:
             (path.parent / f".{path.name}.x{SUFFIX}").write_bytes(whole[: draw.randrange(len(whole) + 1)])
             return
         path.write_bytes(whole[: draw.randrange(len(whole) + 1)])
+        self._cut = True
 
     def _finish(self, found: Outcome, config: RunConfig, processes: int, prepare: Any) -> None:
         """Resume until the run is finished; a damaged file that an error names is removed, as the error says."""
@@ -487,26 +494,35 @@ def main() -> None:
     parser.add_argument("--append", action="store_true", help="keep the rows that are there")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    made = {"torch": torch.__version__, "commit": commit()}
     found: list[Outcome] = []
+    if not options.append:
+        RESULTS.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="dynpool-faults-") as name:
         harness = Harness(Path(name))
         plan = shares(options.runs, options.faults)
         for fault, number in plan:
             if fault != "ray":
                 found.append(harness.run(fault, options.seed + number))
-                print(*asdict(found[-1]).values(), flush=True)
+                keep(found[-1:])
         if seeds := [options.seed + number for fault, number in plan if fault == "ray"]:
             found += ray_runs(Path(name), harness, seeds)
+            keep(found[-len(seeds) :])
+    print(summary(found))
+    sys.exit(any(row.wrong for row in found))
+
+
+def keep(found: Sequence[Outcome]) -> None:
+    """Append rows to the results, and print them."""
+    made = {"torch": torch.__version__, "commit": commit()}
     rows = [asdict(row) | {"wrong": "; ".join(row.wrong)} | made for row in found]
-    new = not (options.append and RESULTS.exists())
-    with RESULTS.open("w" if new else "a", newline="", encoding="utf-8") as file:
+    new = not RESULTS.exists()
+    with RESULTS.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerows(rows)
-    print(summary(found))
-    sys.exit(any(row.wrong for row in found))
+    for row in rows:
+        print(*row.values(), flush=True)
 
 
 def summary(found: Sequence[Outcome]) -> str:

@@ -42,7 +42,7 @@ def showing(console: Console, epochs: dict[str, int]) -> Iterator[Tell]:
         yield _log_warning
         return
     if not console.is_terminal:
-        yield lambda event: _log_warning(event) or _print(event, epochs)
+        yield lambda event: _print(event, epochs)
         return
     columns = (
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counted]}"), Rate(),
@@ -58,6 +58,7 @@ def _log_warning(event: Event) -> None:
 
 
 def _print(event: Event, epochs: dict[str, int]) -> None:
+    _log_warning(event)
     print(*(f"{line}\n" for line in lines_of(event, epochs[event.run])), sep="", end="", flush=True)
 
 

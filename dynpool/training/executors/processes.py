@@ -99,9 +99,9 @@ class Processes:
 
     def wait(self, tell: Tell) -> None:
         """Wait for something to tell of any process, and tell it."""
-        pipes: list[Connection | IO[bytes]] = []
+        pipes: list[Connection | int] = []
         for child in self._running:
-            pipes += [child.events, *(lines.pipe for lines in (child.printed, child.errors) if lines.open)]
+            pipes += [child.events, *(lines.pipe.fileno() for lines in (child.printed, child.errors) if lines.open)]
         wait(pipes, timeout=LOOK)
         for child in list(self._running):
             ended = child.process.poll() is not None  # looked at first, so that nothing is left unread
