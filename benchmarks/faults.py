@@ -440,8 +440,7 @@ def ray_runs(place: Path, harness: Harness, seeds: Sequence[int]) -> list[Outcom
         if isinstance(event, EpochEnded) and outcome.faults < 2 and draw.random() < 0.4:
             victim = _holder(place / event.run / ".lock")
             time.sleep(draw.uniform(0, seconds / EPOCHS))
-            if victim is not None:
-                os.kill(victim, signal.SIGKILL)
+            if victim is not None and _killed(victim):
                 outcome.faults += 1
 
     ended: set[str] = set()
@@ -462,6 +461,15 @@ def ray_runs(place: Path, harness: Harness, seeds: Sequence[int]) -> list[Outcom
         outcome.wrong += [f"{again} epochs were told again"] * bool(again)
         outcome.wrong += [] if outcome.wrong else differences(place / name, alone)
     return list(found.values())
+
+
+def _killed(process: int) -> bool:
+    """Kill a process; gives whether it was still there."""
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _holder(lock: Path) -> int | None:
