@@ -1,4 +1,4 @@
-"""A copy of a run folder at an fsspec URL, from which the run can continue on another machine.
+"""A copy of a run folder at an fsspec URL, from which a run can continue on another machine.
 
 objects/SHA256  one file of the run each, by its content
 manifest-00000012.json  {"files": {name: SHA-256}, "checksum": ...}, written when all of its objects are there

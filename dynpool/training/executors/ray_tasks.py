@@ -244,7 +244,9 @@ def _connect(ray: Any, address: str | None) -> None:
 def _with_whole_paths(run: RunConfig) -> RunConfig:
     """The run with absolute paths, as tasks have another working directory."""
     data = run.data
-    paths = {key: str(Path(path).absolute()) for key in ("root", "cache") if (path := getattr(data, key)) is not None}
+    paths: dict[str, Any] = {
+        key: str(Path(path).absolute()) for key in ("root", "cache") if (path := getattr(data, key)) is not None
+    }
     return dataclasses.replace(run, out=str(run.folder.absolute()), data=dataclasses.replace(data, **paths))
 
 

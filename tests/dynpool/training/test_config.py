@@ -104,9 +104,9 @@ def test_where_runs_are_trained_is_checked(read, key, value):
 
 def test_options_may_have_hyphens_and_do_not_belong_to_the_runs(read):
     options = ["--executor=ray", "--gpus-per-run", "0.5", "--address=a:1"]
-    comparison, _ = read("", *options, kind=ComparisonConfig)
+    comparison, _ = read("epochs: 2", *options, kind=ComparisonConfig)
     assert (comparison.executor, comparison.gpus_per_run, comparison.address) == ("ray", 0.5, "a:1")
-    local, _ = read("", kind=ComparisonConfig)
+    local, _ = read("epochs: 2", kind=ComparisonConfig)
     assert run_configs(comparison) == run_configs(local)
 
 
