@@ -24,46 +24,29 @@ from __future__ import annotations
 
 import argparse
 import csv
-import errno
-import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.checkout import commit
+from benchmarks.fault_attempts import EPOCHS, STEPS, Attempt, Clock, Failing, config_of
+from benchmarks.fault_checks import broken_files, differences, saved_steps
 from dynpool.analysis.common.atomic_files import SUFFIX
-from dynpool.training import RunConfig, StoppedError, TrainingError, load_config, load_data
-from dynpool.training.checkpoint import Checkpoint, last_path, load, stopped_path
-from dynpool.training.loop import train
+from dynpool.training import RunConfig, load_data
 from dynpool.training.run_folder import RunFolder
 
 RESULTS = Path(__file__).parent / "results" / "faults.csv"
 FAULTS = {"kill": 7, "term": 5, "power": 7, "full": 6, "read-only": 4, "clock": 4, "two": 5, "ray": 2}  # shares of runs
-VARIES = ("seconds", "images_per_second", "peak_memory", "checksum")
-STEPS = 4  # of an epoch
-EPOCHS = 4
-PATIENCE = 120.0  # seconds for an attempt
-OPTIONS = (
-    "--name=run", "--model.options.widths=[4,6,8]", "--data.variant=tile", "--data.resolution=16", "--batch_size=32",
-    "--data.test_fraction=0.05", "--data.train_images=128", "--data.shift=1", f"--epochs={EPOCHS}", "--lr=0.05",
-    "--alpha_lr=1", "--alpha_momentum=0.9", "--gmacs_weight=10", "--threads=1", "--device=cpu",
-)  # fmt: skip
-
-fork = multiprocessing.get_context("fork")  # children need not import PyTorch again
 
 
 @dataclass
@@ -93,183 +76,6 @@ class Outcome:
     refused: int = 0
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
-
-
-class Progress:
-    """A reporter that counts the steps of the optimiser in memory that outlives the process."""
-
-    def __init__(self, steps: Any) -> None:
-        self._steps = steps
-
-    def start(self, name: str, epochs: int, done: int, images: int) -> None:
-        """Begin with the finished epochs."""
-        self._steps.value = done * STEPS
-
-    def advance(self, images: int) -> None:
-        """Count a step, or those of a checkpoint in the middle of an epoch."""
-        self._steps.value += images // 32
-
-    def epoch(self, row: Mapping[str, Any]) -> None:
-        """Do nothing: its steps are counted."""
-
-
-# ---- one attempt ---------------------------------------------------------------------------------------------------
-
-
-def attempt(config: RunConfig, steps: Any, said: Any, prepare: Callable[[], object], rank: int, port: int) -> None:
-    """Train a run in this process, and end it with an exit code: 0, 2 for an error of the user's, 75 after SIGTERM."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if port:
-        os.environ |= {
-            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        }  # fmt: skip
-    prepare()
-    code = 0
-    try:
-        train(config, resume=True, reporter=Progress(steps))
-    except StoppedError:
-        code = 75
-    except TrainingError as error:
-        code = 2
-        said.send(str(error))
-    sys.stderr.flush()
-    os._exit(code)
-
-
-class Attempt:
-    """One or two processes that train a run."""
-
-    def __init__(self, config: RunConfig, processes: int = 1, prepare: Callable[[], object] = int) -> None:
-        self.steps = fork.Value("q", 0, lock=False)
-        self._heard, said = fork.Pipe(duplex=False)
-        port = _free_port() if processes > 1 else 0
-        self.processes: list[ForkProcess] = []
-        for rank in range(processes):
-            steps = self.steps if rank == 0 else fork.Value("q", 0, lock=False)
-            process = fork.Process(target=attempt, args=(config, steps, said, prepare, rank, port))
-            process.start()
-            self.processes.append(process)
-        said.close()
-
-    def wait(self, seconds: float = PATIENCE) -> bool:
-        """Wait until all processes have ended; gives whether they have."""
-        until = time.monotonic() + seconds
-        for process in self.processes:
-            process.join(max(until - time.monotonic(), 0))
-        return not any(process.is_alive() for process in self.processes)
-
-    def end(self) -> list[int | None]:
-        """Wait, if need be kill, and give the exit codes."""
-        if not self.wait():
-            for process in self.processes:
-                process.kill()
-                process.join()
-        return [process.exitcode for process in self.processes]
-
-    @property
-    def message(self) -> str:
-        """The error that a process has told."""
-        try:
-            return self._heard.recv() if self._heard.poll() else ""
-        except EOFError:
-            return ""
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def failing_writes(name: str, after: int) -> None:
-    """Let writing fail in this process from a call on: nothing reaches the disk, or nothing can be opened to write."""
-    number, (module, function) = {
-        "full": (errno.ENOSPC, (os, "fsync")), "read-only": (errno.EROFS, (tempfile, "mkstemp")),
-    }[name]  # fmt: skip
-    real, calls = getattr(module, function), Counter[str]()
-
-    def failing(*arguments: Any, **options: Any) -> Any:
-        calls["all"] += 1
-        if calls["all"] > after:
-            raise OSError(number, os.strerror(number))
-        return real(*arguments, **options)
-
-    setattr(module, function, failing)
-
-
-def shifted_clock(seconds: float) -> None:
-    """Let the clock of this process be off."""
-    real = time.time
-    time.time = lambda: real() + seconds
-
-
-# ---- what must hold ------------------------------------------------------------------------------------------------
-
-
-def saved_steps(folder: Path) -> int:
-    """The optimiser steps in the checkpoint that a run would continue from; -1 without one."""
-    available = RunFolder(folder).checkpoints()
-    if not available:
-        return -1
-    found = load(available[-1])
-    return found.epoch * STEPS + (found.partial.step if found.partial is not None else 0)
-
-
-def broken_files(folder: Path) -> Iterator[str]:
-    """The files that are not whole."""
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name.startswith("."):
-            continue
-        try:
-            if path.suffix == ".pt":
-                load(path)
-            elif path.suffix == ".json":
-                json.loads(path.read_text())
-            elif path.name == "metrics.csv":
-                with path.open(newline="") as file:
-                    if not all(None not in row.values() for row in csv.DictReader(file)):
-                        yield f"{path.name}: a row is cut off"
-        except (TrainingError, ValueError) as error:
-            yield f"{path.name}: {error}"
-
-
-def differences(folder: Path, alone: Path) -> Iterator[str]:
-    """How a finished run differs from that which was left alone."""
-    for name in ("metrics.csv", "i_min.jsonl"):
-        if _content(folder / name) != _content(alone / name):
-            yield f"{name} differs"
-    mine, other = (load(last_path(run)) for run in (folder, alone))
-    for name, value in _tensors(other).items():
-        if not torch.equal(value, _tensors(mine)[name]):
-            yield f"{name} differs"
-    done = RunFolder(folder)
-    figures = done.finished()
-    if figures is None or not done.check_finished(figures):
-        yield "done.json does not match the files"
-    left = [path.name for path in folder.rglob(f".*{SUFFIX}")]
-    if left or stopped_path(folder).exists():
-        yield f"files are left over: {left}"
-
-
-def _content(path: Path) -> object:
-    if path.suffix != ".csv":
-        return path.read_bytes()
-    with path.open(newline="") as file:
-        return [{key: value for key, value in row.items() if key not in VARIES} for row in csv.DictReader(file)]
-
-
-def _tensors(saved: Checkpoint) -> dict[str, torch.Tensor]:
-    momenta = {f"momentum of {k}": state["momentum_buffer"] for k, state in saved.optimizer["state"].items()}
-    return {**saved.model, **momenta}
-
-
-# ---- runs ----------------------------------------------------------------------------------------------------------
-
-
-def config_of(folder: Path, *options: str) -> RunConfig:
-    """The configuration of a run."""
-    return load_config(RunConfig, None, [*OPTIONS, "--out", str(folder), *options])[0]
 
 
 class Harness:
@@ -309,7 +115,7 @@ class Harness:
         for _ in range(draw.choice([1, 2, 3])):
             self._suffer(found, config, fault, draw, seconds, prepare)
             if fault == "clock":
-                prepare = _Clock(draw.uniform(-3e8, 3e8))
+                prepare = Clock(draw.uniform(-3e8, 3e8))
                 for path in folder.rglob("*"):
                     os.utime(path, (when := time.time() + draw.uniform(-3e8, 3e8), when))
         self._finish(found, config, processes, prepare)
@@ -326,7 +132,7 @@ class Harness:
         """One attempt with one fault."""
         folder = config.folder
         if fault in ("full", "read-only"):
-            prepare = _Failing(fault, draw.randrange(1, 40))
+            prepare = Failing(fault, draw.randrange(1, 40))
         trial = Attempt(config, found.processes, prepare)
         number = signal.SIGKILL
         if fault in ("full", "read-only"):
@@ -391,26 +197,6 @@ class Harness:
             for path in damaged:
                 path.unlink()
         found.wrong.append("never finished")
-
-
-@dataclass(frozen=True)
-class _Failing:
-    name: str
-    after: int
-
-    def __call__(self) -> None:
-        failing_writes(self.name, self.after)
-
-
-@dataclass(frozen=True)
-class _Clock:
-    seconds: float
-
-    def __call__(self) -> None:
-        shifted_clock(self.seconds)
-
-
-# ---- Ray -----------------------------------------------------------------------------------------------------------
 
 
 def ray_runs(place: Path, harness: Harness, seeds: Sequence[int]) -> list[Outcome]:
@@ -481,9 +267,6 @@ def _holder(lock: Path) -> int | None:
         except OSError:
             continue  # it has ended, or is another user's
     return None
-
-
-# ---- the command ---------------------------------------------------------------------------------------------------
 
 
 def shares(runs: int, faults: Sequence[str]) -> list[tuple[str, int]]:

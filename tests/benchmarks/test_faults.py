@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.faults import FAULTS, Attempt, Harness, broken_files, config_of, differences, shares
+from benchmarks.fault_attempts import Attempt, config_of
+from benchmarks.fault_checks import broken_files, differences
+from benchmarks.faults import FAULTS, Harness, shares
 from dynpool.training.checkpoint import last_path
 
 
