@@ -6,7 +6,8 @@ A method is called better only if the corrected test says so, equivalent only if
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..common.statistics import format_number
@@ -114,8 +115,8 @@ def _p_value(p: float | None) -> str:
 
 def _baseline(methods: Sequence[MethodRow]) -> MethodRow:
     """The group that the others are compared with: of the first method, the one at the most common resolution."""
-    resolutions = [row.i_res for row in methods]
-    usual = max(dict.fromkeys(resolutions), key=resolutions.count)
+    resolutions = Counter(row.i_res for row in methods)
+    usual = max(resolutions, key=resolutions.__getitem__)
     return next((row for row in methods if row.method == methods[0].method and row.i_res == usual), methods[0])
 
 
@@ -136,7 +137,8 @@ def pair_rows(
     """
     known = {row.group: row for row in methods}
     wanted = _usual_pairs(methods) if pairs is None else [pair for pair in pairs if set(pair) <= known.keys()]
-    tests = [_test(rows, *pair, margin) for pair in wanted]
+    accuracies = _accuracies(rows)
+    tests = [_test(accuracies[group], accuracies[baseline], margin) for group, baseline in wanted]
     corrected = _corrected([None if test is None else test.p for test in tests])
     equivalence = _corrected([None if test is None else test.p_equivalence for test in tests])
     comparisons = sum(p is not None for p in corrected)
@@ -172,17 +174,21 @@ def _usual_pairs(methods: Sequence[MethodRow]) -> list[tuple[str, str]]:
     found = [(row.group, base) for row in methods if row.group != base]
     groups = {row.group for row in methods}
     matched = [(row.matches, row.group) for row in methods if row.matches in groups and row.matches is not None]
-    return found + [pair for pair in matched if pair not in found and pair[::-1] not in found]
+    there = {*found, *(pair[::-1] for pair in found)}
+    return found + [pair for pair in matched if pair not in there]
 
 
-def _test(rows: Sequence[RunRow], group: str, baseline: str, margin: float) -> PairedTest | None:
+def _test(one: Mapping[int, float], other: Mapping[int, float], margin: float) -> PairedTest | None:
     """The test over the seeds that both groups have exactly once; None if there is no such seed."""
-    one, other = _accuracy_by_seed(rows, group), _accuracy_by_seed(rows, baseline)
     differences = [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
     return paired_test(differences, margin) if differences else None
 
 
-def _accuracy_by_seed(rows: Sequence[RunRow], group: str) -> dict[int, float]:
-    mine = [row for row in rows if row.group == group]
-    seeds = [row.seed for row in mine]
-    return {row.seed: row.accuracy for row in mine if seeds.count(row.seed) == 1}
+def _accuracies(rows: Sequence[RunRow]) -> dict[str, dict[int, float]]:
+    """{group: {seed: accuracy}} of the seeds that a group has once."""
+    counts = Counter((row.group, row.seed) for row in rows)
+    found: dict[str, dict[int, float]] = {row.group: {} for row in rows}
+    for row in rows:
+        if counts[row.group, row.seed] == 1:
+            found[row.group][row.seed] = row.accuracy
+    return found

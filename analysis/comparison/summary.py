@@ -79,8 +79,10 @@ def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
     # The human-designed network comes first: the others are compared with it.
     runs.sort(key=lambda run: (run.method != "human", run.method, run.grid_point, run.seed, str(run.folder)))
     rows = [RunRow.from_run(run) for run in runs]
-    groups = list(dict.fromkeys(row.group for row in rows))
-    methods = [MethodRow.from_rows([row for row in rows if row.group == group]) for group in groups]
+    groups: dict[str, list[RunRow]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    methods = [MethodRow.from_rows(group) for group in groups.values()]
     settings = find_settings([run.folder for run in runs])
     pairs = pair_rows(methods, rows, pairs=settings.pairs, margin=settings.margin)
     return Comparison(

@@ -20,6 +20,7 @@ EXTRAS = MappingProxyType(  # as in pyproject.toml: the smallest extra that has 
         "matplotlib": "plots",
         "pandas": "pandas",
         "pytorch_lightning": "lightning",
+        "ray": "ray",
         "rich": "plots",
         "scipy": "train",
         "shtab": "completion",

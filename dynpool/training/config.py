@@ -322,6 +322,14 @@ class ComparisonConfig(RunConfig):
             several grid points is written as in the report. "all": each against each. null: every method against the
             first, and every method against those that match its cost.
         equivalence_margin: the report calls methods equivalent if they differ by less than this, in points of accuracy.
+        executor: "local" (processes of this machine) or "ray" (tasks of a Ray cluster, whose nodes share the folder
+            `out`).
+        address: of the Ray cluster; null: that of RAY_ADDRESS, or one of this machine alone.
+        gpus_per_run: GPUs that Ray gives each run, may be a fraction; null: one if the cluster has any and `device` is
+            not cpu.
+        storage: fsspec URL, such as s3://bucket/folder, to which runs are copied after each checkpoint and from which
+            they continue, so that nodes of Ray need not share `out`; null: they do.
+        retries: how often Ray starts a run again that was lost with its node; it continues from its last checkpoint.
     """
 
     methods: tuple[str, ...] = ("human", "dynopool")
@@ -330,6 +338,11 @@ class ComparisonConfig(RunConfig):
     workers: int | None = None
     pairs: Literal["all"] | tuple[tuple[str, str], ...] | None = None
     equivalence_margin: float = 1.0
+    executor: Literal["local", "ray"] = "local"
+    address: str | None = None
+    gpus_per_run: float | None = None
+    storage: str | None = None
+    retries: int = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -347,6 +360,12 @@ class ComparisonConfig(RunConfig):
                 require(f"grid.{method}.{key}", value, value != [], "a value, or a list of one or more")
         margin = self.equivalence_margin
         require("equivalence_margin", margin, 0 < margin < math.inf, "a finite number of points above 0")
+        gpus = self.gpus_per_run
+        require("gpus_per_run", gpus, gpus is None or 0 <= gpus < math.inf, "null, or a finite number, 0 or more")
+        require("retries", self.retries, self.retries >= 0, "a whole number, 0 or more")
+        for key in ("address", "gpus_per_run", "storage"):
+            value = getattr(self, key)
+            require(key, value, value is None or self.executor == "ray", "null, unless executor is ray")
         self._check_pairs()
 
     def _check_pairs(self) -> None:

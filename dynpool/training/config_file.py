@@ -26,7 +26,7 @@ from .config import COMPARISON_KEYS, DESIGNED_COST, ComparisonConfig, GridPoint,
 from .config_identity import to_dict
 from .errors import ConfigError
 
-__all__ = ["load_config", "make_parser", "options_for", "read_yaml", "run_config"]
+__all__ = ["load_config", "make_parser", "read_yaml", "run_config", "run_configs"]
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +141,13 @@ def _check_options(overrides: Sequence[str], kind: type, command: str) -> None:
             raise ConfigError(f"unknown option {word.split('=', 1)[0]!r}{said}")
 
 
+def _with_underscores(word: str, kind: type) -> str:
+    """An option as its key is written: --gpus-per-run=1 as --gpus_per_run=1."""
+    option, equals, value = word.partition("=")
+    key = option.removeprefix("--").replace("-", "_")
+    return f"--{key}{equals}{value}" if option.startswith("--") and key in _known_keys(kind) else word
+
+
 class _UniqueLoader(yaml.SafeLoader):
     """A safe loader that rejects duplicate keys, of which YAML would silently take the last."""
 
@@ -237,6 +244,7 @@ def load_config(
         ConfigError: for a missing or malformed file, an unknown key (the message suggests the nearest), or a value of
             the wrong type or out of range (it names key, value and what is allowed), also in a comparison's grid.
     """
+    overrides = [_with_underscores(word, kind) for word in overrides]
     values: dict[str, Any] = {}
     ignored: list[str] = []
     if path is not None:
@@ -355,8 +363,17 @@ def run_config(comparison: ComparisonConfig, point: GridPoint, seed: int) -> Run
         raise ConfigError(f"{grid}: {error}", grid) from None
 
 
-def options_for(run: RunConfig, point: GridPoint) -> list[str]:
-    """The options with which `dynpool train`, given a comparison's file, trains the run of a grid point."""
-    own = {"method": run.method, "seed": run.seed, "name": run.name, "out": run.out, "grid_point": run.grid_point}
-    values = own | dict(point.values) | {"gmacs_budget": run.gmacs_budget}
-    return [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in values.items()]
+def run_configs(comparison: ComparisonConfig) -> list[tuple[RunConfig, GridPoint]]:
+    """The runs of a comparison with their grid points, seed by seed; each point is checked once.
+
+    Raises:
+        ConfigError: as `run_config`.
+    """
+    first, *others = comparison.seeds
+    runs = [(run_config(comparison, point, first), point) for point in comparison.points()]
+    return runs + [(_with_seed(run, comparison, point, seed), point) for seed in others for run, point in runs]
+
+
+def _with_seed(run: RunConfig, comparison: ComparisonConfig, point: GridPoint, seed: int) -> RunConfig:
+    name = point.name(seed)
+    return dataclasses.replace(run, seed=seed, name=name, out=str(comparison.folder / name))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,10 +77,15 @@ def read_bytes(path: Path) -> bytes | None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
     """A context that locks the folder for this process and removes temporary files of killed processes.
 
     The lock is released when the process ends, however it ends.
+
+    Args:
+        folder: which must exist.
+        patience: seconds to wait for another process that holds the lock: one that is about to end, or whose machine is
+            lost and whose lock a network file system keeps for a while.
 
     Raises:
         RunFolderError: if another process holds the lock.
@@ -92,11 +98,21 @@ def locked(folder: Path) -> Iterator[None]:
     with writing(path):
         file = path.open("a")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunFolderError(f"{folder} is being written by another process; wait for it or stop it") from None
+        until = time.monotonic() + patience
+        while not _taken(file):
+            if time.monotonic() >= until:
+                raise RunFolderError(f"{folder} is being written by another process; wait for it or stop it")
+            time.sleep(0.2)
         with writing(folder):
             for held in (folder, folder / "checkpoints"):
                 remove_leftovers(held)
         yield
+
+
+def _taken(file: IO[str]) -> bool:
+    """Whether this process now has the lock on a file."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -61,6 +61,7 @@ def train(
     overwrite: bool = False,
     reporter: Reporter | None = None,
     stop: Stop | None = None,
+    patience: float = 0.0,
 ) -> Mapping[str, Any]:
     """Train one run and return its final figures (the content of done.json).
 
@@ -71,6 +72,7 @@ def train(
         overwrite: discard the run in the folder.
         reporter: receives the progress.
         stop: the caller's record of signals; None: signals without a handler are recorded during the run.
+        patience: seconds to wait if another process still writes the folder.
 
     Raises:
         TrainingError: see `dynpool.training.errors`; every subclass states a remedy.
@@ -83,10 +85,11 @@ def train(
         accelerator = accelerator_for(config)
         folder = RunFolder(config.folder)
         if not accelerator.is_main_process:
-            return _train(config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=Silent())
+            with _peers(config, accelerator):
+                return _train(config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=Silent())
         check_folder(folder.path)
         make_folder(folder.path)
-        with locked(folder.path):
+        with locked(folder.path, patience), _peers(config, accelerator):
             return _train(
                 config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=reporter or Silent()
             )
@@ -134,7 +137,7 @@ def _train(
     reporter.start(config.name, config.epochs, max(first - 1, 0), len(dataset.train))
     tracked = config if main else dataclasses.replace(config, track=())
     with Trackers(tracked, folder.path, resumed=begin.path is not None) as trackers:
-        with _stopped_at_steps(config, accelerator, stop):
+        with _stopped_at_steps(accelerator, stop):
             for epoch in range(first, config.epochs + 1):
                 row = run.epoch(epoch, reporter, partial)
                 partial = None
@@ -163,10 +166,19 @@ def _start_latency(latency: RunLatency, accelerator: Accelerator, folder: RunFol
 
 
 @contextmanager
-def _stopped_at_steps(config: RunConfig, accelerator: Accelerator, stop: Stop) -> Iterator[None]:
-    """Let signals stop the run after a step; the error of a process that has lost another says how to continue."""
+def _stopped_at_steps(accelerator: Accelerator, stop: Stop) -> Iterator[None]:
+    """Let signals stop the run after a step."""
     stop.join(accelerator.num_processes)
     stop.at_steps = True
+    try:
+        yield
+    finally:
+        stop.at_steps = False
+
+
+@contextmanager
+def _peers(config: RunConfig, accelerator: Accelerator) -> Iterator[None]:
+    """Let the error of a process that has lost another say how to continue."""
     try:
         yield
     except RuntimeError as error:
@@ -178,8 +190,6 @@ def _stopped_at_steps(config: RunConfig, accelerator: Accelerator, stop: Stop) -
             f"{config.name}: another process of the run has ended ({str(error).strip()[:120]}); {FINISHED}: "
             "continue with --resume"
         ) from error
-    finally:
-        stop.at_steps = False
 
 
 @dataclass

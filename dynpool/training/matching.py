@@ -1,6 +1,7 @@
 """Runs of a comparison that have the cost of another: which one each waits for, and its budget once that has ended."""
 
 import dataclasses
+import heapq
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +27,8 @@ def matched_groups(entries: Sequence[Entry]) -> dict[str, str]:
         ConfigError: if a method without a choice of cost is to match another, or the method to match is not in the
             comparison, has several grid points, is the method itself, or waits for it in turn.
     """
-    found = {point.group: _the_match(run, point, entries) for run, point in entries if run.match is not None}
+    methods = {point.group: run.method for run, point in entries}
+    found = {point.group: _the_match(run, point, methods) for run, point in entries if run.match is not None}
     for group in found:
         chain = [group]
         while (after := found.get(chain[-1])) is not None and after not in chain:
@@ -37,8 +39,8 @@ def matched_groups(entries: Sequence[Entry]) -> dict[str, str]:
     return found
 
 
-def _the_match(run: RunConfig, point: GridPoint, entries: Sequence[Entry]) -> str:
-    """The group that a run is to match."""
+def _the_match(run: RunConfig, point: GridPoint, methods: Mapping[str, str]) -> str:
+    """The group that a run is to match, of those in {group: method}."""
     where = f"gmacs_budget of {point.group}"
     if point.method in DESIGNED_COST:
         raise ConfigError(
@@ -48,16 +50,15 @@ def _the_match(run: RunConfig, point: GridPoint, entries: Sequence[Entry]) -> st
         )
     if run.gmacs_budget != {"match": run.match}:
         raise ConfigError(f"{where} is {run.gmacs_budget!r}; allowed: {{match: METHOD}}", "gmacs_budget")
-    groups = [other.group for _, other in entries]
-    if run.match in groups:
-        return run.match
-    several = [other.group for _, other in entries if other.method == run.match]
+    if str(run.match) in methods:
+        return str(run.match)
+    several = [group for group, method in methods.items() if method == run.match]
     if several:
         raise ConfigError(
             f"{where}: {run.match!r} has several grid points; allowed: {', '.join(map(repr, several))}", "gmacs_budget"
         )
     raise ConfigError(
-        f"{where} matches {run.match!r}, which is not in the comparison{nearest(str(run.match), groups)}",
+        f"{where} matches {run.match!r}, which is not in the comparison{nearest(str(run.match), methods)}",
         "gmacs_budget",
     )
 
@@ -79,44 +80,47 @@ class Queue:
         groups = matched_groups([(run, point) for run, point in entries if run.seed == seed])
         by_group = {(point.group, run.seed): run for run, point in entries}
         self._matched = {
-            run.name: by_group[groups[point.group], run.seed] for run, point in entries if point.group in groups
+            run.name: by_group[match, run.seed]
+            for run, point in entries
+            if (match := groups.get(point.group)) is not None
         }
         awaited = {run.name for run in self._matched.values()}
-        self._waiting = sorted(entries, key=lambda entry: entry[0].name not in awaited)
-        self._open = {run.name for run, _ in entries}  # not ended
+        ordered = sorted(entries, key=lambda entry: entry[0].name not in awaited)
+        self._ready: list[tuple[int, Entry]] = []  # a heap, by the place in the order
+        self._blocked: dict[str, list[tuple[int, Entry]]] = {}  # by the name of the run that they wait for
+        for place, entry in enumerate(ordered):
+            matched = self._matched.get(entry[0].name)
+            there = self._ready if matched is None else self._blocked.setdefault(matched.name, [])
+            there.append((place, entry))
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._ready or self._blocked)
 
     @property
     def runs(self) -> list[RunConfig]:
         """The runs that have not been started, in the order in which they are to be."""
-        return [run for run, _ in self._waiting]
+        places = [*self._ready, *(place for blocked in self._blocked.values() for place in blocked)]
+        return [run for _, (run, _) in sorted(places, key=lambda place: place[0])]
 
     def take(self) -> tuple[Entry, RunConfig | None] | None:
         """The next run, and the run whose cost it matches; None if all that are left wait for runs in progress."""
-        for number, entry in enumerate(self._waiting):
-            matched = self._matched.get(entry[0].name)
-            if matched is None or matched.name not in self._open:
-                return self._waiting.pop(number), matched
-        return None
+        if not self._ready:
+            return None
+        _, entry = heapq.heappop(self._ready)
+        return entry, self._matched.get(entry[0].name)
 
     def ended(self, name: str) -> None:
         """Note that a run has ended, so that those which match it can start."""
-        self._open.discard(name)
+        for place in self._blocked.pop(name, []):
+            heapq.heappush(self._ready, place)
 
     def failed(self, name: str) -> dict[str, str]:
         """Remove the runs that wait for a failed one, directly or not: {name: reason}."""
         lost: dict[str, str] = {}
-        for entry in [entry for entry in self._waiting if self._waits_for(entry, name)]:
-            self._waiting.remove(entry)
-            lost[entry[0].name] = f"not trained, as it was to match the cost of {name}"
-            lost |= self.failed(entry[0].name)
+        for _, (run, _) in self._blocked.pop(name, []):
+            lost[run.name] = f"not trained, as it was to match the cost of {name}"
+            lost |= self.failed(run.name)
         return lost
-
-    def _waits_for(self, entry: Entry, name: str) -> bool:
-        matched = self._matched.get(entry[0].name)
-        return matched is not None and matched.name == name
 
 
 def with_budget(run: RunConfig, matched: RunConfig | None, *, resume: bool) -> RunConfig:

@@ -24,6 +24,7 @@ __all__ = [
     "BarReporter",
     "JsonReporter",
     "LineReporter",
+    "Rate",
     "Reporter",
     "Silent",
     "continued_line",
@@ -124,7 +125,7 @@ class JsonReporter:
         tell("epoch", row=dict(row))
 
 
-class _Rate(ProgressColumn):
+class Rate(ProgressColumn):
     """Images per second."""
 
     def render(self, task: Task) -> Text:
@@ -171,7 +172,7 @@ def bars(console: Console) -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        _Rate(),
+        Rate(),
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
         console=console,

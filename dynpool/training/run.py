@@ -342,15 +342,19 @@ class Run:
         return self.processes.shared_state(self.model, self.base)
 
     def save(self, epoch: int, row: Mapping[str, Any], shared: SharedState) -> None:
-        """Write the row, then the checkpoint. Resuming drops a row that has no checkpoint."""
+        """Write the row, then the checkpoint. Resuming drops a row that has no checkpoint.
+
+        The checkpoint within the epoch is removed last: until then a run continues from it, so that no moment loses
+        more than the steps since.
+        """
         self.folder.append(row)
         every = self.config.checkpoint_every
         kept = [checkpoints.epoch_path(self.folder.path, epoch)] if every and epoch % every == 0 else []
         state = self._state(epoch, None, shared)
+        checkpoints.save(state, *kept, checkpoints.last_path(self.folder.path))
         stopped = checkpoints.stopped_path(self.folder.path)
         with writing(stopped):
             stopped.unlink(missing_ok=True)
-        checkpoints.save(state, *kept, checkpoints.last_path(self.folder.path))
 
     def _state(self, epoch: int, partial: checkpoints.Partial | None, shared: SharedState) -> checkpoints.Checkpoint:
         config = to_dict(self.config)

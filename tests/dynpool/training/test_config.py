@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig
-from dynpool.training.config_file import load_config, options_for, run_config
+from dynpool.training.config_file import run_config, run_configs
 from dynpool.training.errors import ConfigError
 
 
@@ -86,12 +86,28 @@ def test_lists_in_a_grid_are_named_without_spaces(read):
     assert [run_config(comparison, p, 0).model.options["widths"] for p in (first, second)] == [[4, 8], [4, 8, 16]]
 
 
-def test_a_run_of_the_grid_is_the_same_from_the_command_line(read, tmp_path):
+def test_all_runs_are_those_of_each_point_and_seed(read):
     comparison, _ = read(GRID, kind=ComparisonConfig)
-    for point in comparison.points():
-        run = run_config(comparison, point, 1)
-        again, _ = load_config(RunConfig, tmp_path / "c.yaml", options_for(run, point))
-        assert again == run
+    single = [(run_config(comparison, p, seed), p) for seed in comparison.seeds for p in comparison.points()]
+    assert run_configs(comparison) == single
+    assert len(single) > 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("executor", "slurm"), ("gpus_per_run", -1.0), ("retries", -1), ("address", "a:1"), ("storage", "s3://a")],
+)
+def test_where_runs_are_trained_is_checked(read, key, value):
+    with pytest.raises(ConfigError, match=f"{key} is '?{value}'?; allowed: "):
+        read(f"{key}: {value}", kind=ComparisonConfig)
+
+
+def test_options_may_have_hyphens_and_do_not_belong_to_the_runs(read):
+    options = ["--executor=ray", "--gpus-per-run", "0.5", "--address=a:1"]
+    comparison, _ = read("epochs: 2", *options, kind=ComparisonConfig)
+    assert (comparison.executor, comparison.gpus_per_run, comparison.address) == ("ray", 0.5, "a:1")
+    local, _ = read("epochs: 2", kind=ComparisonConfig)
+    assert run_configs(comparison) == run_configs(local)
 
 
 @pytest.mark.parametrize(

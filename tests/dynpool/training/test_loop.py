@@ -7,13 +7,21 @@ import signal
 import subprocess
 import sys
 import tempfile
+from types import SimpleNamespace
 
 import pytest
 
 from dynpool.training import checkpoint as checkpoints
-from dynpool.training.errors import ConfigError, DamagedCheckpointError, DiskFullError, RunFolderError, UnwritableError
+from dynpool.training.errors import (
+    ConfigError,
+    DamagedCheckpointError,
+    DiskFullError,
+    PeerError,
+    RunFolderError,
+    UnwritableError,
+)
 from dynpool.training.files import locked
-from dynpool.training.loop import train
+from dynpool.training.loop import _peers, train
 from tests.dynpool.training.runs import TINY_OPTIONS, assert_same_run, rows, tiny_run
 
 
@@ -165,6 +173,36 @@ def test_folder_without_permission(tmp_path, monkeypatch):
     with pytest.raises(UnwritableError, match="Permission denied; choose a place that can be written"):
         train(tiny_run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_within_an_epoch_stays_until_that_of_the_epoch_is_there(straight, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+
+    def full(state, *paths, original=checkpoints.save):
+        if state.epoch == 2 and state.partial is None:
+            raise DiskFullError("full")
+        original(state, *paths)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", full)
+        with pytest.raises(DiskFullError):
+            train(tiny_run(run, "--save_steps=1"))
+    saved = checkpoints.load(checkpoints.stopped_path(run))
+    assert saved.epoch == 1
+    assert saved.partial is not None
+    assert saved.partial.step == 5  # of 6
+    train(tiny_run(run, "--save_steps=1"), resume=True)
+    assert_same_run(straight, run)
+
+
+@pytest.mark.parametrize(
+    ("text", "processes", "lost"), [("gloo: closed", 2, True), ("gloo", 1, False), ("no", 2, False)]
+)
+def test_a_process_that_has_lost_another_says_how_to_continue(tmp_path, text, processes, lost):
+    accelerator = SimpleNamespace(num_processes=processes)
+    said = "continue with --resume" if lost else f"^{text}$"
+    with pytest.raises(PeerError if lost else RuntimeError, match=said), _peers(tiny_run(tmp_path), accelerator):
+        raise RuntimeError(text)
 
 
 def test_full_disk_during_a_run_keeps_what_is_saved(straight, tmp_path, monkeypatch):

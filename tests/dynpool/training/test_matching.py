@@ -1,6 +1,5 @@
 """Runs that match the cost of another wait for it, get its number, and keep it when they are resumed."""
 
-import dataclasses
 import json
 import logging
 
@@ -9,8 +8,8 @@ import yaml
 
 from dynpool.analysis.common.checksums import with_checksum
 from dynpool.training.comparison import compare
-from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig
-from dynpool.training.config_file import load_config, options_for, run_config
+from dynpool.training.config import ComparisonConfig, GridPoint
+from dynpool.training.config_file import run_config
 from dynpool.training.errors import ConfigError, TrainingError
 from dynpool.training.loop import train
 from dynpool.training.matching import Queue, matched_groups, with_budget
@@ -109,17 +108,6 @@ def test_where_all_match_one_method_it_and_those_that_ignore_budgets_have_none(r
     runs = {run.method: run.gmacs_budget for run, _ in entries(config)}
     match = {"match": "dynopool"}
     assert runs == {"human": None, "dynopool": None, "random": match, "diffstride": match}
-
-
-def test_a_run_with_its_number_is_the_same_from_the_command_line(read, tmp_path):
-    config = with_grid(read, "{random: {gmacs_budget: {match: dynopool}}}", gmacs_budget="{match: scaled}")
-    for run, point in entries(config):
-        numbered = (
-            run if run.match is None else dataclasses.replace(run, gmacs_budget={"match": run.match, "gmacs": 0.1})
-        )
-        again, _ = load_config(RunConfig, tmp_path / "c.yaml", options_for(numbered, point))
-        assert again == numbered
-        assert again.budget == (None if run.match is None else 0.1)
 
 
 def test_a_run_of_its_own_cannot_match(tiny):
