@@ -14,10 +14,11 @@ from dynpool.analysis.common.text_table import aligned
 from .accelerators import accelerator_for
 from .checkpoint import last_path
 from .comparison import check_methods, default_workers
-from .config import ComparisonConfig, GridPoint, RunConfig
+from .config import ComparisonConfig, RunConfig
 from .config_file import run_config
 from .config_sections import LatencyConfig
 from .data import load_data
+from .grid_point import GridPoint
 from .loop import prepare_model
 from .matching import Queue
 from .progress import Silent

@@ -7,8 +7,6 @@ and options are read in `dynpool.training.config_file`.
 import dataclasses
 import itertools
 import math
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +27,9 @@ from .config_sections import (
     ShapeAdaptorConfig,
     require,
 )
+from .grid_point import GridPoint
 
-__all__ = ["COMPARISON_KEYS", "DESIGNED_COST", "ComparisonConfig", "GridPoint", "RunConfig"]
+__all__ = ["COMPARISON_KEYS", "DESIGNED_COST", "ComparisonConfig", "RunConfig"]
 
 DESIGNED_COST = frozenset({"human", "fixed", "refine"})
 """Methods whose cost follows from the design alone: they ignore `gmacs_budget`."""
@@ -275,40 +274,6 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class GridPoint:
-    """One grid point of a comparison: a method, and the values of the keys that it sets differently.
-
-    Attributes:
-        method: the method.
-        values: {key: value}, keys with dots for sections.
-        varied: the keys that have several values, which distinguish the method's points.
-    """
-
-    method: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-    varied: tuple[str, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """The varied keys and values as text, e.g. 'gmacs_budget=0.001'; empty if there is only one point."""
-        return " ".join(self._settings())
-
-    @property
-    def group(self) -> str:
-        """The method and the label: the name that the report gives to its runs of all seeds."""
-        return f"{self.method} {self.label}".rstrip()
-
-    def _settings(self) -> list[str]:
-        """The varied keys and values as words without spaces."""
-        return [f"{key}={_word(self.values[key])}" for key in self.varied]
-
-    def name(self, seed: int) -> str:
-        """The name of the run and of its folder."""
-        parts = [self.method, *self._settings(), f"seed{seed}"]
-        return re.sub(r"[^\w.=+-]+", "_", "-".join(parts))
-
-
-@dataclass(frozen=True)
 class ComparisonConfig(RunConfig):
     """A comparison: the keys of a run, trained for every method and seed.
 
@@ -411,13 +376,3 @@ COMPARISON_KEYS = frozenset(f.name for f in dataclasses.fields(ComparisonConfig)
 
 def _is_cost(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
-
-
-def _word(value: Any) -> str:
-    """A value of a grid as text without spaces: 'match:dynopool' for {'match': 'dynopool'}, '[1,2]' for [1, 2]."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_word, value))}]"
-    if not isinstance(value, Mapping):
-        return str(value)
-    shown = {key: "x".join(map(str, item)) if isinstance(item, (list, tuple)) else item for key, item in value.items()}
-    return ",".join(f"{key}:{item}" for key, item in shown.items())

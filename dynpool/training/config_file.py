@@ -22,9 +22,10 @@ import yaml
 from dynpool.analysis.common.checksums import text_is_intact
 from dynpool.common.names import nearest
 
-from .config import COMPARISON_KEYS, DESIGNED_COST, ComparisonConfig, GridPoint, RunConfig
+from .config import COMPARISON_KEYS, DESIGNED_COST, ComparisonConfig, RunConfig
 from .config_identity import to_dict
 from .errors import ConfigError
+from .grid_point import GridPoint
 
 __all__ = ["load_config", "make_parser", "read_yaml", "run_config", "run_configs"]
 

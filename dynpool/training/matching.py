@@ -8,9 +8,10 @@ from typing import Any
 
 from dynpool.common.names import nearest
 
-from .config import DESIGNED_COST, GridPoint, RunConfig
+from .config import DESIGNED_COST, RunConfig
 from .config_file import read_yaml
 from .errors import ConfigError, TrainingError
+from .grid_point import GridPoint
 from .run_folder import RunFolder
 
 __all__ = ["Queue", "matched_groups", "with_budget"]

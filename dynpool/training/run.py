@@ -32,34 +32,14 @@ from .progress import Reporter
 from .run_folder import RunFolder
 from .sensitivity import LOGGED_BATCHES, RunBatches, run_sensitivity
 from .stop import FINISHED, Stop
+from .totals import Totals
 
 __all__ = ["Run"]
 
 
 @dataclass
-class _Totals:
-    """Sums over the images of an epoch, kept on the device: (task loss, penalty, correct, images)."""
-
-    sums: Tensor
-
-    def add(self, task: Tensor, correct: Tensor, images: int) -> None:
-        self.sums[0] += task.detach().double() * images
-        self.sums[2] += correct
-        self.sums[3] += images
-
-    def add_penalty(self, penalty: Tensor, images: int) -> None:
-        self.sums[1] += penalty.detach().double() * images
-
-    def means(self, accelerator: Accelerator) -> tuple[float, float, float]:
-        """(task loss, penalty, accuracy) over all processes. The only synchronisation with the host in an epoch."""
-        sums = self.sums if accelerator.num_processes == 1 else accelerator.reduce(self.sums, "sum")
-        task, penalty, correct, images = sums.tolist()
-        return task / images, penalty / images, correct / images
-
-
-@dataclass
 class _EpochProgress:
-    """The progress of an epoch: start time, sums of its `_Totals`, learning rates of its last step, steps done."""
+    """The progress of an epoch: start time, sums of its `Totals`, learning rates of its last step, steps done."""
 
     epoch: int
     begin: float
@@ -191,7 +171,7 @@ class Run:
     def _train(self, progress: "_EpochProgress", reporter: Reporter) -> tuple[float, float, float]:
         config, accelerator = self.config, self.accelerator
         self.wrapped.train()
-        totals = _Totals(progress.sums)
+        totals = Totals(progress.sums)
         batches = self.dataset.train.batches(
             config.batch_size, seed=config.seed, epoch=progress.epoch, augmentation=Augmentation.of(config.data),
             share=(accelerator.process_index, accelerator.num_processes), skip=progress.step,
@@ -212,7 +192,7 @@ class Run:
             )
         return means
 
-    def _step(self, images: Tensor, labels: Tensor, progress: "_EpochProgress", totals: _Totals) -> None:
+    def _step(self, images: Tensor, labels: Tensor, progress: "_EpochProgress", totals: Totals) -> None:
         """One step of the optimiser on a batch."""
         clip = self.config.optimizer.clip_norm
         self.optimizer.zero_grad()
@@ -232,7 +212,7 @@ class Run:
             self.average.update(self.model)
         progress.step += 1
 
-    def _gradients(self, images: Tensor, labels: Tensor, progress: "_EpochProgress", totals: _Totals) -> None:
+    def _gradients(self, images: Tensor, labels: Tensor, progress: "_EpochProgress", totals: Totals) -> None:
         """Add the gradients of a batch, passed in as many parts as the configuration says, and its figures."""
         classes, step = len(self.dataset.classes), (progress.epoch, progress.step)
         images, targets = mixed(images, labels, self.config, classes, step)
@@ -322,7 +302,7 @@ class Run:
         if self.accelerator.num_processes > 1:  # batch-norm statistics differ; test with those that are saved
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        totals = _Totals(torch.zeros(4, dtype=torch.float64, device=self.accelerator.device))
+        totals = Totals(torch.zeros(4, dtype=torch.float64, device=self.accelerator.device))
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         with closing(images.batches(max(self.config.batch_size, 128), share=share)) as batches:
             for batch, labels in batches:

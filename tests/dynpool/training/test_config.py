@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from dynpool.training.config import ComparisonConfig, GridPoint, RunConfig
+from dynpool.training.config import ComparisonConfig, RunConfig
 from dynpool.training.config_file import run_config, run_configs
 from dynpool.training.errors import ConfigError
+from dynpool.training.grid_point import GridPoint
 
 
 def test_runs_of_a_comparison_differ_in_method_seed_name_and_folder_only(read):
@@ -75,15 +76,6 @@ def test_pairs_may_be_each_against_each(read):
     assert read("epochs: 3", kind=ComparisonConfig)[0].tested_pairs is None
     with pytest.raises(ConfigError, match="pairs is 'all'; allowed: null, as there is only one group of runs"):
         read("methods: [human]\npairs: all", kind=ComparisonConfig)
-
-
-def test_lists_in_a_grid_are_named_without_spaces(read):
-    text = "methods: [human]\ngrid: {human: {model.options.widths: [[4, 8], [4, 8, 16]]}}"
-    comparison, _ = read(text, kind=ComparisonConfig)
-    first, second = comparison.points()
-    assert first.group == "human model.options.widths=[4,8]"
-    assert first.name(0) == "human-model.options.widths=_4_8_-seed0"
-    assert [run_config(comparison, p, 0).model.options["widths"] for p in (first, second)] == [[4, 8], [4, 8, 16]]
 
 
 def test_all_runs_are_those_of_each_point_and_seed(read):

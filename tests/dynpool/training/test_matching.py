@@ -8,9 +8,10 @@ import yaml
 
 from dynpool.analysis.common.checksums import with_checksum
 from dynpool.training.comparison import compare
-from dynpool.training.config import ComparisonConfig, GridPoint
+from dynpool.training.config import ComparisonConfig
 from dynpool.training.config_file import run_config
 from dynpool.training.errors import ConfigError, TrainingError
+from dynpool.training.grid_point import GridPoint
 from dynpool.training.loop import train
 from dynpool.training.matching import Queue, matched_groups, with_budget
 from dynpool.training.methods import METHODS, Prepared
