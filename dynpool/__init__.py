@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from .cost import GMACsLoss, LatencyModel, MacsReport, count_macs
     from .graph import Graph, TraceError, trace
     from .graph.ops import register_macs, register_op
-    from .resizers import Chain, DynOPool, DynOPool2d, FixedPool2d, LearnedResizer2d, dynopool2d
+    from .resizers import (
+        Chain,
+        DynOPool,
+        DynOPool2d,
+        FixedPool2d,
+        LearnedResizer2d,
+        dynopool1d,
+        dynopool2d,
+        dynopool3d,
+    )  # fmt: skip
     from .resolution import Resolution, constrain, parameter_groups, resolutions
 
 __all__ = [
@@ -51,7 +60,9 @@ __all__ = [
     "conversion_report",
     "convert",
     "count_macs",
+    "dynopool1d",
     "dynopool2d",
+    "dynopool3d",
     "freeze",
     "freeze_report",
     "load",
@@ -77,7 +88,7 @@ if not TYPE_CHECKING:
             "cost": "GMACsLoss LatencyModel MacsReport count_macs",
             "graph": "Graph TraceError trace",
             "graph.ops": "register_macs register_op",
-            "resizers": "Chain DynOPool DynOPool2d FixedPool2d LearnedResizer2d dynopool2d",
+            "resizers": "Chain DynOPool DynOPool2d FixedPool2d LearnedResizer2d dynopool1d dynopool2d dynopool3d",
             "resolution": "Resolution constrain parameter_groups resolutions",
         },
     )

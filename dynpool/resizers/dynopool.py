@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dynpool.size_math import Pair, alpha_range, effective_kernel, output_size, sample_kernel
+from dynpool.size_math import Pair, alpha_range, effective_kernel, output_size, pair, sample_kernel
 
 from .fixed import FixedPool2d, FixedStrides2d
 from .functional import Reduce, check_reduce, dynopool2d, sizes_from_alpha
@@ -60,7 +60,7 @@ class DynOPool2d(LearnedResizer2d):
         alpha = gathered(self.shared_alpha(), averaged=True)
         if size is None:
             if torch.compiler.is_compiling():  # a compiled graph cannot update Python state: clip the value read
-                size = sizes_from_alpha(alpha, x, alpha_range(self.bounds))
+                size = pair(sizes_from_alpha(alpha, x, alpha_range(self.bounds)))
             elif isinstance(x, Tensor) and x.dim() >= 2 and 0 not in x.shape[-2:]:  # else it says what is wrong
                 size = self.own_size(x)
         return dynopool2d(x, alpha, reduce=self.reduce, size=size)

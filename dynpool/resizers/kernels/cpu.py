@@ -32,11 +32,13 @@ _WINDOW = ([1, 4], [1, 4], [0, 0], [1, 1], False)  # of a cell's queries: kernel
 _MAX_TAPS = 2**21  # of one map: tables of 16 MB
 
 
-def handles(x: Tensor, size: tuple[int, int]) -> bool:
-    """Whether this implementation can resize x (N, C, H, W) to ``size`` (height, width) in pixels, and its backward.
+def handles(x: Tensor, size: Sequence[int]) -> bool:
+    """Whether this implementation can resize x to ``size`` in pixels, and its backward.
 
-    It handles tensors on a CPU, except float64 and maps with very large tables.
+    It handles maps of two axes (N, C, H, W) on a CPU, except float64 and maps with very large tables.
     """
+    if x.dim() != 4:
+        return False
     height, width = x.shape[2:]
     taps = 4 * max(4 * size[0] * size[1], height * width)
     return x.device.type == "cpu" and x.dtype != torch.float64 and x.numel() > 0 and taps <= _MAX_TAPS

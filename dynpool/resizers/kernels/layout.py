@@ -5,16 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["accumulator", "memory_format", "planes_in_cache"]
+__all__ = ["accumulator", "channels_last", "memory_format", "planes_in_cache"]
 
 _CACHE_BYTES = 2**20  # of a map in float32, for each thread: with what is computed from it, it stays in the L2 cache
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """The memory format of results for x: channels_last if x is, or is a slice of a tensor that is."""
+    """The memory format of results for x, of two or three axes: channels_last if x is, or is a slice of one that is."""
     if not x.is_contiguous() and x.shape[1] > 1 and x.stride(1) == 1:
-        return torch.channels_last
+        return channels_last(x.dim() - 2)
     return torch.contiguous_format
+
+
+def channels_last(axes: int) -> torch.memory_format:
+    """The memory format of maps with channels last that have two or three axes."""
+    return torch.channels_last if axes == 2 else torch.channels_last_3d
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
