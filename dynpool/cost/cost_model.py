@@ -15,7 +15,7 @@ from typing import ClassVar, Unpack
 from torch import nn
 
 from dynpool.graph import Choose, Graph, PassOptions, Resize, Shapes, Survey, trace, trace_shapes
-from dynpool.resizers import LearnedResizer2d, host_alphas, learned_resizers, usable_alphas
+from dynpool.resizers import LearnedResizer2d, check_axes, host_alphas, learned_resizers, usable_alphas
 from dynpool.resolution import converted_model, is_converted, resolution_tree, unwrapped, weights_outside
 from dynpool.size_math import Pair, Size
 
@@ -76,6 +76,7 @@ class CostModel:
         **options: Unpack[PassOptions],
     ) -> None:
         model = self.model = costed_model(model)
+        check_axes(model, "a cost by learned sizes")
         survey = Survey(model, input_size, **options) if survey is None else survey
         self.input_size, self.options = survey.input_size, survey.options
         self.tree = resolution_tree(model)

@@ -11,7 +11,7 @@ from torch import nn
 
 from dynpool.common.arguments import check_model, check_numbers, is_whole
 from dynpool.common.names import nearest
-from dynpool.resizers import constrain_resizers, host_alphas, learned_resizers, set_alpha
+from dynpool.resizers import constrain_resizers, host_alphas, learned_alphas, set_alpha
 from dynpool.size_math import Pair, Size
 
 from .tree import ResolutionTree, converted_model, resolution_tree
@@ -22,6 +22,8 @@ __all__ = ["Resolution", "checked_sizes", "constrain", "parameter_groups", "reso
 @dataclass(frozen=True)
 class Resolution:
     """One learned resolution: `alpha` (the learned strides, float32, shape (2,): height, width), `parent`, `size`.
+
+    A hand-placed `DynOPool1d` or `DynOPool3d` has an alpha of shape (1,), or (3,): depth, height, width.
 
     `parent` is the name of the resolution it is resized from ("input": the model's input). `size` is (height, width) in
     pixels in the last pass, or at the conversion's input size if there was none; None for a hand-placed resizer.
@@ -51,7 +53,7 @@ def resolutions(model: nn.Module) -> dict[str, Resolution]:
             nodes[i].name: Resolution(nodes[i].name, resizer.shared_alpha(), nodes[nodes[i].parent or 0].name, sizes[i])
             for i, _, resizer in tree.learned
         }
-    owners = learned_resizers(model, owners=True)
+    owners = learned_alphas(model)
     by_hand = {name: Resolution(name, resizer.shared_alpha(), None, None) for name, resizer in owners.items()}
     if not by_hand:
         raise ValueError(f"{type(model).__name__} has no learned resolution: convert it, or place a resizer in it")
@@ -82,7 +84,7 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
         tree.trust = tree.trust if trust is None else trust
         tree.constrain()
     done = {id(resizer) for tree in trees for resizer in tree.owners}
-    others = [r for r in learned_resizers(model, owners=True).values() if id(r) not in done]
+    others = [r for r in learned_alphas(model).values() if id(r) not in done]
     constrain_resizers(others, trust=0.1 if trust is None else trust)
 
 
@@ -160,7 +162,7 @@ def parameter_groups(
     check_model(model)
     rates = {"lr": lr, "alpha_lr": alpha_lr, "weight_decay": weight_decay}
     check_numbers("a finite number >= 0", lambda n: 0 <= n < math.inf, **rates)
-    alphas = [resizer.shared_alpha() for resizer in learned_resizers(model, owners=True).values()]
+    alphas = [resizer.shared_alpha() for resizer in learned_alphas(model).values()]
     mine = {id(a) for a in alphas}
     weights = [p for p in model.parameters() if id(p) not in mine]
     groups: list[dict[str, Any]] = [{"params": weights, "lr": lr, "weight_decay": weight_decay, "name": "weights"}]

@@ -10,7 +10,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from dynpool.resizers import learned_resizers
+from dynpool.resizers import learned_alphas
 
 __all__ = ["average_gradients", "divided", "shard", "whole"]
 
@@ -22,7 +22,7 @@ def shard(model: nn.Module, groups: Sequence[dict[str, Any]], device: torch.devi
     every process, as all of them need every size: `average_gradients` keeps them equal.
     """
     mesh = init_device_mesh(device.type, (processes,))
-    alphas = {resizer.shared_alpha() for resizer in learned_resizers(model, owners=True).values()}
+    alphas = {resizer.shared_alpha() for resizer in learned_alphas(model).values()}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     listed = [[names[id(parameter)] for parameter in group["params"]] for group in groups]
     blocks = [child for child in model.children() if not isinstance(child, nn.ModuleList | nn.ModuleDict)]

@@ -1,6 +1,7 @@
 """Random maps in all layouts, and the gradients of the operator."""
 
 import math
+from collections.abc import Callable
 from typing import get_args
 
 import pytest
@@ -26,6 +27,16 @@ def gradients(x: Tensor, alpha: Tensor, reduce: Reduce, size: Size | None = None
     y = dynopool2d(x, alpha, reduce=reduce, size=size)
     weights = random_map(*y.shape, dtype=y.dtype, seed=1)
     dx, dalpha = torch.autograd.grad(y, (x, alpha), weights)
+    return y.detach(), dx, dalpha
+
+
+def gradients_of(
+    function: Callable[[Tensor, Tensor], Tensor], x: Tensor, alpha: Tensor, dy: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The output of a function of x and alpha, and its gradients to both, for the gradient dy to the output."""
+    x, alpha = x.detach().requires_grad_(), alpha.detach().requires_grad_()
+    y = function(x, alpha)
+    dx, dalpha = torch.autograd.grad(y, (x, alpha), dy)
     return y.detach(), dx, dalpha
 
 

@@ -29,14 +29,14 @@ def held(pool: DynOPool2d) -> list[float]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Number of alphas in each copy to the host, with the CPU treated as an accelerator."""
     counts: list[int] = []
-    read = resizer_module._read
+    read = resizer_module.read_values
 
     def counting(alphas: Sequence[Tensor]) -> list[tuple[float, float]]:
         if alphas:
             counts.append(len(alphas))
         return read(alphas)
 
-    monkeypatch.setattr(resizer_module, "_read", counting)
+    monkeypatch.setattr(resizer_module, "read_values", counting)
     monkeypatch.setattr(resizer_module, "_READ_ALWAYS", frozenset())
     return counts
 
