@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from .resizers import (
         Chain,
         DynOPool,
+        DynOPool1d,
         DynOPool2d,
+        DynOPool3d,
         FixedPool2d,
         LearnedResizer2d,
         dynopool1d,
@@ -42,7 +44,9 @@ __all__ = [
     "Chain",
     "ConversionReport",
     "DynOPool",
+    "DynOPool1d",
     "DynOPool2d",
+    "DynOPool3d",
     "FixedPool2d",
     "FreezeReport",
     "GMACsLoss",
@@ -88,7 +92,8 @@ if not TYPE_CHECKING:
             "cost": "GMACsLoss LatencyModel MacsReport count_macs",
             "graph": "Graph TraceError trace",
             "graph.ops": "register_macs register_op",
-            "resizers": "Chain DynOPool DynOPool2d FixedPool2d LearnedResizer2d dynopool1d dynopool2d dynopool3d",
+            "resizers": "Chain DynOPool DynOPool1d DynOPool2d DynOPool3d FixedPool2d LearnedResizer2d dynopool1d "
+            "dynopool2d dynopool3d",
             "resolution": "Resolution constrain parameter_groups resolutions",
         },
     )

@@ -1,11 +1,12 @@
 """Random maps in all layouts, and the gradients of the operator."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dynpool.resizers.functional import Reduce, dynopool2d
@@ -38,6 +39,19 @@ def gradients_of(
     y = function(x, alpha)
     dx, dalpha = torch.autograd.grad(y, (x, alpha), dy)
     return y.detach(), dx, dalpha
+
+
+def composition(x: Tensor, size: Sequence[int], reduce: str = "max") -> Tensor:
+    """Interpolation of a sequence or volume to the grid of all queries, then pooling by two."""
+    axes = len(size)
+    mode = {1: "linear", 3: "trilinear"}[axes]
+    queries = F.interpolate(x, [2 * n for n in size], mode=mode, align_corners=False)
+    if reduce == "max":
+        return {1: F.max_pool1d, 3: F.max_pool3d}[axes](queries, 2)  # type: ignore[operator]
+    for dim in range(2, 2 + axes):  # avg_pool3d does not exist in half precision
+        queries = queries.unflatten(dim, (-1, 2))
+        queries = queries.movedim(dim + 1, -1)
+    return queries.flatten(2 + axes).mean(-1)
 
 
 def laid_out(x: Tensor, layout: str) -> Tensor:

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dynpool.resizers.functional import Reduce, dynopool1d, dynopool2d, dynopool3d
 from dynpool.size_math import output_size
-from tests.dynpool.resizers.maps import every_reduction, gradients_of, random_map
+from tests.dynpool.resizers.maps import composition, every_reduction, gradients_of, random_map
 from tests.dynpool.resizers.restated import restated
 
 quick = settings(deadline=None, max_examples=20)
@@ -22,19 +22,6 @@ OPERATORS: dict[int, Callable[..., Tensor]] = {1: dynopool1d, 3: dynopool3d}
 both = pytest.mark.parametrize("axes", [1, 3])
 extent = st.integers(1, 5)
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-
-
-def composition(x: Tensor, size: Sequence[int], reduce: str = "max") -> Tensor:
-    """Interpolation to the grid of all queries, then pooling by two."""
-    axes = len(size)
-    mode = {1: "linear", 3: "trilinear"}[axes]
-    queries = F.interpolate(x, [2 * n for n in size], mode=mode, align_corners=False)
-    if reduce == "max":
-        return {1: F.max_pool1d, 3: F.max_pool3d}[axes](queries, 2)  # type: ignore[operator]
-    for dim in range(2, 2 + axes):  # avg_pool3d does not exist in half precision
-        queries = queries.unflatten(dim, (-1, 2))
-        queries = queries.movedim(dim + 1, -1)
-    return queries.flatten(2 + axes).mean(-1)
 
 
 # ------------------------------------------------------------------------------------------------------- definition
