@@ -30,7 +30,7 @@ def forward(x: Tensor, size: Sequence[int], reduce: str, keep_winner: bool) -> t
         them, or an empty tensor if they are not wanted or there are none.
     """
     if cpu.handles(x, size):
-        y, winner = cpu.forward(x, (size[0], size[1]), reduce, keep_winner=keep_winner)
+        y, winner = cpu.forward(x, size, reduce, keep_winner=keep_winner)
     else:
         y, winner = reference.forward(x, size, reduce)
     layout = memory_format(x)
@@ -62,7 +62,7 @@ def backward(
     """
     size = dy.shape[2:]
     if cpu.handles(dy, size_in):
-        dx, spread = cpu.backward(dy, x, winner, (size_in[0], size_in[1]), reduce, need_x, channels_last)
+        dx, spread = cpu.backward(dy, x, winner, size_in, reduce, need_x, channels_last)
     else:
         dx, spread = reference.backward(dy, x, winner, size_in, reduce, need_x)
     if dx is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -27,6 +30,6 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def planes_in_cache(size: tuple[int, int]) -> int:
-    """How many planes of (height, width) pixels to take at a time on a CPU, at least one."""
-    return max(1, torch.get_num_threads() * _CACHE_BYTES // (4 * size[0] * size[1]))
+def planes_in_cache(size: Sequence[int]) -> int:
+    """How many planes of (height, width) pixels, or volumes, to take at a time on a CPU, at least one."""
+    return max(1, torch.get_num_threads() * _CACHE_BYTES // (4 * math.prod(size)))
