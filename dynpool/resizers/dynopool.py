@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class DynOPoolAxes(LearnedAlpha[V]):
         *,
         reduce: Reduce = "max",
         bounds: Pair = (1 / 8, 2.0),
-        tied_to: Any = None,
+        tied_to: Self | None = None,
     ) -> None:
         check_reduce(reduce)
         super().__init__(alpha, bounds=bounds, tied_to=tied_to)

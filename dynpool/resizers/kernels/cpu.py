@@ -111,7 +111,7 @@ def forward(x: Tensor, size: Sequence[int], reduce: str, *, keep_winner: bool = 
             return y, winner
     elif halved and size_in[-1] % 256:
         for pixels, cells, won in groups.tables(x, y, winner):
-            halves.pool(pixels, cells, won, size_in)
+            halves.pool(pixels, cells, won, (size_in[0], size_in[1]))
         return y, winner
     for pixels, cells, won in groups.tables(x, y, winner):
         copies = len(pixels) // math.prod(size_in)
@@ -119,7 +119,7 @@ def forward(x: Tensor, size: Sequence[int], reduce: str, *, keep_winner: bool = 
             best = cells[strip.rows]
             values = strip.sums[0](_table(pixels[strip.reads])).view(len(best), -1, best.shape[1])
             if not keep_winner:
-                _fill(best, _largest(values) if reduce == "max" else values.mean(1))
+                _fill(best, _largest(values) if reduce == "max" else _average(values))
                 continue
             # each cell is an image of one row of its queries: max_pool2d settles ties and NaN, its index is the winner
             row = (1, values.shape[1])
@@ -153,7 +153,7 @@ def backward(
     for cells, won, pixels, gradient in groups.tables(dy, winner, x, dx):
         copies = len(cells) // math.prod(size)
         if halved:
-            halves.scatter(cells, won, gradient, size_in)
+            halves.scatter(cells, won, gradient, (size_in[0], size_in[1]))
             cells = gradient
         if not need_sums and x is None:
             continue
@@ -177,6 +177,14 @@ def _largest(values: Tensor) -> Tensor:
     while values.shape[1] > 1:
         values = torch.maximum(*values.chunk(2, dim=1))
     return values[:, 0]
+
+
+def _average(values: Tensor) -> Tensor:
+    """The mean of the queries. PyTorch adds more than four in an order that depends on how wide the block is."""
+    while values.shape[1] > 4:
+        first, second = values.chunk(2, dim=1)
+        values = (first + second) / 2
+    return values.mean(1)
 
 
 def _added(spreads: list[Tensor]) -> Tensor:

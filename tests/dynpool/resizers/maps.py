@@ -47,7 +47,7 @@ def composition(x: Tensor, size: Sequence[int], reduce: str = "max") -> Tensor:
     mode = {1: "linear", 3: "trilinear"}[axes]
     queries = F.interpolate(x, [2 * n for n in size], mode=mode, align_corners=False)
     if reduce == "max":
-        return {1: F.max_pool1d, 3: F.max_pool3d}[axes](queries, 2)  # type: ignore[operator]
+        return F.max_pool1d(queries, 2) if axes == 1 else F.max_pool3d(queries, 2)
     for dim in range(2, 2 + axes):  # avg_pool3d does not exist in half precision
         queries = queries.unflatten(dim, (-1, 2))
         queries = queries.movedim(dim + 1, -1)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import dynpool
+from dynpool.resizers import host_values
 from dynpool.resizers import learned_alpha as resizer_module
 from dynpool.resolution.tree import resolution_tree
 from tests.networks import three_resizers
@@ -38,7 +39,7 @@ def test_the_pass_uses_the_trees_sizes(model: nn.Module) -> None:
 
 def test_alphas_are_read_once_a_step_for_the_whole_model(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
-    real = resizer_module.read_values
+    real = host_values.read_values
 
     def counting(alphas: list) -> list:
         if alphas:
