@@ -106,7 +106,8 @@ def dynopool1d(x: Tensor, alpha: Alpha, *, reduce: Reduce = "max", size: int | S
 def dynopool3d(x: Tensor, alpha: Alpha, *, reduce: Reduce = "max", size: Sequence[int] | None = None) -> Tensor:
     """The volume x resized by the learned stride alpha: :func:`dynopool2d` along three axes, with eight queries a cell.
 
-    There is no kernel of its own for GPUs, where it runs as a composition of PyTorch's operators.
+    There is no kernel for it on GPUs, where it runs as a composition of PyTorch's operators; so do large volumes, and
+    float64, on a CPU.
 
     Args:
         x: (N, C, D, H, W) or (C, D, H, W), float16, bfloat16, float32 or float64; N and C may be 0, D, H and W not.

@@ -27,7 +27,8 @@ SHAPE = {1: (30,), 3: (6, 8, 9)}
 both = pytest.mark.parametrize("axes", [1, 3])
 
 
-def network(axes: int) -> nn.Sequential:
+def network(axes: int) -> Any:
+    """A model whose layer "1" is the pool."""
     conv = CONVOLUTIONS[axes]
     return nn.Sequential(conv(2, 4, 3, padding=1), POOLS[axes](START[axes]), conv(4, 2, 3, padding=1))
 
@@ -96,8 +97,7 @@ def test_state_dict_copies_and_ties(axes: int) -> None:
     tied = POOLS[axes](tied_to=first)
     assert tied.alpha is None
     assert torch.equal(tied(x), first(x))
-    pair = nn.ModuleList([first, tied])
-    again = copy.deepcopy(pair)
+    again: Any = copy.deepcopy(nn.ModuleList([first, tied]))
     assert again[1].root() is again[0]
     set_alpha(again[0], 3.0)
     assert again[1](x).shape != first(x).shape
