@@ -54,7 +54,11 @@ class DynOPoolAxes(LearnedAlpha[V]):
     def own_size(self, x: Tensor) -> Any:
         """The size that the parameter gives for x, after it has been brought into its bounds."""
         constrain_resizers([self], trust=None)
-        return tuple(map(output_size, x.shape[-self.axes :], self.strides(usable_alphas([self])[0])))
+        return self.output_size(tuple(x.shape[-self.axes :]), self.strides(usable_alphas([self])[0]))
+
+    def output_size(self, size: Any, strides: Any) -> Any:
+        """``round(max(size / stride, 1.5))`` per axis (Eq. 1 and section 5.1)."""
+        return tuple(map(output_size, size, strides))
 
     def extra_repr(self) -> str:
         """Alpha, the reduction and the bounds, as shown by print."""
