@@ -29,11 +29,15 @@ if TYPE_CHECKING:
     from .resizers import (
         Chain,
         DynOPool,
+        DynOPool1d,
         DynOPool2d,
+        DynOPool3d,
         FixedPool2d,
         LearnedKernelConv2d,
         LearnedResizer2d,
+        dynopool1d,
         dynopool2d,
+        dynopool3d,
     )  # fmt: skip
     from .resolution import Resolution, constrain, parameter_groups, resolutions
 
@@ -41,7 +45,9 @@ __all__ = [
     "Chain",
     "ConversionReport",
     "DynOPool",
+    "DynOPool1d",
     "DynOPool2d",
+    "DynOPool3d",
     "FixedPool2d",
     "FreezeReport",
     "GMACsLoss",
@@ -60,7 +66,9 @@ __all__ = [
     "conversion_report",
     "convert",
     "count_macs",
+    "dynopool1d",
     "dynopool2d",
+    "dynopool3d",
     "freeze",
     "freeze_report",
     "load",
@@ -86,7 +94,8 @@ if not TYPE_CHECKING:
             "cost": "GMACsLoss LatencyModel MacsReport count_macs",
             "graph": "Graph TraceError trace",
             "graph.ops": "register_macs register_op",
-            "resizers": "Chain DynOPool DynOPool2d FixedPool2d LearnedKernelConv2d LearnedResizer2d dynopool2d",
+            "resizers": "Chain DynOPool DynOPool1d DynOPool2d DynOPool3d FixedPool2d LearnedKernelConv2d "
+            "LearnedResizer2d dynopool1d dynopool2d dynopool3d",
             "resolution": "Resolution constrain parameter_groups resolutions",
         },
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
+    "AXES",
     "Pair",
     "Size",
     "alpha_range",
@@ -40,6 +41,7 @@ __all__ = [
     "window_output_size",
 ]
 
+AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}  # the spatial axes of a map, in order
 Size = tuple[int, int]  # (height, width) in whole numbers: pixels, or pixels of a stride or kernel
 Pair = tuple[float, float]  # (height, width) in real numbers
 Grid = tuple[tuple[int, ...], tuple[int, ...], int]

@@ -19,7 +19,7 @@ from torch import nn
 
 from dynpool.common.arguments import check_model
 from dynpool.graph import Graph, check_input_size, trace
-from dynpool.resizers import learned_resizers
+from dynpool.resizers import check_axes, learned_resizers
 from dynpool.resolution import check_unwrapped, resolution_tree
 
 from .figures import Figures, RefinementResult, figures_of, make_plan, measure, on_meta_device
@@ -100,6 +100,7 @@ def refine(
     if not isinstance(way, str) or way not in _WAYS:
         raise ValueError(f"way must be one of {', '.join(map(repr, _WAYS))}, got {way!r}")
     size = check_input_size(input_size)
+    check_axes(model, "refine")
     if resolution_tree(model) is not None or learned_resizers(model):
         raise ValueError(
             f"model is a {type(model).__name__}, which has learned resizers; refine the original model or a frozen one"

@@ -27,7 +27,7 @@ from dynpool.graph import (
     prepared,
     trace,
 )
-from dynpool.resizers import learned_resizers
+from dynpool.resizers import check_axes, learned_resizers
 from dynpool.resolution import (
     Derived,
     GiveSize,
@@ -133,6 +133,7 @@ def shape_adaptor_network(
         if adaptors is not None:
             raise ValueError(f"adaptors={adaptors!r}: expected None with mode='autotl', which replaces every resizer")
         return convert(model, size, pool=partial(adaptor, alpha=_AUTOTL_ALPHA), **options)
+    check_axes(model, "shape_adaptor_network")
     if resolution_tree(model) is not None or learned_resizers(model):
         raise ValueError(
             f"model is a {type(model).__name__}, which already has learned resizers; give the original model"

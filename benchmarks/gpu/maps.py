@@ -84,7 +84,7 @@ def pooled(shape: tuple[int, int, int, int], alpha: tuple[float, float]) -> Pair
 
 
 def shapes(tiny: bool) -> list[Map]:
-    """The fixed list that is verified: every layout, dtype, reduction and stride; offsets, empty and one-pixel maps.
+    """The fixed list that is verified: every layout, dtype, reduction and stride; offsets, empty maps and points.
 
     Tiny: what Triton interprets in seconds, without bfloat16, which its interpreter rounds otherwise.
     """
@@ -106,6 +106,7 @@ def shapes(tiny: bool) -> list[Map]:
         found.append(Map(odd, pooled(odd, (1.7, 0.8)), dtypes[0], strides))
         point = (2, 5, 1, 1)
         found.append(Map(point, (1, 1), dtypes[0], strides, uses=("both", "alone")))
+        found.append(Map((2, 5, 1, 9), (1, 4), dtypes[0], strides))  # a sequence, as dynopool1d pools it
     odd = (1, 24, 4, 6) if tiny else (4, 24, 30, 22)
     found.append(Map(odd, pooled(odd, (2.0, 2.0)), dtypes[0], "channels_last", skew=1))
     found.append(Map(odd, pooled(odd, (1.7, 1.3)), dtypes[0], skew=1, uses=("both", "alone")))

@@ -7,7 +7,9 @@ from numbers import Integral, Real
 
 from torch import SymInt, Tensor, nn
 
-__all__ = ["check_flags", "check_model", "check_numbers", "check_size", "check_whole", "is_number", "is_whole"]
+__all__ = [
+    "check_flags", "check_model", "check_numbers", "check_size", "check_sizes", "check_whole", "is_number", "is_whole",
+]  # fmt: skip
 
 
 def is_whole(value: object) -> bool:
@@ -69,10 +71,26 @@ def check_size(name: str, value: object, *, lowest: int = 1) -> tuple[int, int]:
         TypeError: if it is not a tuple or list of integers.
         ValueError: if it does not have two entries, or one is below `lowest`.
     """
-    expected = f"expected (height, width), two integers of at least {lowest}"
+    height, width = check_sizes(name, value, "(height, width), two integers", 2, lowest=lowest)
+    return height, width
+
+
+def check_sizes(name: str, value: object, expected: str, count: int, *, lowest: int = 1) -> tuple[int, ...]:
+    """As many ints, each at least `lowest`.
+
+    Args:
+        name: of the argument.
+        value: given by the user.
+        expected: what they are and how many, for the message.
+        count: how many are expected.
+        lowest: smallest value allowed.
+
+    Raises:
+        TypeError: if it is not a tuple or list of integers.
+        ValueError: if it does not have `count` entries, or one is below `lowest`.
+    """
     if not isinstance(value, (tuple, list)) or not all(map(is_whole, value)):
-        raise TypeError(f"{name}={value!r}: {expected}")
-    if len(value) != 2 or value[0] < lowest or value[1] < lowest:
-        raise ValueError(f"{name}={value!r}: {expected}")
-    height, width = (n if isinstance(n, (int, SymInt)) else int(n) for n in value)
-    return height, width  # type: ignore[return-value] # SymInt counts as int
+        raise TypeError(f"{name}={value!r}: expected {expected} of at least {lowest}")
+    if len(value) != count or any(n < lowest for n in value):
+        raise ValueError(f"{name}={value!r}: expected {expected} of at least {lowest}")
+    return tuple(n if isinstance(n, (int, SymInt)) else int(n) for n in value)  # type: ignore[misc] # SymInt counts as int

@@ -24,7 +24,14 @@ from dynpool.graph import (
     make_inputs,
     trace,
 )
-from dynpool.resizers import DynOPool2d, FollowInterpolate2d, FollowPool2d, LearnedResizer2d, learned_resizers
+from dynpool.resizers import (
+    DynOPool2d,
+    FollowInterpolate2d,
+    FollowPool2d,
+    LearnedResizer2d,
+    check_axes,
+    learned_resizers,
+)
 from dynpool.resolution import (
     GiveSize,
     Learned,
@@ -250,6 +257,7 @@ def convert(
         {'input': (32, 32), '1': (16, 16)}
     """
     check_model(model)
+    check_axes(model, "convert")
     check_flags(preserve=preserve)
     if input_size is None:
         input_size = (3, 224, 224) if inputs is None else make_inputs(None, inputs, torch.float32).size
@@ -356,6 +364,7 @@ def sizes(
         ValueError: for an invalid `input_size`, or if the model cannot run at it.
     """
     check_model(model)
+    check_axes(model, "sizes")
     return sizes_of(Survey(converted_model(unwrapped(model)), input_size, inputs=inputs, batch=batch, dtype=dtype))
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from dynpool.common.arguments import check_model
 from dynpool.graph import check_input_size, trace
-from dynpool.resizers import LearnedResizer2d, host_alphas, learned_resizers, set_alpha, usable_alphas
+from dynpool.resizers import LearnedResizer2d, check_axes, host_alphas, learned_resizers, set_alpha, usable_alphas
 from dynpool.resolution import checked_sizes, converted_model, resolution_tree, set_tree_sizes
 from dynpool.size_math import Pair, Size
 
@@ -35,6 +35,7 @@ def set_sizes(
             than the ceiling `max_gmacs` of the conversion. The model is then left as it was.
     """
     check_model(model)
+    check_axes(model, "set_sizes")
     model = converted_model(model)
     tree = resolution_tree(model)
     if tree is not None:

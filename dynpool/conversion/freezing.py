@@ -20,6 +20,7 @@ from dynpool.resizers import (
     FollowPool2d,
     LearnedResizer2d,
     Reduce,
+    check_axes,
     host_alphas,
     learned_kernels,
     learned_resizers,
@@ -123,6 +124,7 @@ def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None, inputs:
             hand-placed resizer other than `DynOPool2d` has several sizes in a pass.
     """
     check_model(model)
+    check_axes(model, "freeze")
     model = unwrapped(model)
     live = resolution_tree(model)
     if live is None:

@@ -20,6 +20,7 @@ from torch import nn
 from dynpool.graph import Choose, Graph, PassOptions, Resize, Shapes, Survey, trace, trace_shapes
 from dynpool.resizers import (
     LearnedResizer2d,
+    check_axes,
     host_alphas,
     host_extents,
     learned_kernels,
@@ -88,6 +89,7 @@ class CostModel:
         **options: Unpack[PassOptions],
     ) -> None:
         model = self.model = costed_model(model)
+        check_axes(model, "a cost by learned sizes")
         survey = Survey(model, input_size, **options) if survey is None else survey
         self.input_size, self.options = survey.input_size, survey.options
         self.tree = resolution_tree(model)

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from dynpool.common.arguments import check_model, check_whole
 from dynpool.graph import check_input_size, deep_copy
-from dynpool.resizers import LearnedResizer2d, host_alphas, learned_resizers, set_alpha
+from dynpool.resizers import LearnedResizer2d, check_axes, host_alphas, learned_resizers, set_alpha
 from dynpool.resolution import resolution_tree
 from dynpool.size_math import Pair, Size
 
@@ -118,6 +118,7 @@ class LatencyModel:
         measurements: Mapping[str, Any] | None = None,
     ) -> None:
         check_model(model)
+        check_axes(model, "LatencyModel")
         check_whole(1, repeats=repeats, **({} if batch is None else {"batch": batch}))
         check_whole(_FEWEST, configurations=configurations)
         check_whole(0, seed=seed)

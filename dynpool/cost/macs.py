@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dynpool.common.arguments import check_model
 from dynpool.graph import Graph, InputSize, check_input_size, trace
 from dynpool.graph.ops import is_registered
+from dynpool.resizers import check_axes
 from dynpool.size_math import Pair
 
 from .cost_model import CostModel
@@ -220,6 +221,7 @@ class GMACsLoss:
         dtype: torch.dtype | None = None,
     ) -> None:
         check_model(model)
+        check_axes(model, "GMACsLoss")
         self.input_size = check_input_size(input_size)
         self.cost = CostModel(model, self.input_size, inputs=inputs, batch=batch, dtype=dtype)
         self.tree, self.owners, self.graph = self.cost.tree, self.cost.owners, self.cost.graph

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dynpool.resizers import DynOPool2d, LearnedResizer2d, host_alphas, host_extents, learned_kernels
+from dynpool.resizers import DynOPool2d, LearnedResizer2d, host_alphas, host_extents, learned_alphas, learned_kernels
 from dynpool.resolution import resolution_tree, without_sharding
 from dynpool.size_math import Size
 
@@ -253,7 +253,7 @@ def run_pass(
     """One pass of `model` on meta tensors under `recorder`."""
     tree = resolution_tree(model)
     with ExitStack() as stack:
-        host_alphas([m for m in model.modules() if isinstance(m, LearnedResizer2d)])  # meta tensors hold none
+        host_alphas(list(learned_alphas(model).values()))  # meta tensors hold none
         host_extents(list(learned_kernels(model).values()))
         stack.enter_context(untouched(model))
         without_sharding(model)

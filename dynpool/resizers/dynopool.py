@@ -1,24 +1,74 @@
-"""DynOPool2d: the operator as a module."""
+"""The operator as modules: DynOPool2d, and DynOPool1d and DynOPool3d for sequences and volumes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from dynpool.size_math import Pair, alpha_range, effective_kernel, output_size, sample_kernel
 
-from .fixed import FixedPool2d, FixedStrides2d
-from .functional import Reduce, check_reduce, dynopool2d, sizes_from_alpha
+from .fixed import FixedPool1d, FixedPool2d, FixedPool3d, FixedStrides2d
+from .functional import Reduce, check_reduce, dynopool1d, dynopool2d, dynopool3d, sizes_from_alpha
 from .host_values import gathered
-from .learned_alpha import constrain_resizers, host_alphas, set_alpha, usable_alphas
+from .learned_alpha import LearnedAlpha, constrain_resizers, host_alphas, set_alpha, usable_alphas
 from .learned_resizer import LearnedResizer2d
 
-__all__ = ["DynOPool", "DynOPool2d", "constrain_resizers", "host_alphas", "set_alpha"]
+__all__ = [
+    "DynOPool", "DynOPool1d", "DynOPool2d", "DynOPool3d", "DynOPoolAxes", "constrain_resizers", "host_alphas",
+    "set_alpha",
+]  # fmt: skip
+
+V = TypeVar("V", bound=tuple[float, ...])
 
 
-class DynOPool2d(LearnedResizer2d):
+class DynOPoolAxes(LearnedAlpha[V]):
+    """What the modules of one, two and three axes have in common; see :class:`DynOPool2d`."""
+
+    _function: ClassVar[Callable[..., Tensor]]
+
+    def __init__(
+        self,
+        alpha: float | Sequence[float] = 2.0,
+        *,
+        reduce: Reduce = "max",
+        bounds: Pair = (1 / 8, 2.0),
+        tied_to: Self | None = None,
+    ) -> None:
+        check_reduce(reduce)
+        super().__init__(alpha, bounds=bounds, tied_to=tied_to)
+        self.reduce: Reduce = reduce
+
+    def forward(self, x: Tensor, size: Any = None) -> Tensor:
+        """x resized to ``size``, by default the size that alpha gives."""
+        alpha = gathered(self.shared_alpha(), averaged=True)
+        if size is None:
+            if torch.compiler.is_compiling():  # a compiled graph cannot update Python state: clip the value read
+                size = sizes_from_alpha(alpha, x, alpha_range(self.bounds))
+            elif isinstance(x, Tensor) and x.dim() >= self.axes and 0 not in x.shape[-self.axes :]:
+                size = self.own_size(x)  # else it says what is wrong
+        return self._function(x, alpha, reduce=self.reduce, size=size)
+
+    def own_size(self, x: Tensor) -> Any:
+        """The size that the parameter gives for x, after it has been brought into its bounds."""
+        constrain_resizers([self], trust=None)
+        return self.output_size(tuple(x.shape[-self.axes :]), self.strides(usable_alphas([self])[0]))
+
+    def output_size(self, size: Any, strides: Any) -> Any:
+        """``round(max(size / stride, 1.5))`` per axis (Eq. 1 and section 5.1)."""
+        return tuple(map(output_size, size, strides))
+
+    def extra_repr(self) -> str:
+        """Alpha, the reduction and the bounds, as shown by print."""
+        alpha = self.shared_alpha()
+        values = ", ".join(f"{value:.4g}" for value in alpha.tolist()) if not alpha.is_meta else "meta"
+        tied = ", tied" if self._tied else ""
+        return f"alpha=({values}), reduce={self.reduce!r}, bounds=({self.bounds[0]:g}, {self.bounds[1]:g}){tied}"
+
+
+class DynOPool2d(DynOPoolAxes[Pair], LearnedResizer2d):
     """Pooling with a learned stride per axis (Jang et al., CVPR 2022); see :func:`dynpool.dynopool2d`.
 
     Shape: (N, C, H, W) or (C, H, W) to the same with (H_out, W_out).
@@ -43,27 +93,7 @@ class DynOPool2d(LearnedResizer2d):
     module keeps the size within the bounds but not the parameter: call :func:`constrain_resizers` after each step.
     """
 
-    def __init__(
-        self,
-        alpha: float | Sequence[float] = 2.0,
-        *,
-        reduce: Reduce = "max",
-        bounds: Pair = (1 / 8, 2.0),
-        tied_to: DynOPool2d | None = None,
-    ) -> None:
-        check_reduce(reduce)
-        super().__init__(alpha, bounds=bounds, tied_to=tied_to)
-        self.reduce: Reduce = reduce
-
-    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """x resized to ``size`` (H_out, W_out); by default the size that alpha gives."""
-        alpha = gathered(self.shared_alpha(), averaged=True)
-        if size is None:
-            if torch.compiler.is_compiling():  # a compiled graph cannot update Python state: clip the value read
-                size = sizes_from_alpha(alpha, x, alpha_range(self.bounds))
-            elif isinstance(x, Tensor) and x.dim() >= 2 and 0 not in x.shape[-2:]:  # else it says what is wrong
-                size = self.own_size(x)
-        return dynopool2d(x, alpha, reduce=self.reduce, size=size)
+    _function = staticmethod(dynopool2d)
 
     def output_size(self, size: Pair, strides: Pair) -> tuple[int, int]:
         """``round(max(size / stride, 1.5))`` per axis (Eq. 1 and section 5.1)."""
@@ -82,12 +112,60 @@ class DynOPool2d(LearnedResizer2d):
         """This resizer with its present alpha fixed, as native PyTorch operations."""
         return FixedStrides2d(usable_alphas([self])[0], reduce=self.reduce)
 
-    def extra_repr(self) -> str:
-        """Alpha, the reduction and the bounds, as shown by print."""
-        alpha = self.shared_alpha()
-        values = ", ".join(f"{value:.4g}" for value in alpha.tolist()) if not alpha.is_meta else "meta"
-        tied = ", tied" if self._tied else ""
-        return f"alpha=({values}), reduce={self.reduce!r}, bounds=({self.bounds[0]:g}, {self.bounds[1]:g}){tied}"
+
+class DynOPool1d(DynOPoolAxes[tuple[float]]):
+    """Pooling of sequences with a learned stride: :class:`DynOPool2d` along one axis; see :func:`dynpool.dynopool1d`.
+
+    It is placed by hand. Optimiser groups, bounds (:func:`dynpool.constrain`) and checkpoints treat it as they do a
+    :class:`DynOPool2d`; conversion, costs and lists of sizes are for height and width alone.
+
+    Shape: (N, C, L) or (C, L) to the same with L_out.
+
+    Args:
+        alpha: initial stride in input positions per output position, learned as the float32 parameter ``alpha`` of
+            shape (1,).
+        reduce, bounds, tied_to: as of :class:`DynOPool2d`.
+
+    Raises:
+        ValueError, TypeError: as :class:`DynOPool2d`.
+
+    >>> DynOPool1d(2.5)(torch.zeros(1, 4, 30)).shape
+    torch.Size([1, 4, 12])
+    """
+
+    axes = 1
+    _function = staticmethod(dynopool1d)
+
+    def frozen(self, size: int | Sequence[int]) -> FixedPool1d:
+        """This resizer with a fixed size L_out, as native PyTorch operations."""
+        return FixedPool1d(size, reduce=self.reduce)
+
+
+class DynOPool3d(DynOPoolAxes[tuple[float, float, float]]):
+    """Pooling of volumes with learned strides: :class:`DynOPool2d` along three axes; see :func:`dynpool.dynopool3d`.
+
+    It is placed by hand, as :class:`DynOPool1d` is.
+
+    Shape: (N, C, D, H, W) or (C, D, H, W) to the same with (D_out, H_out, W_out).
+
+    Args:
+        alpha: initial stride in input voxels per output voxel, one number or (depth, height, width), learned as the
+            float32 parameter ``alpha`` of shape (3,).
+        reduce, bounds, tied_to: as of :class:`DynOPool2d`.
+
+    Raises:
+        ValueError, TypeError: as :class:`DynOPool2d`.
+
+    >>> DynOPool3d((1.0, 2.5, 4.0))(torch.zeros(1, 4, 8, 30, 32)).shape
+    torch.Size([1, 4, 8, 12, 8])
+    """
+
+    axes = 3
+    _function = staticmethod(dynopool3d)
+
+    def frozen(self, size: Sequence[int]) -> FixedPool3d:
+        """This resizer with a fixed size (D_out, H_out, W_out), as native PyTorch operations."""
+        return FixedPool3d(size, reduce=self.reduce)
 
 
 DynOPool = DynOPool2d

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,13 +13,16 @@ from torch.jit._trace import is_tracing
 from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from dynpool.common.arguments import check_size
+from dynpool.common.arguments import check_size, check_sizes, is_whole
 from dynpool.size_math import Pair, Size, output_size, pair
 
-from .functional import Reduce, check_reduce, dynopool2d
+from .functional import Reduce, check_reduce, dynopool2d, dynopool3d
 from .host_values import number_pair
 
-__all__ = ["FixedInterpolate2d", "FixedPool2d", "FixedStrides2d", "FollowInterpolate2d", "FollowPool2d", "is_recorded"]
+__all__ = [
+    "FixedInterpolate2d", "FixedPool1d", "FixedPool2d", "FixedPool3d", "FixedStrides2d", "FollowInterpolate2d",
+    "FollowPool2d", "is_recorded",
+]  # fmt: skip
 
 
 class FollowPool2d(nn.Module):
@@ -131,6 +135,62 @@ class FixedPool2d(nn.Module):
         return f"size={self.size}, reduce={self.reduce!r}"
 
 
+class FixedPool1d(nn.Module):
+    """`DynOPool1d` with a fixed output size, as native PyTorch operations; equal up to rounding.
+
+    Args:
+        size: L_out.
+        reduce: "max", "mean" or "sample".
+
+    Shape: (N, C, L) or (C, L) -> the same with L_out.
+
+    Raises:
+        TypeError: if `size` is not an integer.
+        ValueError: if `size` or `reduce` is out of range.
+    """
+
+    def __init__(self, size: int | Sequence[int], *, reduce: Reduce = "max") -> None:
+        super().__init__()
+        check_reduce(reduce)
+        self.size: int = check_sizes("size", (size,) if is_whole(size) else size, "one integer", 1)[0]
+        self.reduce: str = reduce
+
+    def forward(self, input: Tensor) -> Tensor:
+        return fixed_pool(input.unsqueeze(-2), 1, self.size, self.reduce).squeeze(-2)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, reduce={self.reduce!r}"
+
+
+class FixedPool3d(nn.Module):
+    """`DynOPool3d` with a fixed output size, as native PyTorch operations; equal up to rounding.
+
+    Args:
+        size: (depth, height, width) of the output in voxels.
+        reduce: "max", "mean" or "sample".
+
+    Shape: (N, C, D, H, W) or (C, D, H, W) -> the same with `size`.
+
+    Raises:
+        TypeError: if `size` is not a tuple or list of integers.
+        ValueError: if `size` or `reduce` is out of range.
+    """
+
+    def __init__(self, size: Sequence[int], *, reduce: Reduce = "max") -> None:
+        super().__init__()
+        check_reduce(reduce)
+        depth, height, width = check_sizes("size", size, "(depth, height, width), three integers", 3)
+        self.size: tuple[int, int, int] = (depth, height, width)
+        self.reduce: str = reduce
+
+    def forward(self, input: Tensor) -> Tensor:
+        depth, height, width = self.size
+        return fixed_pool_of_volumes(input, depth, height, width, self.reduce)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, reduce={self.reduce!r}"
+
+
 class FixedStrides2d(nn.Module):
     """`DynOPool2d` with a fixed alpha, as native PyTorch operations: its size follows from that of its input.
 
@@ -191,6 +251,33 @@ def fixed_pool(x: Tensor, height: int, width: int, reduce: str) -> Tensor:
     return pooled if x.dim() == 4 else pooled.squeeze(0)
 
 
+@torch.fx.wrap  # as fixed_pool
+def fixed_pool_of_volumes(x: Tensor, depth: int, height: int, width: int, reduce: str) -> Tensor:
+    """:func:`dynpool.dynopool3d` at a given size, as :func:`fixed_pool` is :func:`dynpool.dynopool2d`."""
+    if not is_scripting():  # noqa: SIM102 - the compiler skips what is below this condition alone
+        if x.is_meta:
+            return _operator_on_volumes(x, depth, height, width, reduce)
+    maps = x if x.dim() == 5 else x.unsqueeze(0)
+    if reduce == "sample":
+        pooled = _sampled(_sampled(_sampled(maps, -3, depth), -2, height), -1, width)
+    else:
+        if _all_finite(maps):
+            size = (2 * depth, 2 * height, 2 * width)
+            maps = F.interpolate(maps, size, mode="trilinear", align_corners=False)
+        else:
+            maps = _queried(_queried(_queried(maps, -3, 2 * depth), -2, 2 * height), -1, 2 * width)
+        if reduce == "max":
+            pooled = F.max_pool3d(maps, 2)
+        else:  # half precision has no avg_pool3d on a CPU
+            pooled = F.avg_pool3d(maps if maps.dtype == torch.float64 else maps.to(torch.float32), 2)
+    pooled = pooled.to(x.dtype)
+    return pooled if x.dim() == 5 else pooled.squeeze(0)
+
+
+def _operator_on_volumes(x: Tensor, depth: int, height: int, width: int, reduce: Any) -> Tensor:
+    return dynopool3d(x, x.new_ones(3, dtype=torch.float32), reduce=reduce, size=(depth, height, width))
+
+
 def _operator(x: Tensor, height: int, width: int, reduce: Any) -> Tensor:
     return dynopool2d(x, x.new_ones(2, dtype=torch.float32), reduce=reduce, size=(height, width))
 
@@ -234,7 +321,9 @@ def _sampled(x: Tensor, dim: int, size: int) -> Tensor:
         step = length // size
         if step == 1:
             return x
-        return x[..., ::step] if dim == -1 else x[..., ::step, :]
+        if dim == -1:
+            return x[..., ::step]
+        return x[..., ::step, :] if dim == -2 else x[..., ::step, :, :]
     return _interpolated(x, dim, torch.arange(size, device=x.device) * length, size)
 
 
@@ -250,6 +339,6 @@ def _interpolated(x: Tensor, dim: int, numerators: Tensor, denominator: int) -> 
     low, high = floors.clamp(0, last), (floors + (remainders > 0).to(floors.dtype)).clamp(0, last)
     exact = torch.float64 if x.dtype == torch.float64 else torch.float32
     weight = torch.where(low == high, 0.5, remainders.to(exact) / denominator).to(exact)
-    if dim == -2:
+    for _ in range(-1 - dim):
         weight = weight.unsqueeze(-1)
     return x.index_select(dim, low) * (1 - weight) + x.index_select(dim, high) * weight

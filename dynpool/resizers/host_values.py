@@ -14,9 +14,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
 from dynpool.common.arguments import is_number
-from dynpool.size_math import Pair
+from dynpool.size_math import Pair, pair
 
-__all__ = ["as_pair", "float32", "gathered", "has_values", "number_pair", "read_values", "write_values"]
+__all__ = ["as_pair", "float32", "gathered", "has_values", "number_pair", "numbers", "read_values", "write_values"]
 
 
 def has_values(tensor: Tensor) -> bool:
@@ -35,8 +35,8 @@ def read_values(tensors: Sequence[Tensor]) -> list[list[float]]:
         return []
     with torch._C._DisableFuncTorch(), torch.no_grad():
         plain = [_whole(_unwrapped(tensor)) for tensor in tensors]
-        numbers = iter(torch.cat(plain).tolist())
-    return [[next(numbers) for _ in range(one.numel())] for one in plain]
+        found = iter(torch.cat(plain).tolist())
+    return [[next(found) for _ in range(one.numel())] for one in plain]
 
 
 def write_values(tensor: Tensor, values: Sequence[float]) -> None:
@@ -110,16 +110,21 @@ def as_pair(values: float | Sequence[float], message: str) -> Pair:
 
 def number_pair(values: float | Sequence[float], message: str) -> Pair:
     """One or two finite numbers as two floats, else an error with this message."""
-    pair: Any = (values, values) if is_number(values) else values
-    if isinstance(pair, bool) or (isinstance(pair, (tuple, list)) and any(isinstance(v, bool) for v in pair)):
+    return pair(numbers(values, 2, message))
+
+
+def numbers(values: float | Sequence[float], count: int, message: str) -> tuple[float, ...]:
+    """As many finite numbers, or one for all of them, as floats, else an error with this message."""
+    given: Any = (values,) * count if is_number(values) else values
+    if isinstance(given, bool) or (isinstance(given, (tuple, list)) and any(isinstance(v, bool) for v in given)):
         raise TypeError(message)
     try:
-        numbers = [float(value + 0.0) for value in pair]  # the sum raises for strings, which float would parse
+        found = tuple([float(value + 0.0) for value in given])  # the sum raises for strings, which float would parse
     except TypeError:
         raise TypeError(message) from None
-    if len(numbers) != 2 or not all(math.isfinite(number) for number in numbers):
+    if len(found) != count or not all(math.isfinite(number) for number in found):
         raise ValueError(message)
-    return numbers[0], numbers[1]
+    return found
 
 
 def float32(value: float) -> float:

@@ -1,24 +1,28 @@
-"""A parameter of two numbers from which a size follows: its ties, bounds and state, and its values on the host."""
+"""A parameter from which a size follows, a number for each axis: its ties, bounds and state, its values on the host."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags
-from dynpool.size_math import Pair, Size, alpha_range, check_bounds, project_alpha
+from dynpool.size_math import AXES, Pair, alpha_range, check_bounds, project_alpha
 
-from .host_values import as_pair, float32, has_values, read_values, write_values
+from .host_values import float32, has_values, numbers, read_values, write_values
 from .weight_decay import watch_for_decay
 
-__all__ = ["LearnedAlpha", "constrain_resizers", "host_alphas", "is_own", "set_alpha", "usable_alphas"]
+__all__ = [
+    "LearnedAlpha", "check_axes", "constrain_resizers", "host_alphas", "is_own", "learned_alphas", "set_alpha",
+    "usable_alphas",
+]  # fmt: skip
 
 Stamp = tuple[int, int, int]
+V = TypeVar("V", bound=tuple[float, ...])  # a number for each axis: a Pair for (height, width)
 
 _READ_ALWAYS = frozenset({"cpu"})
 _FORGOTTEN = (
@@ -26,11 +30,17 @@ _FORGOTTEN = (
     "call dynpool.constrain(model) after each optimizer.step(), and do not apply weight decay to alphas "
     "(dynpool.parameter_groups)"
 )
+_EXPECTED = {1: "one number"} | {
+    axes: f"one or {count} ({', '.join(AXES[axes])}) numbers" for axes, count in ((2, "two"), (3, "three"))
+}
 _STEP = 0.1  # default trust region: largest relative change of a size in one optimiser step
 
 
-class LearnedAlpha(nn.Module):
-    """What :class:`.learned_resizer.LearnedResizer2d` learns by: the parameter, or the tie to that of another."""
+class LearnedAlpha(nn.Module, Generic[V]):
+    """What a learned resizer learns by: the parameter, or the tie to that of another."""
+
+    #: The number of spatial axes of the maps that it resizes.
+    axes: ClassVar[int] = 2
 
     alpha: nn.Parameter | None
 
@@ -50,15 +60,15 @@ class LearnedAlpha(nn.Module):
         # in a tuple, so that nn.Module does not register it as a child
         self._tied: tuple[Self, ...] = () if tied_to is None else (tied_to.root(),)
         self._bounds: Pair = check_bounds(bounds) if tied_to is None else tied_to.bounds
-        self._accepted: Pair = self.checked(alpha) if tied_to is None else tied_to.root()._accepted
-        self._seen: Pair = self._accepted  # the values when the parameter was last read or written ...
+        self._accepted: V = self.checked(alpha) if tied_to is None else tied_to.root()._accepted
+        self._seen: V = self._accepted  # the values when the parameter was last read or written ...
         self._stamp: Stamp | None = None  # ... and the stamp of these contents
         self._parameter: int | None = None  # id of that parameter
         self._jump = False  # whether the next value is accepted without a trust region, as it was loaded
         self._constrained = False  # whether it is constrained after each step, and read then
         if tied_to is None:
-            numbers = self._accepted[:1] if shared else self._accepted
-            self.alpha = nn.Parameter(torch.tensor(numbers, dtype=torch.float32))
+            start = self._accepted[:1] if shared else self._accepted
+            self.alpha = nn.Parameter(torch.tensor(start, dtype=torch.float32))
             self._parameter = id(self.alpha)
             watch_for_decay(self)
         else:
@@ -66,40 +76,32 @@ class LearnedAlpha(nn.Module):
 
     # -- the relation of the parameter to strides; by default it is the stride --
 
-    def strides(self, values: Pair) -> Pair:
-        """The (height, width) strides, input size / output size, when the parameter holds ``values``."""
+    def strides(self, values: V) -> V:
+        """The strides, input size / output size, along (height, width) or other axes if the parameter is ``values``."""
         return values
 
-    def values_of(self, strides: Pair) -> Pair:
+    def values_of(self, strides: V) -> V:
         """Values of the parameter for which :meth:`strides` is nearest to these, before :meth:`project`."""
         return strides
 
-    def values_for(self, size_in: Pair, size_out: Size) -> Pair:
-        """Values of the parameter that resize ``size_in`` to ``size_out``, (height, width) in pixels.
+    def checked(self, values: float | Sequence[float]) -> V:
+        """The values that a user gives for the parameter, as float32 numbers, one for each axis.
 
         Raises:
-            ValueError: if there are none.
-        """
-        return size_in[0] / size_out[0], size_in[1] / size_out[1]
-
-    def checked(self, values: float | Sequence[float]) -> Pair:
-        """The values that a user gives for the parameter, as two float32 numbers.
-
-        Raises:
-            TypeError: if it is not one or two numbers.
+            TypeError: if it is not one number or one for each axis.
             ValueError: if a value is not finite, not allowed or outside the bounds.
         """
         low, high = (float32(limit) for limit in alpha_range(self.bounds))
         message = (
-            f"alpha={values!r}: expected one or two (height, width) numbers from {low:g} to {high:g}, "
+            f"alpha={values!r}: expected {_EXPECTED[self.axes]} from {low:g} to {high:g}, "
             f"the strides that bounds={self.bounds} on the scale factor allow"
         )
-        pair = as_pair(values, message)
-        if not all(low <= value <= high for value in pair):
+        found = tuple(map(float32, numbers(values, self.axes, message)))
+        if not all(low <= value <= high for value in found):
             raise ValueError(message)
-        return pair
+        return cast("V", found)
 
-    def project(self, values: Pair, previous: Pair, trust: float | None) -> Pair:
+    def project(self, values: V, previous: V, trust: float | None) -> V:
         """The admissible values nearest to ``values`` (possibly NaN or infinite) after an optimiser's step.
 
         Args:
@@ -107,10 +109,10 @@ class LearnedAlpha(nn.Module):
             previous: the last admissible values.
             trust: largest relative change of a size; None: no limit.
         """
-        h, w = (project_alpha(v, p, self.bounds, trust) for v, p in zip(values, previous, strict=True))
-        return h, w
+        both = zip(values, previous, strict=True)
+        return cast("V", tuple([project_alpha(v, p, self.bounds, trust) for v, p in both]))
 
-    def make_room(self, strides: Pair) -> None:
+    def make_room(self, strides: V) -> None:
         """Widen the bounds, if necessary, so that these strides are allowed."""
         lowest, highest = self.bounds
         self.bounds = (min(lowest, 1 / (2 * max(strides))), max(highest, 2 / min(strides)))
@@ -147,12 +149,12 @@ class LearnedAlpha(nn.Module):
         super()._apply(keep_dtype, recurse)
         return self
 
-    def admit(self, values: Pair) -> None:
+    def admit(self, values: V) -> None:
         """Widen the bounds if loaded values of the parameter lie outside of them."""
         strides = self.strides(values)
         if all(0 < stride < math.inf for stride in strides):
-            wanted = tuple(map(float32, self.values_of(strides)))
-            if tuple(map(float32, self.project((wanted[0], wanted[1]), (wanted[0], wanted[1]), None))) != wanted:
+            wanted = cast("V", tuple(map(float32, self.values_of(strides))))
+            if tuple(map(float32, self.project(wanted, wanted, None))) != wanted:
                 self.make_room(strides)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
@@ -175,7 +177,7 @@ class LearnedAlpha(nn.Module):
         loaded = state_dict.get(name) if self.alpha is not None else None
         values = None
         if isinstance(loaded, Tensor) and not loaded.is_meta and loaded.shape == self.shared_alpha().shape:
-            (values,) = _read([loaded])
+            values = _spread(self.root(), *read_values([loaded]))
             if not all(math.isfinite(v) for v in values) or not all(0 < s < math.inf for s in self.strides(values)):
                 error_msgs.append(f"{name} is {loaded.tolist()}: expected finite values that give positive strides")
                 return
@@ -196,11 +198,27 @@ class LearnedAlpha(nn.Module):
         watch_for_decay(self)
 
 
+def learned_alphas(model: nn.Module) -> dict[str, LearnedAlpha[Any]]:
+    """The modules of a model that own an alpha, by module path: resizers of one, two and three axes."""
+    found = {path: module for path, module in model.named_modules() if isinstance(module, LearnedAlpha)}
+    return {path: module for path, module in found.items() if module.alpha is not None}
+
+
+def check_axes(model: nn.Module, what: str) -> None:
+    """Raise ValueError if a model has learned resizers of one or three axes; ``what`` is what does not handle them."""
+    for path, module in model.named_modules():
+        if isinstance(module, LearnedAlpha) and module.axes != 2:
+            raise ValueError(
+                f"model has a {type(module).__name__} at {path or 'its top'!r}: {what} handles learned resizers of "
+                "height and width alone"
+            )
+
+
 # ----------------------------------------------------------------------------------- between the device and the host
 
 
-def host_alphas(resizers: Sequence[LearnedAlpha]) -> list[Pair]:
-    """The values of the resizers' parameters as (height, width) floats, read from the device in at most one copy.
+def host_alphas(resizers: Sequence[LearnedAlpha[V]]) -> list[V]:
+    """The values of the resizers' parameters, a float for each axis, read from the device in at most one copy.
 
     Only parameters that may have changed since the last read are copied; tied resizers share a read. Values are not
     projected.
@@ -210,13 +228,13 @@ def host_alphas(resizers: Sequence[LearnedAlpha]) -> list[Pair]:
     return [values[id(resizer.root())] for resizer in resizers]
 
 
-def usable_alphas(resizers: Sequence[LearnedAlpha]) -> list[Pair]:
+def usable_alphas(resizers: Sequence[LearnedAlpha[V]]) -> list[V]:
     """The values of :func:`host_alphas`, projected as for a pass: see ``trust=None`` of :func:`constrain_resizers`."""
     values = zip(resizers, host_alphas(resizers), strict=True)
     return [_projected(resizer.root(), held, None) for resizer, held in values]
 
 
-def constrain_resizers(resizers: Sequence[LearnedAlpha], *, trust: float | None = 0.1) -> bool:
+def constrain_resizers(resizers: Sequence[LearnedAlpha[Any]], *, trust: float | None = 0.1) -> bool:
     """Bring the parameters of the resizers back to admissible values; to be called after each step.
 
     One device-to-host copy for all of them (before a pass, that is without a trust region, of what may have changed);
@@ -245,20 +263,20 @@ def constrain_resizers(resizers: Sequence[LearnedAlpha], *, trust: float | None 
     return changed
 
 
-def set_alpha(resizer: LearnedAlpha, alpha: float | Sequence[float]) -> None:
-    """Set the parameter that a resizer uses to one number or (height, width), free of the trust region.
+def set_alpha(resizer: LearnedAlpha[Any], alpha: float | Sequence[float]) -> None:
+    """Set the parameter that a resizer uses to one number or one for each axis, free of the trust region.
 
     Raises:
         ValueError: if the resizer does not allow it (:meth:`LearnedAlpha.checked`), or if height and width differ
             where they share a number.
     """
     values = resizer.checked(alpha)
-    if resizer.shared_alpha().numel() == 1 and values[0] != values[1]:
+    if resizer.shared_alpha().numel() == 1 and values[0] != values[-1]:
         raise ValueError(f"alpha={alpha!r}: expected one number, which height and width share")
     _accept(resizer.root(), values, write=True)
 
 
-def _accept(root: LearnedAlpha, values: Pair, *, write: bool) -> None:
+def _accept(root: LearnedAlpha[V], values: V, *, write: bool) -> None:
     alpha = root.shared_alpha()
     if write:
         write_values(alpha, values[: alpha.numel()])
@@ -266,34 +284,34 @@ def _accept(root: LearnedAlpha, values: Pair, *, write: bool) -> None:
     root._accepted, root._jump = values, False
 
 
-def _projected(root: LearnedAlpha, values: Pair, trust: float | None) -> Pair:
+def _projected(root: LearnedAlpha[V], values: V, trust: float | None) -> V:
     """The admissible values nearest to these; see ``trust`` of :func:`constrain_resizers`."""
-    height, width = root.project(values, root._accepted, trust)
+    new: tuple[float, ...] = root.project(values, root._accepted, trust)
     if trust is None:
         cut = root.project(values, root._accepted, _STEP)
         sound = [math.isfinite(v) and 0 < s < math.inf for v, s in zip(values, _strides(root, values), strict=True)]
-        height, width = (new if good else small for new, small, good in zip((height, width), cut, sound, strict=True))
+        new = tuple([whole if good else small for whole, small, good in zip(new, cut, sound, strict=True)])
         if not all(sound):
             warnings.warn(_FORGOTTEN, stacklevel=2)
-    return float32(height), float32(width)
+    return cast("V", tuple(map(float32, new)))
 
 
-def _strides(root: LearnedAlpha, values: Pair) -> Pair:
+def _strides(root: LearnedAlpha[V], values: V) -> tuple[float, ...]:
     """The strides of values that may be infinite or NaN."""
-    return root.strides(values) if all(map(math.isfinite, values)) else (1.0, 1.0)
+    return root.strides(values) if all(map(math.isfinite, values)) else (1.0,) * len(values)
 
 
-def _roots(resizers: Sequence[LearnedAlpha]) -> list[LearnedAlpha]:
+def _roots(resizers: Sequence[LearnedAlpha[V]]) -> list[LearnedAlpha[V]]:
     """The owners of the resizers' alphas, each once."""
     return list({id(resizer.root()): resizer.root() for resizer in resizers}.values())
 
 
-def _host_values(roots: Sequence[LearnedAlpha]) -> list[Pair]:
+def _host_values(roots: Sequence[LearnedAlpha[V]]) -> list[V]:
     """The values of the roots' parameters: in one copy for those that may have changed, from the cache for others."""
     changed = [root for root in roots if _may_have_changed(root)]
     found = {id(root): root._seen for root in roots}
-    for root, values in zip(changed, _read([root.shared_alpha() for root in changed]), strict=True):
-        alpha = root.shared_alpha()
+    for root, read in zip(changed, read_values([root.shared_alpha() for root in changed]), strict=True):
+        alpha, values = root.shared_alpha(), _spread(root, read)
         found[id(root)] = values
         if not is_own(alpha):
             continue
@@ -304,7 +322,7 @@ def _host_values(roots: Sequence[LearnedAlpha]) -> list[Pair]:
     return [found[id(root)] for root in roots]
 
 
-def _may_have_changed(root: LearnedAlpha) -> bool:
+def _may_have_changed(root: LearnedAlpha[Any]) -> bool:
     """Whether a parameter must be read. On a CPU always, as that is cheap and detects all writes.
 
     Elsewhere if its stamp has changed. A parameter without values is never read.
@@ -332,6 +350,6 @@ def _stamp(alpha: Tensor) -> Stamp | None:
     return id(alpha), alpha.data_ptr(), alpha._version
 
 
-def _read(alphas: Sequence[Tensor]) -> list[Pair]:
-    """The values of all alphas in one copy from the device."""
-    return [(numbers[0], numbers[-1]) for numbers in read_values(alphas)]
+def _spread(root: LearnedAlpha[V], read: Sequence[float]) -> V:
+    """A value for each axis, as read from a parameter, which may have one number for all of them."""
+    return cast("V", tuple(read) if len(read) == root.axes else (read[0],) * root.axes)

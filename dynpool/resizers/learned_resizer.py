@@ -27,7 +27,7 @@ class Chain:
     size: Pair
 
 
-class LearnedResizer2d(LearnedAlpha, ABC):
+class LearnedResizer2d(LearnedAlpha[Pair], ABC):
     """The base class of all learned resizers: a module ``x, size -> y`` that resizes feature maps to learned sizes.
 
     Shape: (N, C, H, W) to (N, C, H_out, W_out). In a converted model the tree of resolutions computes all sizes on the
@@ -113,6 +113,14 @@ class LearnedResizer2d(LearnedAlpha, ABC):
         If its forward also takes a ``size``, a frozen model passes the size that follows from the input size; otherwise
         the size stays fixed.
         """
+
+    def values_for(self, size_in: Pair, size_out: Size) -> Pair:
+        """Values of the parameter that resize ``size_in`` to ``size_out``, (height, width) in pixels.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        return size_in[0] / size_out[0], size_in[1] / size_out[1]
 
     def learned_strides(self, alpha: Tensor) -> Tensor:
         """:meth:`strides` as a differentiable tensor, (2,) or (1,) to (2,), for the GMACs loss (Eq. 7)."""

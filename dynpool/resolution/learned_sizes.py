@@ -15,8 +15,8 @@ from dynpool.resizers import (
     constrain_kernels,
     constrain_resizers,
     host_alphas,
+    learned_alphas,
     learned_kernels,
-    learned_resizers,
     set_alpha,
 )
 from dynpool.size_math import Pair, Size
@@ -29,6 +29,8 @@ __all__ = ["Resolution", "checked_sizes", "constrain", "parameter_groups", "reso
 @dataclass(frozen=True)
 class Resolution:
     """One learned resolution: `alpha` (the learned strides, float32, shape (2,): height, width), `parent`, `size`.
+
+    A hand-placed `DynOPool1d` or `DynOPool3d` has an alpha of shape (1,), or (3,): depth, height, width.
 
     `parent` is the name of the resolution it is resized from ("input": the model's input). `size` is (height, width) in
     pixels in the last pass, or at the conversion's input size if there was none; None for a hand-placed resizer.
@@ -58,7 +60,7 @@ def resolutions(model: nn.Module) -> dict[str, Resolution]:
             nodes[i].name: Resolution(nodes[i].name, resizer.shared_alpha(), nodes[nodes[i].parent or 0].name, sizes[i])
             for i, _, resizer in tree.learned
         }
-    owners = learned_resizers(model, owners=True)
+    owners = learned_alphas(model)
     by_hand = {name: Resolution(name, resizer.shared_alpha(), None, None) for name, resizer in owners.items()}
     if not by_hand:
         raise ValueError(f"{type(model).__name__} has no learned resolution: convert it, or place a resizer in it")
@@ -89,7 +91,7 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
         tree.trust = tree.trust if trust is None else trust
         tree.constrain()
     done = {id(resizer) for tree in trees for resizer in tree.owners}
-    others = [r for r in learned_resizers(model, owners=True).values() if id(r) not in done]
+    others = [r for r in learned_alphas(model).values() if id(r) not in done]
     constrain_resizers(others, trust=0.1 if trust is None else trust)
     constrain_kernels(list(learned_kernels(model).values()))
 
@@ -182,7 +184,7 @@ def parameter_groups(
     kernel_lr = lr if kernel_lr is None else kernel_lr
     rates = {"lr": lr, "alpha_lr": alpha_lr, "kernel_lr": kernel_lr, "weight_decay": weight_decay}
     check_numbers("a finite number >= 0", lambda n: 0 <= n < math.inf, **rates)
-    alphas = [resizer.shared_alpha() for resizer in learned_resizers(model, owners=True).values()]
+    alphas = [resizer.shared_alpha() for resizer in learned_alphas(model).values()]
     kernels = [parameter for layer in learned_kernels(model).values() for parameter in layer.size_parameters()]
     mine = {id(p) for p in (*alphas, *kernels)}
     weights = [p for p in model.parameters() if id(p) not in mine]

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from dynpool.common.extras import optional
-from dynpool.resizers import learned_kernels, learned_resizers
+from dynpool.resizers import learned_alphas, learned_kernels
 
 __all__ = ["AveragedModel"]
 
@@ -35,8 +35,8 @@ class AveragedModel:
     def update(self, model: nn.Module) -> None:
         """Let the network's weights after an optimiser step enter the average."""
         self._average.update(model)
-        mine = learned_resizers(self.model, owners=True)
-        for name, resizer in learned_resizers(model, owners=True).items():
+        mine = learned_alphas(self.model)
+        for name, resizer in learned_alphas(model).items():
             mine[name].shared_alpha().copy_(resizer.shared_alpha())
         kernels = learned_kernels(self.model)
         for name, layer in learned_kernels(model).items():

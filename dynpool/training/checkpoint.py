@@ -313,9 +313,8 @@ def restore_model(
     for name, resizer in learned_resizers(model, owners=True).items():
         _check_alpha(resizer, name, weights[f"{name}.alpha" if name else "alpha"], path)
     if divide is not None:
-        whole, weights = weights, copy.copy(weights)  # a copy keeps the metadata
-        weights = cast("dict[str, Tensor]", weights)
-        weights |= {name: divide(name, value) for name, value in whole.items()}
+        weights = cast("dict[str, Tensor]", copy.copy(weights))  # a copy keeps the metadata
+        weights |= {name: divide(name, value) for name, value in weights.items()}
     model.load_state_dict(weights)
 
 

@@ -11,7 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dynpool.resizers import host_alphas, host_extents, learned_kernels, learned_resizers
+from dynpool.resizers import host_alphas, host_extents, learned_alphas, learned_kernels
 
 from . import checkpoint as checkpoints
 from .config import RunConfig
@@ -56,7 +56,7 @@ class Processes:
             if accelerator.device.type == "cpu":
                 raise ConfigError("sync_batch_norm is true; allowed on CPUs: false, as PyTorch has it for GPUs only")
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self._resizers = list(learned_resizers(model, owners=True).values())
+        self._resizers = list(learned_alphas(model).values())
         self._kernels = list(learned_kernels(model).values())
         if self.sharded:
             from .sharding import shard

@@ -84,6 +84,7 @@ _OPS: dict[str, Describe] = {
     **_aten("_upsample_bilinear2d_aa", computed.upsample(2, "linear-antialiased")),
     **_aten("_upsample_bicubic2d_aa", computed.upsample(2, "cubic-antialiased")),
     "dynpool.dynopool2d": lambda op: kinds.Resample(op["x"], 2, op["reduce"]),
+    "dynpool.dynopool3d": lambda op: kinds.Resample(op["x"], 3, op["reduce"]),
     "dynpool.resizer": lambda op: kinds.Resizer(op.inputs),  # a whole resizer module, contracted by the tracer
     **_aten(
         "mean sum amax amin max min prod any all var std var_mean std_mean logsumexp argmax argmin", computed.reduce

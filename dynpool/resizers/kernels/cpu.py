@@ -12,6 +12,7 @@ planes, each of which is transposed. Every sum has its fixed order, so results a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -23,22 +24,21 @@ from torch import Tensor
 
 from . import cpu_halves as halves
 from . import cpu_sums
-from .layout import memory_format, planes_in_cache
+from .layout import channels_last, memory_format, planes_in_cache
 
 __all__ = ["backward", "forward", "handles"]
 
 _MIN_WIDTH = 16  # narrower rows of channels cost more to address than to add: there, samples are put side by side
-_WINDOW = ([1, 4], [1, 4], [0, 0], [1, 1], False)  # of a cell's queries: kernel, stride, padding, dilation, ceil_mode
 _MAX_TAPS = 2**21  # of one map: tables of 16 MB
 
 
-def handles(x: Tensor, size: tuple[int, int]) -> bool:
-    """Whether this implementation can resize x (N, C, H, W) to ``size`` (height, width) in pixels, and its backward.
+def handles(x: Tensor, size: Sequence[int]) -> bool:
+    """Whether this implementation can resize x to ``size`` in pixels, and its backward.
 
     It handles tensors on a CPU, except float64 and maps with very large tables.
     """
-    height, width = x.shape[2:]
-    taps = 4 * max(4 * size[0] * size[1], height * width)
+    queries = 2 ** len(size)
+    taps = queries * max(queries * math.prod(size), math.prod(x.shape[2:]))
     return x.device.type == "cpu" and x.dtype != torch.float64 and x.numel() > 0 and taps <= _MAX_TAPS
 
 
@@ -47,7 +47,7 @@ def handles(x: Tensor, size: tuple[int, int]) -> bool:
 
 @dataclass(frozen=True)
 class _Groups:
-    """How maps (N, C, H, W) of one network layer are cut into tables (copies * pixels, width)."""
+    """How maps (N, C, ...) of one network layer are cut into tables (copies * pixels, width)."""
 
     memory_format: torch.memory_format
     copies: int  # samples of a table, below one another
@@ -55,11 +55,11 @@ class _Groups:
     strips: int  # of a sample
 
     @classmethod
-    def of(cls, n: int, c: int, size: tuple[int, int], channels_last: bool) -> _Groups:
+    def of(cls, n: int, c: int, size: Sequence[int], last: bool) -> _Groups:
         """The groups for maps of ``size`` and for what they are resized to."""
         planes = planes_in_cache(size)
-        if channels_last and c >= _MIN_WIDTH:
-            return cls(torch.channels_last, min(n, max(1, planes // c)), c, min(size[0], -(-c // planes)))
+        if last and c >= _MIN_WIDTH:
+            return cls(channels_last(len(size)), min(n, max(1, planes // c)), c, min(size[0], -(-c // planes)))
         return cls(torch.contiguous_format, 1, min(n * c, max(planes, _MIN_WIDTH)), 1)
 
     @property
@@ -73,11 +73,11 @@ class _Groups:
     def _cut(self, maps: Tensor | None) -> Sequence[Tensor]:
         if maps is None or maps.numel() == 0:
             return ()
-        n, c, height, width = maps.shape
+        n, c, *size = maps.shape
         maps = maps.contiguous(memory_format=self.memory_format)
-        if self.memory_format == torch.channels_last:
-            return maps.permute(0, 2, 3, 1).reshape(-1, c).split(self.copies * height * width)
-        return maps.view(n * c, height * width).t().split(self.width, dim=1)
+        if not self.contiguous:
+            return maps.movedim(1, -1).reshape(-1, c).split(self.copies * math.prod(size))
+        return maps.view(n * c, math.prod(size)).t().split(self.width, dim=1)
 
 
 def _table(block: Tensor) -> Tensor:
@@ -96,32 +96,34 @@ def _fill(block: Tensor, values: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------- forward and backward
 
 
-def forward(x: Tensor, size: tuple[int, int], reduce: str, *, keep_winner: bool = True) -> tuple[Tensor, Tensor]:
+def forward(x: Tensor, size: Sequence[int], reduce: str, *, keep_winner: bool = True) -> tuple[Tensor, Tensor]:
     """As :func:`.reference.forward`; without ``keep_winner`` the second result is empty for "max" as well."""
-    n, c, height, width = x.shape
-    groups = _Groups.of(n, c, (height, width), memory_format(x) == torch.channels_last)
+    size, size_in = tuple(size), tuple(x.shape[2:])
+    n, c = x.shape[:2]
+    groups = _Groups.of(n, c, size_in, memory_format(x) != torch.contiguous_format)
     y = torch.empty(n, c, *size, dtype=x.dtype, memory_format=groups.memory_format)
     keep_winner = keep_winner and reduce == "max"
     winner = torch.empty_like(y, dtype=torch.uint8) if keep_winner else y.new_empty(0, dtype=torch.uint8)
-    halved = halves.handles((height, width), size, reduce)
+    halved = halves.handles(size_in, size, reduce)
     if halved and groups.contiguous:
         halves.forward(x, y, winner if keep_winner else None)
         if not y.sum().isnan():
             return y, winner
-    elif halved and width % 256:
+    elif halved and size_in[-1] % 256:
         for pixels, cells, won in groups.tables(x, y, winner):
-            halves.pool(pixels, cells, won, (height, width))
+            halves.pool(pixels, cells, won, (size_in[0], size_in[1]))
         return y, winner
     for pixels, cells, won in groups.tables(x, y, winner):
-        copies = len(pixels) // (height * width)
-        for strip in cpu_sums.values(reduce, height, width, *size, copies, groups.strips):
+        copies = len(pixels) // math.prod(size_in)
+        for strip in cpu_sums.values(reduce, size_in, size, copies, groups.strips):
             best = cells[strip.rows]
             values = strip.sums[0](_table(pixels[strip.reads])).view(len(best), -1, best.shape[1])
             if not keep_winner:
-                _fill(best, _largest(values) if reduce == "max" else values.mean(1))
+                _fill(best, _largest(values) if reduce == "max" else _average(values))
                 continue
-            # each cell is an image of one row of four pixels: max_pool2d settles ties and NaN, its index is the winner
-            largest, index = F.max_pool2d(values[:, None].permute(0, 3, 1, 2), (1, 4), return_indices=True)
+            # each cell is an image of one row of its queries: max_pool2d settles ties and NaN, its index is the winner
+            row = (1, values.shape[1])
+            largest, index = F.max_pool2d(values[:, None].permute(0, 3, 1, 2), row, return_indices=True)
             _fill(best, largest.view(best.shape))
             _fill(won[strip.rows], index.view(best.shape))
     return y, winner
@@ -131,46 +133,58 @@ def backward(
     dy: Tensor,
     x: Tensor | None,
     winner: Tensor,
-    size_in: tuple[int, int],
+    size_in: Sequence[int],
     reduce: str,
     need_x: bool,
-    channels_last: bool,
+    last: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """As :func:`.reference.backward`; ``channels_last`` is the layout of the gradient to x."""
-    (n, c, *size), (height, width) = dy.shape, size_in
-    groups = _Groups.of(n, c, size_in, channels_last)
-    dx = torch.empty(n, c, height, width, dtype=dy.dtype, memory_format=groups.memory_format) if need_x else None
-    halved = dx is not None and halves.handles(size_in, (size[0], size[1]), reduce)
+    """As :func:`.reference.backward`; ``last`` says whether channels come last in the gradient to x."""
+    size_in, size, (n, c) = tuple(size_in), tuple(dy.shape[2:]), dy.shape[:2]
+    groups = _Groups.of(n, c, size_in, last)
+    dx = torch.empty(n, c, *size_in, dtype=dy.dtype, memory_format=groups.memory_format) if need_x else None
+    halved = dx is not None and halves.handles(size_in, size, reduce)
     if dx is not None and halved and groups.contiguous:
         spreads = halves.backward(dy, x, winner, dx)
         return dx, None if x is None else _added(spreads)
     if halved:
         reduce = "grid"  # the gradient to x is also that to the queries
-    wanted = ("x",) * (need_x and not halved) + ("rows", "columns") * (x is not None)
+    need_sums, axes = need_x and not halved, len(size)
     spreads = []
     for cells, won, pixels, gradient in groups.tables(dy, winner, x, dx):
-        copies = len(cells) // (size[0] * size[1])
+        copies = len(cells) // math.prod(size)
         if halved:
-            halves.scatter(cells, won, gradient, size_in)
+            halves.scatter(cells, won, gradient, (size_in[0], size_in[1]))
             cells = gradient
-        if not wanted:
+        if not need_sums and x is None:
             continue
-        for strip in cpu_sums.gradients(reduce, *size_in, *size, copies, groups.strips, wanted):
+        strips = cpu_sums.gradients(
+            reduce, size_in, size, copies, groups.strips, need_x=need_sums, need_alpha=x is not None
+        )
+        for strip in strips:
             grad = _table(cells[strip.reads])
             if reduce == "max":
-                grad = _to_queries(grad, won[strip.reads])
+                grad = _to_queries(grad, won[strip.reads], 2**axes)
             if dx is not None and not halved:  # one map after the other, in the same memory
                 _fill(gradient[strip.rows], strip.sums[0](grad))
             if x is not None:
                 factor = _table(pixels[strip.rows]).view(-1)
-                spreads.append(torch.stack([sums(grad).view(-1).mul_(factor).sum() for sums in strip.sums[-2:]]))
+                spreads.append(torch.stack([sums(grad).view(-1).mul_(factor).sum() for sums in strip.sums[-axes:]]))
     return dx, None if x is None else _added(spreads)
 
 
 def _largest(values: Tensor) -> Tensor:
-    """The largest of four queries, (cells, 4, planes) -> (cells, planes): many times as fast as ``amax`` if narrow."""
-    pairs = torch.maximum(values[:, :2], values[:, 2:])
-    return torch.maximum(pairs[:, 0], pairs[:, 1])
+    """The largest query, (cells, queries, planes) -> (cells, planes): many times as fast as ``amax`` if narrow."""
+    while values.shape[1] > 1:
+        values = torch.maximum(*values.chunk(2, dim=1))
+    return values[:, 0]
+
+
+def _average(values: Tensor) -> Tensor:
+    """The mean of the queries. PyTorch adds more than four in an order that depends on how wide the block is."""
+    while values.shape[1] > 4:
+        first, second = values.chunk(2, dim=1)
+        values = (first + second) / 2
+    return values.mean(1)
 
 
 def _added(spreads: list[Tensor]) -> Tensor:
@@ -178,10 +192,11 @@ def _added(spreads: list[Tensor]) -> Tensor:
     return torch.stack(spreads).to(torch.float64).sum(0).to(torch.float32)
 
 
-def _to_queries(grad: Tensor, winner: Tensor) -> Tensor:
-    """Each cell's gradient at its winning query, zero at the other three: (cells, planes) -> (4 * cells, planes)."""
-    shape = (len(grad), 1, 1, -1)
-    queries = grad.new_empty(len(grad), 1, 4, grad.shape[1]).permute(0, 3, 1, 2)
+def _to_queries(grad: Tensor, winner: Tensor, count: int) -> Tensor:
+    """Each cell's gradient at its winning query, zero at the others: (cells, planes) -> (count * cells, planes)."""
+    shape, row = (len(grad), 1, 1, -1), [1, count]
+    queries = grad.new_empty(len(grad), 1, count, grad.shape[1]).permute(0, 3, 1, 2)
     grad, index = (values.view(shape).permute(0, 3, 1, 2) for values in (grad, winner.to(torch.int64)))
-    torch.ops.aten.max_pool2d_with_indices_backward.grad_input(grad, queries, *_WINDOW, index, grad_input=queries)
+    window = (row, row, [0, 0], [1, 1], False)  # kernel, stride, padding, dilation, ceil_mode
+    torch.ops.aten.max_pool2d_with_indices_backward.grad_input(grad, queries, *window, index, grad_input=queries)
     return queries.permute(0, 2, 3, 1).view(-1, queries.shape[1])

@@ -29,9 +29,9 @@ __all__ = ["backward", "forward", "handles", "pool", "scatter"]
 _WINDOW = ([2, 2], [2, 2], [0, 0], [1, 1], False)  # kernel, stride, padding, dilation, ceil_mode
 
 
-def handles(size_in: tuple[int, int], size: tuple[int, int], reduce: str) -> bool:
-    """Whether the queries of "max" are the pixels."""
-    return reduce == "max" and size_in == (2 * size[0], 2 * size[1])
+def handles(size_in: tuple[int, ...], size: tuple[int, ...], reduce: str) -> bool:
+    """Whether the queries of "max" are the pixels of a map of two axes."""
+    return reduce == "max" and len(size) == 2 and size_in == (2 * size[0], 2 * size[1])
 
 
 def forward(x: Tensor, y: Tensor, winner: Tensor | None) -> None:

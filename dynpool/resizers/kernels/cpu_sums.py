@@ -5,6 +5,7 @@ A map is cut into strips of its results, each of which reads a few rows of the t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -58,15 +59,18 @@ class _Axis:
         return cls(place.view(-1, parts, taps), weight.view(-1, parts, taps))
 
 
-def _product(height: _Axis, width: _Axis, copies: int, stride: int) -> Sums:
-    """The map of both axes, row cell by column cell and part by part, on ``copies`` tables of ``stride`` rows."""
-    rows, columns = (slice(None), None, slice(None), None, slice(None), None), (None, slice(None)) * 3
-    weight = height.weight[rows] * width.weight[columns]  # (rows, columns, row parts, column parts, taps, taps)
-    index = (height.place[rows] + width.place[columns])[weight != 0]
-    count = (weight != 0).sum((-2, -1)).flatten().repeat(copies)
+def _product(axes: Sequence[_Axis], copies: int, stride: int) -> Sums:
+    """The map of all axes, in row-major order of cells and then parts, on ``copies`` tables of ``stride`` rows."""
+    weight, place = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
+    for k, axis in enumerate(axes):  # dimensions: the cells of every axis, then the parts, then the taps
+        shape = [1] * 3 * len(axes)
+        shape[k :: len(axes)] = axis.weight.shape
+        weight, place = weight * axis.weight.view(shape), place + axis.place.view(shape)
+    taken = weight != 0
+    count = taken.flatten(-len(axes)).sum(-1).flatten().repeat(copies)
     offsets = F.pad(count.cumsum(0), (1, 0))
-    index = (index + stride * torch.arange(copies)[:, None]).flatten()
-    return Sums(index, offsets, weight[weight != 0].to(torch.float32).repeat(copies))
+    index = (place[taken] + stride * torch.arange(copies)[:, None]).flatten()
+    return Sums(index, offsets, weight[taken].to(torch.float32).repeat(copies))
 
 
 def _strips(maps: Sequence[Sums], cuts: Sequence[int], parts: int, unit: int) -> list[Strip]:
@@ -89,52 +93,73 @@ def _strips(maps: Sequence[Sums], cuts: Sequence[int], parts: int, unit: int) ->
 
 
 @lru_cache(maxsize=32)
-def values(reduce: str, height: int, width: int, out_h: int, out_w: int, copies: int, count: int) -> list[Strip]:
-    """From the pixels of ``copies`` samples to queries, the four of a cell in a row, or to sampled points.
+def values(reduce: str, size_in: tuple[int, ...], size: tuple[int, ...], copies: int, count: int) -> list[Strip]:
+    """From the pixels of ``copies`` samples to queries, those of a cell in a row, or to sampled points.
 
     One sample is cut into ``count`` strips of cells.
     """
     kind: Kind = "sample" if reduce == "sample" else "query"
     parts = 1 if reduce == "sample" else 2
     with torch.inference_mode(False):
-        rows = _Axis.of(map_rows(kind, height, out_h), range(0, height * width, width), parts)
-        columns = _Axis.of(map_rows(kind, width, out_w), range(width), parts)
-        whole = _product(rows, columns, copies, height * width)
-        return _strips([whole], _cuts(out_h, out_w, copies, count), parts**2, 1)
+        axes = [
+            _Axis.of(map_rows(kind, pixels, cells), range(0, pixels * step, step), parts)
+            for pixels, cells, step in zip(size_in, size, _steps(size_in), strict=True)
+        ]
+        whole = _product(axes, copies, math.prod(size_in))
+        return _strips([whole], _cuts(size, copies, count), parts ** len(axes), 1)
 
 
 @lru_cache(maxsize=32)
 def gradients(
-    reduce: str, height: int, width: int, out_h: int, out_w: int, copies: int, count: int, wanted: tuple[str, ...]
+    reduce: str,
+    size_in: tuple[int, ...],
+    size: tuple[int, ...],
+    copies: int,
+    count: int,
+    *,
+    need_x: bool,
+    need_alpha: bool,
 ) -> list[Strip]:
-    """From queries or cells to pixels: the gradient to x, and what x is multiplied with for alpha.
+    """From queries or cells to pixels: the gradient to x, if needed, and what x is multiplied with for each alpha.
 
-    A row of the table is a cell, which has four queries for "max". There, ``reduce`` may be "grid" too: a row then is a
-    query, and they lie as in the grid of queries. ``wanted`` are some of "x", "rows" and "columns". One sample is cut
-    into ``count`` strips of pixels.
+    A row of the table is a cell, which has as many queries as corners for "max". There, ``reduce`` may be "grid" too: a
+    row then is a query, and they lie as in the grid of queries. One sample is cut into ``count`` strips of pixels.
     """
-    of_queries = reduce in ("max", "grid")
+    of_queries, ndim = reduce in ("max", "grid"), len(size)
     value: Kind = "query" if of_queries else reduce  # type: ignore[assignment]
     surrogate: Kind = "query" if of_queries else "mean"
     slope: Kind = "slope" if of_queries else "mean slope"
-    kinds = {"x": (value, value), "rows": (slope, surrogate), "columns": (surrogate, slope)}
+    wanted = [(value,) * ndim] * need_x
+    wanted += [tuple(slope if k == axis else surrogate for k in range(ndim)) for axis in range(ndim)] * need_alpha
     parts = 2 if of_queries else 1
-    row_places: Sequence[int] = [parts * (parts * i * out_w + a) for i in range(out_h) for a in range(parts)]
-    column_places: Sequence[int] = [parts * parts * k + b for k in range(out_w) for b in range(parts)]
     if reduce == "grid":
-        row_places, column_places = range(0, 4 * out_h * out_w, 2 * out_w), range(2 * out_w)
+        places: list[Sequence[int]] = [
+            range(0, 2 * n * step, step) for n, step in zip(size, _steps([2 * n for n in size]), strict=True)
+        ]
+    else:
+        places = [
+            [parts**ndim * i * step + a * parts ** (ndim - 1 - k) for i in range(n) for a in range(parts)]
+            for k, (n, step) in enumerate(zip(size, _steps(size), strict=True))
+        ]
     maps = []
     with torch.inference_mode(False):
-        for kind_h, kind_w in (kinds[what] for what in wanted):
-            rows = _Axis.of(transpose(map_rows(kind_h, height, out_h), height), row_places)
-            columns = _Axis.of(transpose(map_rows(kind_w, width, out_w), width), column_places)
-            maps.append(_product(rows, columns, copies, parts**2 * out_h * out_w))
-        return _strips(maps, _cuts(height, width, copies, count), 1, 1 if reduce == "grid" else parts**2)
+        for kinds in wanted:
+            axes = [
+                _Axis.of(transpose(map_rows(kind, pixels, cells), pixels), rows)
+                for kind, pixels, cells, rows in zip(kinds, size_in, size, places, strict=True)
+            ]
+            maps.append(_product(axes, copies, parts**ndim * math.prod(size)))
+        return _strips(maps, _cuts(size_in, copies, count), 1, 1 if reduce == "grid" else parts**ndim)
 
 
-def _cuts(height: int, width: int, copies: int, count: int) -> list[int]:
-    """Where the results of ``copies`` samples are cut: nowhere, or one sample into ``count`` strips of like height."""
+def _steps(size: Sequence[int]) -> list[int]:
+    """How many rows of a table lie between neighbours along each axis."""
+    return [math.prod(size[axis + 1 :]) for axis in range(len(size))]
+
+
+def _cuts(size: Sequence[int], copies: int, count: int) -> list[int]:
+    """Where the results of ``copies`` samples are cut: nowhere, or one sample along its first axis, into ``count``."""
     if copies > 1:
-        return [0, copies * height * width]
-    count = min(count, height)
-    return [width * (height * k // count) for k in range(count + 1)]
+        return [0, copies * math.prod(size)]
+    count = min(count, size[0])
+    return [math.prod(size[1:]) * (size[0] * k // count) for k in range(count + 1)]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from . import cpu, reference
+from .layout import channels_last as last
 from .layout import memory_format
 
 __all__ = ["backward", "forward"]
 
 
-def forward(x: Tensor, size: tuple[int, int], reduce: str, keep_winner: bool) -> tuple[Tensor, Tensor]:
+def forward(x: Tensor, size: Sequence[int], reduce: str, keep_winner: bool) -> tuple[Tensor, Tensor]:
     """The pooled map (N, C, H_out, W_out) and the winning queries, laid out as x, in memory of their own.
 
-    Nothing is checked here: :func:`dynpool.resizers.functional.dynopool2d` has.
+    Maps of three axes have a depth before the height. Nothing is checked here: :mod:`dynpool.resizers.functional` has.
 
     Args:
         x: (N, C, H, W).
@@ -23,8 +26,8 @@ def forward(x: Tensor, size: tuple[int, int], reduce: str, keep_winner: bool) ->
         keep_winner: whether the winners of "max" are wanted, as :func:`backward` needs them.
 
     Returns:
-        The map in the dtype of x; and of the same shape, uint8, ``2 * a + b`` for row query ``a`` and column query
-        ``b``, or an empty tensor if winners are not wanted or there are none.
+        The map in the dtype of x; and of the same shape, uint8, the winners as :func:`.reference.forward` counts
+        them, or an empty tensor if they are not wanted or there are none.
     """
     if cpu.handles(x, size):
         y, winner = cpu.forward(x, size, reduce, keep_winner=keep_winner)
@@ -40,30 +43,31 @@ def backward(
     x: Tensor | None,
     alpha: Tensor | None,
     winner: Tensor,
-    size_in: tuple[int, int],
+    size_in: Sequence[int],
     reduce: str,
     need_x: bool,
     channels_last: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients to x (N, C, H, W), where wanted, and to alpha (2,), where x and alpha are given.
+    """The gradients to x (N, C, H, W), where wanted, and to alpha, where x and alpha are given.
 
     Args:
         dy: (N, C, H_out, W_out), the gradient to the pooled map.
         x: as it was pooled; None: no gradient to alpha is wanted.
-        alpha: (2,), rows and columns, in any floating dtype; None as x.
+        alpha: (2,), or (3,), one for each axis, in any floating dtype; None as x.
         winner: second result of :func:`forward`; not read unless ``reduce`` is "max".
         size_in: (H, W) in pixels.
         reduce: as in the forward pass.
         need_x: whether the gradient to x is wanted.
         channels_last: the layout of the gradient to x.
     """
-    size = (dy.shape[2], dy.shape[3])
+    size = dy.shape[2:]
     if cpu.handles(dy, size_in):
         dx, spread = cpu.backward(dy, x, winner, size_in, reduce, need_x, channels_last)
     else:
         dx, spread = reference.backward(dy, x, winner, size_in, reduce, need_x)
     if dx is not None:
-        dx = _own(dx.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format), dy)
+        layout = last(len(size)) if channels_last else torch.contiguous_format
+        dx = _own(dx.contiguous(memory_format=layout), dy)
     if spread is None or alpha is None:
         return dx, None
     quarters = [(pixels / cells) ** 2 / 4 for pixels, cells in zip(size_in, size, strict=True)]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-__all__ = ["accumulator", "memory_format", "planes_in_cache"]
+__all__ = ["accumulator", "channels_last", "memory_format", "planes_in_cache"]
 
 _CACHE_BYTES = 2**20  # of a map in float32, for each thread: with what is computed from it, it stays in the L2 cache
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """The memory format of results for x: channels_last if x is, or is a slice of a tensor that is."""
+    """The memory format of results for x, of two or three axes: channels_last if x is, or is a slice of one that is."""
     if not x.is_contiguous() and x.shape[1] > 1 and x.stride(1) == 1:
-        return torch.channels_last
+        return channels_last(x.dim() - 2)
     return torch.contiguous_format
+
+
+def channels_last(axes: int) -> torch.memory_format:
+    """The memory format of maps with channels last that have two or three axes."""
+    return torch.channels_last if axes == 2 else torch.channels_last_3d
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -22,6 +30,6 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def planes_in_cache(size: tuple[int, int]) -> int:
-    """How many planes of (height, width) pixels to take at a time on a CPU, at least one."""
-    return max(1, torch.get_num_threads() * _CACHE_BYTES // (4 * size[0] * size[1]))
+def planes_in_cache(size: Sequence[int]) -> int:
+    """How many planes of (height, width) pixels, or volumes, to take at a time on a CPU, at least one."""
+    return max(1, torch.get_num_threads() * _CACHE_BYTES // (4 * math.prod(size)))

@@ -2,10 +2,9 @@
 
 All that the operator does along an axis is linear in the pixels and sparse, so one idea carries the file: a
 :class:`Taps` says which pixels, with which weights, make each output position. The queries, their pair means, the
-sampled points and the derivatives of queries with respect to their distance from the cell centre are such maps;
-rows and columns are mapped one after the other, and the gradient to the input applies the transposed maps. A
-transposed map gathers too (each input pixel sums over the few queries that cover it, in a fixed order), so results
-are bitwise reproducible.
+sampled points and the derivatives of queries with respect to their distance from the cell centre are such maps; axes
+are mapped one after the other, and the gradient to the input applies the transposed maps. A transposed map gathers too
+(each input pixel sums over the few queries that cover it, in a fixed order), so results are bitwise reproducible.
 
 float16 and bfloat16 are computed in float32, float64 in float64. A pixel of zero weight has no influence on a map or
 its gradient, whatever its value: an infinite or NaN pixel stays within the footprint it belongs to. (The gradient to
@@ -14,6 +13,8 @@ alpha, a sum over all of them, may become NaN.)
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -25,12 +26,13 @@ from torch import Tensor
 
 from dynpool.size_math import Grid, query_grid, sample_grid
 
-from .layout import accumulator
+from .layout import accumulator, channels_last
 
 __all__ = ["Kind", "Row", "Taps", "backward", "forward", "map_rows", "taps", "transpose"]
 
 Kind = Literal["query", "mean", "sample", "slope", "mean slope"]
 Row = dict[int, float]
+_Known = dict[tuple[int, ...], Tensor]
 
 
 # ------------------------------------------------------------------------------------------------ maps along an axis
@@ -176,109 +178,132 @@ def _map(x: Tensor, dim: int, kind: Kind, size_in: int, size_out: int, *, transp
 
 # --------------------------------------------------------------------------------------------- forward and backward
 #
-# Inside, maps are (N, H, W, C): the innermost dimension is never indexed.
+# For maps of two axes, (N, C, H, W), and of three, (N, C, D, H, W). Inside, channels come last: the innermost dimension
+# is never indexed.
+
+_MAX_POOL = {2: F.max_pool2d, 3: F.max_pool3d}
+_UNPOOL = {2: torch.ops.aten.max_pool2d_with_indices_backward, 3: torch.ops.aten.max_pool3d_with_indices_backward}
 
 
-def forward(x: Tensor, size: tuple[int, int], reduce: str) -> tuple[Tensor, Tensor]:
+def forward(x: Tensor, size: Sequence[int], reduce: str) -> tuple[Tensor, Tensor]:
     """Pool x to ``size``; for "max" also say which query won.
 
     Args:
-        x: (N, C, H, W).
-        size: (H_out, W_out).
+        x: (N, C, H, W), or (N, C, D, H, W).
+        size: (H_out, W_out), or (D_out, H_out, W_out).
         reduce: "max", "mean" or "sample".
 
     Returns:
-        ``y`` of shape (N, C, H_out, W_out), dtype of x; and the winners, uint8 of the same shape, ``2 * a + b`` for
-        row query ``a`` and column query ``b`` of the cell (an empty tensor unless ``reduce`` is "max").
+        ``y`` of shape (N, C, *size), dtype of x; and the winners, uint8 of the same shape, ``2 * a + b`` for row query
+        ``a`` and column query ``b`` of the cell, with the plane's query in front ``4 * a + 2 * b + c`` (an empty tensor
+        unless ``reduce`` is "max").
     """
     kind: Kind = {"max": "query", "mean": "mean", "sample": "sample"}[reduce]  # type: ignore[assignment]
     values = _inner(x)
-    for dim in (1, 2):
-        values = _map(values, dim, kind, values.shape[dim], size[dim - 1])
+    for dim, cells in enumerate(size, 1):
+        values = _map(values, dim, kind, values.shape[dim], cells)
     if reduce != "max":
         return _outer(values, x), x.new_empty(0, dtype=torch.uint8)
-    best, winner = _max_of_cells(values)
-    return _outer(best, x), winner
+    best, winner = _max_of_cells(values.movedim(-1, 1))
+    return best.to(x.dtype), winner
 
 
 def _max_of_cells(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest of each cell's 2 x 2 queries and which it is; ties and NaN are settled by max_pool2d itself."""
-    n, height, width, channels = values.shape
+    """Largest of each cell's queries, (N, C, ...), and which it is; ties and NaN are settled by max_pool itself."""
+    size = [queries // 2 for queries in values.shape[2:]]
     if values.numel() == 0:
-        empty = values.new_empty((n, channels, height // 2, width // 2))
-        return empty.permute(0, 2, 3, 1), empty.to(torch.uint8)
-    best, index = F.max_pool2d(values.permute(0, 3, 1, 2), 2, return_indices=True)
-    step = index - _first_queries(height // 2, width // 2, values.device)  # 0, 1, width or width + 1
-    winner = (step > 1).to(torch.uint8).mul_(2).add_(step.to(torch.uint8).bitwise_and_(1))
-    return best.permute(0, 2, 3, 1), winner
+        empty = values.new_empty((*values.shape[:2], *size))
+        return empty, empty.to(torch.uint8)
+    best, index = _MAX_POOL[len(size)](values, 2, return_indices=True)
+    step = index - _first_queries(size, values.device)
+    bits = []
+    for stride in _steps(size):
+        bits.append(step >= stride)
+        step = step - stride * bits[-1] if len(bits) < len(size) - 1 else step
+    winner = bits[0].to(torch.uint8)
+    for bit in bits[1:]:
+        winner.mul_(2).add_(bit)
+    return best, winner.mul_(2).add_(step.to(torch.uint8).bitwise_and_(1))  # rows of queries have even lengths
 
 
 def backward(
-    dy: Tensor, x: Tensor | None, winner: Tensor, size_in: tuple[int, int], reduce: str, need_x: bool
+    dy: Tensor, x: Tensor | None, winner: Tensor, size_in: Sequence[int], reduce: str, need_x: bool
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of :func:`forward`.
 
     Args:
-        dy: (N, C, H_out, W_out), gradient to the output.
+        dy: (N, C, H_out, W_out) or (N, C, D_out, H_out, W_out), gradient to the output.
         x: the input, if the gradient to alpha is wanted.
         winner: second result of :func:`forward`.
-        size_in: (H, W).
+        size_in: (H, W) or (D, H, W).
         reduce: as in the forward pass. "sample" gives alpha the gradient that "mean" has at the same x and dy.
         need_x: whether the gradient to x is wanted.
 
     Returns:
-        the gradient to x in the dtype of dy, and the derivative along rows and columns with respect to delta, the
-        queries' distance from their cell centre in units of ``H / (4 * H_out)``: (2,), float32 or float64.
+        the gradient to x in the dtype of dy, and the derivative along each axis with respect to delta, the queries'
+        distance from their cell centre in units of ``H / (4 * H_out)``: (2,) or (3,), float32 or float64.
     """
-    height, width = dy.shape[2:]
+    size, axes = dy.shape[2:], range(len(size_in))
     kind: Kind = {"max": "query", "mean": "mean", "sample": "sample"}[reduce]  # type: ignore[assignment]
     surrogate: Kind = "query" if reduce == "max" else "mean"
     slope: Kind = "slope" if reduce == "max" else "mean slope"
     inner = _inner(dy)
-    grad = _to_queries(inner, winner) if reduce == "max" else inner
+    grad = _to_queries(inner.movedim(-1, 1), winner).movedim(1, -1) if reduce == "max" else inner
 
-    along_w = None  # gradient to the rows' queries at every input column
-    dx = None
-    if need_x:
-        along_w = _map(grad, 2, kind, size_in[1], width, transposed=True)
-        dx = _outer(_map(along_w, 1, kind, size_in[0], height, transposed=True), dy)
+    known: _Known = {(): grad}
+    dx = _outer(_gathered(known, tuple(axes), kind, size_in, size), dy) if need_x else None
     if x is None:
         return dx, None
-    pixels = _inner(x)
-    if along_w is None or kind != surrogate:
-        along_w = _map(grad, 2, surrogate, size_in[1], width, transposed=True)
-    along_h = _map(grad, 1, surrogate, size_in[0], height, transposed=True)
-    # in place below: a slope is never a view of x, since its weights add up to zero
-    rows = _map(pixels, 1, slope, size_in[0], height)
-    columns = _map(pixels, 2, slope, size_in[1], width)
-    spread = torch.stack([rows.mul_(along_w).sum(), columns.mul_(along_h).sum()])
-    return dx, spread
+    known = known if kind == surrogate else {(): grad}
+    pixels, spread = _inner(x), []
+    for axis in axes:
+        # in place: a slope is never a view of x, since its weights add up to zero
+        slopes = _map(pixels, axis + 1, slope, size_in[axis], size[axis])
+        others = tuple(other for other in axes if other != axis)
+        spread.append(slopes.mul_(_gathered(known, others, surrogate, size_in, size)).sum())
+    return dx, torch.stack(spread)
+
+
+def _gathered(known: _Known, axes: tuple[int, ...], kind: Kind, size_in: Sequence[int], size: Sequence[int]) -> Tensor:
+    """The gradient to the pixels along ``axes``, to the queries along the others; ``known`` has it for none."""
+    if axes not in known:
+        axis, rest = axes[0], _gathered(known, axes[1:], kind, size_in, size)
+        known[axes] = _map(rest, axis + 1, kind, size_in[axis], size[axis], transposed=True)
+    return known[axes]
 
 
 def _to_queries(dy: Tensor, winner: Tensor) -> Tensor:
-    """Put each cell's gradient at its winning query, zero at the other three: the backward of max_pool2d."""
-    n, height, width, channels = dy.shape
-    shape = (n, 2 * height, 2 * width, channels)
+    """Put each cell's gradient at its winning query, zero at the others: the backward of max_pool. (N, C, ...)."""
+    (n, channels), size = dy.shape[:2], dy.shape[2:]
+    queries = dy.new_empty((n, *(2 * cells for cells in size), channels)).movedim(-1, 1)
     if dy.numel() == 0:
-        return dy.new_zeros(shape)
-    index = winner.to(torch.int64, memory_format=torch.channels_last)
-    index = (index >> 1).mul_(2 * width - 2).add_(index).add_(_first_queries(height, width, dy.device))
-    queries = dy.new_empty(shape).permute(0, 3, 1, 2)
-    grad = torch.ops.aten.max_pool2d_with_indices_backward(
-        dy.permute(0, 3, 1, 2), queries, [2, 2], [2, 2], [0, 0], [1, 1], False, index
-    )
-    return grad.permute(0, 2, 3, 1)
+        return queries.zero_()
+    won = winner.to(torch.int64, memory_format=channels_last(len(size)))
+    index = won + _first_queries(size, dy.device)
+    steps = [*_steps(size), 1]
+    for bit, (step, inner) in enumerate(pairwise(steps)):
+        index.add_(won >> (len(size) - 1 - bit), alpha=step - 2 * inner)
+    window = [[number] * len(size) for number in (2, 2, 0, 1)]  # kernel, stride, padding, dilation
+    grad: Tensor = _UNPOOL[len(size)](dy, queries, *window, False, index)
+    return grad
 
 
-def _first_queries(height: int, width: int, device: torch.device) -> Tensor:
-    """Index of each cell's first query in the flattened grid of queries, (height, width)."""
-    rows = torch.arange(height, device=device) * (4 * width)
-    return rows.unsqueeze(1) + 2 * torch.arange(width, device=device)
+def _steps(size: Sequence[int]) -> list[int]:
+    """How far the two queries of a cell are apart in the flattened grid of queries, along every axis but the last."""
+    return [math.prod(2 * cells for cells in size[axis:]) for axis in range(1, len(size))]
+
+
+def _first_queries(size: Sequence[int], device: torch.device) -> Tensor:
+    """Index of each cell's first query in the flattened grid of queries, of shape ``size``."""
+    first = torch.arange(0, 2 * size[0], 2, device=device)
+    for cells in size[1:]:
+        first = (2 * cells * first).unsqueeze(-1) + torch.arange(0, 2 * cells, 2, device=device)
+    return first
 
 
 def _inner(x: Tensor) -> Tensor:
-    return x.permute(0, 2, 3, 1).to(accumulator(x.dtype)).contiguous()
+    return x.movedim(1, -1).to(accumulator(x.dtype)).contiguous()
 
 
 def _outer(values: Tensor, like: Tensor) -> Tensor:
-    return values.permute(0, 3, 1, 2).to(like.dtype)
+    return values.movedim(-1, 1).to(like.dtype)

@@ -36,6 +36,8 @@ NO_PAIR: tuple[object, ...]
 NO_PAIR = (None, "x", b"x", True, math.nan, math.inf, -1, 0, (), (1, 2, 3), ("a", "b"), (math.nan, 1.0), (-1, -1), {},
            object(), nn.Conv2d, torch.zeros(3), 1j)  # fmt: skip
 NO_SIZE: tuple[object, ...] = (*NO_PAIR, 4, 0.5, (4.0, 4), (True, 4), ["4", 4])
+NO_THREE: tuple[object, ...]
+NO_THREE = (None, "x", True, math.nan, -1, (), (1, 2), (1, 2, -3), (1, 2, "3"), (1, 2, math.nan), {}, object(), 1j)
 NO_INPUT_SIZE: tuple[object, ...]
 NO_INPUT_SIZE = (None, "333", 3, True, (), (3,), (3, 0, 16), (3, -1, 16), (3.0, 16, 16), (True, 16, 16), {}, object(),
                  torch.zeros(3), ("3", "16", "16"), (3, (16,), 16), (3, 16, 16, 16, 16))  # fmt: skip
@@ -83,9 +85,17 @@ TABLE: list[Table] = [
      {"model": NO_MODEL, "input_size": NO_INPUT_SIZE}),
     ("DynOPool2d", dynpool.DynOPool2d, {}, {"alpha": NO_PAIR, "reduce": NO_NAME, "bounds": NO_PAIR,
                                             "tied_to": ("x", 3, nn.ReLU(), dynpool.DynOPool2d)}),
+    ("DynOPool1d", dynpool.DynOPool1d, {}, {"alpha": NO_PAIR, "reduce": NO_NAME, "bounds": NO_PAIR,
+                                            "tied_to": ("x", 3, nn.ReLU(), dynpool.DynOPool2d())}),
+    ("DynOPool3d", dynpool.DynOPool3d, {}, {"alpha": NO_THREE, "reduce": NO_NAME, "bounds": NO_PAIR,
+                                            "tied_to": ("x", 3, nn.ReLU(), dynpool.DynOPool2d())}),
     ("FixedPool2d", dynpool.FixedPool2d, {"size": (4, 4)}, {"size": NO_SIZE, "reduce": NO_NAME}),
     ("dynopool2d", dynpool.dynopool2d, {"x": MAP, "alpha": 2.0},
      {"x": (*NO_PAIR, np.zeros((1, 3, 8, 8))), "alpha": NO_PAIR, "reduce": NO_NAME, "size": NO_SIZE[1:]}),
+    ("dynopool1d", dynpool.dynopool1d, {"x": MAP[0], "alpha": 2.0},
+     {"x": (*NO_PAIR, np.zeros((1, 3, 8))), "alpha": NO_PAIR, "reduce": NO_NAME, "size": NO_PAIR[1:]}),
+    ("dynopool3d", dynpool.dynopool3d, {"x": MAP[None], "alpha": 2.0},
+     {"x": (*NO_PAIR, np.zeros((1, 3, 8, 8, 8))), "alpha": NO_THREE, "reduce": NO_NAME, "size": NO_THREE[1:]}),
     ("receptive_field", analysis.receptive_field, {"model": network(), "input_size": SIZE},
      {"model": NO_MODEL, "input_size": NO_INPUT_SIZE, "inputs": ("x", 3, True, object(), (), {}, (3,))}),
     ("effective_receptive_field", analysis.effective_receptive_field,

@@ -1,10 +1,12 @@
 """Random maps in all layouts, and the gradients of the operator."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dynpool.resizers.functional import Reduce, dynopool2d
@@ -27,6 +29,29 @@ def gradients(x: Tensor, alpha: Tensor, reduce: Reduce, size: Size | None = None
     weights = random_map(*y.shape, dtype=y.dtype, seed=1)
     dx, dalpha = torch.autograd.grad(y, (x, alpha), weights)
     return y.detach(), dx, dalpha
+
+
+def gradients_of(
+    function: Callable[[Tensor, Tensor], Tensor], x: Tensor, alpha: Tensor, dy: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The output of a function of x and alpha, and its gradients to both, for the gradient dy to the output."""
+    x, alpha = x.detach().requires_grad_(), alpha.detach().requires_grad_()
+    y = function(x, alpha)
+    dx, dalpha = torch.autograd.grad(y, (x, alpha), dy)
+    return y.detach(), dx, dalpha
+
+
+def composition(x: Tensor, size: Sequence[int], reduce: str = "max") -> Tensor:
+    """Interpolation of a sequence or volume to the grid of all queries, then pooling by two."""
+    axes = len(size)
+    mode = {1: "linear", 3: "trilinear"}[axes]
+    queries = F.interpolate(x, [2 * n for n in size], mode=mode, align_corners=False)
+    if reduce == "max":
+        return F.max_pool1d(queries, 2) if axes == 1 else F.max_pool3d(queries, 2)
+    for dim in range(2, 2 + axes):  # avg_pool3d does not exist in half precision
+        queries = queries.unflatten(dim, (-1, 2))
+        queries = queries.movedim(dim + 1, -1)
+    return queries.flatten(2 + axes).mean(-1)
 
 
 def laid_out(x: Tensor, layout: str) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dynpool.resizers import host_values
 from dynpool.resizers import learned_alpha as resizer_module
 from dynpool.resizers.dynopool import DynOPool2d, constrain_resizers, host_alphas, set_alpha
 from dynpool.resizers.functional import dynopool2d
@@ -29,14 +30,14 @@ def held(pool: DynOPool2d) -> list[float]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Number of alphas in each copy to the host, with the CPU treated as an accelerator."""
     counts: list[int] = []
-    read = resizer_module._read
+    read = host_values.read_values
 
-    def counting(alphas: Sequence[Tensor]) -> list[tuple[float, float]]:
+    def counting(alphas: Sequence[Tensor]) -> list[list[float]]:
         if alphas:
             counts.append(len(alphas))
         return read(alphas)
 
-    monkeypatch.setattr(resizer_module, "_read", counting)
+    monkeypatch.setattr(resizer_module, "read_values", counting)
     monkeypatch.setattr(resizer_module, "_READ_ALWAYS", frozenset())
     return counts
 

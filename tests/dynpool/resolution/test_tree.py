@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import dynpool
+from dynpool.resizers import host_values
 from dynpool.resizers import learned_alpha as resizer_module
 from dynpool.resolution.tree import resolution_tree
 from tests.networks import three_resizers
@@ -38,14 +39,14 @@ def test_the_pass_uses_the_trees_sizes(model: nn.Module) -> None:
 
 def test_alphas_are_read_once_a_step_for_the_whole_model(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
-    real = resizer_module._read
+    real = host_values.read_values
 
     def counting(alphas: list) -> list:
         if alphas:
             reads.append(len(alphas))
         return real(alphas)
 
-    monkeypatch.setattr(resizer_module, "_read", counting)
+    monkeypatch.setattr(resizer_module, "read_values", counting)
     monkeypatch.setattr(resizer_module, "_READ_ALWAYS", frozenset())  # as on an accelerator: read only what changed
     optimizer = torch.optim.SGD(dynpool.parameter_groups(model, alpha_lr=0.1))
     x = torch.randn(2, 3, 32, 32)

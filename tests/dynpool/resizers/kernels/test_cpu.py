@@ -153,3 +153,50 @@ def test_only_the_gradient_asked_for_is_given(size: tuple[int, int]) -> None:
     dx, spread = cpu.backward(y, x, winner, (8, 8), "max", False, False)
     assert dx is None
     assert spread is not None
+
+
+# ------------------------------------------------------------------------------------------------------- three axes
+
+
+@every_reduction
+@quick
+@given(st.lists(st.integers(1, 6), min_size=6, max_size=6), st.sampled_from([1, 3, 16, 19]), st.booleans())
+def test_volumes_equal_the_reference(reduce: str, sides: list[int], channels: int, last: bool) -> None:
+    size_in, size = tuple(sides[:3]), tuple(sides[3:])
+    x, dy = random_map(2, channels, *size_in), random_map(2, channels, *size, seed=1)
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+    assert cpu.handles(x, size)
+    y, winner = cpu.forward(x, size, reduce)
+    dx, spread = cpu.backward(dy, x, winner, size_in, reduce, True, last)
+    assert dx is not None
+    assert spread is not None
+    exact, _ = reference.forward(x.double(), size, reduce)
+    torch.testing.assert_close(y.double(), exact, rtol=0, atol=2e-6)
+    exact_dx, exact_spread = reference.backward(dy.double(), x.double(), winner, size_in, reduce, True)
+    assert exact_spread is not None
+    torch.testing.assert_close(dx.double(), exact_dx, rtol=0, atol=1e-5)
+    torch.testing.assert_close(spread.double(), exact_spread, rtol=1e-5, atol=1e-4)
+
+
+@every_reduction
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("samples", [2, 0.3, 0.01])
+def test_many_blocks_of_volumes_give_what_one_gives(
+    reduce: str, samples: float, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = random_map(3, 20, 5, 6, 7).contiguous(memory_format=layout)
+    dy, last = random_map(3, 20, 3, 4, 2, seed=1), layout == torch.channels_last_3d
+
+    def passes() -> tuple[Tensor | None, ...]:
+        y, winner = cpu.forward(x, (3, 4, 2), reduce)
+        return (y, winner, *cpu.backward(dy, x, winner, (5, 6, 7), reduce, True, last))
+
+    whole = passes()
+    monkeypatch.setattr(layouts, "_CACHE_BYTES", int(samples * 20 * 5 * 6 * 7 * 4))
+    cut = passes()
+    for one, many in zip(whole[:3], cut[:3], strict=True):
+        assert one is not None
+        assert many is not None
+        assert torch.equal(one, many)
+    torch.testing.assert_close(whole[3], cut[3], rtol=1e-5, atol=1e-4)

@@ -21,7 +21,7 @@ def applied(strips: list[cpu_sums.Strip], table: Tensor, which: int = 0) -> Tens
 
 @pytest.mark.parametrize("count", [1, 2, 100])
 def test_strips_of_values_are_the_queries_of_each_cell(count: int) -> None:
-    strips = cpu_sums.values("max", *SIZE_IN, *SIZE, 1, count)
+    strips = cpu_sums.values("max", SIZE_IN, SIZE, 1, count)
     assert len(strips) == min(count, SIZE[0])
     assert [strip.rows.start for strip in strips[1:]] == [strip.rows.stop for strip in strips[:-1]]
     pixels = torch.randn(35, 1, 2, generator=torch.Generator().manual_seed(0))
@@ -33,7 +33,7 @@ def test_strips_of_values_are_the_queries_of_each_cell(count: int) -> None:
 @pytest.mark.parametrize("count", [1, 3, 100])
 @pytest.mark.parametrize("kind", ["max", "grid"])
 def test_strips_of_gradients_are_transposed_maps(kind: str, count: int) -> None:
-    strips = cpu_sums.gradients(kind, *SIZE_IN, *SIZE, 1, count, ("x", "rows", "columns"))
+    strips = cpu_sums.gradients(kind, SIZE_IN, SIZE, 1, count, need_x=True, need_alpha=True)
     grid = torch.randn(6, 12, 2, generator=torch.Generator().manual_seed(0))
     cells = grid.view(3, 2, 6, 2, 2).transpose(1, 2)
     table = grid.view(72, 1, 2) if kind == "grid" else cells.reshape(18, 4, 2)
@@ -44,6 +44,6 @@ def test_strips_of_gradients_are_transposed_maps(kind: str, count: int) -> None:
 
 
 def test_several_samples_lie_below_one_another() -> None:
-    (one,), (two,) = (cpu_sums.values("mean", *SIZE_IN, *SIZE, copies, 1) for copies in (1, 2))
+    (one,), (two,) = (cpu_sums.values("mean", SIZE_IN, SIZE, copies, 1) for copies in (1, 2))
     pixels = torch.randn(70, 2, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(two.sums[0](pixels), torch.cat([one.sums[0](half) for half in pixels.split(35)]))
