@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynpool.common.arguments import check_flags, check_numbers, check_whole
+from dynpool.common.arguments import check_flags, check_model, check_numbers, check_whole
 from dynpool.resizers import LearnedKernelConv2d, has_values, padding_of
 from dynpool.size_math import Pair, Size
 
@@ -245,6 +245,7 @@ def antialiasing_loss(
     Raises:
         ValueError: if the model has no such layer, or weight or sigma_cut is not finite and positive.
     """
+    check_model(model)
     finite = "a finite positive number"
     check_numbers(finite, lambda value: 0 < value < math.inf, weight=weight, sigma_cut=sigma_cut)
     layers = [module for module in model.modules() if isinstance(module, FlexConv2d)]

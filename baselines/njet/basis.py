@@ -76,6 +76,11 @@ def njet_kernel(
     """
     check_whole(0, order=order)
     check_numbers("a finite positive number", lambda n: 0 < n < math.inf, truncate=truncate)
+    for name, given in (("coefficients", coefficients), ("sigma", sigma)):
+        if not isinstance(given, Tensor):
+            raise TypeError(f"{name}={given!r}: expected a tensor")
+    if radius is not None:
+        check_whole(0, radius=radius)
     count = (order + 1) * (order + 2) // 2
     if coefficients.dim() != 3 or coefficients.shape[2] != count:
         shape = tuple(coefficients.shape)

@@ -26,6 +26,7 @@ NEEDED_BY = MappingProxyType(  # what each extra is for, besides those that cont
         "lightning": "the callbacks of dynpool.analysis.integrations.lightning and .pytorch_lightning",
         "pandas": "to_frame() of the tables of dynpool.analysis.receptive_field",
         "plots": "plot() of all reports, dynpool.analysis.inspect and compare_runs; dynpool analyze, report",
+        "ray": "dynpool compare --executor ray",
         "timm": "models by name; dynpool coverage",
         "train": "dynpool train, compare, inspect and sensitivity; dynpool.analysis.inspect",
         "transformers": "the callback of dynpool.analysis.integrations.transformers",

@@ -152,7 +152,7 @@ def test_user_errors_are_one_line(config, tmp_path, capsys, arguments, message):
     ("command", "work"),
     [
         (["train", "CONFIG"], "dynpool.training.loop.load_data"),
-        (["compare", "CONFIG"], "dynpool.training.comparison.run_config"),
+        (["compare", "CONFIG"], "dynpool.training.comparison.run_configs"),
         (["report", "RUN"], "dynpool.analysis.comparison.html.compare_runs"),
         (["analyze", "vgg11", "--input-size", "32"], "dynpool.analysis.integrations.named_models.named_model"),
         (["analyze", "--run", "RUN"], "dynpool.analysis.comparison.read_runs.read_run"),

@@ -45,6 +45,9 @@ NO_BATCHES: tuple[object, ...] = (None, 3, "x", torch.zeros(3), [], [3], [(1, 2,
 NO_SIZES = (None, "x", 3, [("1", (8, 8))], *({"1": no} for no in (8, "88", (8,), (8, 8, 8), (8.0, 8), (True, 8), None)),
             {"x": (8, 8)}, {1: (8, 8)}, {"1": (-8, 8)}, {"1": {8, 9}})  # fmt: skip
 
+CHANNELS = {"in_channels": 3, "out_channels": 4}
+NO_KERNEL = (None, "x", math.nan, 0, -1, 0.5, (), (1, 2, 3), (3, -1), (3, "3"), {}, object(), 2)  # the last one: even
+
 Table = tuple[str, Callable[..., object], dict[str, Any], dict[str, Sequence[object]]]
 TABLE: list[Table] = [
     ("convert", dynpool.convert, {"model": network(), "input_size": SIZE},
@@ -166,6 +169,31 @@ TABLE: list[Table] = [
     ("shape_adaptor_network", baselines.shape_adaptor_network, {"model": network(), "input_size": SIZE},
      {"model": NO_MODEL, "input_size": NO_INPUT_SIZE, "mode": NO_NAME, "adaptors": NO_COUNT[1:], "last_size": NO_COUNT,
       "limit": (*NO_NUMBER, 0, -1), "parity": NO_FLAG, "align_corners": NO_FLAG}),
+    ("FlexConv2d", baselines.FlexConv2d, CHANNELS,
+     {"in_channels": NO_COUNT, "out_channels": NO_COUNT, "kernel_size": NO_KERNEL, "stride": NO_KERNEL[:-1],
+      "dilation": (2, "x", None), "groups": NO_COUNT, "bias": NO_FLAG, "largest": (*NO_KERNEL, 1), "sigma": NO_PAIR,
+      "threshold": (*NO_RATE, 0, 1), "hidden": NO_COUNT, "filters": NO_COUNT, "scale": (*NO_RATE, 0), "learn": NO_FLAG,
+      "evaluation": NO_NAME, "published": NO_FLAG}),
+    ("flexconv_network", baselines.flexconv_network, {"model": network(), "input_size": SIZE},
+     {"model": NO_MODEL, "input_size": NO_INPUT_SIZE, "largest": (*NO_KERNEL[1:], 1), "sigma": NO_PAIR[1:],
+      "threshold": (*NO_RATE, 0, 1), "hidden": NO_COUNT, "filters": NO_COUNT, "scale": (*NO_RATE, 0), "learn": NO_FLAG,
+      "evaluation": NO_NAME, "published": NO_FLAG}),
+    ("antialiasing_loss", baselines.antialiasing_loss, {"model": baselines.FlexConv2d(1, 1)},
+     {"model": NO_MODEL, "weight": (*NO_RATE, 0), "mask": NO_FLAG, "sigma_cut": (*NO_RATE, 0), "published": NO_FLAG}),
+    ("NJetConv2d", baselines.NJetConv2d, CHANNELS,
+     {"in_channels": NO_COUNT, "out_channels": NO_COUNT, "kernel_size": NO_KERNEL, "stride": NO_KERNEL[:-1],
+      "dilation": (2, "x", None), "groups": NO_COUNT, "bias": NO_FLAG, "order": (*NO_NUMBER, -1, 0.5),
+      "sigma": (*NO_RATE, 0), "sigmas": NO_COUNT, "truncate": (*NO_RATE, 0), "learn": NO_FLAG, "gain": (*NO_RATE, 0),
+      "subsample": (*NO_RATE[1:], 0), "published": NO_FLAG}),
+    ("njet_network", baselines.njet_network, {"model": network(), "input_size": SIZE},
+     {"model": NO_MODEL, "input_size": NO_INPUT_SIZE, "order": (*NO_NUMBER, -1, 0.5), "sigma": (*NO_RATE, 0),
+      "sigmas": NO_COUNT, "truncate": (*NO_RATE, 0), "learn": NO_FLAG, "subsample": (*NO_RATE[1:], 0),
+      "published": NO_FLAG}),
+    ("njet_kernel", baselines.njet_kernel,
+     {"coefficients": torch.zeros(2, 3, 3), "sigma": torch.ones(1), "order": 1},
+     {"coefficients": (None, "x", 3, torch.zeros(2, 3), torch.zeros(2, 3, 4), [1.0]),
+      "sigma": (None, "x", 3, torch.zeros(1), torch.ones(0), torch.ones(3), torch.tensor([math.inf]), [1.0]),
+      "order": (*NO_NUMBER, -1, 0.5), "truncate": (*NO_RATE, 0), "radius": (*NO_NUMBER, -1, 0.5)}),
 ]  # fmt: skip
 
 
@@ -183,7 +211,8 @@ def test_the_error_names_the_argument(
 def test_the_table_has_every_public_function_with_arguments() -> None:
     public = [name for package in (dynpool, analysis, baselines) for name in package.__all__]
     data = set(  # classes that the library fills in itself, or that are made by subclassing
-        "Chain Comparison ConversionReport Edit EffectiveField FreezeReport Graph LearnedResizer2d MacsReport "
+        "Chain Comparison ConversionReport Edit EffectiveField FreezeReport Graph LearnedKernelConv2d LearnedResizer2d "
+        "MacsReport "
         "NothingToLearnError Plan TraceError InspectionReport "
         "NothingToLearnError Plan TraceError "
         "CKAReport HessianSpectrum PruningReport PruningRow "
