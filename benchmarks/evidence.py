@@ -35,7 +35,7 @@ PAGE = ROOT / "docs" / "evidence.md"
 RUN = ("method", "grid_point", "seed", "epochs", "input_size", "gmacs_budget", "data")  # keys of config.yaml
 EPOCH = (
     "epoch", "train_loss", "test_accuracy", "gmacs", "i_min_h", "i_min_w", "unproductive", "behind_global", "sizes",
-    "seconds",
+    "kernels", "kernel_maps", "seconds",
 )  # fmt: skip
 COLUMNS = ("run", *RUN, *EPOCH, *MACHINE)
 OF_DATA = ("name", "variant", "resolution", "validation", "train_images")

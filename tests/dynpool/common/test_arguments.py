@@ -46,7 +46,21 @@ NO_SIZES = (None, "x", 3, [("1", (8, 8))], *({"1": no} for no in (8, "88", (8,),
             {"x": (8, 8)}, {1: (8, 8)}, {"1": (-8, 8)}, {"1": {8, 9}})  # fmt: skip
 
 CHANNELS = {"in_channels": 3, "out_channels": 4}
-NO_KERNEL = (None, "x", math.nan, 0, -1, 0.5, (), (1, 2, 3), (3, -1), (3, "3"), {}, object(), 2)  # the last one: even
+NO_KERNEL: tuple[object, ...] = (
+    None,
+    "x",
+    math.nan,
+    0,
+    -1,
+    0.5,
+    (),
+    (1, 2, 3),
+    (3, -1),
+    (3, "3"),
+    {},
+    object(),
+    2,
+)  # the last one: even
 
 Table = tuple[str, Callable[..., object], dict[str, Any], dict[str, Sequence[object]]]
 TABLE: list[Table] = [
