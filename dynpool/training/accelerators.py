@@ -1,9 +1,11 @@
 """The device and the processes of a run."""
 
 import os
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
 from .config import RunConfig
 from .errors import ConfigError
@@ -21,8 +23,10 @@ def accelerator_for(config: RunConfig) -> Accelerator:
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device is 'cuda', but PyTorch finds no GPU; allowed here: auto, cpu")
     cpu = config.device == "cpu" or ("LOCAL_RANK" in os.environ and not torch.cuda.is_available())
-    join_attempt("gloo" if cpu else "nccl")
+    timeout = timedelta(seconds=config.peer_timeout)
+    join_attempt("gloo" if cpu else "nccl", timeout)
     try:
-        return Accelerator(cpu=cpu, mixed_precision=config.precision)
+        handlers = [InitProcessGroupKwargs(timeout=timeout)]
+        return Accelerator(cpu=cpu, mixed_precision=config.precision, kwargs_handlers=handlers)
     except (ValueError, ImportError) as error:
         raise ConfigError(f"device {config.device!r} with precision {config.precision!r}: {error}") from error

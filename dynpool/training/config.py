@@ -101,6 +101,8 @@ class RunConfig:
             SyncBatchNorm), not by those of each process's own.
         shard: in a run of several processes, divide weights, gradients and the optimiser's state between them
             (PyTorch's `fully_shard`, FSDP2), so that larger networks fit. Checkpoints are those of whole networks.
+        peer_timeout: seconds that a process of a run waits for another one that has stopped working, before the run
+            ends with an error.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads of PyTorch; null: PyTorch's default. The last bits of a result depend on it.
         save_steps: also save the progress after every n-th step of an epoch, so that a killed run loses fewer; 0: only
@@ -156,6 +158,7 @@ class RunConfig:
     compile: bool = False
     sync_batch_norm: bool = False
     shard: bool = False
+    peer_timeout: float = 600.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
     save_steps: int = 0
@@ -197,6 +200,8 @@ class RunConfig:
             "shard", self.shard, not self.shard or (alone and self.precision != "fp16"),
             "false, unless ema, compile, sensitivity_every, latency and fp16 are off",
         )  # fmt: skip
+        patience = self.peer_timeout
+        require("peer_timeout", patience, 1 <= patience < math.inf, "a finite number of seconds, 1 or more")
         distinct = len(set(self.track)) == len(self.track)
         require("track", self.track, distinct, "distinct names of tensorboard, wandb, mlflow, trackio")
         self._check_start()

@@ -28,6 +28,7 @@ MOVABLE_KEYS = frozenset(
         "data.workers",
         "threads",
         "shard",
+        "peer_timeout",
         "latency.measure",
         "input_size",
     }

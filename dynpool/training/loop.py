@@ -137,7 +137,7 @@ def _train(
     reporter.start(config.name, config.epochs, max(first - 1, 0), len(dataset.train))
     tracked = config if main else dataclasses.replace(config, track=())
     with Trackers(tracked, folder.path, resumed=begin.path is not None) as trackers:
-        with _stopped_at_steps(accelerator, stop):
+        with _stopped_at_steps(accelerator, stop, config.peer_timeout):
             for epoch in range(first, config.epochs + 1):
                 row = run.epoch(epoch, reporter, partial)
                 partial = None
@@ -166,9 +166,9 @@ def _start_latency(latency: RunLatency, accelerator: Accelerator, folder: RunFol
 
 
 @contextmanager
-def _stopped_at_steps(accelerator: Accelerator, stop: Stop) -> Iterator[None]:
+def _stopped_at_steps(accelerator: Accelerator, stop: Stop, timeout: float) -> Iterator[None]:
     """Let signals stop the run after a step."""
-    stop.join(accelerator.num_processes)
+    stop.join(accelerator.num_processes, timeout)
     stop.at_steps = True
     try:
         yield
@@ -187,7 +187,8 @@ def _peers(config: RunConfig, accelerator: Accelerator) -> Iterator[None]:
         ):
             raise
         raise PeerError(
-            f"{config.name}: another process of the run has ended ({str(error).strip()[:120]}); {FINISHED}: "
+            f"{config.name}: another process of the run has ended, or has not answered for {config.peer_timeout:g} "
+            f"seconds (peer_timeout) ({str(error).strip()[:120]}); {FINISHED}: "
             "continue with --resume"
         ) from error
 

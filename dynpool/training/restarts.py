@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import torch.distributed
@@ -27,13 +28,13 @@ def attempt() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
-def join_attempt(backend: str) -> None:
+def join_attempt(backend: str, timeout: timedelta) -> None:
     """Initialise the process group of a restart with its own prefix in torchrun's store, which keeps old entries."""
     if attempt() == 0 or torch.distributed.is_initialized():
         return
     store, rank, processes = next(rendezvous("env://"))
     store = PrefixStore(f"attempt {attempt()}", store)
-    torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=processes)
+    torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=timeout)
 
 
 def continues(sessions: Callable[[], list[Any]]) -> bool:

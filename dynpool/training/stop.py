@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -47,10 +48,15 @@ class Stop:
         if (first and not self.at_steps) or (not first and number == signal.SIGINT):
             raise _EndedError
 
-    def join(self, processes: int) -> None:
-        """Synchronise stops between the processes of the run from now on, so that all end after the same step."""
+    def join(self, processes: int, timeout: float) -> None:
+        """Synchronise stops between the processes of the run from now on, so that all end after the same step.
+
+        Args:
+            processes: of the run.
+            timeout: seconds after which a process that does not take part is an error in the others.
+        """
         if processes > 1:
-            self._group = torch.distributed.new_group(backend="gloo")
+            self._group = torch.distributed.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
 
     def asked(self, mark: int = 0) -> bool:
         """Whether any process of the run has received a signal. All processes must call this.

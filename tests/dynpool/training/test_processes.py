@@ -1,5 +1,9 @@
 """What the processes of a run share, and what tells that they no longer have the same sizes."""
 
+import os
+import socket
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +15,7 @@ from dynpool.analysis import IMinTracker
 from dynpool.training.errors import ConfigError, PeerError
 from dynpool.training.processes import Processes
 from dynpool.training.stop import Stop
+from tests.dynpool.training.runs import TINY_OPTIONS
 
 SIZE = (1, 16, 16)
 
@@ -68,12 +73,56 @@ def test_processes_of_other_sizes_end_the_run(monkeypatch, other, same):
     def reduce(numbers, operation, group):
         numbers.copy_(torch.maximum(numbers, torch.tensor([0, other, -other])))
 
-    monkeypatch.setattr(torch.distributed, "new_group", lambda backend: "group")
+    monkeypatch.setattr(torch.distributed, "new_group", lambda backend, timeout: "group")
     monkeypatch.setattr(torch.distributed, "all_reduce", reduce)
     stop = Stop()
-    stop.join(2)
+    stop.join(2, 60)
     if same:
         assert not stop.asked(5)
         return
     with pytest.raises(PeerError, match="no longer have the same learned sizes; the finished epochs are saved"):
         stop.asked(5)
+
+
+HANGING = """\
+import os, signal, sys
+from dynpool.training import loop, run
+from dynpool.training.config import RunConfig
+from dynpool.training.config_file import load_config
+from dynpool.training.errors import PeerError
+
+asked = run.Run._stop_if_asked
+
+def hanging(self, progress):
+    if os.environ["RANK"] == "1" and (progress.epoch, progress.step) == (1, 2):
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return asked(self, progress)
+
+run.Run._stop_if_asked = hanging
+try:
+    loop.train(load_config(RunConfig, None, sys.argv[1:])[0])
+except PeerError as error:
+    print(error, flush=True)
+    os._exit(3)
+"""
+
+
+def test_a_process_that_hangs_is_an_error_in_the_others(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    options = [*TINY_OPTIONS, "--peer_timeout=4", "--out", str(tmp_path / "run")]
+    processes = []
+    for rank in ("0", "1"):
+        ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        command = [sys.executable, "-c", HANGING, *options]
+        environment = {**os.environ, **ranks, "OMP_NUM_THREADS": "1"}
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+    try:
+        said, _ = processes[0].communicate(timeout=240)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert processes[0].returncode == 3
+    assert "has not answered for 4 seconds (peer_timeout)" in said
