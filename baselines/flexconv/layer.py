@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynpool.common.arguments import check_flags, check_model, check_numbers, check_whole
+from dynpool.common.arguments import check_flags, check_numbers, check_whole
 from dynpool.resizers import LearnedKernelConv2d, has_values, padding_of
 from dynpool.size_math import Pair, Size
 
-from .antialiasing import SIGMA_CUT, excess, kernel_bandwidth, magnet_bandwidth, published_excess
+from .antialiasing import SIGMA_CUT, kernel_bandwidth, magnet_bandwidth
 from .fft_convolution import fft_conv2d, fft_is_faster
 from .magnet import MAGNet
 from .mask import ROUNDING, THRESHOLD, axis_points, check_sigma, gaussian, live_radius, sigma_range
 
-__all__ = ["Evaluation", "FlexConv2d", "antialiasing_loss"]
+__all__ = ["Evaluation", "FlexConv2d", "check_largest"]
 
 Evaluation = Literal["auto", "spatial", "fft"]
 
@@ -216,51 +216,6 @@ class FlexConv2d(LearnedKernelConv2d):
             channels=(self.in_channels, self.out_channels),
             groups=self.groups,
         )
-
-
-def antialiasing_loss(
-    model: nn.Module,
-    *,
-    weight: float = 0.1,
-    mask: bool = True,
-    sigma_cut: float = SIGMA_CUT,
-    published: bool = False,
-) -> Tensor:
-    """The anti-aliasing regulariser of a model's FlexConv layers, a scalar to be added to the loss.
-
-    ``weight`` times the sum over layers and axes of ``max(f+ - f_nyq, 0)^2``, with the bound f+ of the masked kernel
-    (:meth:`FlexConv2d.bandwidth`) and the highest frequency f_nyq = (k - 1) / 4 that its k points can represent
-    (Romero et al., Eq. 6 to 8; their weight is 0.1). Zero where no kernel can alias, also at a higher resolution.
-
-    Height and width count apart, each with its own limit, and the filters of a network together.
-
-    Args:
-        model: any module with :class:`FlexConv2d` layers.
-        weight: factor of the sum.
-        mask: False: bound the frequencies of the networks alone. A mask that leaves 3 pixels takes nine tenths of the
-            limit, so with the mask the loss presses for larger kernels.
-        sigma_cut: standard deviations at which the spectrum of a Gaussian counts as ended.
-        published: as in the authors' code, each filter apart, with its share of the limit and the larger of both axes.
-
-    Raises:
-        ValueError: if the model has no such layer, or weight or sigma_cut is not finite and positive.
-    """
-    check_model(model)
-    finite = "a finite positive number"
-    check_numbers(finite, lambda value: 0 < value < math.inf, weight=weight, sigma_cut=sigma_cut)
-    layers = [module for module in model.modules() if isinstance(module, FlexConv2d)]
-    if not layers:
-        raise ValueError(f"model is a {type(model).__name__} without FlexConv2d layers: there is nothing to regularise")
-    check_flags(mask=mask, published=published)
-    if published:
-        found = [
-            published_excess(layer.network, layer.sigma, max(layer.largest), mask=mask, sigma_cut=sigma_cut)
-            for layer in layers
-        ]
-        return weight * torch.stack(found).sum()
-    bounds = [layer.bandwidth(mask=mask, sigma_cut=sigma_cut) for layer in layers]
-    terms = [excess(bound, layer.largest) for bound, layer in zip(bounds, layers, strict=True)]
-    return weight * torch.stack(terms).sum()
 
 
 def check_largest(largest: object) -> Size:

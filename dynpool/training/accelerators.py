@@ -18,7 +18,7 @@ def accelerator_for(config: RunConfig) -> Accelerator:
     """accelerate's handle of the device, the processes and the precision of a run.
 
     Raises:
-        ConfigError: if there is no such device, or it does not have the precision.
+        ConfigError: if there is no such device, or it does not have the precision, or synchronised batch norm.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device is 'cuda', but PyTorch finds no GPU; allowed here: auto, cpu")
@@ -27,6 +27,9 @@ def accelerator_for(config: RunConfig) -> Accelerator:
     join_attempt("gloo" if cpu else "nccl", timeout)
     try:
         handlers = [InitProcessGroupKwargs(timeout=timeout)]
-        return Accelerator(cpu=cpu, mixed_precision=config.precision, kwargs_handlers=handlers)
+        accelerator = Accelerator(cpu=cpu, mixed_precision=config.precision, kwargs_handlers=handlers)
     except (ValueError, ImportError) as error:
         raise ConfigError(f"device {config.device!r} with precision {config.precision!r}: {error}") from error
+    if config.sync_batch_norm and accelerator.num_processes > 1 and accelerator.device.type == "cpu":
+        raise ConfigError("sync_batch_norm is true; allowed on CPUs: false, as PyTorch has it for GPUs only")
+    return accelerator

@@ -53,6 +53,7 @@ class Budget:
         key: the name of the budget in error messages.
         cost: what sizes cost; None: GMACs.
         unit: of the budget.
+        accepted: whether the budget has been found within reach before, by other measurements of the cost.
 
     Raises:
         ValueError: if `model` is not converted, or cannot meet the budget within the bounds of its resizers.
@@ -67,6 +68,7 @@ class Budget:
         key: str = "gmacs_budget",
         cost: Cost | None = None,
         unit: str = "GMACs",
+        accepted: bool = False,
     ) -> None:
         tree = resolution_tree(model)
         if tree is None:
@@ -74,6 +76,11 @@ class Budget:
         self.tree: ResolutionTree = tree
         self.cost: Cost = GMACsLoss(model, input_size) if cost is None else cost
         self.hw, self.target = input_size[1:], target
+        if not accepted:
+            self._check_reach(key, unit)
+
+    def _check_reach(self, key: str, unit: str) -> None:
+        tree, target = self.tree, self.target
         values = host_alphas(tree.owners)
         low, high = (self.excess(_scaled(self, values, end)) for end in (_LOG_LIMIT, -_LOG_LIMIT))
         if math.expm1(low) > TOLERANCE or math.expm1(high) < -TOLERANCE:

@@ -202,7 +202,9 @@ class ConversionConfig:
 
 @dataclass(frozen=True)
 class LatencyConfig:
-    """Milliseconds of one pass of the network on the device of the run, in eval mode (`dynpool.LatencyModel`).
+    """Milliseconds of a pass of the network on the device of the run (`dynpool.LatencyModel`).
+
+    It is that of the network in eval mode, in float32 whatever the `precision` of the run.
 
     Attributes:
         measure: measure the network after every epoch: the column `latency_ms` of metrics.csv and of reports. A weight

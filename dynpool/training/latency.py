@@ -58,8 +58,9 @@ class RunLatency:
             self.predictor = self._measured() if measurements is None else self._read(measurements)
             if settings.budget is not None:
                 self.budget = Budget(
-                    self.model, self.input_size, settings.budget, key="latency.budget", cost=self, unit="ms"
-                )
+                    self.model, self.input_size, settings.budget, key="latency.budget", cost=self, unit="ms",
+                    accepted=measurements is not None,
+                )  # fmt: skip
         except ValueError as error:
             if isinstance(error, ConfigError):
                 raise

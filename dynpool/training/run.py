@@ -27,8 +27,8 @@ from .memory import PeakMemory
 from .methods import Prepared
 from .objective import mixed, task_loss
 from .optimizer import LEARNED, learning_rate_factor, make_optimizer
-from .processes import Processes, SharedState, on_cpu
 from .progress import Reporter
+from .ranks import Ranks, SharedState, on_cpu
 from .run_folder import RunFolder
 from .sensitivity import LOGGED_BATCHES, RunBatches, run_sensitivity
 from .stop import FINISHED, Stop
@@ -71,12 +71,12 @@ class Run:
                 self.tracker = IMinTracker(self.model, dataset.input_size, folder.i_min)
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)
-        self.processes = Processes(accelerator, config, self.model, prepared.groups)
+        self.ranks = Ranks(accelerator, config, self.model, prepared.groups)
         self.base = make_optimizer(self.model, prepared.groups, config)
         fractions = (config.alpha_until if group["name"] in LEARNED else 1.0 for group in self.base.param_groups)
         factors = [learning_rate_factor(config, self.steps, fraction=fraction) for fraction in fractions]
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.base, factors)
-        self.wrapped, self.optimizer = self.processes.wrap(self.model, self.base)
+        self.wrapped, self.optimizer = self.ranks.wrap(self.model, self.base)
         learned = any(group["name"] in LEARNED for group in self.base.param_groups)
         self.settled = math.ceil(config.alpha_until * self.steps * config.epochs) if learned else 0  # steps with moves
         self.compiled: Callable[[Tensor], Tensor] | None = None
@@ -86,7 +86,7 @@ class Run:
 
     def restore(self, saved: checkpoints.Checkpoint, path: Path) -> None:
         """Restore the state of a checkpoint."""
-        self.processes.restore(self.model, self.base, saved, path)
+        self.ranks.restore(self.model, self.base, saved, path)
         if self.average is not None:
             checkpoints.restore_model(self.average.model, saved, path, averaged=True)
         steps = saved.epoch * self.steps + (saved.partial.step if saved.partial is not None else 0)
@@ -231,7 +231,7 @@ class Run:
             totals.add(task, (logits.argmax(1) == classes_wanted).sum(), len(part))
             if penalty is not None:
                 totals.add_penalty(penalty, len(images))
-        self.processes.average_gradients()
+        self.ranks.average_gradients()
 
     def _weight(self, images: int, progress: "_EpochProgress") -> float:
         """What the mean loss of this process's images counts, as the processes' gradients are averaged."""
@@ -278,7 +278,7 @@ class Run:
 
     def _stop_if_asked(self, progress: "_EpochProgress") -> None:
         """If a signal asks for it, save the progress of the epoch and raise the exception that ends the run."""
-        if not self.stop.asked(self.processes.mark_of_sizes()):
+        if not self.stop.asked(self.ranks.mark_of_sizes()):
             return
         saved = FINISHED
         if progress.epoch == 0:
@@ -308,7 +308,7 @@ class Run:
             for batch, labels in batches:
                 self._stop_if_asked(progress)
                 if not len(labels):
-                    self.processes.join_pass(model, batch)
+                    self.ranks.join_pass(model, batch)
                     continue
                 logits = model(self._in_memory_format(batch))
                 totals.add(F.cross_entropy(logits, labels), (logits.argmax(1) == labels).sum(), len(labels))
@@ -319,7 +319,7 @@ class Run:
 
     def shared_state(self) -> SharedState:
         """The state of all processes, which must all call this."""
-        return self.processes.shared_state(self.model, self.base)
+        return self.ranks.shared_state(self.model, self.base)
 
     def save(self, epoch: int, row: Mapping[str, Any], shared: SharedState) -> None:
         """Write the row, then the checkpoint. Resuming drops a row that has no checkpoint.

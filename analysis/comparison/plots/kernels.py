@@ -9,16 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ...common.style import INK, LARGE, NORMAL, SMALL, WIDTH, distinct, plain, short
+from ...common.style import INK, NORMAL, SMALL, WIDTH, distinct, plain, short
 from ..read_runs import Run
 from .curves import method_colors
+from .to_scale import FOOT, HEAD, LEFT, least_height, name_row, note_outline, page, seeds_text, wrapped
 
 __all__ = ["plot_kernels"]
 
 Size = tuple[int, int]
 
-LEFT = 2.3  # inches, of the names of the rows
-GAP, LABEL, HEAD = 0.16, 1.1, 0.42  # LABEL: the least width of a column, which "11×11 / 32×32" needs
+GAP, LABEL = 0.16, 1.1  # inches; LABEL: the least width of a column, which "11×11 / 32×32" needs
 MOST_ROWS = 4  # drawn per method and grid point
 
 
@@ -53,13 +53,9 @@ def plot_kernels(runs: Sequence[Run]) -> Figure:
     width = (space + GAP) / per_block - GAP
     shapes = [size for row in rows for sizes in (row.kernels, row.maps, row.initial) for size in sizes.values()]
     scale = min(1.35 / max(h for h, _ in shapes), width / max(w for _, w in shapes))
-    tall = max(h for h, _ in shapes) * scale + 0.42
-    total = len(blocks) * (HEAD + tall * len(rows)) + 0.35
-    figure = Figure(figsize=(WIDTH, total))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set_xlim(0, WIDTH)
-    axes.set_ylim(total, 0)
+    texts = [_text(row) for row in rows]
+    tall = max(max(h for h, _ in shapes) * scale + FOOT, *map(least_height, texts))
+    figure, axes = page(len(blocks) * (HEAD + tall * len(rows)) + 0.35)
     y = 0.1
     for block in blocks:
         centers = {layer: LEFT + index * (width + GAP) + width / 2 for index, layer in enumerate(block)}
@@ -67,16 +63,15 @@ def plot_kernels(runs: Sequence[Run]) -> Figure:
             name = plain(short(names[layer], int(width / 0.085)))
             axes.text(x, y + 0.2, name, ha="center", va="center", fontsize=SMALL, color="#555555")
         y += HEAD
-        for row in rows:
-            middle = y + (tall - 0.42) / 2
-            _name_row(axes, row, middle, colors[row.method])
+        for row, text in zip(rows, texts, strict=True):
+            middle = y + (tall - FOOT) / 2
+            name_row(axes, row.method, text, middle, colors[row.method])
             for layer, x in centers.items():
                 if layer in row.kernels:
                     _kernel(axes, (x, middle), row, layer, scale, colors[row.method])
             y += tall
     if any(row.initial.get(layer, size) != size for row in rows for layer, size in row.kernels.items()):
-        axes.add_patch(Rectangle((LEFT, y + 0.03), 0.22, 0.16, fill=False, ec=INK, lw=1.1, ls=(0, (3, 2))))
-        axes.text(LEFT + 0.3, y + 0.11, "dashed: the kernel before training", fontsize=SMALL, color=INK, va="center")
+        note_outline(axes, LEFT, y, "the kernel before training")
     return figure
 
 
@@ -102,13 +97,9 @@ def _rows(runs: Sequence[Run]) -> list[_Row]:
     return rows
 
 
-def _name_row(axes: Axes, row: _Row, middle: float, color: str) -> None:
-    seeds = ", ".join(map(str, row.seeds[:3])) + (" …" if len(row.seeds) > 3 else "")
-    text = f"seed {seeds}" if len(row.seeds) == 1 else f"seeds {seeds}"
-    text += "\nunfinished" * bool(row.unfinished)
-    text = f"{row.point}\n{text}" if row.point else text
-    axes.text(0.1, middle - 0.06, plain(short(row.method, 18)), fontsize=LARGE, weight="bold", color=color)
-    axes.text(0.1, middle + 0.02, text, fontsize=SMALL, color=INK, va="top", parse_math=False)
+def _text(row: _Row) -> str:
+    """What stands below a row's method."""
+    return wrapped(row.point, seeds_text(row.seeds) + "\nunfinished" * bool(row.unfinished))
 
 
 def _kernel(axes: Axes, center: tuple[float, float], row: _Row, layer: str, scale: float, color: str) -> None:

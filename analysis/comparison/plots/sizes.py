@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ...common.style import INK, LARGE, NORMAL, SMALL, WIDTH, distinct, plain, short
+from ...common.style import INK, NORMAL, SMALL, WIDTH, distinct, plain
 from ..read_runs import Run
 from .curves import method_colors
+from .to_scale import FOOT, HEAD, LEFT, least_height, name_row, note_outline, page, seeds_text, wrapped
 
 __all__ = ["plot_sizes"]
 
@@ -35,7 +36,7 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
     # In inches: the text to the left, the minimum width of a column (its label must fit), the space between columns.
     letters = [len("unfinished"), *(len(method) for _, _, method in rows)]
     letters += [round(0.75 * len(line)) for text, _, _ in rows for line in text.split("\n")]  # in smaller type
-    left = min(2.3, 0.35 + 0.115 * max(letters))
+    left = min(LEFT, 0.35 + 0.115 * max(letters))
     label = 0.1 * max(len(f"{height}×{width}") for sizes in networks for height, width in sizes)
     gap, space = 0.16, WIDTH - left - 0.15
     names, label = _column_names(runs, longest, label, (space + gap) / longest - gap)
@@ -62,13 +63,8 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
         for row, (_, sizes, _) in enumerate(rows)
         for block in blocks
     }
-    heights = {key: max(value, 0.5) + 0.42 for key, value in tallest.items()}
-    total = sum(heights.values()) + 0.42 * len(blocks) + 0.35
-    figure = Figure(figsize=(WIDTH, total))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set_xlim(0, WIDTH)
-    axes.set_ylim(total, 0)
+    heights = {key: max(max(value, 0.5) + FOOT, least_height(rows[key[0]][0])) for key, value in tallest.items()}
+    figure, axes = page(sum(heights.values()) + HEAD * len(blocks) + 0.35)
     y = 0.1
     for block in blocks:
         centers, x = {}, left
@@ -78,14 +74,11 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
             x += width + gap
             name = plain(names[column])
             axes.text(centers[column], y + 0.2, name, ha="center", va="center", fontsize=SMALL, color="#555555")
-        y += 0.42
+        y += HEAD
         for row, (text, sizes, method) in enumerate(rows):
-            middle = y + (heights[row, block.start] - 0.42) / 2
+            middle = y + (heights[row, block.start] - FOOT) / 2
             if block.start < len(sizes):
-                axes.text(
-                    0.1, middle - 0.06, plain(short(method, 18)), fontsize=LARGE, weight="bold", color=colors[method]
-                )
-                axes.text(0.1, middle + 0.02, text, fontsize=SMALL, color=INK, va="top", parse_math=False)
+                name_row(axes, method, text, middle, colors[method])
             human = designed.get((sizes[0], len(sizes)), [])
             for column in block:
                 if column < len(sizes):
@@ -94,9 +87,7 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
                     _feature_map(axes, centers[column], middle, sizes[column], scale, colors[method], outline)
             y += heights[row, block.start]
     if any(method != "human" and (sizes[0], len(sizes)) in designed for _, sizes, method in rows):
-        axes.add_patch(Rectangle((left, y + 0.03), 0.22, 0.16, fill=False, ec=INK, lw=1.1, ls=(0, (3, 2))))
-        note = "dashed: the human-designed size"
-        axes.text(left + 0.3, y + 0.11, note, fontsize=SMALL, color=INK, va="center")
+        note_outline(axes, left, y, "the human-designed size")
     return figure
 
 
@@ -142,15 +133,13 @@ def _size_rows(runs: Sequence[Run]) -> list[tuple[str, list[tuple[int, int]], st
         mine = list(found.items())
         most = 1 if any(name == method and other != point for name, other in groups) else MOST_ROWS
         for index, (sizes, same) in enumerate(mine[:most]):
-            seeds = list(dict.fromkeys(str(run.seed) for run in same))
-            shown = ", ".join(seeds[:3]) + (" …" if len(seeds) > 3 else "")
-            text = f"seed {shown}" if len(seeds) == 1 else f"seeds {shown}"
+            text = seeds_text(run.seed for run in same)
             unfinished = sum(not run.finished for run in same)
             if unfinished:
                 text += "\nunfinished" if unfinished == len(same) else f"\n{unfinished} unfinished"
             if index == most - 1 and len(mine) > most:
                 text += f"\n({len(mine) - most} more not drawn)"
-            rows.append((f"{point}\n{text}" if point else text, list(sizes), method))
+            rows.append((wrapped(point, text), list(sizes), method))
     return rows
 
 

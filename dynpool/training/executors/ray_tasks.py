@@ -153,9 +153,8 @@ class RayTasks:
         self._task = ray.remote(num_cpus=config.threads or 1, num_gpus=gpus, max_retries=config.retries)(train_task)
         self._flags = {"resume": resume, "overwrite": overwrite}
         self._running: dict[str, Any] = {}
-        self._news: queue.SimpleQueue[tuple[str, Any]] = (
-            queue.SimpleQueue()
-        )  # (run, future of its task), ("", of events)
+        # (run, future of its task), or ("", future of events)
+        self._news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._ask()
 
     def _ask(self) -> None:
@@ -164,9 +163,8 @@ class RayTasks:
 
     def start(self, run: RunConfig) -> None:
         """Submit the task of a run, which waits until a node has room for it."""
-        task = self._task.remote(
-            _with_whole_paths(run), self._post, str(Path.cwd()), self._url(run.name), **self._flags
-        )
+        here, url = str(Path.cwd()), self._url(run.name)
+        task = self._task.remote(_with_whole_paths(run), self._post, here, url, **self._flags)
         self._running[run.name] = task
         self._folders[run.name] = run.folder
         task.future().add_done_callback(lambda future: self._news.put((run.name, future)))

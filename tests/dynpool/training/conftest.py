@@ -10,6 +10,7 @@ from dynpool.training.config import RunConfig
 from dynpool.training.config_file import load_config
 from dynpool.training.loop import train
 from dynpool.training.models import narrow_vgg
+from tests.dynpool.cost.simulated_device import simulate
 from tests.dynpool.training.runs import tiny_run
 
 TINY = """\
@@ -60,6 +61,12 @@ def model() -> nn.Module:
     """A network of two resizers for images of one channel."""
     torch.manual_seed(0)
     return narrow_vgg(10, 1, widths=[4, 6, 8])
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The simulated device for `LatencyModel`; passes after an epoch are measured on the real one."""
+    return simulate(monkeypatch)
 
 
 @pytest.fixture(scope="session")

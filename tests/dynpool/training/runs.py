@@ -9,6 +9,8 @@ from torch import nn
 from dynpool.training import checkpoint as checkpoints
 from dynpool.training.config import RunConfig
 from dynpool.training.config_file import load_config
+from dynpool.training.latency import RunLatency
+from dynpool.training.methods import Prepared, prepare
 
 VARIES = ("seconds", "images_per_second", "peak_memory", "checksum")
 
@@ -47,3 +49,14 @@ def without_norm(num_classes: int, in_channels: int) -> nn.Module:
         nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         nn.Linear(8, num_classes),
     )  # fmt: skip
+
+
+AIMED = ("--latency.configurations=6", "--latency.repeats=1", "--alpha_until=0.5", "--budget_weight=2")
+
+
+def latency_started(model: nn.Module, config: RunConfig, size: tuple[int, int, int]) -> tuple[Prepared, RunLatency]:
+    """The network as a run prepares it, with its latency measured."""
+    prepared = prepare(model, config, size)
+    assert prepared.latency is not None
+    prepared.latency.start(torch.device("cpu"), 1)
+    return prepared, prepared.latency

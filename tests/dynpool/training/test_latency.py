@@ -13,26 +13,11 @@ from dynpool.training.errors import ConfigError
 from dynpool.training.latency import RunLatency
 from dynpool.training.loop import train
 from dynpool.training.methods import prepare
-from tests.dynpool.cost.simulated_device import simulate
-from tests.dynpool.training.runs import assert_same_run, rows, tiny_run
+from tests.dynpool.training.runs import AIMED, assert_same_run, latency_started, rows, tiny_run
 
 SIZE = (1, 16, 16)
 CPU = torch.device("cpu")
-AIMED = ("--latency.configurations=6", "--latency.repeats=1", "--alpha_until=0.5", "--budget_weight=2")
 TIMES = ("latency_ms", "predicted_ms")
-
-
-@pytest.fixture
-def device(monkeypatch):
-    """The simulated device; passes after an epoch are measured on the real one."""
-    return simulate(monkeypatch)
-
-
-def started(model, config):
-    prepared = prepare(model, config, SIZE)
-    assert prepared.latency is not None
-    prepared.latency.start(CPU, 1)
-    return prepared, prepared.latency
 
 
 def without_times(run):
@@ -97,9 +82,20 @@ def test_a_budget_out_of_reach_is_an_error_that_leaves_no_run(tmp_path, device):
     train(tiny_run(tmp_path / "run", "--epochs=1"))
 
 
+def test_a_budget_that_was_accepted_is_not_refused_by_later_measurements(model, tiny, device):
+    config = tiny("--latency.budget", "1e-6", *AIMED)
+    _, other = latency_started(model, tiny("--latency.weight", "1", *AIMED), SIZE)
+    prepared = prepare(model, config, SIZE)
+    assert prepared.latency is not None
+    with pytest.raises(ConfigError, match="out of reach"):
+        prepared.latency.start(CPU, 1)
+    prepared.latency.start(CPU, 1, other.to_dict())
+    assert prepared.latency.pull() > 0
+
+
 def test_processes_share_the_measurements_of_the_first(model, tiny, device, monkeypatch):
     config = tiny("--latency.weight", "1", *AIMED)
-    _, first = started(model, config)
+    _, first = latency_started(model, config, SIZE)
     given = first.to_dict()
     assert given is not None
     for rank in (0, 1):

@@ -5,28 +5,15 @@ import torch
 
 from dynpool.training.budget import TOLERANCE
 from dynpool.training.methods import prepare
-from tests.dynpool.cost.simulated_device import PASS, simulate
+from tests.dynpool.cost.simulated_device import PASS
+from tests.dynpool.training.runs import AIMED, latency_started
 
 SIZE = (1, 16, 16)
 CPU = torch.device("cpu")
-AIMED = ("--latency.configurations=6", "--latency.repeats=1", "--alpha_until=0.5", "--budget_weight=2")
-
-
-@pytest.fixture
-def device(monkeypatch):
-    """The simulated device; passes after an epoch are measured on the real one."""
-    return simulate(monkeypatch)
-
-
-def started(model, config):
-    prepared = prepare(model, config, SIZE)
-    assert prepared.latency is not None
-    prepared.latency.start(CPU, 1)
-    return prepared, prepared.latency
 
 
 def test_a_weight_adds_the_predicted_milliseconds_to_the_loss(model, tiny, device):
-    prepared, latency = started(model, tiny("--latency.weight", "0.25", "--gmacs_weight", "3", *AIMED))
+    prepared, latency = latency_started(model, tiny("--latency.weight", "0.25", "--gmacs_weight", "3", *AIMED), SIZE)
     assert prepared.penalty is not None
     gmacs = prepare(model, tiny("--gmacs_weight", "3"), SIZE).penalty
     assert gmacs is not None
@@ -38,10 +25,10 @@ def test_a_weight_adds_the_predicted_milliseconds_to_the_loss(model, tiny, devic
 
 @pytest.mark.parametrize("factor", [0.8, 1.5])
 def test_a_budget_pulls_and_is_met_when_the_alphas_come_to_rest(model, tiny, device, factor):
-    _, unaimed = started(model, tiny("--latency.weight", "1", *AIMED))
+    _, unaimed = latency_started(model, tiny("--latency.weight", "1", *AIMED), SIZE)
     fixed = 1e3 * PASS  # no size changes that
     target = fixed + factor * (unaimed.value() - fixed)
-    prepared, latency = started(model, tiny("--latency.budget", str(target), *AIMED))
+    prepared, latency = latency_started(model, tiny("--latency.budget", str(target), *AIMED), SIZE)
     assert prepared.penalty is not None
     prepared.penalty().backward()
     alphas = [alpha for group in prepared.groups if group["name"] == "alphas" for alpha in group["params"]]

@@ -12,8 +12,8 @@ from torch import nn
 
 import dynpool
 from dynpool.analysis import IMinTracker
-from dynpool.training.errors import ConfigError, PeerError
-from dynpool.training.processes import Processes
+from dynpool.training.errors import PeerError
+from dynpool.training.ranks import Ranks
 from dynpool.training.stop import Stop
 from tests.dynpool.training.runs import TINY_OPTIONS
 
@@ -30,7 +30,7 @@ def test_batch_norms_are_synchronised_in_place_with_the_same_weights(model, tiny
     tracker = IMinTracker(converted, SIZE, tmp_path / "i_min.jsonl")
     weights, names = list(converted.parameters()), list(converted.state_dict())
     before = tracker.log(0)
-    Processes(accelerator(), tiny("--sync_batch_norm", "true"), converted, [])
+    Ranks(accelerator(), tiny("--sync_batch_norm", "true"), converted, [])
     kinds = {type(module) for module in converted.modules()}
     assert nn.SyncBatchNorm in kinds
     assert nn.BatchNorm2d not in kinds
@@ -43,29 +43,24 @@ def test_batch_norms_are_synchronised_in_place_with_the_same_weights(model, tiny
 
 def test_alone_or_unasked_batch_norms_stay(model, tiny):
     for options, processes in ((["--sync_batch_norm", "true"], 1), ([], 2)):
-        Processes(accelerator(processes=processes), tiny(*options), model, [])
+        Ranks(accelerator(processes=processes), tiny(*options), model, [])
         assert nn.SyncBatchNorm not in {type(module) for module in model.modules()}
-
-
-def test_cpus_have_no_synchronised_batch_norm(model, tiny):
-    with pytest.raises(ConfigError, match="sync_batch_norm is true; allowed on CPUs: false"):
-        Processes(accelerator("cpu"), tiny("--sync_batch_norm", "true"), model, [])
 
 
 def test_the_mark_of_sizes_changes_with_any_alpha(model, tiny):
     converted = dynpool.convert(model, SIZE)
-    processes = Processes(accelerator("cpu"), tiny(), converted, [])
-    before = processes.mark_of_sizes()
-    assert before == processes.mark_of_sizes() > 0
+    ranks = Ranks(accelerator("cpu"), tiny(), converted, [])
+    before = ranks.mark_of_sizes()
+    assert before == ranks.mark_of_sizes() > 0
     alphas = [resolution.alpha for resolution in dynpool.resolutions(converted).values()]
     marks = {before}
     for alpha in alphas:
         with torch.no_grad():
             alpha[1] += 1e-6
-        marks.add(processes.mark_of_sizes())
+        marks.add(ranks.mark_of_sizes())
     assert len(marks) == 1 + len(alphas)
-    assert Processes(accelerator("cpu", 1), tiny(), converted, []).mark_of_sizes() == 0
-    assert Processes(accelerator("cpu"), tiny(), model, []).mark_of_sizes() == 0
+    assert Ranks(accelerator("cpu", 1), tiny(), converted, []).mark_of_sizes() == 0
+    assert Ranks(accelerator("cpu"), tiny(), model, []).mark_of_sizes() == 0
 
 
 @pytest.mark.parametrize(("other", "same"), [(5, True), (4, False), (6, False)])

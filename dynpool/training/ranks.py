@@ -15,9 +15,8 @@ from dynpool.resizers import host_alphas, host_extents, learned_alphas, learned_
 
 from . import checkpoint as checkpoints
 from .config import RunConfig
-from .errors import ConfigError
 
-__all__ = ["Processes", "SharedState", "on_cpu"]
+__all__ = ["Ranks", "SharedState", "on_cpu"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class SharedState:
     ranks: Sequence[Mapping[str, Tensor]] | None
 
 
-class Processes:
+class Ranks:
     """The processes that train a network together; there may be only one.
 
     Args:
@@ -42,9 +41,6 @@ class Processes:
         config: of the run; `sync_batch_norm` and `shard` take effect if there are several processes.
         model: the network, which is changed as they say.
         groups: optimiser groups, whose parameters are replaced by their shards with `shard`.
-
-    Raises:
-        ConfigError: for `sync_batch_norm` on CPUs, which PyTorch does not have.
     """
 
     def __init__(
@@ -53,8 +49,6 @@ class Processes:
         self.accelerator, self.count = accelerator, accelerator.num_processes
         self.sharded = config.shard and self.count > 1
         if config.sync_batch_norm and self.count > 1:
-            if accelerator.device.type == "cpu":
-                raise ConfigError("sync_batch_norm is true; allowed on CPUs: false, as PyTorch has it for GPUs only")
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self._resizers = list(learned_alphas(model).values())
         self._kernels = list(learned_kernels(model).values())
