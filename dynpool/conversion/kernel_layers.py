@@ -156,7 +156,7 @@ def _replacement(
         return "it is transposed"
     if isinstance(layer, LearnedKernelConv2d):
         return "it learns its kernel already"
-    if parametrize.is_parametrized(layer) if layer is not None else False:
+    if layer is not None and parametrize.is_parametrized(layer):
         return "its weights are parametrised"
     if type(layer) is not nn.Conv2d:
         return "it is a subclass of nn.Conv2d" if isinstance(layer, nn.Conv2d) else "it is called as a function"
