@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from ..common.checksums import file_digest, is_intact, text_is_intact
+from ..common.metric import Metric
 from .metrics_table import Epoch, read_metrics, read_text
 
 __all__ = ["Run", "find_runs", "read_run"]
@@ -28,7 +29,7 @@ class Run:
 
     `grid_point` names the settings by which it differs from other runs of the same method and seed in a comparison.
     `gmacs_budget` is the target for its GMACs, None if it had none; `matches` is the method whose cost that was, None
-    if it was a number. `validation` is the part of the training images that its accuracies are measured on, a fraction
+    if it was a number. `validation` is the part of the training images that its figures are measured on, a fraction
     or a number of images, None if they are those on test images. `verified` is False if an earlier version wrote the
     rows, without checksums.
     """
@@ -52,6 +53,11 @@ class Run:
     def last(self) -> Epoch:
         """The last finished epoch, whose figures count as the run's."""
         return self.history[-1]
+
+    @property
+    def metric(self) -> Metric:
+        """The figure that the run is judged by."""
+        return self.last.metric
 
     @property
     def trained(self) -> tuple[Epoch, ...]:

@@ -98,7 +98,7 @@ def check_methods(config: ComparisonConfig) -> None:
     for method in config.methods:
         if method not in METHODS:
             raise ConfigError(f"methods has {method!r}, which is not a known method{nearest(method, METHODS)}")
-    find_factory(config.model)
+    find_factory(config.model, task=config.task)
 
 
 def _executor(config: ComparisonConfig, runs: int, stop: Stop, *, resume: bool, overwrite: bool) -> Executor:

@@ -36,6 +36,7 @@ from .run import Run
 from .run_folder import RunFolder
 from .seeding import generator_for
 from .stop import FINISHED, Stop, stopping
+from .tasks import task_of
 from .trackers import Trackers, check_trackers
 
 __all__ = ["prepare_model", "train"]
@@ -48,7 +49,9 @@ def prepare_model(config: RunConfig, dataset: Dataset) -> Prepared:
         ConfigError: for an unknown model or method, or one that does not fit the data.
     """
     torch.manual_seed(generator_for(config.seed, "weights").initial_seed())
-    model = build_model(config.model, num_classes=len(dataset.classes), in_channels=dataset.input_size[0])
+    classes, channels = len(dataset.classes), dataset.input_size[0]
+    model = build_model(config.model, num_classes=classes, in_channels=channels, task=config.task)
+    task_of(config, classes).check(model, dataset.input_size)
     prepared = prepare(model, config, dataset.input_size)
     torch.manual_seed(generator_for(config.seed, "training").initial_seed())
     return prepared

@@ -50,7 +50,10 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of metrics.csv. Accuracies are fractions; train_loss = task_loss + gmacs_loss, where gmacs_loss is the term
 that the method adds; peak_memory is the highest so far, in bytes; latency_ms is that of a pass as measured after the
-epoch; missing figures are empty."""
+epoch; missing figures are empty. Runs of segmentation, whose accuracies are of pixels, have `SEGMENTATION_COLUMNS` as
+well."""
+
+SEGMENTATION_COLUMNS = ("train_miou", "test_miou")
 
 
 class RunFolder:
@@ -221,7 +224,7 @@ class RunFolder:
         else:
             _warn_if_damaged(self.metrics, _table(rows))
             _warn_if_damaged(self.i_min, "".join(lines))
-        self.rows = [{column: row.get(column, "") for column in COLUMNS} for row in rows]
+        self.rows = [{column: row.get(column, "") for column in _columns(row)} for row in rows]
         self.lines = list(lines)
         write_text(self.metrics, _table(self.rows))
         write_text(self.i_min, "".join(self.lines))
@@ -330,7 +333,7 @@ class RunFolder:
 
         The line that the I_min tracker added to i_min.jsonl for the epoch is kept for the checkpoint.
         """
-        self.rows.append({column: _cell(row[column]) for column in COLUMNS})
+        self.rows.append({column: _cell(row[column]) for column in _columns(row)})
         self.lines.append(self.i_min.read_text(encoding="utf-8").splitlines(keepends=True)[-1])
         write_text(self.metrics, _table(self.rows))
 
@@ -371,6 +374,11 @@ def _warn_if_damaged(path: Path, text: str) -> None:
     """Warn if a file does not start with the given text; the caller restores it."""
     if not path.is_file() or not path.read_bytes().startswith(text.encode()):
         log.warning("%s was missing or damaged; it is restored from the checkpoint", path)
+
+
+def _columns(row: Mapping[str, Any]) -> list[str]:
+    """The columns of metrics.csv of a run with such rows."""
+    return [*COLUMNS, *(column for column in SEGMENTATION_COLUMNS if column in row)]
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
