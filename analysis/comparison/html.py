@@ -25,10 +25,20 @@ TITLES = {
     "miou_vs_gmacs": "mIoU against cost",
     "sizes": "Feature-map sizes",
     "kernels": "Learned kernels beside their maps",
+    "predictions": "Predictions beside masks",
+    "objects": "Receptive fields against the sizes of objects",
     "i_min": "I<sub>min</sub> against the input resolution",
     "alphas": "Strides over time",
     "accuracy": "Accuracy over time",
     "miou": "mIoU over time",
+}
+
+EXAMPLES = {  # captions
+    "predictions": "Some test images, their masks, and the predictions of the first run of each method after its last"
+    " epoch, with its figure on all test images.",
+    "objects": "For the maps of each height that a network has, in one or several branches: from the largest r_min to"
+    " the largest r_max of their layers, along the shortest and the longest path that is not global. Grey: the longer"
+    " side of objects, connected parts of one class in masks of test images. First run of each method.",
 }
 
 
@@ -183,6 +193,8 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
             " sizes share a row."
         )
         return caption, "; ".join(rows)
+    if name in EXAMPLES:
+        return EXAMPLES[name], "; ".join(f"{row.group} {row.score.show(1, 100)} %" for row in methods)
     if name == "i_min":
         finals = "; ".join(f"{row.group} {_mean_pair(row)}" for row in methods)
         inputs = " / ".join(dict.fromkeys(f"{run.input_size[1]}×{run.input_size[2]}" for run in comparison.runs))

@@ -15,6 +15,7 @@ import yaml
 
 from ..common.checksums import file_digest, is_intact, text_is_intact
 from ..common.metric import Metric
+from .examples import Examples, read_examples
 from .metrics_table import Epoch, read_metrics, read_text
 
 __all__ = ["Run", "find_runs", "read_run"]
@@ -31,7 +32,7 @@ class Run:
     `gmacs_budget` is the target for its GMACs, None if it had none; `matches` is the method whose cost that was, None
     if it was a number. `validation` is the part of the training images that its figures are measured on, a fraction
     or a number of images, None if they are those on test images. `verified` is False if an earlier version wrote the
-    rows, without checksums.
+    rows, without checksums. `examples` are the predictions of segmentation, None of other runs and of unfinished ones.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Run:
     history: tuple[Epoch, ...]
     notes: tuple[str, ...]
     verified: bool
+    examples: Examples | None = None
 
     @property
     def last(self) -> Epoch:
@@ -185,6 +187,7 @@ def read_run(folder: Path) -> Run:
         history=tuple(history),
         notes=tuple(notes),
         verified=verified,
+        examples=read_examples(folder),
     )
 
 

@@ -152,6 +152,7 @@ def _train(
                 reporter.epoch(row)
         figures = run.figures()
         if main:
+            run.write_examples()
             folder.finish(figures)
         trackers.pictures(config.epochs)
     accelerator.wait_for_everyone()

@@ -358,6 +358,12 @@ class Run:
             latency=None if self.prepared.latency is None else self.prepared.latency.to_dict(),
         )
 
+    def write_examples(self) -> None:
+        """Write what is to be looked at of the trained network, if its task has any; not of a sharded network."""
+        if not self.ranks.sharded:
+            model = self.model if self.average is None else self.average.model
+            self.task.write_examples(self.folder.examples, model.eval(), self.dataset)
+
     def figures(self) -> dict[str, Any]:
         """The final figures: those of the last epoch, and the best of its metric on test images."""
         rows = self.folder.rows

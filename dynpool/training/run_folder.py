@@ -1,23 +1,20 @@
 """The run folder: configuration, environment, one row per epoch, checkpoints, and a file that marks a finished run.
 
-config.yaml  environment.json  method.txt  metrics.csv  i_min.jsonl  [sensitivity.jsonl]  checkpoints/last.pt
-[checkpoints/epoch-0004.pt ...] [checkpoints/stopped.pt] [tracking/] done.json
+config.yaml  environment.json  method.txt  metrics.csv  i_min.jsonl  [sensitivity.jsonl]  [predictions.npz]
+checkpoints/last.pt  [checkpoints/epoch-0004.pt ...] [checkpoints/stopped.pt] [tracking/] done.json
 
 A run is resumed from its checkpoint, which also holds the rows of metrics.csv and the lines of i_min.jsonl and
 sensitivity.jsonl; the files are rewritten from it. All files have checksums (in metrics.csv one per row), and done.json
 has the SHA-256 of every other file.
 """
 
-import csv
-import io
 import json
 import logging
-import math
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,9 +23,10 @@ from typing import Any
 import torch
 
 import dynpool
-from dynpool.analysis.common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact, with_checksum
+from dynpool.analysis.common.checksums import file_digest, is_intact, text_is_intact, with_checksum
 from dynpool.analysis.common.json_text import strict_json
 from dynpool.analysis.comparison import read_rows
+from dynpool.analysis.comparison.examples import FILE as EXAMPLES_FILE
 
 from .checkpoint import Checkpoint, last_path, load, stopped_path
 from .config import RunConfig
@@ -36,24 +34,12 @@ from .config_file import read_yaml
 from .config_identity import changed_keys, to_dict
 from .errors import CheckpointError, ConfigError, DamagedCheckpointError, RunFolderError, writing
 from .files import make_folder, read_bytes, write_json, write_text, write_yaml
+from .metrics_file import COLUMNS, cell_text, columns_of, table_text
 from .restarts import launch
 
 __all__ = ["COLUMNS", "RunFolder"]
 
 log = logging.getLogger(__name__)
-
-COLUMNS = (
-    "epoch", "train_loss", "task_loss", "gmacs_loss", "train_accuracy", "test_loss", "test_accuracy", "gmacs", "sizes",
-    "alphas", "strides", "kernels", "kernel_maps", "i_min_h", "i_min_w", "i_max_h", "i_max_w", "i_max_local_h",
-    "i_max_local_w", "unproductive", "behind_global", "lr", "alpha_lr", "kernel_lr", "parameters", "seconds",
-    "images_per_second", "peak_memory", "latency_ms", "predicted_ms",
-)  # fmt: skip
-"""Columns of metrics.csv. Accuracies are fractions; train_loss = task_loss + gmacs_loss, where gmacs_loss is the term
-that the method adds; peak_memory is the highest so far, in bytes; latency_ms is that of a pass as measured after the
-epoch; missing figures are empty. Runs of segmentation, whose accuracies are of pixels, have `SEGMENTATION_COLUMNS` as
-well."""
-
-SEGMENTATION_COLUMNS = ("train_miou", "test_miou")
 
 
 class RunFolder:
@@ -71,7 +57,11 @@ class RunFolder:
         self.metrics = path / "metrics.csv"
         self.i_min = path / "i_min.jsonl"
         self.sensitivity = path / "sensitivity.jsonl"
+        self.examples = path / EXAMPLES_FILE
         self.done = path / "done.json"
+        self._written = (
+            self.metrics, self.i_min, self.sensitivity, self.examples, self.method, self.environment, self.config,
+        )  # fmt: skip
         self.rows: list[dict[str, str]] = []
         self.lines: list[str] = []
         self.sensitivity_lines: list[str] = []
@@ -177,8 +167,7 @@ class RunFolder:
         begun = self.done.exists() or self.checkpoints() or b'"sessions"' in (read_bytes(self.environment) or b"")
         if begun or text_is_intact((read_bytes(self.config) or b"").decode(errors="replace")) is not None:
             return None
-        written = (self.config, self.metrics, self.i_min, self.sensitivity, self.method, self.environment)
-        return next((file for file in written if file.is_file()), None)
+        return next((file for file in self._written if file.is_file()), None)
 
     def _resume(self, config: RunConfig) -> Checkpoint | None:
         available = self.checkpoints()
@@ -208,8 +197,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove the files of a run and nothing else from the folder."""
-        files = [self.metrics, self.i_min, self.sensitivity, self.method, self.environment, self.config]
-        own = [self.done, *self.checkpoints(), *files]
+        own = [self.done, *self.checkpoints(), *self._written]
         for file in own:
             with writing(file):
                 file.unlink(missing_ok=True)
@@ -222,11 +210,11 @@ class RunFolder:
         if rows is None or lines is None:
             rows, lines = self._rows_until(checkpoint.epoch), self._lines_until(checkpoint.epoch)
         else:
-            _warn_if_damaged(self.metrics, _table(rows))
+            _warn_if_damaged(self.metrics, table_text(rows))
             _warn_if_damaged(self.i_min, "".join(lines))
-        self.rows = [{column: row.get(column, "") for column in _columns(row)} for row in rows]
+        self.rows = [{column: row.get(column, "") for column in columns_of(row)} for row in rows]
         self.lines = list(lines)
-        write_text(self.metrics, _table(self.rows))
+        write_text(self.metrics, table_text(self.rows))
         write_text(self.i_min, "".join(self.lines))
         self.sensitivity_lines = list(checkpoint.sensitivity or ())
         if self.sensitivity_lines:
@@ -333,9 +321,9 @@ class RunFolder:
 
         The line that the I_min tracker added to i_min.jsonl for the epoch is kept for the checkpoint.
         """
-        self.rows.append({column: _cell(row[column]) for column in _columns(row)})
+        self.rows.append({column: cell_text(row[column]) for column in columns_of(row)})
         self.lines.append(self.i_min.read_text(encoding="utf-8").splitlines(keepends=True)[-1])
-        write_text(self.metrics, _table(self.rows))
+        write_text(self.metrics, table_text(self.rows))
 
     def append_sensitivity(self, report: Mapping[str, Any]) -> None:
         """Add a report as one line to sensitivity.jsonl, which is replaced atomically."""
@@ -344,7 +332,7 @@ class RunFolder:
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write done.json, which marks the run as finished."""
-        tables = [self.metrics, self.i_min, self.sensitivity]
+        tables = [self.metrics, self.i_min, self.sensitivity, self.examples]
         files = [self.config, self.environment, self.method, *tables, *self.checkpoints()]
         digests = {f.relative_to(self.path).as_posix(): file_digest(f) for f in files if f.exists()}
         write_json(self.done, with_checksum({**figures, "files": digests}))
@@ -374,28 +362,3 @@ def _warn_if_damaged(path: Path, text: str) -> None:
     """Warn if a file does not start with the given text; the caller restores it."""
     if not path.is_file() or not path.read_bytes().startswith(text.encode()):
         log.warning("%s was missing or damaged; it is restored from the checkpoint", path)
-
-
-def _columns(row: Mapping[str, Any]) -> list[str]:
-    """The columns of metrics.csv of a run with such rows."""
-    return [*COLUMNS, *(column for column in SEGMENTATION_COLUMNS if column in row)]
-
-
-def _table(rows: Sequence[Mapping[str, str]]) -> str:
-    """The rows as CSV, each with its checksum."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [*rows[0], CHECKSUM], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(with_checksum, rows))
-    return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    """A value as CSV text: repr of floats, to be exact, JSON of mappings, empty for None."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else str(value)
-    if isinstance(value, Mapping):
-        return json.dumps(value)
-    return str(value)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
@@ -13,7 +14,9 @@ from dynpool.graph import RETURNS, trace_shapes
 
 from .config import RunConfig
 from .errors import ConfigError
+from .examples import write_examples
 from .segmentation import confusion, mean_iou, pixel_accuracy, pixel_cross_entropy, scores_at, sliding_scores
+from .splits import Dataset
 
 __all__ = ["Task", "task_of"]
 
@@ -61,6 +64,10 @@ class Task(ABC):
         """The figures of so many images by their names, the metric among them."""
 
     @abstractmethod
+    def write_examples(self, path: Path, model: nn.Module, dataset: Dataset) -> None:
+        """Write what is to be looked at of a trained network, if the task has any."""
+
+    @abstractmethod
     def check(self, model: nn.Module, input_size: tuple[int, int, int]) -> None:
         """Raise `ConfigError` if the output of a network does not fit the task."""
 
@@ -88,6 +95,9 @@ class _Classification(Task):
 
     def figures(self, counts: Tensor, images: float) -> dict[str, float]:
         return {"accuracy": float(counts[0]) / images}
+
+    def write_examples(self, path: Path, model: nn.Module, dataset: Dataset) -> None:
+        """Nothing: the figures say all."""
 
     def check(self, model: nn.Module, input_size: tuple[int, int, int]) -> None:
         """Nothing: what a network of any other output does, it says itself."""
@@ -120,6 +130,9 @@ class _Segmentation(Task):
     def figures(self, counts: Tensor, images: float) -> dict[str, float]:
         matrix = counts.view(self.classes, self.classes)
         return {"accuracy": pixel_accuracy(matrix), "miou": mean_iou(matrix)}
+
+    def write_examples(self, path: Path, model: nn.Module, dataset: Dataset) -> None:
+        write_examples(path, model, dataset)
 
     def check(self, model: nn.Module, input_size: tuple[int, int, int]) -> None:
         try:
