@@ -6,7 +6,7 @@ from torch import nn
 
 import dynpool
 from dynpool.analysis import receptive_field
-from dynpool.baselines import DiffStride2d, FlexConv2d, ShapeAdaptor2d, antialiasing_loss
+from dynpool.baselines import DiffStride2d, FlexConv2d, NJetConv2d, ShapeAdaptor2d, antialiasing_loss
 from dynpool.resizers import learned_kernels
 from dynpool.training.budget import TOLERANCE
 from dynpool.training.errors import ConfigError
@@ -110,9 +110,19 @@ def test_shape_adaptors_step_now_and_then(model, tiny):
 
 
 def test_diffstride_takes_its_options(model, tiny):
-    prepared = prepare(model, tiny("--method", "diffstride", "--diffstride.smoothness", "2"), SIZE)
+    options = ("--diffstride.smoothness", "2", "--diffstride.symmetric", "true")
+    prepared = prepare(model, tiny("--method", "diffstride", *options), SIZE)
     pools = [m for m in prepared.model.modules() if isinstance(m, DiffStride2d)]
-    assert [p.smoothness for p in pools] == [2.0, 2.0]
+    assert [(p.smoothness, p.symmetric) for p in pools] == [(2.0, True)] * 2
+
+
+def test_conversion_preserves_the_function_of_strided_convolutions_if_asked(tiny):
+    torch.manual_seed(0)
+    strided = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    x = torch.randn(2, *SIZE)
+    kept = prepare(strided, tiny("--conversion.preserve=true"), SIZE).model.eval()
+    torch.testing.assert_close(kept(x), strided(x))
+    assert not torch.allclose(prepare(strided, tiny(), SIZE).model.eval()(x), strided(x))
 
 
 @pytest.mark.parametrize(("method", "kind"), [("shape-adaptor", ShapeAdaptor2d), ("diffstride", DiffStride2d)])
@@ -162,6 +172,36 @@ def test_bad_options_of_flexconv_are_named(tiny, option, value):
         tiny(f"--flexconv.{option}", value)
 
 
+def test_options_of_flexconv_reach_its_layers(model, tiny):
+    options = {"largest": "9", "threshold": "0.3", "hidden": "5", "filters": "2"}
+    given = [f"--flexconv.{name}={value}" for name, value in options.items()]
+    prepared = prepare(model, tiny("--method", "flexconv", *given), SIZE)
+    layers = [m for m in prepared.model.modules() if isinstance(m, FlexConv2d)]
+    assert {(layer.largest, layer.threshold) for layer in layers} == {((9, 9), 0.3)}
+    found = {(len(layer.network.filters), layer.network.output.in_features) for layer in layers}
+    assert found == {(2, 5)}
+
+
+def test_the_scale_of_flexconv_is_that_of_its_frequencies(model, tiny):
+    def weight(scale):
+        torch.manual_seed(0)
+        options = ("--method", "flexconv", "--flexconv.largest=9", "--flexconv.scale", scale)
+        network = prepare(model, tiny(*options), SIZE).model
+        return next(m for m in network.modules() if isinstance(m, FlexConv2d)).network.filters[0].weight
+
+    torch.testing.assert_close(weight("20"), 2 * weight("10"))
+
+
+def test_the_antialiasing_loss_counts_masks_if_asked(model, tiny):
+    narrow = ("--method", "flexconv", "--flexconv.sigma=0.05", "--flexconv.largest=9")
+    torch.manual_seed(0)
+    prepared = prepare(model, tiny(*narrow, "--flexconv.antialias_mask=true"), SIZE)
+    assert prepared.penalty is not None
+    with_mask = antialiasing_loss(prepared.model, weight=0.1, mask=True)
+    assert with_mask > antialiasing_loss(prepared.model, weight=0.1, mask=False)
+    torch.testing.assert_close(prepared.penalty(), with_mask)
+
+
 def test_refine_edits_until_i_min_is_below_the_input(tiny):
     deep = narrow_vgg(10, 1, widths=[4] * 5)
     before = receptive_field(deep, (1, 32, 32)).i_min
@@ -207,6 +247,25 @@ def test_njet_learns_kernels_with_a_rate_of_their_own(model, tiny):
     prepared.after_step(1, 10)
     assert scale.tolist() == [0.0]
     assert "left alone: its kernel of 7x7 pixels would be larger than its map" in prepared.summary
+
+
+def test_options_of_njet_reach_its_layers(model, tiny):
+    options = ("--njet.order=2", "--njet.sigmas=2", "--njet.truncate=3", "--njet.sigma=0.5")
+    prepared = prepare(model, tiny("--method", "njet", *options), SIZE)
+    layers = [m for m in prepared.model.modules() if isinstance(m, NJetConv2d)]
+    assert layers
+    for layer in layers:
+        assert (layer.order, layer.truncate, layer.sigma.tolist()) == (2, 3.0, [0.5, 0.5])
+
+
+def test_njet_subsamples_maps_if_asked(model, tiny):
+    def layer(*options):
+        network = prepare(model, tiny("--method", "njet", *options), SIZE).model
+        return next(m for m in network.modules() if isinstance(m, NJetConv2d))
+
+    x = torch.zeros(1, *SIZE)
+    assert layer()(x).shape[-2:] == (16, 16)
+    assert layer("--njet.subsample=0.5")(x).shape[-2:] == (8, 8)
 
 
 def test_njet_with_a_fixed_sigma_is_the_control(model, tiny):

@@ -114,6 +114,20 @@ def test_runs_that_are_stopped_save_their_steps(cluster, tmp_path):
     assert rows(run.folder) == before
 
 
+def test_resources_and_retries_are_those_of_the_configuration(cluster, tmp_path):
+    node = cluster.add_node(num_cpus=3, num_gpus=1, object_store_memory=MEMORY)
+    options = ("--gpus_per_run=0.5", "--retries=2", "--threads=3", "--epochs=1")
+    executor = RayTasks(comparison(tmp_path, *options), 1, resume=False, overwrite=False)
+    try:
+        asked = executor._task._default_options
+        assert {key: asked[key] for key in ("num_gpus", "num_cpus", "max_retries")} == {
+            "num_gpus": 0.5, "num_cpus": 3, "max_retries": 2,
+        }  # fmt: skip
+    finally:
+        executor.close()
+        cluster.remove_node(node)
+
+
 def test_no_cluster_at_an_address_is_an_error_of_the_users(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **options: (_ for _ in ()).throw(ConnectionError("nobody\nthere")))
