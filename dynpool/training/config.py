@@ -348,6 +348,7 @@ class ComparisonConfig(RunConfig):
         for key in ("address", "gpus_per_run", "storage"):
             value = getattr(self, key)
             require(key, value, value is None or self.executor == "ray", "null, unless executor is ray")
+            require(key, value, value != "", "null, or not empty")
         self._check_pairs()
 
     def _check_pairs(self) -> None:

@@ -26,7 +26,6 @@ from .config_identity import fingerprint, to_dict
 from .data import Dataset, load_data
 from .errors import ConfigError, PeerError, TrainingError
 from .files import locked, make_folder
-from .latency import RunLatency
 from .methods import Prepared, prepare
 from .models import build_model
 from .places import check_folder
@@ -129,17 +128,19 @@ def _train(
         raise TrainingError(begin.error)
     if begin.figures is not None:
         return begin.figures
-    run = Run(config, folder, accelerator, dataset, prepared, stop)
     first, partial = 0, None
-    if begin.path is not None:
-        saved = checkpoints.load(begin.path)
-        run.restore(saved, begin.path)
-        first, partial = saved.epoch + 1, saved.partial
-    elif prepared.latency is not None:
-        _start_latency(prepared.latency, accelerator, folder)
-    reporter.start(config.name, config.epochs, max(first - 1, 0), len(dataset.train))
     tracked = config if main else dataclasses.replace(config, track=())
-    with Trackers(tracked, folder.path, resumed=begin.path is not None) as trackers:
+    with folder.replaced.until_begun() if main else nullcontext():  # until nothing more can be refused
+        run = Run(config, folder, accelerator, dataset, prepared, stop)
+        if begin.path is not None:
+            saved = checkpoints.load(begin.path)
+            run.restore(saved, begin.path)
+            first, partial = saved.epoch + 1, saved.partial
+        elif prepared.latency is not None:
+            prepared.latency.start(accelerator.device, accelerator.num_processes)
+        trackers = Trackers(tracked, folder.path, resumed=begin.path is not None)
+    with trackers:
+        reporter.start(config.name, config.epochs, max(first - 1, 0), len(dataset.train))
         with _stopped_at_steps(accelerator, stop, config.peer_timeout):
             for epoch in range(first, config.epochs + 1):
                 row = run.epoch(epoch, reporter, partial)
@@ -157,16 +158,6 @@ def _train(
         trackers.pictures(config.epochs)
     accelerator.wait_for_everyone()
     return figures
-
-
-def _start_latency(latency: RunLatency, accelerator: Accelerator, folder: RunFolder) -> None:
-    """Measure the network of a new run; if that fails, nothing is left of the run."""
-    try:
-        latency.start(accelerator.device, accelerator.num_processes)
-    except ConfigError:
-        if accelerator.is_main_process:
-            folder.discard()
-        raise
 
 
 @contextmanager

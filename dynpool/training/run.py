@@ -79,6 +79,7 @@ class Run:
         self.wrapped, self.optimizer = self.ranks.wrap(self.model, self.base)
         learned = any(group["name"] in LEARNED for group in self.base.param_groups)
         self.settled = math.ceil(config.alpha_until * self.steps * config.epochs) if learned else 0  # steps with moves
+        self.settled_penalty: Tensor | None = None
         self.compiled: Callable[[Tensor], Tensor] | None = None
         self.average = AveragedModel(self.model, config.ema) if config.ema else None
         self.task = task_of(config, len(dataset.classes))
@@ -218,14 +219,14 @@ class Run:
         """Add the gradients of a batch, passed in as many parts as the configuration says, and its figures."""
         classes, step = len(self.dataset.classes), (progress.epoch, progress.step)
         images, targets = mixed(images, labels, self.config, classes, step)
-        parts, network = self.config.optimizer.accumulate, self._network()
-        chunks = list(zip(images.chunk(parts), targets.chunk(parts), strict=True))
+        network, parts = self._network(), self._parts(progress)
+        chunks = list(zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True))
         for number, (part, wanted) in enumerate(chunks, start=1):
             last = number == len(chunks)
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 scores = self.task.scores(network(self._in_memory_format(part)), wanted)
                 task = self.loss(scores, wanted)
-                penalty = self.prepared.penalty() if last and self.prepared.penalty is not None else None
+                penalty = self._penalty() if last else None
                 weight = len(part) / len(images) * self._weight(len(images), progress)
                 share = task if weight == 1 else task * weight
                 self.accelerator.backward(share if penalty is None else share + penalty)
@@ -234,10 +235,28 @@ class Run:
                 totals.add_penalty(penalty, len(images))
         self.ranks.average_gradients()
 
+    def _penalty(self) -> Tensor | None:
+        """The term that the method adds to the loss; the same number at every step once nothing in it is learned."""
+        penalty = self.prepared.penalty
+        if penalty is None or self.prepared.penalty_of_weights or self.scheduler.last_epoch < self.settled:
+            return None if penalty is None else penalty()
+        if self.settled_penalty is None:
+            with torch.no_grad():
+                self.settled_penalty = penalty()
+        return self.settled_penalty
+
+    def _parts(self, progress: "_EpochProgress") -> int:
+        """The number of parts that a batch is passed in: the same in all processes, though some have an image less."""
+        images = self._step_images(progress) // self.accelerator.num_processes
+        return max(min(self.config.optimizer.accumulate, images), 1)
+
     def _weight(self, images: int, progress: "_EpochProgress") -> float:
         """What the mean loss of this process's images counts, as the processes' gradients are averaged."""
-        step_images = min(self.config.batch_size, len(self.dataset.train) - progress.step * self.config.batch_size)
-        return images * self.accelerator.num_processes / step_images
+        return images * self.accelerator.num_processes / self._step_images(progress)
+
+    def _step_images(self, progress: "_EpochProgress") -> int:
+        """The images of this step, of all processes."""
+        return min(self.config.batch_size, len(self.dataset.train) - progress.step * self.config.batch_size)
 
     def _network(self) -> Callable[[Tensor], Tensor]:
         """The network to train; compiled, if that is asked for, once its sizes no longer change."""

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from typing import Any
 import torch
 
 import dynpool
-from dynpool.analysis.common.checksums import file_digest, is_intact, text_is_intact, with_checksum
+from dynpool.analysis.common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact, with_checksum
 from dynpool.analysis.common.json_text import strict_json
 from dynpool.analysis.comparison import read_rows
 from dynpool.analysis.comparison.examples import FILE as EXAMPLES_FILE
@@ -35,11 +34,14 @@ from .config_identity import changed_keys, to_dict
 from .errors import CheckpointError, ConfigError, DamagedCheckpointError, RunFolderError, writing
 from .files import make_folder, read_bytes, write_json, write_text, write_yaml
 from .metrics_file import COLUMNS, cell_text, columns_of, table_text
+from .replaced import Replaced
 from .restarts import launch
 
 __all__ = ["COLUMNS", "RunFolder"]
 
 log = logging.getLogger(__name__)
+
+_AGAIN = "start again with --overwrite"
 
 
 class RunFolder:
@@ -62,6 +64,7 @@ class RunFolder:
         self._written = (
             self.metrics, self.i_min, self.sensitivity, self.examples, self.method, self.environment, self.config,
         )  # fmt: skip
+        self.replaced = Replaced(path, self._own)
         self.rows: list[dict[str, str]] = []
         self.lines: list[str] = []
         self.sensitivity_lines: list[str] = []
@@ -126,7 +129,7 @@ class RunFolder:
         if changed and _LAST in removed:
             raise RunFolderError(
                 f"{self.path}: damaged or missing since the run ended: {', '.join(changed)}; there is no {_LAST} to "
-                "restore them from: start again with --overwrite"
+                f"restore them from: {_AGAIN}"
             )
         if changed:
             log.warning("%s: damaged or missing since the run ended: %s", self.path, ", ".join(changed))
@@ -146,20 +149,20 @@ class RunFolder:
             UnwritableError: if the folder cannot be written.
         """
         make_folder(self.path)
+        self.replaced.put_back()  # what a run that never began has replaced
         if (self.path / "comparison.yaml").exists():
             raise RunFolderError(f"{self.path} holds a comparison, not a run; choose another folder with --out")
         if foreign := self._foreign():
             raise RunFolderError(f"{foreign} was not written by a run: choose another folder with --out")
-        if overwrite:
-            self.discard()
-        elif self.started and not resume:
+        if self.started and not (resume or overwrite):
             raise RunFolderError(
                 f"{self.path} already holds a run: continue it with --resume, discard it with --overwrite, "
                 "or choose another folder with --out"
             )
-        checkpoint = self._resume(config) if resume else None
+        checkpoint = self._resume(config) if resume and not overwrite else None
         if checkpoint is None:
-            self.discard()
+            self.replaced.set_aside()
+            self.rows, self.lines, self.sensitivity_lines = [], [], []
         return checkpoint
 
     def _foreign(self) -> Path | None:
@@ -173,7 +176,7 @@ class RunFolder:
         available = self.checkpoints()
         if not available:
             if self.done.exists() or (self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") > 2):
-                raise RunFolderError(f"{self.path} holds a run without a checkpoint: start again with --overwrite")
+                raise RunFolderError(f"{self.path} holds a run without a checkpoint: {_AGAIN}")
             return None  # ended before its first checkpoint
         for path in available:
             if path.is_dir():
@@ -182,8 +185,8 @@ class RunFolder:
         try:
             checkpoint = load(newest)
         except CheckpointError as error:
-            older = f"to continue after {available[-2].name}" if len(available) > 1 else "to start again"
-            raise type(error)(f"{error}; remove it {older}") from None
+            older = f"remove it to continue after {available[-2].name}" if len(available) > 1 else _AGAIN
+            raise type(error)(f"{error}; {older}") from None
         changed = changed_keys(checkpoint.config, to_dict(config))
         if changed:
             raise RunFolderError(
@@ -195,14 +198,10 @@ class RunFolder:
         self._restore_tables(checkpoint)
         return checkpoint
 
-    def discard(self) -> None:
-        """Remove the files of a run and nothing else from the folder."""
-        own = [self.done, *self.checkpoints(), *self._written]
-        for file in own:
-            with writing(file):
-                file.unlink(missing_ok=True)
-        shutil.rmtree(self.path / "tracking", ignore_errors=True)
-        self.rows, self.lines, self.sensitivity_lines = [], [], []
+    def _own(self) -> list[Path]:
+        """The files and folders of a run: all that is ever removed."""
+        files = [self.done, *self.checkpoints(), *self._written, self.path / "tracking"]
+        return [file for file in files if file.exists()]
 
     def _restore_tables(self, checkpoint: Checkpoint) -> None:
         """Rewrite the tables of the run from the checkpoint, without rows of later, unfinished epochs."""
@@ -229,12 +228,10 @@ class RunFolder:
         try:
             rows = [row for row in read_rows(self.path) if int(row["epoch"]) <= epoch]
         except (FileNotFoundError, ValueError) as error:
-            raise RunFolderError(f"{error}; start again with --overwrite") from None
+            raise RunFolderError(f"{error}; {_AGAIN}") from None
         found = [int(row["epoch"]) for row in rows]
         if found != list(range(epoch + 1)):
-            raise RunFolderError(
-                f"{self.metrics} has epochs {found}, but the checkpoint epoch {epoch}; start again with --overwrite"
-            )
+            raise RunFolderError(f"{self.metrics} has epochs {found}, but the checkpoint epoch {epoch}; {_AGAIN}")
         log.warning("%s: not verified, as an earlier version wrote this run without checksums", self.path)
         return rows
 
@@ -248,9 +245,7 @@ class RunFolder:
                 continue  # damaged or truncated
         missing = [step for step in range(epoch + 1) if step not in lines]
         if missing:
-            raise RunFolderError(
-                f"{self.i_min}: missing or damaged: no line for epoch {missing[0]}; start again with --overwrite"
-            )
+            raise RunFolderError(f"{self.i_min}: missing or damaged: no line for epoch {missing[0]}; {_AGAIN}")
         return [lines[step] for step in range(epoch + 1)]
 
     def write_config(self, config: RunConfig) -> None:
@@ -329,6 +324,13 @@ class RunFolder:
         """Add a report as one line to sensitivity.jsonl, which is replaced atomically."""
         self.sensitivity_lines.append(strict_json(report, indent=None))
         write_text(self.sensitivity, "".join(self.sensitivity_lines))
+
+    def settle_here(self) -> None:
+        """Make config.yaml name this folder, if the run was copied here from elsewhere; done.json has its digest."""
+        config, done = read_yaml(self.config), self.finished()
+        write_yaml(self.config, {**config, "out": str(self.path)})
+        if done is not None:
+            self.finish({key: value for key, value in done.items() if key not in ("files", CHECKSUM)})
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write done.json, which marks the run as finished."""
