@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 import zipfile
 import zlib
@@ -140,7 +141,13 @@ def _has_epoch(run: Path) -> bool:
 
 
 def _runs_inside(folder: Path) -> list[Path]:
-    return sorted(path.parent for path in folder.glob("*/config.yaml"))
+    """The run folders in a folder by name, numbers by their value: 16 before 128."""
+    return sorted((path.parent for path in folder.glob("*/config.yaml")), key=lambda run: _by_value(run.name))
+
+
+def _by_value(name: str) -> list[str | int]:
+    """A sort key of a name: text and whole numbers in turn."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def read_run(folder: Path) -> Run:
