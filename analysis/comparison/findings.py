@@ -10,7 +10,7 @@ from ..common.cost_unit import CostUnit, cost_unit
 from ..common.statistics import format_accuracy, pareto_front, plural
 from .pairs import PairRow, margin_text, signed
 from .read_runs import Run
-from .rows import MethodRow, RunRow, accuracy_name
+from .rows import MethodRow, RunRow, metric_name
 
 __all__ = ["findings", "headline", "notes", "nothing_learned"]
 
@@ -29,29 +29,29 @@ MAY_DIFFER = frozenset(
 def headline(methods: Sequence[MethodRow], rows: Sequence[RunRow], pairs: Sequence[PairRow]) -> str:
     """The two most accurate methods, the gap between them, whether it may be chance, and their costs."""
     unit = cost_unit(row.gmacs.mean for row in methods)
-    accuracy = f"final {accuracy_name(rows)}"
-    ranked = sorted(methods, key=lambda row: -row.accuracy.mean)
+    metric = f"final {metric_name(rows)}"
+    ranked = sorted(methods, key=lambda row: -row.score.mean)
     first = ranked[0]
     unfinished = sum(row.unfinished for row in methods)
     start = f"Preliminary, {unfinished} of {plural(len(rows), 'run')} unfinished: " if unfinished else ""
     if len(ranked) == 1:
         return (
-            f"{start}{first.group} reaches {format_accuracy(first.accuracy)} {accuracy}"
-            f" ({plural(first.accuracy.n, 'run')}) at {unit.show(first.gmacs.mean)} {unit.name};"
+            f"{start}{first.group} reaches {format_accuracy(first.score)} {metric}"
+            f" ({plural(first.score.n, 'run')}) at {unit.show(first.gmacs.mean)} {unit.name};"
             " there is no other method to compare it with."
         )
     second = ranked[1]
-    gap = 100 * (first.accuracy.mean - second.accuracy.mean)
+    gap = 100 * (first.score.mean - second.score.mean)
     other = f"{second.group}" if len(ranked) == 2 else f"the next best, {second.group},"
-    figures = f"{format_accuracy(first.accuracy)} against {format_accuracy(second.accuracy)}"
-    if first.accuracy.n == second.accuracy.n:
-        figures += f", {plural(first.accuracy.n, 'run')} each"
+    figures = f"{format_accuracy(first.score)} against {format_accuracy(second.score)}"
+    if first.score.n == second.score.n:
+        figures += f", {plural(first.score.n, 'run')} each"
     else:
-        figures += f", {plural(first.accuracy.n, 'run')} against {second.accuracy.n}"
+        figures += f", {plural(first.score.n, 'run')} against {second.score.n}"
     if gap < LEVEL_GAP:
-        lead = f"{first.group} and {second.group} are level in {accuracy} ({figures})"
+        lead = f"{first.group} and {second.group} are level in {metric} ({figures})"
     else:
-        lead = f"{first.group} is ahead of {other} by {gap:.1f} points of {accuracy} ({figures})"
+        lead = f"{first.group} is ahead of {other} by {gap:.1f} points of {metric} ({figures})"
     verdict = _tested(first, second, gap, pairs) or _untested(first, second, gap) + _against_baseline(first, pairs)
     return f"{start}{lead}; {verdict}. {_cost(first, second, unit)}"
 
@@ -60,14 +60,15 @@ def findings(methods: Sequence[MethodRow], rows: Sequence[RunRow], pairs: Sequen
     """Sentences on the paired tests, the Pareto front, the budgets, and the limits of the results."""
     if len(methods) < 2:
         return []
-    front = pareto_front([(row.gmacs.mean, row.accuracy.mean) for row in methods])
-    images = accuracy_name(rows).removesuffix("accuracy").strip() or "test"
+    front = pareto_front([(row.gmacs.mean, row.score.mean) for row in methods])
+    metric = methods[0].metric
+    images = metric_name(rows).removesuffix(metric.name).strip() or "test"
     return [
         *_decisions(pairs),
-        f"On the Pareto front of mean accuracy against GMACs: {', '.join(methods[i].group for i in front)}.",
+        f"On the Pareto front of mean {metric.name} against GMACs: {', '.join(methods[i].group for i in front)}.",
         *_budgets(rows),
         "These results hold for these networks, data, budgets and learning rates only. If settings were chosen on these"
-        f" {images} images, the accuracies are optimistic.",
+        f" {images} images, the {metric.plural} are optimistic.",
     ]
 
 
@@ -150,10 +151,10 @@ def _against_baseline(first: MethodRow, pairs: Sequence[PairRow]) -> str:
 
 def _untested(first: MethodRow, second: MethodRow, gap: float) -> str:
     """Whether the gap may be chance, by the spread between runs alone."""
-    if first.accuracy.std is None or second.accuracy.std is None:
-        single = [row.group for row in (first, second) if row.accuracy.std is None]
+    if first.score.std is None or second.score.std is None:
+        single = [row.group for row in (first, second) if row.score.std is None]
         return f"with a single run of {' and of '.join(single)} the spread is unknown, so this may be chance"
-    spread = 100 * math.hypot(first.accuracy.std, second.accuracy.std)
+    spread = 100 * math.hypot(first.score.std, second.score.std)
     if gap > spread:
         return f"that is more than the spread between runs ({spread:.1f} points)"
     return f"that is within the spread between runs ({spread:.1f} points), so it may be chance"
@@ -189,7 +190,7 @@ def notes(runs: Sequence[Run], methods: Sequence[MethodRow], rows: Sequence[RunR
     if any(run.validation is not None for run in runs):
         shares = ", ".join(dict.fromkeys(f"{run.validation:g}" for run in runs if run.validation is not None))
         notes.append(
-            "accuracy is that on validation images, held out of the training images"
+            f"{runs[0].metric.name} is that on validation images, held out of the training images"
             f" (data.validation: {shares}); the test images were not used"
         )
     unverified = [run.folder.name for run in runs if not run.verified]

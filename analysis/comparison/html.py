@@ -14,7 +14,7 @@ from ..common.statistics import MeanStd, format_number, format_size, plural
 from ..common.style import to_files
 from .pairs import margin_text
 from .plots import method_colors
-from .rows import MethodRow, RunRow, accuracy_name, footnote
+from .rows import MethodRow, RunRow, footnote, metric_name
 from .run_links import points_of_runs, run_files
 from .summary import Comparison, compare_runs
 
@@ -22,11 +22,23 @@ __all__ = ["Comparison", "compare_runs", "write_report"]
 
 TITLES = {
     "accuracy_vs_gmacs": "Accuracy against cost",
+    "miou_vs_gmacs": "mIoU against cost",
     "sizes": "Feature-map sizes",
     "kernels": "Learned kernels beside their maps",
+    "predictions": "Predictions beside masks",
+    "objects": "Receptive fields against the sizes of objects",
     "i_min": "I<sub>min</sub> against the input resolution",
     "alphas": "Strides over time",
     "accuracy": "Accuracy over time",
+    "miou": "mIoU over time",
+}
+
+EXAMPLES = {  # captions
+    "predictions": "Some test images, their masks, and the predictions of the first run of each method after its last"
+    " epoch, with its figure on all test images.",
+    "objects": "For the maps of each height that a network has, in one or several branches: from the largest r_min to"
+    " the largest r_max of their layers, along the shortest and the longest path that is not global. Grey: the longer"
+    " side of objects, connected parts of one class in masks of test images. First run of each method.",
 }
 
 
@@ -55,7 +67,7 @@ def write_report(run_folders: Sequence[Path | str] | Comparison, out: Path | str
     figures = comparison.plot()
     files = {name: to_files(figure, name, vector=vector) for name, figure in figures.items()}
     pictures = {name: of_figure[f"{name}.png"] for name, of_figure in files.items()}
-    points = points_of_runs(figures["accuracy_vs_gmacs"], comparison.runs, out)
+    points = points_of_runs(figures[_tradeoff(comparison)], comparison.runs, out)
     page = _page(comparison, pictures, points, out)
     out.mkdir(parents=True, exist_ok=True)
     for of_figure in files.values():
@@ -66,6 +78,15 @@ def write_report(run_folders: Sequence[Path | str] | Comparison, out: Path | str
     report = out / "report.html"
     write_whole(report, page.encode())
     return report
+
+
+def _tradeoff(comparison: Comparison) -> str:
+    """The name of the plot of the metric against cost."""
+    return f"{comparison.methods[0].metric.key}_vs_gmacs"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _title(comparison: Comparison) -> str:
@@ -107,7 +128,7 @@ def _setting_text(value: object) -> str:
 
 
 def _page(comparison: Comparison, pictures: Mapping[str, bytes], points: str, out: Path) -> str:
-    over = {"accuracy_vs_gmacs": points}
+    over = {_tradeoff(comparison): points}
     figures = [
         _figure(name, data, *_caption_and_alt(name, comparison), over.get(name, "")) for name, data in pictures.items()
     ]
@@ -145,9 +166,9 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
     """The caption below a plot and its alt text."""
     methods = comparison.methods
     unit = cost_unit(row.gmacs.mean for row in methods)
-    if name == "accuracy_vs_gmacs":
+    if name == _tradeoff(comparison):
         alt = "; ".join(
-            f"{row.group} {row.accuracy.show(1, 100)} % at {row.gmacs.show(unit.digits, unit.scale)} {unit.name}"
+            f"{row.group} {row.score.show(1, 100)} % at {row.gmacs.show(unit.digits, unit.scale)} {unit.name}"
             for row in methods
         )
         caption = (
@@ -172,6 +193,8 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
             " sizes share a row."
         )
         return caption, "; ".join(rows)
+    if name in EXAMPLES:
+        return EXAMPLES[name], "; ".join(f"{row.group} {row.score.show(1, 100)} %" for row in methods)
     if name == "i_min":
         finals = "; ".join(f"{row.group} {_mean_pair(row)}" for row in methods)
         inputs = " / ".join(dict.fromkeys(f"{run.input_size[1]}×{run.input_size[2]}" for run in comparison.runs))
@@ -189,10 +212,10 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
             " per resolution, named after its module, in network order."
         )
         return caption, "stride of each resolution per epoch, height and width"
-    finals = "; ".join(f"{row.group} {row.accuracy.show(1, 100)} %" for row in methods)
+    finals = "; ".join(f"{row.group} {row.score.show(1, 100)} %" for row in methods)
     return (
-        f"{accuracy_name(comparison.rows).capitalize()} after every epoch; epoch 0 is before training.",
-        f"{accuracy_name(comparison.rows)} per epoch, ending at {finals}",
+        f"{_capital(metric_name(comparison.rows))} after every epoch; epoch 0 is before training.",
+        f"{metric_name(comparison.rows)} per epoch, ending at {finals}",
     )
 
 
@@ -232,17 +255,18 @@ def _mean_std(value: MeanStd | None, digits: int = 1, scale: float = 1.0) -> str
 def _methods_table(comparison: Comparison) -> str:
     colors = method_colors(comparison.runs)
     unit = cost_unit(row.gmacs.mean for row in comparison.methods)
-    heads = f"Method|Runs|Final accuracy, %|{unit.name}|Parameters|I<sub>min</sub><br>height, width|I<sub>res</sub>|"
+    metric = comparison.methods[0].metric.name
+    heads = f"Method|Runs|Final {metric}, %|{unit.name}|Parameters|I<sub>min</sub><br>height, width|I<sub>res</sub>|"
     heads += "Unproductive layers|Seconds per epoch|Peak memory, MB"
     timed = any(row.latency_ms is not None for row in comparison.methods)
     heads += "|Milliseconds<br>a pass" * timed
     body = []
     for row in comparison.methods:
-        runs = str(row.accuracy.n) + (f"<br>{row.unfinished} unfinished" if row.unfinished else "")
+        runs = str(row.score.n) + (f"<br>{row.unfinished} unfinished" if row.unfinished else "")
         cells = [
             _swatch(row.method, colors[row.method]) + _second_line(row.grid_point),
             runs,
-            f"<strong>{_mean_std(row.accuracy, 1, 100)}</strong>",
+            f"<strong>{_mean_std(row.score, 1, 100)}</strong>",
             _mean_std(row.gmacs, unit.digits, unit.scale).replace("<span", "<br><span")
             + _second_line(_budget(row, unit)),
             "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
@@ -255,9 +279,9 @@ def _methods_table(comparison: Comparison) -> str:
         ]
         body.append("".join(f"<td>{cell}</td>" for cell in cells))
     key = (
-        "Mean ± standard deviation over the runs of a method; a single run has no standard deviation. Final accuracy is"
-        " that of the last epoch. The best epoch, in the table of runs, is chosen on the images that accuracy is"
-        " measured on, so it is optimistic."
+        "Mean ± standard deviation over the runs of a method; a single run has no standard deviation. Final"
+        f" {metric} is that of the last epoch. The best epoch, in the table of runs, is chosen on the images that"
+        f" {metric} is measured on, so it is optimistic."
     )
     keys = [key, *filter(None, [footnote(comparison.methods)])]
     return _table(heads.split("|"), body) + "".join(f'\n<p class="key">{_html(key)}</p>' for key in keys)
@@ -307,8 +331,8 @@ def _run_cells(row: RunRow, unit: CostUnit) -> list[str]:
     star = " *" if row.behind_global else ""
     return [
         f"{row.epochs}/{row.epochs_planned}" + ("" if row.finished else "<br>unfinished"),
-        format_number(100 * row.accuracy),
-        f"{format_number(100 * row.best_accuracy)} ({row.best_epoch})",
+        format_number(100 * row.score),
+        f"{format_number(100 * row.best_score)} ({row.best_epoch})",
         unit.show(row.gmacs),
         format_size(row.i_min, 1).replace("x", "×") + star,
         "-" if row.unproductive is None else str(row.unproductive) + star,
@@ -342,7 +366,7 @@ def _glossary() -> str:
         "p of equivalence": "the probability of a mean at least as close to zero if the methods differed by the margin:"
         " two one-sided paired t-tests (TOST), corrected likewise.",
         "d_z": "effect size of paired differences: their mean / their standard deviation over the seeds.",
-        "Pareto front": "the methods that no other method beats: none is at least as accurate at no more GMACs and"
+        "Pareto front": "the methods that no other method beats: none is at least as good at no more GMACs and"
         " better in one of the two.",
         "GMACs, MMACs": "10⁹ and 10⁶ multiply-accumulate operations in one forward pass of one image, at the sizes of"
         " the last epoch.",

@@ -12,6 +12,7 @@ from pathlib import Path
 from dynpool.size_math import Pair
 
 from ..common.checksums import CHECKSUM, is_intact
+from ..common.metric import Metric, metric_of
 
 __all__ = ["Epoch", "read_metrics", "read_rows", "read_text"]
 
@@ -22,8 +23,9 @@ REQUIRED_COLUMNS = ("epoch", "test_accuracy", "gmacs", "sizes", "i_min_h", "i_mi
 class Epoch:
     """One row of a run's metrics.csv. Row 0 is the state before training. A figure that the run did not write is None.
 
-    Accuracies are fractions; sizes and receptive fields are (height, width) in pixels; `peak_memory` is in bytes and
-    `latency_ms` that of one pass, as measured after the epoch. `strides` are the strides that the alphas give, in input
+    Accuracies are fractions, in segmentation of pixels; `test_miou` is the mean IoU of segmentation. Sizes and
+    receptive fields are (height, width) in pixels; `peak_memory` is in bytes and `latency_ms` that of one pass, as
+    measured after the epoch. `strides` are the strides that the alphas give, in input
     pixels per output pixel. `kernels` are the sizes of learned kernels and `kernel_maps` those of the maps that they
     slide over, by layer. `behind_global` is the number of
     convolutions behind a global operation, which neither `i_min` nor `unproductive` counts.
@@ -34,6 +36,7 @@ class Epoch:
     train_accuracy: float | None
     test_loss: float | None
     test_accuracy: float | None
+    test_miou: float | None
     gmacs: float
     sizes: Mapping[str, tuple[int, int]]
     alphas: Mapping[str, Pair]
@@ -49,6 +52,17 @@ class Epoch:
     seconds: float | None
     peak_memory: int | None
     latency_ms: float | None
+
+    @property
+    def metric(self) -> Metric:
+        """The figure that the run is judged by."""
+        return metric_of({"test_miou": self.test_miou})
+
+    @property
+    def score(self) -> float | None:
+        """The metric on test images."""
+        value: float | None = getattr(self, self.metric.test)
+        return value
 
 
 def read_text(folder: Path, name: str) -> str:
@@ -158,6 +172,12 @@ class _Row:
             raise self.fail(column, "a number")
         return value
 
+    def fraction(self, column: str, *, required: bool) -> float | None:
+        value = self.number(column) if required else self.optional(column)
+        if value is not None and not 0.0 <= value <= 1.0:
+            raise self.fail(column, "a fraction from 0 to 1")
+        return value
+
     def count(self, column: str) -> int | None:
         value = self.optional(column)
         if value is None:
@@ -195,15 +215,14 @@ class _Row:
         epoch = self.count("epoch")
         if epoch is None:
             raise self.fail("epoch", "a whole number of at least 0")
-        accuracy = self.number("test_accuracy") if epoch > 0 else self.optional("test_accuracy")
-        if accuracy is not None and not 0.0 <= accuracy <= 1.0:
-            raise self.fail("test_accuracy", "a fraction from 0 to 1")
+        accuracy = self.fraction("test_accuracy", required=epoch > 0)
         return Epoch(
             epoch=epoch,
             train_loss=self.optional("train_loss"),
             train_accuracy=self.optional("train_accuracy"),
             test_loss=self.optional("test_loss"),
             test_accuracy=accuracy,
+            test_miou=self.fraction("test_miou", required=epoch > 0 and "test_miou" in self.cells),
             gmacs=self.number("gmacs"),
             sizes=self.sizes(),
             alphas=self.pairs("alphas"),

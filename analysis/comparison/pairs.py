@@ -1,4 +1,4 @@
-"""Pairs of methods: how far their accuracies differ, and whether the seeds suffice to call that more than chance.
+"""Pairs of methods: how far their scores differ, and whether the seeds suffice to call that more than chance.
 
 A method is called better only if the corrected test says so, equivalent only if the corrected test of equivalence does.
 """
@@ -21,7 +21,7 @@ HEADS = ("pair", "seeds", "difference", "95 % interval", "d_z", "p", "p equiv.",
 
 @dataclass(frozen=True, kw_only=True)
 class PairRow:
-    """The accuracy of one group against that of another; differences are fractions, `group` minus `baseline`.
+    """The metric of one group against that of another; differences are fractions, `group` minus `baseline`.
 
     Attributes:
         group, baseline: the two groups of runs.
@@ -137,8 +137,8 @@ def pair_rows(
     """
     known = {row.group: row for row in methods}
     wanted = _usual_pairs(methods) if pairs is None else [pair for pair in pairs if set(pair) <= known.keys()]
-    accuracies = _accuracies(rows)
-    tests = [_test(accuracies[group], accuracies[baseline], margin) for group, baseline in wanted]
+    scores = _scores(rows)
+    tests = [_test(scores[group], scores[baseline], margin) for group, baseline in wanted]
     corrected = _corrected([None if test is None else test.p for test in tests])
     equivalence = _corrected([None if test is None else test.p_equivalence for test in tests])
     comparisons = sum(p is not None for p in corrected)
@@ -184,11 +184,11 @@ def _test(one: Mapping[int, float], other: Mapping[int, float], margin: float) -
     return paired_test(differences, margin) if differences else None
 
 
-def _accuracies(rows: Sequence[RunRow]) -> dict[str, dict[int, float]]:
-    """{group: {seed: accuracy}} of the seeds that a group has once."""
+def _scores(rows: Sequence[RunRow]) -> dict[str, dict[int, float]]:
+    """{group: {seed: score}} of the seeds that a group has once."""
     counts = Counter((row.group, row.seed) for row in rows)
     found: dict[str, dict[int, float]] = {row.group: {} for row in rows}
     for row in rows:
         if counts[row.group, row.seed] == 1:
-            found[row.group][row.seed] = row.accuracy
+            found[row.group][row.seed] = row.score
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 import zipfile
 import zlib
@@ -14,6 +15,8 @@ from pathlib import Path
 import yaml
 
 from ..common.checksums import file_digest, is_intact, text_is_intact
+from ..common.metric import Metric
+from .examples import Examples, read_examples
 from .metrics_table import Epoch, read_metrics, read_text
 
 __all__ = ["Run", "find_runs", "read_run"]
@@ -28,9 +31,9 @@ class Run:
 
     `grid_point` names the settings by which it differs from other runs of the same method and seed in a comparison.
     `gmacs_budget` is the target for its GMACs, None if it had none; `matches` is the method whose cost that was, None
-    if it was a number. `validation` is the part of the training images that its accuracies are measured on, a fraction
+    if it was a number. `validation` is the part of the training images that its figures are measured on, a fraction
     or a number of images, None if they are those on test images. `verified` is False if an earlier version wrote the
-    rows, without checksums.
+    rows, without checksums. `examples` are the predictions of segmentation, None of other runs and of unfinished ones.
     """
 
     folder: Path
@@ -47,11 +50,17 @@ class Run:
     history: tuple[Epoch, ...]
     notes: tuple[str, ...]
     verified: bool
+    examples: Examples | None = None
 
     @property
     def last(self) -> Epoch:
         """The last finished epoch, whose figures count as the run's."""
         return self.history[-1]
+
+    @property
+    def metric(self) -> Metric:
+        """The figure that the run is judged by."""
+        return self.last.metric
 
     @property
     def trained(self) -> tuple[Epoch, ...]:
@@ -132,7 +141,13 @@ def _has_epoch(run: Path) -> bool:
 
 
 def _runs_inside(folder: Path) -> list[Path]:
-    return sorted(path.parent for path in folder.glob("*/config.yaml"))
+    """The run folders in a folder by name, numbers by their value: 16 before 128."""
+    return sorted((path.parent for path in folder.glob("*/config.yaml")), key=lambda run: _by_value(run.name))
+
+
+def _by_value(name: str) -> list[str | int]:
+    """A sort key of a name: text and whole numbers in turn."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def read_run(folder: Path) -> Run:
@@ -179,6 +194,7 @@ def read_run(folder: Path) -> Run:
         history=tuple(history),
         notes=tuple(notes),
         verified=verified,
+        examples=read_examples(folder),
     )
 
 

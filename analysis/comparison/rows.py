@@ -8,17 +8,20 @@ from dataclasses import dataclass
 
 from dynpool.size_math import Pair
 
+from ..common.metric import Metric, metric_of
 from ..common.statistics import MeanStd
 from .read_runs import Run
 
-__all__ = ["MethodRow", "RunRow", "accuracy_name", "footnote"]
+__all__ = ["MethodRow", "RunRow", "footnote", "metric_name"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
     """One run at its last finished epoch.
 
-    Accuracies are fractions; sizes, I_min and I_res are (height, width) in pixels; peak_memory is in bytes, latency_ms
+    Accuracies are fractions, in segmentation of pixels; `miou` is the mean IoU of segmentation, else None.
+    `best_accuracy` and `best_miou` are the highest of any epoch, `best_epoch` is that of the metric. Sizes, I_min and
+    I_res are (height, width) in pixels; peak_memory is in bytes, latency_ms
     that of a pass as measured. Runs of one `group` differ only in their seed: same method and, if the method was
     trained at several, same grid point. `gmacs_budget` is the target for its GMACs, None if it had none, and `matches`
     the method whose cost that was.
@@ -37,6 +40,8 @@ class RunRow:
     finished: bool
     accuracy: float
     best_accuracy: float
+    miou: float | None
+    best_miou: float | None
     best_epoch: int
     gmacs: float
     gmacs_budget: float | None
@@ -57,8 +62,10 @@ class RunRow:
     @classmethod
     def from_run(cls, run: Run) -> RunRow:
         """The row of a run."""
-        accuracies = [(row.test_accuracy, row.epoch) for row in run.trained if row.test_accuracy is not None]
-        best, best_epoch = max(accuracies, key=lambda pair: (pair[0], -pair[1]))
+        accuracies = [row.test_accuracy for row in run.trained if row.test_accuracy is not None]
+        mious = [row.test_miou for row in run.trained if row.test_miou is not None]
+        scores = [(row.score, row.epoch) for row in run.trained if row.score is not None]
+        _, best_epoch = max(scores, key=lambda pair: (pair[0], -pair[1]))
         seconds = MeanStd.from_values(row.seconds for row in run.trained)
         return cls(
             folder=str(run.folder),
@@ -70,8 +77,10 @@ class RunRow:
             epochs=run.last.epoch,
             epochs_planned=run.epochs_planned,
             finished=run.finished,
-            accuracy=accuracies[-1][0],
-            best_accuracy=best,
+            accuracy=accuracies[-1],
+            best_accuracy=max(accuracies),
+            miou=mious[-1] if mious else None,
+            best_miou=max(mious, default=None),
             best_epoch=best_epoch,
             gmacs=run.last.gmacs,
             gmacs_budget=run.gmacs_budget,
@@ -89,6 +98,23 @@ class RunRow:
             peak_memory=run.last.peak_memory,
             latency_ms=run.last.latency_ms,
         )
+
+    @property
+    def metric(self) -> Metric:
+        """The figure that the run is judged by."""
+        return metric_of({"test_miou": self.miou})
+
+    @property
+    def score(self) -> float:
+        """The metric at the last finished epoch."""
+        value: float = getattr(self, self.metric.key)
+        return value
+
+    @property
+    def best_score(self) -> float:
+        """The metric at the best epoch."""
+        value: float = getattr(self, f"best_{self.metric.key}")
+        return value
 
     @property
     def off_budget(self) -> float | None:
@@ -112,6 +138,8 @@ class MethodRow:
     unfinished: int
     accuracy: MeanStd
     best_accuracy: MeanStd
+    miou: MeanStd | None
+    best_miou: MeanStd | None
     gmacs: MeanStd
     gmacs_budget: float | None
     matches: str | None
@@ -136,6 +164,8 @@ class MethodRow:
             unfinished=sum(not row.finished for row in rows),
             accuracy=_mean_std(row.accuracy for row in rows),
             best_accuracy=_mean_std(row.best_accuracy for row in rows),
+            miou=MeanStd.from_values(row.miou for row in rows),
+            best_miou=MeanStd.from_values(row.best_miou for row in rows),
             gmacs=_mean_std(row.gmacs for row in rows),
             gmacs_budget=rows[0].gmacs_budget if len({row.gmacs_budget for row in rows}) == 1 else None,
             matches=rows[0].matches if len({row.matches for row in rows}) == 1 else None,
@@ -150,6 +180,23 @@ class MethodRow:
             latency_ms=MeanStd.from_values(row.latency_ms for row in rows),
             sizes=_mean_sizes(rows),
         )
+
+    @property
+    def metric(self) -> Metric:
+        """The figure that the runs are judged by."""
+        return metric_of({"test_miou": self.miou})
+
+    @property
+    def score(self) -> MeanStd:
+        """The metric at the last finished epochs."""
+        value: MeanStd = getattr(self, self.metric.key)
+        return value
+
+    @property
+    def best_score(self) -> MeanStd:
+        """The metric at the best epochs."""
+        value: MeanStd = getattr(self, f"best_{self.metric.key}")
+        return value
 
     @property
     def grid_point(self) -> str:
@@ -173,10 +220,10 @@ def footnote(methods: Sequence[MethodRow]) -> str:
     )
 
 
-def accuracy_name(runs: Iterable[Run | RunRow]) -> str:
-    """What the accuracies of runs are: 'test accuracy', 'validation accuracy', or 'accuracy' if some are either."""
+def metric_name(runs: Sequence[Run | RunRow]) -> str:
+    """What the scores of runs are: 'test accuracy', 'validation accuracy', or 'accuracy' if some are either."""
     kinds = {"test " if run.validation is None else "validation " for run in runs}
-    return f"{kinds.pop() if len(kinds) == 1 else ''}accuracy"
+    return f"{kinds.pop() if len(kinds) == 1 else ''}{runs[0].metric.name}"
 
 
 def _mean_std(values: Iterable[float]) -> MeanStd:

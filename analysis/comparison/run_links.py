@@ -27,7 +27,7 @@ def run_files(folder: Path | str, out: Path | str) -> str:
 
 
 def points_of_runs(figure: Figure, runs: Sequence[Run], out: Path | str) -> str:
-    """HTML of a link over each run's point in the drawn plot of accuracy against cost; its tip names the run."""
+    """HTML of a link over each run's point in the drawn plot of the metric against cost; its tip names the run."""
     return "".join(_points(figure, runs, out))
 
 
@@ -45,8 +45,8 @@ def _points(figure: Figure, runs: Sequence[Run], out: Path | str) -> Iterator[st
 
 
 def _tip(run: Run, unit: CostUnit) -> str:
-    accuracy = "-" if run.last.test_accuracy is None else f"{format_number(100 * run.last.test_accuracy)} %"
-    return f"{run.group}, seed {run.seed}: {accuracy}, {unit.show(run.last.gmacs)} {unit.name}"
+    score = "-" if run.last.score is None else f"{format_number(100 * run.last.score)} %"
+    return f"{run.group}, seed {run.seed}: {score}, {unit.show(run.last.gmacs)} {unit.name}"
 
 
 def _address(path: Path, out: Path | str) -> str:

@@ -72,13 +72,17 @@ def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
 
     Raises:
         FileNotFoundError: if a folder, its config.yaml or its metrics.csv is missing.
-        ValueError: if a folder is not a run folder, is damaged, given twice or has no finished epoch; the message names
-            the folder and the reason.
+        ValueError: if a folder is not a run folder, is damaged, given twice or has no finished epoch, or if the runs
+            are of different tasks; the message names the folder and the reason.
     """
     runs = [read_run(folder) for folder in find_runs(run_folders)]
     # The human-designed network comes first: the others are compared with it.
     runs.sort(key=lambda run: (run.method != "human", run.method, run.grid_point, run.seed, str(run.folder)))
     rows = [RunRow.from_run(run) for run in runs]
+    metrics = {row.metric.name: row for row in rows}
+    if len(metrics) > 1:
+        named = ", ".join(f"{row.folder} by {name}" for name, row in metrics.items())
+        raise ValueError(f"runs of different tasks cannot be compared: {named}")
     groups: dict[str, list[RunRow]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)

@@ -14,7 +14,7 @@ from ..common.cost_unit import CostUnit, cost_unit
 from ..common.statistics import MeanStd, format_number, format_size
 from ..common.text_table import aligned
 from .pairs import HEADS, PairRow
-from .rows import MethodRow, RunRow, accuracy_name, footnote
+from .rows import MethodRow, RunRow, footnote, metric_name
 
 __all__ = ["pairs_csv", "summary", "tables"]
 
@@ -31,7 +31,8 @@ def tables(
     """The printed comparison: headline, findings, tables of methods, of pairs and of runs, notes."""
     unit = cost_unit(row.gmacs.mean for row in groups)
     budgets = any(row.gmacs_budget is not None or row.matches is not None for row in groups)
-    heads = f"method|runs|accuracy %|best %|{unit.name}|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
+    metric = groups[0].metric.name
+    heads = f"method|runs|{metric} %|best %|{unit.name}|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
     head = heads.split("|")
     timed = any(row.latency_ms is not None for row in groups)
     methods = [[*head[:5], *["budget"] * budgets, *["ms"] * timed, *head[5:]]]
@@ -39,9 +40,9 @@ def tables(
         methods.append(
             [
                 row.group,
-                str(row.accuracy.n),
-                row.accuracy.show(1, 100),
-                row.best_accuracy.show(1, 100),
+                str(row.score.n),
+                row.score.show(1, 100),
+                row.best_score.show(1, 100),
                 row.gmacs.show(unit.digits, unit.scale),
                 *[_budget(row, unit)] * budgets,
                 *["-" if row.latency_ms is None else row.latency_ms.show(2)] * timed,
@@ -54,7 +55,19 @@ def tables(
                 "-" if row.peak_memory is None else row.peak_memory.show(0, 1e-6),
             ]
         )
-    runs = [["method", "seed", "epochs", "accuracy %", "best % (epoch)", unit.name, "I_min", "unproductive", "sizes"]]
+    runs = [
+        [
+            "method",
+            "seed",
+            "epochs",
+            f"{metric} %",
+            "best % (epoch)",
+            unit.name,
+            "I_min",
+            "unproductive",
+            "sizes",
+        ]
+    ]
     for run in rows:
         star = " *" if run.behind_global else ""
         runs.append(
@@ -62,8 +75,8 @@ def tables(
                 run.group,
                 str(run.seed),
                 f"{run.epochs}/{run.epochs_planned}" + ("" if run.finished else " unfinished"),
-                format_number(100 * run.accuracy),
-                f"{format_number(100 * run.best_accuracy)} ({run.best_epoch})",
+                format_number(100 * run.score),
+                f"{format_number(100 * run.best_score)} ({run.best_epoch})",
                 unit.show(run.gmacs),
                 format_size(run.i_min, 1) + star,
                 "-" if run.unproductive is None else str(run.unproductive) + star,
@@ -79,7 +92,7 @@ def tables(
         *_pairs_table(pairs),
         *aligned(runs, left={0, 8}),
         "",
-        f"accuracy: {accuracy_name(rows)} of the final epoch; ±: standard deviation over runs; "
+        f"{metric}: {metric_name(rows)} of the final epoch; ±: standard deviation over runs; "
         "I_min and sizes: height x width" + "; ms: of one pass, as measured after the last epoch" * timed,
     ]
     parts += [note] if (note := footnote(groups)) else []
@@ -108,24 +121,26 @@ FIGURES = (
     "accuracy", "best_accuracy", "gmacs", "i_min_h", "i_min_w", "unproductive", "parameters", "seconds_per_epoch",
     "peak_memory", "latency_ms",
 )  # fmt: skip
+SEGMENTATION_FIGURES = ("miou", "best_miou")
 
 
 def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
     """The comparison as CSV text: one line per method, then one per run."""
     head = ["kind", "method", "grid_point", "seed", "runs", "epochs", "epochs_planned", "finished"]
-    columns = [*head, *(name for figure in FIGURES for name in (figure, f"{figure}_std"))]
+    figures = FIGURES + SEGMENTATION_FIGURES * any(row.miou is not None for row in rows)
+    columns = [*head, *(name for figure in figures for name in (figure, f"{figure}_std"))]
     columns += ["gmacs_budget", "matches", "behind_global", "sizes", "folder"]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for row in groups:
-        cells: dict[str, object] = {"kind": "method", "method": row.method, "runs": row.accuracy.n}
+        cells: dict[str, object] = {"kind": "method", "method": row.method, "runs": row.score.n}
         cells["grid_point"] = row.grid_point
         cells["gmacs_budget"] = _csv_cell(row.gmacs_budget)
         cells["matches"] = row.matches or ""
         cells["behind_global"] = row.behind_global
         cells["finished"] = str(row.unfinished == 0).lower()
-        for figure in FIGURES:
+        for figure in figures:
             value: MeanStd | None = getattr(row, figure)
             cells[figure] = _csv_cell(None if value is None else value.mean)
             cells[f"{figure}_std"] = _csv_cell(None if value is None else value.std)
@@ -134,7 +149,7 @@ def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
     for run in rows:
         values = (
             run.accuracy, run.best_accuracy, run.gmacs, *run.i_min, run.unproductive, run.parameters,
-            run.seconds_per_epoch, run.peak_memory, run.latency_ms,
+            run.seconds_per_epoch, run.peak_memory, run.latency_ms, run.miou, run.best_miou,
         )  # fmt: skip
         writer.writerow(
             {
@@ -149,7 +164,7 @@ def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
                 "gmacs_budget": _csv_cell(run.gmacs_budget),
                 "matches": run.matches or "",
                 "behind_global": run.behind_global,
-                **{figure: _csv_cell(value) for figure, value in zip(FIGURES, values, strict=True)},
+                **{figure: _csv_cell(value) for figure, value in zip(figures, values, strict=False)},
                 "sizes": _sizes_as_json(run.sizes),
                 "folder": Path(run.folder).name,
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -80,8 +81,9 @@ def plot_side_by_side(reports: Mapping[str, Findings | Sequence[Findings]], *, h
             panel.grid(visible=False, axis="x")
             panel.tick_params(labelleft=column == 0)
         if title:
-            shown = short(title, max(14, 76 // len(columns)))
-            panels[0, column].set_title(plain(shown), fontsize=NORMAL, color=INK, weight="bold")
+            room = max(14, 76 // len(columns))
+            shown = [short(line, room) for line in textwrap.wrap(title, room, break_long_words=False)]
+            panels[0, column].set_title(plain("\n".join(shown)), fontsize=NORMAL, color=INK, weight="bold")
         _names(panels[-1, column], same[0].rows, len(columns))
     pooled = any(len(networks) > 1 for networks in columns.values())
     legend(figure, _handles(found, pooled=pooled), headline=_headline(found[0]) if headline and len(found) == 1 else "")

@@ -1,6 +1,7 @@
 """Augmentation of training images: drawn from (seed, epoch) alone, so that a resumed run sees the same images.
 
 Crops, RandAugment and erasing are drawn image by image, from the image's number; shifts and mirroring batch by batch.
+Images with masks are scaled, cropped and mirrored with them, image by image.
 """
 
 from collections.abc import Callable
@@ -15,10 +16,11 @@ from torch import Tensor
 
 from dynpool.common.extras import optional
 
-from .config_sections import DataConfig
+from .data_config import DataConfig
 from .seeding import generator_for
+from .segmentation import IGNORED
 
-__all__ = ["Augmentation", "Draws"]
+__all__ = ["Augmentation", "Draws", "scaled_pair"]
 
 OPERATIONS = 2  # of RandAugment, for each image
 
@@ -47,6 +49,8 @@ class Augmentation:
             is resized (Szegedy et al., 2015); None: no crops.
         rand_augment: magnitude from 0 to 30 of two random operations on each image (Cubuk et al., 2020); None: none.
         erase: probability that a rectangle of an image becomes black (Zhong et al., 2020).
+        masks: whether images have masks, which are changed with them: see `pair`.
+        scale: (lowest, highest) random factor of the size of an image and its mask; None: none.
     """
 
     shift: int = 0
@@ -55,11 +59,17 @@ class Augmentation:
     crop: float | None = None
     rand_augment: int | None = None
     erase: float = 0.0
+    masks: bool = False
+    scale: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, config: DataConfig) -> "Augmentation":
         """The augmentation of a configuration."""
-        return cls(config.shift_pixels, config.flip, config.resolution, config.crop, config.rand_augment, config.erase)
+        masks = config.task == "segmentation"
+        return cls(
+            config.shift_pixels, config.flip, config.resolution, config.crop, config.rand_augment, config.erase, masks,
+            config.scale,
+        )  # fmt: skip
 
     @cached_property
     def each(self) -> Callable[[Any], Any] | None:
@@ -93,9 +103,39 @@ class Augmentation:
             found: Tensor = self.each(image)
         return found
 
+    @cached_property
+    def _together(self) -> Callable[[Any, Any], Any]:
+        """What is done to a scaled image and its mask."""
+        with optional():
+            from torchvision import tv_tensors
+            from torchvision.transforms import v2
+        side = (self.side, self.side)
+        fill = {tv_tensors.Image: 0, tv_tensors.Mask: IGNORED}
+        steps = [v2.RandomCrop(side, pad_if_needed=True, fill=fill), *[v2.RandomHorizontalFlip()] * self.flip]
+        whole: Callable[[Any, Any], Any] = v2.Compose(steps)
+        return lambda image, mask: whole(tv_tensors.Image(image), tv_tensors.Mask(mask))
+
+    def pair(self, image: Tensor, mask: Tensor, *key: int) -> tuple[Tensor, Tensor]:
+        """An image and its mask changed as drawn from the key: uint8 (C, side, side) and (side, side).
+
+        They are scaled, cropped and mirrored. Where the image is smaller than the crop, it is padded with black, whose
+        pixels have the class `IGNORED`.
+
+        Args:
+            image: uint8 (C, H, W).
+            mask: uint8 (H, W).
+            key: (seed, epoch, number of the image).
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator_for(*key, "image").initial_seed())
+            low, high = self.scale or (1.0, 1.0)
+            factor = low + (high - low) * float(torch.rand(()))
+            changed, classes = self._together(*scaled_pair(image, mask, round(self.side * factor)))
+        return changed.as_subclass(Tensor), classes.as_subclass(Tensor)
+
     def draw(self, n: int, generator: torch.Generator) -> Draws:
         """The shifts and mirrorings of n images."""
-        mirrored = torch.rand(n, generator=generator) < 0.5 if self.flip else None
+        mirrored = torch.rand(n, generator=generator) < 0.5 if self.flip and not self.masks else None
         moves = torch.randint(0, 2 * self.shift + 1, (n, 2), generator=generator) if self.shift else None
         return Draws(mirrored, moves)
 
@@ -112,3 +152,19 @@ class Augmentation:
             columns = repeat(moves[:, 1:] + torch.arange(w, device=device), "n w -> n c h w", c=c, h=h)
             images = padded.gather(2, rows).gather(3, columns)
         return images
+
+
+def scaled_pair(image: Tensor, mask: Tensor, longer: int) -> tuple[Tensor, Tensor]:
+    """An image and its mask at the size at which the longer side is so many pixels.
+
+    Args:
+        image: uint8 (C, H, W), interpolated bilinearly, antialiased.
+        mask: uint8 (H, W), of which the pixel nearest to the centre of each is taken.
+        longer: pixels, 1 or more.
+    """
+    size = [max(round(n * longer / max(image.shape[-2:])), 1) for n in image.shape[-2:]]
+    if size == list(image.shape[-2:]):
+        return image, mask
+    scaled = F.interpolate(image[None].float(), size, mode="bilinear", antialias=True)
+    classes = F.interpolate(mask[None, None], size, mode="nearest-exact")
+    return scaled[0].round_().clamp_(0, 255).to(torch.uint8), classes[0, 0]

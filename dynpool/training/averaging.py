@@ -13,8 +13,7 @@ class AveragedModel:
     """A copy of a network whose weights are the exponential moving average of the network's.
 
     Alphas, and what determines learned kernels, are not averaged but copied: an average of strides is not a size that
-        any
-    of the averaged weights was trained at. So the copy has the sizes of the network, and costs the same.
+    any of the averaged weights was trained at. So the copy has the sizes of the network, and costs the same.
 
     Args:
         model: the network, which is left as it is.

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -75,10 +75,12 @@ def compare(
     waiting = Queue(runs)
     make_folder(folder)
     with locked(folder):
-        _open(config, [run.name for run, _ in runs], resume=resume, overwrite=overwrite)
+        names = [run.name for run, _ in runs]
+        _check(config, names, resume=resume, overwrite=overwrite)
         epochs = {run.name: run.epochs for run, _ in runs}
         with showing(console, epochs) as tell, stopping() as stop:
-            executor = _executor(config, len(runs), stop, resume=resume, overwrite=overwrite)
+            executor = _executor(config, names, stop, resume=resume, overwrite=overwrite)
+            _write(config, executor)
             failed = train_all(waiting, executor, tell, resume=resume)
         if failed:
             raise _failure(failed)
@@ -98,16 +100,16 @@ def check_methods(config: ComparisonConfig) -> None:
     for method in config.methods:
         if method not in METHODS:
             raise ConfigError(f"methods has {method!r}, which is not a known method{nearest(method, METHODS)}")
-    find_factory(config.model)
+    find_factory(config.model, task=config.task)
 
 
-def _executor(config: ComparisonConfig, runs: int, stop: Stop, *, resume: bool, overwrite: bool) -> Executor:
+def _executor(config: ComparisonConfig, names: Sequence[str], stop: Stop, *, resume: bool, overwrite: bool) -> Executor:
     """Where the runs of a comparison are trained."""
-    workers = min(default_workers(config), runs)
+    workers = min(default_workers(config), len(names))
     if config.executor == "ray":
         from .executors.ray_tasks import RayTasks
 
-        return RayTasks(config, workers, resume=resume, overwrite=overwrite)
+        return RayTasks(config, workers, names, resume=resume, overwrite=overwrite)
     if workers == 1 or sys.platform == "win32":  # which passes no pipes on to a process
         return InProcess(stop, resume=resume, overwrite=overwrite)
     return Processes(workers, threads=config.threads, resume=resume, overwrite=overwrite)
@@ -122,7 +124,12 @@ def _failure(failed: Mapping[str, str]) -> TrainingError:
     return TrainingError(f"{len(failed)} of the runs failed ({listed})")
 
 
-def _open(config: ComparisonConfig, names: Collection[str], *, resume: bool, overwrite: bool) -> None:
+def _check(config: ComparisonConfig, names: Collection[str], *, resume: bool, overwrite: bool) -> None:
+    """Check what the folder of a comparison holds.
+
+    Raises:
+        RunFolderError: see `compare`.
+    """
     path = config.folder / "comparison.yaml"
     if RunFolder(config.folder).started:
         raise RunFolderError(f"{config.folder} holds a single run, not a comparison; choose another folder with --out")
@@ -152,5 +159,13 @@ def _open(config: ComparisonConfig, names: Collection[str], *, resume: bool, ove
                 "%s has runs that this comparison leaves out: %s (dynpool report %s reports all)",
                 config.folder, ", ".join(left_out), config.folder,
             )  # fmt: skip
+
+
+def _write(config: ComparisonConfig, executor: Executor) -> None:
+    """Write comparison.yaml, once nothing more can be refused; the executor is closed if that fails."""
     pairs = None if config.tested_pairs is None else [list(pair) for pair in config.tested_pairs]
-    write_yaml(path, to_dict(config) | {"pairs": pairs})
+    try:
+        write_yaml(config.folder / "comparison.yaml", to_dict(config) | {"pairs": pairs})
+    except BaseException:
+        executor.close()
+        raise

@@ -43,6 +43,8 @@ class RunConfig:
 
     Attributes:
         name: name of the run in reports.
+        task: "classification", one class an image, judged by accuracy; or "segmentation", one class a pixel, judged by
+            mean IoU (docs/howto/segmentation.md).
         method: the method that determines sizes: "human", "resized", "fixed", "scaled", "random", "refine", "dynopool",
             "shape-adaptor", "diffstride", "njet", "njet+dynopool" or
             "flexconv" (see docs/howto/comparisons.md).
@@ -117,6 +119,7 @@ class RunConfig:
     """
 
     name: str = "run"
+    task: Literal["classification", "segmentation"] = "classification"
     method: str = "dynopool"
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -204,6 +207,7 @@ class RunConfig:
         require("peer_timeout", patience, 1 <= patience < math.inf, "a finite number of seconds, 1 or more")
         distinct = len(set(self.track)) == len(self.track)
         require("track", self.track, distinct, "distinct names of tensorboard, wandb, mlflow, trackio")
+        self._check_task()
         self._check_start()
         self._check_budget()
         require("threads", self.threads, self.threads is None or 1 <= self.threads <= 1024, "null, or 1 to 1024")
@@ -217,6 +221,14 @@ class RunConfig:
         )
         for key in ("save_steps", "checkpoint_every", "sensitivity_every"):
             require(key, getattr(self, key), getattr(self, key) >= 0, "a whole number, 0 or more")
+
+    def _check_task(self) -> None:
+        named = f"{self.data.task}, as data.name is {self.data.name!r}"
+        require("task", self.task, self.task == self.data.task, named)
+        if self.task == "segmentation":
+            require("loss", self.loss, self.loss == "cross_entropy", "cross_entropy, as task is segmentation")
+            for key in ("mixup", "cutmix"):
+                require(key, getattr(self, key), not getattr(self, key), "0, as task is segmentation")
 
     def _check_start(self) -> None:
         sides = [side for size in self.start.values() for side in size] if isinstance(self.start, dict) else []
@@ -336,6 +348,7 @@ class ComparisonConfig(RunConfig):
         for key in ("address", "gpus_per_run", "storage"):
             value = getattr(self, key)
             require(key, value, value is None or self.executor == "ray", "null, unless executor is ray")
+            require(key, value, value != "", "null, or not empty")
         self._check_pairs()
 
     def _check_pairs(self) -> None:

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .errors import ConfigError
+from .data_config import DataConfig
+from .errors import require
 
 __all__ = [
     "ConversionConfig",
@@ -25,110 +26,6 @@ OWN_KEYS = {  # of a run, in place of options of timm's
     "lr": "lr", "weight_decay": "weight_decay", "momentum": "momentum", "layer_decay": "optimizer.layer_decay",
     "param_group_fn": "optimizer.decay_vectors", "filter_bias_and_bn": "optimizer.decay_vectors",
 }  # fmt: skip
-
-Variant = Literal["plain", "stretch", "tile", "large", "canvas"]
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """The dataset and its preparation.
-
-    Attributes:
-        name: "digits" (scikit-learn's handwritten digits, embedded), "cifar10", "cifar100", "aircraft" (FGVC-Aircraft)
-            or "folder" (any image tree).
-        variant: the papers' controlled variant: "plain", "stretch" (enlarged), "tile", "large" or "canvas".
-        resolution: side of the square input image in pixels.
-        detail: side in pixels to which "large" reduces the image before enlarging it to the resolution, and "canvas"
-            before placing it on a black canvas; null: half the resolution.
-        channels: 1 or 3; null: those of the dataset.
-        root: folder of the images: for CIFAR and aircraft torchvision's root, for "folder" the one with train/ and
-            test/ or val/.
-        download: let torchvision download CIFAR or aircraft if it is missing; otherwise nothing is downloaded.
-        cache: folder of the decoded images; null: $XDG_CACHE_HOME/dynpool or ~/.cache/dynpool.
-        stream: decode the files of "aircraft" and "folder" as they are needed, at their own size before a random crop,
-            instead of keeping all images at the resolution, in memory or in the cache. `normalise` must be "imagenet".
-        workers: processes that decode streamed images; null: one per CPU core.
-        normalise: "data" (by mean and deviation of the training images) or "imagenet" (by those of ImageNet).
-        margin: part of the shorter side of a file's image that the centre crop keeps, after it is scaled to
-            resolution / margin; of streamed training images only those without a random crop.
-        test_fraction: fraction of the digits used as test set, per class.
-        validation: training images held out, class by class and the same for every seed, on which accuracy is measured
-            instead of on the test images: a fraction of them, or a number of images; null: none.
-        train_images: number of training images to use, chosen class by class and the same for every seed; null: all.
-        shift: augmentation: images are shifted by up to this many pixels per axis and padded with black; below 1, by up
-            to this fraction of the resolution, so that images of several resolutions are shifted alike.
-        flip: augmentation: half of the images are mirrored left to right.
-        crop: augmentation: random crops of at least this share of an image's area, resized; null: none.
-        rand_augment: augmentation: magnitude, 0 to 30, of RandAugment's two operations an image; null: none.
-        erase: augmentation: probability that a random rectangle of an image becomes black.
-    """
-
-    name: Literal["digits", "cifar10", "cifar100", "aircraft", "folder"] = "digits"
-    variant: Variant = "plain"
-    resolution: int = 32
-    detail: int | None = None
-    channels: int | None = None
-    root: str | None = None
-    download: bool = False
-    cache: str | None = None
-    stream: bool = False
-    workers: int | None = None
-    normalise: Literal["data", "imagenet"] = "data"
-    margin: float = 1.0
-    test_fraction: float = 0.25
-    validation: float | None = None
-    train_images: int | None = None
-    shift: float = 0
-    flip: bool = False
-    crop: float | None = None
-    rand_augment: int | None = None
-    erase: float = 0.0
-
-    def __post_init__(self) -> None:
-        require("data.resolution", self.resolution, 4 <= self.resolution <= 4096, "a whole number from 4 to 4096")
-        require("data.channels", self.channels, self.channels in (None, 1, 3), "null, 1 or 3")
-        require("data.test_fraction", self.test_fraction, 0 < self.test_fraction < 1, "a number between 0 and 1")
-        held = self.validation
-        fits = held is None or 0 < held < 1 or (1 <= held < math.inf and held == int(held))
-        require("data.validation", held, fits, "null, a fraction between 0 and 1, or a whole number of images")
-        require(
-            "data.train_images", self.train_images, (self.train_images or 1) >= 1, "null, or a whole number above 0"
-        )
-        shift = self.shift
-        fits = 0 <= shift < 1 or (shift < self.resolution and shift == int(shift) >= 1)
-        require("data.shift", shift, fits, "a fraction below 1, or a whole number of pixels below the resolution")
-        self._check_variant()
-        self._check_files()
-        require("data.crop", self.crop, self.crop is None or 0 < self.crop <= 1, "null, or a number above 0, up to 1")
-        magnitude = self.rand_augment
-        require("data.rand_augment", magnitude, magnitude is None or 0 <= magnitude <= 30, "null, or 0 to 30")
-        require("data.erase", self.erase, 0 <= self.erase <= 1, "a number from 0 to 1")
-
-    def _check_files(self) -> None:
-        files = self.name in ("aircraft", "folder")
-        whole = files and self.variant == "plain" and self.normalise == "imagenet"
-        allowed = "false, unless data.name is aircraft or folder, data.variant plain and data.normalise imagenet"
-        require("data.stream", self.stream, whole or not self.stream, allowed)
-        require("data.workers", self.workers, self.workers is None or 0 <= self.workers <= 1024, "null, or 0 to 1024")
-        require("data.margin", self.margin, 0 < self.margin <= 1, "a number above 0, up to 1")
-        require("data.margin", self.margin, files or self.margin == 1, "1, unless data.name is aircraft or folder")
-
-    def _check_variant(self) -> None:
-        halves = self.variant in ("large", "canvas")
-        multiple = 4 if self.variant == "tile" else 2 if halves and self.detail is None else 1
-        require(
-            "data.resolution", self.resolution, self.resolution % multiple == 0,
-            f"a multiple of {multiple} for the variant {self.variant!r}",
-        )  # fmt: skip
-        detail = self.detail
-        require("data.detail", detail, detail is None or halves, f"null for the variant {self.variant!r}")
-        fits = detail is None or 1 <= detail <= self.resolution
-        require("data.detail", detail, fits, "null, or a whole number from 1 to the resolution")
-
-    @property
-    def shift_pixels(self) -> int:
-        """The largest shift in pixels."""
-        return int(self.shift) if self.shift >= 1 else round(self.shift * self.resolution)
 
 
 @dataclass(frozen=True)
@@ -379,10 +276,3 @@ class RefineConfig:
     """
 
     way: Literal["less downsampling", "shorter and wider"] = "less downsampling"
-
-
-def require(key: str, value: Any, allowed: bool, what: str) -> None:
-    """Raise `ConfigError` naming the key, its value and what is allowed, unless the value is."""
-    if not allowed:
-        shown = list(value) if isinstance(value, tuple) else value  # as it is written in a file
-        raise ConfigError(f"{key} is {shown!r}; allowed: {what}", key)

@@ -15,13 +15,18 @@ from types import MappingProxyType
 import numpy as np
 import torch
 from einops import rearrange
-from torch import Tensor
 
 from .cache import Arrays, cache_folder, cached, files_fingerprint
-from .config_sections import DataConfig
+from .chosen import chosen_images
+from .data_config import DataConfig
+from .digit_scenes import CLASSES, digit_scenes
+from .digits import digit_images
 from .errors import DataError
 from .image_files import ImageFiles, aircraft_files, folder_files
 from .images import DECODING, decode_image
+from .mask_files import MASKED_LISTINGS
+from .masked_images import MaskedFiles
+from .moments import imagenet_moments, moments, with_channels
 from .seeding import generator_for
 from .splits import Dataset, Images, Split, StreamedImages
 from .variants import VARIANTS
@@ -30,41 +35,24 @@ __all__ = ["SOURCES", "Dataset", "Images", "Split", "imagenet_moments", "load_da
 
 log = logging.getLogger(__name__)
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation per channel
-
 
 @dataclass(frozen=True)
 class Source:
-    """Raw images (uint8, (N, C, H, W)) and labels of both splits of a dataset, and the names of its classes."""
+    """Raw images (uint8, (N, C, H, W)) and labels of both splits of a dataset, and the names of its classes.
+
+    Labels are classes (N,), or masks (N, H, W) of uint8.
+    """
 
     arrays: Arrays
     classes: tuple[str, ...]
 
 
 def _digits(config: DataConfig) -> Source:
-    """scikit-learn's 1797 handwritten digits of 8 x 8 pixels, with a fixed split per class."""
-    from sklearn.datasets import load_digits  # a second to import, so only when needed
+    return Source(digit_images(config), tuple(map(str, range(10))))
 
-    images, labels = load_digits(return_X_y=True)
-    pixels = np.rint(images.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
-    order = torch.randperm(len(labels), generator=generator_for("digits")).numpy()
-    test = np.zeros(len(labels), dtype=bool)
-    for label in range(10):
-        members = order[labels[order] == label]
-        taken = round(len(members) * config.test_fraction)
-        if not 0 < taken < len(members):
-            raise DataError(
-                f"data.test_fraction is {config.test_fraction!r}, which takes {taken} of the {len(members)} images of "
-                f"class '{label}': every class needs at least one training and one test image"
-            )
-        test[members[:taken]] = True
-    arrays = {
-        "train_images": pixels[~test],
-        "train_labels": labels[~test],
-        "test_images": pixels[test],
-        "test_labels": labels[test],
-    }
-    return Source(arrays, tuple(map(str, range(10))))
+
+def _digit_scenes(config: DataConfig) -> Source:
+    return Source(digit_scenes(config), CLASSES)
 
 
 def _cifar(config: DataConfig) -> Source:
@@ -147,8 +135,11 @@ LISTINGS: Mapping[str, Callable[[DataConfig], ImageFiles]] = MappingProxyType(
 )
 
 SOURCES: Mapping[str, Callable[[DataConfig], Source]] = MappingProxyType(
-    {"digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "folder": _files, "aircraft": _files}
-)
+    {
+        "digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "folder": _files, "aircraft": _files,
+        "digits-scene": _digit_scenes,
+    }
+)  # fmt: skip
 
 
 def load_data(config: DataConfig) -> Dataset:
@@ -162,6 +153,8 @@ def load_data(config: DataConfig) -> Dataset:
             expected. Also if a class has too few images for `validation` or `train_images`.
         DiskFullError, UnwritableError: if its cache cannot be written.
     """
+    if config.name in MASKED_LISTINGS:
+        return _masked(config)
     if config.stream:
         return _streamed(config)
     source = SOURCES[config.name](config)
@@ -169,30 +162,46 @@ def load_data(config: DataConfig) -> Dataset:
     for split in ("train",) if config.validation is not None else ("train", "test"):
         raw = torch.as_tensor(source.arrays[f"{split}_images"])
         raw = VARIANTS[config.variant](raw, config.resolution, generator_for(config.variant, split), config.detail)
-        images[split] = _with_channels(raw, config.channels)
-        labels[split] = torch.as_tensor(np.asarray(source.arrays[f"{split}_labels"])).long()
+        images[split] = with_channels(raw, config.channels)
+        given = torch.as_tensor(np.asarray(source.arrays[f"{split}_labels"]))
+        labels[split] = given.long() if given.ndim == 1 else given
     if config.validation is not None:
-        held_out = _chosen("validation", labels["train"], config.validation, source.classes)
+        held_out = chosen_images("validation", labels["train"], config.validation, source.classes)
         images = {"train": images["train"][~held_out], "test": images["train"][held_out]}
         labels = {"train": labels["train"][~held_out], "test": labels["train"][held_out]}
     if config.train_images is not None:
-        kept = _chosen("train_images", labels["train"], config.train_images, source.classes)
+        kept = chosen_images("train_images", labels["train"], config.train_images, source.classes)
         images["train"], labels["train"] = images["train"][kept], labels["train"][kept]
-    mean, std = _moments(images["train"]) if config.normalise == "data" else imagenet_moments(images["train"].shape[1])
+    mean, std = moments(images["train"]) if config.normalise == "data" else imagenet_moments(images["train"].shape[1])
     train, test = (Images(labels[split], mean, std, images[split]) for split in ("train", "test"))
     return Dataset(train, test, source.classes)
 
 
-def imagenet_moments(channels: int) -> tuple[Tensor, Tensor]:
-    """Mean and deviation per channel of ImageNet's images, (1, 3, 1, 1) in units of 0..1.
-
-    Raises:
-        DataError: for another number of channels than 3.
-    """
-    if channels != 3:
-        raise DataError(f"data.normalise is 'imagenet', whose moments are of 3 channels; the images have {channels}")
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
-    return mean, std
+def _masked(config: DataConfig) -> Dataset:
+    """The splits of files of images and masks, which are decoded as they are needed."""
+    listed = MASKED_LISTINGS[config.name](config)
+    channels = config.channels or 3
+    mean, std = imagenet_moments(channels)
+    pairs = dict(listed.pairs)
+    if config.validation is not None:
+        of_training = pairs["train"]
+        held_out = chosen_images("validation", torch.zeros(len(of_training), 0), config.validation, listed.classes)
+        pairs = {
+            split: tuple(pair for pair, held in zip(of_training, held_out.tolist(), strict=True) if held == wanted)
+            for split, wanted in (("train", False), ("test", True))
+        }
+    if config.train_images is not None:
+        kept = chosen_images("train_images", torch.zeros(len(pairs["train"]), 0), config.train_images, listed.classes)
+        pairs["train"] = tuple(pair for pair, k in zip(pairs["train"], kept.tolist(), strict=True) if k)
+    train, test = (
+        MaskedFiles(
+            torch.arange(len(pairs[split])), mean, std,
+            files=pairs[split], side=config.resolution, channels=channels, workers=config.workers,
+            classes=len(listed.classes), own_size=split == "test" and config.test == "sliding",
+        )
+        for split in ("train", "test")
+    )  # fmt: skip
+    return Dataset(train, test, listed.classes)
 
 
 def _streamed(config: DataConfig) -> Dataset:
@@ -204,10 +213,10 @@ def _streamed(config: DataConfig) -> Dataset:
     labels = {split: torch.tensor(values) for split, values in listed.labels.items()}
     chosen = {split: torch.arange(len(values)) for split, values in labels.items()}
     if config.validation is not None:
-        held_out = _chosen("validation", labels["train"], config.validation, listed.classes)
+        held_out = chosen_images("validation", labels["train"], config.validation, listed.classes)
         chosen = {"train": chosen["train"][~held_out], "test": chosen["train"][held_out]}
     if config.train_images is not None:
-        kept = _chosen("train_images", labels["train"][chosen["train"]], config.train_images, listed.classes)
+        kept = chosen_images("train_images", labels["train"][chosen["train"]], config.train_images, listed.classes)
         chosen["train"] = chosen["train"][kept]
     of = {split: "train" if config.validation is not None else split for split in chosen}
     train, test = (
@@ -219,52 +228,3 @@ def _streamed(config: DataConfig) -> Dataset:
         for split, numbers in chosen.items()
     )  # fmt: skip
     return Dataset(train, test, listed.classes)
-
-
-def _chosen(key: str, labels: Tensor, share: float, classes: Sequence[str]) -> Tensor:
-    """Whether each training image is one of those that a key of `data` chooses: (N,) bool, for all seeds alike.
-
-    They are drawn in each class. The classes have the same proportions as before, rounded so that the total is `share`
-    of the images, or the number.
-    """
-    counts = torch.bincount(labels, minlength=len(classes)).double()
-    fraction = share if share < 1 else share / len(labels)
-    ends = (counts.cumsum(0) * fraction).round().long()
-    per_class = ends.diff(prepend=ends.new_zeros(1))
-    for name, have, taken in zip(classes, counts.long().tolist(), per_class.tolist(), strict=True):
-        both = key == "validation"
-        if not 0 < taken <= have - both:
-            shown = f"{share:g}" if share < 1 else f"{share:.0f}"
-            raise DataError(
-                f"data.{key} is {shown}, which takes {taken} of the {have} training images of class {name!r}: "
-                f"every class needs at least one {'training and one validation image' if both else 'image'}"
-            )
-    order = torch.randperm(len(labels), generator=generator_for(key))
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    for label, count in enumerate(per_class.tolist()):
-        chosen[order[labels[order] == label][:count]] = True
-    return chosen
-
-
-def _with_channels(images: Tensor, channels: int | None) -> Tensor:
-    have = images.shape[1]
-    if channels is None or channels == have:
-        return images
-    if channels == 3:
-        return images.expand(-1, 3, -1, -1).contiguous()
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # luma of ITU-R BT.601
-    return torch.cat([(part * weights).sum(1, keepdim=True).round_().to(torch.uint8) for part in images.split(1024)])
-
-
-def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation per channel, (1, C, 1, 1) float32 in units of 0..1, summed exactly in integers."""
-    total = torch.zeros(images.shape[1], dtype=torch.int64)
-    squares = torch.zeros_like(total)
-    for part in images.split(1024):
-        values = part.long()
-        total += values.sum((0, 2, 3))
-        squares += values.square().sum((0, 2, 3))
-    count = images.numel() // images.shape[1]
-    mean = total.double() / count
-    std = (squares.double() / count - mean.square()).clamp_min(1.0).sqrt()
-    return (mean / 255).float().view(1, -1, 1, 1), (std / 255).float().view(1, -1, 1, 1)

@@ -7,6 +7,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "CheckpointError",
@@ -21,6 +22,7 @@ __all__ = [
     "StoppedError",
     "TrainingError",
     "UnwritableError",
+    "require",
     "writing",
 ]
 
@@ -111,3 +113,10 @@ def writing(
         if isinstance(error, IsADirectoryError) and path.is_dir():
             raise UnwritableError(f"cannot write {path}: it is a folder, not a file; remove it") from error
         raise UnwritableError(f"cannot write {path}: {reason}; {elsewhere}") from error
+
+
+def require(key: str, value: Any, allowed: bool, what: str) -> None:
+    """Raise `ConfigError` naming the key, its value and what is allowed, unless the value is."""
+    if not allowed:
+        shown = list(value) if isinstance(value, tuple) else value  # as it is written in a file
+        raise ConfigError(f"{key} is {shown!r}; allowed: {what}", key)

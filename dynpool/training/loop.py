@@ -26,7 +26,6 @@ from .config_identity import fingerprint, to_dict
 from .data import Dataset, load_data
 from .errors import ConfigError, PeerError, TrainingError
 from .files import locked, make_folder
-from .latency import RunLatency
 from .methods import Prepared, prepare
 from .models import build_model
 from .places import check_folder
@@ -36,6 +35,7 @@ from .run import Run
 from .run_folder import RunFolder
 from .seeding import generator_for
 from .stop import FINISHED, Stop, stopping
+from .tasks import task_of
 from .trackers import Trackers, check_trackers
 
 __all__ = ["prepare_model", "train"]
@@ -48,7 +48,9 @@ def prepare_model(config: RunConfig, dataset: Dataset) -> Prepared:
         ConfigError: for an unknown model or method, or one that does not fit the data.
     """
     torch.manual_seed(generator_for(config.seed, "weights").initial_seed())
-    model = build_model(config.model, num_classes=len(dataset.classes), in_channels=dataset.input_size[0])
+    classes, channels = len(dataset.classes), dataset.input_size[0]
+    model = build_model(config.model, num_classes=classes, in_channels=channels, task=config.task)
+    task_of(config, classes).check(model, dataset.input_size)
     prepared = prepare(model, config, dataset.input_size)
     torch.manual_seed(generator_for(config.seed, "training").initial_seed())
     return prepared
@@ -126,17 +128,19 @@ def _train(
         raise TrainingError(begin.error)
     if begin.figures is not None:
         return begin.figures
-    run = Run(config, folder, accelerator, dataset, prepared, stop)
     first, partial = 0, None
-    if begin.path is not None:
-        saved = checkpoints.load(begin.path)
-        run.restore(saved, begin.path)
-        first, partial = saved.epoch + 1, saved.partial
-    elif prepared.latency is not None:
-        _start_latency(prepared.latency, accelerator, folder)
-    reporter.start(config.name, config.epochs, max(first - 1, 0), len(dataset.train))
     tracked = config if main else dataclasses.replace(config, track=())
-    with Trackers(tracked, folder.path, resumed=begin.path is not None) as trackers:
+    with folder.replaced.until_begun() if main else nullcontext():  # until nothing more can be refused
+        run = Run(config, folder, accelerator, dataset, prepared, stop)
+        if begin.path is not None:
+            saved = checkpoints.load(begin.path)
+            run.restore(saved, begin.path)
+            first, partial = saved.epoch + 1, saved.partial
+        elif prepared.latency is not None:
+            prepared.latency.start(accelerator.device, accelerator.num_processes)
+        trackers = Trackers(tracked, folder.path, resumed=begin.path is not None)
+    with trackers:
+        reporter.start(config.name, config.epochs, max(first - 1, 0), len(dataset.train))
         with _stopped_at_steps(accelerator, stop, config.peer_timeout):
             for epoch in range(first, config.epochs + 1):
                 row = run.epoch(epoch, reporter, partial)
@@ -149,20 +153,11 @@ def _train(
                 reporter.epoch(row)
         figures = run.figures()
         if main:
+            run.write_examples()
             folder.finish(figures)
         trackers.pictures(config.epochs)
     accelerator.wait_for_everyone()
     return figures
-
-
-def _start_latency(latency: RunLatency, accelerator: Accelerator, folder: RunFolder) -> None:
-    """Measure the network of a new run; if that fails, nothing is left of the run."""
-    try:
-        latency.start(accelerator.device, accelerator.num_processes)
-    except ConfigError:
-        if accelerator.is_main_process:
-            folder.discard()
-        raise
 
 
 @contextmanager

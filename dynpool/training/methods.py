@@ -239,10 +239,13 @@ def _with_learned_kernels(
     """A prepared network that learns its kernels alone: optimiser groups, GMACs and given terms of the loss, bounds.
 
     Raises:
-        ConfigError: for a budget, which whole pixels of kernels cannot meet.
+        ConfigError: for a budget, which whole pixels of kernels cannot meet, or a weight of the latency.
     """
     allowed = "null, as kernels change by whole pixels; a method that learns the sizes of maps can meet a budget"
     require("gmacs_budget", config.gmacs_budget, config.gmacs_budget is None, allowed)
+    require("latency.budget", config.latency.budget, config.latency.budget is None, allowed)
+    weight = config.latency.weight
+    require("latency.weight", weight, weight == 0, "0, as the latency is predicted for sizes of maps, not of kernels")
     if config.gmacs_weight:
         gmacs = dynpool.GMACsLoss(model, input_size)
         terms = (*terms, lambda: config.gmacs_weight * gmacs())
@@ -299,7 +302,7 @@ def flexconv(model: nn.Module, config: RunConfig, input_size: tuple[int, int, in
     for group in prepared.groups:
         if group["name"] == "kernels":
             group["lr"] *= _MASK_RATE
-    return prepared
+    return replace(prepared, penalty_of_weights=bool(terms))
 
 
 def prepare(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:

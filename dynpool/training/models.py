@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from dynpool.analysis.integrations import error_summary, imported_object
 from dynpool.common.arguments import check_flags, check_whole, is_whole
@@ -16,11 +14,11 @@ from dynpool.common.names import nearest
 
 from .config_sections import ModelConfig
 from .errors import ConfigError
+from .segmentation_models import HRNetSegmentation, UNet
 from .small_image_models import cifar_mobilenetv2, cifar_resnet, cifar_vgg, cifar_vgg16
 
 __all__ = [
     "MODELS",
-    "HRNetSegmentation",
     "build_model",
     "find_factory",
     "narrow_vgg",
@@ -61,43 +59,6 @@ def narrow_vgg(
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, num_classes))
 
 
-class HRNetSegmentation(nn.Module):
-    """A high-resolution network (Sun et al., CVPR 2019) with its segmentation head: (N, C, H, W) to class scores.
-
-    The maps of all branches are interpolated to the size of the first and concatenated; two 1x1 convolutions follow,
-    the first with as many channels, batch norm and ReLU. Scores have the first branch's size, a quarter of the image's.
-
-    Args:
-        num_classes: channels of the scores.
-        in_channels: channels of the image.
-        backbone: timm's name of an HRNet.
-    """
-
-    def __init__(self, num_classes: int, in_channels: int = 3, *, backbone: str = "hrnet_w48") -> None:
-        import timm
-
-        super().__init__()
-        names = timm.list_models("hrnet*")
-        if backbone not in names:
-            raise ValueError(f"backbone={backbone!r}: expected an HRNet of timm{nearest(str(backbone), names)}")
-        net = timm.create_model(backbone, in_chans=in_channels, num_classes=0)
-        for unused in ("incre_modules", "downsamp_modules", "final_layer", "global_pool", "head_drop", "classifier"):
-            delattr(net, unused)
-        self.backbone = net
-        width = sum(net.stage4_cfg["num_channels"])
-        self.head = nn.Sequential(
-            nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Conv2d(width, num_classes, 1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        net = self.backbone
-        x = net.act2(net.bn2(net.conv2(net.act1(net.bn1(net.conv1(x))))))
-        first, *others = net.stages(x)
-        others = [F.interpolate(y, first.shape[-2:], mode="bilinear", align_corners=False) for y in others]
-        scores: Tensor = self.head(torch.cat([first, *others], dim=1))
-        return scores
-
-
 MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {
         "narrow-vgg": narrow_vgg,
@@ -106,14 +67,15 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
         "cifar-resnet": cifar_resnet,
         "cifar-mobilenetv2": cifar_mobilenetv2,
         "hrnet-segmentation": HRNetSegmentation,
+        "unet": UNet,
     }
 )
 
 
-def _library(name: str) -> Callable[..., nn.Module]:
+def _library(name: str, *, classifiers: bool) -> Callable[..., nn.Module]:
     """The factory of a model of timm or torchvision."""
     try:
-        name = full_name(name, "model.name", own=MODELS, classifiers=True)
+        name = full_name(name, "model.name", own=MODELS, classifiers=classifiers)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -139,8 +101,10 @@ def _imported(name: str) -> Callable[..., nn.Module]:
     return factory
 
 
-def find_factory(config: ModelConfig) -> Callable[..., nn.Module]:
+def find_factory(config: ModelConfig, *, task: str = "classification") -> Callable[..., nn.Module]:
     """The callable that `config` names, which builds the network.
+
+    Of torchvision's models those that classify images; for the task "segmentation" all.
 
     Raises:
         ConfigError: for an unknown name (the message gives the nearest), or arguments that, as far as the signature of
@@ -150,7 +114,8 @@ def find_factory(config: ModelConfig) -> Callable[..., nn.Module]:
     if config.name in MODELS:
         factory = MODELS[config.name]
     else:
-        factory = (_imported if colon and prefix not in LIBRARIES else _library)(config.name)
+        own = colon and prefix not in LIBRARIES
+        factory = _imported(config.name) if own else _library(config.name, classifiers=task == "classification")
     _check_names(config, factory)
     return factory
 
@@ -176,7 +141,7 @@ def _check_names(config: ModelConfig, factory: Callable[..., nn.Module]) -> None
             raise ConfigError(f"model.options has {key!r}, which {config.name!r} does not take{said}")
 
 
-def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> nn.Module:
+def build_model(config: ModelConfig, *, num_classes: int, in_channels: int, task: str = "classification") -> nn.Module:
     """The network that `config` names, with random weights from PyTorch's global generator.
 
     A factory is called as factory(num_classes=..., in_channels=..., **options). A name that both libraries have means
@@ -185,7 +150,7 @@ def build_model(config: ModelConfig, *, num_classes: int, in_channels: int) -> n
     Raises:
         ConfigError: as `find_factory` does, or for options that the factory rejects.
     """
-    factory = find_factory(config)
+    factory = find_factory(config, task=task)
     try:
         model = factory(num_classes=num_classes, in_channels=in_channels, **config.options)
     except ConfigError:

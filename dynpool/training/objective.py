@@ -11,12 +11,18 @@ from dynpool.common.extras import optional
 
 from .config import RunConfig
 from .seeding import generator_for
+from .segmentation import pixel_cross_entropy
 
 __all__ = ["binary_cross_entropy", "mixed", "task_loss"]
 
 
 def task_loss(config: RunConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    """(logits (N, K), targets) -> mean loss, a scalar; targets are classes (N,) or probabilities (N, K)."""
+    """(logits (N, K), targets) -> mean loss, a scalar; targets are classes (N,) or probabilities (N, K).
+
+    Of segmentation: (output of the network, masks (N, H, W)) -> mean loss, see `pixel_cross_entropy`.
+    """
+    if config.task == "segmentation":
+        return partial(pixel_cross_entropy, label_smoothing=config.label_smoothing)
     loss = binary_cross_entropy if config.loss == "bce" else F.cross_entropy
     return partial(loss, label_smoothing=config.label_smoothing)
 

@@ -71,7 +71,7 @@ def make_optimizer(model: nn.Module, groups: Sequence[Group], config: RunConfig)
     rates = {"lr": config.lr, "weight_decay": config.weight_decay, "momentum": config.momentum}
     try:
         found = create_optimizer_v2(groups, opt=name, **rates, **options)
-    except (TypeError, ValueError, ImportError, RuntimeError, AssertionError) as error:
+    except (TypeError, ValueError, LookupError, ImportError, RuntimeError, AssertionError) as error:
         raise ConfigError(f"optimizer {name!r} with options {settings.options}: {error}") from error
     if getattr(found, "is_second_order", False):
         raise ConfigError(f"optimizer.name is {name!r}, which needs second derivatives; allowed: any other")

@@ -28,6 +28,7 @@ class Prepared:
         model: the network.
         groups: optimiser groups; that of learned strides is named "alphas", that of learned kernels "kernels".
         penalty: weighted term added to the task loss, or None.
+        penalty_of_weights: whether that term depends on more than sizes, so that it changes when they no longer do.
         after_step: called after every optimiser step with its number, counted from 1, and the total number of steps.
         alphas_every: optimiser steps per update of the group "alphas".
         summary: a description of what the method did, written to method.txt.
@@ -41,6 +42,7 @@ class Prepared:
     alphas_every: int = 1
     summary: str = ""
     latency: RunLatency | None = None
+    penalty_of_weights: bool = False
 
 
 def with_latency(prepared: Prepared, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:

@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.text import Text
 
 from dynpool.analysis.common.cost_unit import format_cost
+from dynpool.analysis.common.metric import metric_of
 
 __all__ = [
     "BarReporter",
@@ -53,7 +54,8 @@ def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:
     parts = [f"{name}  epoch {row['epoch']}/{epochs}"]
     if row["train_loss"] is not None:
         parts.append(f"loss {row['train_loss']:.4f}")
-    parts.append(f"accuracy {row['test_accuracy']:.4f}")
+    metric = metric_of(row)
+    parts.append(f"{metric.name} {row[metric.test]:.4f}")
     parts.append(format_cost(row["gmacs"]))
     parts.append(f"I_min {row['i_min_h']:.1f} x {row['i_min_w']:.1f}")
     if row["images_per_second"] is not None:
@@ -68,8 +70,8 @@ def continued_line(name: str, epochs: int, done: int) -> str:
 
 def final_line(figures: Mapping[str, Any], folder: str) -> str:
     """The final figures of a run in one line."""
-    accuracy = f"accuracy {figures['test_accuracy']:.4f}"
-    return f"{figures['name']}  {accuracy}  {format_cost(figures['gmacs'])}  {folder}"
+    metric = metric_of(figures)
+    return f"{figures['name']}  {metric.name} {figures[metric.test]:.4f}  {format_cost(figures['gmacs'])}  {folder}"
 
 
 class Silent:

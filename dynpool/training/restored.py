@@ -35,9 +35,10 @@ def restored_model(folder: Path) -> tuple[nn.Module, tuple[int, int, int]]:
     except FileNotFoundError:
         raise RunFolderError(f"{folder} has no checkpoint yet: {path} is missing") from None
     with torch.random.fork_rng(devices=[]):
-        probe = build_model(config.model, num_classes=PROBE, in_channels=config.input_size[0])
+        channels, task = config.input_size[0], config.task
+        probe = build_model(config.model, num_classes=PROBE, in_channels=channels, task=task)
         classes = _classes(probe, checkpoint.trained)
-        model = build_model(config.model, num_classes=classes, in_channels=config.input_size[0])
+        model = build_model(config.model, num_classes=classes, in_channels=channels, task=task)
         model = prepare(model, config, config.input_size).model
     restore_model(model, checkpoint, path, averaged=True)
     return model, config.input_size

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -32,6 +31,7 @@ from .ranks import Ranks, SharedState, on_cpu
 from .run_folder import RunFolder
 from .sensitivity import LOGGED_BATCHES, RunBatches, run_sensitivity
 from .stop import FINISHED, Stop
+from .tasks import task_of
 from .totals import Totals
 
 __all__ = ["Run"]
@@ -79,8 +79,10 @@ class Run:
         self.wrapped, self.optimizer = self.ranks.wrap(self.model, self.base)
         learned = any(group["name"] in LEARNED for group in self.base.param_groups)
         self.settled = math.ceil(config.alpha_until * self.steps * config.epochs) if learned else 0  # steps with moves
+        self.settled_penalty: Tensor | None = None
         self.compiled: Callable[[Tensor], Tensor] | None = None
         self.average = AveragedModel(self.model, config.ema) if config.ema else None
+        self.task = task_of(config, len(dataset.classes))
         self.loss = task_loss(config)
         self.dataset = dataset.to(accelerator.device)
 
@@ -99,7 +101,7 @@ class Run:
 
     def epoch(self, epoch: int, reporter: Reporter, partial: checkpoints.Partial | None) -> dict[str, Any]:
         """Train an epoch, or the rest of a partial one; test; return the row for metrics.csv. Epoch 0 only tests."""
-        progress = _EpochProgress(epoch, time.perf_counter(), torch.zeros(4, dtype=torch.float64), [])
+        progress = _EpochProgress(epoch, time.perf_counter(), Totals.empty(self.task), [])
         progress.rates = [g["lr"] for g in self.base.param_groups]
         if partial is not None:
             progress.begin -= partial.seconds
@@ -111,7 +113,8 @@ class Run:
         if epoch > 0:
             train_means = self._train(progress, reporter)
             images_per_second = len(self.dataset.train) / (time.perf_counter() - progress.begin)
-        test_loss, _, test_accuracy = self._test(self.dataset.test, progress)
+        test_loss, _, tested = self._test(self.dataset.test, progress)
+        trained = train_means[2] if train_means else dict.fromkeys(tested)
         begin, rates = progress.begin, progress.rates
         named = {g.get("name"): rate for g, rate in zip(self.base.param_groups, rates, strict=True)}
         row: dict[str, Any] = {
@@ -119,9 +122,9 @@ class Run:
             "train_loss": train_means and train_means[0] + train_means[1],
             "task_loss": train_means and train_means[0],
             "gmacs_loss": train_means and train_means[1],
-            "train_accuracy": train_means and train_means[2],
+            **{f"train_{name}": value for name, value in trained.items()},
             "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
+            **{f"test_{name}": value for name, value in tested.items()},
             "lr": max(rate for g, rate in zip(self.base.param_groups, rates, strict=True) if g["name"] not in LEARNED),
             "alpha_lr": named.get("alphas"),
             "kernel_lr": named.get("kernels"),
@@ -168,10 +171,10 @@ class Run:
             | columns
         )
 
-    def _train(self, progress: "_EpochProgress", reporter: Reporter) -> tuple[float, float, float]:
+    def _train(self, progress: "_EpochProgress", reporter: Reporter) -> tuple[float, float, dict[str, float]]:
         config, accelerator = self.config, self.accelerator
         self.wrapped.train()
-        totals = Totals(progress.sums)
+        totals = Totals(progress.sums, self.task)
         batches = self.dataset.train.batches(
             config.batch_size, seed=config.seed, epoch=progress.epoch, augmentation=Augmentation.of(config.data),
             share=(accelerator.process_index, accelerator.num_processes), skip=progress.step,
@@ -216,27 +219,44 @@ class Run:
         """Add the gradients of a batch, passed in as many parts as the configuration says, and its figures."""
         classes, step = len(self.dataset.classes), (progress.epoch, progress.step)
         images, targets = mixed(images, labels, self.config, classes, step)
-        parts, network = self.config.optimizer.accumulate, self._network()
-        chunks = list(zip(images.chunk(parts), targets.chunk(parts), strict=True))
+        network, parts = self._network(), self._parts(progress)
+        chunks = list(zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True))
         for number, (part, wanted) in enumerate(chunks, start=1):
             last = number == len(chunks)
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                logits = network(self._in_memory_format(part))
-                task = self.loss(logits, wanted)
-                penalty = self.prepared.penalty() if last and self.prepared.penalty is not None else None
+                scores = self.task.scores(network(self._in_memory_format(part)), wanted)
+                task = self.loss(scores, wanted)
+                penalty = self._penalty() if last else None
                 weight = len(part) / len(images) * self._weight(len(images), progress)
                 share = task if weight == 1 else task * weight
                 self.accelerator.backward(share if penalty is None else share + penalty)
-            classes_wanted = wanted if wanted.ndim == 1 else wanted.argmax(1)
-            totals.add(task, (logits.argmax(1) == classes_wanted).sum(), len(part))
+            totals.add(task, self.task.count(scores, wanted), len(part))
             if penalty is not None:
                 totals.add_penalty(penalty, len(images))
         self.ranks.average_gradients()
 
+    def _penalty(self) -> Tensor | None:
+        """The term that the method adds to the loss; the same number at every step once nothing in it is learned."""
+        penalty = self.prepared.penalty
+        if penalty is None or self.prepared.penalty_of_weights or self.scheduler.last_epoch < self.settled:
+            return None if penalty is None else penalty()
+        if self.settled_penalty is None:
+            with torch.no_grad():
+                self.settled_penalty = penalty()
+        return self.settled_penalty
+
+    def _parts(self, progress: "_EpochProgress") -> int:
+        """The number of parts that a batch is passed in: the same in all processes, though some have an image less."""
+        images = self._step_images(progress) // self.accelerator.num_processes
+        return max(min(self.config.optimizer.accumulate, images), 1)
+
     def _weight(self, images: int, progress: "_EpochProgress") -> float:
         """What the mean loss of this process's images counts, as the processes' gradients are averaged."""
-        step_images = min(self.config.batch_size, len(self.dataset.train) - progress.step * self.config.batch_size)
-        return images * self.accelerator.num_processes / step_images
+        return images * self.accelerator.num_processes / self._step_images(progress)
+
+    def _step_images(self, progress: "_EpochProgress") -> int:
+        """The images of this step, of all processes."""
+        return min(self.config.batch_size, len(self.dataset.train) - progress.step * self.config.batch_size)
 
     def _network(self) -> Callable[[Tensor], Tensor]:
         """The network to train; compiled, if that is asked for, once its sizes no longer change."""
@@ -296,13 +316,13 @@ class Run:
                     parameter.grad = None
 
     @torch.no_grad()
-    def _test(self, images: Split, progress: "_EpochProgress") -> tuple[float, float, float]:
+    def _test(self, images: Split, progress: "_EpochProgress") -> tuple[float, float, dict[str, float]]:
         model = self.model if self.average is None else self.average.model
         model.eval()
         if self.accelerator.num_processes > 1:  # batch-norm statistics differ; test with those that are saved
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        totals = Totals(torch.zeros(4, dtype=torch.float64, device=self.accelerator.device))
+        totals = Totals(Totals.empty(self.task, self.accelerator.device), self.task)
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         with closing(images.batches(max(self.config.batch_size, 128), share=share)) as batches:
             for batch, labels in batches:
@@ -310,8 +330,8 @@ class Run:
                 if not len(labels):
                     self.ranks.join_pass(model, batch)
                     continue
-                logits = model(self._in_memory_format(batch))
-                totals.add(F.cross_entropy(logits, labels), (logits.argmax(1) == labels).sum(), len(labels))
+                scores = self.task.predict(model, self._in_memory_format(batch), labels)
+                totals.add(self.task.test_loss(scores, labels), self.task.count(scores, labels), len(labels))
         return totals.means(self.accelerator)
 
     def _in_memory_format(self, images: Tensor) -> Tensor:
@@ -357,18 +377,26 @@ class Run:
             latency=None if self.prepared.latency is None else self.prepared.latency.to_dict(),
         )
 
+    def write_examples(self) -> None:
+        """Write what is to be looked at of the trained network, if its task has any; not of a sharded network."""
+        if not self.ranks.sharded:
+            model = self.model if self.average is None else self.average.model
+            self.task.write_examples(self.folder.examples, model.eval(), self.dataset)
+
     def figures(self) -> dict[str, Any]:
-        """The final figures: those of the last epoch, and the best test accuracy."""
+        """The final figures: those of the last epoch, and the best of its metric on test images."""
         rows = self.folder.rows
         if not rows:
             return {}
+        metric = self.task.metric.test
         return {
             "name": self.config.name,
             "method": self.config.method,
             "seed": self.config.seed,
             "epochs": int(rows[-1]["epoch"]),
             "test_accuracy": float(rows[-1]["test_accuracy"]),
-            "best_test_accuracy": max(float(row["test_accuracy"]) for row in rows),
+            metric: float(rows[-1][metric]),
+            f"best_{metric}": max(float(row[metric]) for row in rows),
             "gmacs": float(rows[-1]["gmacs"]),
             "parameters": int(rows[-1]["parameters"]),
             "seconds": sum(float(row["seconds"]) for row in rows),

@@ -1,23 +1,19 @@
 """The run folder: configuration, environment, one row per epoch, checkpoints, and a file that marks a finished run.
 
-config.yaml  environment.json  method.txt  metrics.csv  i_min.jsonl  [sensitivity.jsonl]  checkpoints/last.pt
-[checkpoints/epoch-0004.pt ...] [checkpoints/stopped.pt] [tracking/] done.json
+config.yaml  environment.json  method.txt  metrics.csv  i_min.jsonl  [sensitivity.jsonl]  [predictions.npz]
+checkpoints/last.pt  [checkpoints/epoch-0004.pt ...] [checkpoints/stopped.pt] [tracking/] done.json
 
 A run is resumed from its checkpoint, which also holds the rows of metrics.csv and the lines of i_min.jsonl and
 sensitivity.jsonl; the files are rewritten from it. All files have checksums (in metrics.csv one per row), and done.json
 has the SHA-256 of every other file.
 """
 
-import csv
-import io
 import json
 import logging
-import math
 import os
 import platform
-import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +25,7 @@ import dynpool
 from dynpool.analysis.common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact, with_checksum
 from dynpool.analysis.common.json_text import strict_json
 from dynpool.analysis.comparison import read_rows
+from dynpool.analysis.comparison.examples import FILE as EXAMPLES_FILE
 
 from .checkpoint import Checkpoint, last_path, load, stopped_path
 from .config import RunConfig
@@ -36,21 +33,15 @@ from .config_file import read_yaml
 from .config_identity import changed_keys, to_dict
 from .errors import CheckpointError, ConfigError, DamagedCheckpointError, RunFolderError, writing
 from .files import make_folder, read_bytes, write_json, write_text, write_yaml
+from .metrics_file import COLUMNS, cell_text, columns_of, table_text
+from .replaced import Replaced
 from .restarts import launch
 
 __all__ = ["COLUMNS", "RunFolder"]
 
 log = logging.getLogger(__name__)
 
-COLUMNS = (
-    "epoch", "train_loss", "task_loss", "gmacs_loss", "train_accuracy", "test_loss", "test_accuracy", "gmacs", "sizes",
-    "alphas", "strides", "kernels", "kernel_maps", "i_min_h", "i_min_w", "i_max_h", "i_max_w", "i_max_local_h",
-    "i_max_local_w", "unproductive", "behind_global", "lr", "alpha_lr", "kernel_lr", "parameters", "seconds",
-    "images_per_second", "peak_memory", "latency_ms", "predicted_ms",
-)  # fmt: skip
-"""Columns of metrics.csv. Accuracies are fractions; train_loss = task_loss + gmacs_loss, where gmacs_loss is the term
-that the method adds; peak_memory is the highest so far, in bytes; latency_ms is that of a pass as measured after the
-epoch; missing figures are empty."""
+_AGAIN = "start again with --overwrite"
 
 
 class RunFolder:
@@ -68,7 +59,12 @@ class RunFolder:
         self.metrics = path / "metrics.csv"
         self.i_min = path / "i_min.jsonl"
         self.sensitivity = path / "sensitivity.jsonl"
+        self.examples = path / EXAMPLES_FILE
         self.done = path / "done.json"
+        self._written = (
+            self.metrics, self.i_min, self.sensitivity, self.examples, self.method, self.environment, self.config,
+        )  # fmt: skip
+        self.replaced = Replaced(path, self._own)
         self.rows: list[dict[str, str]] = []
         self.lines: list[str] = []
         self.sensitivity_lines: list[str] = []
@@ -133,7 +129,7 @@ class RunFolder:
         if changed and _LAST in removed:
             raise RunFolderError(
                 f"{self.path}: damaged or missing since the run ended: {', '.join(changed)}; there is no {_LAST} to "
-                "restore them from: start again with --overwrite"
+                f"restore them from: {_AGAIN}"
             )
         if changed:
             log.warning("%s: damaged or missing since the run ended: %s", self.path, ", ".join(changed))
@@ -153,20 +149,20 @@ class RunFolder:
             UnwritableError: if the folder cannot be written.
         """
         make_folder(self.path)
+        self.replaced.put_back()  # what a run that never began has replaced
         if (self.path / "comparison.yaml").exists():
             raise RunFolderError(f"{self.path} holds a comparison, not a run; choose another folder with --out")
         if foreign := self._foreign():
             raise RunFolderError(f"{foreign} was not written by a run: choose another folder with --out")
-        if overwrite:
-            self.discard()
-        elif self.started and not resume:
+        if self.started and not (resume or overwrite):
             raise RunFolderError(
                 f"{self.path} already holds a run: continue it with --resume, discard it with --overwrite, "
                 "or choose another folder with --out"
             )
-        checkpoint = self._resume(config) if resume else None
+        checkpoint = self._resume(config) if resume and not overwrite else None
         if checkpoint is None:
-            self.discard()
+            self.replaced.set_aside()
+            self.rows, self.lines, self.sensitivity_lines = [], [], []
         return checkpoint
 
     def _foreign(self) -> Path | None:
@@ -174,14 +170,13 @@ class RunFolder:
         begun = self.done.exists() or self.checkpoints() or b'"sessions"' in (read_bytes(self.environment) or b"")
         if begun or text_is_intact((read_bytes(self.config) or b"").decode(errors="replace")) is not None:
             return None
-        written = (self.config, self.metrics, self.i_min, self.sensitivity, self.method, self.environment)
-        return next((file for file in written if file.is_file()), None)
+        return next((file for file in self._written if file.is_file()), None)
 
     def _resume(self, config: RunConfig) -> Checkpoint | None:
         available = self.checkpoints()
         if not available:
             if self.done.exists() or (self.metrics.is_file() and self.metrics.read_bytes().count(b"\n") > 2):
-                raise RunFolderError(f"{self.path} holds a run without a checkpoint: start again with --overwrite")
+                raise RunFolderError(f"{self.path} holds a run without a checkpoint: {_AGAIN}")
             return None  # ended before its first checkpoint
         for path in available:
             if path.is_dir():
@@ -190,8 +185,8 @@ class RunFolder:
         try:
             checkpoint = load(newest)
         except CheckpointError as error:
-            older = f"to continue after {available[-2].name}" if len(available) > 1 else "to start again"
-            raise type(error)(f"{error}; remove it {older}") from None
+            older = f"remove it to continue after {available[-2].name}" if len(available) > 1 else _AGAIN
+            raise type(error)(f"{error}; {older}") from None
         changed = changed_keys(checkpoint.config, to_dict(config))
         if changed:
             raise RunFolderError(
@@ -203,15 +198,10 @@ class RunFolder:
         self._restore_tables(checkpoint)
         return checkpoint
 
-    def discard(self) -> None:
-        """Remove the files of a run and nothing else from the folder."""
-        files = [self.metrics, self.i_min, self.sensitivity, self.method, self.environment, self.config]
-        own = [self.done, *self.checkpoints(), *files]
-        for file in own:
-            with writing(file):
-                file.unlink(missing_ok=True)
-        shutil.rmtree(self.path / "tracking", ignore_errors=True)
-        self.rows, self.lines, self.sensitivity_lines = [], [], []
+    def _own(self) -> list[Path]:
+        """The files and folders of a run: all that is ever removed."""
+        files = [self.done, *self.checkpoints(), *self._written, self.path / "tracking"]
+        return [file for file in files if file.exists()]
 
     def _restore_tables(self, checkpoint: Checkpoint) -> None:
         """Rewrite the tables of the run from the checkpoint, without rows of later, unfinished epochs."""
@@ -219,11 +209,11 @@ class RunFolder:
         if rows is None or lines is None:
             rows, lines = self._rows_until(checkpoint.epoch), self._lines_until(checkpoint.epoch)
         else:
-            _warn_if_damaged(self.metrics, _table(rows))
+            _warn_if_damaged(self.metrics, table_text(rows))
             _warn_if_damaged(self.i_min, "".join(lines))
-        self.rows = [{column: row.get(column, "") for column in COLUMNS} for row in rows]
+        self.rows = [{column: row.get(column, "") for column in columns_of(row)} for row in rows]
         self.lines = list(lines)
-        write_text(self.metrics, _table(self.rows))
+        write_text(self.metrics, table_text(self.rows))
         write_text(self.i_min, "".join(self.lines))
         self.sensitivity_lines = list(checkpoint.sensitivity or ())
         if self.sensitivity_lines:
@@ -238,12 +228,10 @@ class RunFolder:
         try:
             rows = [row for row in read_rows(self.path) if int(row["epoch"]) <= epoch]
         except (FileNotFoundError, ValueError) as error:
-            raise RunFolderError(f"{error}; start again with --overwrite") from None
+            raise RunFolderError(f"{error}; {_AGAIN}") from None
         found = [int(row["epoch"]) for row in rows]
         if found != list(range(epoch + 1)):
-            raise RunFolderError(
-                f"{self.metrics} has epochs {found}, but the checkpoint epoch {epoch}; start again with --overwrite"
-            )
+            raise RunFolderError(f"{self.metrics} has epochs {found}, but the checkpoint epoch {epoch}; {_AGAIN}")
         log.warning("%s: not verified, as an earlier version wrote this run without checksums", self.path)
         return rows
 
@@ -257,9 +245,7 @@ class RunFolder:
                 continue  # damaged or truncated
         missing = [step for step in range(epoch + 1) if step not in lines]
         if missing:
-            raise RunFolderError(
-                f"{self.i_min}: missing or damaged: no line for epoch {missing[0]}; start again with --overwrite"
-            )
+            raise RunFolderError(f"{self.i_min}: missing or damaged: no line for epoch {missing[0]}; {_AGAIN}")
         return [lines[step] for step in range(epoch + 1)]
 
     def write_config(self, config: RunConfig) -> None:
@@ -330,18 +316,25 @@ class RunFolder:
 
         The line that the I_min tracker added to i_min.jsonl for the epoch is kept for the checkpoint.
         """
-        self.rows.append({column: _cell(row[column]) for column in COLUMNS})
+        self.rows.append({column: cell_text(row[column]) for column in columns_of(row)})
         self.lines.append(self.i_min.read_text(encoding="utf-8").splitlines(keepends=True)[-1])
-        write_text(self.metrics, _table(self.rows))
+        write_text(self.metrics, table_text(self.rows))
 
     def append_sensitivity(self, report: Mapping[str, Any]) -> None:
         """Add a report as one line to sensitivity.jsonl, which is replaced atomically."""
         self.sensitivity_lines.append(strict_json(report, indent=None))
         write_text(self.sensitivity, "".join(self.sensitivity_lines))
 
+    def settle_here(self) -> None:
+        """Make config.yaml name this folder, if the run was copied here from elsewhere; done.json has its digest."""
+        config, done = read_yaml(self.config), self.finished()
+        write_yaml(self.config, {**config, "out": str(self.path)})
+        if done is not None:
+            self.finish({key: value for key, value in done.items() if key not in ("files", CHECKSUM)})
+
     def finish(self, figures: Mapping[str, Any]) -> None:
         """Write done.json, which marks the run as finished."""
-        tables = [self.metrics, self.i_min, self.sensitivity]
+        tables = [self.metrics, self.i_min, self.sensitivity, self.examples]
         files = [self.config, self.environment, self.method, *tables, *self.checkpoints()]
         digests = {f.relative_to(self.path).as_posix(): file_digest(f) for f in files if f.exists()}
         write_json(self.done, with_checksum({**figures, "files": digests}))
@@ -371,23 +364,3 @@ def _warn_if_damaged(path: Path, text: str) -> None:
     """Warn if a file does not start with the given text; the caller restores it."""
     if not path.is_file() or not path.read_bytes().startswith(text.encode()):
         log.warning("%s was missing or damaged; it is restored from the checkpoint", path)
-
-
-def _table(rows: Sequence[Mapping[str, str]]) -> str:
-    """The rows as CSV, each with its checksum."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [*rows[0], CHECKSUM], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(with_checksum, rows))
-    return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    """A value as CSV text: repr of floats, to be exact, JSON of mappings, empty for None."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else str(value)
-    if isinstance(value, Mapping):
-        return json.dumps(value)
-    return str(value)

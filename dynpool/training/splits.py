@@ -2,10 +2,10 @@
 
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from .errors import DataError
 from .images import decode_image, open_image
 from .seeding import generator_for
 
-__all__ = ["Dataset", "Images", "Split", "StreamedImages"]
+__all__ = ["Batch", "Dataset", "Images", "Split", "StreamedImages", "decoded_batches"]
 
 GRACE = 20  # seconds that a worker goes on after SIGTERM
 ON_DEVICE_BYTES = 2**31  # a split up to this size is kept on the device
@@ -29,7 +29,7 @@ Batch = tuple[Tensor, Draws | None]  # the numbers of its images, and what was d
 
 @dataclass(frozen=True)
 class Split(ABC):
-    """One split: int64 labels (N,), and mean and deviation per channel (1, C, 1, 1) in units of 0..1."""
+    """One split: labels (N,) of int64 or uint8 masks (N, H, W); mean and deviation per channel (1, C, 1, 1) in 0..1."""
 
     labels: Tensor
     mean: Tensor
@@ -61,7 +61,7 @@ class Split(ABC):
         share: tuple[int, int] = (0, 1),
         skip: int = 0,
     ) -> Generator[tuple[Tensor, Tensor]]:
-        """Normalised float32 images (B, C, H, W) and labels (B,), batch by batch.
+        """Normalised float32 images (B, C, H, W) and labels (B,) or masks (B, H, W), batch by batch.
 
         Args:
             batch_size: images per batch over all processes; the last batch may be smaller.
@@ -86,17 +86,18 @@ class Split(ABC):
             batches.append((chosen[rank::processes], drawn and drawn.part(rank, processes)))
         batches = batches[skip:]
         key = (seed or 0, epoch)
-        for (chosen, drawn), images in zip(batches, self._pixels(batches, augmentation, key), strict=True):
-            images = images.to(self.labels.device, non_blocking=True)
+        device = self.labels.device
+        for (_, drawn), (images, labels) in zip(batches, self._pairs(batches, augmentation, key), strict=True):
+            images = images.to(device, non_blocking=True)
             if augmentation is not None and drawn is not None:
                 images = augmentation.moved(images, drawn)
-            yield self.normalised(images), self.labels[chosen.to(self.labels.device)]
+            yield self.normalised(images), labels.to(device, non_blocking=True)
 
     @abstractmethod
-    def _pixels(
+    def _pairs(
         self, batches: Sequence[Batch], augmentation: Augmentation | None, key: tuple[int, int]
-    ) -> Iterator[Tensor]:
-        """The uint8 images of each batch, changed one by one if the augmentation does."""
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The uint8 images of each batch and their labels, changed one by one if the augmentation does."""
 
 
 AnySplit = TypeVar("AnySplit", bound=Split)
@@ -119,15 +120,19 @@ class Images(Split):
         images = self.images.to(device) if self.images.nbytes <= ON_DEVICE_BYTES else self.images
         return replace(super().to(device), images=images)
 
-    def _pixels(
+    def _pairs(
         self, batches: Sequence[Batch], augmentation: Augmentation | None, key: tuple[int, int]
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         for chosen, _ in batches:
-            images = self.images[chosen.to(self.images.device)]
+            images, labels = self.images[chosen.to(self.images.device)], self.labels[chosen.to(self.labels.device)]
             if augmentation is not None and augmentation.each is not None and len(images):
                 numbered = zip(images.cpu(), chosen.tolist(), strict=True)
                 images = torch.stack([augmentation.one(image, *key, number) for image, number in numbered])
-            yield images
+            elif augmentation is not None and augmentation.masks and len(images):
+                numbered_pairs = zip(images.cpu(), labels.cpu(), chosen.tolist(), strict=True)
+                changed = [augmentation.pair(image, mask, *key, number) for image, mask, number in numbered_pairs]
+                images, labels = (torch.stack(part) for part in zip(*changed, strict=True))
+            yield images, labels
 
 
 @dataclass(frozen=True)
@@ -153,24 +158,49 @@ class StreamedImages(Split):
         """(C, H, W) of every image."""
         return self.channels, self.side, self.side
 
-    def _pixels(
+    def _pairs(
         self, batches: Sequence[Batch], augmentation: Augmentation | None, key: tuple[int, int]
-    ) -> Iterator[Tensor]:
-        workers = usable_cores() if self.workers is None else self.workers
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         files = _Files(self.files, self.side, self.channels, self.margin, augmentation, key)
-        loader = DataLoader(
-            files,
-            batch_sampler=[chosen.tolist() for chosen, _ in batches],
-            num_workers=min(workers, len(batches)),
-            collate_fn=files.collate,
-            worker_init_fn=_leave_signals_to_the_run,
-            pin_memory=self.labels.is_cuda,
-            generator=torch.Generator(),  # so that PyTorch's own is not drawn from
-        )
-        for images in loader:
-            if isinstance(images, DataError):
-                raise images
-            yield images
+        decoded = decoded_batches(files, batches, self.workers, files.collate, pinned=self.labels.is_cuda)
+        for (chosen, _), images in zip(batches, decoded, strict=True):
+            yield images, self.labels[chosen.to(self.labels.device)]
+
+
+def decoded_batches(
+    files: TorchDataset,
+    batches: Sequence[Batch],
+    workers: int | None,
+    collate: Callable[[Any], Any],
+    *,
+    pinned: bool,
+) -> Iterator[Any]:
+    """The batches of files, decoded by processes of their own.
+
+    Args:
+        files: gives what is decoded of a file, by number, or the error in its place.
+        batches: the numbers of each batch.
+        workers: number of processes; None: one per CPU core.
+        collate: makes a batch of what was decoded, or returns its first error.
+        pinned: whether to pin the memory of tensors, for the way to a GPU.
+
+    Raises:
+        DataError: of a file that cannot be decoded.
+    """
+    count = usable_cores() if workers is None else workers
+    loader = DataLoader(
+        files,
+        batch_sampler=[chosen.tolist() for chosen, _ in batches],
+        num_workers=min(count, len(batches)),
+        collate_fn=collate,
+        worker_init_fn=_leave_signals_to_the_run,
+        pin_memory=pinned,
+        generator=torch.Generator(),  # so that PyTorch's own is not drawn from
+    )
+    for found in loader:
+        if isinstance(found, DataError):
+            raise found
+        yield found
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .checkpoint import last_path
 from .config import RunConfig
 from .config_file import load_config
 from .data import Dataset, Split, load_data
-from .errors import RunFolderError
+from .errors import ConfigError, RunFolderError
 from .loop import prepare_model
 from .restored import restored_model
 
@@ -104,10 +104,12 @@ def subject_of_run(folder: Path) -> Subject:
     """The network and the images of a run.
 
     Raises:
-        ConfigError: if config.yaml is missing or damaged.
+        ConfigError: if config.yaml is missing or damaged, or its run is not one of classification.
         RunFolderError: if there is no checkpoint yet.
     """
     config, _ = load_config(RunConfig, folder / "config.yaml")
+    if config.task != "classification":
+        raise ConfigError(f"{folder}: task is {config.task}; allowed: classification, as images need one class each")
     path = last_path(folder)
     if not path.exists():
         raise RunFolderError(f"{folder} has no checkpoint yet: {path} is missing")

@@ -32,6 +32,8 @@ FIGURES = (
     "peak_memory",
     "latency_ms",
     "predicted_ms",
+    "train_miou",
+    "test_miou",
 )
 
 

@@ -8,17 +8,20 @@ from matplotlib.figure import Figure
 
 from ...common.style import to_png
 from ..read_runs import Run
-from .curves import method_colors, plot_accuracy, plot_alphas, plot_i_min, plot_tradeoff, tradeoff_positions
+from .curves import method_colors, plot_alphas, plot_i_min, plot_metric, plot_tradeoff, tradeoff_positions
+from .examples import plot_objects, plot_predictions
 from .kernels import plot_kernels
 from .sizes import plot_sizes
 
 __all__ = [
     "draw",
     "method_colors",
-    "plot_accuracy",
     "plot_alphas",
     "plot_i_min",
     "plot_kernels",
+    "plot_metric",
+    "plot_objects",
+    "plot_predictions",
     "plot_sizes",
     "plot_tradeoff",
     "to_png",
@@ -27,12 +30,18 @@ __all__ = [
 
 
 def draw(runs: Sequence[Run]) -> dict[str, Figure]:
-    """All figures of the comparison by name, in the order of the report; 'kernels' and 'alphas' only if learned."""
-    figures = {"accuracy_vs_gmacs": plot_tradeoff(runs), "sizes": plot_sizes(runs)}
+    """All figures of the comparison by name, in the order of the report.
+
+    'kernels' and 'alphas' only if learned; 'predictions' and 'objects' only of segmentation.
+    """
+    key = runs[0].metric.key
+    figures = {f"{key}_vs_gmacs": plot_tradeoff(runs), "sizes": plot_sizes(runs)}
     if any(run.last.kernels for run in runs):
         figures["kernels"] = plot_kernels(runs)
+    if any(run.examples is not None for run in runs):
+        figures |= {"predictions": plot_predictions(runs), "objects": plot_objects(runs)}
     figures["i_min"] = plot_i_min(runs)
     if any(run.last.strides for run in runs):
         figures["alphas"] = plot_alphas(runs)
-    figures["accuracy"] = plot_accuracy(runs)
+    figures[key] = plot_metric(runs)
     return figures

@@ -1,4 +1,4 @@
-"""Plots of training runs: accuracy against cost, and accuracy, I_min and learned strides per epoch."""
+"""Plots of training runs: metric against cost, and metric, I_min and learned strides per epoch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ...common.statistics import pareto_front
 from ...common.style import FAINT, INK, SMALL, WIDTH, distinct, legend, plain, short, styled
 from ..metrics_table import Epoch
 from ..read_runs import Run
-from ..rows import accuracy_name
+from ..rows import metric_name
 
-__all__ = ["method_colors", "plot_accuracy", "plot_alphas", "plot_i_min", "plot_tradeoff", "tradeoff_positions"]
+__all__ = ["method_colors", "plot_alphas", "plot_i_min", "plot_metric", "plot_tradeoff", "tradeoff_positions"]
 
 LINE, WIDEST_LINE = 2.4, 8.4  # points, of the lines of means
 POINT, WIDEST_POINT = 10.0, 22.0
@@ -42,13 +42,13 @@ def _widths(methods: Iterable[str], narrowest: float, widest: float) -> dict[str
 
 
 def plot_tradeoff(runs: Sequence[Run]) -> Figure:
-    """Final accuracy against GMACs: one point per run, and the mean of each group with its standard deviations.
+    """The final metric against GMACs: one point per run, and the mean of each group with its standard deviations.
 
     A line joins the means of a method that was trained at several grid points. The Pareto front of all means is grey.
     """
     figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
     unit = cost_unit(run.last.gmacs for run in runs)
-    axes = styled(figure.add_subplot(), f"{unit.name} of one forward pass", f"final {accuracy_name(runs)} (%)")
+    axes = styled(figure.add_subplot(), f"{unit.name} of one forward pass", f"final {metric_name(runs)} (%)")
     handles, means = [], []
     colors = method_colors(runs)
     widths = _widths(colors, POINT, WIDEST_POINT)
@@ -59,9 +59,7 @@ def plot_tradeoff(runs: Sequence[Run]) -> Figure:
             continue
         for run in mine:
             fill, alpha = (color, 0.45) if run.finished else ("none", 1)
-            axes.plot(
-                unit.scale * run.last.gmacs, _accuracy(run), marker, ms=7, mfc=fill, mec=color, mew=1.3, alpha=alpha
-            )
+            axes.plot(unit.scale * run.last.gmacs, _score(run), marker, ms=7, mfc=fill, mec=color, mew=1.3, alpha=alpha)
         groups = [
             _mean_point((r for r in mine if r.group == group), unit) for group in dict.fromkeys(r.group for r in mine)
         ]
@@ -110,18 +108,18 @@ def tradeoff_positions(figure: Figure, runs: Sequence[Run]) -> list[tuple[float,
     to_figure = axes.transData + figure.transFigure.inverted()
     found: list[tuple[float, float] | None] = []
     for run in runs:
-        x, y = to_figure.transform((unit.scale * run.last.gmacs, _accuracy(run)))
+        x, y = to_figure.transform((unit.scale * run.last.gmacs, _score(run)))
         found.append((float(x), 1 - float(y)) if math.isfinite(run.last.gmacs) else None)
     return found
 
 
-def _accuracy(run: Run) -> float:
-    return 100 * (run.last.test_accuracy or 0.0)
+def _score(run: Run) -> float:
+    return 100 * (run.last.score or 0.0)
 
 
 def _mean_point(runs: Iterable[Run], unit: CostUnit) -> tuple[float, float, float, float]:
-    """(mean cost, mean accuracy in percent, standard deviation of each); 0 for a single run."""
-    x, y = zip(*((unit.scale * run.last.gmacs, _accuracy(run)) for run in runs), strict=True)
+    """(mean cost, mean metric in percent, standard deviation of each); 0 for a single run."""
+    x, y = zip(*((unit.scale * run.last.gmacs, _score(run)) for run in runs), strict=True)
     several = len(x) > 1
     return (
         statistics.fmean(x),
@@ -144,15 +142,15 @@ def _cost_axis(axes: Axes, costs: Sequence[float]) -> None:
     axes.ticklabel_format(axis="x", style="plain", useOffset=False)
 
 
-def plot_accuracy(runs: Sequence[Run]) -> Figure:
-    """Accuracy per epoch: a thin line per run, a thick one for the mean of each method."""
+def plot_metric(runs: Sequence[Run]) -> Figure:
+    """The metric per epoch: a thin line per run, a thick one for the mean of each method."""
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
-    axes = styled(figure.add_subplot(), "epoch", f"{accuracy_name(runs)} (%)")
+    axes = styled(figure.add_subplot(), "epoch", f"{metric_name(runs)} (%)")
     colors = method_colors(runs)
     widths = _widths(colors, LINE, WIDEST_LINE)
     for method, color in colors.items():
         for mine in _groups(run for run in runs if run.method == method):
-            _curves(axes, mine, _percent_correct, color, width=widths[method])
+            _curves(axes, mine, _percent, color, width=widths[method])
     axes.xaxis.set_major_locator(MaxNLocator(9, integer=True))
     legend(figure, [*_method_handles(runs), *_thin_handle(runs)])
     return figure
@@ -246,8 +244,8 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def _percent_correct(row: Epoch) -> float | None:
-    return None if row.test_accuracy is None else 100 * row.test_accuracy
+def _percent(row: Epoch) -> float | None:
+    return None if row.score is None else 100 * row.score
 
 
 def _i_min_along(axis: int) -> Callable[[Epoch], float | None]:

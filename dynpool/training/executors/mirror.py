@@ -45,6 +45,11 @@ class Mirror:
             raise ConfigError(f"storage is {url!r}: {error}", "storage") from None
         self._kept: dict[int, Mapping[str, str]] | None = None  # manifests by their numbers, once they were read
 
+    @property
+    def holds_a_copy(self) -> bool:
+        """Whether there is a whole copy."""
+        return bool(self._manifests())
+
     def upload(self, folder: Path) -> None:
         """Copy the files of a folder, those that have changed. Raises OSError if that fails; the last copy stays."""
         files = {

@@ -11,10 +11,12 @@ import io
 import os
 import queue
 import signal
+import socket
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from dynpool.common.extras import optional
 from ..checkpoint import stopped_path
 from ..config import ComparisonConfig, RunConfig
 from ..errors import ConfigError, TrainingError
+from ..run_folder import RunFolder
 from .events import Ended, EpochEnded, Event, Failed, Noted, Tell
 from .mirror import Mirror
 from .outcome import outcome_of, telling_warnings
@@ -31,6 +34,7 @@ __all__ = ["RayTasks"]
 
 GRACE = 20.0  # seconds for runs to finish their step and save it
 PATIENCE = 90.0  # seconds for the lock of a lost node on a run folder to be released
+ANSWER = 10.0  # seconds for the cluster to accept a connection
 LOOK = 0.5  # seconds between two looks at whether a signal has come
 
 
@@ -125,14 +129,17 @@ class RayTasks:
     Args:
         config: the comparison: address of the cluster, resources of a run, retries.
         workers: runs at a time, at most.
+        names: of all runs that will be started, whose copies must not be there yet.
         resume, overwrite: see `dynpool.training.train`; a run that was lost is resumed in any case.
 
     Raises:
-        ConfigError: if there is no cluster at the address.
+        ConfigError: if there is no cluster at the address, or the storage holds a run that is to begin.
         ModuleNotFoundError: if Ray is not installed; the message says how to install it.
     """
 
-    def __init__(self, config: ComparisonConfig, workers: int, *, resume: bool, overwrite: bool) -> None:
+    def __init__(
+        self, config: ComparisonConfig, workers: int, names: Sequence[str] = (), *, resume: bool, overwrite: bool
+    ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         with optional():
             import ray
@@ -142,6 +149,8 @@ class RayTasks:
         self._folders: dict[str, Path] = {}
         if self._storage is not None:
             Mirror(self._storage)  # raises if it cannot be one
+            if not (resume or overwrite):
+                self._check_storage(names)
         self._own = not ray.is_initialized()
         if self._own:
             _connect(ray, config.address)
@@ -156,6 +165,15 @@ class RayTasks:
         # (run, future of its task), or ("", future of events)
         self._news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._ask()
+
+    def _check_storage(self, names: Sequence[str]) -> None:
+        for url in map(self._url, names):
+            if url is not None and Mirror(url).holds_a_copy:
+                raise ConfigError(
+                    f"{url} already holds a run: continue it with --resume, discard it with --overwrite, or choose "
+                    "another place with --storage",
+                    "storage",
+                )
 
     def _ask(self) -> None:
         """Ask for the next events."""
@@ -203,6 +221,7 @@ class RayTasks:
             try:
                 if not Mirror(url).download(folder):
                     return Failed(event.run, f"{url} has no whole copy of the run")
+                RunFolder(folder).settle_here()
             except (OSError, TrainingError) as error:
                 return Failed(event.run, f"{url} cannot be copied: {error}")
         return dataclasses.replace(event, folder=str(folder))
@@ -228,6 +247,7 @@ class RayTasks:
 
 def _connect(ray: Any, address: str | None) -> None:
     """Connect to a cluster. Ray sets a handler of SIGTERM, which is put back: the comparison stops its runs first."""
+    _check_address(address)
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, include_dashboard=None if address else False)
@@ -237,6 +257,21 @@ def _connect(ray: Any, address: str | None) -> None:
     finally:
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGTERM, handler)
+
+
+def _check_address(address: str | None) -> None:
+    """Check that something listens at HOST:PORT, as Ray itself waits for minutes.
+
+    Raises:
+        ConfigError: if nothing does.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"address is {address!r}: no Ray cluster there ({error})", "address") from None
 
 
 def _with_whole_paths(run: RunConfig) -> RunConfig:

@@ -51,6 +51,13 @@ def test_comparison_folder_stands_for_its_runs(comparison_folder: Path) -> None:
     assert names == [f"{method}-seed{seed}" for method in ("dynopool", "human") for seed in range(3)]
 
 
+def test_runs_of_a_comparison_come_by_the_value_of_numbers_in_their_names(tmp_path: Path, write_run) -> None:
+    names = ["human-size=16-seed9", "human-size=16-seed10", "human-size=128-seed0"]
+    for name in reversed(names):
+        write_run(tmp_path / name)
+    assert [folder.name for folder in find_runs([tmp_path])] == names
+
+
 def test_comparisons_beside_runs_are_named_as_left_out(tmp_path: Path, write_run: Callable[..., Path]) -> None:
     run = write_run(tmp_path / "alone")
     write_run(tmp_path / "together" / "human-seed0")

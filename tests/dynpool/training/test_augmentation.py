@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dynpool.training.augmentation import Augmentation
+from dynpool.training.augmentation import Augmentation, Draws
 from dynpool.training.config_sections import DataConfig
 from dynpool.training.seeding import generator_for
 
@@ -69,3 +69,26 @@ def test_an_augmentation_that_changes_no_single_image_says_so():
     assert augmentation.each is None
     with pytest.raises(ValueError, match="changes no image by itself"):
         augmentation.one(torch.zeros(1, 16, 16, dtype=torch.uint8), 0)
+
+
+def test_a_pair_is_changed_alike_whatever_is_drawn():
+    """A mask that is the image's first channel, of two classes, stays so, where it counts."""
+    generator = torch.Generator().manual_seed(0)
+    blocks = torch.randint(0, 2, (5, 5), generator=generator).repeat_interleave(8, 0).repeat_interleave(8, 1)
+    image = (255 * blocks).to(torch.uint8).expand(3, -1, -1)
+    augmentation = Augmentation(side=32, flip=True, masks=True, scale=(0.5, 2.0))
+    shown = set()
+    for number in range(20):
+        changed, mask = augmentation.pair(image, blocks.to(torch.uint8), 0, 1, number)
+        assert changed.shape == (3, 32, 32)
+        counted = mask != 255
+        assert not changed[:, ~counted].any()
+        right = (changed[0][counted] > 127) == (mask[counted] == 1)
+        assert right.double().mean() > 0.9  # the edges of blocks are interpolated
+        shown.add(round(float(counted.double().mean()), 2))
+    assert len(shown) > 3  # of different sizes
+
+
+def test_images_with_masks_are_not_moved_by_batch():
+    augmentation = Augmentation(side=8, flip=True, masks=True)
+    assert augmentation.draw(5, torch.Generator()) == Draws(None, None)

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 import dynpool
-from dynpool.resizers import learned_resizers
+from dynpool.baselines import njet_network
+from dynpool.resizers import learned_kernels, learned_resizers
 from dynpool.training.averaging import AveragedModel
 
 
@@ -26,3 +27,15 @@ def test_weights_are_averaged_and_alphas_are_those_of_the_network(model: nn.Modu
     assert sizes != dynpool.sizes(dynpool.convert(model, (1, 16, 16)), (1, 16, 16)), "they have moved"
     assert average.model(torch.rand(2, 1, 16, 16)).shape == (2, 10)
     assert (kernel == 2).all(), "the network is left as it is"
+
+
+def test_what_determines_learned_kernels_is_copied(model: nn.Module) -> None:
+    network, _ = njet_network(model, (1, 16, 16))
+    average = AveragedModel(network, decay=0.75)
+    for layer in learned_kernels(network).values():
+        with torch.no_grad():
+            layer.size_parameters()[0].add_(0.5)
+    average.update(network)
+    pairs = zip(learned_kernels(network).values(), learned_kernels(average.model).values(), strict=True)
+    for live, averaged in pairs:
+        assert torch.equal(averaged.size_parameters()[0], live.size_parameters()[0])

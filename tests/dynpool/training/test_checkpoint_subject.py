@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from dynpool.training.checkpoint_subject import folder_of_images, subject_of_checkpoint
-from dynpool.training.data import IMAGENET
 from dynpool.training.errors import ConfigError, DataError
+from dynpool.training.moments import IMAGENET
 from tests.analysis.representations.small import network
 from tests.dynpool.training.image_folders import image_folder
 

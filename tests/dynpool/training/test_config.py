@@ -94,6 +94,12 @@ def test_where_runs_are_trained_is_checked(read, key, value):
         read(f"{key}: {value}", kind=ComparisonConfig)
 
 
+@pytest.mark.parametrize("key", ["address", "storage"])
+def test_an_empty_place_of_a_cluster_or_a_copy_is_refused(read, key):
+    with pytest.raises(ConfigError, match=f"{key} is ''; allowed: null, or not empty"):
+        read("epochs: 2", "--executor=ray", f"--{key}=", kind=ComparisonConfig)
+
+
 def test_options_may_have_hyphens_and_do_not_belong_to_the_runs(read):
     options = ["--executor=ray", "--gpus-per-run", "0.5", "--address=a:1"]
     comparison, _ = read("epochs: 2", *options, kind=ComparisonConfig)

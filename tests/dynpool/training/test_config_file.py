@@ -13,7 +13,7 @@ import dynpool
 from dynpool.training.config import ComparisonConfig, RunConfig
 from dynpool.training.config_file import load_config, make_parser, run_config
 from dynpool.training.config_identity import to_dict
-from dynpool.training.config_sections import Variant
+from dynpool.training.data_config import Variant
 from dynpool.training.errors import ConfigError
 from dynpool.training.methods import METHODS, prepare
 from dynpool.training.models import MODELS, build_model

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from torch import nn
 
 from dynpool.analysis.comparison import compare_runs
 from dynpool.training import checkpoint as checkpoints
@@ -50,6 +51,19 @@ def test_the_median_of_passes_with_the_batch_counts(model, tiny, monkeypatch):
     finally:
         handle.remove()
     assert seen.count((3, *SIZE)) >= 4, "one pass more to warm up"
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_passes_have_the_memory_format_of_the_run(model, tiny, last):
+    seen = []
+    options = ("--latency.repeats", "1", "--latency.batch", "2", "--channels_last", str(last).lower())
+    latency = RunLatency(nn.Sequential(nn.Conv2d(3, 3, 1)), tiny(*options), (3, 8, 8), predicted=False)
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(lambda m, args: seen.append(args[0].stride()))
+    try:
+        latency.measured()
+    finally:
+        handle.remove()
+    assert {stride[1] for stride in seen} == {1 if last else 64}
 
 
 def test_a_resumed_run_goes_on_with_the_measurements_that_it_had(tmp_path, device):

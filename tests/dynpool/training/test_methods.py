@@ -310,6 +310,8 @@ def test_njet_and_dynopool_meet_a_budget(model, tiny):
     ("options", "message"),
     [
         (("--method", "njet", "--gmacs_budget", "0.001", "--alpha_until", "0.5"), "kernels change by whole pixels"),
+        (("--method", "njet", "--latency.weight", "0.1", "--alpha_until", "0.5"), "latency.weight is 0.1; allowed: 0"),
+        (("--method", "njet", "--latency.budget", "1", "--alpha_until", "0.5"), "latency.budget is 1.0; allowed: null"),
         (("--method", "njet+dynopool", "--njet.subsample", "2"), "njet.subsample is 2.0; allowed: null"),
         (("--method", "njet", "--njet.sigma", "9"), "without a convolution that can be replaced"),
     ],

@@ -106,6 +106,26 @@ def test_vectors_decay_only_if_asked(model):
     assert [g["name"] for g in optimizer.param_groups].count("alphas") == 1
 
 
+def test_kernels_keep_their_own_rate_where_weights_are_split(model):
+    model, groups, config = prepared(
+        model, method="njet", optimizer=OptimizerConfig(decay_vectors=False), weight_decay=0.1, kernel_lr=0.2
+    )
+    of = rates(make_optimizer(model, groups, config))
+    (kernels,) = (group for group in groups if group["name"] == "kernels")
+    assert kernels["params"]
+    assert {of[id(scale)] for scale in kernels["params"]} == {(0.2, 0.0)}
+
+
+def test_what_a_network_names_does_not_decay(model):
+    model.no_weight_decay = lambda: {"0.weight"}
+    model, groups, config = prepared(
+        model, method="human", optimizer=OptimizerConfig(decay_vectors=False), weight_decay=0.1
+    )
+    of = rates(make_optimizer(model, groups, config))
+    assert of[id(model.get_parameter("0.weight"))][1] == 0.0
+    assert of[id(model.get_parameter("4.weight"))][1] == 0.1
+
+
 def test_layers_nearer_to_the_input_learn_more_slowly():
     model = timm.create_model("resnet10t", num_classes=10, in_chans=1)
     settings = OptimizerConfig(name="adamw", layer_decay=0.5)
@@ -129,6 +149,9 @@ def test_a_wrong_optimiser_or_option_is_an_error(model):
         make_optimizer(*prepared(model, method="human", optimizer=OptimizerConfig(name="adahessian")))
     with pytest.raises(ConfigError, match=r"optimizer.layer_decay is 0.5; allowed: 1 for the model 'narrow-vgg'"):
         make_optimizer(*prepared(model, method="human", optimizer=OptimizerConfig(layer_decay=0.5)))
+    settings = OptimizerConfig(name="adamw", options={"betas": [0.9]})
+    with pytest.raises(ConfigError, match=r"optimizer 'adamw' with options \{'betas': \[0.9\]\}"):
+        make_optimizer(*prepared(model, method="human", optimizer=settings))
     settings = OptimizerConfig(name="adamw", options={"speed": 1})
     with pytest.raises(ConfigError, match=r"optimizer 'adamw' with options \{'speed': 1\}: .*speed"):
         make_optimizer(*prepared(model, method="human", optimizer=settings))

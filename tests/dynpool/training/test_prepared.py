@@ -39,6 +39,18 @@ def test_a_budget_pulls_and_is_met_when_the_alphas_come_to_rest(model, tiny, dev
     assert device == [6, 6, 6], "measured again at the sizes that it settled to"
 
 
+def test_a_budget_is_met_after_the_last_step_that_moves_sizes(model, tiny, device):
+    """With alpha_until 0.5 of 9 steps that is the fifth, as steps 1 to 5 begin before half of them are done."""
+    _, unaimed = latency_started(model, tiny("--latency.weight", "1", *AIMED), SIZE)
+    target = 1e3 * PASS + 0.7 * (unaimed.value() - 1e3 * PASS)
+    prepared, latency = latency_started(model, tiny("--latency.budget", str(target), *AIMED), SIZE)
+    met = []
+    for step in range(1, 10):
+        prepared.after_step(step, 9)
+        met.append(abs(latency.value() / target - 1) <= TOLERANCE)
+    assert met == [False] * 4 + [True] * 5
+
+
 def test_networks_with_fixed_sizes_are_measured_and_have_no_budget(model, tiny):
     prepared = prepare(model, tiny("--method", "human", "--latency.budget", "1e-9", *AIMED), SIZE)
     assert prepared.latency is not None

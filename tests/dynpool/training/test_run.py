@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 import dynpool
 from dynpool.analysis.tracking.tracker import IMinTracker
 from dynpool.training import checkpoint as checkpoints
+from dynpool.training import loop
 from dynpool.training.data import load_data
 from dynpool.training.errors import ConfigError, DivergedError, TrainingError
 from dynpool.training.loop import prepare_model, train
@@ -269,6 +271,24 @@ def test_the_network_is_compiled_once_its_sizes_stay(tmp_path, monkeypatch):
     assert len(compiled) == 2
     with pytest.raises(ConfigError, match=r"compile is True; allowed: false, unless alpha_until is below 1"):
         tiny_run(tmp_path, "--compile=true")
+
+
+def test_the_term_of_the_sizes_is_not_computed_any_more_once_they_stay(tmp_path, monkeypatch):
+    options = ("--epochs=2", "--alpha_until=0.5")
+    calls = []
+
+    def counted(model, config, size, original=loop.prepare):
+        prepared = original(model, config, size)
+        return replace(prepared, penalty=lambda: calls.append(config.out) or prepared.penalty())
+
+    monkeypatch.setattr(loop, "prepare", counted)
+    train(tiny_run(tmp_path / "once", *options))
+    once, steps = len(calls), len(calls) - 1
+    monkeypatch.setattr(Run, "_penalty", lambda self: self.prepared.penalty())
+    train(tiny_run(tmp_path / "always", *options))
+    assert_same_run(tmp_path / "once", tmp_path / "always")
+    assert len(calls) - once == 2 * steps
+    assert float(rows(tmp_path / "once")[-1]["gmacs_loss"]) > 0
 
 
 def test_sizes_stay_after_they_were_learned_also_with_an_optimiser_that_moves_at_a_rate_of_zero(tmp_path):

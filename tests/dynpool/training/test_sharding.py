@@ -55,7 +55,7 @@ for name in ("whole", "sharded", "stopped"):
 OPTIONS = [
     *(option for option in TINY_OPTIONS if not option.startswith(("--model", "--epochs", "--checkpoint"))),
     "--model.name=tests.dynpool.training.runs:without_norm", "--epochs=2", "--batch_size=32",
-    "--optimizer.clip_norm=1", "--optimizer.accumulate=2", "--alpha_lr=20",
+    "--optimizer.clip_norm=1", "--optimizer.accumulate=4", "--data.train_images=293", "--alpha_lr=20",
 ]  # fmt: skip
 
 

@@ -15,9 +15,9 @@ from dynpool.analysis.common.colors import DYNOPOOL, HUMAN
 from dynpool.analysis.comparison.plots import (
     draw,
     method_colors,
-    plot_accuracy,
     plot_alphas,
     plot_i_min,
+    plot_metric,
     plot_sizes,
     plot_tradeoff,
     to_png,
@@ -95,7 +95,7 @@ def test_unfinished_run_is_drawn_hollow(tmp_path: Path, write_run: WriteRun) -> 
 
 def test_accuracy_mean_over_shared_epochs(tmp_path: Path, write_run: WriteRun) -> None:
     runs = runs_of(write_run(tmp_path / "a", seed=0), write_run(tmp_path / "b", seed=1, epochs=4, planned=16))
-    axes = plot_accuracy(runs).axes[0]
+    axes = plot_metric(runs).axes[0]
     (mean,) = _thick(list(axes.lines), DYNOPOOL)
     assert _x(mean) == [0, 1, 2, 3, 4]
     expected = [50 * sum(run.history[epoch].test_accuracy or 0.0 for run in runs) for epoch in range(5)]
@@ -107,7 +107,7 @@ def test_a_later_method_is_drawn_on_top_and_narrower_so_that_coincident_ones_sho
 ) -> None:
     methods = ("dynopool", "fixed", "shape-adaptor")
     runs = runs_of(*(write_run(tmp_path / method, method, final=0.8) for method in methods))
-    panels = [plot_accuracy(runs).axes[0], *plot_i_min(runs).axes, *plot_alphas(runs).axes]
+    panels = [plot_metric(runs).axes[0], *plot_i_min(runs).axes, *plot_alphas(runs).axes]
     colors = method_colors(runs)
     for panel in panels:
         drawn = [next(i for i, line in enumerate(panel.lines) if line.get_color() == colors[m]) for m in methods]
@@ -161,7 +161,7 @@ def test_odd_method_names_are_drawn_literally(tmp_path: Path, write_run: WriteRu
     runs = runs_of(write_run(tmp_path / "a", "$x_$y"), write_run(tmp_path / "b", "_hidden"))
     for figure in draw(runs).values():
         to_png(figure, dpi=40)
-    labels = texts(plot_accuracy(runs))
+    labels = texts(plot_metric(runs))
     assert r"\$x_\$y" in labels
     assert any(label.endswith("_hidden") for label in labels)
 

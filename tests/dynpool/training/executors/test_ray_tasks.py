@@ -7,8 +7,8 @@ import time
 import pytest
 
 from dynpool.training.comparison import compare
-from dynpool.training.config import ComparisonConfig
-from dynpool.training.config_file import load_config
+from dynpool.training.config import ComparisonConfig, RunConfig
+from dynpool.training.config_file import load_config, read_yaml
 from dynpool.training.files import locked
 from dynpool.training.loop import train
 from tests.dynpool.training.runs import TINY_OPTIONS, assert_same_run, tiny_run
@@ -130,9 +130,26 @@ def test_resources_and_retries_are_those_of_the_configuration(cluster, tmp_path)
 
 def test_no_cluster_at_an_address_is_an_error_of_the_users(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **options: (_ for _ in ()).throw(ConnectionError("nobody\nthere")))
-    with pytest.raises(ConfigError, match=r"address is '127.0.0.1:1': no Ray cluster there \(nobody\)"):
+    begin = time.monotonic()
+    with pytest.raises(ConfigError, match=r"address is '127.0.0.1:1': no Ray cluster there \(.*refused"):
         RayTasks(ComparisonConfig(executor="ray", address="127.0.0.1:1"), 1, resume=False, overwrite=False)
+    assert time.monotonic() - begin < 60, "Ray itself waits for minutes"
+    monkeypatch.setattr(ray, "init", lambda **options: (_ for _ in ()).throw(ConnectionError("nobody\nthere")))
+    with pytest.raises(ConfigError, match=r"address is 'auto': no Ray cluster there \(nobody\)"):
+        RayTasks(ComparisonConfig(executor="ray", address="auto"), 1, resume=False, overwrite=False)
+
+
+def test_a_storage_that_holds_a_run_is_refused_before_any_run_begins(cluster, tmp_path):
+    add_nodes(cluster)
+    config = comparison(tmp_path / "first", "--epochs=1", "--seeds=[0]", f"--storage=file://{tmp_path}/storage")
+    compare(config, quiet=True)
+    run = tmp_path / "first" / "dynopool-seed0"
+    assert read_yaml(run / "config.yaml")["out"] == str(run)
+    assert train(load_config(RunConfig, run / "config.yaml", [])[0], resume=True)["epochs"] == 1
+    again = comparison(tmp_path / "second", "--epochs=1", "--seeds=[0]", f"--storage=file://{tmp_path}/storage")
+    with pytest.raises(ConfigError, match=rf"file://{tmp_path}/storage/dynopool-seed0 already holds a run"):
+        compare(again, quiet=True)
+    assert not (tmp_path / "second" / "comparison.yaml").exists()
 
 
 @pytest.mark.parametrize(

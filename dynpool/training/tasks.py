@@ -1,0 +1,159 @@
+"""What a run learns: to classify images or every pixel of them. A task has its loss, its scores and its figures."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynpool.analysis.common.metric import ACCURACY, MIOU, Metric
+from dynpool.graph import RETURNS, trace_shapes
+
+from .config import RunConfig
+from .errors import ConfigError
+from .examples import write_examples
+from .segmentation import confusion, mean_iou, pixel_accuracy, pixel_cross_entropy, scores_at, sliding_scores
+from .splits import Dataset
+
+__all__ = ["Task", "task_of"]
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What a run learns.
+
+    Attributes:
+        config: of the run.
+        classes: number of classes, K.
+    """
+
+    config: RunConfig
+    classes: int
+
+    @property
+    @abstractmethod
+    def metric(self) -> Metric:
+        """The figure that runs are judged by."""
+
+    @property
+    @abstractmethod
+    def counts(self) -> int:
+        """How many numbers are summed over images for the figures."""
+
+    @abstractmethod
+    def scores(self, output: Any, targets: Tensor) -> Tensor:
+        """The scores of a batch, of the size of its targets."""
+
+    @abstractmethod
+    def predict(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        """The scores of a batch of test images."""
+
+    @abstractmethod
+    def test_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of test images, a scalar."""
+
+    @abstractmethod
+    def count(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """The numbers of a batch, (counts,), whose sums over batches decide the figures."""
+
+    @abstractmethod
+    def figures(self, counts: Tensor, images: float) -> dict[str, float]:
+        """The figures of so many images by their names, the metric among them."""
+
+    @abstractmethod
+    def write_examples(self, path: Path, model: nn.Module, dataset: Dataset) -> None:
+        """Write what is to be looked at of a trained network, if the task has any."""
+
+    @abstractmethod
+    def check(self, model: nn.Module, input_size: tuple[int, int, int]) -> None:
+        """Raise `ConfigError` if the output of a network does not fit the task."""
+
+
+class _Classification(Task):
+    """One class for each image: logits (N, K), targets (N,) or probabilities (N, K)."""
+
+    metric = ACCURACY
+    counts = 1
+
+    def scores(self, output: Any, targets: Tensor) -> Tensor:
+        logits: Tensor = output
+        return logits
+
+    def predict(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        logits: Tensor = model(images)
+        return logits
+
+    def test_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(scores, targets)
+
+    def count(self, scores: Tensor, targets: Tensor) -> Tensor:
+        wanted = targets if targets.ndim == 1 else targets.argmax(1)
+        return (scores.argmax(1) == wanted).sum()[None]
+
+    def figures(self, counts: Tensor, images: float) -> dict[str, float]:
+        return {"accuracy": float(counts[0]) / images}
+
+    def write_examples(self, path: Path, model: nn.Module, dataset: Dataset) -> None:
+        """Nothing: the figures say all."""
+
+    def check(self, model: nn.Module, input_size: tuple[int, int, int]) -> None:
+        """Nothing: what a network of any other output does, it says itself."""
+
+
+class _Segmentation(Task):
+    """One class for each pixel: scores (N, K, h, w), masks (N, H, W)."""
+
+    metric = MIOU
+
+    @property
+    def counts(self) -> int:
+        return self.classes**2
+
+    def scores(self, output: Any, targets: Tensor) -> Tensor:
+        return scores_at(output, targets.shape[-2:])
+
+    def predict(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        side = self.config.data.resolution
+        if self.config.data.test == "sliding" and images.shape[-2:] != (side, side):
+            return sliding_scores(model, images, (side, side))
+        return self.scores(model(images), targets)
+
+    def test_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        return pixel_cross_entropy(scores, targets)
+
+    def count(self, scores: Tensor, targets: Tensor) -> Tensor:
+        return confusion(scores, targets).flatten()
+
+    def figures(self, counts: Tensor, images: float) -> dict[str, float]:
+        matrix = counts.view(self.classes, self.classes)
+        return {"accuracy": pixel_accuracy(matrix), "miou": mean_iou(matrix)}
+
+    def write_examples(self, path: Path, model: nn.Module, dataset: Dataset) -> None:
+        write_examples(path, model, dataset)
+
+    def check(self, model: nn.Module, input_size: tuple[int, int, int]) -> None:
+        try:
+            shapes = trace_shapes(model, input_size)["", 0, RETURNS, 0][1]
+        except ValueError as error:
+            raise ConfigError(f"model.name is {self.config.model.name!r}: {error}") from error
+        if not shapes or len(shapes[0]) != 4 or shapes[0][1] != self.classes:
+            found = " and ".join("x".join(map(str, shape)) for shape in shapes) or "nothing"
+            raise ConfigError(
+                f"model.name is {self.config.model.name!r}, which returns {found} for an image of "
+                f"{'x'.join(map(str, input_size))}; task: segmentation needs scores of 1x{self.classes}xHxW, or a "
+                "mapping with these under 'out'"
+            )
+
+
+_TASKS: Mapping[str, Callable[[RunConfig, int], Task]] = {
+    "classification": _Classification,
+    "segmentation": _Segmentation,
+}
+
+
+def task_of(config: RunConfig, classes: int) -> Task:
+    """The task of a run, with so many classes."""
+    return _TASKS[config.task](config, classes)
