@@ -43,12 +43,12 @@ class RunConfig:
 
     Attributes:
         name: name of the run in reports.
-        task: "classification", one class an image, judged by accuracy; or "segmentation", one class a pixel, judged by
-            mean IoU (docs/howto/segmentation.md).
         method: the method that determines sizes: "human", "resized", "fixed", "scaled", "random", "refine", "dynopool",
             "shape-adaptor", "diffstride", "njet", "njet+dynopool" or
             "flexconv" (see docs/howto/comparisons.md).
         seed: determines initial weights, order of the data and augmentation, the same for all methods.
+        task: "classification", one class an image, judged by accuracy; or "segmentation", one class a pixel, judged by
+            mean IoU (docs/howto/segmentation.md).
         model: the network.
         data: the images.
         grid_point: in a comparison, the settings that distinguish the run from others of its method and seed.
@@ -119,9 +119,9 @@ class RunConfig:
     """
 
     name: str = "run"
-    task: Literal["classification", "segmentation"] = "classification"
     method: str = "dynopool"
     seed: int = 0
+    task: Literal["classification", "segmentation"] = "classification"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     grid_point: str = ""

@@ -33,9 +33,9 @@ class ModelConfig:
     """The network.
 
     Attributes:
-        name: "narrow-vgg", "cifar-vgg", "cifar-vgg16", "cifar-resnet", "cifar-mobilenetv2", "hrnet-segmentation", a
-            model of timm or torchvision ("torchvision:NAME" if both have it), or your own as "package.module:callable",
-            which is called with num_classes=, in_channels= and the options.
+        name: "narrow-vgg", "cifar-vgg", "cifar-vgg16", "cifar-resnet", "cifar-mobilenetv2", for segmentation
+            "hrnet-segmentation" or "unet", a model of timm or torchvision ("torchvision:NAME" if both have it), or your
+            own as "package.module:callable", which is called with num_classes=, in_channels= and the options.
         options: further keyword arguments of its factory.
     """
 

@@ -52,9 +52,9 @@ def confusion(scores: Tensor, masks: Tensor) -> Tensor:
         masks: (N, H, W); pixels of the class `IGNORED` do not count.
     """
     classes = scores.shape[1]
-    counted = masks != IGNORED
-    pairs = classes * masks[counted].long() + scores.argmax(1)[counted]
-    return torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+    cells = torch.where(masks == IGNORED, classes**2, classes * masks.long() + scores.argmax(1)).flatten()
+    counts = cells.new_zeros(classes**2 + 1)  # with one for what does not count: no wait for the size of a selection
+    return counts.scatter_add_(0, cells, torch.ones_like(cells))[:-1].view(classes, classes)
 
 
 def mean_iou(counts: Tensor) -> float:

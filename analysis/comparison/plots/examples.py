@@ -46,7 +46,8 @@ def plot_predictions(runs: Sequence[Run]) -> Figure:
     tall = side * given.images.shape[-2] / given.images.shape[-1]
     colors, names = method_colors(runs), _class_colors(len(given.classes))
     listed = [*zip(given.classes[:MOST_NAMES], names, strict=False), ("does not count", UNCOUNTED)]
-    across = min(len(listed), int((WIDTH - 0.2) / (0.3 + 0.08 * max(len(name) for name, _ in listed[:-1]))))
+    widths = [0.42 + 0.075 * len(name) for name, _ in listed]  # inches
+    across = len(listed) if sum(widths) < WIDTH - 0.2 else int((WIDTH - 0.2) / max(widths))
     top, foot = 0.1, 0.24 * -(-len(listed) // across) + 0.12
     height = top + (2 + len(shown)) * (tall + GAP) + foot
     figure = Figure(figsize=(WIDTH, height))

@@ -1,5 +1,7 @@
 """Examples of a run are read, or there are none."""
 
+from typing import Any
+
 import numpy as np
 
 from dynpool.analysis.comparison.examples import FILE, read_examples
@@ -7,7 +9,7 @@ from dynpool.analysis.comparison.examples import FILE, read_examples
 
 def test_examples_are_read_and_damaged_ones_are_none(tmp_path):
     assert read_examples(tmp_path) is None
-    arrays = {name: np.zeros((2, 4, 4), dtype=np.uint8) for name in ("masks", "predicted")}
+    arrays: dict[str, Any] = {name: np.zeros((2, 4, 4), dtype=np.uint8) for name in ("masks", "predicted")}
     arrays |= {"images": np.ones((2, 1, 4, 4), dtype=np.uint8), "objects": np.array([[1, 2]])}
     np.savez(tmp_path / FILE, classes=np.array(["a", "b"]), fields=np.ones((1, 6)), **arrays)
     found = read_examples(tmp_path)

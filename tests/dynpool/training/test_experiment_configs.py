@@ -42,6 +42,28 @@ def test_networks_at_224_pixels_have_the_printed_cost(name, classes, printed):
     assert gmacs == pytest.approx(printed, rel=0.13 if "mobilenet" in name else 0.025)
 
 
+def test_hrnet_has_the_printed_cost_at_the_designed_and_at_the_printed_sizes():
+    """Jang et al., CVPR 2022, Table 4, which also counts normalisations, activations and resizes."""
+    config, _ = load_config(ComparisonConfig, CONFIGS / "voc-hrnet-w48.yaml")
+    with torch.device("meta"):
+        network = build_model(config.model, num_classes=21, in_channels=3, task=config.task)
+    assert dynpool.count_macs(network, (3, 480, 480)).gmacs == pytest.approx(82.55, rel=0.01)
+    learned = dynpool.convert(network, (3, 480, 480), order=config.conversion.order)
+    printed = config.grid["fixed"]["start"]
+    assert printed.keys() == dynpool.resolutions(learned).keys()
+    dynpool.set_sizes(learned, {name: tuple(size) for name, size in printed.items()})
+    assert dynpool.count_macs(learned, (3, 480, 480)).gmacs == pytest.approx(69.39, rel=0.01)
+
+
+def test_scenes_are_twice_as_costly_as_designed():
+    config, _ = load_config(ComparisonConfig, CONFIGS / "digits-scene.yaml")
+    with torch.device("meta"):
+        network = build_model(config.model, num_classes=11, in_channels=1, task=config.task)
+    cost = dynpool.count_macs(network, (1, 64, 64)).gmacs
+    for method in ("dynopool", "scaled", "random"):
+        assert config.grid[method]["gmacs_budget"] == pytest.approx(2 * cost, rel=0.01)
+
+
 def points(name):
     """The model and data sections of every grid point of a configuration, read without the library."""
     values = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())

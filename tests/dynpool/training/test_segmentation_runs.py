@@ -13,7 +13,7 @@ from dynpool.analysis.comparison import write_report
 from dynpool.analysis.comparison.examples import read_examples
 from dynpool.training import checkpoint as checkpoints
 from dynpool.training import digit_scenes
-from dynpool.training.config import ComparisonConfig, RunConfig
+from dynpool.training.config import RunConfig
 from dynpool.training.config_file import load_config
 from dynpool.training.data import load_data
 from dynpool.training.errors import ConfigError
@@ -174,9 +174,3 @@ def test_prepared_networks_have_the_weights_of_the_seed(tmp_path):
         for method in ("human", "dynopool")
     )
     assert torch.equal(human.state_dict()["head.weight"], dynopool.state_dict()["head.weight"])
-
-
-def test_the_configurations_are_those_of_segmentation():
-    for name in ("digits-scene", "voc-hrnet-w48"):
-        config, _ = load_config(ComparisonConfig, f"configs/{name}.yaml")
-        assert config.task == config.data.task == "segmentation"
