@@ -54,7 +54,7 @@ class ConversionReport:
     `not_understood` names the operations without a rule; `notes` list differences between training and eval mode.
     """
 
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     rows: tuple[ConversionRow, ...]
     not_understood: tuple[str, ...]
     notes: tuple[str, ...] = ()
