@@ -25,7 +25,7 @@ __all__ = [
     "PerAxis",
     "Size",
     "alpha_range",
-    "axis_names",
+    "axes_text",
     "bilinear_kernel",
     "cells_over_a_pixel",
     "check_bounds",
@@ -58,10 +58,10 @@ def pair(values: Iterable[T]) -> tuple[T, T]:
     return (h, w)
 
 
-def axis_names(axes: int) -> str:
+def axes_text(axes: int) -> str:
     """The spatial axes as text, in the order of sizes.
 
-    >>> axis_names(2), axis_names(1)
+    >>> axes_text(2), axes_text(1)
     ('(height, width)', '(length,)')
     """
     return f"({', '.join(AXES[axes])}{',' * (axes == 1)})"
@@ -239,7 +239,7 @@ def check_multiple(multiple_of: int | Size, axes: int = 2) -> Size:
     each: object = (given,) * axes if isinstance(given, Integral) else given
     whole = isinstance(each, (tuple, list)) and all(isinstance(n, Integral) and not isinstance(n, bool) for n in each)
     if not isinstance(each, (tuple, list)) or not whole or len(each) != axes or min(each) < 1:
-        raise ValueError(f"multiple_of must be a positive int or {axis_names(axes)}, got {multiple_of!r}")
+        raise ValueError(f"multiple_of must be a positive int or {axes_text(axes)}, got {multiple_of!r}")
     return tuple(map(int, each))
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from dynpool.graph import Graph
-from dynpool.resizers import LearnedResizer2d
+from dynpool.resizers import LearnedResizer
 from dynpool.size_math import effective_kernel, sample_kernel
 
 __all__ = [
@@ -63,7 +63,7 @@ class Resized:
     align_corners: bool = False
     factor: float | None = None
     copies: bool = True
-    resizer: LearnedResizer2d | None = None  # determines which pixels it sees, if it is not a single operation
+    resizer: LearnedResizer[Any] | None = None  # determines which pixels it sees, if it is not a single operation
 
     def at_tracing(self) -> Window:
         return self.window(self.size_in, self.size_out)

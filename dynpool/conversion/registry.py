@@ -13,7 +13,7 @@ from dynpool.graph import Resize
 from dynpool.resizers import Reduce
 from dynpool.size_math import Size, same_padding
 
-__all__ = ["Plan", "Planner", "Site", "plan_for", "planner_of", "register_kind", "resizer_kinds"]
+__all__ = ["Plan", "Planner", "Site", "axes_of", "plan_for", "planner_of", "register_kind", "resizer_kinds"]
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def plan_for(module: nn.Module, site: Site) -> Plan | str:
     planner = planner_of(module)
     if planner is None:
         return f"{site.resize.kind} called in {type(module).__name__}, which is not a known kind of resizer"
-    axes = _axes_of(module)
+    axes = axes_of(module)
     if axes not in (None, site.resize.axes):
         return f"it slides over {axes} axes, of which {site.resize.axes} are those of the model's input"
     plan = planner(module, site)
@@ -210,7 +210,7 @@ def plan_for(module: nn.Module, site: Site) -> Plan | str:
     return plan if isinstance(plan, str) else plan.along(site.resize.axes)
 
 
-def _axes_of(module: nn.Module) -> int | None:
+def axes_of(module: nn.Module) -> int | None:
     """The number of axes of one of PyTorch's layers, or of one derived from them; None of any other layer."""
     names = [kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.")]
     return next((int(name[-2]) for name in names if name[-2:] in ("1d", "2d", "3d")), None)

@@ -16,7 +16,7 @@ from dynpool.common.arguments import check_model, check_whole
 from dynpool.graph import check_input_size, deep_copy
 from dynpool.resizers import LearnedResizer, host_alphas, learned_resizers, set_alpha
 from dynpool.resolution import resolution_tree
-from dynpool.size_math import PerAxis, Size, axis_names
+from dynpool.size_math import PerAxis, Size, axes_text
 
 from .clock import Clock, Key, seconds_of
 from .cost_model import CostModel, amount_at
@@ -167,7 +167,7 @@ class LatencyModel:
         owners = self.cost.owners
         values = host_alphas(owners) if alphas is None else list(alphas)
         if len(values) != len(owners):
-            one = axis_names(len(self.input_size) - 1)
+            one = axes_text(len(self.input_size) - 1)
             raise ValueError(f"alphas has {len(values)} entries; allowed: a {one} for each of {len(owners)}")
         return self._fixed + sum(self._seconds(values).values())
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from dynpool.common.arguments import check_sizes, is_whole
-from dynpool.size_math import PerAxis, Size, axis_names, output_size
+from dynpool.size_math import PerAxis, Size, axes_text, output_size
 
 from .functional import Reduce, check_reduce, dynopool1d, dynopool2d, dynopool3d
 from .host_values import numbers
@@ -130,7 +130,7 @@ class FixedPool(nn.Module):
     def __init__(self, size: int | Sequence[int], *, reduce: Reduce = "max") -> None:
         super().__init__()
         check_reduce(reduce)
-        expected = f"{'' if self.axes == 1 else axis_names(self.axes) + ', '}{_INTEGERS[self.axes]}"
+        expected = f"{'' if self.axes == 1 else axes_text(self.axes) + ', '}{_INTEGERS[self.axes]}"
         given = (size,) if self.axes == 1 and is_whole(size) else size
         self.size: Any = check_sizes("size", given, expected, self.axes)
         self.reduce: str = reduce

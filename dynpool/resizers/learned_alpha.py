@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags
-from dynpool.size_math import AXES, Pair, alpha_range, axis_names, check_bounds, project_alpha
+from dynpool.size_math import AXES, Pair, alpha_range, axes_text, check_bounds, project_alpha
 
 from .host_values import float32, has_values, numbers, read_values, write_values
 from .weight_decay import watch_for_decay
@@ -210,7 +210,7 @@ def check_axes(model: nn.Module, axes: int, what: str) -> None:
         if isinstance(module, LearnedAlpha) and module.axes != axes:
             raise ValueError(
                 f"model has a {type(module).__name__} at {path or 'its top'!r}: {what} handles learned resizers of "
-                f"{axis_names(axes)} alone"
+                f"{axes_text(axes)} alone"
             )
 
 

@@ -19,7 +19,7 @@ from dynpool.resizers import (
     learned_kernels,
     set_alpha,
 )
-from dynpool.size_math import PerAxis, Size, axis_names
+from dynpool.size_math import PerAxis, Size, axes_text
 
 from .tree import ResolutionTree, converted_model, resolution_tree
 
@@ -121,13 +121,13 @@ def checked_sizes(sizes: object, known: Mapping[str, int]) -> dict[str, Size]:
         ValueError: for an unknown name, or a size that is not an int of at least 2 pixels for each axis.
     """
     if not isinstance(sizes, Mapping):
-        raise TypeError(f"sizes must be a dict {{name: {axis_names(max(known.values(), default=2))}}}, got {sizes!r}")
+        raise TypeError(f"sizes must be a dict {{name: {axes_text(max(known.values(), default=2))}}}, got {sizes!r}")
     for name, size in sizes.items():
         if name not in known:
             raise ValueError(f"sizes names an unknown resolution {name!r}{nearest(str(name), known)}")
         each = isinstance(size, (tuple, list)) and len(size) == known[name] and all(map(is_whole, size))
         if not each or min(size) < 2:
-            allowed = f"{axis_names(known[name])}, ints of at least 2 pixels"
+            allowed = f"{axes_text(known[name])}, ints of at least 2 pixels"
             raise ValueError(f"sizes[{name!r}] must be {allowed}, got {size!r}")
     return {name: tuple(size) for name, size in sizes.items()}
 

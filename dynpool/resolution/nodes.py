@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynpool.resizers import LearnedResizer
-from dynpool.size_math import AXES, Pair, PerAxis, Size, axis_names, round_to_multiple
+from dynpool.size_math import AXES, Pair, PerAxis, Size, axes_text, round_to_multiple
 
 from .stride_forms import Strided
 
@@ -48,7 +48,7 @@ class Learned:
     def admitted(self) -> str:
         """A description of the sizes that :meth:`admit` does not change."""
         axes = len(self.multiple)
-        said = [f"{axis_names(axes)} in multiples of {self.multiple} pixels"]
+        said = [f"{axes_text(axes)} in multiples of {self.multiple} pixels"]
         for axis, low, high in zip(AXES[axes], self.lowest, self.highest, strict=True):
             if low == high:
                 said.append(f"{axis} {low}")

@@ -238,11 +238,12 @@ def resizer(c: Call, p: kinds.Resizer) -> Field:
         if not c.terms(x):
             continue
         taps = {}
-        for i in (0, 1):
-            size, out = x.shape[i - 2], c.out_shape[i - 2]
+        axes = 2 if c.node.resizer is None else c.node.resizer.axes
+        for i in range(axes):
+            size, out = x.shape[i - axes], c.out_shape[i - axes]
             resized = Resized(c.node.index, x.id, i, size, out, resizer=c.node.resizer)
             window = resized.at_tracing()
-            taps[i - 2] = Taps(out, window, partial(footprint_index, window, size, out), resized)
+            taps[i - axes] = Taps(out, window, partial(footprint_index, window, size, out), resized)
         found += layer(c, c.terms(x), taps).terms
     return c.domain.join(found)
 
