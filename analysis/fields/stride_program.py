@@ -47,7 +47,8 @@ class StrideProgram:
     Args:
         graph: the trace; `windows` are its convolutions and pools in order of execution.
         program: the field program of the trace.
-        input_hw: (H, W), or other axes, in pixels of the input for sizes and MACs; the trace may have another input size.
+        input_hw: (H, W), or other axes, in pixels of the input for sizes and MACs; the trace may have another input
+            size.
     """
 
     def __init__(self, graph: Graph, program: FieldProgram, input_hw: Size) -> None:

@@ -61,8 +61,8 @@ def size_sensitivity(
             whose present sizes outputs equal the model's up to rounding, with the warnings of `convert` if they cannot;
             its other sizes are those of the conversion with order="after". A frozen DynOPool model gets its alphas
             back; outputs equal its own up to rounding. For another conversion, pass the converted model.
-        batches: pairs (input, target); inputs (N, C, H, W), (N, C, L) or (N, C, D, H, W) of one size. Read once, one batch at a time, each moved to
-            the model's device. Each batch counts once, whatever its number of images.
+        batches: pairs (input, target); inputs (N, C, H, W), (N, C, L) or (N, C, D, H, W) of one size. Read once, one
+            batch at a time, each moved to the model's device. Each batch counts once, whatever its number of images.
         loss: called as loss(output, target); returns one number. If no gradient flows through it, as through an error
             rate, the report has no gradients.
         steps: numbers of pixels, each measured in both directions.

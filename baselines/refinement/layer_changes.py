@@ -28,8 +28,8 @@ class LayerChange:
     not `before`.
 
     `attribute` is one of
-        "stride": (height, width), or other axes. Padding and weights do not change. The kernel of a pool with kernel = stride and no
-            padding follows the stride; at stride 1 the pool becomes `nn.Identity`.
+        "stride": (height, width), or other axes. Padding and weights do not change. The kernel of a pool with
+            kernel = stride and no padding follows the stride; at stride 1 the pool becomes `nn.Identity`.
         "window": (kernel height, width, stride height, width, padding height, width) of a convolution, which gets new
             weights.
         "max_pool": 0 -> 2, adds a 2x2 max-pool behind a layer without weights.

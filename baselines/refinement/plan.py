@@ -11,8 +11,8 @@ from torch import nn
 from dynpool.analysis.common.axis_names import one_or_all
 from dynpool.analysis.common.cost_unit import cost_unit
 from dynpool.analysis.common.text_table import aligned
-from dynpool.graph import deep_copy, trace
-from dynpool.size_math import AXES, PerAxis
+from dynpool.graph import check_input_size, deep_copy, trace
+from dynpool.size_math import PerAxis
 
 from .layer_changes import LayerChange, change_layer, name_pools
 
@@ -113,9 +113,7 @@ class RefinementPlan:
         if not isinstance(plain, Mapping):
             raise ValueError(f"not a refinement plan: expected a dict, got a {type(plain).__name__}")
         try:
-            size = tuple(map(int, plain["input_size"]))
-            if len(size) - 1 not in AXES:
-                raise ValueError(f"input_size has {len(size)} numbers")
+            size = check_input_size(plain["input_size"])
             return cls(
                 input_size=size,
                 way=str(plain["way"]),

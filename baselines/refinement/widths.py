@@ -23,7 +23,8 @@ _SAME = frozenset(
         "native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm max_pool2d_with_indices max_pool2d "
         "max_pool3d_with_indices max_pool3d avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d "
         "adaptive_max_pool2d adaptive_max_pool3d upsample_nearest1d upsample_nearest2d upsample_nearest3d "
-        "upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d constant_pad_nd clone detach alias native_dropout hardswish hardswish_ hardtanh hardtanh_ elu elu_ leaky_relu "
+        "upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d constant_pad_nd clone detach "
+        "alias native_dropout hardswish hardswish_ hardtanh hardtanh_ elu elu_ leaky_relu "
         "leaky_relu_ hardsigmoid hardsigmoid_ softplus mish celu"
     ).split()
 )

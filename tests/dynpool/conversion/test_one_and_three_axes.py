@@ -1,4 +1,4 @@
-"""Converted networks of sequences and volumes: restated along more axes, counted, preserved, frozen, saved, compiled."""
+"""Converted networks of sequences and volumes: restated, counted, preserved, frozen, saved, compiled."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def at_other_sizes(model: nn.Module, seed: int = 0) -> dict[str, tuple[int, ...]
     return wanted
 
 
-# ------------------------------------------------------------------------------------------- restated with one axis more
+# ------------------------------------------------------------------------------------------ restated with one axis more
 
 
 def with_one_axis_more(model: nn.Module) -> nn.Module:
@@ -172,9 +172,12 @@ def test_macs_are_those_that_pytorch_counts_at_any_sizes(name: str) -> None:
         assert loss().item() == pytest.approx(report.gmacs, rel=1e-6)
 
 
-@pytest.mark.parametrize(("make", "size"), [(ResNet1d, (2, 8192)), (UNet3d, (1, 128, 256, 512))], ids=["1", "3"])
+@pytest.mark.parametrize(("make", "size"), [(ResNet1d, (2, 8192)), (UNet3d, (1, 32, 64, 128))], ids=["1", "3"])
 def test_the_gradient_of_gmacs_is_a_difference_of_counts(make: Any, size: Any) -> None:
-    """At sizes that need no rounding, the central difference of the MACs of the rounded sizes."""
+    """MACs are linear in a size, so at sizes that need no rounding d MACs / d size is a difference of counts.
+
+    With size = above / alpha, d size / d alpha = -size^2 / above.
+    """
     with torch.device("meta"):
         model = make()
     model = dynpool.convert(model.to_empty(device="cpu"), size)
@@ -189,13 +192,13 @@ def test_the_gradient_of_gmacs_is_a_difference_of_counts(make: Any, size: Any) -
         assert grad is not None
         for axis, n in enumerate(tree.nodes[i].reference):
             step = max(n // 16, 2)  # so that later sizes, which are halves, are whole too
-            ends = []
+            gmacs = []
             for moved in (n + step, n - step):
                 alphas = list(values)
                 alphas[k] = tuple(above[a] / moved if a == axis else v for a, v in enumerate(values[k]))
-                ends.append((alphas[k][axis], loss.value(alphas)))
-            (low, more), (high, less) = ends
-            assert grad[axis].item() == pytest.approx((less - more) / (high - low), rel=0.02)
+                gmacs.append(loss.value(alphas))
+            slope = (gmacs[0] - gmacs[1]) / (2 * step)
+            assert grad[axis].item() == pytest.approx(-slope * n**2 / above[axis], rel=1e-5)
 
 
 @plain
@@ -280,10 +283,21 @@ def test_it_thaws_and_loads(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(torch.load(file, weights_only=False)(x), model(x))
 
 
+class Whole(nn.Module):
+    """A network whose forward is the user's own, not that of a container of PyTorch's, which is not compiled whole."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x)
+
+
 @plain
 def test_one_compiled_graph_serves_all_sizes(name: str) -> None:
     torch._dynamo.reset()
-    model, x = dynpool.convert(network(name), NETWORKS[name][1]), images(name)
+    model, x = dynpool.convert(Whole(network(name)), NETWORKS[name][1]), images(name)
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(model, backend=counter)
     for seed in range(3):
@@ -304,7 +318,8 @@ def test_it_trains_and_parts_of_it_are_recomputed(name: str) -> None:
         optimizer.step()
         dynpool.constrain(model)
     after = dynpool.sizes(model, NETWORKS[name][1])
-    assert all(n < m for key in dynpool.resolutions(model) for n, m in zip(after[key], before[key], strict=True))
+    for key in dynpool.resolutions(model):
+        assert all(n < m or n == 2 for n, m in zip(after[key], before[key], strict=True))
     if name == "resnet":  # a sequence of layers, of which some run again during backward
         model.zero_grad()
         y = model(x)
@@ -351,7 +366,8 @@ def test_sizes_and_multiples_have_a_number_for_each_axis() -> None:
 
 
 def test_a_network_without_a_downsampling_has_nothing_to_learn() -> None:
-    with pytest.raises(dynpool.NothingToLearnError, match="has no pooling or strided layer"):
+    message = r"has no pooling or strided layer along \(length,\) of input_size=\(2, 120\): there is nothing to learn"
+    with pytest.raises(dynpool.NothingToLearnError, match=message):
         dynpool.convert(InceptionTime(pools=False), (2, 120))
 
 
@@ -379,7 +395,7 @@ def test_layers_of_other_axes_are_left_alone() -> None:
     assert learned(torch.randn(1, 2, 64)).shape == (1, 4)
 
 
-# ------------------------------------------------------------------------------------------------ torchvision's networks
+# ----------------------------------------------------------------------------------------------- torchvision's networks
 
 
 @pytest.mark.parametrize(
