@@ -16,7 +16,7 @@ from dynpool.conversion import convert, thawed
 from dynpool.graph import check_input_size, deep_copy, untouched
 from dynpool.resizers import host_alphas, learned_resizers
 from dynpool.resolution import ResolutionTree, contained, frozen_sizes, is_converted, resolution_tree, unwrapped
-from dynpool.size_math import PerAxis
+from dynpool.size_math import AXES, PerAxis
 
 from ..common.batches import checked_pair
 from ..common.statistics import MeanStd
@@ -104,7 +104,7 @@ def size_sensitivity(
         raise TypeError(f"batches must be an iterable of pairs (input, target), got {type(batches).__name__}")
     with untouched(model), _random_states_kept():
         probe = None
-        for number, (images, target) in enumerate(map(checked_pair, batches)):
+        for number, (images, target) in enumerate(checked_pair(batch, axes=AXES) for batch in batches):
             size = size or check_input_size(images.shape[1:])
             if tuple(images.shape[1:]) != size:
                 given, expected = ("x".join(map(str, shape)) for shape in (images.shape[1:], size))

@@ -107,7 +107,16 @@ def _create(name: str) -> tuple[nn.Module, tuple[int, ...]]:
     net: Any = create_model(name, **{"init_weights": False} if slow else {})
     if library == "timm":
         return net, tuple(net.pretrained_cfg.get("input_size", (3, 224, 224)))
+    if model in _CLIPS:
+        return net, _CLIPS[model]
     return net, (3, 299, 299) if model.endswith("inception_v3") else (3, 224, 224)
+
+
+# the clips of torchvision's video models, (channels, frames, height, width)
+_CLIPS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("r3d_18", "mc3_18", "r2plus1d_18"), (3, 16, 112, 112)),
+    **dict.fromkeys(("s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b"), (3, 16, 224, 224)),
+}
 
 
 class _TooSlowError(BaseException):
