@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -41,23 +42,18 @@ def cases(monai: Path | None) -> Iterator[Case]:
         yield f"torchvision:{name}", *build_model(f"torchvision:{name}", "meta"), "meta"
     if monai is not None:
         sys.path.insert(0, str(monai))
-        from monai.networks.nets import BasicUNet, DynUNet, SegResNet, UNet
-
+        nets = importlib.import_module("monai.networks.nets")
         with torch.device("meta"):
             shape = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2}
-            yield (
-                "monai:UNet",
-                UNet(**shape, channels=(16, 32, 64, 128), strides=(2, 2, 2), num_res_units=2),
-                CT,
-                "meta",
-            )
-            yield "monai:BasicUNet", BasicUNet(**shape), CT, "meta"
-            yield "monai:SegResNet", SegResNet(**shape), CT, "meta"
+            wide = {"channels": (16, 32, 64, 128), "strides": (2, 2, 2), "num_res_units": 2}
+            yield "monai:UNet", nets.UNet(**shape, **wide), CT, "meta"
+            yield "monai:BasicUNet", nets.BasicUNet(**shape), CT, "meta"
+            yield "monai:SegResNet", nets.SegResNet(**shape), CT, "meta"
             steps = {"kernel_size": [3] * 4, "strides": [1, 2, 2, 2], "upsample_kernel_size": [2] * 3}
-            yield "monai:DynUNet", DynUNet(**shape, **steps), CT, "meta"
+            yield "monai:DynUNet", nets.DynUNet(**shape, **steps), CT, "meta"
 
 
-CT = (1, 64, 96, 96)
+CT = (1, 64, 96, 96)  # part of a scan
 
 
 def row(name: str, model: nn.Module, size: tuple[int, ...], device: str) -> CoverageRow:

@@ -44,7 +44,7 @@ class M5(nn.Module):
         self.convs = nn.ModuleList(
             nn.Conv1d(c, d, k, s) for c, d, k, s in ((1, width, 80, 4), (width, width, 3, 1), (width, 2 * width, 3, 1))
         )
-        self.norms = nn.ModuleList(nn.BatchNorm1d(c.out_channels) for c in self.convs)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(d) for d in (width, width, 2 * width))
         self.pool = nn.MaxPool1d(4)
         self.head = nn.Linear(2 * width, classes)
 

@@ -17,14 +17,16 @@ from .row import SensitivityRow
 
 __all__ = ["plot_sensitivity"]
 
-COLORS = {"height": "#0072B2", "width": "#D55E00", "both": "#009E73", "depth": "#CC79A7"}
-LABELS = {"height": "height", "width": "width", "both": "height and width", "depth": "depth"}
-MARKERS = {"height": "o", "width": "s", "both": "D", "depth": "^"}
-ARROWS = {"height": 1.115, "width": 1.035, "both": 1.035, "depth": 1.195}  # places above the panel, in its heights
-ASIDE = {"height": -0.06, "width": 0.06, "both": 0.0, "depth": 0.0}  # pixels, so that no error bar hides another
-for _one in (COLORS, LABELS, MARKERS, ARROWS, ASIDE):  # a single axis is drawn as both are that share a number
-    _one.update(dict.fromkeys(("length", "all"), _one["both"]))  # type: ignore[attr-defined]
-LABELS.update(length="length", all="all axes")
+_SINGLE = ("both", "all", "length")  # the only one of its map
+COLORS = {"height": "#0072B2", "width": "#D55E00", "depth": "#CC79A7", **dict.fromkeys(_SINGLE, "#009E73")}
+LABELS = {name: name for name in ("depth", "height", "width", "length")} | {
+    "both": "height and width", "all": "all axes",
+}  # fmt: skip
+MARKERS = {"height": "o", "width": "s", "depth": "^", **dict.fromkeys(_SINGLE, "D")}
+# their places above the panel, in its heights
+ARROWS = {"height": 1.115, "width": 1.035, "depth": 1.195, **dict.fromkeys(_SINGLE, 1.035)}
+# pixels, so that no error bar hides another
+ASIDE = {"height": -0.06, "width": 0.06, "depth": 0.0, **dict.fromkeys(_SINGLE, 0.0)}
 LOGARITHMIC = "#f0f0f0"
 DWARFED = 10.0  # times the differences of the smallest steps
 LONGEST = 2.0  # signal to noise of an arrow of half the width of a panel

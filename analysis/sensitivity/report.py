@@ -37,7 +37,7 @@ class SensitivityReport:
     """
 
     model: str
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     batches: int
     images: int
     training: bool

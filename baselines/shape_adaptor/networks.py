@@ -156,7 +156,7 @@ class _Builder:
     """Places adaptors in a copy of the model and builds the tree of its resolutions."""
 
     def __init__(
-        self, model: nn.Module, size: tuple[int, int, int], pool: partial[ShapeAdaptor2d], options: PassOptions
+        self, model: nn.Module, size: tuple[int, ...], pool: partial[ShapeAdaptor2d], options: PassOptions
     ) -> None:
         options = prepared(options, size)
         self.graph = trace(model, size, **options)

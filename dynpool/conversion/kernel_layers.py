@@ -167,7 +167,7 @@ def _replacement(
     if 1 in (height, width):
         return "it is one-dimensional: already separable"
     if layer.dilation != (1, 1):
-        return f"its dilation is {_by(layer.dilation)}"  # type: ignore[arg-type]
+        return f"its dilation is {_by(layer.dilation)}"
     if height % 2 == 0 or width % 2 == 0:
         return "its kernel has an even side, and no central pixel"
     if layer.padding_mode != "zeros":

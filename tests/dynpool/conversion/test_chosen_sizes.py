@@ -6,6 +6,7 @@ from torch import nn
 
 import dynpool
 from dynpool.baselines import DiffStride2d, ShapeAdaptor2d
+from dynpool.size_math import pair
 from tests.dynpool.conversion.by_hand import ByHand
 
 SIZE = (3, 32, 24)
@@ -111,7 +112,7 @@ class OneNumber(dynpool.DynOPool2d):
         self.alpha = nn.Parameter(torch.full((1,), 2.0))
 
     def forward(self, x, size=None):
-        return nn.functional.adaptive_avg_pool2d(x, size or self.own_size(x))
+        return nn.functional.adaptive_avg_pool2d(x, pair(size or self.own_size(x)))
 
 
 def test_if_one_resizer_refuses_its_alpha_none_is_changed():

@@ -71,12 +71,12 @@ def with_one_axis_more(model: nn.Module) -> nn.Module:
         def longer(value: Any, first: int, axes: int = axes) -> tuple[int, ...]:
             return (first, *(value if isinstance(value, tuple) else (value,) * axes))
 
-        new: nn.Module
+        new: Any
         if isinstance(layer, nn.Conv1d | nn.Conv2d):
             how = (longer(layer.kernel_size, 1), longer(layer.stride, 1), longer(layer.padding, 0))
             new = more(layer.in_channels, layer.out_channels, *how, bias=layer.bias is not None)
             new.weight = nn.Parameter(layer.weight.detach().unsqueeze(2))
-            new.bias = layer.bias
+            new.register_parameter("bias", layer.bias)
         elif "AdaptiveAvgPool" in kind:
             new = more(1)
         elif "Pool" in kind:

@@ -53,7 +53,7 @@ def test_an_input_has_channels_and_one_to_three_axes():
     )
     for size in ((3,), (1, 3, 8, 9, 9), (3, 0), None):
         with pytest.raises(ValueError, match=allowed):
-            check_input_size(size)
+            check_input_size(size)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"no batch dimension: should it be \(3, 8, 9, 9\)"):
         check_input_size((1, 3, 8, 9, 9))
 
