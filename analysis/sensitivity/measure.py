@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -103,8 +103,8 @@ def size_sensitivity(
     if not isinstance(batches, Iterable) or isinstance(batches, (Tensor, str)):
         raise TypeError(f"batches must be an iterable of pairs (input, target), got {type(batches).__name__}")
     with untouched(model), _random_states_kept():
-        probe = None
-        for number, (images, target) in enumerate(checked_pair(batch, axes=AXES) for batch in batches):
+        probe, axes = None, _axes_of(unwrapped(model), size)
+        for number, (images, target) in enumerate(checked_pair(batch, axes=axes) for batch in batches):
             size = size or check_input_size(images.shape[1:])
             if tuple(images.shape[1:]) != size:
                 given, expected = ("x".join(map(str, shape)) for shape in (images.shape[1:], size))
@@ -247,6 +247,14 @@ class _Probe:
 def _mean(values: Iterable[float]) -> MeanStd:
     """Mean and standard deviation over the batches, of which there is at least one."""
     return cast("MeanStd", MeanStd.from_values(values))
+
+
+def _axes_of(model: nn.Module, size: tuple[int, ...] | None) -> Collection[int]:
+    """The numbers of spatial axes that inputs may have: one, if the model's conversion or an input size says it."""
+    frozen = frozen_sizes(model)
+    tree = resolution_tree(model) if frozen is None else frozen.tree
+    known = size if tree is None else tree.input_size
+    return AXES if known is None else (len(known) - 1,)
 
 
 def _live_copy(model: nn.Module, size: tuple[int, ...]) -> nn.Module:
