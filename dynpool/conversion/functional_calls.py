@@ -238,6 +238,8 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
             continue
         if family == "max_pool" and _indices_are_used(graph, node):
             continue
+        if family == "convolution" and len(node.arguments["weight"].shape) != resize.axes + 2:
+            continue  # over more axes than the model's input has
         at = (family, _occurrence_index(graph, node, family))
         wanted.setdefault(resize.path, {}).setdefault(at, _MAKERS[node.op][1](node, resize))
     running = running_in(model)
