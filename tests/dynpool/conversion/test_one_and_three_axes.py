@@ -413,3 +413,37 @@ def test_every_resizer_of_torchvisions_video_networks_is_learned(name: str, coun
         learned = dynpool.convert(model, size)
         assert dynpool.sizes(learned, size) == dynpool.sizes(model, size)
         assert all(type(pool) is dynpool.DynOPool3d for pool in dynpool.resizers.learned_resizers(learned).values())
+
+
+# ---------------------------------------------------------------------------------------------- a resizer of one's own
+
+
+class Average(dynpool.LearnedResizer[tuple[float]]):
+    """Adaptive average pooling of sequences."""
+
+    axes = 1
+
+    def __init__(self, strides=2.0, *, reduce="mean", bounds=(1 / 8, 2.0), tied_to=None) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(strides, bounds=bounds, tied_to=tied_to)
+
+    def output_size(self, size: tuple[float], strides: tuple[float]) -> tuple[int]:
+        return (max(round(size[0] / strides[0]), 1),)
+
+    def forward(self, x: Tensor, size: Any = None) -> Tensor:
+        return nn.functional.adaptive_avg_pool1d(x, self.own_size(x) if size is None else size)
+
+    def footprint(self, size_in: int, size_out: int, axis: int) -> tuple[float, float]:
+        return (-(-size_in // size_out),) * 2
+
+    def frozen(self, size: Any) -> nn.Module:
+        return nn.AdaptiveAvgPool1d(size)
+
+
+def test_resizers_of_ones_own_are_put_in_networks_of_sequences() -> None:
+    model = dynpool.convert(network("resnet"), (2, 96), pool=Average)
+    dynpool.set_sizes(model, {"0": (40,), "3": (21,)})
+    assert dynpool.sizes(model, (2, 96)) == {"input": (96,), "0": (40,), "3": (21,), "5.conv1": (10,)}
+    frozen, x = dynpool.freeze(model), images("resnet")
+    torch.testing.assert_close(frozen(x), model(x))
+    assert dynpool.GMACsLoss(model, (2, 96))().item() == pytest.approx(dynpool.count_macs(frozen, (2, 96)).gmacs)
+    assert Average(2.0)(torch.zeros(1, 2, 9)).shape == (1, 2, 4)
