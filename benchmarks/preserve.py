@@ -68,7 +68,7 @@ def choose_size(name: str) -> tuple[tuple[int, int, int], bool]:
     return runs[0], False
 
 
-def starts_at(model: nn.Module, size: tuple[int, int, int], sizes: dict[str, tuple[int, int]]) -> bool:
+def starts_at(model: nn.Module, size: tuple[int, int, int], sizes: dict[str, tuple[int, ...]]) -> bool:
     """Whether the converted model starts at these sizes, which multiples of a window can prevent."""
     try:
         learned = dynpool.sizes(dynpool.convert(model, size, preserve=True), size)

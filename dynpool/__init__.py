@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         DynOPool3d,
         FixedPool2d,
         LearnedKernelConv2d,
+        LearnedResizer,
         LearnedResizer2d,
         dynopool1d,
         dynopool2d,
@@ -54,6 +55,7 @@ __all__ = [
     "Graph",
     "LatencyModel",
     "LearnedKernelConv2d",
+    "LearnedResizer",
     "LearnedResizer2d",
     "MacsReport",
     "NothingToLearnError",
@@ -95,7 +97,7 @@ if not TYPE_CHECKING:
             "graph": "Graph TraceError trace",
             "graph.ops": "register_macs register_op",
             "resizers": "Chain DynOPool DynOPool1d DynOPool2d DynOPool3d FixedPool2d LearnedKernelConv2d "
-            "LearnedResizer2d dynopool1d dynopool2d dynopool3d",
+            "LearnedResizer LearnedResizer2d dynopool1d dynopool2d dynopool3d",
             "resolution": "Resolution constrain parameter_groups resolutions",
         },
     )

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AXES",
     "Pair",
+    "PerAxis",
     "Size",
     "alpha_range",
+    "axes_text",
     "bilinear_kernel",
     "cells_over_a_pixel",
     "check_bounds",
@@ -42,8 +44,9 @@ __all__ = [
 ]
 
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}  # the spatial axes of a map, in order
-Size = tuple[int, int]  # (height, width) in whole numbers: pixels, or pixels of a stride or kernel
-Pair = tuple[float, float]  # (height, width) in real numbers
+Size = tuple[int, ...]  # a whole number for each axis, in order: pixels, or pixels of a stride or kernel
+PerAxis = tuple[float, ...]  # a real number for each axis
+Pair = tuple[float, float]  # two real numbers: of height and width, or two limits
 Grid = tuple[tuple[int, ...], tuple[int, ...], int]
 Whole = TypeVar("Whole", int, "npt.NDArray[np.int64]")
 T = TypeVar("T")
@@ -53,6 +56,15 @@ def pair(values: Iterable[T]) -> tuple[T, T]:
     """Two values, (height, width), as a tuple."""
     h, w = values
     return (h, w)
+
+
+def axes_text(axes: int) -> str:
+    """The spatial axes as text, in the order of sizes.
+
+    >>> axes_text(2), axes_text(1)
+    ('(height, width)', '(length,)')
+    """
+    return f"({', '.join(AXES[axes])}{',' * (axes == 1)})"
 
 
 def output_size(size: float, alpha: float) -> int:
@@ -217,17 +229,18 @@ def round_to_multiple(size: int, multiple: int) -> int:
     return multiple * max(1, round(size / multiple))
 
 
-def check_multiple(multiple_of: int | tuple[int, int]) -> tuple[int, int]:
-    """``multiple_of`` as (height, width).
+def check_multiple(multiple_of: int | Size, axes: int = 2) -> Size:
+    """``multiple_of`` as a number for each axis.
 
     Raises:
-        ValueError: unless it is a positive int or two of them.
+        ValueError: unless it is a positive int or one for each axis.
     """
-    pair: object = (multiple_of, multiple_of) if isinstance(multiple_of, Integral) else multiple_of
-    whole = isinstance(pair, (tuple, list)) and all(isinstance(n, Integral) and not isinstance(n, bool) for n in pair)
-    if not isinstance(pair, (tuple, list)) or not whole or len(pair) != 2 or min(pair) < 1:
-        raise ValueError(f"multiple_of must be a positive int or (height, width), got {multiple_of!r}")
-    return int(pair[0]), int(pair[1])
+    given: object = multiple_of
+    each: object = (given,) * axes if isinstance(given, Integral) else given
+    whole = isinstance(each, (tuple, list)) and all(isinstance(n, Integral) and not isinstance(n, bool) for n in each)
+    if not isinstance(each, (tuple, list)) or not whole or len(each) != axes or min(each) < 1:
+        raise ValueError(f"multiple_of must be a positive int or {axes_text(axes)}, got {multiple_of!r}")
+    return tuple(map(int, each))
 
 
 def same_padding(n: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["axis_names", "one_or_all"]
+from dynpool.size_math import AXES
 
-_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+__all__ = ["axis_names", "one_or_all"]
 
 
 def axis_names(count: int) -> tuple[str, ...]:
@@ -14,7 +14,7 @@ def axis_names(count: int) -> tuple[str, ...]:
         >>> axis_names(2)
         ('height', 'width')
     """
-    return _NAMES.get(count) or tuple(f"axis{i}" for i in range(count))
+    return AXES.get(count) or tuple(f"axis{i}" for i in range(count))
 
 
 def one_or_all(values: tuple[str, ...]) -> str:

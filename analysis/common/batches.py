@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,13 +25,19 @@ def check_progress(progress: object) -> None:
         raise TypeError(f"progress must be callable, got {progress!r}")
 
 
-def checked_pair(batch: Any, *, targets: bool = True, argument: str = "batches") -> tuple[Tensor, Any]:
+_SHAPES = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
+
+
+def checked_pair(
+    batch: Any, *, targets: bool = True, argument: str = "batches", axes: Collection[int] = (2,)
+) -> tuple[Tensor, Any]:
     """The inputs and the target of a batch; the target is None where there is none.
 
     Args:
         batch: a pair (input, target), or an input alone unless `targets`; inputs (N, C, H, W).
         targets: whether targets are needed.
         argument: what errors call the batches.
+        axes: the numbers of spatial axes that inputs may have.
 
     Raises:
         TypeError: if it is something else.
@@ -40,9 +46,10 @@ def checked_pair(batch: Any, *, targets: bool = True, argument: str = "batches")
     if len(pair) != 2 or (targets and pair is not batch):
         raise TypeError(f"{argument} must give pairs (input, target), got {_described(batch)}")
     images, target = pair
-    if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
+    if not isinstance(images, Tensor) or images.ndim - 2 not in axes or not len(images):
+        shapes = " or ".join(_SHAPES[n] for n in sorted(axes))
         raise TypeError(
-            f"{argument} must give inputs that are tensors (N, C, H, W) with an image or more, got {_described(images)}"
+            f"{argument} must give inputs that are tensors {shapes} with an image or more, got {_described(images)}"
         )
     return images, target
 

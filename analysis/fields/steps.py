@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dynpool.graph import Graph
-from dynpool.resizers import LearnedResizer2d
+from dynpool.resizers import LearnedResizer
 from dynpool.size_math import effective_kernel, sample_kernel
 
 __all__ = [
@@ -46,7 +46,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Resized:
-    """The window of a resizer, which follows from its input and output size along `dim`, height (0) or width (1).
+    """The window of a resizer, which follows from its input and output size along `dim`, counted from the last: -1.
 
     The operation `node` resizes the map `value` from `size_in` to `size_out` pixels at tracing. For an interpolation,
     `points` is the number of pixels read per output, `factor` the scale factor that the code requests, if any, and
@@ -63,22 +63,24 @@ class Resized:
     align_corners: bool = False
     factor: float | None = None
     copies: bool = True
-    resizer: LearnedResizer2d | None = None  # determines which pixels it sees, if it is not a single operation
+    resizer: LearnedResizer[Any] | None = None  # determines which pixels it sees, if it is not a single operation
 
     def at_tracing(self) -> Window:
         return self.window(self.size_in, self.size_out)
 
     def axes(self, graph: Graph) -> tuple[int | None, int | None]:
-        """The axis classes of its input and output."""
-        resize = graph.resize_at[self.node]
-        of_map = graph.dims(self.value)[self.dim - 2].axis  # a resizer may have several maps
+        """The axis classes of its input and output; None along an axis that the input of the model does not have."""
+        resize = graph.resize_at.get(self.node)
+        if resize is None or -self.dim > resize.axes:
+            return None, None
+        of_map = graph.dims(self.value)[self.dim].axis  # a resizer may have several maps
         return resize.source[self.dim] if self.resizer is None else of_map, resize.target[self.dim]
 
     def window(self, size_in: int, size_out: int) -> Window:
         ratio = Fraction(size_in, size_out)
         stride, centre = float(ratio), float((ratio - 1) / 2)
         if self.resizer is not None:
-            narrow, wide = self.resizer.footprint(size_in, size_out, self.dim)
+            narrow, wide = self.resizer.footprint(size_in, size_out, self.dim + self.resizer.axes)
             return Window(wide, stride, centre, narrow)
         if self.reduce in ("max", "mean"):
             return Window(effective_kernel(size_in, size_out), stride, centre)

@@ -47,22 +47,25 @@ class StrideProgram:
     Args:
         graph: the trace; `windows` are its convolutions and pools in order of execution.
         program: the field program of the trace.
-        input_hw: (H, W) in pixels of the input for sizes and MACs; the trace may have another input size.
+        input_hw: (H, W), or other axes, in pixels of the input for sizes and MACs; the trace may have another input
+            size.
     """
 
     def __init__(self, graph: Graph, program: FieldProgram, input_hw: Size) -> None:
         self.graph, self.program, self.input_hw = graph, program, input_hw
         self.windows: tuple[Resize, ...] = tuple(r for r in graph.resizes if _slides(r))
+        self.axes = len(input_hw)
         self.row = {w.node: i for i, w in enumerate(self.windows)}
-        self.strides: Ints = np.array([w.stride for w in self.windows], dtype=np.int64).reshape(-1, 2)
-        self._kernels: Ints = np.array([w.kernel for w in self.windows], dtype=np.int64).reshape(-1, 2)
-        self._pools = np.array([[is_tiling_pool(w, axis) for axis in (0, 1)] for w in self.windows]).reshape(-1, 2)
+        self.strides: Ints = np.array([w.stride for w in self.windows], dtype=np.int64).reshape(-1, self.axes)
+        self._kernels: Ints = np.array([w.kernel for w in self.windows], dtype=np.int64).reshape(-1, self.axes)
+        self._pools = np.array([[is_tiling_pool(w, axis) for axis in range(self.axes)] for w in self.windows])
+        self._pools = self._pools.reshape(-1, self.axes)
 
     def evaluate(self, strides: Ints, *, windows_cover: bool = False) -> Outcome:
         """I_min, MACs and agreement of each assignment.
 
         Args:
-            strides: integers of shape (candidates, windows, 2), pairs (height, width).
+            strides: integers of shape (candidates, windows, axes).
             windows_cover: assume that every convolution that may cover its whole map (and so be a linear layer) does so
                 at all sizes. Then I_min never decreases when a stride grows, and is never overestimated.
         """
@@ -86,7 +89,7 @@ class StrideProgram:
         classes, count = self.graph.classes, len(strides)
         agrees = np.ones(count, dtype=bool)
 
-        def output(resize: Resize, size: tuple[Ints, Ints]) -> list[Ints]:
+        def output(resize: Resize, size: tuple[Ints, ...]) -> list[Ints]:
             out = [self._output(resize, axis, n, strides, kernels) for axis, n in enumerate(size)]
             for n, target in zip(out, resize.target, strict=True):
                 agrees[:] &= (n >= 1) | (target is None)
@@ -131,11 +134,11 @@ class StrideProgram:
     # -- receptive fields --
 
     def _i_min(self, strides: Ints, kernels: Ints, sizes: _Sizes, windows_cover: bool) -> Floats:
-        count = len(strides)
-        start = (np.ones((count, 2)), np.ones((count, 2)))
-        everywhere = (np.full((count, 2), math.inf), np.ones((count, 2)))
+        shape = (len(strides), self.axes)
+        start = (np.ones(shape), np.ones(shape))
+        everywhere = (np.full(shape, math.inf), np.ones(shape))
         states: list[Shortest] = [start, everywhere]
-        i_min = np.ones((count, 2))
+        i_min = np.ones(shape)
         for step in self.program.steps:
             state = self._step(step, states, strides, kernels, sizes)
             if windows_cover and isinstance(step, Layer) and step.whole:
@@ -158,10 +161,10 @@ class StrideProgram:
         return shortest_after_global(step, (r, s))
 
     def _window(self, layer: Layer, strides: Ints, kernels: Ints, sizes: _Sizes) -> tuple[Floats, Floats]:
-        """Kernel and stride along height and width, (candidates, 2) each."""
+        """Kernel and stride along the axes, (candidates, axes) each."""
         row, count = self.row.get(layer.node), len(strides)
         pairs = []
-        for window, dim in zip(layer.windows, layer.dims or (None, None), strict=True):
+        for window, dim in zip(layer.windows, layer.dims or (None,) * self.axes, strict=True):
             if isinstance(window, Resized):
                 pairs.append(self._resized(window, sizes, count))
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from dynpool.conversion import convert, thawed
 from dynpool.graph import check_input_size, deep_copy, untouched
 from dynpool.resizers import host_alphas, learned_resizers
 from dynpool.resolution import ResolutionTree, contained, frozen_sizes, is_converted, resolution_tree, unwrapped
-from dynpool.size_math import Pair
+from dynpool.size_math import AXES, PerAxis
 
 from ..common.batches import checked_pair
 from ..common.statistics import MeanStd
@@ -61,8 +61,8 @@ def size_sensitivity(
             whose present sizes outputs equal the model's up to rounding, with the warnings of `convert` if they cannot;
             its other sizes are those of the conversion with order="after". A frozen DynOPool model gets its alphas
             back; outputs equal its own up to rounding. For another conversion, pass the converted model.
-        batches: pairs (input, target); inputs (N, C, H, W) of one size. Read once, one batch at a time, each moved to
-            the model's device. Each batch counts once, whatever its number of images.
+        batches: pairs (input, target); inputs (N, C, H, W), (N, C, L) or (N, C, D, H, W) of one size. Read once, one
+            batch at a time, each moved to the model's device. Each batch counts once, whatever its number of images.
         loss: called as loss(output, target); returns one number. If no gradient flows through it, as through an error
             rate, the report has no gradients.
         steps: numbers of pixels, each measured in both directions.
@@ -103,8 +103,8 @@ def size_sensitivity(
     if not isinstance(batches, Iterable) or isinstance(batches, (Tensor, str)):
         raise TypeError(f"batches must be an iterable of pairs (input, target), got {type(batches).__name__}")
     with untouched(model), _random_states_kept():
-        probe = None
-        for number, (images, target) in enumerate(map(checked_pair, batches)):
+        probe, axes = None, _axes_of(unwrapped(model), size)
+        for number, (images, target) in enumerate(checked_pair(batch, axes=axes) for batch in batches):
             size = size or check_input_size(images.shape[1:])
             if tuple(images.shape[1:]) != size:
                 given, expected = ("x".join(map(str, shape)) for shape in (images.shape[1:], size))
@@ -126,12 +126,12 @@ class _Probe:
     """A converted copy of a model, the sizes it is measured at, and the losses so far."""
 
     def __init__(
-        self, model: nn.Module, size: tuple[int, int, int], steps: Sequence[int], loss: Loss, *, training: bool
+        self, model: nn.Module, size: tuple[int, ...], steps: Sequence[int], loss: Loss, *, training: bool
     ) -> None:
         self.model, self.size, self.steps, self.loss = _live_copy(model, size), size, steps, loss
         self.model.train(training).requires_grad_(False)
         self.tree = tree = cast("ResolutionTree", resolution_tree(self.model))
-        hw = (size[1], size[2])
+        hw = size[1:]
         tree.constrain(trust=float("inf"))  # as before any pass
         tree.ceiling = None
         self.alphas = [resizer.shared_alpha().requires_grad_() for resizer in tree.owners]
@@ -140,7 +140,7 @@ class _Probe:
         self.sizes = {i: pixels[i] for i, _, _ in tree.learned}
         self.directions = directions(tree, self.own)
         self.pixels_per_alpha = [pixels_per_alpha(tree, hw, self.own, direction) for direction in self.directions]
-        self.settings: list[list[Pair]] = [self.own]
+        self.settings: list[list[PerAxis]] = [self.own]
         self.at: dict[tuple[Direction, int], int] = {}  # which of the settings
         self.unreachable: dict[tuple[Direction, int], str] = {}
         for direction in self.directions:
@@ -190,7 +190,7 @@ class _Probe:
         """The tensor on the model's device, usable in a backward pass."""
         return (tensor.clone() if tensor.is_inference() else tensor).to(self.device)
 
-    def _loss(self, setting: Sequence[Pair], images: Tensor, target: Any, random_states: _States) -> Tensor | float:
+    def _loss(self, setting: Sequence[PerAxis], images: Tensor, target: Any, random_states: _States) -> Tensor | float:
         with torch.no_grad():
             for alpha, values in zip(self.alphas, setting, strict=True):
                 alpha.copy_(torch.tensor(values[: alpha.numel()]))
@@ -249,7 +249,15 @@ def _mean(values: Iterable[float]) -> MeanStd:
     return cast("MeanStd", MeanStd.from_values(values))
 
 
-def _live_copy(model: nn.Module, size: tuple[int, int, int]) -> nn.Module:
+def _axes_of(model: nn.Module, size: tuple[int, ...] | None) -> Collection[int]:
+    """The numbers of spatial axes that inputs may have: one, if the model's conversion or an input size says it."""
+    frozen = frozen_sizes(model)
+    tree = resolution_tree(model) if frozen is None else frozen.tree
+    known = size if tree is None else tree.input_size
+    return AXES if known is None else (len(known) - 1,)
+
+
+def _live_copy(model: nn.Module, size: tuple[int, ...]) -> nn.Module:
     """A copy of a model with learned sizes, at the model's present ones."""
     model = unwrapped(model)
     if frozen_sizes(model) is not None:

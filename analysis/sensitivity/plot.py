@@ -17,11 +17,16 @@ from .row import SensitivityRow
 
 __all__ = ["plot_sensitivity"]
 
-COLORS = {"height": "#0072B2", "width": "#D55E00", "both": "#009E73"}
-LABELS = {"height": "height", "width": "width", "both": "height and width"}
-MARKERS = {"height": "o", "width": "s", "both": "D"}
-ARROWS = {"height": 1.115, "width": 1.035, "both": 1.035}  # their places above the panel, in its heights
-ASIDE = {"height": -0.06, "width": 0.06, "both": 0.0}  # pixels, so that no error bar hides another
+_SINGLE = ("both", "all", "length")  # the only one of its map
+COLORS = {"height": "#0072B2", "width": "#D55E00", "depth": "#CC79A7", **dict.fromkeys(_SINGLE, "#009E73")}
+LABELS = {name: name for name in ("depth", "height", "width", "length")} | {
+    "both": "height and width", "all": "all axes",
+}  # fmt: skip
+MARKERS = {"height": "o", "width": "s", "depth": "^", **dict.fromkeys(_SINGLE, "D")}
+# their places above the panel, in its heights
+ARROWS = {"height": 1.115, "width": 1.035, "depth": 1.195, **dict.fromkeys(_SINGLE, 1.035)}
+# pixels, so that no error bar hides another
+ASIDE = {"height": -0.06, "width": 0.06, "depth": 0.0, **dict.fromkeys(_SINGLE, 0.0)}
 LOGARITHMIC = "#f0f0f0"
 DWARFED = 10.0  # times the differences of the smallest steps
 LONGEST = 2.0  # signal to noise of an arrow of half the width of a panel
@@ -45,9 +50,8 @@ def plot_sensitivity(rows: Sequence[SensitivityRow], steps: Sequence[int], batch
             panel.set_visible(False)
             continue
         mine = [row for row in rows if row.name == names[index]]
-        height, width = mine[0].size
         below = index + columns >= len(names)
-        title = f"{short(distinct(names)[index], 66 // columns)}  {height}×{width}"
+        title = f"{short(distinct(names)[index], 66 // columns)}  {'×'.join(map(str, mine[0].size))}"
         styled(panel, "pixels more" if below else "", "loss difference" if index % columns == 0 else "")
         panel.set_title(plain(title), fontsize=SMALL, color=INK, pad=26)
         panel.tick_params(labelbottom=below)

@@ -37,7 +37,7 @@ class SensitivityReport:
     """
 
     model: str
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     batches: int
     images: int
     training: bool
@@ -86,7 +86,7 @@ class SensitivityReport:
             slope += "" if error is None else f" ± {error:.1g}"
             snr = "-" if row.snr is None else f"{row.snr:.2f}"
             agrees = {True: "yes", False: "no", None: "-"}[row.agrees] + " *" * row.clear
-            size = f"{row.size[0]}x{row.size[1]}"
+            size = "x".join(map(str, row.size))
             lines.append(
                 f"{row.name:<{width}}  {row.axis:<6}  {size:>9}{differences}  {slope:>17}  {_number(row.gradient):>9}"
                 f"  {snr:>5}  {agrees}"

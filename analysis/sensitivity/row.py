@@ -22,8 +22,9 @@ class SensitivityRow:
 
     Attributes:
         name: of the resolution.
-        axis: "height", "width", or "both" if one number of alpha serves both.
-        size: present (height, width) in pixels.
+        axis: "height", "width", or "both" if one number of alpha serves both; of sequences "length", of volumes also
+            "depth", or "all".
+        size: present size in pixels, one number for each axis.
         differences: {pixels more: loss there minus loss at the present size}, paired batch by batch.
         unreachable: {pixels more: why the resolution cannot have that size}.
         gradient: d loss / d pixel of the learned parameter; None if no gradient flows through the loss.

@@ -21,7 +21,7 @@ from dynpool.cost import CostModel, costed_model
 from dynpool.graph import PassOptions, Resize, Survey, check_input_size, primitives
 from dynpool.resizers import host_alphas, learned_resizers
 from dynpool.resolution import resolution_tree
-from dynpool.size_math import Pair, Size, pair
+from dynpool.size_math import PerAxis, Size
 
 from ..fields import compile_fields
 
@@ -41,7 +41,7 @@ class IMinTracker:
 
     Args:
         model: a converted model, one with hand-placed resizers, or a plain one. Its layers must not change later.
-        input_size: (C, H, W) in pixels.
+        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W); of these [h, w] below is [l] or [d, h, w].
         path: the file to append to; its folder must exist.
         inputs: the arguments of the model's forward, if an image is not enough, see :func:`dynpool.convert`.
         batch: batch size of the traced pass, if one image is not enough.
@@ -160,9 +160,9 @@ class IMinTracker:
         maps = {path: [extent(axis, n, axes) for axis, n in dims] for path, dims in self._kernel_maps.items()}
         return {"kernels": {path: list(size) for path, (size, _) in self._kernels.items()}, "kernel_maps": maps}
 
-    def _sizes_at(self, values: list[Pair]) -> tuple[dict[str, Size], dict[int, int]]:
+    def _sizes_at(self, values: list[PerAxis]) -> tuple[dict[str, Size], dict[int, int]]:
         """Sizes in pixels by name, and the size of every axis class."""
-        hw = (self.input_size[1], self.input_size[2])
+        hw = self.input_size[1:]
         if self._tree is not None:
             names = (node.name for node in self._tree.nodes)
             named = dict(zip(names, self._tree.sizes_at(hw, values), strict=True))
@@ -172,7 +172,7 @@ class IMinTracker:
         for name in now.keys() & self._first_resizes.keys():
             resize = self._first_resizes[name]
             ends = zip(resize.target, resize.out_size, strict=True)
-            now[name] = pair(self._graph.classes.extent(axis, n, axes) for axis, n in ends)
+            now[name] = tuple(self._graph.classes.extent(axis, n, axes) for axis, n in ends)
         return now, axes
 
     def _append(self, line: bytes) -> None:

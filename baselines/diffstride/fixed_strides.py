@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dynpool.common.arguments import is_number
+from dynpool.size_math import pair
 
 from .size_math import fixed_spectral_size
 from .spectral import Norm, check_map, check_norm, check_published, compute_dtype, match_format, spectral_resize
@@ -61,7 +62,7 @@ class FixedSpectralPooling2d(nn.Module):
         rows = x.to(compute_dtype(x.dtype))
         if self.published and x.shape[-2] == 1:  # its row counts as that of frequency 0 and as that of -1
             rows = F.pad(rows, (0, 0, 0, 1))
-        return match_format(spectral_resize(rows, size, None, self.norm), x)
+        return match_format(spectral_resize(rows, pair(size), None, self.norm), x)
 
     def extra_repr(self) -> str:
         """The stride and the normalisation, as shown by print."""

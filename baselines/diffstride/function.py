@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags, check_size, is_number, is_whole
 from dynpool.resizers import number_pair
-from dynpool.size_math import Pair, Size
+from dynpool.size_math import Pair, Size, pair
 
 from .size_math import check_smoothness, diffstride_size, least_strides
 from .spectral import (
@@ -189,7 +189,7 @@ def _diffstride2d(
         thresholds[1] = thresholds[1] + 1
     gains = _gain(rows, thresholds[0], smoothness), _gain(columns, thresholds[1], smoothness)
     resize = symmetric_resize if symmetric else spectral_resize
-    return match_format(resize(x.to(dtype), size, gains, norm), x)
+    return match_format(resize(x.to(dtype), pair(size), gains, norm), x)
 
 
 def row_distances(n: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags, check_model, check_numbers
+from dynpool.size_math import pair
 
 from .antialiasing import SIGMA_CUT, excess, published_excess
 from .layer import FlexConv2d
@@ -56,5 +57,5 @@ def antialiasing_loss(
         ]
         return weight * torch.stack(found).sum()
     bounds = [layer.bandwidth(mask=mask, sigma_cut=sigma_cut) for layer in layers]
-    terms = [excess(bound, layer.largest) for bound, layer in zip(bounds, layers, strict=True)]
+    terms = [excess(bound, pair(layer.largest)) for bound, layer in zip(bounds, layers, strict=True)]
     return weight * torch.stack(terms).sum()

@@ -100,7 +100,7 @@ def refine(
     if not isinstance(way, str) or way not in _WAYS:
         raise ValueError(f"way must be one of {', '.join(map(repr, _WAYS))}, got {way!r}")
     size = check_input_size(input_size)
-    check_axes(model, "refine")
+    check_axes(model, len(size) - 1, "refine")
     if resolution_tree(model) is not None or learned_resizers(model):
         raise ValueError(
             f"model is a {type(model).__name__}, which has learned resizers; refine the original model or a frozen one"

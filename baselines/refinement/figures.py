@@ -9,25 +9,26 @@ from torch import nn
 
 from dynpool.analysis.fields import compile_fields
 from dynpool.graph import Graph, deep_copy, trace
+from dynpool.size_math import PerAxis
 
 from .plan import Edit, RefinementPlan
 
 __all__ = ["Figures", "ImageSize", "RefinementResult", "figures_of", "make_plan", "measure", "on_meta_device"]
 
-ImageSize = tuple[int, int, int]  # (C, H, W)
+ImageSize = tuple[int, ...]  # (C, H, W), or other axes
 
 
 @dataclass(frozen=True)
 class Figures:
-    """I_min (height, width) in pixels, GMACs for one image, and the number of weights."""
+    """I_min in pixels, along each axis, GMACs for one image, and the number of weights."""
 
-    i_min: tuple[float, float]
+    i_min: PerAxis
     gmacs: float
     parameters: int
 
     def fits(self, size: ImageSize) -> bool:
-        """Whether I_min < I_res along both axes."""
-        return self.i_min[0] < size[1] and self.i_min[1] < size[2]
+        """Whether I_min < I_res along all axes."""
+        return all(r < n for r, n in zip(self.i_min, size[1:], strict=True))
 
 
 def measure(model: nn.Module, before: Graph) -> Figures:
@@ -37,8 +38,11 @@ def measure(model: nn.Module, before: Graph) -> Figures:
 
 def figures_of(model: nn.Module, graph: Graph) -> Figures:
     """The figures of a model, from a given trace of it."""
-    h, w = compile_fields(graph).fields().i_min
-    return Figures((h, w), sum(graph.macs_by_node.values()) / 1e9, sum(p.numel() for p in model.parameters()))
+    return Figures(
+        compile_fields(graph).fields().i_min,
+        sum(graph.macs_by_node.values()) / 1e9,
+        sum(p.numel() for p in model.parameters()),
+    )
 
 
 def on_meta_device(model: nn.Module) -> nn.Module:

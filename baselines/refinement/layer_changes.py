@@ -28,8 +28,8 @@ class LayerChange:
     not `before`.
 
     `attribute` is one of
-        "stride": (height, width). Padding and weights do not change. The kernel of a pool with kernel = stride and no
-            padding follows the stride; at stride 1 the pool becomes `nn.Identity`.
+        "stride": (height, width), or other axes. Padding and weights do not change. The kernel of a pool with
+            kernel = stride and no padding follows the stride; at stride 1 the pool becomes `nn.Identity`.
         "window": (kernel height, width, stride height, width, padding height, width) of a convolution, which gets new
             weights.
         "max_pool": 0 -> 2, adds a 2x2 max-pool behind a layer without weights.
@@ -120,23 +120,26 @@ def _show(values: Values) -> str:
 
 def _set_stride(module: nn.Module, stride: Values) -> nn.Module:
     if isinstance(module, _POOLS):
-        kernel, padding = _pair(module.kernel_size), _pair(getattr(module, "padding", 0))
-        old = stride_of(module) or stride
+        axes = len(stride)
+        kernel, padding = _each(module.kernel_size, axes), _each(getattr(module, "padding", 0), axes)
+        old = stride_of(module, axes) or stride
         gone = [s == 1 and k == o and p == 0 for s, k, o, p in zip(stride, kernel, old, padding, strict=True)]
-        kernel = (1 if gone[0] else kernel[0], 1 if gone[1] else kernel[1])
-        if kernel == stride == (1, 1):
+        kernel = tuple(1 if out else k for out, k in zip(gone, kernel, strict=True))
+        if set(kernel) == set(stride) == {1}:
             return nn.Identity()
         setattr(module, "kernel_size", kernel)  # noqa: B010 - a Tensor or Module to the type checker otherwise
-    whole = isinstance(getattr(module, "stride"), int) and stride[0] == stride[1]  # noqa: B009
+    whole = isinstance(getattr(module, "stride"), int) and len(set(stride)) == 1  # noqa: B009
     setattr(module, "stride", stride[0] if whole else stride)  # noqa: B010
     return module
 
 
-_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
+def _each(value: Any, axes: int) -> Values:
+    return (value,) * axes if isinstance(value, int) else tuple(map(int, value))
 
 
 # --- windows, pools and blocks ----------------------------------------------------------------------------------------
@@ -145,7 +148,7 @@ def _pair(value: Any) -> tuple[int, int]:
 def _window_of(module: nn.Module) -> Values:
     if not isinstance(module, nn.Conv2d) or isinstance(module.padding, str):
         return ()
-    return (*_pair(module.kernel_size), *_pair(module.stride), *_pair(module.padding))
+    return (*_each(module.kernel_size, 2), *_each(module.stride, 2), *_each(module.padding, 2))
 
 
 def _set_window(module: nn.Module, window: Values) -> nn.Module:
@@ -194,19 +197,19 @@ def _set_identity(module: nn.Module, _: Values) -> nn.Module:
 
 def width_of(module: nn.Module) -> Values:
     """The channels of a module as in the "width" of a `LayerChange`; empty if it has none."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, _CONVOLUTIONS):
         depthwise = module.groups == module.in_channels == module.out_channels > 1
         return (module.in_channels,) if depthwise else (module.in_channels, module.out_channels)
     if isinstance(module, nn.Linear):
         return (module.in_features, module.out_features)
-    return (module.num_features,) if isinstance(module, nn.BatchNorm2d) else ()
+    return (module.num_features,) if isinstance(module, _BATCH_NORMS) else ()
 
 
 def weights_at(module: nn.Module, width: Values) -> int:
     """The number of weights that the module would have at the given width."""
     taken, given = width[0], width[-1]
     biases = given * (getattr(module, "bias", None) is not None)
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, _CONVOLUTIONS):
         groups = taken if len(width) == 1 else module.groups
         return given * (taken // groups) * math.prod(module.kernel_size) + biases
     if isinstance(module, nn.Linear):
@@ -216,14 +219,14 @@ def weights_at(module: nn.Module, width: Values) -> int:
 
 def _set_width(module: nn.Module, width: Values) -> nn.Module:
     taken, given = width[0], width[-1]
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, _CONVOLUTIONS):
         module.groups = taken if len(width) == 1 else module.groups
         module.in_channels, module.out_channels = taken, given
         shape: Values = (given, taken // module.groups, *module.kernel_size)
     elif isinstance(module, nn.Linear):
         module.in_features, module.out_features = taken, given
         shape = (given, taken)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, _BATCH_NORMS):
         module.num_features = given
         shape = (given,)
         for name in ("running_mean", "running_var"):

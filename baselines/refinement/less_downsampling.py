@@ -29,7 +29,7 @@ _DOUBLINGS = 5
 def less_downsampling(model: nn.Module, graph: Graph, before: Figures) -> RefinementResult:
     """The stride edits that bring I_min below I_res, by the criteria of `refine`, or the reason why there are none."""
     given, size = graph, graph.input_size
-    i_res = (size[1], size[2])
+    i_res = size[1:]
     graph = uncollapsed(model, graph)
     program = StrideProgram(graph, compile_fields(graph), i_res)
     placements = find_placements(model, program)
@@ -37,9 +37,9 @@ def less_downsampling(model: nn.Module, graph: Graph, before: Figures) -> Refine
         return RefinementResult((), before, "no stride of the model can be changed", placements.refused)
     search = StrideSearch(program, placements, i_res)
     lowest = search.lowest()
-    if not (lowest[0] < size[1] and lowest[1] < size[2]):
+    if not all(r < n for r, n in zip(lowest, i_res, strict=True)):
         count = len(placements.steps)
-        reason = f"even without any of the {count} removable downsamplings, I_min is {lowest[0]:g}x{lowest[1]:g}"
+        reason = f"even without any of the {count} removable downsamplings, I_min is {_by(lowest)}"
         return RefinementResult((), before, reason, placements.refused)
     trials = _Trials(model, given, search, placements)
     for candidates in search.levels():
@@ -55,8 +55,8 @@ def uncollapsed(model: nn.Module, graph: Graph) -> Graph:
     for _ in range(_DOUBLINGS):
         if not any(_collapses(resize) for resize in graph.resizes):
             break
-        channels, height, width = graph.input_size
-        larger = (channels, 2 * height, 2 * width)
+        channels, *extents = graph.input_size
+        larger = (channels, *(2 * n for n in extents))
         try:
             graph = trace(model, larger, inputs=graph.example, every_window=True, strict=False)
         except ValueError:  # the model only runs at certain sizes: use the last trace
@@ -66,7 +66,7 @@ def uncollapsed(model: nn.Module, graph: Graph) -> Graph:
 
 def _collapses(resize: Resize) -> bool:
     """Whether a window reduces several pixels to one, and is not a linear layer (stride 1 over the whole map)."""
-    linear = resize.in_size == resize.kernel and resize.stride == (1, 1)
+    linear = resize.in_size == resize.kernel and set(resize.stride) == {1}
     return not resize.fixed and not linear and 1 in resize.out_size and max(resize.in_size) > 1
 
 
@@ -96,9 +96,7 @@ class _Trials:
                 continue
             if not figures.fits(self.size):
                 failures += 1
-                self.problems[
-                    f"{self.describe(candidate.options)}: I_min is {figures.i_min[0]:g}x{figures.i_min[1]:g}"
-                ] = None
+                self.problems[f"{self.describe(candidate.options)}: I_min is {_by(figures.i_min)}"] = None
                 continue
             passes += 1
             if best is None or (self.search.gap(figures.i_min), figures.gmacs) < best[:2]:
@@ -136,13 +134,17 @@ class _Trials:
                 rows += self.placements.targets[option.target].rows
             changes = []
             for row in dict.fromkeys(rows):
-                window, (h, w) = self.search.program.windows[row], strides[row]
-                if row not in done and (h, w) != window.stride:
-                    changes.append(LayerChange(window.path, "stride", window.stride, (int(h), int(w))))
+                window, stride = self.search.program.windows[row], tuple(map(int, strides[row]))
+                if row not in done and stride != window.stride:
+                    changes.append(LayerChange(window.path, "stride", window.stride, stride))
             done |= set(rows)
             edits.append(Edit(_edit_name(option), tuple(changes)))
         return tuple(edits)
 
 
 def _edit_name(option: Option) -> str:
-    return "moved" if option.target is not None else "removed" if option.left == (1, 1) else "weakened"
+    return "moved" if option.target is not None else "removed" if set(option.left) == {1} else "weakened"
+
+
+def _by(values: Sequence[float]) -> str:
+    return "x".join(f"{value:g}" for value in values)

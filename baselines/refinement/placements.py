@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from dynpool.analysis.fields import StrideProgram
-from dynpool.conversion import Key
+from dynpool.conversion import Key, axes_of
 from dynpool.graph import Graph, Resize
 from dynpool.size_math import Size
 
@@ -55,30 +55,33 @@ def find_placements(model: nn.Module, program: StrideProgram) -> Placements:
     for cut in _cuts(program, through_strides_of_one=False):
         members = [program.windows[row] for row in cut.rows]
         reason = _first_reason(modules, program, members)
-        if cut.factor != (1, 1) and reason:
+        if set(cut.factor) != {1} and reason:
             refused[members[0].path or members[0].kind] = reason
-        elif cut.factor != (1, 1):
+        elif set(cut.factor) != {1}:
             steps.append(cut)
     movable = {row for cut in steps for row in cut.rows}
     for row, window in enumerate(program.windows):
-        if window.stride != (1, 1) and row not in movable:
+        if set(window.stride) != {1} and row not in movable:
             refused.setdefault(window.path or window.kind, _no_cut_reason(program, window))
     targets = []
     for cut in _cuts(program, through_strides_of_one=True):
         members = [program.windows[row] for row in cut.rows]
-        covers_stride = any(m.stride == (1, 1) and min(m.kernel) > 1 for m in members)
-        if cut.factor == (1, 1) and covers_stride and not _first_reason(modules, program, members):
+        covers_stride = any(set(m.stride) == {1} and min(m.kernel) > 1 for m in members)
+        if set(cut.factor) == {1} and covers_stride and not _first_reason(modules, program, members):
             targets.append(cut)
     return Placements(tuple(steps), tuple(targets), refused)
 
 
-def stride_of(module: nn.Module) -> Size | None:
-    """The `stride` attribute of a module as (height, width); None if it has none."""
+def stride_of(module: nn.Module, axes: int | None = None) -> Size | None:
+    """The `stride` attribute of a module, one number for each axis; None if it has none.
+
+    `axes` is their number; None: as many as the kind of module has, such as `nn.Conv1d`, else two.
+    """
     stride = getattr(module, "stride", None)
     if isinstance(stride, int):
-        return (stride, stride)
+        return (stride,) * (axes or axes_of(module) or 2)
     if isinstance(stride, Sequence) and stride and all(isinstance(s, int) for s in stride):
-        return (stride[0], stride[-1])
+        return tuple(stride)
     return None
 
 
@@ -89,7 +92,7 @@ def _first_reason(modules: Mapping[str, nn.Module], program: StrideProgram, memb
 def _unsettable_reason(modules: Mapping[str, nn.Module], program: StrideProgram, window: Resize) -> str:
     """The reason why a window's stride cannot be set on its module; empty if it can."""
     module = modules[window.path]
-    if window.stride != stride_of(module):
+    if window.stride != stride_of(module, window.axes):
         return f"{window.kind} gets its stride from the code of {type(module).__name__}, not from an attribute"
     if program.graph.calls.get(window.path, 0) != 1 or sum(w.path == window.path for w in program.windows) != 1:
         return f"{window.path} runs more than once in a pass"
@@ -117,7 +120,7 @@ def _cuts(program: StrideProgram, *, through_strides_of_one: bool) -> Iterator[C
     graph = program.graph
     edges = _edges(program)
     following = _following(program, through_strides_of_one=through_strides_of_one)
-    start = _key(graph, tuple(d.axis for d in graph.dims(graph.input_id)[-2:]))
+    start = _key(graph, tuple(d.axis for d in graph.dims(graph.input_id)[-graph.ndim :]))
     found: set[tuple[int, ...]] = set()
     for vertex in dict.fromkeys(b for _, _, b in edges):
         downstream = _reachable(vertex, following)
@@ -126,8 +129,8 @@ def _cuts(program: StrideProgram, *, through_strides_of_one: bool) -> Iterator[C
         if start in downstream or not rows or rows in found or len(rows) < len(crossing):
             continue  # an upsampling in the cut would need another factor
         found.add(rows)
-        h, w = (math.gcd(*(program.windows[row].stride[axis] for row in rows)) for axis in (0, 1))
-        yield Cut(rows, downstream, (h, w))
+        strides = zip(*(program.windows[row].stride for row in rows), strict=True)
+        yield Cut(rows, downstream, tuple(math.gcd(*each) for each in strides))
 
 
 def _edges(program: StrideProgram) -> list[tuple[int | None, Key, Key]]:
@@ -145,15 +148,15 @@ def _following(program: StrideProgram, *, through_strides_of_one: bool) -> Mappi
     following: dict[Key, set[Key]] = {}
     for row, a, b in _edges(program):
         following.setdefault(a, set()).add(b)
-        if not through_strides_of_one and row is not None and program.windows[row].stride == (1, 1):
+        if not through_strides_of_one and row is not None and set(program.windows[row].stride) == {1}:
             following.setdefault(b, set()).add(a)
     return following
 
 
 def _key(graph: Graph, axes: Sequence[int | None]) -> Key | None:
-    """The axis classes of height and width; for a multiple of a class, that class."""
-    h, w = axes
-    return None if h is None or w is None else (graph.classes.base(h)[0], graph.classes.base(w)[0])
+    """The classes of the axes, such as height and width; for a multiple of a class, that class."""
+    known = [graph.classes.base(axis)[0] for axis in axes if axis is not None]
+    return tuple(known) if len(known) == len(axes) else None
 
 
 def _reachable(vertex: Key, following: Mapping[Key, set[Key]]) -> frozenset[Key]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import nn
 
+from dynpool.analysis.common.axis_names import one_or_all
 from dynpool.analysis.common.cost_unit import cost_unit
 from dynpool.analysis.common.text_table import aligned
-from dynpool.graph import deep_copy, trace
-from dynpool.size_math import Pair
+from dynpool.graph import check_input_size, deep_copy, trace
+from dynpool.size_math import PerAxis
 
 from .layer_changes import LayerChange, change_layer, name_pools
 
@@ -40,21 +41,21 @@ class RefinementPlan:
     """The result of `refine`. `str()` prints it, `to_dict` and `from_dict` store it, `apply` repeats it.
 
     Attributes:
-        input_size: (C, H, W) in pixels; (H, W) is I_res.
+        input_size: (C, H, W) in pixels, or other axes; (H, W) is I_res.
         way: "less downsampling", "shorter and wider", or the name of a published edit.
         edits: the edits; empty if none is needed or none helps.
-        i_min_before, i_min_after: max over layers of r_min (Richter and Pal, Eq. 7), (height, width) in pixels.
+        i_min_before, i_min_after: max over layers of r_min (Richter and Pal, Eq. 7), per axis in pixels.
         gmacs_before, gmacs_after: 1e9 multiply-accumulates for one image.
         parameters_before, parameters_after: numbers of weights.
         why: the reason why I_min < I_res is not reached, or a remark on what could not be done; else empty.
         stays: layer -> reason, for the downsamplings that no edit can change.
     """
 
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     way: str
     edits: tuple[Edit, ...]
-    i_min_before: Pair
-    i_min_after: Pair
+    i_min_before: PerAxis
+    i_min_after: PerAxis
     gmacs_before: float
     gmacs_after: float
     parameters_before: int
@@ -64,8 +65,8 @@ class RefinementPlan:
 
     @property
     def reached(self) -> bool:
-        """Whether I_min < I_res along both axes after the edits."""
-        return self.i_min_after[0] < self.input_size[1] and self.i_min_after[1] < self.input_size[2]
+        """Whether I_min < I_res along all axes after the edits."""
+        return all(r < n for r, n in zip(self.i_min_after, self.input_size[1:], strict=True))
 
     def apply(self, model: nn.Module, *, inputs: Any = None) -> nn.Module:
         """A copy of `model` with the plan's edits; weights, mode, dtype and device are kept.
@@ -112,15 +113,15 @@ class RefinementPlan:
         if not isinstance(plain, Mapping):
             raise ValueError(f"not a refinement plan: expected a dict, got a {type(plain).__name__}")
         try:
-            channels, height, width = plain["input_size"]
+            size = check_input_size(plain["input_size"])
             return cls(
-                input_size=(int(channels), int(height), int(width)),
+                input_size=size,
                 way=str(plain["way"]),
                 edits=tuple(
                     Edit(str(e["what"]), tuple(LayerChange.from_dict(c) for c in e["changes"])) for e in plain["edits"]
                 ),
-                i_min_before=_pair(plain["i_min_before"]),
-                i_min_after=_pair(plain["i_min_after"]),
+                i_min_before=_per_axis(plain["i_min_before"], len(size) - 1),
+                i_min_after=_per_axis(plain["i_min_after"], len(size) - 1),
                 gmacs_before=float(plain["gmacs_before"]),
                 gmacs_after=float(plain["gmacs_after"]),
                 parameters_before=int(plain["parameters_before"]),
@@ -139,12 +140,11 @@ class RefinementPlan:
         lines = aligned(table, left=range(6))
         count = len(self.edits)
         done = "no edit" if count == 0 else "1 edit" if count == 1 else f"{count} edits"
-        h, w = self.input_size[1:]
         verdict = "below" if self.reached else "not below"
         unit = cost_unit([self.gmacs_before, self.gmacs_after])
         lines.append(
             f"{done} ({self.way}): I_min {_show(self.i_min_before)} -> {_show(self.i_min_after)}, {verdict} "
-            f"I_res {_show((h, w))}"
+            f"I_res {_show(self.input_size[1:])}"
         )
         lines.append(
             f"{unit.name} {unit.show(self.gmacs_before)} -> {unit.show(self.gmacs_after)}, "
@@ -169,15 +169,17 @@ def apply_edits(model: nn.Module, edits: Sequence[Edit]) -> nn.Module:
     return refined
 
 
-def check_i_min(expected: Pair, found: Pair) -> None:
+def check_i_min(expected: PerAxis, found: PerAxis) -> None:
     """Raise ValueError unless a network has the I_min of the one that edits are for."""
     if expected != found:
         raise ValueError(f"the edits are for a network with I_min {_show(expected)}, but this one has {_show(found)}")
 
 
-def _pair(values: Sequence[Any]) -> Pair:
-    h, w = values
-    return (float(h), float(w))
+def _per_axis(values: Sequence[Any], axes: int) -> PerAxis:
+    found = tuple(map(float, values))
+    if len(found) != axes:
+        raise ValueError(f"expected {axes} values, got {len(found)}")
+    return found
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -185,7 +187,6 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + more
 
 
-def _show(pair: Sequence[float]) -> str:
-    """A pair rounded to 0.1, as one number if both agree: '3' or '3x5'."""
-    h, w = (f"{round(v, 1):g}" for v in pair)
-    return h if h == w else f"{h}x{w}"
+def _show(values: Sequence[float]) -> str:
+    """Values rounded to 0.1, as one number if all agree: '3' or '3x5'."""
+    return one_or_all(tuple(f"{round(v, 1):g}" for v in values))

@@ -16,7 +16,7 @@ from torch import nn
 
 from dynpool.analysis.fields import StrideProgram, compile_fields
 from dynpool.graph import Graph, Resize, trace
-from dynpool.size_math import Size
+from dynpool.size_math import PerAxis, Size
 
 from .layer_changes import LayerChange
 from .less_downsampling import uncollapsed
@@ -50,7 +50,7 @@ class PublishedEdit:
     remark: str = ""
     own_i_min: int | None = None
 
-    def edits_of(self, model: nn.Module, graph: Graph, i_min: tuple[float, float]) -> tuple[Edit, ...]:
+    def edits_of(self, model: nn.Module, graph: Graph, i_min: PerAxis) -> tuple[Edit, ...]:
         """The edits of a model.
 
         Args:

@@ -111,7 +111,7 @@ def shorter_and_wider(model: nn.Module, graph: Graph, before: Figures) -> Refine
 def _underutilized_nodes(graph: Graph, size: ImageSize) -> set[int]:
     """Nodes of the underutilized layers, whose own r_min is at least I_res along an axis."""
     program = compile_fields(graph)
-    names = {row.name for row in program.rows() if row.r_min[0] >= size[1] or row.r_min[1] >= size[2]}
+    names = {row.name for row in program.rows() if any(r >= n for r, n in zip(row.r_min, size[1:], strict=True))}
     return {step.node for step in program.steps if isinstance(step, Layer) and step.name in names}
 
 

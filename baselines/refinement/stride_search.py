@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynpool.analysis.fields import Outcome, StrideProgram
-from dynpool.size_math import Size
+from dynpool.size_math import PerAxis, Size
 
 from .placements import Placements
 
@@ -40,8 +40,8 @@ class Candidate:
     """Edits with their predicted figures; `doubtful` if the sizes of combined maps may no longer agree."""
 
     options: tuple[Option, ...]
-    strides: Ints  # of all windows, (windows, 2)
-    i_min: tuple[float, float]
+    strides: Ints  # of all windows, (windows, axes)
+    i_min: PerAxis
     macs: float
     doubtful: bool
 
@@ -56,20 +56,19 @@ class StrideSearch:
     Args:
         program: computes I_min and MACs for given strides.
         placements: steps and targets of the same model.
-        i_res: (H, W) in pixels, which I_min must be below along both axes.
+        i_res: (H, W) in pixels, or other axes, which I_min must be below along all axes.
     """
 
     def __init__(self, program: StrideProgram, placements: Placements, i_res: Size) -> None:
         self.program, self.placements, self.i_res = program, placements, np.array(i_res)
         self.choices = [list(self._options(step)) for step in range(len(placements.steps))]
 
-    def lowest(self) -> tuple[float, float]:
+    def lowest(self) -> PerAxis:
         """A lower bound of I_min over all edits: I_min with every step removed."""
-        h, w = self._bounds([self._open_steps()])[0]
-        return (float(h), float(w))
+        return tuple(map(float, self._bounds([self._open_steps()])[0]))
 
     def alone(self, option: Option) -> Ints:
-        """The strides of all windows, (windows, 2), with a single edit."""
+        """The strides of all windows, (windows, axes), with a single edit."""
         return self._strides([(option,)])[0]
 
     def drop(self, option: Option) -> None:
@@ -100,22 +99,23 @@ class StrideSearch:
     # -- options and their strides --
 
     def _options(self, index: int) -> Iterator[Option]:
-        """All edits of one step. Height and width change separately only if the input is not square."""
+        """All edits of one step. Axes change separately only if the input does not have the same size along all."""
         step = self.placements.steps[index]
-        h, w = step.factor
-        if self.i_res[0] == self.i_res[1]:
-            left = dict.fromkeys((min(n, h), min(n, w)) for n in range(1, max(h, w)))
-            taken: list[Size] = [(1, 1)]
+        whole, none = step.factor, (1,) * len(step.factor)
+        left: dict[Size, None]
+        if len(set(self.i_res.tolist())) == 1:
+            left = dict.fromkeys(tuple(min(n, s) for s in whole) for n in range(1, max(whole)))
+            taken: list[Size] = [none]
         else:
-            left = dict.fromkeys(p for p in itertools.product(range(1, h + 1), range(1, w + 1)) if p != (h, w))
-            taken = [p for p in dict.fromkeys([(1, 1), (1, w), (h, 1)]) if p != (h, w)]
+            left = dict.fromkeys(p for p in itertools.product(*(range(1, s + 1) for s in whole)) if p != whole)
+            taken = [p for p in dict.fromkeys(itertools.product(*((1, s) for s in whole))) if p != whole]
         yield from (Option(index, p) for p in left)
         for number, target in enumerate(self.placements.targets):
             if target.downstream < step.downstream:
                 yield from (Option(index, p, number) for p in taken)
 
     def _strides(self, combinations: Sequence[Sequence[Option]]) -> Ints:
-        """The strides of all windows for each combination, (combinations, windows, 2); 0 marks impossible edits."""
+        """The strides of all windows for each combination, (combinations, windows, axes); 0 marks impossible edits."""
         steps, targets = self.placements.steps, self.placements.targets
         strides = np.repeat(self.program.strides[None], len(combinations), axis=0)
         for row, options in zip(strides, combinations, strict=True):
@@ -125,21 +125,20 @@ class StrideSearch:
                 row[members] = np.where(rest == 0, whole * option.left, 0)
             for option in options:
                 if option.target is not None:
-                    h, w = steps[option.step].factor
-                    row[list(targets[option.target].rows)] *= (h // option.left[0], w // option.left[1])
+                    row[list(targets[option.target].rows)] *= np.floor_divide(steps[option.step].factor, option.left)
         return strides
 
     def _removed(self, subset: Subset) -> tuple[Option, ...]:
-        return tuple(Option(step, (1, 1)) for step in subset)
+        return tuple(Option(step, (1,) * len(self.i_res)) for step in subset)
 
     def _bounds(self, subsets: Sequence[Subset]) -> npt.NDArray[np.float64]:
-        """For each set of steps, a lower bound of I_min over all edits of these steps, (sets, 2)."""
+        """For each set of steps, a lower bound of I_min over all edits of these steps, (sets, axes)."""
         parts = []
         for start in range(0, len(subsets), _PART):
             removed = [self._removed(subset) for subset in subsets[start : start + _PART]]
             strides = np.maximum(self._strides(removed), 1)
             parts.append(self.program.evaluate(strides, windows_cover=True).i_min)
-        return np.concatenate([*parts, np.empty((0, 2))])
+        return np.concatenate([*parts, np.empty((0, len(self.i_res)))])
 
     # -- choosing --
 
@@ -177,7 +176,7 @@ class StrideSearch:
         return sorted(found, key=lambda c: (c.doubtful, self.gap(c.i_min), c.macs))
 
     def gap(self, i_min: Sequence[float]) -> float:
-        """The distance of I_min below I_res, in pixels, summed over height and width."""
+        """The distance of I_min below I_res, in pixels, summed over the axes."""
         return float(sum(self.i_res) - sum(i_min))
 
     def _sound(self, combinations: Sequence[Sequence[Option]], strides: Ints) -> npt.NDArray[np.bool_]:
@@ -192,5 +191,6 @@ class StrideSearch:
 
 
 def _candidate(options: tuple[Option, ...], strides: Ints, outcome: Outcome, i: int) -> Candidate:
-    h, w = outcome.i_min[i]
-    return Candidate(options, strides, (float(h), float(w)), float(outcome.macs[i]), not bool(outcome.agrees[i]))
+    return Candidate(
+        options, strides, tuple(map(float, outcome.i_min[i])), float(outcome.macs[i]), not bool(outcome.agrees[i])
+    )

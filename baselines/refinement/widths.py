@@ -21,8 +21,10 @@ _SAME = frozenset(
     f"aten.{name}"
     for name in (
         "native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm max_pool2d_with_indices max_pool2d "
-        "avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d "
-        "constant_pad_nd clone detach alias native_dropout hardswish hardswish_ hardtanh hardtanh_ elu elu_ leaky_relu "
+        "max_pool3d_with_indices max_pool3d avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d "
+        "adaptive_max_pool2d adaptive_max_pool3d upsample_nearest1d upsample_nearest2d upsample_nearest3d "
+        "upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d constant_pad_nd clone detach "
+        "alias native_dropout hardswish hardswish_ hardtanh hardtanh_ elu elu_ leaky_relu "
         "leaky_relu_ hardsigmoid hardsigmoid_ softplus mish celu"
     ).split()
 )
@@ -159,7 +161,7 @@ class Widths:
         known = [v for v in node.inputs if v in self._number]
         out = self.graph.values[node.outputs[0]].shape
         if any(math.prod(self.graph.values[v].shape) > 1 for v in node.inputs if v not in self._number):  # weights
-            if not self._layer(node, (nn.BatchNorm2d,)):
+            if not self._layer(node, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
                 return False
             self._class(known[0]).per_channel.append(node.path)
         for value in known:
@@ -173,7 +175,7 @@ class Widths:
     def _convolution(self, node: Node) -> bool:
         (x, weight), groups = node.inputs[:2], node.arguments["groups"]
         taken, given = self.graph.values[x].shape[1], self.graph.values[node.outputs[0]].shape[1]
-        plain = self._layer(node, (nn.Conv2d,)) and not node.arguments["transposed"]
+        plain = self._layer(node, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and not node.arguments["transposed"]
         if not plain or x not in self._number or weight in self._number:
             return False
         if groups == taken == given > 1:

@@ -119,7 +119,7 @@ def shape_adaptor_network(
     """
     check_model(model)
     check_unwrapped(model, "adapt")
-    size = check_input_size(input_size)
+    size = check_input_size(input_size, 2)
     options: PassOptions = {"inputs": inputs, "batch": batch, "dtype": dtype}
     if mode not in get_args(Mode):
         raise ValueError(f"mode={mode!r}: expected 'standard', 'autosc' or 'autotl'")
@@ -133,7 +133,7 @@ def shape_adaptor_network(
         if adaptors is not None:
             raise ValueError(f"adaptors={adaptors!r}: expected None with mode='autotl', which replaces every resizer")
         return convert(model, size, pool=partial(adaptor, alpha=_AUTOTL_ALPHA), **options)
-    check_axes(model, "shape_adaptor_network")
+    check_axes(model, 2, "shape_adaptor_network")
     if resolution_tree(model) is not None or learned_resizers(model):
         raise ValueError(
             f"model is a {type(model).__name__}, which already has learned resizers; give the original model"
@@ -156,7 +156,7 @@ class _Builder:
     """Places adaptors in a copy of the model and builds the tree of its resolutions."""
 
     def __init__(
-        self, model: nn.Module, size: tuple[int, int, int], pool: partial[ShapeAdaptor2d], options: PassOptions
+        self, model: nn.Module, size: tuple[int, ...], pool: partial[ShapeAdaptor2d], options: PassOptions
     ) -> None:
         options = prepared(options, size)
         self.graph = trace(model, size, **options)

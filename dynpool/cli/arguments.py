@@ -14,7 +14,7 @@ from dynpool.training import ConfigError
 
 from .output import add_output_options
 
-__all__ = ["Parser", "count", "image_size", "input_size", "pixels", "place", "seconds"]
+__all__ = ["Parser", "count", "input_size", "pixels", "place", "seconds"]
 
 OPTION = re.compile(r"--?[A-Za-z]")
 
@@ -83,16 +83,6 @@ def input_size(text: str) -> tuple[int, ...]:
     if channels is not None:
         return (channels, *sizes)
     return sizes if len(sizes) > 2 else (3, *(sizes * 2)[:2])
-
-
-def image_size(text: str) -> tuple[int, ...]:
-    """(C, H, W) from 32, 32,64 or 3,32,64.
-
-    Raises:
-        argparse.ArgumentTypeError: for anything else.
-    """
-    _, sizes = _read(text, r"\d+(,\d+){0,2}", "32, 32,64 or 3,32,64")
-    return sizes if len(sizes) == 3 else (3, *(sizes * 2)[:2])
 
 
 def _read(text: str, pattern: str, allowed: str) -> tuple[int | None, tuple[int, ...]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dynpool.training import ConfigError, check_file, interruptible, writing
 
-from .arguments import Parser, image_size, place
+from .arguments import Parser, input_size, place
 from .edits import find_edits
 from .output import Output
 
@@ -25,8 +25,8 @@ def parser() -> Parser:
         help="a model of timm or torchvision (torchvision:NAME if both have it), or package.module:callable",
     )
     found.add_argument(
-        "--input-size", metavar="SIZE", type=image_size, required=True,
-        help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width)",
+        "--input-size", metavar="SIZE", type=input_size, required=True,
+        help="32 | 32,64 (height, width) | 3,32,64 (channels, height, width) | 3,16,112,112 or CHANNELS:SIZES",
     )  # fmt: skip
     kind = found.add_mutually_exclusive_group()
     kind.add_argument(

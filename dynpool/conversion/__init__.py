@@ -7,7 +7,7 @@ from .coverage import SPOT_CHECKS, CoverageRow, coverage_names, run_coverage, su
 from .freezing import FreezeReport, freeze, freeze_report, thawed
 from .functional_calls import name_calls
 from .kernel_layers import KernelReport, KernelRow, replace_convolutions
-from .registry import Plan, Site, register_kind
+from .registry import Plan, Site, axes_of, register_kind
 from .report import ConversionReport, ConversionRow, NothingToLearnError, attach_report, conversion_report
 from .size_groups import Key
 
@@ -24,6 +24,7 @@ __all__ = [
     "Plan",
     "Site",
     "attach_report",
+    "axes_of",
     "conversion_report",
     "convert",
     "coverage_names",

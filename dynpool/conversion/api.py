@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -25,11 +26,11 @@ from dynpool.graph import (
     trace,
 )
 from dynpool.resizers import (
-    DynOPool2d,
-    FollowInterpolate2d,
-    FollowPool2d,
-    LearnedResizer2d,
+    FollowInterpolate,
+    FollowPool,
+    LearnedResizer,
     check_axes,
+    dynopool_class,
     learned_resizers,
 )
 from dynpool.resolution import (
@@ -46,7 +47,7 @@ from dynpool.resolution import (
     resolution_tree,
     unwrapped,
 )
-from dynpool.size_math import Pair, Size, check_multiple, pair
+from dynpool.size_math import PerAxis, Size, axes_text, check_multiple
 
 from . import layer_kinds  # noqa: F401 - registers the resizers of PyTorch and timm
 from .dry_run import Limits, find_limits
@@ -95,7 +96,7 @@ class _Converter:
     """Builds the resolution tree of a copied model and rewrites its resizers according to the plan."""
 
     def __init__(
-        self, model: nn.Module, survey: Survey, pool: Callable[..., LearnedResizer2d], order: str, preserve: bool
+        self, model: nn.Module, survey: Survey, pool: Callable[..., LearnedResizer[Any]], order: str, preserve: bool
     ) -> None:
         self.model, self.survey, self.pool, self.order, self.preserve = model, survey, pool, order, preserve
         self.graph = graph = survey.structure
@@ -120,13 +121,13 @@ class _Converter:
         plan.place_at(self.at_input_size, size[1:])
         self.original = [node.reference for node in plan.nodes]
         self.shifts = [  # the structure may have been traced at a larger input size
-            pair(b - a for a, b in zip(*sizes, strict=True)) for sizes in zip(traced, self.original, strict=True)
+            tuple(b - a for a, b in zip(*sizes, strict=True)) for sizes in zip(traced, self.original, strict=True)
         ]
         for node in plan.nodes:
             if isinstance(node.rule, Learned):
                 axes = zip(node.reference, node.rule.multiple, multiple_of, strict=True)
                 # if the original size is not a multiple of the window, the model itself pads it
-                node.rule.multiple = pair(math.lcm(m if n % m == 0 else 1, asked) for n, m, asked in axes)
+                node.rule.multiple = tuple(math.lcm(m if n % m == 0 else 1, asked) for n, m, asked in axes)
         rewritten: set[str] = set()
         for role in plan.roles:
             how = plans[role.resize.node]
@@ -138,8 +139,8 @@ class _Converter:
 
     def add_row(self, role: Role) -> None:
         r = role.resize
-        kind = f"{r.kind} {r.kernel[0]}x{r.kernel[1]} stride {r.stride[0]}"
-        kind += "" if r.stride[0] == r.stride[1] else f"x{r.stride[1]}"
+        stride = r.stride[:1] if len(set(r.stride)) == 1 else r.stride
+        kind = f"{r.kind} {'x'.join(map(str, r.kernel))} stride {'x'.join(map(str, stride))}"
         resolution = "-" if role.node is None else self.tree.nodes[role.node].name
         self.rows.append(ConversionRow(r.path or "(model)", kind, resolution, role.status, role.why))
 
@@ -150,12 +151,14 @@ class _Converter:
         with torch.device("cpu"):  # not on a default device such as "meta"; it is moved to the model's device below
             resizer = self.resizer_for(resize, plan, index, status)
         now = self.at_input_size.get(resize.node)
-        out = now.out_size if now else pair(map(sum, zip(resize.out_size, self.shifts[index], strict=True)))
-        h, w = (o + m * (n - r) for o, m, n, r in zip(plan.offset, plan.multiple, out, node.reference, strict=True))
+        out = now.out_size if now else tuple(map(sum, zip(resize.out_size, self.shifts[index], strict=True)))
+        parts = zip(plan.offset, plan.multiple, out, node.reference, strict=True)
+        offset = tuple(o + m * (n - r) for o, m, n, r in parts)
         device = next((p.device for p in module.parameters()), next((p.device for p in self.model.parameters()), None))
         resizer.to(device).train(module.training)
         path, strided = rewrite(self.modules, resize, plan, resizer)
-        slot = Slot(index, (h, w), plan.multiple, strided=strided, source=self.source(resize, index, status))
+        source, margin = self.source(resize, index, status), (0,) * resize.axes
+        slot = Slot(index, offset, plan.multiple, strided=strided, source=source, margin=margin)
         resizer.register_forward_pre_hook(GiveSize(slot, self.tree), with_kwargs=True)
         self.tree.slots[path] = slot
 
@@ -164,7 +167,7 @@ class _Converter:
         if status in ("converted", "tied"):
             return self.tree.nodes[index].parent
         source = source_key(self.graph, resize)
-        of_input = [d.axis for d in self.graph.dims(self.graph.input_id)[-2:]]
+        of_input = [d.axis for d in self.graph.dims(self.graph.input_id)[-self.graph.ndim :]]
         if source is not None and [self.graph.classes.find(a) for a in of_input if a is not None] == list(source):
             return 0
         return next((i for i, key in self.keys.items() if key == source), None)
@@ -173,25 +176,36 @@ class _Converter:
         rule = self.tree.nodes[index].rule
         if isinstance(rule, Learned) and status == "converted":
             size_in, size_out = self.original[self.tree.nodes[index].parent or 0], self.original[index]
-            alpha = (size_in[0] / size_out[0], size_in[1] / size_out[1])
+            alpha = tuple(n / m for n, m in zip(size_in, size_out, strict=True))
             rule.resizer = self.learned_resizer(alpha, reduce=plan.reduce, bounds=bounds_around(alpha))
             return rule.resizer
         if isinstance(rule, Learned) and status == "tied" and rule.resizer is not None:
             return self.learned_resizer(reduce=plan.reduce, tied_to=rule.resizer)
         if resize.scale is not None:
-            return FollowInterpolate2d.of(self.modules[resize.path])
-        return FollowPool2d(reduce=plan.reduce)
+            return FollowInterpolate.of(self.modules[resize.path], resize.axes)
+        return FollowPool(reduce=plan.reduce)
 
-    def learned_resizer(self, *args: Pair, **options: Any) -> LearnedResizer2d:
-        """The resizer that `pool` returns; raises TypeError if it returns anything else."""
+    def learned_resizer(self, *args: PerAxis, **options: Any) -> LearnedResizer[Any]:
+        """The resizer that `pool` returns; raises TypeError if it returns anything else, or for other axes."""
         try:
             resizer: object = self.pool(*args, **options)
         except TypeError as error:
             how = "pool(strides, reduce=..., bounds=...) and as pool(reduce=..., tied_to=...)"
             raise TypeError(f"pool is {self.pool!r}, which cannot be called as {how}: {error}") from error
-        if not isinstance(resizer, LearnedResizer2d):
-            raise TypeError(f"pool is {self.pool!r}, which made a {type(resizer).__name__}, not a LearnedResizer2d")
+        if not isinstance(resizer, LearnedResizer):
+            raise TypeError(f"pool is {self.pool!r}, which made a {type(resizer).__name__}, not a LearnedResizer")
+        _check_pool(type(resizer), self.survey.input_size)
         return resizer
+
+
+def _check_pool(pool: object, size: tuple[int, ...]) -> None:
+    """Raise ValueError for a class of resizers, or its partial, of another number of axes than an input size has."""
+    kind = pool.func if isinstance(pool, partial) else pool
+    if isinstance(kind, type) and issubclass(kind, LearnedResizer) and kind.axes != len(size) - 1:
+        raise ValueError(
+            f"pool is a {kind.__name__}, for {axes_text(kind.axes)}, but input_size={size} has "
+            f"{axes_text(len(size) - 1)}; pool=None takes the DynOPool of the network's axes"
+        )
 
 
 @torch.inference_mode(False)
@@ -199,7 +213,7 @@ def convert(
     model: nn.Module,
     input_size: Sequence[int] | None = None,
     *,
-    pool: Callable[..., LearnedResizer2d] = DynOPool2d,
+    pool: Callable[..., LearnedResizer[Any]] | None = None,
     order: Literal["after", "before"] = "after",
     preserve: bool = False,
     multiple_of: int | Size = 1,
@@ -221,11 +235,13 @@ def convert(
     why.
 
     Args:
-        model: any module that takes a batch of images, alone or with other arguments; weights, mode, dtype and device
-            are kept.
-        input_size: (C, H, W) in pixels. None: of the first tensor in `inputs`, or (3, 224, 224).
-        pool: makes each resizer, a `LearnedResizer2d`: called as `pool(strides, reduce=..., bounds=...)` with the
-            strides of the layer that it replaces, or as `pool(reduce=..., tied_to=...)`.
+        model: any module that takes a batch of images, sequences or volumes, alone or with other arguments; weights,
+            mode, dtype and device are kept.
+        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W): sizes are learned along all axes but the channels.
+            None: of the first tensor in `inputs`, or (3, 224, 224).
+        pool: makes each resizer, a `LearnedResizer` of as many axes: called as `pool(strides, reduce=..., bounds=...)`
+            with the strides of the layer that it replaces, or as `pool(reduce=..., tied_to=...)`. None: `DynOPool1d`,
+            `DynOPool2d` or `DynOPool3d`.
         order: "after" convolves at stride 1, then resizes (the paper's networks); "before" resizes, then convolves at
             the new size, as cheap as the strided original (what HRNet's printed GMACs imply).
         preserve: resize with the reduction "sample" at the original sizes, so that a pretrained network computes the
@@ -233,7 +249,7 @@ def convert(
             order="before" the layers then keep their stride and only their inputs are resized, at first not at all.
             Where a learned size cannot start at the original one (a single pixel, not a multiple of a window), a
             warning says so.
-        multiple_of: number of pixels, one or (height, width), that every learned size is a multiple of, for hardware
+        multiple_of: number of pixels, one or one for each axis, that every learned size is a multiple of, for hardware
             alignment: multiple_of * max(1, round(size / multiple_of)). Where the model divides maps into windows,
             learned sizes are multiples of the window anyway.
         max_gmacs: a hard ceiling on the model's GMACs at `input_size`; an optimiser step that would exceed it is cut.
@@ -246,8 +262,9 @@ def convert(
 
     Raises:
         TypeError: for an argument of the wrong type, or a `pool` that does not return resizers.
-        ValueError: for an invalid argument, or a model that is already converted; as a `TraceError` if the model cannot
-            run at `input_size`; as a `NothingToLearnError` if no resizer can be learned (its report says why).
+        ValueError: for an invalid argument, a `pool` of another number of axes, or a model that is already converted;
+            as a `TraceError` if the model cannot run at `input_size`; as a `NothingToLearnError` if no resizer can be
+            learned (its report says why).
 
     Example:
         >>> from torch import nn
@@ -257,19 +274,15 @@ def convert(
         {'input': (32, 32), '1': (16, 16)}
     """
     check_model(model)
-    check_axes(model, "convert")
     check_flags(preserve=preserve)
     if input_size is None:
         input_size = (3, 224, 224) if inputs is None else make_inputs(None, inputs, torch.float32).size
-        if len(input_size) != 3:
-            raise ValueError(
-                "inputs must begin with a batch of images (N, C, H, W) if input_size is not given; the first tensor "
-                f"has {len(input_size) + 1} dimensions"
-            )
     size = check_input_size(input_size)
+    pool = dynopool_class(len(size) - 1) if pool is None else pool
+    _check_pool(pool, size)
     if order not in ("after", "before"):
         raise ValueError(f"order must be 'after' or 'before', got {order!r}")
-    multiples = check_multiple(multiple_of)
+    multiples = check_multiple(multiple_of, len(size) - 1)
     if max_gmacs is not None:
         check_numbers("a positive number", lambda n: 0 < n < math.inf, max_gmacs=max_gmacs)
         max_gmacs = float(max_gmacs)
@@ -311,7 +324,7 @@ def convert(
     for resize in after.resizes:
         if (slot := tree.slots.get(resize.path)) is not None and slot.source is not None:
             source = tree.sizes_at(size[1:])[slot.source]
-            slot.margin = pair(n - m for n, m in zip(resize.in_size, source, strict=True))
+            slot.margin = tuple(n - m for n, m in zip(resize.in_size, source, strict=True))
     warn_of_changes(before, after, tree, converter.original, type(model).__name__, preserve=preserve)
     warn_of_multiples(multiples, tree, converter.original)
     macs = (macs_of(graph).by_layer for graph in (before, after))
@@ -339,8 +352,8 @@ def _with_limits(tree: ResolutionTree, report: ConversionReport, limits: Mapping
     ranges: dict[str, str] = {}
     for i, rule, _ in tree.learned:
         if i in limits:
-            rule.lowest = pair(n or 1 for n in limits[i].lowest)
-            rule.highest = pair(math.inf if n is None else n for n in limits[i].highest)
+            rule.lowest = tuple(n or 1 for n in limits[i].lowest)
+            rule.highest = tuple(math.inf if n is None else n for n in limits[i].highest)
             rule.limited_by = limits[i].why
             ranges[tree.nodes[i].name] = f"its size is {rule.admitted()}"
     rows = (replace(r, why=ranges.get(r.resolution, r.why)) if r.status == "converted" else r for r in report.rows)
@@ -357,6 +370,8 @@ def sizes(
 ) -> dict[str, Size]:
     """Feature-map sizes of a plain, converted or frozen model: {name: (height, width)} in pixels, from "input" on.
 
+    Of sequences, sizes are (length,), of volumes (depth, height, width).
+
     Names are the module paths of the layers that open a resolution, the same before and after conversion. `inputs`,
     `batch` and `dtype` are what a pass of a plain model needs, see :func:`dynpool.convert`.
 
@@ -364,8 +379,9 @@ def sizes(
         ValueError: for an invalid `input_size`, or if the model cannot run at it.
     """
     check_model(model)
-    check_axes(model, "sizes")
-    return sizes_of(Survey(converted_model(unwrapped(model)), input_size, inputs=inputs, batch=batch, dtype=dtype))
+    survey = Survey(converted_model(unwrapped(model)), input_size, inputs=inputs, batch=batch, dtype=dtype)
+    check_axes(model, len(survey.input_size) - 1, "sizes at this input_size")
+    return sizes_of(survey)
 
 
 def sizes_of(survey: Survey) -> dict[str, Size]:
@@ -373,10 +389,10 @@ def sizes_of(survey: Survey) -> dict[str, Size]:
     model, size = survey.model, survey.input_size
     tree = resolution_tree(model)
     if tree is not None:
-        return dict(zip((n.name for n in tree.nodes), tree.sizes_at((size[1], size[2])), strict=True))
+        return dict(zip((n.name for n in tree.nodes), tree.sizes_at(size[1:]), strict=True))
     frozen = frozen_sizes(model)
     if frozen is not None:
-        return dict(zip((n.name for n in frozen.tree.nodes), frozen.at((size[1], size[2])), strict=True))
+        return dict(zip((n.name for n in frozen.tree.nodes), frozen.at(size[1:]), strict=True))
     graph = survey.at_input_size
     paths = [group.members[0].path for group in groups(graph)]
     if len(set(paths)) < len(paths):  # a layer, or a module that calls functions, opens several resolutions
@@ -385,7 +401,7 @@ def sizes_of(survey: Survey) -> dict[str, Size]:
         name_calls(copied, graph, _has_planner)
         split_calls(copied, graph, _has_planner)
         graph = trace(copied, size, **survey.options)
-    found: dict[str, Size] = {"input": (size[1], size[2])}
+    found: dict[str, Size] = {"input": size[1:]}
     for group in groups(graph):
         first = group.members[0]
         found[first.path or first.kind] = first.out_size

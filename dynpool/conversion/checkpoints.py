@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from dynpool.common.arguments import check_model
 from dynpool.graph import options_from
-from dynpool.resizers import LearnedResizer2d
+from dynpool.resizers import LearnedResizer
 from dynpool.resolution import ENTRY, FROZEN_ALPHAS, PACKAGES, dotted, without_module
 
 from .api import convert
@@ -218,14 +218,14 @@ def _converted(model: nn.Module, description: Mapping[str, Any]) -> nn.Module:
     return make(model, tuple(description["input_size"]), **options_from(arguments))
 
 
-def _resizer(name: str) -> type[LearnedResizer2d]:
+def _resizer(name: str) -> type[LearnedResizer[Any]]:
     """The resizer class of a dotted name: one that has been imported, or one of this library."""
     name = without_module(name)
     package, _, own = name.partition(".")
     if package in PACKAGES:
         home = package if package == "dynpool" else f"dynpool.{package}"
         getattr(importlib.import_module(home), own, None)  # public names are imported on first use
-    known = {dotted(kind): kind for kind in _below(LearnedResizer2d)}
+    known = {dotted(kind): kind for kind in _below(LearnedResizer)}
     if name not in known:
         raise ValueError(
             f"the checkpoint's model was converted with pool={name}, which has not been imported: import it first, or "
@@ -234,7 +234,7 @@ def _resizer(name: str) -> type[LearnedResizer2d]:
     return known[name]
 
 
-def _below(kind: Any) -> Iterator[type[LearnedResizer2d]]:
+def _below(kind: Any) -> Iterator[type[LearnedResizer[Any]]]:
     for child in kind.__subclasses__():
         yield child
         yield from _below(child)

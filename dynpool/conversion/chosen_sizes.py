@@ -9,9 +9,9 @@ from torch import nn
 
 from dynpool.common.arguments import check_model
 from dynpool.graph import check_input_size, trace
-from dynpool.resizers import LearnedResizer2d, check_axes, host_alphas, learned_resizers, set_alpha, usable_alphas
+from dynpool.resizers import LearnedResizer, check_axes, host_alphas, learned_resizers, set_alpha, usable_alphas
 from dynpool.resolution import checked_sizes, converted_model, resolution_tree, set_tree_sizes
-from dynpool.size_math import Pair, Size
+from dynpool.size_math import AXES, PerAxis, Size
 
 __all__ = ["set_sizes"]
 
@@ -23,8 +23,8 @@ def set_sizes(
 
     Args:
         model: a converted model, or one with hand-placed resizers.
-        sizes: {name: (height, width)} in pixels; names as in `resolutions(model)`. Other resolutions keep their alpha.
-            A size outside a resizer's bounds widens them.
+        sizes: {name: (height, width)} in pixels, (length,) or (depth, height, width); names as in
+            `resolutions(model)`. Other resolutions keep their alpha. A size outside a resizer's bounds widens them.
         input_size: (C, H, W) of the input at which hand-placed resizers have these sizes, required for them; one that
             is called several times, at its first call. A converted model's are for its own input size.
         inputs: the arguments of the forward of a model with hand-placed resizers, if an image is not enough.
@@ -35,7 +35,6 @@ def set_sizes(
             than the ceiling `max_gmacs` of the conversion. The model is then left as it was.
     """
     check_model(model)
-    check_axes(model, "set_sizes")
     model = converted_model(model)
     tree = resolution_tree(model)
     if tree is not None:
@@ -52,9 +51,11 @@ def set_sizes(
             f"set_sizes needs a model with learned sizes, got a {type(model).__name__}: call dynpool.convert first, or "
             "place a resizer in it"
         )
-    wanted = checked_sizes(sizes, owners)
+    wanted = checked_sizes(sizes, {name: resizer.axes for name, resizer in owners.items()})
     if input_size is None:
-        raise ValueError("set_sizes needs input_size=(channels, height, width) for hand-placed resizers")
+        (axes, *_) = (AXES[resizer.axes] for resizer in owners.values())
+        raise ValueError(f"set_sizes needs input_size=(channels, {', '.join(axes)}) for hand-placed resizers")
+    check_axes(model, len(check_input_size(input_size)) - 1, "set_sizes at this input_size")
     sought = {id(owners[name]): (name, size) for name, size in wanted.items()}
     values = _values_by_hand(model, sought, check_input_size(input_size), inputs)
     before = [(resizer, resizer.bounds, host_alphas([resizer])[0]) for resizer, _ in values]
@@ -71,11 +72,11 @@ def set_sizes(
 
 def _values_by_hand(
     model: nn.Module, wanted: Mapping[int, tuple[str, Size]], input_size: Sequence[int], inputs: Any
-) -> list[tuple[LearnedResizer2d, Pair]]:
+) -> list[tuple[LearnedResizer[Any], PerAxis]]:
     """The values of the alphas at which the resizers with these ids have the wanted sizes, from one traced pass."""
-    found: dict[int, tuple[LearnedResizer2d, Pair]] = {}
+    found: dict[int, tuple[LearnedResizer[Any], PerAxis]] = {}
 
-    def choose(resizer: LearnedResizer2d, size: Size) -> Size:
+    def choose(resizer: LearnedResizer[Any], size: Size) -> Size:
         owner = resizer.root()
         name, want = wanted.get(id(owner), ("", None))
         if want is None:

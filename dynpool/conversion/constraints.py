@@ -14,19 +14,26 @@ __all__ = ["pinned_by_graph", "with_ratios_kept"]
 
 Plans = Mapping[int, Plan | str]  # by the resize's node in the graph: how it could be rewritten, or why it cannot be
 
+_MUST_AGREE = {2: "its height and width must agree", 3: "two of its depth, height and width must agree"}
+_SHARES = {
+    1: "it has the length of another resolution",
+    2: "it shares its height or width with another resolution",
+    3: "it shares its depth, height or width with another resolution",
+}
+
 
 def pinned_by_graph(graph: Graph, known: Mapping[Key, str]) -> dict[Key, str]:
     """The resolutions that cannot change, and why: those given in `known`, and those found in the graph."""
     pinned = dict(known)
     seen: dict[int, Key] = {}
     for group in groups(graph):
-        why = graph.classes.pinned(group.key[0]) or graph.classes.pinned(group.key[1])
-        if group.key[0] == group.key[1]:
-            why = why or "its height and width must agree"
+        why = next(filter(None, map(graph.classes.pinned, group.key)), None)
+        if len(set(group.key)) < len(group.key):
+            why = why or _MUST_AGREE[len(group.key)]
         for axis in group.key:
             other = seen.setdefault(axis, group.key)
             if other != group.key:
-                why = why or "it shares its height or width with another resolution"
+                why = why or _SHARES[len(group.key)]
                 pinned.setdefault(other, why)
         if why:
             pinned[group.key] = why

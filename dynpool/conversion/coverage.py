@@ -91,7 +91,7 @@ def coverage_names(*patterns: str) -> list[str]:
     return [n for n in names if any(fnmatch.fnmatch(x, p) for x in (n, n.partition(":")[2]) for p in patterns or "*")]
 
 
-def build_model(name: str, device: str) -> tuple[nn.Module, tuple[int, int, int]]:
+def build_model(name: str, device: str) -> tuple[nn.Module, tuple[int, ...]]:
     """A model of timm or torchvision, by its name with the library, and its default input size."""
     try:
         with torch.device(device):
@@ -101,13 +101,22 @@ def build_model(name: str, device: str) -> tuple[nn.Module, tuple[int, int, int]
         return net.to(device), size
 
 
-def _create(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
+def _create(name: str) -> tuple[nn.Module, tuple[int, ...]]:
     library, _, model = name.partition(":")
     slow = library == "torchvision" and model in ("googlenet", "inception_v3")  # to initialise
     net: Any = create_model(name, **{"init_weights": False} if slow else {})
     if library == "timm":
         return net, tuple(net.pretrained_cfg.get("input_size", (3, 224, 224)))
+    if model in _CLIPS:
+        return net, _CLIPS[model]
     return net, (3, 299, 299) if model.endswith("inception_v3") else (3, 224, 224)
+
+
+# the clips of torchvision's video models, (channels, frames, height, width)
+_CLIPS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("r3d_18", "mc3_18", "r2plus1d_18"), (3, 16, 112, 112)),
+    **dict.fromkeys(("s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b"), (3, 16, 224, 224)),
+}
 
 
 class _TooSlowError(BaseException):
@@ -141,7 +150,7 @@ def _randomize(model: nn.Module, seed: str) -> None:
         raise ValueError(f"model is a {type(model).__name__}, which has no tree of resolutions")
     for i, _, resizer in tree.learned:
         sizes = [max(2, round(n / draw.uniform(0.75, 1.35))) for n in tree.nodes[i].reference]
-        values = resizer.values_for(tree.nodes[tree.nodes[i].parent or 0].reference, (sizes[0], sizes[1]))
+        values = resizer.values_for(tree.nodes[tree.nodes[i].parent or 0].reference, tuple(sizes))
         resizer.make_room(resizer.strides(values))
         set_alpha(resizer, values)
 
@@ -153,7 +162,7 @@ def _reasons(rows: Iterable[ConversionRow]) -> str:
 
 
 def cover(
-    name: str, model: nn.Module, input_size: tuple[int, int, int], *, device: str = "meta", limit: float = LIMIT
+    name: str, model: nn.Module, input_size: tuple[int, ...], *, device: str = "meta", limit: float = LIMIT
 ) -> CoverageRow:
     """The row of one model, after conversion and a forward and backward pass at random sizes.
 
@@ -166,7 +175,7 @@ def cover(
         limit: seconds after which the model is reported as too slow.
     """
     start = time.perf_counter()
-    if not any(isinstance(m, nn.Conv2d) for m in model.modules()):
+    if not any(isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d) for m in model.modules()):
         return CoverageRow(name, "no convolution")
     report: ConversionReport | None = None
     status, message = "runs", ""
@@ -205,7 +214,7 @@ def cover(
     )
 
 
-def _pass(model: nn.Module, input_size: tuple[int, int, int], device: str) -> None:
+def _pass(model: nn.Module, input_size: tuple[int, ...], device: str) -> None:
     real = device != "meta"
     x = torch.randn(2, *input_size, device=device) if real else torch.empty(2, *input_size, device=device)
     out = _tensors(model(x))
@@ -233,7 +242,7 @@ def run_coverage(
     names: Sequence[str],
     out: Path,
     *,
-    input_size: tuple[int, int, int] | None = None,
+    input_size: tuple[int, ...] | None = None,
     limit: float = LIMIT,
     device: str = "meta",
     say: Callable[[CoverageRow], None] = lambda row: None,

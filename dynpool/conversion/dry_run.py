@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dynpool.graph import RETURNS, Shape, Shapes, Survey, TraceError, trace_shapes
 from dynpool.resolution import ResolutionTree
-from dynpool.size_math import Size, pair, round_to_multiple
+from dynpool.size_math import Size, round_to_multiple
 
 __all__ = ["Limits", "find_limits"]
 
@@ -21,7 +21,7 @@ _BATCH = 3  # images, to distinguish the batch of an output from other dimension
 
 @dataclass
 class Limits:
-    """The sizes (height, width) in pixels of one learned resolution at which the model runs.
+    """The sizes in pixels of one learned resolution at which the model runs, per axis.
 
     None is no limit on that side. `why` says what happens beyond the limits.
     """
@@ -31,9 +31,9 @@ class Limits:
     why: str = ""
 
     @property
-    def fixed_axes(self) -> tuple[bool, bool]:
-        """Whether the height, and whether the width, can have only one size."""
-        return pair(n is not None and n == m for n, m in zip(self.lowest, self.highest, strict=True))
+    def fixed_axes(self) -> tuple[bool, ...]:
+        """Whether each axis can have only one size."""
+        return tuple(n is not None and n == m for n, m in zip(self.lowest, self.highest, strict=True))
 
     @property
     def fixed(self) -> bool:
@@ -61,6 +61,7 @@ class _Trial:
     def __init__(self, survey: Survey, tree: ResolutionTree, training: bool) -> None:
         self.survey, self.tree = survey, tree
         start = tree.sizes_at(tree.input_size[1:])
+        self.axes = len(tree.input_size) - 1
         self.start = {i: start[i] for i, _, _ in tree.learned}
         self.steps = {i: rule.multiple for i, rule, _ in tree.learned}
         self.modes = sorted({False, training})
@@ -68,7 +69,7 @@ class _Trial:
         self.found: dict[int, Limits] = {}
 
     def limits(self, i: int, why: str) -> Limits:
-        return self.found.setdefault(i, Limits([None, None], [None, None], why))
+        return self.found.setdefault(i, Limits([None] * self.axes, [None] * self.axes, why))
 
     def moved(self, i: int, axis: int, *, up: bool) -> int | None:
         """Another size of an axis, at least one step of its multiple away; None if there is none."""
@@ -81,7 +82,7 @@ class _Trial:
     def move(self) -> None:
         """Find the axes that cannot become larger, and those that cannot have another size at all."""
         larger = {
-            i: (self.moved(i, 0, up=True) or h, self.moved(i, 1, up=True) or w) for i, (h, w) in self.start.items()
+            i: tuple(self.moved(i, axis, up=True) or n for axis, n in enumerate(size)) for i, size in self.start.items()
         }
         if self.failure(larger) is None:
             return
@@ -90,7 +91,7 @@ class _Trial:
             if self.failure({**known, i: larger[i]}) is None:
                 known[i] = larger[i]
                 continue
-            for axis in (0, 1):
+            for axis in range(self.axes):
                 start = self.start[i][axis]
                 why = self.failure({**known, i: _with(known[i], axis, larger[i][axis])})
                 if why is None:
@@ -114,7 +115,8 @@ class _Trial:
                 known[i] = size
                 continue
             limits = self.limits(i, why)
-            for axes in ((0, 1), (0,), (1,)):  # most windows are square: lower both axes together first, then each
+            each = tuple(range(self.axes))  # most windows are square: lower all axes together first, then each
+            for axes in dict.fromkeys((each, *((axis,) for axis in each))):
                 known[i] = self.shrunk(known, i, size, axes)
             limits.lowest = [n if n > m else None for n, m in zip(known[i], size, strict=True)]
 
@@ -124,15 +126,12 @@ class _Trial:
         most = max((start[axis] - least[axis]) // steps[axis] for axis in axes)
 
         def size(k: int) -> Size:
-            h, w = (
-                max(n - k * s, m) if a in axes else n
-                for a, (n, s, m) in enumerate(zip(start, steps, least, strict=True))
-            )
-            return (h, w)
+            found = enumerate(zip(start, steps, least, strict=True))
+            return tuple(max(n - k * s, m) if axis in axes else n for axis, (n, s, m) in found)
 
         runs, fails, ahead = 0, most + 1, 1
         while fails - runs > 1:
-            k = (runs + fails) // 2 if len(axes) == 2 else min(runs + ahead, fails - 1)
+            k = (runs + fails) // 2 if len(axes) == self.axes else min(runs + ahead, fails - 1)
             failed = self.failure({**known, i: size(k)})
             if failed is None:
                 runs, ahead = k, 2 * ahead
@@ -143,10 +142,10 @@ class _Trial:
     def least(self, i: int) -> Size:
         """The smallest size that a resolution could have; an axis that has only one size keeps it."""
         axes = zip(self.start[i], self.steps[i], self.fixed_axes(i), strict=True)
-        return pair(n if fixed else min(n, -(-2 // m) * m) for n, m, fixed in axes)
+        return tuple(n if fixed else min(n, -(-2 // m) * m) for n, m, fixed in axes)
 
-    def fixed_axes(self, i: int) -> tuple[bool, bool]:
-        return self.found[i].fixed_axes if i in self.found else (False, False)
+    def fixed_axes(self, i: int) -> tuple[bool, ...]:
+        return self.found[i].fixed_axes if i in self.found else (False,) * self.axes
 
     def returns(self, training: bool, batch: int | None, sizes: Mapping[int, Size]) -> tuple[Shape, ...]:
         if sizes is self.start and batch is None and not training:
@@ -187,4 +186,4 @@ class _Trial:
 
 
 def _with(size: Size, axis: int, n: int) -> Size:
-    return (n, size[1]) if axis == 0 else (size[0], n)
+    return (*size[:axis], n, *size[axis + 1 :])

@@ -13,14 +13,14 @@ from torch import nn
 from dynpool.common.arguments import check_model
 from dynpool.graph import check_input_size, deep_copy, trace, untouched
 from dynpool.resizers import (
-    DynOPool2d,
-    FixedInterpolate2d,
-    FixedPool2d,
-    FollowInterpolate2d,
-    FollowPool2d,
-    LearnedResizer2d,
+    DynOPoolAxes,
+    FixedInterpolate,
+    FixedPool,
+    FollowInterpolate,
+    FollowPool,
+    LearnedResizer,
     Reduce,
-    check_axes,
+    dynopool_class,
     host_alphas,
     learned_kernels,
     learned_resizers,
@@ -45,7 +45,7 @@ from dynpool.resolution import (
     set_native,
     unwrapped,
 )
-from dynpool.size_math import Pair, Size
+from dynpool.size_math import AXES, PerAxis, Size
 
 from .functional_calls import shield
 from .kernel_layers import freeze_kernels
@@ -66,16 +66,16 @@ class FrozenRow:
 
     name: str
     size: Size
-    strides: Pair
+    strides: PerAxis
     strided: tuple[str, ...]
     resized: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class FreezeReport:
-    """Sizes (height, width) in pixels of a frozen model at its conversion's input size, one row per resolution."""
+    """Sizes in pixels, per axis, of a frozen model at its conversion's input size, one row per resolution."""
 
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     rows: tuple[FrozenRow, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,11 +83,15 @@ class FreezeReport:
 
     def __str__(self) -> str:
         width = max([len(row.name) for row in self.rows] + [10])
-        lines = [f"{'resolution':<{width}}  {'height':>6}  {'width':>6}  {'strides':>13}  layers"]
+        axes = AXES[len(self.input_size) - 1]
+        wide = max(6 * len(axes) + 1, 7)
+        head = "  ".join(f"{axis:>6}" for axis in axes)
+        lines = [f"{'resolution':<{width}}  {head}  {'strides':>{wide}}  layers"]
         for row in self.rows:
-            strides = f"{row.strides[0]:.3f} {row.strides[1]:.3f}"
+            size = "  ".join(f"{n:>6}" for n in row.size)
+            strides = " ".join(f"{stride:.3f}" for stride in row.strides)
             layers = f"{len(row.strided)} strided, {len(row.resized)} resized"
-            lines.append(f"{row.name:<{width}}  {row.size[0]:>6}  {row.size[1]:>6}  {strides:>13}  {layers}")
+            lines.append(f"{row.name:<{width}}  {size}  {strides:>{wide}}  {layers}")
         return "\n".join(lines)
 
 
@@ -111,20 +115,19 @@ def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None, inputs:
     A convolution that learns its kernel (`LearnedKernelConv2d`) becomes an `nn.Conv2d` with the live kernel as its
     `weight`, also in a model without learned sizes; its outputs are the same.
 
-    Of a model with hand-placed resizers, these alone are replaced. A `DynOPool2d` keeps its strides, so its size still
+    Of a model with hand-placed resizers, these alone are replaced. A DynOPool keeps its strides, so its size still
     follows from that of its input. Another resizer gets the size that it has at `input_size`.
 
     Args:
         model: a converted model, or one with hand-placed resizers.
-        input_size: (C, H, W) of the input, for hand-placed resizers other than `DynOPool2d`.
+        input_size: (C, H, W) of the input, or other axes, for hand-placed resizers other than DynOPool.
         inputs: the arguments of the forward of such a model, if an image is not enough.
 
     Raises:
         ValueError: for a model without learned sizes, or without an `input_size` where it is needed; or if a
-            hand-placed resizer other than `DynOPool2d` has several sizes in a pass.
+            hand-placed resizer other than DynOPool has several sizes in a pass.
     """
     check_model(model)
-    check_axes(model, "freeze")
     model = unwrapped(model)
     live = resolution_tree(model)
     if live is None:
@@ -138,7 +141,7 @@ def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None, inputs:
             f"freeze needs a model with learned sizes or kernels, got a {type(model).__name__}: convert it, or place a "
             "resizer in it"
         )
-    hw = (live.input_size[1], live.input_size[2])
+    hw = live.input_size[1:]
     now = live.sizes_at(hw)
     with untouched(model), live.at(hw):  # the copies get the sizes of the whole network
         plain, tree = deep_copy((model, live))
@@ -153,14 +156,14 @@ def freeze(model: nn.Module, *, input_size: Sequence[int] | None = None, inputs:
     for path, slot in tree.slots.items():
         owner = path.rpartition(".")[0]
         resizer = modules[path]
-        if not isinstance(resizer, LearnedResizer2d | FollowPool2d):
+        if not isinstance(resizer, LearnedResizer | FollowPool):
             raise TypeError(f"{path} is a {type(resizer).__name__}, not a resizer: the converted model was changed")
         fixed = resizer.frozen(slot.target(now[slot.resolution])).train(resizer.training)
         if "size" in inspect.signature(fixed.forward).parameters:
             fixed.register_forward_pre_hook(GiveSize(slot, tree), with_kwargs=True)
         replace_module(modules, path, fixed)
         open_to_fx(modules[owner])
-        if isinstance(resizer, LearnedResizer2d) and frozen.is_native(path, now):
+        if isinstance(resizer, LearnedResizer) and frozen.is_native(path, now):
             frozen.strided[owner] = path
             modules[owner].register_forward_pre_hook(TakeStride(frozen, path))
     shield(plain)
@@ -173,24 +176,24 @@ def _freeze_by_hand(model: nn.Module, input_size: Sequence[int] | None, inputs: 
     with untouched(model):
         plain = deep_copy(model)
     resizers = learned_resizers(plain)
-    names = [name for name, resizer in resizers.items() if type(resizer) is not DynOPool2d]  # a subclass may differ
+    names = [name for name, resizer in resizers.items() if not _is_dynopool(resizer)]
     sizes: dict[int, set[Size]] = {id(resizers[name]): set() for name in names}
 
-    def record(resizer: LearnedResizer2d, size: Size) -> Size:
+    def record(resizer: LearnedResizer[Any], size: Size) -> Size:
         out = resizer.output_size(size, resizer.strides(usable_alphas([resizer])[0]))
         sizes.setdefault(id(resizer), set()).add(out)
         return out
 
     if names and input_size is None:
-        kind = type(resizers[names[0]]).__name__
+        kind, axes = type(resizers[names[0]]).__name__, ", ".join(AXES[resizers[names[0]].axes])
         raise ValueError(
-            f"freeze needs input_size=(channels, height, width): {names[0]!r} is a {kind}, which is frozen to one size"
+            f"freeze needs input_size=(channels, {axes}): {names[0]!r} is a {kind}, which is frozen to one size"
         )
     if names and input_size is not None:
         trace(plain, check_input_size(input_size), inputs=inputs, choose=record)
     fixed: dict[str, nn.Module] = {}
     for name, resizer in resizers.items():
-        if type(resizer) is DynOPool2d:
+        if isinstance(resizer, DynOPoolAxes) and _is_dynopool(resizer):
             fixed[name] = resizer.with_fixed_strides()
             continue
         if len(sizes[id(resizer)]) != 1:
@@ -203,6 +206,11 @@ def _freeze_by_hand(model: nn.Module, input_size: Sequence[int] | None, inputs: 
     return fixed.get("", freeze_kernels(plain))  # the model itself may be a resizer
 
 
+def _is_dynopool(resizer: nn.Module) -> bool:
+    """Whether it is a DynOPool; not a subclass of one, which may differ."""
+    return isinstance(resizer, DynOPoolAxes) and type(resizer) is dynopool_class(resizer.axes)
+
+
 @torch.inference_mode(False)
 def thawed(model: nn.Module) -> nn.Module:
     """A converted copy of a model made by `freeze`, with the sizes it has; the inverse of `freeze`.
@@ -211,7 +219,7 @@ def thawed(model: nn.Module) -> nn.Module:
     with the resizer behind them. There is no ceiling on the GMACs, and no conversion report.
 
     Raises:
-        ValueError: if the model was not made by `freeze`, or has learned resizers other than DynOPool2d, whose frozen
+        ValueError: if the model was not made by `freeze`, or has learned resizers other than DynOPool, whose frozen
             forms do not keep all of their settings.
     """
     check_model(model)
@@ -236,21 +244,21 @@ def thawed(model: nn.Module) -> nn.Module:
         if slot.strided is not None:
             set_native(modules[path.rpartition(".")[0]], slot.strided, native=False)
         owner = node.rule.resizer if isinstance(node.rule, Learned) else None
-        if isinstance(fixed, FixedInterpolate2d):
-            live_one: nn.Module = FollowInterpolate2d(
-                mode=fixed.mode, align_corners=fixed.align_corners, factor=fixed.factor
-            )
-        elif not isinstance(fixed, FixedPool2d) or not isinstance(owner, DynOPool2d | None):
+        if isinstance(fixed, FixedInterpolate):
+            factor = None if fixed.factor is None else tuple(fixed.factor)
+            live_one: nn.Module = FollowInterpolate(mode=fixed.mode, align_corners=fixed.align_corners, factor=factor)
+        elif not isinstance(fixed, FixedPool) or not isinstance(owner, DynOPoolAxes | None):
             raise ValueError(
                 f"model is a {type(model).__name__} that was frozen with {type(owner).__name__}, which cannot be "
                 "undone: use the converted model"
             )
         elif owner is None or slot.source != node.parent:
-            live_one = FollowPool2d(reduce=cast("Reduce", fixed.reduce))
+            live_one = FollowPool(reduce=cast("Reduce", fixed.reduce))
         else:
             placed = any(module is owner for module in modules.values())
-            live_one = DynOPool2d(tied_to=owner) if placed else owner
-            live_one.reduce = cast("Reduce", fixed.reduce)
+            pool: DynOPoolAxes[Any] = type(owner)(tied_to=owner) if placed else owner
+            pool.reduce = cast("Reduce", fixed.reduce)
+            live_one = pool
         live_one._forward_pre_hooks.clear()
         live_one.train(fixed.training).register_forward_pre_hook(GiveSize(slot, tree), with_kwargs=True)
         replace_module(modules, path, live_one)
@@ -270,7 +278,7 @@ def freeze_report(model: nn.Module) -> FreezeReport:
     if frozen is None:
         raise ValueError(f"model is a {type(model).__name__}, which was not made by dynpool.freeze")
     tree = frozen.tree
-    sizes = frozen.at((tree.input_size[1], tree.input_size[2]))
+    sizes = frozen.at(tree.input_size[1:])
     native = {path for path in frozen.strided.values() if frozen.is_native(path, sizes)}
     rows = []
     for i, (node, size) in enumerate(zip(tree.nodes, sizes, strict=True)):
@@ -280,7 +288,7 @@ def freeze_report(model: nn.Module) -> FreezeReport:
             FrozenRow(
                 node.name,
                 size,
-                (above[0] / size[0], above[1] / size[1]),
+                tuple(n / m for n, m in zip(above, size, strict=True)),
                 tuple(p.removesuffix(".resize") for p in mine if p in native),
                 tuple(p.removesuffix(".resize") for p in mine if p not in native),
             )

@@ -1,9 +1,9 @@
 """Resizers called as functions become modules, so that they are converted, tied and frozen as any other.
 
-While a module runs that calls `F.conv2d`, `F.max_pool2d`, `F.avg_pool2d` or `F.interpolate` itself, a function mode
-sends each such call that resizes to a child module of the same arithmetic (`resize_0`, `resize_1`, ... in order of the
-calls). Calls made by modules below it, at any depth, are not intercepted. Copies and pickles of the model keep this,
-state dicts do not know of it.
+While a module runs that calls `F.conv2d`, `F.max_pool2d`, `F.avg_pool2d`, those of other axes, or `F.interpolate`
+itself, a function mode sends each such call that resizes to a child module of the same arithmetic (`resize_0`,
+`resize_1`, ... in order of the calls). Calls made by modules below it, at any depth, are not intercepted. Copies and
+pickles of the model keep this, state dicts do not know of it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from dynpool.graph import Graph, Node
-from dynpool.graph.ops import ints
+from dynpool.graph import Graph, Node, Resize
 from dynpool.size_math import Size
 
 from .layer_kinds import plan_convolution
 from .registry import register_kind
 
-__all__ = ["CalledConv2d", "Running", "name_calls", "running_in", "shield", "watch"]
+__all__ = ["CalledConv", "Running", "name_calls", "running_in", "shield", "watch"]
 
 
-class CalledConv2d(nn.Module):
+_CONVOLUTIONS: Mapping[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_MAX_POOLS: Mapping[int, Callable[..., nn.Module]] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+_AVG_POOLS: Mapping[int, Callable[..., nn.Module]] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
+
+
+class CalledConv(nn.Module):
     """A convolution without weights of its own: they come with each call, as do those of `F.conv2d`."""
 
     def __init__(self, stride: Size, padding: Size, dilation: Size, groups: int) -> None:
@@ -36,68 +40,61 @@ class CalledConv2d(nn.Module):
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
     def forward(self, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
-        return F.conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        convolve = _CONVOLUTIONS[len(self.stride)]
+        return convolve(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         return f"stride={self.stride}, padding={self.padding}, dilation={self.dilation}, groups={self.groups}"
 
 
-register_kind(CalledConv2d)(plan_convolution)
+register_kind(CalledConv)(plan_convolution)
 
 
-def _convolution(node: Node) -> nn.Module:
-    stride, padding, dilation = (_pair(node.arguments[name]) for name in ("stride", "padding", "dilation"))
-    return CalledConv2d(stride, padding, dilation, node.arguments["groups"])
+def _convolution(node: Node, resize: Resize) -> nn.Module:
+    return CalledConv(resize.stride, resize.padding, resize.dilation, node.arguments["groups"])
 
 
-def _max_pool(node: Node) -> nn.Module:
-    kernel, padding, dilation = (_pair(node.arguments[name]) for name in ("kernel_size", "padding", "dilation"))
-    stride = _pair(node.arguments["stride"] or kernel)
-    return nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=bool(node.arguments["ceil_mode"]))
+def _max_pool(node: Node, resize: Resize) -> nn.Module:
+    make = _MAX_POOLS[resize.axes]
+    return make(resize.kernel, resize.stride, resize.padding, resize.dilation, ceil_mode=resize.ceil_mode)
 
 
-def _avg_pool(node: Node) -> nn.Module:
+def _avg_pool(node: Node, resize: Resize) -> nn.Module:
     given = node.arguments
-    kernel, padding = _pair(given["kernel_size"]), _pair(given["padding"])
-    stride = _pair(given["stride"] or kernel)
-    ceil_mode, counts = bool(given["ceil_mode"]), bool(given["count_include_pad"])
-    return nn.AvgPool2d(kernel, stride, padding, ceil_mode, counts, given["divisor_override"])
+    more = () if resize.axes == 1 else (given["divisor_override"],)
+    counts = bool(given["count_include_pad"])
+    return _AVG_POOLS[resize.axes](resize.kernel, resize.stride, resize.padding, resize.ceil_mode, counts, *more)
 
 
-def _upsampling(node: Node) -> nn.Module:
-    mode = _MODES[node.op]
-    scales = (node.arguments["scales_h"], node.arguments["scales_w"])
-    return nn.Upsample(scale_factor=scales, mode=mode, align_corners=node.arguments.get("align_corners"))
+def _upsampling(node: Node, resize: Resize) -> nn.Module:
+    mode, align_corners = _MODES[node.op], node.arguments.get("align_corners")
+    return nn.Upsample(scale_factor=resize.scale, mode=mode, align_corners=align_corners)
 
 
 _MODES = {
-    "aten.upsample_nearest2d": "nearest",
-    "aten._upsample_nearest_exact2d": "nearest-exact",
+    **{f"aten.upsample_nearest{n}d": "nearest" for n in (1, 2, 3)},
+    **{f"aten._upsample_nearest_exact{n}d": "nearest-exact" for n in (1, 2, 3)},
+    "aten.upsample_linear1d": "linear",
     "aten.upsample_bilinear2d": "bilinear",
+    "aten.upsample_trilinear3d": "trilinear",
     "aten.upsample_bicubic2d": "bicubic",
 }
 # By ATen operation: the family it is counted in, and the module that does the same.
-_MAKERS: Mapping[str, tuple[str, Callable[[Node], nn.Module]]] = {
+_MAKERS: Mapping[str, tuple[str, Callable[[Node, Resize], nn.Module]]] = {
     "aten.convolution": ("convolution", _convolution),
-    "aten.max_pool2d_with_indices": ("max_pool", _max_pool),
-    "aten.max_pool2d": ("max_pool", _max_pool),
-    "aten.avg_pool2d": ("avg_pool", _avg_pool),
+    **{f"aten.max_pool{n}d{also}": ("max_pool", _max_pool) for n in (1, 2, 3) for also in ("", "_with_indices")},
+    **{f"aten.avg_pool{n}d": ("avg_pool", _avg_pool) for n in (1, 2, 3)},
     **dict.fromkeys(_MODES, ("upsampling", _upsampling)),
 }
 # The functions of the same families, as a function mode sees them.
+_WITH_INDICES = (F.max_pool1d_with_indices, F.max_pool2d_with_indices, F.max_pool3d_with_indices)
 _FAMILIES: Mapping[Callable[..., Any], str] = {
-    F.conv2d: "convolution",
-    F.max_pool2d: "max_pool",
-    torch.max_pool2d: "max_pool",
-    F.max_pool2d_with_indices: "max_pool",
-    F.avg_pool2d: "avg_pool",
+    **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), "convolution"),
+    **dict.fromkeys((F.max_pool1d, F.max_pool2d, F.max_pool3d), "max_pool"),
+    **dict.fromkeys((torch.max_pool1d, torch.max_pool2d, torch.max_pool3d, *_WITH_INDICES), "max_pool"),
+    **dict.fromkeys((F.avg_pool1d, F.avg_pool2d, F.avg_pool3d), "avg_pool"),
     F.interpolate: "upsampling",
 }
-
-
-def _pair(value: Any) -> Size:
-    h, w = ints(list(value) if isinstance(value, tuple) else value, 2, 0)
-    return (h, w)
 
 
 @dataclass
@@ -154,7 +151,7 @@ class _Calls(TorchFunctionMode):
         if family == "convolution":
             return child(*args, **kwargs)
         out = child(args[0] if args else kwargs["input"])
-        return (out, None) if func is F.max_pool2d_with_indices else out  # indices that nothing uses
+        return (out, None) if func in _WITH_INDICES else out  # indices that nothing uses
 
 
 class CallsOf:
@@ -241,8 +238,10 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
             continue
         if family == "max_pool" and _indices_are_used(graph, node):
             continue
-        make = _MAKERS[node.op][1]
-        wanted.setdefault(resize.path, {}).setdefault((family, _occurrence_index(graph, node, family)), make(node))
+        if family == "convolution" and len(node.arguments["weight"].shape) != resize.axes + 2:
+            continue  # over more axes than the model's input has
+        at = (family, _occurrence_index(graph, node, family))
+        wanted.setdefault(resize.path, {}).setdefault(at, _MAKERS[node.op][1](node, resize))
     running = running_in(model)
     for path, made in wanted.items():
         owner = modules[path]
@@ -266,7 +265,6 @@ def _occurrence_index(graph: Graph, node: Node, family: str) -> int:
 
 
 def _family(node: Node) -> str | None:
-    given = node.arguments
-    if node.op == "aten.convolution" and (given["transposed"] or len(given["stride"]) != 2):  # or not of images
+    if node.op == "aten.convolution" and node.arguments["transposed"]:
         return None
     return _MAKERS[node.op][0] if node.op in _MAKERS else None

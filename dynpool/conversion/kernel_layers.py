@@ -43,7 +43,7 @@ class KernelRow:
 class KernelReport:
     """One row for each convolution of the original model, in order of execution; parameters before and after."""
 
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     rows: tuple[KernelRow, ...]
     parameters: tuple[int, int]
 
@@ -102,7 +102,7 @@ def replace_convolutions(
     """
     check_model(model)
     check_unwrapped(model, "give learned kernels")
-    size = check_input_size(input_size)
+    size = check_input_size(input_size, 2)
     if resolution_tree(model) is not None:
         kind = type(model).__name__
         raise ValueError(f"model is a {kind} that has been converted: replace its convolutions first, then convert it")
@@ -167,7 +167,7 @@ def _replacement(
     if 1 in (height, width):
         return "it is one-dimensional: already separable"
     if layer.dilation != (1, 1):
-        return f"its dilation is {_by(layer.dilation)}"  # type: ignore[arg-type]
+        return f"its dilation is {_by(layer.dilation)}"
     if height % 2 == 0 or width % 2 == 0:
         return "its kernel has an even side, and no central pixel"
     if layer.padding_mode != "zeros":

@@ -13,7 +13,9 @@ from .registry import Site
 __all__ = ["matched", "places", "sites"]
 
 
-_PADS = frozenset({"aten.constant_pad_nd", "aten.reflection_pad2d", "aten.replication_pad2d"})
+_PADS = frozenset(
+    {"aten.constant_pad_nd", *(f"aten.{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3))}
+)
 
 
 def sites(graph: Graph, here: Graph, order: str, preserve: bool) -> dict[int, Site]:
@@ -48,15 +50,16 @@ def _site(graph: Graph, resize: Resize, order: str, preserve: bool) -> Site:
     if node is None or not f"{node.path}.".startswith(f"{resize.path}."):
         return Site(resize, order, preserve)
     if node.op == "aten.new_empty":
-        return Site(resize, order, preserve, _written_around(graph, node))
+        return Site(resize, order, preserve, _written_around(graph, node, resize.axes))
     if node.op not in _PADS:
         return Site(resize, order, preserve)
     around = [int(n) for n in node.arguments["pad" if node.op == "aten.constant_pad_nd" else "padding"]]
-    left, right, top, bottom = around + [0, 0] * (len(around) == 2)
-    return Site(resize, order, preserve, ((top, bottom), (left, right)))
+    by_axis = [*zip(around[::2], around[1::2], strict=True)][: resize.axes]  # from the last axis on
+    by_axis += [(0, 0)] * (resize.axes - len(by_axis))
+    return Site(resize, order, preserve, tuple(by_axis[::-1]))
 
 
-def _written_around(graph: Graph, made: Node) -> tuple[Size, Size]:
+def _written_around(graph: Graph, made: Node, axes: int) -> tuple[Size, ...]:
     """The padding of a map that is written into a larger one, as circular padding does: (low, high) per axis.
 
     The first tensor written is the map; it goes into slices, one for each axis.
@@ -73,7 +76,7 @@ def _written_around(graph: Graph, made: Node) -> tuple[Size, Size]:
             covered, shape = spans[node.inputs[0]], graph.values[value].shape
             around = [
                 (a, n - min(b, n))
-                for n, (a, b) in ((shape[i], covered.get(i, (0, shape[i]))) for i in (-2 % rank, -1 % rank))
+                for n, (a, b) in ((shape[i], covered.get(i, (0, shape[i]))) for i in range(rank - axes, rank))
             ]
-            return (around[0], around[1])
-    return ((0, 0), (0, 0))
+            return tuple(around)
+    return ((0, 0),) * axes

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from torch import nn
 
 from dynpool.resizers import LearnedKernelConv2d, Reduce
-from dynpool.resolution import WindowPool2d, fit_output, stride_one
-from dynpool.size_math import Size, pair
+from dynpool.resolution import WindowPool, fit_output, stride_one
+from dynpool.size_math import Size
 
 from .registry import Plan, Site, register_kind
 
@@ -18,10 +18,10 @@ __all__ = ["plan_convolution"]
 # --- convolutions -----------------------------------------------------------------------------------------------------
 
 
-@register_kind(nn.Conv2d, LearnedKernelConv2d)
+@register_kind(nn.Conv1d, nn.Conv2d, nn.Conv3d, LearnedKernelConv2d)
 def plan_convolution(module: nn.Module, site: Site) -> Plan | str:
     """How a convolution that pads by fixed numbers of pixels is rewritten."""
-    pads = site.pad != ((0, 0), (0, 0)) and getattr(module, "padding_mode", "zeros") == "zeros"
+    pads = any(map(any, site.pad)) and getattr(module, "padding_mode", "zeros") == "zeros"
     return _planned(site, "unknown" if pads else "fixed")
 
 
@@ -40,8 +40,8 @@ def _plan_conditional_convolution(module: Any, site: Site) -> Plan | str:
     return _planned(site, "same" if module.dynamic_padding else "fixed")
 
 
-@register_kind(nn.ConvTranspose2d)
-def _plan_transposed_convolution(module: nn.ConvTranspose2d, site: Site) -> Plan | str:
+@register_kind(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+def _plan_transposed_convolution(module: nn.Module, site: Site) -> Plan | str:
     # it keeps its stride; where it leads to a resolution that moves, its map follows
     return Plan("after", "mean", fit_output)
 
@@ -52,17 +52,17 @@ def _planned(site: Site, padding: Literal["fixed", "same", "unknown"]) -> Plan:
     if padding == "unknown" or (site.preserve and padding == "same" and not site.pads_same):
         return site.keep_stride("sample" if site.preserve else "max")
     if not site.preserve:
-        return _stride_one_layer(site, "max", grows=(0, 0) if padding == "same" else site.grows)
+        return _stride_one_layer(site, "max", grows=(0,) * site.resize.axes if padding == "same" else site.grows)
     if padding == "fixed":
         return site.sample(stride_one, site.stride_one_size)
     # at stride 1, SAME pads more in front, and all taps shift by the difference
-    start = pair(reach // 2 - low for reach, low in zip(site.reach, site.low, strict=True))
+    start = tuple(reach // 2 - low for reach, low in zip(site.reach, site.low, strict=True))
     return site.sample(stride_one, site.in_size, start)
 
 
 def _stride_one_layer(site: Site, reduce: Reduce, grows: Size) -> Plan:
     if site.order == "before":
-        return Plan("before", reduce, stride_one, offset=(-grows[0], -grows[1]))
+        return Plan("before", reduce, stride_one, offset=tuple(-n for n in grows))
     return Plan("after", reduce, stride_one)
 
 
@@ -76,8 +76,8 @@ def _plan_blur(module: Any, site: Site) -> Plan | str:
 # --- pools ------------------------------------------------------------------------------------------------------------
 
 
-@register_kind(nn.MaxPool2d)
-def _plan_max_pool(module: nn.MaxPool2d, site: Site) -> Plan | str:
+@register_kind(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
+def _plan_max_pool(module: Any, site: Site) -> Plan | str:
     if module.return_indices:
         return "its indices are used"
     if not site.preserve or _is_resizer(site):
@@ -85,17 +85,18 @@ def _plan_max_pool(module: nn.MaxPool2d, site: Site) -> Plan | str:
     return _sampled_pool(site, "max")
 
 
-@register_kind(nn.AvgPool2d)
-def _plan_avg_pool(module: nn.AvgPool2d, site: Site) -> Plan | str:
-    if not site.preserve or (_is_resizer(site) and module.divisor_override is None):
+@register_kind(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+def _plan_avg_pool(module: Any, site: Site) -> Plan | str:
+    divisor = getattr(module, "divisor_override", None)  # which nn.AvgPool1d does not have
+    if not site.preserve or (_is_resizer(site) and divisor is None):
         return Plan("instead", "mean")
-    zeros = site.resize.padding if module.count_include_pad else (0, 0)
-    counted = pair((a + p, b + p) for p, (a, b) in zip(zeros, site.pad, strict=True))
-    return _sampled_pool(site, "mean", counted=counted, divisor=module.divisor_override)
+    zeros = site.resize.padding if module.count_include_pad else (0,) * site.resize.axes
+    counted = tuple((a + p, b + p) for p, (a, b) in zip(zeros, site.pad, strict=True))
+    return _sampled_pool(site, "mean", counted=counted, divisor=divisor)
 
 
-@register_kind(nn.LPPool2d)
-def _plan_lp_pool(module: nn.LPPool2d, site: Site) -> Plan | str:
+@register_kind(nn.LPPool1d, nn.LPPool2d, nn.LPPool3d)
+def _plan_lp_pool(module: Any, site: Site) -> Plan | str:
     if site.preserve:
         return site.keep_stride()
     if module.ceil_mode or site.order == "before":
@@ -111,21 +112,21 @@ def _plan_upsampling(module: nn.Upsample, site: Site) -> Plan | str:
 
 
 def _is_resizer(site: Site) -> bool:
-    """Whether the resize at alpha = 2 is this pool: 2x2 windows side by side on even sizes."""
+    """Whether the resize at alpha = 2 is this pool: windows of 2 pixels side by side on even sizes."""
     r = site.resize
-    return site.cuts_patches and r.kernel == (2, 2) and r.dilation == (1, 1) and site.windows == site.in_size
+    return site.cuts_patches and set(r.kernel) == {2} and set(r.dilation) == {1} and site.windows == site.in_size
 
 
 def _sampled_pool(site: Site, reduce: Literal["max", "mean"], **how: Any) -> Plan:
     """The pool at stride 1, sampled. Its windows reach over the border as far as they still hold a pixel."""
     r = site.resize
-    last = pair((n - 1) * s + 1 for n, s in zip(r.out_size, r.stride, strict=True))  # the last window that is read
-    full = pair(min(m, n + p) for m, n, p in zip(site.windows, site.in_size, site.low, strict=True))
-    maps = pair(map(max, last, full))
-    high = pair(m + d - n - p for m, d, n, p in zip(maps, site.reach, site.in_size, site.low, strict=True))
+    last = tuple((n - 1) * s + 1 for n, s in zip(r.out_size, r.stride, strict=True))  # the last window that is read
+    full = tuple(min(m, n + p) for m, n, p in zip(site.windows, site.in_size, site.low, strict=True))
+    maps = tuple(map(max, last, full))
+    high = tuple(m + d - n - p for m, d, n, p in zip(maps, site.reach, site.in_size, site.low, strict=True))
     how = {"low": site.low, "high": high, "dilation": r.dilation, **how}
     return site.sample(partial(_window_pool, reduce, r.kernel, how), maps)
 
 
 def _window_pool(reduce: Literal["max", "mean"], kernel: Size, how: dict[str, Any], module: nn.Module) -> nn.Module:
-    return WindowPool2d(reduce, kernel, **how)
+    return WindowPool(reduce, kernel, **how)

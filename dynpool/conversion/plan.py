@@ -26,39 +26,42 @@ class Arithmetic:
     """
 
     resize: Resize
-    before: Size = (0, 0)
-    after: Size = (0, 0)
+    before: Size = ()
+    after: Size = ()
+
+    def __post_init__(self) -> None:
+        for name in ("before", "after"):
+            object.__setattr__(self, name, getattr(self, name) or (0,) * self.resize.axes)
 
     @property
-    def steps(self) -> tuple[Fraction, Fraction]:
+    def steps(self) -> tuple[Fraction, ...]:
         """Number of pixels of the parent per own pixel, per axis; 1 where the layer upsamples."""
-        h, w = self.resize.stride if self.resize.scale is None else (1, 1)
-        return (Fraction(h), Fraction(w))
+        upsamples = self.resize.scale is not None
+        return tuple(Fraction(1 if upsamples else stride) for stride in self.resize.stride)
 
     def __call__(self, size: Size) -> Size:
-        h, w = self.resize.output((size[0] + self.before[0], size[1] + self.before[1]))
-        return (h - self.after[0], w - self.after[1])
+        out = self.resize.output(tuple(n + m for n, m in zip(size, self.before, strict=True)))
+        return _minus(out, self.after)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A fixed multiple of the parent's size, as by windows, patches and pixel shuffles."""
+    """A fixed multiple of the parent's size, per axis, as by windows, patches and pixel shuffles."""
 
-    height: Fraction
-    width: Fraction
+    parts: tuple[Fraction, ...]
 
     @property
-    def steps(self) -> tuple[Fraction, Fraction]:
+    def steps(self) -> tuple[Fraction, ...]:
         """Number of pixels of the parent per own pixel, per axis."""
-        return (1 / self.height, 1 / self.width)
+        return tuple(1 / part for part in self.parts)
 
     def __call__(self, size: Size) -> Size:
-        return (math.ceil(size[0] * self.height), math.ceil(size[1] * self.width))
+        return tuple(math.ceil(n * part) for n, part in zip(size, self.parts, strict=True))
 
 
 def alike(a: Arithmetic, b: Arithmetic | Ratio) -> bool:
     """Whether two layers give the same output size for any input size."""
-    sizes = [(n + i, n + i) for n in a.resize.in_size for i in range(17)]
+    sizes = [(n + i,) * a.resize.axes for n in a.resize.in_size for i in range(17)]
     return all(a(s) == b(s) for s in sizes)
 
 
@@ -98,7 +101,7 @@ class ResolutionPlan:
         Args:
             here: the same resizes in a trace at `hw`, by their nodes in the planned graph; without those that do not
                 run at that size.
-            hw: (height, width) of the input in pixels.
+            hw: the size of the input in pixels, (height, width) or as many numbers as it has axes.
         """
         for i, node in enumerate(self.nodes):
             if node.parent is None:
@@ -118,4 +121,4 @@ class ResolutionPlan:
 
 
 def _minus(a: Size, b: Size) -> Size:
-    return (a[0] - b[0], a[1] - b[1])
+    return tuple(n - m for n, m in zip(a, b, strict=True))

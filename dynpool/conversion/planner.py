@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import NamedTuple
 
 from dynpool.graph import Graph, Resize
@@ -37,7 +38,7 @@ class Pin(NamedTuple):
 
 
 class MultipleOf(NamedTuple):
-    """Constraint: a learned size must be a multiple of a number of pixels (height, width)."""
+    """Constraint: a learned size must be a multiple of a number of pixels, one for each axis."""
 
     key: Key
     multiple: Size
@@ -69,22 +70,29 @@ class _Planner:
     # --- the tree so far ----------------------------------------------------------------------------------------------
 
     def add_input(self) -> None:
-        h, w = (d.axis for d in self.graph.dims(self.graph.input_id)[-2:])
+        axes = [d.axis for d in self.graph.dims(self.graph.input_id)[-self.graph.ndim :]]
         self.nodes.append(ResolutionNode("input", None, self.graph.input_size[1:]))
-        if h is not None and w is not None:
-            self.index[self.graph.classes.find(h), self.graph.classes.find(w)] = 0
+        known = [self.graph.classes.find(axis) for axis in axes if axis is not None]
+        if len(known) == len(axes):
+            self.index[tuple(known)] = 0
 
     def node_of(self, key: Key | None) -> int | None:
         """The node of a resolution, if it has one; a fixed multiple of a node gets a node of its own."""
         if key is None or key in self.index:
             return None if key is None else self.index[key]
-        (h, ratio_h), (w, ratio_w) = (self.graph.classes.base(a) for a in key)
-        if (ratio_h == 1 and ratio_w == 1) or (h, w) not in self.index or key in self.pinned:
+        base, parts = self.base(key)
+        if set(parts) == {1} or base not in self.index or key in self.pinned:
             return None
-        parent = self.index[h, w]
-        name = f"{self.nodes[parent].name} x {ratio_h}" + ("" if ratio_h == ratio_w else f", {ratio_w}")
-        ratio = Ratio(ratio_h, ratio_w)
+        parent = self.index[base]
+        shown = parts[:1] if len(set(parts)) == 1 else parts
+        name = f"{self.nodes[parent].name} x {', '.join(map(str, shown))}"
+        ratio = Ratio(parts)
         return self.add(name, key, parent, ratio, Derived(ratio))
+
+    def base(self, key: Key) -> tuple[Key, tuple[Fraction, ...]]:
+        """The resolution that one is a fixed multiple of, and the multiples per axis."""
+        bases = [self.graph.classes.base(axis) for axis in key]
+        return tuple(axis for axis, _ in bases), tuple(part for _, part in bases)
 
     def add(
         self, name: str, key: Key, parent: int, original: Arithmetic | Ratio, rule: Learned | Pinned | Derived
@@ -97,7 +105,7 @@ class _Planner:
         return index
 
     def reference(self, key: Key) -> Size:
-        return (self.graph.classes.reference(key[0]), self.graph.classes.reference(key[1]))
+        return tuple(map(self.graph.classes.reference, key))
 
     def learned_above(self, node: int | None) -> int | None:
         """The nearest learned resolution that the node's size depends on, possibly the node itself."""
@@ -115,15 +123,14 @@ class _Planner:
 
     def arithmetic(self, resize: Resize, parent: int, key: Key) -> Arithmetic:
         def offset(size: Size, reference: Size) -> Size:
-            return (size[0] - reference[0], size[1] - reference[1])
+            return tuple(n - r for n, r in zip(size, reference, strict=True))
 
         before = offset(resize.in_size, self.nodes[parent].reference)
         return Arithmetic(resize, before, offset(resize.out_size, self.reference(key)))
 
     def multiple(self, key: Key) -> Size:
-        h, w = (self.graph.classes.multiple(a) for a in key)
-        planned = self.multiples.get(key, (1, 1))
-        return (math.lcm(h, planned[0]), math.lcm(w, planned[1]))
+        planned = self.multiples.get(key, (1,) * len(key))
+        return tuple(math.lcm(self.graph.classes.multiple(axis), n) for axis, n in zip(key, planned, strict=True))
 
     # --- one resolution after another ---------------------------------------------------------------------------------
 
@@ -174,9 +181,9 @@ class _Planner:
         """A constraint that pins resolutions that depend on each other: one is a multiple of another further on."""
         keys = {g.key for g in pending}
         for group in pending:
-            (h, _), (w, _) = (self.graph.classes.base(a) for a in group.key)
-            if (h, w) != group.key and (h, w) in keys and self.first_resizer(group) and group.key not in self.pinned:
-                return Pin(group.key, "two resolutions must keep their ratio", other=(h, w))
+            base, _ = self.base(group.key)
+            if base != group.key and base in keys and self.first_resizer(group) and group.key not in self.pinned:
+                return Pin(group.key, "two resolutions must keep their ratio", other=base)
         return None
 
     def first_resizer(self, group: Group, *, learnable: bool = False) -> tuple[Resize, int] | None:
@@ -252,7 +259,7 @@ class _Planner:
             if can_change and self.plan_of(r) is None and not agrees:
                 return Pin(group.key, f"the outputs of layers that cannot be rewritten must agree in size: {refusal}")
         multiple = self.multiple(group.key)
-        constrained = self.learned_above(parent) is not None and multiple != (1, 1)
+        constrained = self.learned_above(parent) is not None and set(multiple) != {1}
         if constrained and (found := self.multiple_above(parent, original, multiple, group.key)):
             return found
         node = self.add(group.name, group.key, parent, original, Derived(original))
@@ -276,7 +283,7 @@ class _Planner:
             layers.append(self.plan.original[above])
             above = self.nodes[above].parent or 0
         steps = [layer.steps for layer in layers]
-        h, w = ((math.prod(s[axis] for s in steps) * multiple[axis]).numerator for axis in (0, 1))
+        needed = tuple((math.prod(s[axis] for s in steps) * n).numerator for axis, n in enumerate(multiple))
         learned = self.nodes[above].rule
 
         def derived_size(size: Size) -> Size:
@@ -284,12 +291,12 @@ class _Planner:
                 size = layer(size)
             return size
 
-        tried = (derived_size((k * h, k * w)) for k in range(1, 9))
+        tried = (derived_size(tuple(k * n for n in needed)) for k in range(1, 9))
         holds = all(n % m == 0 for size in tried for n, m in zip(size, multiple, strict=True))
         if not holds or not isinstance(learned, Learned):
             return Pin(key, f"its size must be a multiple of {multiple}")
-        if any(n % m for n, m in zip(learned.multiple, (h, w), strict=True)):
-            return MultipleOf(self.plan.keys[above], (h, w))
+        if any(n % m for n, m in zip(learned.multiple, needed, strict=True)):
+            return MultipleOf(self.plan.keys[above], needed)
         return None
 
     def plan_learned(self, group: Group) -> None:
@@ -337,4 +344,4 @@ def plan_resolutions(graph: Graph, plans: Plans, pinned_before: Mapping[Key, str
                 pinned |= {key: why, other or key: why}
             case MultipleOf(key, multiple):
                 before = planner.multiple(key)
-                multiples[key] = (math.lcm(before[0], multiple[0]), math.lcm(before[1], multiple[1]))
+                multiples[key] = tuple(map(math.lcm, before, multiple))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from torch import nn
 
 from dynpool.graph import Resize
 from dynpool.resizers import Reduce
-from dynpool.size_math import Size, pair, same_padding
+from dynpool.size_math import Size, same_padding
 
-__all__ = ["Plan", "Planner", "Site", "plan_for", "planner_of", "register_kind", "resizer_kinds"]
+__all__ = ["Plan", "Planner", "Site", "axes_of", "plan_for", "planner_of", "register_kind", "resizer_kinds"]
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,30 @@ class Plan:
         multiple, offset: the resized map has `multiple` times the pixels of the layer's output plus `offset`, per axis.
         start, end: pixels by which the map is cut at its start and continued at its end before it is resized, per axis;
             for "after" only.
+
+    Empty tuples stand for a multiple of 1, and for no pixels, along all axes.
     """
 
     place: Literal["instead", "after", "before"]
     reduce: Reduce
     form: Callable[[Any], nn.Module] | None = None
-    multiple: Size = (1, 1)
-    offset: Size = (0, 0)
-    start: Size = (0, 0)
-    end: Size = (0, 0)
+    multiple: Size = ()
+    offset: Size = ()
+    start: Size = ()
+    end: Size = ()
 
     def __post_init__(self) -> None:
         for name, allowed in (("place", ("instead", "after", "before")), ("reduce", get_args(Reduce))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(map(repr, allowed))}")
+
+    def along(self, axes: int) -> Plan:
+        """The same plan with a number for each axis."""
+        none = (0,) * axes
+        multiple = self.multiple or (1,) * axes
+        return replace(
+            self, multiple=multiple, offset=self.offset or none, start=self.start or none, end=self.end or none
+        )
 
 
 @dataclass(frozen=True)
@@ -52,33 +62,36 @@ class Site:
         resize: the operation; its `in_size` includes the layer's own padding.
         order: "after" or "before", as in :func:`dynpool.convert`.
         preserve: whether the layer must compute the same after conversion.
-        pad: pixels (low, high) that the layer puts around its input before the operation, for height and width.
+        pad: pixels (low, high) that the layer puts around its input before the operation, for each axis; empty: none.
     """
 
     resize: Resize
     order: str = "after"
     preserve: bool = False
-    pad: tuple[Size, Size] = ((0, 0), (0, 0))
+    pad: tuple[Size, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pad", self.pad or ((0, 0),) * self.resize.axes)
 
     @property
     def in_size(self) -> Size:
-        """(height, width) of the layer's input in pixels, at tracing."""
-        return pair(n - sum(p) for n, p in zip(self.resize.in_size, self.pad, strict=True))
+        """The size of the layer's input in pixels, at tracing."""
+        return tuple(n - sum(p) for n, p in zip(self.resize.in_size, self.pad, strict=True))
 
     @property
     def low(self) -> Size:
         """Pixels by which the first window reaches over the border."""
-        return pair(p + q[0] for p, q in zip(self.resize.padding, self.pad, strict=True))
+        return tuple(p + q[0] for p, q in zip(self.resize.padding, self.pad, strict=True))
 
     @property
     def reach(self) -> Size:
         """Pixels from the first to the last of a window."""
-        return pair(d * (k - 1) for d, k in zip(self.resize.dilation, self.resize.kernel, strict=True))
+        return tuple(d * (k - 1) for d, k in zip(self.resize.dilation, self.resize.kernel, strict=True))
 
     @property
     def cuts_patches(self) -> bool:
         """Whether the windows lie side by side (kernel = stride) from the map's first pixel on."""
-        return self.resize.kernel == self.resize.stride and self.low == (0, 0) and max(self.resize.kernel) > 1
+        return self.resize.kernel == self.resize.stride and not any(self.low) and max(self.resize.kernel) > 1
 
     @property
     def pads_same(self) -> bool:
@@ -90,28 +103,29 @@ class Site:
     @property
     def grows(self) -> Size:
         """Pixels by which the layer's map at stride 1 is larger than its input."""
-        return pair(a - b for a, b in zip(self.stride_one_size, self.in_size, strict=True))
+        return tuple(a - b for a, b in zip(self.stride_one_size, self.in_size, strict=True))
 
     @property
     def windows(self) -> Size:
         """Pixels of the map whose every `stride`-th pixel is the output: stride times output, per axis."""
-        return pair(s * n for s, n in zip(self.resize.stride, self.resize.out_size, strict=True))
+        return tuple(s * n for s, n in zip(self.resize.stride, self.resize.out_size, strict=True))
 
     @property
     def stride_one_size(self) -> Size:
         """Size of the layer's map at stride 1, with the padding it has now."""
         r = self.resize
-        return pair(n + 2 * p - d for n, p, d in zip(r.in_size, r.padding, self.reach, strict=True))
+        return tuple(n + 2 * p - d for n, p, d in zip(r.in_size, r.padding, self.reach, strict=True))
 
     def keep_stride(self, reduce: Reduce = "sample") -> Plan:
         """The layer as it is, its input resized: no resize at all as long as the sizes are the original ones."""
-        offset = pair(n - m for n, m in zip(self.in_size, self.windows, strict=True))
+        offset = tuple(n - m for n, m in zip(self.in_size, self.windows, strict=True))
         return Plan("before", reduce, multiple=self.resize.stride, offset=offset)
 
-    def sample(self, form: Callable[[Any], nn.Module], map_size: Size, start: Size = (0, 0)) -> Plan:
+    def sample(self, form: Callable[[Any], nn.Module], map_size: Size, start: Size = ()) -> Plan:
         """Every `stride`-th pixel of the layer's stride-1 map, from pixel `start` on: the function of the layer."""
+        start = start or (0,) * self.resize.axes
         left = zip(self.windows, map_size, start, strict=True)
-        return Plan("after", "sample", form, start=start, end=pair(m - (n - s) for m, n, s in left))
+        return Plan("after", "sample", form, start=start, end=tuple(m - (n - s) for m, n, s in left))
 
 
 Planner = Callable[[Any, Site], Plan | str]
@@ -184,13 +198,22 @@ def plan_for(module: nn.Module, site: Site) -> Plan | str:
     planner = planner_of(module)
     if planner is None:
         return f"{site.resize.kind} called in {type(module).__name__}, which is not a known kind of resizer"
+    axes = axes_of(module)
+    if axes not in (None, site.resize.axes):
+        return f"it slides over {axes} axes, of which {site.resize.axes} are those of the model's input"
     plan = planner(module, site)
     if not isinstance(plan, Plan | str):
         raise TypeError(f"the planner of {_name(type(module))} returned {plan!r}: expected a Plan, or a reason")
     strides = site.resize.scale is None  # a transposed convolution keeps its own arithmetic, and is followed
     if site.preserve and site.order == "before" and strides and isinstance(plan, Plan) and plan.place == "after":
         return site.keep_stride()
-    return plan
+    return plan if isinstance(plan, str) else plan.along(site.resize.axes)
+
+
+def axes_of(module: nn.Module) -> int | None:
+    """The number of axes of one of PyTorch's layers, or of one derived from them; None of any other layer."""
+    names = [kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.")]
+    return next((int(name[-2]) for name in names if name[-2:] in ("1d", "2d", "3d")), None)
 
 
 def _name(kind: type) -> str:

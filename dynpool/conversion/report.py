@@ -10,6 +10,7 @@ from torch import nn
 
 from dynpool.common.arguments import check_model
 from dynpool.resolution import only_module
+from dynpool.size_math import axes_text
 
 __all__ = [
     "FIXED_OUTPUT",
@@ -54,7 +55,7 @@ class ConversionReport:
     `not_understood` names the operations without a rule; `notes` list differences between training and eval mode.
     """
 
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     rows: tuple[ConversionRow, ...]
     not_understood: tuple[str, ...]
     notes: tuple[str, ...] = ()
@@ -113,7 +114,9 @@ class NothingToLearnError(ValueError):
     def __str__(self) -> str:
         if self.report.rows:
             return f"no resizer of the {self._model} can be learned:\n{self.report}"
-        return f"the {self._model} has no pooling or strided layer: there is nothing to learn"
+        size = self.report.input_size
+        along = "" if len(size) == 3 else f" along {axes_text(len(size) - 1)} of input_size={size}"
+        return f"the {self._model} has no pooling or strided layer{along}: there is nothing to learn"
 
 
 def attach_report(model: nn.Module, report: ConversionReport) -> None:

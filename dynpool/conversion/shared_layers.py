@@ -138,8 +138,8 @@ def where_called(graph: Graph, path: str) -> str:
     """The calls of a layer that resizes, each with its caller and input sizes, as text."""
     runs: Mapping[int, Size] = {r.call: r.in_size for r in graph.resizes if r.path == path}
     said = [
-        f"in {graph.callers[path, call][0] or 'the model'} on {h}x{w} pixels" if path else f"on {h}x{w} pixels"
-        for call, (h, w) in runs.items()
+        (f"in {graph.callers[path, call][0] or 'the model'} " if path else "") + f"on {'x'.join(map(str, size))} pixels"
+        for call, size in runs.items()
     ]
     return ", ".join(said[:4]) + (f" and {len(said) - 4} more" if len(said) > 4 else "")
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dynpool.graph import Graph, Resize
 
 __all__ = ["Group", "Key", "groups", "source_key", "target_key"]
 
-Key = tuple[int, int]  # the classes of height and width in the graph, which name a resolution
+Key = tuple[int, ...]  # the classes of the axes in the graph, such as height and width, which name a resolution
 
 
 @dataclass
@@ -35,12 +35,13 @@ def groups(graph: Graph) -> Iterator[Group]:
 
 
 def source_key(graph: Graph, resize: Resize) -> Key | None:
-    return _key(graph, *resize.source)
+    return _key(graph, resize.source)
 
 
 def target_key(graph: Graph, resize: Resize) -> Key | None:
-    return _key(graph, *resize.target)
+    return _key(graph, resize.target)
 
 
-def _key(graph: Graph, h: int | None, w: int | None) -> Key | None:
-    return None if h is None or w is None else (graph.classes.find(h), graph.classes.find(w))
+def _key(graph: Graph, axes: Sequence[int | None]) -> Key | None:
+    known = [graph.classes.find(axis) for axis in axes if axis is not None]
+    return tuple(known) if len(known) == len(axes) else None

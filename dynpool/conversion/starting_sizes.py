@@ -17,7 +17,7 @@ def warn_of_changes(
 ) -> None:
     """Warn if maps of the converted model do not start at the sizes they have in the original."""
     moved = [
-        f"{node.name} at {now[0]}x{now[1]} instead of {was[0]}x{was[1]} pixels"
+        f"{node.name} at {_by(now)} instead of {_by(was)} pixels"
         for node, now, was in zip(tree.nodes, tree.sizes_at(tree.input_size[1:]), original, strict=True)
         if now != was
     ]
@@ -45,9 +45,13 @@ def warn_of_changes(
 def warn_of_multiples(asked: Size, tree: ResolutionTree, original: Sequence[Size]) -> None:
     """Warn if `multiple_of` makes maps start at twice their sizes or more."""
     grown = [
-        f"{node.name} starts at {now[0]}x{now[1]} instead of {was[0]}x{was[1]} pixels"
+        f"{node.name} starts at {_by(now)} instead of {_by(was)} pixels"
         for node, now, was in zip(tree.nodes, tree.sizes_at(tree.input_size[1:]), original, strict=True)
         if any(n == m >= 2 * w for n, m, w in zip(now, asked, was, strict=True))
     ]
     if grown:
         warnings.warn(f"multiple_of={asked} is larger than maps of the model: {'; '.join(grown)}", stacklevel=4)
+
+
+def _by(size: Size) -> str:
+    return "x".join(map(str, size))

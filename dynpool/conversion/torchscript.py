@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dynpool.graph import deep_copy
-from dynpool.resizers import FixedInterpolate2d, FixedPool2d
+from dynpool.resizers import FixedInterpolate, FixedPool
 from dynpool.resolution import (
+    FittingConvTranspose1d,
     FittingConvTranspose2d,
+    FittingConvTranspose3d,
     GiveSize,
     ResizeAfter,
     TakeStride,
@@ -34,15 +36,26 @@ class AlignedResize(nn.Module):
 
     def __init__(self, start: Size, end: Size, resize: nn.Module) -> None:
         super().__init__()
-        self.start, self.end, self.resize = start, end, resize
+        self.start, self.end, self.resize = list(start), list(end), resize
 
     def forward(self, x: Tensor) -> Tensor:
         return self.resize(align(x, self.start, self.end))
 
 
-class TransposedThenResized(FittingConvTranspose2d):
-    """A transposed convolution and the resizer behind it: optional arguments and hooks exclude each other here."""
+# A transposed convolution and the resizer behind it: optional arguments and hooks exclude each other here.
 
+
+class TransposedThenResized1d(FittingConvTranspose1d):
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        stride, padding, kernel, dilation = self.stride, self.padding, self.kernel_size, self.dilation
+        added = self._output_padding(input, output_size, stride, padding, kernel, 1, dilation)  # type: ignore[arg-type]
+        out = F.conv_transpose1d(
+            input, self.weight, self.bias, stride, padding, added, self.groups, dilation  # type: ignore[arg-type]
+        )  # fmt: skip
+        return self.resize(out)  # type: ignore[operator]
+
+
+class TransposedThenResized2d(FittingConvTranspose2d):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         stride, padding, kernel, dilation = self.stride, self.padding, self.kernel_size, self.dilation
         added = self._output_padding(input, output_size, stride, padding, kernel, 2, dilation)  # type: ignore[arg-type]
@@ -50,6 +63,23 @@ class TransposedThenResized(FittingConvTranspose2d):
             input, self.weight, self.bias, stride, padding, added, self.groups, dilation  # type: ignore[arg-type]
         )  # fmt: skip
         return self.resize(out)  # type: ignore[operator]
+
+
+class TransposedThenResized3d(FittingConvTranspose3d):
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        stride, padding, kernel, dilation = self.stride, self.padding, self.kernel_size, self.dilation
+        added = self._output_padding(input, output_size, stride, padding, kernel, 3, dilation)  # type: ignore[arg-type]
+        out = F.conv_transpose3d(
+            input, self.weight, self.bias, stride, padding, added, self.groups, dilation  # type: ignore[arg-type]
+        )  # fmt: skip
+        return self.resize(out)  # type: ignore[operator]
+
+
+_TRANSPOSED: dict[type, type] = {
+    FittingConvTranspose1d: TransposedThenResized1d,
+    FittingConvTranspose2d: TransposedThenResized2d,
+    FittingConvTranspose3d: TransposedThenResized3d,
+}
 
 
 def _resized_before(self: Any, input: tuple[Tensor]) -> tuple[Tensor]:
@@ -85,8 +115,9 @@ def _scriptable(model: nn.Module) -> nn.Module:
         detach_frozen(plain)
     for name, module in list(plain.named_modules()):
         for key, hook in list(module._forward_pre_hooks.items()):
-            if isinstance(hook, GiveSize) and isinstance(module, FixedPool2d | FixedInterpolate2d):
-                module.size = hook.frozen_target()
+            if isinstance(hook, GiveSize) and isinstance(module, FixedPool | FixedInterpolate):
+                target = hook.frozen_target()
+                module.size = target if isinstance(module, FixedPool) else list(target)
                 del module._forward_pre_hooks[key], module._forward_pre_hooks_with_kwargs[key]
             elif isinstance(hook, TakeStride):
                 hook.give(module)
@@ -108,11 +139,11 @@ def _compile(layer: nn.Module, key: int, hook: ResizeAfter) -> None:
     if hook.native:
         del layer._forward_hooks[key], layer._modules["resize"]
         return
-    if (hook.start, hook.end) != ((0, 0), (0, 0)):
+    if any(hook.start) or any(hook.end):
         layer.register_module("resize", AlignedResize(hook.start, hook.end, layer.get_submodule("resize")))
-    if type(layer) is FittingConvTranspose2d:
+    if type(layer) in _TRANSPOSED:
         del layer._forward_hooks[key]
-        layer.__class__ = TransposedThenResized
+        layer.__class__ = _TRANSPOSED[type(layer)]
     else:
         layer._forward_hooks[key] = _resized_after
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from types import MappingProxyType
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 from torch import nn
 
 from dynpool.graph import Choose, Graph, PassOptions, Resize, Shapes, Survey, trace, trace_shapes
 from dynpool.resizers import (
-    LearnedResizer2d,
+    LearnedResizer,
     check_axes,
     host_alphas,
     host_extents,
@@ -28,7 +28,7 @@ from dynpool.resizers import (
     usable_alphas,
 )
 from dynpool.resolution import converted_model, is_converted, resolution_tree, unwrapped, weights_outside
-from dynpool.size_math import Pair, Size
+from dynpool.size_math import PerAxis, Size
 
 __all__ = ["CostModel", "amount_at", "costed_model", "macs_at"]
 
@@ -64,7 +64,7 @@ class CostModel:
 
     Args:
         model: a converted model, one with hand-placed resizers, or a plain one.
-        input_size: (C, H, W) in pixels.
+        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W).
         survey: a survey of the model at that size with its current alphas, if there is one.
         options: what a pass needs besides an image, see `trace`.
 
@@ -89,8 +89,8 @@ class CostModel:
         **options: Unpack[PassOptions],
     ) -> None:
         model = self.model = costed_model(model)
-        check_axes(model, "a cost by learned sizes")
         survey = Survey(model, input_size, **options) if survey is None else survey
+        check_axes(model, len(survey.input_size) - 1, "a cost at this input_size")
         self.input_size, self.options = survey.input_size, survey.options
         self.tree = resolution_tree(model)
         self.modules = dict(model.named_modules())
@@ -101,7 +101,7 @@ class CostModel:
         self._known: dict[object, int] = {}
         self.graph, self.exact = self._structure(survey) if self.owners else (survey.at_input_size, True)
 
-    def macs(self, alphas: Sequence[Pair] | None = None) -> int:
+    def macs(self, alphas: Sequence[PerAxis] | None = None) -> int:
         """MACs at the current or the given values of the alphas."""
         values = host_alphas(self.owners) if alphas is None else list(alphas)
         kernels = self.live_kernels()
@@ -117,7 +117,7 @@ class CostModel:
     # --- temporarily changed sizes ------------------------------------------------------------------------------------
 
     @contextmanager
-    def _at(self, change: Change, values: Sequence[Pair]) -> Iterator[Choose | None]:
+    def _at(self, change: Change, values: Sequence[PerAxis]) -> Iterator[Choose | None]:
         """Within the context, apply `change` to every learned size that the values lead to.
 
         A tree does this itself; for hand-placed resizers, the context yields the function that chooses their sizes.
@@ -125,7 +125,7 @@ class CostModel:
         if self.tree is None:
             value_of = {id(resizer.root()): v for resizer, v in zip(self.owners, values, strict=True)}
 
-            def choose(resizer: LearnedResizer2d, size: Size) -> Size:
+            def choose(resizer: LearnedResizer[Any], size: Size) -> Size:
                 return change(resizer.output_size(size, resizer.strides(value_of[id(resizer.root())])))
 
             yield choose
@@ -135,14 +135,14 @@ class CostModel:
         with self.tree.overriding(changed):
             yield None
 
-    def _traced(self, change: Change, values: Sequence[Pair], others: Shapes | None = None) -> Graph:
+    def _traced(self, change: Change, values: Sequence[PerAxis], others: Shapes | None = None) -> Graph:
         with self._at(change, values) as choose:
             return trace(self.model, self.input_size, others=others, choose=choose, **self.options)
 
-    def _traced_macs(self, change: Change, values: Sequence[Pair]) -> int:
+    def _traced_macs(self, change: Change, values: Sequence[PerAxis]) -> int:
         return self._traced(change, values).all_macs
 
-    def _computed(self, graph: Graph, change: Change, values: Sequence[Pair]) -> int:
+    def _computed(self, graph: Graph, change: Change, values: Sequence[PerAxis]) -> int:
         return macs_at(graph, self.axis_sizes(graph, values, change), self._kernel_shares())
 
     # --- learned kernels ----------------------------------------------------------------------------------------------
@@ -161,13 +161,13 @@ class CostModel:
         live = self.live_kernels().items()
         return {path: Fraction(kh * kw, self.traced_pixels(path)) for path, ((kh, kw), _) in live}
 
-    def axis_sizes(self, graph: Graph, values: Sequence[Pair], change: Change = lambda size: size) -> dict[int, int]:
+    def axis_sizes(self, graph: Graph, values: Sequence[PerAxis], change: Change = lambda size: size) -> dict[int, int]:
         """Sizes of the axis classes of a trace of the model, in pixels, at the given values of the alphas."""
         with self._at(change, values) as choose:
 
             def sizer(resize: Resize, size: Size) -> Size:
                 resizer = self.modules.get(resize.path)
-                hand_placed = isinstance(resizer, LearnedResizer2d) and choose is not None
+                hand_placed = isinstance(resizer, LearnedResizer) and choose is not None
                 return choose(resizer, size) if hand_placed else resize.out_size  # type: ignore[arg-type, misc]
 
             return graph.axis_sizes(sizer if self.tree is None else self.tree.sizer(self.input_size[1:]))
@@ -217,16 +217,16 @@ def _same(size: Size) -> Size:
 
 
 def _nearby(size: Size) -> Size:
-    return (max(round(size[0] * 0.7), 2), max(round(size[1] * 1.3), 3))
+    return tuple(max(round(n * (0.7, 1.3, 0.9)[axis]), 2 + axis) for axis, n in enumerate(size))
 
 
 def _smallest(size: Size) -> Size:
-    return (2, 2)
+    return (2,) * len(size)
 
 
 def _larger(size: Size) -> Size:
-    return (max(2 * size[0], 9) + 3, max(2 * size[1], 9) + 4)
+    return tuple(max(2 * n, 9) + 3 + axis for axis, n in enumerate(size))
 
 
 def _largest(size: Size) -> Size:
-    return (max(3 * size[0], 16) + 5, max(3 * size[1], 16) + 7)
+    return tuple(max(3 * n, 16) + 5 + 2 * axis for axis, n in enumerate(size))

@@ -14,9 +14,9 @@ from torch.utils._pytree import tree_map_only
 
 from dynpool.common.arguments import check_model, check_whole
 from dynpool.graph import check_input_size, deep_copy
-from dynpool.resizers import LearnedResizer2d, check_axes, host_alphas, learned_resizers, set_alpha
+from dynpool.resizers import LearnedResizer, host_alphas, learned_resizers, set_alpha
 from dynpool.resolution import resolution_tree
-from dynpool.size_math import Pair, Size
+from dynpool.size_math import PerAxis, Size, axes_text
 
 from .clock import Clock, Key, seconds_of
 from .cost_model import CostModel, amount_at
@@ -49,7 +49,7 @@ class LatencyCheck:
 class _Measured:
     """Repeated passes at one set of sizes: seconds of each as a whole, and of its operations in others."""
 
-    alphas: list[Pair]
+    alphas: list[PerAxis]
     wholes: list[float] = field(default_factory=list)
     clocks: list[dict[Key, float]] = field(default_factory=list)
 
@@ -75,7 +75,7 @@ class LatencyModel:
 
     Args:
         model: a converted model, or one with hand-placed resizers. It is not changed.
-        input_size: (C, H, W) in pixels.
+        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W).
         device: where to measure. None: where the model's weights are.
         batch: images in a pass, whose seconds count. None: those of `inputs` or of the conversion, else one.
         inputs: the arguments of the model's forward, batch included, if images are not enough; see
@@ -118,7 +118,6 @@ class LatencyModel:
         measurements: Mapping[str, Any] | None = None,
     ) -> None:
         check_model(model)
-        check_axes(model, "LatencyModel")
         check_whole(1, repeats=repeats, **({} if batch is None else {"batch": batch}))
         check_whole(_FEWEST, configurations=configurations)
         check_whole(0, seed=seed)
@@ -150,7 +149,7 @@ class LatencyModel:
         self._draw = torch.Generator("cpu").manual_seed(seed)
         self._surrogate = Surrogate(self.cost)
         self._amounts = amounts_of_work(self.cost.graph)
-        self._cached: tuple[tuple[Pair, ...], dict[Key, float]] = ((), {})
+        self._cached: tuple[tuple[PerAxis, ...], dict[Key, float]] = ((), {})
         if measurements is None:
             on_gpu = [self.device] if self.device.type == "cuda" else []
             with torch.random.fork_rng(devices=on_gpu):  # the model may draw random numbers
@@ -163,12 +162,13 @@ class LatencyModel:
 
     # --- what is asked ------------------------------------------------------------------------------------------------
 
-    def value(self, alphas: Sequence[Pair] | None = None) -> float:
+    def value(self, alphas: Sequence[PerAxis] | None = None) -> float:
         """Seconds of a pass at the current or the given values of the alphas, computed on the host."""
         owners = self.cost.owners
         values = host_alphas(owners) if alphas is None else list(alphas)
         if len(values) != len(owners):
-            raise ValueError(f"alphas has {len(values)} entries; allowed: a (height, width) for each of {len(owners)}")
+            one = axes_text(len(self.input_size) - 1)
+            raise ValueError(f"alphas has {len(values)} entries; allowed: a {one} for each of {len(owners)}")
         return self._fixed + sum(self._seconds(values).values())
 
     def __call__(self) -> Tensor:
@@ -238,7 +238,7 @@ class LatencyModel:
         def run() -> object:
             return copied(*args, **kwargs)
 
-        def set_alphas(alphas: Sequence[Pair]) -> None:
+        def set_alphas(alphas: Sequence[PerAxis]) -> None:
             for resizer, alpha in zip(owners, alphas, strict=True):
                 set_alpha(resizer, alpha)
             if tree is not None:
@@ -271,15 +271,17 @@ class LatencyModel:
                         one.clocks.append(clock.seconds())
         return found
 
-    def _drawn(self, owners: Sequence[LearnedResizer2d], start: Sequence[Pair]) -> list[Pair]:
+    def _drawn(self, owners: Sequence[LearnedResizer[Any]], start: Sequence[PerAxis]) -> list[PerAxis]:
         """Alphas at which maps are larger or smaller than at the given ones, all together and each by itself."""
         whole = _WHOLE * (2 * torch.rand((), generator=self._draw, device="cpu").item() - 1)
         found = []
         for k, (resizer, alpha) in enumerate(zip(owners, start, strict=True)):
-            by = _AXIS * (2 * torch.rand(2, generator=self._draw, device="cpu") - 1) + (whole if k == 0 else 0.0)
-            h, w = resizer.strides(alpha)
-            axes = (0, 0) if resizer.shared_alpha().numel() == 1 else (0, 1)
-            wanted = resizer.values_of((h * math.exp(by[axes[0]]), w * math.exp(by[axes[1]])))
+            drawn = torch.rand(resizer.axes, generator=self._draw, device="cpu")
+            by = _AXIS * (2 * drawn - 1) + (whole if k == 0 else 0.0)
+            if resizer.shared_alpha().numel() < resizer.axes:
+                by = by[:1].expand(resizer.axes)
+            strides = zip(resizer.strides(alpha), by, strict=True)
+            wanted = resizer.values_of(tuple(stride * math.exp(change) for stride, change in strides))
             resizer.make_room(resizer.strides(wanted))
             found.append(resizer.project(wanted, wanted, None))
         return found
@@ -300,7 +302,7 @@ class LatencyModel:
 
     # --- fitting ------------------------------------------------------------------------------------------------------
 
-    def _fitted(self, measured: Sequence[tuple[list[Pair], dict[Key, float]]]) -> dict[Key, Curve]:
+    def _fitted(self, measured: Sequence[tuple[list[PerAxis], dict[Key, float]]]) -> dict[Key, Curve]:
         """A curve for each operation of a module, or one for all of them if they have other names in a real pass."""
         ran: dict[str, set[str]] = {}
         for path, op in dict.fromkeys(key for _, layers in measured for key in layers):
@@ -327,7 +329,7 @@ class LatencyModel:
         for (path, op), amounts in self._amounts.items():
             yield self._key(path, op), amounts
 
-    def _work_at(self, alphas: Sequence[Pair]) -> dict[Key, float]:
+    def _work_at(self, alphas: Sequence[PerAxis]) -> dict[Key, float]:
         """The amount of work of each curve at the given alphas."""
         if self._cached[0] == tuple(alphas):
             return self._cached[1]
@@ -339,11 +341,11 @@ class LatencyModel:
         self._cached = tuple(alphas), found
         return found
 
-    def _seconds(self, alphas: Sequence[Pair]) -> dict[Key, float]:
+    def _seconds(self, alphas: Sequence[PerAxis]) -> dict[Key, float]:
         works = self._work_at(alphas)
         return {key: self._factor * curve(works[key]) for key, curve in self._curves.items()}
 
-    def _sizes_at(self, alphas: Sequence[Pair]) -> dict[str, Size]:
+    def _sizes_at(self, alphas: Sequence[PerAxis]) -> dict[str, Size]:
         tree = self.cost.tree
         if tree is not None:
             sizes = tree.sizes_at(self.input_size[1:], alphas)
@@ -352,9 +354,9 @@ class LatencyModel:
         known = self.cost.axis_sizes(graph, alphas)
         found: dict[str, Size] = {}
         for resize in graph.resizes:
-            h, w = resize.target
-            if resize.learned and h is not None and w is not None:
-                found.setdefault(resize.path, (known[graph.classes.find(h)], known[graph.classes.find(w)]))
+            axes = [graph.classes.find(axis) for axis in resize.target if axis is not None]
+            if resize.learned and len(axes) == resize.axes:
+                found.setdefault(resize.path, tuple(known[axis] for axis in axes))
         return found
 
     def _weights(self) -> list[Any]:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from dynpool.common.arguments import check_model
 from dynpool.graph import Graph, InputSize, check_input_size, trace
 from dynpool.graph.ops import is_registered
-from dynpool.resizers import check_axes
-from dynpool.size_math import Pair
+from dynpool.size_math import PerAxis
 
 from .cost_model import CostModel
 from .surrogate import Factors, Surrogate
@@ -176,7 +175,7 @@ class Ceiling:
     cost: CostModel
     limit: float  # MACs
 
-    def allows(self, alphas: Sequence[Pair]) -> bool:
+    def allows(self, alphas: Sequence[PerAxis]) -> bool:
         return self.cost.macs(alphas) <= self.limit
 
 
@@ -193,7 +192,7 @@ class GMACsLoss:
 
     Args:
         model: a converted model, one with hand-placed resizers, or one with learned kernels.
-        input_size: (C, H, W) in pixels at which GMACs are counted.
+        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W), at which GMACs are counted.
         inputs: the arguments of the model's forward, if an image is not enough, see :func:`dynpool.convert`.
         batch: batch size of the traced pass, if one image is not enough.
         dtype: of the images; default: that of the weights. Converted models know all three.
@@ -221,7 +220,6 @@ class GMACsLoss:
         dtype: torch.dtype | None = None,
     ) -> None:
         check_model(model)
-        check_axes(model, "GMACsLoss")
         self.input_size = check_input_size(input_size)
         self.cost = CostModel(model, self.input_size, inputs=inputs, batch=batch, dtype=dtype)
         self.tree, self.owners, self.graph = self.cost.tree, self.cost.owners, self.cost.graph
@@ -252,7 +250,7 @@ class GMACsLoss:
         one = torch.ones_like(next(iter(shares.values())))
         return torch.stack([shares.get(path, one) for path in self._kernels])
 
-    def value(self, alphas: Sequence[Pair] | None = None) -> float:
+    def value(self, alphas: Sequence[PerAxis] | None = None) -> float:
         """GMACs at the rounded sizes in use, or at those of the given values of the alphas, computed on the host."""
         return self.cost.macs(alphas) / 1e9
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dynpool.graph import Resize, Smooth, propagate
-from dynpool.resizers import LearnedResizer2d, gathered
+from dynpool.resizers import LearnedResizer, gathered
 
 from .cost_model import CostModel
 
@@ -42,31 +42,32 @@ class Surrogate:
 
     def __init__(self, cost: CostModel) -> None:
         self.cost, self.tree, self.owners, self.graph = cost, cost.tree, cost.owners, cost.graph
+        self._axes = cost.graph.ndim
         sizes = self._smooth_sizes()
         self._row = {c: i for i, c in enumerate(sizes)}
-        self._exponents = torch.zeros(len(sizes) + 1, 2 * len(self.owners), dtype=torch.float64, device="cpu")
+        self._exponents = torch.zeros(len(sizes) + 1, self._axes * len(self.owners), dtype=torch.float64, device="cpu")
         for c, size in sizes.items():
             for s in size.strides:
                 self._exponents[self._row[c], s] += 1
         self._base = torch.tensor([*(size.pixels for size in sizes.values()), 1.0], dtype=torch.float64, device="cpu")
 
     def _smooth_sizes(self) -> dict[int, Smooth]:
-        """Sizes without rounding of the axis classes, except sums; the i-th resizer has the strides 2i and 2i + 1."""
+        """Sizes without rounding of the axis classes, except sums; each resizer has a stride for each axis."""
         graph, modules = self.graph, self.cost.modules
-        column = {id(p.shared_alpha()): 2 * i for i, p in enumerate(self.owners)}
+        column = {id(p.shared_alpha()): self._axes * i for i, p in enumerate(self.owners)}
         axes = replace(graph.axes, classes=graph.classes.without_sums())
         sizes = graph.with_input(*(Smooth(float(n)) for n in graph.input_size[1:]))
 
-        def output(resize: Resize, size: tuple[Smooth, Smooth], *, last: bool) -> Iterator[Smooth | None]:
+        def output(resize: Resize, size: tuple[Smooth, ...], *, last: bool) -> Iterator[Smooth | None]:
             resizer = modules.get(resize.path)
             for axis, n in enumerate(size):
                 known = isinstance(n, Smooth)
                 above = n if known else Smooth(float(resize.in_size[axis]))
-                if resize.learned and not isinstance(resizer, LearnedResizer2d):  # follows, possibly to a fixed size
+                if resize.learned and not isinstance(resizer, LearnedResizer):  # follows, possibly to a fixed size
                     yield Smooth(float(resize.out_size[axis])) if last else None
                 elif not (known or last):
                     yield None
-                elif isinstance(resizer, LearnedResizer2d) and resize.learned:
+                elif isinstance(resizer, LearnedResizer) and resize.learned:
                     multiple = 1 if self.tree is None else self.tree.slots[resize.path].multiple[axis]
                     yield (above * multiple).over(column[id(resizer.shared_alpha())] + axis)
                 else:
@@ -111,7 +112,7 @@ class Surrogate:
         strides = torch.cat([p.learned_strides(gathered(p.shared_alpha()).double()) for p in self.owners])
         if any(p.looks_at_chains for p in self.owners) and self.tree is not None:
             factors = self.tree.factors_at(self.cost.input_size[1:])
-            rows = [factors.get(type(p), (1.0, 1.0)) for p in self.owners]
+            rows = [factors.get(type(p), (1.0,) * self._axes) for p in self.owners]
             strides = strides / torch.tensor(rows, dtype=strides.dtype, device=strides.device).flatten()
         if self._base.device != strides.device:
             self._base, self._exponents = self._base.to(strides.device), self._exponents.to(strides.device)

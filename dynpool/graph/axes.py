@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dynpool.size_math import Size, pair, window_output_size
+from dynpool.size_math import PerAxis, Size, window_output_size
 
 from .dims import Atom, Dim, constant_dims
 from .smooth import Smooth
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Axes", "AxisClasses", "Extent", "Resize", "input_dims"]
 
 Extent = TypeVar("Extent", int, "npt.NDArray[np.int64]", Smooth)  # a size in pixels, an array of them, or a smooth one
-OptionalPair = tuple[int | None, int | None]
+OptionalAxes = tuple[int | None, ...]
 
 
 def _factors(dim: Dim) -> list[tuple[int, bool]]:
@@ -304,35 +304,47 @@ class AxisClasses:
         yield from self._sums
 
 
+_LEARNED = frozenset({"dynopool1d", "dynopool2d", "dynopool3d", "resizer"})
+
+
 @dataclass(frozen=True)
 class Resize:
-    """An operation after which height or width may have another size: a strided or learned layer.
+    """An operation after which a spatial axis may have another size: a strided or learned layer.
 
-    `kernel`, `stride`, `padding` and `dilation` are (height, width) pairs in pixels of the input; `source` and `target`
-    are axis classes (None where the axis carries no resolution). `kind` is the operation's name.
+    All fields have one entry for each axis. `kernel`, `stride`, `padding` and `dilation` are pixels of the input;
+    `source` and `target` are axis classes (None where the axis carries no resolution). `kind` is the operation's name.
     """
 
     node: int
     kind: str
     path: str
     call: int
-    source: OptionalPair
-    target: OptionalPair
+    source: OptionalAxes
+    target: OptionalAxes
     in_size: Size
     out_size: Size
-    kernel: Size = (1, 1)
-    stride: Size = (1, 1)
-    padding: Size = (0, 0)
-    dilation: Size = (1, 1)
+    kernel: Size = ()  # those that are not given are 1, and 0 for the padding
+    stride: Size = ()
+    padding: Size = ()
+    dilation: Size = ()
     ceil_mode: bool = False
-    scale: tuple[float, float] | None = None  # of an upsampling: output pixels per input pixel
+    scale: PerAxis | None = None  # of an upsampling: output pixels per input pixel
     fixed: bool = False  # the output size is a constant
     given: bool = False  # the model's code computes the output size and passes it
 
+    def __post_init__(self) -> None:
+        for name, usual in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
+            object.__setattr__(self, name, getattr(self, name) or (usual,) * len(self.in_size))
+
+    @property
+    def axes(self) -> int:
+        """The number of spatial axes."""
+        return len(self.in_size)
+
     @property
     def learned(self) -> bool:
-        """Whether a resizer of this library ran: a `LearnedResizer2d` or one that follows it."""
-        return self.kind in ("dynopool2d", "resizer")
+        """Whether a resizer of this library ran: a `LearnedResizer` or one that follows it."""
+        return self.kind in _LEARNED
 
     def output(self, size: Size) -> Size:
         """Output size in pixels for another input size, by the operation's own arithmetic."""
@@ -341,21 +353,23 @@ class Resize:
         if self.scale is not None:
             axes = zip(size, self.in_size, self.out_size, self.scale, strict=True)
             # the difference keeps the pixels that a transposed convolution adds
-            return pair(o + math.floor(n * s) - math.floor(i * s) for n, i, o, s in axes)
+            return tuple(o + math.floor(n * s) - math.floor(i * s) for n, i, o, s in axes)
         windows = zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        return pair(window_output_size(*window, ceil_mode=self.ceil_mode) for window in windows)
+        return tuple(window_output_size(*window, ceil_mode=self.ceil_mode) for window in windows)
 
 
-def input_dims(classes: AxisClasses, shape: Sequence[int], others: Sequence[int] | None = None) -> tuple[Dim, ...]:
-    """Dimensions of an image batch; height and width open the first two classes.
+def input_dims(
+    classes: AxisClasses, shape: Sequence[int], others: Sequence[int] | None = None, *, ndim: int = 2
+) -> tuple[Dim, ...]:
+    """Dimensions of an image batch; its last `ndim`, height and width of images, open the first classes.
 
     `others` is the shape of the batch in the second pass, if there is one.
     """
-    in_other: list[int | None] = [None, None] if others is None else list(others[-2:])
+    in_other: list[int | None] = [None] * ndim if others is None else list(others[-ndim:])
     spatial = tuple(
-        Dim((Atom(n, classes.new(n), m),)) if n != 1 else Dim() for n, m in zip(shape[-2:], in_other, strict=True)
+        Dim((Atom(n, classes.new(n), m),)) if n != 1 else Dim() for n, m in zip(shape[-ndim:], in_other, strict=True)
     )
-    return constant_dims(shape[:-2], shape[:-2]) + spatial
+    return constant_dims(shape[:-ndim], shape[:-ndim]) + spatial
 
 
 @dataclass

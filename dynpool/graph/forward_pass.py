@@ -13,12 +13,12 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dynpool.resizers import DynOPool2d, LearnedResizer2d, host_alphas, host_extents, learned_alphas, learned_kernels
+from dynpool.resizers import DynOPoolAxes, LearnedResizer, host_alphas, host_extents, learned_alphas, learned_kernels
 from dynpool.resolution import resolution_tree, without_sharding
 from dynpool.size_math import Size
 
 from .errors import TraceError
-from .inputs import Inputs, check_input_size, without_batch
+from .inputs import Inputs, without_batch
 from .meta.arguments import bind
 from .meta.containers import tensors_in
 from .meta.data_dependent import recurrent_outputs
@@ -30,7 +30,7 @@ from .snapshot import untouched
 __all__ = ["RETURNS", "Choose", "ForwardPass", "meta_state", "run_pass"]
 
 RETURNS = "returns"  # in the place of an operation: what a call of a module returns
-Choose = Callable[[LearnedResizer2d, Size], Size]  # the output size of a hand-placed resizer for that of its input
+Choose = Callable[[LearnedResizer[Any], Size], Size]  # the output size of a hand-placed resizer for that of its input
 
 
 class ForwardPass(TorchDispatchMode):
@@ -92,7 +92,7 @@ class ForwardPass(TorchDispatchMode):
         """Called before an operation runs; the result is passed on to the call after it."""
         return self.place(op), _shapes(arguments)
 
-    def finish(self, begun: Any, out: Any, func: Any = None, *, resizer: LearnedResizer2d | None = None) -> None:
+    def finish(self, begun: Any, out: Any, func: Any = None, *, resizer: LearnedResizer[Any] | None = None) -> None:
         """Called with the output of an operation; `func` is the ATen operation, if it is one."""
         place, inputs = begun
         self.shapes[place] = (inputs, _shapes(out))
@@ -114,7 +114,7 @@ class _Contracted:
         self.open.append(self.recorder.begin("dynpool.resizer", {"maps": tensors}))
         self.recorder.hidden += 1
 
-    def leave(self, module: LearnedResizer2d, args: tuple[Any, ...], out: Tensor) -> Tensor:
+    def leave(self, module: LearnedResizer[Any], args: tuple[Any, ...], out: Tensor) -> Tensor:
         out = torch.ops.aten.alias(out)  # a tensor of its own, should it be the input
         self.recorder.hidden -= 1
         self.recorder.finish(self.open.pop(), out, resizer=module)
@@ -122,15 +122,15 @@ class _Contracted:
 
 
 def _standalone_size(
-    resizer: LearnedResizer2d, choose: Choose | None
+    resizer: LearnedResizer[Any], choose: Choose | None
 ) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]:
     """A hook that gives a hand-placed resizer its size from the real alpha, which tracing replaces by a meta tensor."""
     alphas = host_alphas([resizer])[0]
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if kwargs.get("size") is None and len(args) < 2:
-            h, w = args[0].shape[-2:]
-            size = resizer.output_size((h, w), resizer.strides(alphas)) if choose is None else choose(resizer, (h, w))
+            given = tuple(args[0].shape[-resizer.axes :])
+            size = resizer.output_size(given, resizer.strides(alphas)) if choose is None else choose(resizer, given)
             kwargs = {**kwargs, "size": size}
         return args, kwargs
 
@@ -167,9 +167,9 @@ def _paths(model: nn.Module, recorder: ForwardPass, choose: Choose | None) -> It
             handles.append(module.register_forward_pre_hook(enter(path), prepend=True))
             # before the module's own forward hooks, so that a resize hooked behind it is not counted as part of it
             handles.append(module.register_forward_hook(leave, prepend=True))
-        if isinstance(module, LearnedResizer2d):
+        if isinstance(module, LearnedResizer):
             handles.append(module.register_forward_pre_hook(_standalone_size(module, choose), with_kwargs=True))
-            if not isinstance(module, DynOPool2d):  # which is one operation anyway
+            if not isinstance(module, DynOPoolAxes):  # which is one operation anyway
                 contracted = _Contracted(recorder)
                 handles.append(module.register_forward_pre_hook(contracted.enter, with_kwargs=True))
                 handles.append(module.register_forward_hook(contracted.leave, prepend=True))
@@ -262,7 +262,7 @@ def run_pass(
         for module in model.modules():
             module.training = training
         if tree is not None:
-            stack.enter_context(tree.at(check_input_size(example.size)[1:]))
+            stack.enter_context(tree.at(example.size[1:]))
         stack.enter_context(_paths(model, recorder, choose))
         stack.enter_context(_recurrent(model, recorder))
         parameters = dict(model.named_parameters(remove_duplicate=False))

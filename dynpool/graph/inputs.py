@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from dynpool.common.arguments import is_whole
+from dynpool.size_math import AXES
 
 __all__ = ["InputSize", "Inputs", "check_input_size", "make_inputs", "without_batch"]
 
@@ -83,14 +84,24 @@ class Inputs(NamedTuple):
         )
 
 
-def check_input_size(input_size: Sequence[int]) -> tuple[int, int, int]:
-    """(C, H, W) as a tuple of positive ints. Raises ValueError for anything else, or more than 2**42 values."""
-    if not _is_size(input_size) or len(input_size) != 3:
+_NUMBERS = {1: "two", 2: "three", 3: "four"}  # of an input size, by the number of spatial axes
+
+
+def check_input_size(input_size: Sequence[int], axes: int | None = None) -> tuple[int, ...]:
+    """(C, H, W), (C, L) or (C, D, H, W) as a tuple of positive ints; with `axes`, of so many spatial axes alone.
+
+    Raises:
+        ValueError: for anything else, or more than 2**42 values.
+    """
+    if not _is_size(input_size) or (axes is not None and len(input_size) != axes + 1):
+        allowed = [axes] if axes is not None else list(AXES)
+        sizes = [f"(channels, {', '.join(AXES[n])})" for n in allowed]
+        count = f"{_NUMBERS[allowed[0]]}{f' to {_NUMBERS[allowed[-1]]}' * (len(allowed) > 1)}"
+        said = f"{', '.join(sizes[:-1])} or {sizes[-1]}" if len(sizes) > 1 else sizes[0]
         hint = without_batch(input_size)
-        raise ValueError(f"input_size must be three positive ints (channels, height, width), got {input_size!r}{hint}")
+        raise ValueError(f"input_size must be {count} positive ints {said}, got {input_size!r}{hint}")
     _check_volume(input_size)
-    channels, height, width = map(int, input_size)
-    return channels, height, width
+    return tuple(map(int, input_size))
 
 
 def without_batch(input_size: Any) -> str:

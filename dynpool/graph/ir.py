@@ -80,7 +80,7 @@ class Graph(Record):
     def axis_sizes(self, sizer: Callable[[Resize, Size], Size], input_hw: Size | None = None) -> dict[int, int]:
         """Sizes of all axis classes when the learned resizers choose other sizes than at tracing.
 
-        `sizer(resize, (H, W))` gives the output size in pixels of a resize of this library (`Resize.learned`) for its
+        `sizer(resize, size)` gives the output size in pixels of a resize of this library (`Resize.learned`) for its
         input size; all others follow from their own arithmetic. Keys are `classes.find(class)`.
         """
 
@@ -89,7 +89,7 @@ class Graph(Record):
 
         return propagate(self.axes, self.with_input(*(input_hw or self.input_size[1:])), output, dict.setdefault)
 
-    def with_input(self, height: Extent, width: Extent) -> dict[int, Extent]:
-        """The sizes of the input by axis class, for :func:`.sizes.propagate`."""
-        dims = zip(self.dims(self.input_id)[-2:], (height, width), strict=True)
+    def with_input(self, *extents: Extent) -> dict[int, Extent]:
+        """The sizes of the input by axis class, for :func:`.sizes.propagate`: those of height and width, or others."""
+        dims = zip(self.dims(self.input_id)[-len(extents) :], extents, strict=True)
         return {self.classes.find(dim.axis): n for dim, n in dims if dim.axis is not None}

@@ -23,7 +23,7 @@ class PassOptions(TypedDict, total=False):
     dtype: torch.dtype | None
 
 
-def prepared(options: PassOptions, input_size: tuple[int, int, int]) -> PassOptions:
+def prepared(options: PassOptions, input_size: tuple[int, ...]) -> PassOptions:
     """The options with their inputs as meta tensors, from which those of other sizes are made.
 
     Raises:

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dynpool.resizers import LearnedResizer2d
+from dynpool.resizers import LearnedResizer
 
-from .inputs import Inputs, check_input_size
+from .inputs import Inputs
 from .meta.aliasing import PLAIN, Aliasing
 
 __all__ = ["Node", "Place", "Primitive", "Record", "Shape", "Shapes", "Value"]
@@ -49,7 +49,7 @@ class Primitive:
 class Node:
     """One operation: all its arguments by name, with `Value`s instead of tensors, and the module that ran it.
 
-    It is an ATen operation, an operator of this library, or "dynpool.resizer": a whole `LearnedResizer2d`, in which
+    It is an ATen operation, an operator of this library, or "dynpool.resizer": a whole `LearnedResizer`, in which
     case `resizer` is the module. A tensor written in place gets a new value; `aliasing` says which argument that was.
     """
 
@@ -62,7 +62,7 @@ class Node:
     call: int  # how often the module had been called before, in this pass
     occurrence: int  # how often it had run the operation before, in this call
     pointwise: bool
-    resizer: LearnedResizer2d | None = None
+    resizer: LearnedResizer[Any] | None = None
     aliasing: Aliasing = PLAIN
     primitive: Primitive = field(default_factory=Primitive)  # what the operation is, once the pass is over
 
@@ -100,7 +100,7 @@ class Record:
     outputs: frozenset[int] = frozenset()
     every_window: bool = False
     others: Shapes = field(default_factory=dict)
-    larger: tuple[int, int, int] | None = None
+    larger: tuple[int, ...] | None = None
     calls: dict[str, int] = field(default_factory=dict)
     callers: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)  # of a module's call: its caller's
     returns: dict[Place, tuple[tuple[Shape, ...], tuple[Shape, ...]]] = field(default_factory=dict)
@@ -113,6 +113,11 @@ class Record:
         return {value: node for node in self.nodes for value in node.outputs}
 
     @property
-    def input_size(self) -> tuple[int, int, int]:
-        """(C, H, W); ValueError if the model does not take images."""
-        return check_input_size(self.size)
+    def input_size(self) -> tuple[int, ...]:
+        """(C, extents...), such as (C, H, W)."""
+        return self.size
+
+    @property
+    def ndim(self) -> int:
+        """The number of spatial axes of the input."""
+        return len(self.size) - 1

@@ -24,7 +24,7 @@ class Survey:
 
     Args:
         model: the model; it is not changed here, and must not change until all needed traces are made.
-        input_size: (C, H, W) in pixels.
+        input_size: (C, H, W) in pixels, (C, L) or (C, D, H, W).
         options: what a pass needs besides the image's size, see :func:`.tracer.trace`.
 
     Raises:
@@ -53,7 +53,7 @@ class Survey:
         for _ in range(5):
             if not graph.collapsed and (graph is not best or not graph.unmatched):
                 return best
-            size = (size[0], 2 * size[1], 2 * size[2])
+            size = (size[0], *(2 * n for n in size[1:]))
             try:
                 graph = trace_compared(self.model, size, strict=False, **self.options)
             except TraceError:  # it cannot run at that size

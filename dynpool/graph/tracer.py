@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags, check_model, is_whole
-from dynpool.resizers import LearnedResizer2d
+from dynpool.resizers import LearnedResizer
 from dynpool.resolution import frozen_sizes, resolution_tree, unwrapped
 
 from .forward_pass import RETURNS, Choose, ForwardPass, meta_state, run_pass
@@ -95,7 +95,7 @@ class _Recorder(ForwardPass):
         path, call, op, occurrence = self.place(op)
         return Node(-1, op, recorded, tuple(inputs), (), path, call, occurrence, False)
 
-    def finish(self, begun: Any, out: Any, func: Any = None, *, resizer: LearnedResizer2d | None = None) -> None:
+    def finish(self, begun: Any, out: Any, func: Any = None, *, resizer: LearnedResizer[Any] | None = None) -> None:
         node: Node = begun
         node.resizer = resizer
         if func is not None:
@@ -258,6 +258,9 @@ def trace_shapes(
     return _passed(make, run, _examples(model, check_input_size(input_size), inputs, training, batch, dtype)).shapes
 
 
+_APART = (2, 3, 5)  # how much larger the axes are in a second pass that distinguishes them
+
+
 def trace_compared(
     model: nn.Module,
     input_size: Sequence[int],
@@ -268,10 +271,12 @@ def trace_compared(
 ) -> Graph:
     """`trace` with a second pass over an input of twice the height and three times the width, or of twice both.
 
-    A model that cannot run at a larger size is traced without the second pass.
+    Of three axes, these are twice the depth, three times the height and five times the width, or twice all. A model
+    that cannot run at a larger size is traced without the second pass.
     """
-    c, h, w = check_input_size(input_size)
-    for larger in ((c, 2 * h, 3 * w), (c, 2 * h, 2 * w)):
+    channels, *extents = check_input_size(input_size)
+    apart, alike = ([n * factor for n, factor in zip(extents, each, strict=False)] for each in (_APART, (2, 2, 2)))
+    for larger in dict.fromkeys(((channels, *apart), (channels, *alike))):
         try:
             return trace(model, input_size, larger=larger, training=training, strict=strict, **options)
         except ValueError:

@@ -15,7 +15,7 @@ from .tracer import Shapes, trace_compared, trace_shapes
 
 __all__ = ["unite_modes"]
 
-_SPATIAL = ("aten.convolution", "aten.max_pool2d", "aten.avg_pool2d", "aten.upsample_")
+_SPATIAL = ("aten.convolution", "aten.max_pool", "aten.avg_pool", "aten.upsample_")
 
 
 def unite_modes(model: nn.Module, graph: Graph, **options: Unpack[PassOptions]) -> bool:
@@ -29,7 +29,7 @@ def unite_modes(model: nn.Module, graph: Graph, **options: Unpack[PassOptions]) 
     except TraceError as error:
         graph.notes.append(f"not compared with training mode: {error}")
         return False
-    if _maps(training) == _maps(_shapes_of(graph)):
+    if _maps(training, graph.ndim) == _maps(_shapes_of(graph), graph.ndim):
         return False
     _unite(graph, trace_compared(model, graph.input_size, training=True, strict=False, **options))
     return True
@@ -42,9 +42,9 @@ def _shapes_of(graph: Graph) -> Shapes:
     return {node.place: (shapes(node.inputs), shapes(node.outputs)) for node in graph.nodes}
 
 
-def _maps(shapes: Shapes) -> dict[object, object]:
-    """The (height, width) of the outputs of spatial operations, by position in the pass."""
-    return {place: [s[-2:] for s in out] for place, (_, out) in shapes.items() if place[2].startswith(_SPATIAL)}
+def _maps(shapes: Shapes, ndim: int) -> dict[object, object]:
+    """The sizes along the last `ndim` axes of the outputs of spatial operations, by position in the pass."""
+    return {place: [s[-ndim:] for s in out] for place, (_, out) in shapes.items() if place[2].startswith(_SPATIAL)}
 
 
 def _by_place(graph: Graph) -> dict[tuple[str, int, int], Resize]:

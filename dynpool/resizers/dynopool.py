@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dynpool.size_math import Pair, alpha_range, effective_kernel, output_size, sample_kernel
+from dynpool.size_math import Pair, Size, alpha_range, effective_kernel, output_size, sample_kernel
 
-from .fixed import FixedPool1d, FixedPool2d, FixedPool3d, FixedStrides2d
+from .fixed import FixedPool, FixedStrides1d, FixedStrides2d, FixedStrides3d, fixed_pool_class
 from .functional import Reduce, check_reduce, dynopool1d, dynopool2d, dynopool3d, sizes_from_alpha
 from .host_values import gathered
-from .learned_alpha import LearnedAlpha, constrain_resizers, host_alphas, set_alpha, usable_alphas
-from .learned_resizer import LearnedResizer2d
+from .learned_alpha import V, constrain_resizers, host_alphas, set_alpha, usable_alphas
+from .learned_resizer import LearnedResizer, LearnedResizer2d
 
 __all__ = [
-    "DynOPool", "DynOPool1d", "DynOPool2d", "DynOPool3d", "DynOPoolAxes", "constrain_resizers", "host_alphas",
+    "DynOPool",
+    "DynOPool1d",
+    "DynOPool2d",
+    "DynOPool3d",
+    "DynOPoolAxes",
+    "constrain_resizers",
+    "dynopool_class",
+    "host_alphas",
     "set_alpha",
 ]  # fmt: skip
 
-V = TypeVar("V", bound=tuple[float, ...])
 
-
-class DynOPoolAxes(LearnedAlpha[V]):
+class DynOPoolAxes(LearnedResizer[V]):
     """What the modules of one, two and three axes have in common; see :class:`DynOPool2d`."""
 
     _function: ClassVar[Callable[..., Tensor]]
+    _fixed_strides: ClassVar[Callable[..., nn.Module]]
 
     def __init__(
         self,
@@ -51,14 +57,22 @@ class DynOPoolAxes(LearnedAlpha[V]):
                 size = self.own_size(x)  # else it says what is wrong
         return self._function(x, alpha, reduce=self.reduce, size=size)
 
-    def own_size(self, x: Tensor) -> Any:
-        """The size that the parameter gives for x, after it has been brought into its bounds."""
-        constrain_resizers([self], trust=None)
-        return self.output_size(tuple(x.shape[-self.axes :]), self.strides(usable_alphas([self])[0]))
-
-    def output_size(self, size: Any, strides: Any) -> Any:
+    def output_size(self, size: V, strides: V) -> Size:
         """``round(max(size / stride, 1.5))`` per axis (Eq. 1 and section 5.1)."""
         return tuple(map(output_size, size, strides))
+
+    def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
+        """Pixels under the queries of a cell, or under the single point of "sample"; the same on all paths."""
+        pixels = (sample_kernel if self.reduce == "sample" else effective_kernel)(size_in, size_out)
+        return pixels, pixels
+
+    def frozen(self, size: Any) -> FixedPool:
+        """This resizer with a fixed size, as native PyTorch operations."""
+        return fixed_pool_class(self.axes)(size, reduce=self.reduce)
+
+    def with_fixed_strides(self) -> nn.Module:
+        """This resizer with its present alpha fixed, as native PyTorch operations."""
+        return type(self)._fixed_strides(usable_alphas([self])[0], reduce=self.reduce)
 
     def extra_repr(self) -> str:
         """Alpha, the reduction and the bounds, as shown by print."""
@@ -94,30 +108,13 @@ class DynOPool2d(DynOPoolAxes[Pair], LearnedResizer2d):
     """
 
     _function = staticmethod(dynopool2d)
-
-    def output_size(self, size: Pair, strides: Pair) -> tuple[int, int]:
-        """``round(max(size / stride, 1.5))`` per axis (Eq. 1 and section 5.1)."""
-        return output_size(size[0], strides[0]), output_size(size[1], strides[1])
-
-    def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
-        """Pixels under the queries of a cell, or under the single point of "sample"; the same on all paths."""
-        pixels = (sample_kernel if self.reduce == "sample" else effective_kernel)(size_in, size_out)
-        return pixels, pixels
-
-    def frozen(self, size: tuple[int, int]) -> FixedPool2d:
-        """This resizer with a fixed size, as native PyTorch operations."""
-        return FixedPool2d(size, reduce=self.reduce)
-
-    def with_fixed_strides(self) -> FixedStrides2d:
-        """This resizer with its present alpha fixed, as native PyTorch operations."""
-        return FixedStrides2d(usable_alphas([self])[0], reduce=self.reduce)
+    _fixed_strides = FixedStrides2d
 
 
 class DynOPool1d(DynOPoolAxes[tuple[float]]):
     """Pooling of sequences with a learned stride: :class:`DynOPool2d` along one axis; see :func:`dynpool.dynopool1d`.
 
-    It is placed by hand. Optimiser groups, bounds (:func:`dynpool.constrain`) and checkpoints treat it as they do a
-    :class:`DynOPool2d`; conversion, costs and lists of sizes are for height and width alone.
+    :func:`dynpool.convert` makes it for networks with an input_size of (channels, length).
 
     Shape: (N, C, L) or (C, L) to the same with L_out.
 
@@ -135,16 +132,13 @@ class DynOPool1d(DynOPoolAxes[tuple[float]]):
 
     axes = 1
     _function = staticmethod(dynopool1d)
-
-    def frozen(self, size: int | Sequence[int]) -> FixedPool1d:
-        """This resizer with a fixed size L_out, as native PyTorch operations."""
-        return FixedPool1d(size, reduce=self.reduce)
+    _fixed_strides = FixedStrides1d
 
 
 class DynOPool3d(DynOPoolAxes[tuple[float, float, float]]):
     """Pooling of volumes with learned strides: :class:`DynOPool2d` along three axes; see :func:`dynpool.dynopool3d`.
 
-    It is placed by hand, as :class:`DynOPool1d` is.
+    :func:`dynpool.convert` makes it for networks with an input_size of (channels, depth, height, width).
 
     Shape: (N, C, D, H, W) or (C, D, H, W) to the same with (D_out, H_out, W_out).
 
@@ -162,10 +156,13 @@ class DynOPool3d(DynOPoolAxes[tuple[float, float, float]]):
 
     axes = 3
     _function = staticmethod(dynopool3d)
-
-    def frozen(self, size: Sequence[int]) -> FixedPool3d:
-        """This resizer with a fixed size (D_out, H_out, W_out), as native PyTorch operations."""
-        return FixedPool3d(size, reduce=self.reduce)
+    _fixed_strides = FixedStrides3d
 
 
 DynOPool = DynOPool2d
+_BY_AXES: dict[int, type[DynOPoolAxes[Any]]] = {kind.axes: kind for kind in (DynOPool1d, DynOPool2d, DynOPool3d)}
+
+
+def dynopool_class(axes: int) -> type[DynOPoolAxes[Any]]:
+    """The module of the operator for a number of axes."""
+    return _BY_AXES[axes]

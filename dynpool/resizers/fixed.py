@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.fx
@@ -13,22 +13,25 @@ from torch.jit._trace import is_tracing
 from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from dynpool.common.arguments import check_size, check_sizes, is_whole
-from dynpool.size_math import Pair, Size, output_size, pair
+from dynpool.common.arguments import check_sizes, is_whole
+from dynpool.size_math import PerAxis, Size, axes_text, output_size
 
-from .functional import Reduce, check_reduce, dynopool2d, dynopool3d
-from .host_values import number_pair
+from .functional import Reduce, check_reduce, dynopool1d, dynopool2d, dynopool3d
+from .host_values import numbers
 
 __all__ = [
-    "FixedInterpolate2d", "FixedPool1d", "FixedPool2d", "FixedPool3d", "FixedStrides2d", "FollowInterpolate2d",
-    "FollowPool2d", "is_recorded",
+    "FixedInterpolate", "FixedPool", "FixedPool1d", "FixedPool2d", "FixedPool3d", "FixedStrides1d", "FixedStrides2d",
+    "FixedStrides3d", "FollowInterpolate", "FollowPool", "fixed_pool_class", "is_recorded",
 ]  # fmt: skip
 
+_OPERATORS = {1: dynopool1d, 2: dynopool2d, 3: dynopool3d}
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}  # the mode of linear interpolation, by the number of axes
 
-class FollowPool2d(nn.Module):
+
+class FollowPool(nn.Module):
     """A resizer without an alpha, which resizes to the size of another resolution.
 
-    Shape: (N, C, H, W) -> (N, C, *size), with `size` passed by the model's tree.
+    Shape: (N, C, H, W), or with another number of axes -> (N, C, *size), with `size` passed by the model's tree.
     """
 
     def __init__(self, *, reduce: Reduce = "max") -> None:
@@ -36,76 +39,128 @@ class FollowPool2d(nn.Module):
         self.reduce: Reduce = reduce
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
-        return dynopool2d(x, x.new_ones(2, dtype=torch.float32), reduce=self.reduce, size=size)
+        operator: Any = _OPERATORS[len(size)]
+        resized: Tensor = operator(x, x.new_ones(len(size), dtype=torch.float32), reduce=self.reduce, size=size)
+        return resized
 
-    def frozen(self, size: Size) -> FixedPool2d:
+    def frozen(self, size: Size) -> nn.Module:
         """This resizer with a fixed size, as native PyTorch operations."""
-        return FixedPool2d(size, reduce=self.reduce)
+        return fixed_pool_class(len(size))(size, reduce=self.reduce)
 
     def extra_repr(self) -> str:
         return f"reduce={self.reduce!r}"
 
 
-class FollowInterpolate2d(FollowPool2d):
+class FollowInterpolate(FollowPool):
     """Interpolation to the size of another resolution, in place of an upsampling by a factor or behind one.
 
     Args:
         mode, align_corners: of `torch.nn.functional.interpolate`.
-        factor: the factor (height, width) of the upsampling replaced, unless it is whole. Where it gives the size that
-            is asked for, it is what positions step by, as in the model that was converted; else the sizes' ratio is.
+        factor: the factor per axis of the upsampling replaced, unless it is whole. Where it gives the size that is
+            asked for, it is what positions step by, as in the model that was converted; else the sizes' ratio is.
 
-    Shape: (N, C, H, W) -> (N, C, *size), with `size` passed by the model's tree.
+    Shape: (N, C, H, W), or with another number of axes -> (N, C, *size), with `size` passed by the model's tree.
     """
 
-    def __init__(self, *, mode: str = "nearest", align_corners: bool | None = None, factor: Pair | None = None) -> None:
+    def __init__(
+        self, *, mode: str = "nearest", align_corners: bool | None = None, factor: PerAxis | None = None
+    ) -> None:
         super().__init__()
         self.mode = mode
         self.align_corners = align_corners
         self.factor = factor
 
     @classmethod
-    def of(cls, layer: nn.Module) -> FollowInterpolate2d:
-        """A replacement for an `nn.Upsample`, with its mode; for any other layer, bilinear interpolation behind it."""
+    def of(cls, layer: nn.Module, axes: int) -> FollowInterpolate:
+        """A replacement for an `nn.Upsample`, with its mode; for any other layer, linear interpolation behind it."""
         if isinstance(layer, nn.Upsample):
             given = None if layer.recompute_scale_factor else layer.scale_factor
-            factor = given if given is None else pair(given if isinstance(given, tuple) else (given, given))
-            if factor is not None and factor[0].is_integer() and factor[1].is_integer():
+            factor = given if given is None else tuple(given) if isinstance(given, tuple) else (given,) * axes
+            if factor is not None and all(f.is_integer() for f in factor):
                 factor = None
             return cls(mode=layer.mode, align_corners=layer.align_corners, factor=factor)
-        return cls(mode="bilinear", align_corners=False)
+        return cls(mode=_LINEAR[axes], align_corners=False)
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
-        return _upsampled(x, size, self.factor, self.mode, self.align_corners)
+        factor = None if self.factor is None else list(self.factor)
+        return _upsampled(x, list(size), factor, self.mode, self.align_corners)
 
-    def frozen(self, size: Size) -> nn.Module:  # type: ignore[override]
+    def frozen(self, size: Size) -> nn.Module:
         """This resizer with a fixed size."""
-        return FixedInterpolate2d(size, mode=self.mode, align_corners=self.align_corners, factor=self.factor)
+        settings = {"mode": self.mode, "align_corners": self.align_corners, "factor": self.factor}
+        return FixedInterpolate(size, **settings)  # type: ignore[arg-type]
 
     def extra_repr(self) -> str:
         return f"mode={self.mode!r}"
 
 
-class FixedInterpolate2d(nn.Upsample):
-    """`nn.Upsample` to a fixed size, or to the size given to a call; `factor` as in `FollowInterpolate2d`."""
+class FixedInterpolate(nn.Module):
+    """Interpolation to a fixed size, or to the size given to a call; arguments as of `FollowInterpolate`."""
 
-    def __init__(self, size: Size, *, mode: str, align_corners: bool | None, factor: Pair | None = None) -> None:
-        super().__init__(size, mode=mode, align_corners=align_corners)
-        self.factor = factor
+    def __init__(self, size: Size, *, mode: str, align_corners: bool | None, factor: PerAxis | None = None) -> None:
+        super().__init__()
+        self.size: list[int] = list(size)
+        self.mode = mode
+        self.align_corners = align_corners
+        self.factor: list[float] | None = None if factor is None else list(factor)
 
-    def forward(self, input: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        wanted = self.size if size is None else size
-        return _upsampled(input, wanted, self.factor, self.mode, self.align_corners)  # type: ignore[arg-type]
+    def forward(self, input: Tensor, size: list[int] | None = None) -> Tensor:
+        return _upsampled(input, self.size if size is None else size, self.factor, self.mode, self.align_corners)
+
+    def extra_repr(self) -> str:
+        return f"size={tuple(self.size)}, mode={self.mode!r}"
 
 
-def _upsampled(
-    x: Tensor, size: tuple[int, int], factor: tuple[float, float] | None, mode: str, align_corners: bool | None
-) -> Tensor:
-    if factor is not None and size == (int(x.shape[-2] * factor[0]), int(x.shape[-1] * factor[1])):
-        return F.interpolate(x, None, [factor[0], factor[1]], mode, align_corners)
+def _upsampled(x: Tensor, size: list[int], factor: list[float] | None, mode: str, align_corners: bool | None) -> Tensor:
+    if factor is not None:
+        given = [int(x.shape[i - len(size)] * factor[i]) for i in range(len(size))]
+        if list(size) == given:
+            return F.interpolate(x, None, factor, mode, align_corners)
     return F.interpolate(x, size, None, mode, align_corners)
 
 
-class FixedPool2d(nn.Module):
+_INTEGERS = {1: "one integer", 2: "two integers", 3: "three integers"}
+
+
+class FixedPool(nn.Module):
+    """What `FixedPool1d`, `FixedPool2d` and `FixedPool3d` have in common."""
+
+    axes: ClassVar[int]
+
+    def __init__(self, size: int | Sequence[int], *, reduce: Reduce = "max") -> None:
+        super().__init__()
+        check_reduce(reduce)
+        expected = f"{'' if self.axes == 1 else axes_text(self.axes) + ', '}{_INTEGERS[self.axes]}"
+        given = (size,) if self.axes == 1 and is_whole(size) else size
+        self.size: Any = check_sizes("size", given, expected, self.axes)
+        self.reduce: str = reduce
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, reduce={self.reduce!r}"
+
+
+class FixedPool1d(FixedPool):
+    """`DynOPool1d` with a fixed output size, as native PyTorch operations; equal up to rounding.
+
+    Args:
+        size: L_out, or (L_out,).
+        reduce: "max", "mean" or "sample".
+
+    Shape: (N, C, L) or (C, L) -> the same with L_out, or with the size given to a call.
+
+    Raises:
+        TypeError: if `size` is not an integer.
+        ValueError: if `size` or `reduce` is out of range.
+    """
+
+    axes = 1
+
+    def forward(self, input: Tensor, size: tuple[int] | None = None) -> Tensor:
+        length = self.size[0] if size is None else size[0]
+        return fixed_pool(input.unsqueeze(-2), 1, length, self.reduce).squeeze(-2)
+
+
+class FixedPool2d(FixedPool):
     """`DynOPool2d` with a fixed output size, as native PyTorch operations; equal up to rounding.
 
     As with `DynOPool2d`, an infinite or NaN pixel affects only cells whose queries give it a nonzero weight.
@@ -121,77 +176,78 @@ class FixedPool2d(nn.Module):
         ValueError: if `size` or `reduce` is out of range.
     """
 
-    def __init__(self, size: Size, *, reduce: Reduce = "max") -> None:
-        super().__init__()
-        check_reduce(reduce)
-        self.size: Size = check_size("size", size)
-        self.reduce: str = reduce
+    axes = 2
 
     def forward(self, input: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         h, w = self.size if size is None else size
         return fixed_pool(input, h, w, self.reduce)
 
-    def extra_repr(self) -> str:
-        return f"size={self.size}, reduce={self.reduce!r}"
 
-
-class FixedPool1d(nn.Module):
-    """`DynOPool1d` with a fixed output size, as native PyTorch operations; equal up to rounding.
-
-    Args:
-        size: L_out.
-        reduce: "max", "mean" or "sample".
-
-    Shape: (N, C, L) or (C, L) -> the same with L_out.
-
-    Raises:
-        TypeError: if `size` is not an integer.
-        ValueError: if `size` or `reduce` is out of range.
-    """
-
-    def __init__(self, size: int | Sequence[int], *, reduce: Reduce = "max") -> None:
-        super().__init__()
-        check_reduce(reduce)
-        self.size: int = check_sizes("size", (size,) if is_whole(size) else size, "one integer", 1)[0]
-        self.reduce: str = reduce
-
-    def forward(self, input: Tensor) -> Tensor:
-        return fixed_pool(input.unsqueeze(-2), 1, self.size, self.reduce).squeeze(-2)
-
-    def extra_repr(self) -> str:
-        return f"size={self.size}, reduce={self.reduce!r}"
-
-
-class FixedPool3d(nn.Module):
+class FixedPool3d(FixedPool):
     """`DynOPool3d` with a fixed output size, as native PyTorch operations; equal up to rounding.
 
     Args:
         size: (depth, height, width) of the output in voxels.
         reduce: "max", "mean" or "sample".
 
-    Shape: (N, C, D, H, W) or (C, D, H, W) -> the same with `size`.
+    Shape: (N, C, D, H, W) or (C, D, H, W) -> the same with `size`, or with the size given to a call.
 
     Raises:
         TypeError: if `size` is not a tuple or list of integers.
         ValueError: if `size` or `reduce` is out of range.
     """
 
-    def __init__(self, size: Sequence[int], *, reduce: Reduce = "max") -> None:
-        super().__init__()
-        check_reduce(reduce)
-        depth, height, width = check_sizes("size", size, "(depth, height, width), three integers", 3)
-        self.size: tuple[int, int, int] = (depth, height, width)
-        self.reduce: str = reduce
+    axes = 3
 
-    def forward(self, input: Tensor) -> Tensor:
-        depth, height, width = self.size
+    def forward(self, input: Tensor, size: tuple[int, int, int] | None = None) -> Tensor:
+        depth, height, width = self.size if size is None else size
         return fixed_pool_of_volumes(input, depth, height, width, self.reduce)
 
+
+_POOLS: dict[int, type[FixedPool]] = {kind.axes: kind for kind in (FixedPool1d, FixedPool2d, FixedPool3d)}
+
+
+def fixed_pool_class(axes: int) -> type[FixedPool]:
+    """The module of the operator at a fixed size, for a number of axes."""
+    return _POOLS[axes]
+
+
+class FixedStrides(nn.Module):
+    """What `FixedStrides1d`, `FixedStrides2d` and `FixedStrides3d` have in common."""
+
+    axes: ClassVar[int]
+
+    def __init__(self, strides: float | Sequence[float], *, reduce: Reduce = "max") -> None:
+        super().__init__()
+        check_reduce(reduce)
+        message = f"strides={strides!r}: expected {_EXPECTED[self.axes]} above 0"
+        self.strides: PerAxis = numbers(strides, self.axes, message)
+        if min(self.strides) <= 0:
+            raise ValueError(message)
+        self.reduce: str = reduce
+
     def extra_repr(self) -> str:
-        return f"size={self.size}, reduce={self.reduce!r}"
+        strides = ", ".join(f"{stride:.4g}" for stride in self.strides)
+        return f"strides=({strides}), reduce={self.reduce!r}"
 
 
-class FixedStrides2d(nn.Module):
+_EXPECTED = {
+    1: "one finite number",
+    2: "one or two (height, width) finite numbers",
+    3: "one or three (depth, height, width) finite numbers",
+}
+
+
+class FixedStrides1d(FixedStrides):
+    """`DynOPool1d` with a fixed alpha: :class:`FixedStrides2d` along one axis."""
+
+    axes = 1
+
+    def forward(self, input: Tensor) -> Tensor:
+        return strided_pool_of_sequences(input, self.strides[0], self.reduce)
+
+
+class FixedStrides2d(FixedStrides):
     """`DynOPool2d` with a fixed alpha, as native PyTorch operations: its size follows from that of its input.
 
     Args:
@@ -205,20 +261,33 @@ class FixedStrides2d(nn.Module):
         ValueError: if a stride is not finite and positive, or `reduce` is none of these.
     """
 
-    def __init__(self, strides: float | Pair, *, reduce: Reduce = "max") -> None:
-        super().__init__()
-        check_reduce(reduce)
-        message = f"strides={strides!r}: expected one or two (height, width) finite numbers above 0"
-        self.strides: Pair = number_pair(strides, message)
-        if min(self.strides) <= 0:
-            raise ValueError(message)
-        self.reduce: str = reduce
+    axes = 2
 
     def forward(self, input: Tensor) -> Tensor:
-        return strided_pool(input, *self.strides, self.reduce)
+        return strided_pool(input, self.strides[0], self.strides[1], self.reduce)
 
-    def extra_repr(self) -> str:
-        return f"strides=({self.strides[0]:.4g}, {self.strides[1]:.4g}), reduce={self.reduce!r}"
+
+class FixedStrides3d(FixedStrides):
+    """`DynOPool3d` with a fixed alpha: :class:`FixedStrides2d` along three axes."""
+
+    axes = 3
+
+    def forward(self, input: Tensor) -> Tensor:
+        return strided_pool_of_volumes(input, self.strides[0], self.strides[1], self.strides[2], self.reduce)
+
+
+@torch.fx.wrap  # as strided_pool
+def strided_pool_of_sequences(x: Tensor, stride: float, reduce: str) -> Tensor:
+    """:func:`strided_pool` along one axis."""
+    return fixed_pool(x.unsqueeze(-2), 1, output_size(int(x.shape[-1]), stride), reduce).squeeze(-2)
+
+
+@torch.fx.wrap  # as strided_pool
+def strided_pool_of_volumes(x: Tensor, stride_d: float, stride_h: float, stride_w: float, reduce: str) -> Tensor:
+    """:func:`strided_pool` along three axes."""
+    d, h, w = int(x.shape[-3]), int(x.shape[-2]), int(x.shape[-1])
+    out = (output_size(d, stride_d), output_size(h, stride_h), output_size(w, stride_w))
+    return fixed_pool_of_volumes(x, out[0], out[1], out[2], reduce)
 
 
 @torch.fx.wrap  # a leaf of symbolic traces, in which the sizes of the input are not numbers

@@ -14,9 +14,19 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
 from dynpool.common.arguments import is_number
-from dynpool.size_math import Pair, pair
+from dynpool.size_math import Pair, PerAxis, pair
 
-__all__ = ["as_pair", "float32", "gathered", "has_values", "number_pair", "numbers", "read_values", "write_values"]
+__all__ = [
+    "as_float32",
+    "as_pair",
+    "float32",
+    "gathered",
+    "has_values",
+    "number_pair",
+    "numbers",
+    "read_values",
+    "write_values",
+]
 
 
 def has_values(tensor: Tensor) -> bool:
@@ -100,6 +110,11 @@ def _the_same_for_all(tensor: Tensor, dim: int) -> Tensor:
                 "pass in_dims=None for them"
             )
     return first
+
+
+def as_float32(values: Sequence[float], message: str) -> PerAxis:
+    """Finite numbers as float32 values, else an error with this message."""
+    return tuple(map(float32, numbers(values, len(values), message)))
 
 
 def as_pair(values: float | Sequence[float], message: str) -> Pair:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.common.arguments import check_flags
-from dynpool.size_math import AXES, Pair, alpha_range, check_bounds, project_alpha
+from dynpool.size_math import AXES, Pair, alpha_range, axes_text, check_bounds, project_alpha
 
 from .host_values import float32, has_values, numbers, read_values, write_values
 from .weight_decay import watch_for_decay
@@ -204,13 +204,13 @@ def learned_alphas(model: nn.Module) -> dict[str, LearnedAlpha[Any]]:
     return {path: module for path, module in found.items() if module.alpha is not None}
 
 
-def check_axes(model: nn.Module, what: str) -> None:
-    """Raise ValueError if a model has learned resizers of one or three axes; ``what`` is what does not handle them."""
+def check_axes(model: nn.Module, axes: int, what: str) -> None:
+    """Raise ValueError if a model has learned resizers of other numbers of axes; ``what`` handles these alone."""
     for path, module in model.named_modules():
-        if isinstance(module, LearnedAlpha) and module.axes != 2:
+        if isinstance(module, LearnedAlpha) and module.axes != axes:
             raise ValueError(
                 f"model has a {type(module).__name__} at {path or 'its top'!r}: {what} handles learned resizers of "
-                "height and width alone"
+                f"{axes_text(axes)} alone"
             )
 
 

@@ -179,7 +179,7 @@ class LearnedKernelConv2d(nn.Module, ABC):
             self.out_channels,
             least,
             self.stride,
-            padding_of(least, self.margin),
+            pair(padding_of(least, self.margin)),
             groups=self.groups,
             bias=self.bias is not None,
             device=weight.device,

@@ -9,26 +9,102 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 from torch import Tensor, nn
 
-from dynpool.size_math import Pair, Size
+from dynpool.size_math import Pair, PerAxis, Size
 
-from .learned_alpha import LearnedAlpha, constrain_resizers, usable_alphas
+from .learned_alpha import LearnedAlpha, V, constrain_resizers, usable_alphas
 
-__all__ = ["Chain", "LearnedResizer2d", "learned_resizers"]
+__all__ = ["Chain", "LearnedResizer", "LearnedResizer2d", "learned_resizers"]
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The resizers on a path from the input to a last one, and the unrounded (height, width) in pixels behind it."""
+    """The resizers on a path from the input to a last one, and the unrounded size in pixels behind it."""
 
-    resizers: tuple[LearnedResizer2d, ...]
-    size: Pair
+    resizers: tuple[LearnedResizer[Any], ...]
+    size: PerAxis
 
 
-class LearnedResizer2d(LearnedAlpha[Pair], ABC):
+class LearnedResizer(LearnedAlpha[V], ABC):
     """The base class of all learned resizers: a module ``x, size -> y`` that resizes feature maps to learned sizes.
+
+    Sizes, strides and values have a number for each axis: (height, width) in a :class:`LearnedResizer2d`, (length,) in
+    a class with ``axes = 1``, (depth, height, width) in one with ``axes = 3``. What is said there of two axes holds for
+    as many.
+    """
+
+    #: Whether sizes keep their fractions along the network and are rounded only for the maps themselves.
+    keeps_fractions: bool = False
+
+    #: Whether the sizes depend on all resizers of the network, through :meth:`chain_factor`.
+    looks_at_chains: bool = False
+
+    # -- abstract methods --
+
+    @abstractmethod
+    def forward(self, x: Tensor, size: Any = None) -> Tensor:
+        """x resized to ``size``; by default the size that alpha gives."""
+
+    @abstractmethod
+    def output_size(self, size: V, strides: V) -> Size:
+        """Output size in pixels for an input of ``size`` pixels at the given strides: a pure function.
+
+        ``size`` may have a fraction only if :attr:`keeps_fractions` is True.
+        """
+
+    @abstractmethod
+    def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
+        """The number of input pixels along an axis that an output pixel depends on, on the narrowest and widest path.
+
+        ``axis`` counts from 0: of two axes, 0 is the height, 1 the width. `math.inf` stands for the whole axis.
+        """
+
+    @abstractmethod
+    def frozen(self, size: Any) -> nn.Module:
+        """A plain module ``x -> y`` without parameters that computes the same as this one does now, at a fixed size.
+
+        If its forward also takes a ``size``, a frozen model passes the size that follows from the input size; otherwise
+        the size stays fixed.
+        """
+
+    def values_for(self, size_in: V, size_out: Any) -> V:
+        """Values of the parameter that resize ``size_in`` to ``size_out``, both in pixels.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        return cast("V", tuple([n / m for n, m in zip(size_in, size_out, strict=True)]))
+
+    def learned_strides(self, alpha: Tensor) -> Tensor:
+        """:meth:`strides` as a differentiable tensor, (axes,) or (1,) to (axes,), for the GMACs loss (Eq. 7)."""
+        return alpha.expand(self.axes)
+
+    def own_size(self, x: Tensor) -> Size:
+        """The size that the parameter gives for x, after it has been brought into its bounds."""
+        constrain_resizers([self], trust=None)
+        return self.output_size(cast("V", tuple(x.shape[-self.axes :])), self.strides(usable_alphas([self])[0]))
+
+    # -- sizes that depend on the whole network --
+
+    @classmethod
+    def chain_factor(cls, chains: Sequence[Chain]) -> V | None:
+        """The factor for the scale factors of all resizers of this class in a model, per axis; None: no factor.
+
+        A pure function of the chains from the input to each last resizer, called if :attr:`looks_at_chains` is True.
+        The strides passed to :meth:`output_size` are divided by it, and :meth:`scaled_by` is called with it before a
+        pass.
+        """
+        return None
+
+    def scaled_by(self, factor: V | None) -> None:
+        """Store the :meth:`chain_factor` of the next pass; called on the owner of each parameter."""
+
+
+class LearnedResizer2d(LearnedResizer[Pair]):
+    """The base class of learned resizers of images.
 
     Shape: (N, C, H, W) to (N, C, H_out, W_out). In a converted model the tree of resolutions computes all sizes on the
     host before the pass and passes ``size``; without it the module determines its size with :meth:`own_size`.
@@ -80,74 +156,10 @@ class LearnedResizer2d(LearnedAlpha[Pair], ABC):
         torch.Size([1, 8, 12, 20])
     """
 
-    #: Whether sizes keep their fractions along the network and are rounded only for the maps themselves.
-    keeps_fractions: bool = False
-
-    #: Whether the sizes depend on all resizers of the network, through :meth:`chain_factor`.
-    looks_at_chains: bool = False
-
-    # -- abstract methods --
-
-    @abstractmethod
-    def forward(self, x: Tensor, size: Size | None = None) -> Tensor:
-        """x resized to ``size`` (H_out, W_out); by default the size that alpha gives."""
-
-    @abstractmethod
-    def output_size(self, size: Pair, strides: Pair) -> Size:
-        """Output (height, width) in pixels for an input of ``size`` pixels at the given strides: a pure function.
-
-        ``size`` may have a fraction only if :attr:`keeps_fractions` is True.
-        """
-
-    @abstractmethod
-    def footprint(self, size_in: int, size_out: int, axis: int) -> Pair:
-        """The number of input pixels along an axis that an output pixel depends on, on the narrowest and widest path.
-
-        ``axis`` is 0 for the height, 1 for the width. `math.inf` stands for the whole axis.
-        """
-
-    @abstractmethod
-    def frozen(self, size: Size) -> nn.Module:
-        """A plain module ``x -> y`` without parameters that computes the same as this one does now, at a fixed size.
-
-        If its forward also takes a ``size``, a frozen model passes the size that follows from the input size; otherwise
-        the size stays fixed.
-        """
-
-    def values_for(self, size_in: Pair, size_out: Size) -> Pair:
-        """Values of the parameter that resize ``size_in`` to ``size_out``, (height, width) in pixels.
-
-        Raises:
-            ValueError: if there are none.
-        """
-        return size_in[0] / size_out[0], size_in[1] / size_out[1]
-
-    def learned_strides(self, alpha: Tensor) -> Tensor:
-        """:meth:`strides` as a differentiable tensor, (2,) or (1,) to (2,), for the GMACs loss (Eq. 7)."""
-        return alpha.expand(2)
-
-    def own_size(self, x: Tensor) -> Size:
-        """(H_out, W_out) that the parameter gives for x, after it has been brought into its bounds."""
-        constrain_resizers([self], trust=None)
-        return self.output_size((x.shape[-2], x.shape[-1]), self.strides(usable_alphas([self])[0]))
-
-    # -- sizes that depend on the whole network --
-
-    @classmethod
-    def chain_factor(cls, chains: Sequence[Chain]) -> Pair | None:
-        """The (height, width) factor for the scale factors of all resizers of this class in a model; None: no factor.
-
-        A pure function of the chains from the input to each last resizer, called if :attr:`looks_at_chains` is True.
-        The strides passed to :meth:`output_size` are divided by it, and :meth:`scaled_by` is called with it before a
-        pass.
-        """
-        return None
-
-    def scaled_by(self, factor: Pair | None) -> None:
-        """Store the :meth:`chain_factor` of the next pass; called on the owner of each parameter."""
+    axes = 2
 
 
-def learned_resizers(model: nn.Module, *, owners: bool = False) -> dict[str, LearnedResizer2d]:
+def learned_resizers(model: nn.Module, *, owners: bool = False) -> dict[str, LearnedResizer[Any]]:
     """All learned resizers of a model by module path; or those alone that own an alpha, not a tie to another's."""
-    found = {path: module for path, module in model.named_modules() if isinstance(module, LearnedResizer2d)}
+    found = {path: module for path, module in model.named_modules() if isinstance(module, LearnedResizer)}
     return {path: resizer for path, resizer in found.items() if not owners or resizer.alpha is not None}

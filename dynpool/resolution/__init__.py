@@ -7,10 +7,12 @@ from .learned_sizes import Resolution, checked_sizes, constrain, parameter_group
 from .nodes import Derived, Learned, Pinned, ResolutionNode, Slot, bounds_around
 from .saved_alphas import ENTRY, FROZEN_ALPHAS
 from .stride_forms import (
+    FittingConvTranspose1d,
     FittingConvTranspose2d,
+    FittingConvTranspose3d,
     ResizeAfter,
     Strided,
-    WindowPool2d,
+    WindowPool,
     align,
     fit_output,
     open_to_fx,
@@ -26,7 +28,9 @@ __all__ = [
     "FROZEN_ALPHAS",
     "PACKAGES",
     "Derived",
+    "FittingConvTranspose1d",
     "FittingConvTranspose2d",
+    "FittingConvTranspose3d",
     "FrozenSizes",
     "GiveSize",
     "Learned",
@@ -38,7 +42,7 @@ __all__ = [
     "Slot",
     "Strided",
     "TakeStride",
-    "WindowPool2d",
+    "WindowPool",
     "align",
     "attach_description",
     "attach_frozen",

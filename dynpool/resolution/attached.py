@@ -40,10 +40,10 @@ class GiveSize:
         x = args[0] if args else None
         if isinstance(x, Tensor) and not torch.compiler.is_dynamo_compiling():
             self.tree.update_slot(slot, x)
-        return args, {**kwargs, "size": (slot.height, slot.width)}
+        return args, {**kwargs, "size": slot.size}
 
     def frozen_target(self) -> Size:
-        """(height, width) in pixels that the resizer of a frozen model gives at the input of the conversion."""
+        """The size in pixels that the resizer of a frozen model gives at the input of the conversion."""
         sizes = self.tree.sizes_at(self.tree.input_size[1:], self.tree.frozen)
         return self.slot.target(sizes[self.slot.resolution])
 
@@ -98,5 +98,5 @@ def _keep_alphas(
     if not any(key in state_dict for key in alphas):
         values = (alpha.detach().clone() for alpha in alphas.values())
         if frozen is not None:
-            values = (pair[: a.numel()] for pair, a in zip(from_bits(frozen), alphas.values(), strict=True))
+            values = (bits[: a.numel()] for bits, a in zip(from_bits(frozen), alphas.values(), strict=True))
         state_dict.update(zip(alphas, values, strict=True))

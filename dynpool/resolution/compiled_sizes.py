@@ -21,12 +21,12 @@ from dynpool.size_math import Size
 
 __all__ = ["OpenSizes", "open_size"]
 
-_extents = SimpleNamespace()  # meta tensors of shape (height, width) by key, of all existing models
+_extents = SimpleNamespace()  # meta tensors whose shapes are the sizes, by key, of all existing models
 _keys = count()
 
 
 class OpenSizes:
-    """The sizes (height, width) in pixels of the resolutions of one model.
+    """The sizes in pixels of the resolutions of one model.
 
     Attributes:
         keys: the keys of the sizes for :func:`open_size`. A copy has its own keys.
@@ -37,7 +37,7 @@ class OpenSizes:
         self._sizes = list(sizes)
         for key, size in zip(self.keys, sizes, strict=True):
             extent = torch.empty(size, device="meta")
-            torch._dynamo.maybe_mark_dynamic(extent, [0, 1])
+            torch._dynamo.maybe_mark_dynamic(extent, list(range(len(size))))
             setattr(_extents, key, extent)
         weakref.finalize(self, _forget, self.keys)
 
@@ -56,9 +56,8 @@ class OpenSizes:
 
 
 def open_size(key: str) -> Size:
-    """The size with the given key; two symbols under torch.compile."""
-    height, width = getattr(_extents, key).shape
-    return height, width
+    """The size with the given key; symbols under torch.compile."""
+    return tuple(getattr(_extents, key).shape)
 
 
 def _forget(keys: Sequence[str]) -> None:

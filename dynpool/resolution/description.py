@@ -25,6 +25,7 @@ __all__ = ["PACKAGES", "attach_description", "description_of", "differences", "d
 
 PACKAGES = ("dynpool", "baselines", "analysis")  # of this library, the latter two in dynpool
 
+_RENAMED = {f"dynpool.{name}2d": f"dynpool.{name}" for name in ("FollowPool", "FollowInterpolate")}  # since 0.1
 _GIVEN = ("strides", "alpha", "reduce", "bounds", "tied_to")  # arguments that convert passes itself
 
 
@@ -112,7 +113,7 @@ def _places(model: nn.Module, tree: ResolutionTree) -> Iterator[tuple[str, dict[
             "resolution": node.name,
             "parent": None if node.parent is None else tree.nodes[node.parent].name,
             "fixed": node.rule.size if isinstance(node.rule, Pinned) else None,
-            "multiple_of": node.rule.multiple if isinstance(node.rule, Learned) else (1, 1),
+            "multiple_of": node.rule.multiple if isinstance(node.rule, Learned) else (1,) * len(slot.offset),
             "offset": slot.offset,
             "multiple": slot.multiple,
             "after": None if after is None else [after.start, after.end],
@@ -132,7 +133,8 @@ def _same_places(saved: Any, own: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def _kind(saved: Mapping[str, Any]) -> str:
-    return without_module(str(saved.get("kind", "")))
+    kind = without_module(str(saved.get("kind", "")))
+    return _RENAMED.get(kind, kind)
 
 
 def _agree(a: Any, b: Any) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynpool.resizers import FixedInterpolate2d, FixedPool2d, is_recorded
-from dynpool.size_math import Pair, Size
+from dynpool.resizers import FixedInterpolate, FixedPool, is_recorded
+from dynpool.size_math import PerAxis, Size
 
 from .saved_alphas import FROZEN_ALPHAS, from_bits, frozen_bits, to_bits
 from .stride_forms import set_native
@@ -33,11 +33,11 @@ class FrozenSizes:
         values: the values of their parameters. The model also stores them in a buffer, which takes precedence.
         names: names of these parameters in the live model.
         strided: layer -> resizer, for layers that get their own stride back where that computes the same.
-        last: (height, width) in pixels of the input that the sizes are set for.
+        last: the size in pixels of the input that the sizes are set for.
     """
 
     tree: ResolutionTree
-    values: Sequence[Pair]
+    values: Sequence[PerAxis]
     names: Sequence[str] = ()
     strided: dict[str, str] = field(default_factory=dict)
     last: Size | None = None
@@ -45,8 +45,8 @@ class FrozenSizes:
 
     @property
     def conversion_size(self) -> Size:
-        """(height, width) in pixels of the input that the model was converted for."""
-        return (self.tree.input_size[1], self.tree.input_size[2])
+        """The size in pixels of the input that the model was converted for."""
+        return self.tree.input_size[1:]
 
     def at(self, hw: Size) -> list[Size]:
         """The size in pixels of every resolution for an input of `hw` pixels."""
@@ -75,17 +75,17 @@ class FrozenSizes:
             self._read = contents
 
     def take(self, model: nn.Module, alphas: Tensor) -> None:
-        """Replace the values by `alphas` (n, 2).
+        """Replace the values by `alphas` (n, axes).
 
         Raises:
             RuntimeError: if there are resizers in which more than the size depends on the values.
         """
-        values = [(h, w) for h, w in alphas.tolist()]
+        values = [tuple(alpha) for alpha in alphas.tolist()]
         if values == list(self.values):
             return
         for path in self.tree.slots:
             resizer = model.get_submodule(path)
-            if not isinstance(resizer, FixedPool2d | FixedInterpolate2d):
+            if not isinstance(resizer, FixedPool | FixedInterpolate):
                 raise RuntimeError(
                     f"the state dict is of a model frozen at other sizes, and {path} ({type(resizer).__name__}) cannot "
                     "change: load it into the converted model and freeze that, or use dynpool.load"
@@ -174,13 +174,14 @@ def _keep_sizes(
     frozen = frozen_sizes(model)
     if frozen is None:
         return
+    axes = len(frozen.conversion_size)
     bits = frozen_bits(state_dict, prefix, metadata)
     alphas = [state_dict.get(prefix + name) for name in frozen.names]
     if all(isinstance(alpha, Tensor) for alpha in alphas):
-        bits = to_bits([tuple(state_dict.pop(prefix + name).expand(2).tolist()) for name in frozen.names])
+        bits = to_bits([tuple(state_dict.pop(prefix + name).expand(axes).tolist()) for name in frozen.names])
     if bits is None:
         bits = model.get_buffer(FROZEN_ALPHAS)
-    if bits.shape == (len(frozen.values), 2) and not bits.is_meta:
+    if bits.shape == (len(frozen.values), axes) and not bits.is_meta:
         frozen.take(model, from_bits(bits))
     state_dict[prefix + FROZEN_ALPHAS] = bits
 

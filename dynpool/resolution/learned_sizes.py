@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from dynpool.resizers import (
     learned_kernels,
     set_alpha,
 )
-from dynpool.size_math import Pair, Size
+from dynpool.size_math import PerAxis, Size, axes_text
 
 from .tree import ResolutionTree, converted_model, resolution_tree
 
@@ -28,12 +28,11 @@ __all__ = ["Resolution", "checked_sizes", "constrain", "parameter_groups", "reso
 
 @dataclass(frozen=True)
 class Resolution:
-    """One learned resolution: `alpha` (the learned strides, float32, shape (2,): height, width), `parent`, `size`.
+    """One learned resolution: `alpha` (the learned strides, float32, a number for each axis), `parent`, `size`.
 
-    A hand-placed `DynOPool1d` or `DynOPool3d` has an alpha of shape (1,), or (3,): depth, height, width.
-
-    `parent` is the name of the resolution it is resized from ("input": the model's input). `size` is (height, width) in
-    pixels in the last pass, or at the conversion's input size if there was none; None for a hand-placed resizer.
+    Axes are (height, width), (length,) for sequences, (depth, height, width) for volumes. `parent` is the name of the
+    resolution it is resized from ("input": the model's input). `size` is that in pixels in the last pass, or at the
+    conversion's input size if there was none; None for a hand-placed resizer.
     """
 
     name: str
@@ -99,7 +98,7 @@ def constrain(model: nn.Module, *, trust: float | None = None) -> None:
 def set_tree_sizes(tree: ResolutionTree, sizes: Mapping[str, Size]) -> None:
     """Set the alphas of a tree so that its resolutions have the given sizes: see :func:`dynpool.set_sizes`."""
     learned = {tree.nodes[i].name: rule for i, rule, _ in tree.learned}
-    for name, size in checked_sizes(sizes, learned).items():
+    for name, size in checked_sizes(sizes, dict.fromkeys(learned, len(tree.input_size) - 1)).items():
         if learned[name].admit(size) != size:
             raise ValueError(f"sizes[{name!r}] must be {learned[name].admitted()}, got {size!r}")
     bounds = [resizer.bounds for resizer in tree.owners]
@@ -114,32 +113,33 @@ def set_tree_sizes(tree: ResolutionTree, sizes: Mapping[str, Size]) -> None:
     tree.accept()
 
 
-def checked_sizes(sizes: object, known: Iterable[str]) -> dict[str, Size]:
-    """Sizes that a user gives for resolutions with the names in `known`, as pairs.
+def checked_sizes(sizes: object, known: Mapping[str, int]) -> dict[str, Size]:
+    """Sizes that a user gives for resolutions, as tuples; `known` has the number of axes of each, by name.
 
     Raises:
         TypeError: if it is not a dict.
-        ValueError: for an unknown name, or a size that is not two ints of at least 2 pixels.
+        ValueError: for an unknown name, or a size that is not an int of at least 2 pixels for each axis.
     """
     if not isinstance(sizes, Mapping):
-        raise TypeError(f"sizes must be a dict {{name: (height, width)}}, got {sizes!r}")
+        raise TypeError(f"sizes must be a dict {{name: {axes_text(max(known.values(), default=2))}}}, got {sizes!r}")
     for name, size in sizes.items():
         if name not in known:
             raise ValueError(f"sizes names an unknown resolution {name!r}{nearest(str(name), known)}")
-        pair = isinstance(size, (tuple, list)) and len(size) == 2 and all(map(is_whole, size))
-        if not pair or min(size) < 2:
-            raise ValueError(f"sizes[{name!r}] must be (height, width), ints of at least 2 pixels, got {size!r}")
-    return {name: (size[0], size[1]) for name, size in sizes.items()}
+        each = isinstance(size, (tuple, list)) and len(size) == known[name] and all(map(is_whole, size))
+        if not each or min(size) < 2:
+            allowed = f"{axes_text(known[name])}, ints of at least 2 pixels"
+            raise ValueError(f"sizes[{name!r}] must be {allowed}, got {size!r}")
+    return {name: tuple(size) for name, size in sizes.items()}
 
 
-def _values_at(tree: ResolutionTree, sizes: Mapping[str, Size]) -> list[Pair]:
+def _values_at(tree: ResolutionTree, sizes: Mapping[str, Size]) -> list[PerAxis]:
     """The values of all alphas at which resolutions have the given sizes; widens bounds.
 
     Raises:
         ValueError: if a size cannot be reached, or the sizes exceed the ceiling on GMACs.
     """
     values = host_alphas(tree.owners)
-    hw = (tree.input_size[1], tree.input_size[2])
+    hw = tree.input_size[1:]
     for k, (i, _, resizer) in enumerate(tree.learned):  # parents first, so that each parent already has its wanted size
         name = tree.nodes[i].name
         if name not in sizes:

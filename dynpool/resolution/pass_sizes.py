@@ -24,7 +24,7 @@ class SizesAt(Protocol):
 
 @dataclass(frozen=True)
 class Sizes:
-    """(height, width) in pixels of all resolutions, None if unknown; and of the input, if known."""
+    """The sizes in pixels of all resolutions, None if unknown; and of the input, if known."""
 
     of: Sequence[Size | None]
     input: Size | None = None
@@ -39,7 +39,7 @@ class KnownSizes:
     Args:
         sizes_at: the arithmetic of the tree; resolution 0 is the input.
         exact: whether the size of a resolution follows from its parent's size in whole pixels.
-        hw: initial (height, width) of the input in pixels.
+        hw: initial size of the input in pixels, (height, width) or as many numbers as it has axes.
     """
 
     def __init__(self, sizes_at: SizesAt, *, exact: bool, hw: Size) -> None:
@@ -76,8 +76,8 @@ class KnownSizes:
         if answer is None:
             raise RuntimeError(
                 "a part of a converted model runs by itself, and the size to which it must resize its map of "
-                f"{size[0]}x{size[1]} pixels is ambiguous, as several sizes of the model's input lead to such a map: "
-                "run the whole model, or a part that begins at its input"
+                f"{'x'.join(map(str, size))} pixels is ambiguous, as several sizes of the model's input lead to such a "
+                "map: run the whole model, or a part that begins at its input"
             )
         self.now = known[0]
         return answer
@@ -88,7 +88,7 @@ class KnownSizes:
         return self._inside[source, size]
 
     def _find(self, source: int, size: Size) -> Sizes:
-        low, high = zip(*(self._inputs(source, size, axis) for axis in (0, 1)), strict=True)
+        low, high = zip(*(self._inputs(source, size, axis) for axis in range(len(size))), strict=True)
         if not self._exact:
             return self.whole(low) if low == high else Sizes([None] * len(self.now.of))
         ends = [self._sizes_at(hw, given={source: size}) for hw in (low, high)]
@@ -99,7 +99,7 @@ class KnownSizes:
 
         def at(n: int) -> int:
             try:
-                return self._sizes_at((n, n), given={})[source][axis]
+                return self._sizes_at((n,) * len(size), given={})[source][axis]
             except ValueError:  # the input is too small for unchanged layers
                 return 0
 

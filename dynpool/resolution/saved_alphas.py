@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynpool.size_math import Pair
+from dynpool.size_math import PerAxis
 
 __all__ = ["ENTRY", "FROZEN_ALPHAS", "from_bits", "frozen_bits", "to_bits"]
 
@@ -25,11 +25,11 @@ def frozen_bits(state_dict: Mapping[str, Any], prefix: str, metadata: Mapping[st
     return None if alphas is None else to_bits(alphas)
 
 
-def to_bits(values: Sequence[Pair]) -> Tensor:
-    """Alphas (height, width) as an int32 tensor (n, 2) of their float32 bits, which casting a model does not change."""
-    return torch.tensor(values, dtype=torch.float32).reshape(-1, 2).view(torch.int32)
+def to_bits(values: Sequence[PerAxis]) -> Tensor:
+    """Alphas as an int32 tensor (n, axes) of their float32 bits, which casting a model does not change."""
+    return torch.tensor(values, dtype=torch.float32).reshape(len(values), -1).view(torch.int32)
 
 
 def from_bits(bits: Tensor) -> Tensor:
-    """The inverse of :func:`to_bits`: alphas (n, 2), float32."""
+    """The inverse of :func:`to_bits`: alphas (n, axes), float32."""
     return bits.detach().cpu().contiguous().view(torch.float32)

@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from torch.jit._trace import is_tracing
 
 from dynpool.resizers import (
-    LearnedResizer2d,
-    as_pair,
+    LearnedResizer,
+    as_float32,
     constrain_resizers,
     host_alphas,
     is_own,
     set_alpha,
     usable_alphas,
 )
-from dynpool.size_math import Pair, Size
+from dynpool.size_math import PerAxis, Size
 
 from .compiled_sizes import OpenSizes
 from .nodes import Learned, ResolutionNode, Slot, learned_nodes
@@ -43,7 +43,7 @@ OUTSIDE = "its sizes are computed before each pass, by code that is not recorded
 class Cost(Protocol):
     """The MACs of the whole model as a function of its alphas."""
 
-    def macs(self, values: Sequence[Pair]) -> int: ...
+    def macs(self, values: Sequence[PerAxis]) -> int: ...
 
 
 class MacsCeiling(Protocol):
@@ -55,14 +55,14 @@ class MacsCeiling(Protocol):
     @property
     def limit(self) -> float: ...
 
-    def allows(self, alphas: Sequence[Pair]) -> bool: ...
+    def allows(self, alphas: Sequence[PerAxis]) -> bool: ...
 
 
 @dataclass
 class ResolutionTree:
     """All resolutions of a converted model, parents before children; node 0 is the input."""
 
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]  # channels, and a number of pixels for each axis
     nodes: list[ResolutionNode] = field(default_factory=list)
     slots: dict[str, Slot] = field(default_factory=dict)  # by module path of the resizer
     resizers: dict[str, nn.Module] = field(default_factory=dict)  # by module path; set by the conversion
@@ -71,11 +71,11 @@ class ResolutionTree:
     pass_options: Mapping[str, Any] = field(default_factory=dict)  # what a traced pass needs besides an image
     image_place: tuple[int | None, str | None] | None = None  # position and name of the image; None: the first map
     description: dict[str, Any] | None = None  # how the model was converted (dynpool.resolution.description)
-    frozen: Sequence[Pair] | None = None  # the fixed values of the alphas in a frozen model
+    frozen: Sequence[PerAxis] | None = None  # the fixed values of the alphas in a frozen model
     running: bool = False  # whether the whole model is running
     _known: KnownSizes | None = None
-    _values: list[Pair] = field(default_factory=list)  # the alphas that `_known` was computed from
-    _accepted: list[Pair] = field(default_factory=list)  # the alphas that the next step starts from
+    _values: list[PerAxis] = field(default_factory=list)  # the alphas that `_known` was computed from
+    _accepted: list[PerAxis] = field(default_factory=list)  # the alphas that the next step starts from
     _locked: bool = False  # whether `at` keeps the slots as they are
     _overrides: Mapping[int, Size] = field(default_factory=dict)  # learned sizes that `overriding` replaces, by index
     _open: OpenSizes | None = None  # the sizes that compiled code reads; None: it has them as constants
@@ -101,17 +101,17 @@ class ResolutionTree:
         return self.ceiling
 
     @property
-    def learned(self) -> list[tuple[int, Learned, LearnedResizer2d]]:
+    def learned(self) -> list[tuple[int, Learned, LearnedResizer[Any]]]:
         """The learned resolutions by index, with the resizers that own their alphas, parents first."""
         return learned_nodes(self.nodes)
 
     @property
-    def owners(self) -> list[LearnedResizer2d]:
+    def owners(self) -> list[LearnedResizer[Any]]:
         """The resizers that own an alpha, in the order of the tree."""
         return [resizer for _, _, resizer in self.learned]
 
     def sizes_at(
-        self, hw: Size, alphas: Sequence[Pair] | None = None, *, given: Mapping[int, Size] | None = None
+        self, hw: Size, alphas: Sequence[PerAxis] | None = None, *, given: Mapping[int, Size] | None = None
     ) -> list[Size]:
         """Size in pixels of every node for an input of `hw` pixels, at the current or the given alphas.
 
@@ -119,7 +119,7 @@ class ResolutionTree:
         """
         return [pixels for pixels, _ in self._sizes_with_fractions(hw, alphas, given)]
 
-    def resizer_input_size(self, index: int, hw: Size, alphas: Sequence[Pair]) -> Pair:
+    def resizer_input_size(self, index: int, hw: Size, alphas: Sequence[PerAxis]) -> PerAxis:
         """The input size of a node's resizer: its parent's, unrounded if the resizer keeps fractions."""
         node = self.nodes[index]
         pixels, unrounded = self._sizes_with_fractions(hw, alphas)[node.parent or 0]
@@ -127,19 +127,19 @@ class ResolutionTree:
         return unrounded if keeps else pixels
 
     def _sizes_with_fractions(
-        self, hw: Size, alphas: Sequence[Pair] | None = None, given: Mapping[int, Size] | None = None
-    ) -> list[tuple[Size, Pair]]:
+        self, hw: Size, alphas: Sequence[PerAxis] | None = None, given: Mapping[int, Size] | None = None
+    ) -> list[tuple[Size, PerAxis]]:
         values = usable_alphas(self.owners) if alphas is None else alphas
         return sizes_with_fractions(self.nodes, hw, values, given=given or {}, learned_sizes=self._overrides)
 
-    def factors_at(self, hw: Size, alphas: Sequence[Pair] | None = None) -> dict[type, Pair]:
+    def factors_at(self, hw: Size, alphas: Sequence[PerAxis] | None = None) -> dict[type, PerAxis]:
         """A multiplier of the scale factors for each resizer class that normalises them over a chain of resizers.
 
         For an input of `hw` pixels, at the current or the given alphas; empty if there is no such class.
         """
         return chain_factors(self.nodes, hw, usable_alphas(self.owners) if alphas is None else alphas)
 
-    def sizer(self, hw: Size, alphas: Sequence[Pair] | None = None) -> Callable[[Any, Size], Size]:
+    def sizer(self, hw: Size, alphas: Sequence[PerAxis] | None = None) -> Callable[[Any, Size], Size]:
         """For `Graph.axis_sizes`: the output size of each resizer for an input of `hw` pixels."""
         sizes = self.sizes_at(hw, alphas)
 
@@ -163,8 +163,8 @@ class ResolutionTree:
         if self.running or self._locked or torch._C._is_tracing():
             return
         known = self._up_to_date()
-        h, w = x.shape[-2:]
-        slot.fill(known.part(slot.source, (h - slot.margin[0], w - slot.margin[1]), slot.resolution))
+        extents = zip(x.shape[-len(slot.margin) :], slot.margin, strict=True)
+        slot.fill(known.part(slot.source, tuple([n - m for n, m in extents]), slot.resolution))
         self._publish(known.now)
 
     @property
@@ -180,11 +180,11 @@ class ResolutionTree:
             self._known, self._values = self._known_at(values, before or self.input_size[1:]), values
         return self._known
 
-    def _known_at(self, values: Sequence[Pair], hw: Size) -> KnownSizes:
+    def _known_at(self, values: Sequence[PerAxis], hw: Size) -> KnownSizes:
         exact = not any(resizer.keeps_fractions or resizer.looks_at_chains for resizer in self.owners)
         return KnownSizes(partial(self.sizes_at, alphas=values), exact=exact, hw=hw)
 
-    def _pass_values(self) -> list[Pair]:
+    def _pass_values(self) -> list[PerAxis]:
         """The values of the alphas, projected into the bounds and under the ceiling."""
         if self.frozen is not None:
             return list(self.frozen)
@@ -254,11 +254,11 @@ class ResolutionTree:
                 set_alpha(resizer, values)
         self._accepted = host_alphas(resizers)
 
-    def _within_limits(self, alphas: Sequence[Pair]) -> list[Pair]:
+    def _within_limits(self, alphas: Sequence[PerAxis]) -> list[PerAxis]:
         """The alphas, changed where they lead to sizes at which the model cannot run with its own input size."""
         values = list(alphas)
         for k, (i, rule, resizer) in enumerate(self.learned):
-            if not rule.limited_by or resizer.looks_at_chains or resizer.shared_alpha().numel() == 1:
+            if not rule.limited_by or resizer.looks_at_chains or resizer.shared_alpha().numel() < resizer.axes:
                 continue  # its axes cannot be set separately; `Learned.admit` limits its sizes anyway
             above = self.resizer_input_size(i, self.input_size[1:], values)
             size = rule.rounded(resizer.output_size(above, resizer.strides(values[k])))
@@ -267,7 +267,7 @@ class ResolutionTree:
                 at_limit = resizer.project(resizer.values_for(above, nearest), values[k], None)
                 axes = zip(size, nearest, values[k], at_limit, strict=True)
                 new = tuple(old if n == m else limit for n, m, old, limit in axes)
-                values[k] = as_pair(new, f"alpha={new} is not finite")
+                values[k] = as_float32(new, f"alpha={new} is not finite")
         return values
 
     @contextmanager
@@ -311,14 +311,15 @@ class ResolutionTree:
             self.running = True
 
     def image_size(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Size | None:
-        """(height, width) of the image among the arguments of a pass."""
+        """The extents of the image, (height, width) or others, among the arguments of a pass."""
+        axes = len(self.input_size) - 1
         maps: Sequence[Any] = (*args, *kwargs.values())
         if self.image_place is not None:
             position, name = self.image_place
             maps = (kwargs.get(name or ""), *(args[position : position + 1] if position is not None else ()))
         for x in maps:
-            if isinstance(x, Tensor) and x.dim() >= 3:
-                return (x.shape[-2], x.shape[-1])
+            if isinstance(x, Tensor) and x.dim() > axes:
+                return tuple(x.shape[-axes:])
         return None
 
     def leave(self, module: nn.Module, args: Any, out: Any) -> None:
@@ -339,10 +340,10 @@ def _module_at(model: nn.Module, path: str) -> nn.Module | None:
     return at
 
 
-def _between(a: Sequence[Pair], b: Sequence[Pair], share: float) -> list[Pair]:
+def _between(a: Sequence[PerAxis], b: Sequence[PerAxis], share: float) -> list[PerAxis]:
     """Values between `a` and `b`, rounded to float32: a size can depend on the rounding."""
-    pairs = (tuple(x + (y - x) * share for x, y in zip(p, q, strict=True)) for p, q in zip(a, b, strict=True))
-    return [as_pair(pair, f"alpha={pair} is not finite") for pair in pairs]
+    found = (tuple(x + (y - x) * share for x, y in zip(p, q, strict=True)) for p, q in zip(a, b, strict=True))
+    return [as_float32(values, f"alpha={values} is not finite") for values in found]
 
 
 def resolution_tree(model: nn.Module) -> ResolutionTree | None:

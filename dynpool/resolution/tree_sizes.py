@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
-from dynpool.resizers import Chain, LearnedResizer2d
-from dynpool.size_math import Pair, Size
+from dynpool.resizers import Chain, LearnedResizer
+from dynpool.size_math import PerAxis, Size
 
 from .nodes import Derived, Learned, Pinned, ResolutionNode, learned_nodes
 
@@ -22,16 +23,16 @@ _NONE: Mapping[int, Size] = MappingProxyType({})
 def sizes_with_fractions(
     nodes: Sequence[ResolutionNode],
     hw: Size,
-    values: Sequence[Pair],
+    values: Sequence[PerAxis],
     *,
     given: Mapping[int, Size] = _NONE,
     learned_sizes: Mapping[int, Size] = _NONE,
-) -> list[tuple[Size, Pair]]:
+) -> list[tuple[Size, PerAxis]]:
     """The size of every node in pixels, and the same with the fraction that some resizers pass on.
 
     Args:
         nodes: parents before children; node 0 is the input.
-        hw: (height, width) of the input in pixels.
+        hw: (height, width) of the input in pixels, or as many numbers as it has axes.
         values: values of the alphas, in the order of the nodes.
         given: sizes of nodes of any kind, by index, used instead of computed ones.
         learned_sizes: sizes of learned nodes, by index, used instead of those that their alphas give.
@@ -41,7 +42,7 @@ def sizes_with_fractions(
         i: divided(resizer.strides(value), factors.get(type(resizer)))
         for (i, _, resizer), value in zip(learned_nodes(nodes), values, strict=True)
     }
-    sizes: list[tuple[Size, Pair]] = []
+    sizes: list[tuple[Size, PerAxis]] = []
     for i, node in enumerate(nodes):
         pixels, exact = (hw, hw) if node.parent is None else sizes[node.parent]
         rule = node.rule
@@ -62,7 +63,7 @@ def sizes_with_fractions(
     return sizes
 
 
-def chain_factors(nodes: Sequence[ResolutionNode], hw: Size, values: Sequence[Pair]) -> dict[type, Pair]:
+def chain_factors(nodes: Sequence[ResolutionNode], hw: Size, values: Sequence[PerAxis]) -> dict[type, PerAxis]:
     """Multipliers of the scale factors, for resizer classes that depend on whole chains of resizers; none for others.
 
     Arguments as in :func:`sizes_with_fractions`.
@@ -72,10 +73,10 @@ def chain_factors(nodes: Sequence[ResolutionNode], hw: Size, values: Sequence[Pa
     if not looking:
         return {}
     strides = {i: resizer.strides(value) for (i, resizer), value in zip(resizers.items(), values, strict=True)}
-    sizes: list[Pair] = []  # without rounding
-    chains: list[tuple[LearnedResizer2d, ...]] = []
+    sizes: list[PerAxis] = []  # without rounding
+    chains: list[tuple[LearnedResizer[Any], ...]] = []
     for i, node in enumerate(nodes):
-        above: Pair = hw if node.parent is None else sizes[node.parent]
+        above: PerAxis = hw if node.parent is None else sizes[node.parent]
         chain = () if node.parent is None else chains[node.parent]
         if i in resizers:
             above, chain = divided(above, strides[i]), (*chain, resizers[i])
@@ -91,5 +92,5 @@ def chain_factors(nodes: Sequence[ResolutionNode], hw: Size, values: Sequence[Pa
     return {kind: factor for kind, factor in found.items() if factor is not None}
 
 
-def divided(pair: Pair, by: Pair | None) -> Pair:
-    return pair if by is None else (pair[0] / by[0], pair[1] / by[1])
+def divided(values: PerAxis, by: PerAxis | None) -> PerAxis:
+    return values if by is None else tuple([n / b for n, b in zip(values, by, strict=True)])

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from dynpool.cost import GMACsLoss
-from dynpool.resizers import as_pair, host_alphas, set_alpha
+from dynpool.resizers import as_float32, host_alphas, set_alpha
 from dynpool.resolution import ResolutionTree, resolution_tree
-from dynpool.size_math import Pair, Size
+from dynpool.size_math import PerAxis, Size
 
 __all__ = ["TOLERANCE", "Budget", "cost_reached", "scale_sizes", "scale_strides", "settle"]
 
@@ -30,15 +30,15 @@ _LOG_LIMIT = 8.0  # logarithm of a factor that takes all strides to their bounds
 GOAL = 0.01  # the search stops at sizes whose cost deviates from the budget by at most this fraction
 _MOST_CANDIDATES = 2000  # or after this many candidates
 _DEVIATION_WEIGHT = 1.0  # of a deviation beyond the goal, relative to squared logarithms of sizes
-_STEPS = [(h, w) for h in range(-2, 3) for w in range(-2, 3) if (h, w) != (0, 0)]  # some sizes change only by twos
+_FURTHEST = 2  # pixels of a step, as some sizes change only by twos
 
-Values = list[Pair]
+Values = list[PerAxis]
 
 
 class Cost(Protocol):
     """What sizes cost, in some unit: a number for any values of the alphas, and a tensor with a gradient to them."""
 
-    def value(self, alphas: Sequence[Pair] | None = None) -> float: ...
+    def value(self, alphas: Sequence[PerAxis] | None = None) -> float: ...
 
     def __call__(self) -> Tensor: ...
 
@@ -103,7 +103,7 @@ class Budget:
         """
         return 0.5 * torch.log(self.cost() / self.target) ** 2
 
-    def excess(self, values: Sequence[Pair] | None = None) -> float:
+    def excess(self, values: Sequence[PerAxis] | None = None) -> float:
         """ln(cost / budget) at the rounded sizes of the current alphas, or of the given values."""
         return math.log(self.cost.value(values) / self.target)
 
@@ -133,12 +133,13 @@ def scale_sizes(budget: Budget) -> float:
     before = host_alphas(budget.tree.owners)
     designed = _learned_sizes(budget, before)
 
-    def scaled(logarithm: float) -> list[Pair]:
+    def scaled(logarithm: float) -> list[PerAxis]:
         factor = math.exp(-logarithm)
-        return [(h * factor, w * factor) for h, w in designed]
+        return [tuple(n * factor for n in size) for size in designed]
 
     def values_at(logarithm: float) -> Values:
-        return _at_sizes(budget, [(max(round(h), 1), max(round(w), 1)) for h, w in scaled(logarithm)], before)
+        rounded = [tuple(max(round(n), 1) for n in size) for size in scaled(logarithm)]
+        return _at_sizes(budget, rounded, before)
 
     best = _nearest(budget, values_at)
     values = values_at(best)
@@ -148,7 +149,7 @@ def scale_sizes(budget: Budget) -> float:
     return budget.excess()
 
 
-def scale_strides(budget: Budget, values: Sequence[Pair]) -> Values:
+def scale_strides(budget: Budget, values: Sequence[PerAxis]) -> Values:
     """The values with all strides multiplied by the common factor, within bounds, that comes closest to the budget."""
     return _scaled(budget, values, _nearest(budget, lambda logarithm: _scaled(budget, values, logarithm)))
 
@@ -175,16 +176,16 @@ def cost_reached(gmacs: float, excess: float) -> str:
     return f"sizes cost {missed:+.1%} of {gmacs:.6g} GMACs, {verdict} {TOLERANCE:.0%}"
 
 
-def _scaled(budget: Budget, values: Sequence[Pair], logarithm: float) -> Values:
+def _scaled(budget: Budget, values: Sequence[PerAxis], logarithm: float) -> Values:
     factor = math.exp(logarithm)
     scaled = []
     for resizer, value in zip(budget.tree.owners, values, strict=True):
-        h, w = resizer.strides(value)
-        scaled.append(_as_stored(resizer.project(resizer.values_of((h * factor, w * factor)), value, None)))
+        strides = tuple(stride * factor for stride in resizer.strides(value))
+        scaled.append(_as_stored(resizer.project(resizer.values_of(strides), value, None)))
     return scaled
 
 
-def _search_pixels(budget: Budget, values: Values, ideal: Sequence[Pair]) -> Values:
+def _search_pixels(budget: Budget, values: Values, ideal: Sequence[PerAxis]) -> Values:
     """Values that meet the budget at sizes close to the ideal ones, by a best-first search pixel by pixel.
 
     The score to minimise is the sum of squared ln(side / ideal side), plus `_DEVIATION_WEIGHT` times |ln(cost /
@@ -220,10 +221,10 @@ def _neighbours(budget: Budget, values: Values) -> Iterator[Values]:
     The maps after it keep their sizes or, if their resizers cannot, their strides.
     """
     sizes = _learned_sizes(budget, values)
-    for k, (h, w) in enumerate(sizes):
-        for step in _STEPS:
-            wanted = (h + step[0], w + step[1])
-            if min(wanted) < 1:
+    steps = range(-_FURTHEST, _FURTHEST + 1)
+    for k, size in enumerate(sizes):
+        for wanted in itertools.product(*([n + step for step in steps] for n in size)):
+            if wanted == size or min(wanted) < 1:
                 continue
             moved = [*sizes[:k], wanted, *sizes[k + 1 :]]
             near = _at_sizes(budget, moved, values)
@@ -252,6 +253,6 @@ def _at_sizes(budget: Budget, wanted: Sequence[Size], before: Values) -> Values:
     return values
 
 
-def _as_stored(value: Pair) -> Pair:
+def _as_stored(value: PerAxis) -> PerAxis:
     """The values rounded to float32, as a parameter stores them: a size can depend on that."""
-    return as_pair(value, f"alpha={value!r} is not finite")
+    return as_float32(value, f"alpha={value!r} is not finite")

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from dynpool.resizers import LearnedResizer2d, learned_resizers
+from dynpool.resizers import LearnedResizer, learned_resizers
 
 from .errors import DamagedCheckpointError, ForeignCheckpointError
 from .files import make_folder, write_atomically
@@ -324,7 +324,7 @@ def _described(value: Any) -> str:
     return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
 
 
-def _check_alpha(resizer: LearnedResizer2d, name: str, alpha: Tensor, path: Path) -> None:
+def _check_alpha(resizer: LearnedResizer[Any], name: str, alpha: Tensor, path: Path) -> None:
     h, w = alpha.expand(2).tolist()
     if not all(math.isfinite(value) for value in (h, w)) or not min(resizer.strides((h, w))) > 0:
         raise ForeignCheckpointError(f"{path}: the alpha of {name} is ({h}, {w}), not a finite positive stride")

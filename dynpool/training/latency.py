@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import dynpool
 from dynpool.cost import seconds_of
 from dynpool.graph import deep_copy
-from dynpool.size_math import Pair
+from dynpool.size_math import PerAxis
 
 from .budget import Budget, settle
 from .config import RunConfig
@@ -104,7 +104,7 @@ class RunLatency:
         """The measurements for a checkpoint; None if there are none."""
         return None if self.predictor is None else self.predictor.to_dict()
 
-    def value(self, alphas: Sequence[Pair] | None = None) -> float:
+    def value(self, alphas: Sequence[PerAxis] | None = None) -> float:
         """Milliseconds at the current or the given values of the alphas, as predicted."""
         return 1e3 * self._started().value(alphas)
 

@@ -123,11 +123,12 @@ def resample(c: Call, p: kinds.Resample) -> Field:
     if p.method == "fractional":
         taps = [_fractional(*sizes, k) for sizes, k in zip(_sizes(c, p), p.kernel, strict=True)]
     elif p.method in ("max", "mean", "sample"):
-        taps = [_queries(c, p, i, *sizes) for i, sizes in enumerate(_sizes(c, p))]
+        taps = [_queries(c, p, i, *sizes) for i, sizes in enumerate(_sizes(c, p), -p.ndim)]
     else:
         factors = p.scales or (None,) * p.ndim
         make = _antialiased if p.method.endswith("-antialiased") else _interpolation
-        taps = [make(c, p, i, *sizes, f) for i, (sizes, f) in enumerate(zip(_sizes(c, p), factors, strict=True))]
+        axes = enumerate(zip(_sizes(c, p), factors, strict=True), -p.ndim)
+        taps = [make(c, p, i, *sizes, f) for i, (sizes, f) in axes]
     return layer(c, c.terms(p.x), {i - p.ndim: tap for i, tap in enumerate(taps)})
 
 
@@ -165,7 +166,7 @@ def _interpolation(c: Call, p: kinds.Resample, axis: int, size: int, out: int, f
     copies = p.method in ("nearest", "linear")  # as PyTorch does
     resized = Resized(c.node.index, p.x.id, axis, size, out, points, "", corners, factor, copies)
     reads_at = partial(reads, size, out, input_step(size, out, factor, copies), corners)
-    return Taps(out, resized.at_tracing(), reads_at, resized if p.ndim == 2 else None)
+    return Taps(out, resized.at_tracing(), reads_at, resized)
 
 
 def _antialiased(c: Call, p: kinds.Resample, axis: int, size: int, out: int, factor: float | None) -> Taps:
@@ -238,11 +239,12 @@ def resizer(c: Call, p: kinds.Resizer) -> Field:
         if not c.terms(x):
             continue
         taps = {}
-        for i in (0, 1):
-            size, out = x.shape[i - 2], c.out_shape[i - 2]
+        axes = 2 if c.node.resizer is None else c.node.resizer.axes
+        for i in range(-axes, 0):
+            size, out = x.shape[i], c.out_shape[i]
             resized = Resized(c.node.index, x.id, i, size, out, resizer=c.node.resizer)
             window = resized.at_tracing()
-            taps[i - 2] = Taps(out, window, partial(footprint_index, window, size, out), resized)
+            taps[i] = Taps(out, window, partial(footprint_index, window, size, out), resized)
         found += layer(c, c.terms(x), taps).terms
     return c.domain.join(found)
 

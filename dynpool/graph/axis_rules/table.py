@@ -55,9 +55,8 @@ _RULES: Mapping[type[Primitive], Callable[[Context, Any], Dims | list[Dims]]] = 
 def find_axes(record: Record) -> Axes:
     """The axes of a recorded pass: classes are united and pinned as its operations require."""
     axes = Axes([constant_dims(v.shape, v.shape) if v.origin != "op" else () for v in record.values])
-    if len(record.size) == 3:
-        for image in record.inputs:
-            axes.dims[image] = input_dims(axes.classes, record.values[image].shape, record.larger)
+    for image in record.inputs:
+        axes.dims[image] = input_dims(axes.classes, record.values[image].shape, record.larger, ndim=record.ndim)
     for node in record.nodes:
         c = Context(record, axes, node)
         if not node.outputs:

@@ -29,39 +29,53 @@ def _moved(c: Context, before: Dim, i: int) -> Dim:
 
 def _spatial(c: Context, x: Value, resize: dict[str, Any] | None) -> Dims:
     """Dimensions after a sliding window: the same classes at stride 1, new ones at other strides."""
-    own, out = c.dims(x), c.out
+    own, out, axes = c.dims(x), c.out, c.record.ndim
     dims = list(c.all_unrelated())
     if len(own) == len(dims):
-        dims[:-2] = own[:-2]
+        dims[:-axes] = own[:-axes]
     if resize is None:
-        dims[-2:] = [_moved(c, own[i], i) for i in (-2, -1)]
+        dims[-axes:] = [_moved(c, own[i], i) for i in range(-axes, 0)]
         return tuple(dims)
-    source = [c.single(d).axis for d in own[-2:]]
-    target: list[int | None] = [None, None]
-    for i in (0, 1):
-        free = dims[i - 2].axis
-        number = c.other(i - 2) == out.shape[i - 2] and own[i - 2].other != own[i - 2].size
+    source = [c.single(d).axis for d in own[-axes:]]
+    target: list[int | None] = [None] * axes
+    for i in range(-axes, 0):
+        free = dims[i].axis
+        number = c.other(i) == out.shape[i] and own[i].other != own[i].size
         if resize.get("given"):
             target[i] = free
         elif number:  # the window grows with the map
             continue
-        elif out.shape[i - 2] > 1 and not resize.get("fixed") and (source[i] is not None or free is not None):
-            target[i] = free if source[i] is None else c.classes.new(out.shape[i - 2])
-            dims[i - 2] = Dim((Atom(out.shape[i - 2], target[i], c.other(i - 2)),))
+        elif out.shape[i] > 1 and not resize.get("fixed") and (source[i] is not None or free is not None):
+            target[i] = free if source[i] is None else c.classes.new(out.shape[i])
+            dims[i] = Dim((Atom(out.shape[i], target[i], c.other(i)),))
+    last: Any = {name: given[-axes:] if isinstance(given, tuple) else given for name, given in resize.items()}
     c.axes.resizes.append(
         Resize(
             c.node.index,
-            c.node.op.split(".")[-1],
+            # PyTorch runs pools of sequences as those of maps of height 1
+            c.node.op.split(".")[-1].replace("2d", "1d") if axes == 1 else c.node.op.split(".")[-1],
             c.node.path,
             c.node.call,
-            (source[0], source[1]),
-            (target[0], target[1]),
-            (x.shape[-2], x.shape[-1]),
-            (out.shape[-2], out.shape[-1]),
-            **resize,
+            tuple(source),
+            tuple(target),
+            x.shape[-axes:],
+            out.shape[-axes:],
+            **last,
         )
     )
     return tuple(dims)
+
+
+def _runs_along_the_input(c: Context, x: Value, axes: int) -> bool:
+    """Whether an operation on the last `axes` dimensions runs along the spatial axes of the input, and no others.
+
+    PyTorch runs pools of sequences as those of maps of height 1, where the height is none of the input's axes.
+    """
+    more = axes - c.record.ndim
+    if not more:
+        return True
+    ones = (x.shape[-axes : -axes + more], c.out.shape[-axes : -axes + more])
+    return more > 0 and all(n == 1 for shape in ones for n in shape)
 
 
 def window(c: Context, p: kinds.Window) -> Dims:
@@ -69,13 +83,13 @@ def window(c: Context, p: kinds.Window) -> Dims:
     channel = len(own) - n - 1
     if p.weight is not None:
         c.pin((own[channel],), "convolved with weights for that many channels")
-    if n != 2:
+    if not _runs_along_the_input(c, p.x, n):
         dims = [*own[:channel], *c.all_unrelated()[channel:]]
-        if n == 1 and p.stride == (1,) and not p.transposed:
-            dims[-1] = _moved(c, own[-1], -1)
+        if n < c.record.ndim and set(p.stride) == {1} and not p.transposed:
+            dims[-n:] = [_moved(c, own[i], i) for i in range(-n, 0)]
     elif p.transposed:
         dims = list(_spatial(c, p.x, {"kernel": p.kernel, "stride": p.stride, "scale": p.stride}))
-    elif p.stride == (1, 1) and not c.record.every_window:
+    elif set(p.stride[-c.record.ndim :]) == {1} and not c.record.every_window:
         dims = list(_spatial(c, p.x, None))
     else:
         names = ("kernel", "stride", "padding", "dilation", "ceil_mode")
@@ -93,14 +107,14 @@ def unpool(c: Context, p: kinds.Unpool) -> Dims:
 
 
 def resample(c: Context, p: kinds.Resample) -> Dims:
-    if p.ndim != 2:
+    if not _runs_along_the_input(c, p.x, p.ndim):
         return (*c.dims(p.x)[: -p.ndim], *c.all_unrelated()[-p.ndim :])
     if p.method in ("max", "mean", "sample"):
         return _spatial(c, p.x, {})
     if p.scales is not None:
         return _spatial(c, p.x, {"scale": p.scales})
     # the model's code says how large the output is: a fixed number, or a size it computed from other sizes
-    varies = any(c.unrelated(i).axes for i in (-2, -1))
+    varies = any(c.unrelated(i).axes for i in range(-c.record.ndim, 0))
     return _spatial(c, p.x, {"given": True} if varies else {"fixed": True})
 
 

@@ -39,7 +39,7 @@ def test_unless_it_steps_by_its_factor() -> None:
 @pytest.mark.parametrize("reduce", ["max", "mean", "sample"])
 @pytest.mark.parametrize(("size_in", "size_out"), [(8, 4), (9, 6), (5, 8)])
 def test_cells_of_the_operator_have_its_footprint(reduce: str, size_in: int, size_out: int) -> None:
-    window = Resized(0, 0, 0, size_in, size_out, reduce=reduce).at_tracing()
+    window = Resized(0, 0, -1, size_in, size_out, reduce=reduce).at_tracing()
     assert window.stride == size_in / size_out
     if reduce == "sample":
         assert window.kernel == (1 if size_in % size_out == 0 else 2)

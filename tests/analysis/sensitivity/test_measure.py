@@ -47,7 +47,7 @@ def loss_at(model, sizes, images, target, *, training=False):
         return F.cross_entropy(again(images), target).item()
 
 
-def own_sizes(model) -> dict[str, tuple[int, int]]:
+def own_sizes(model) -> dict[str, tuple[int, ...]]:
     return {name: r.size for name, r in dynpool.resolutions(model).items() if r.size is not None}
 
 

@@ -41,8 +41,8 @@ def test_bad_input() -> None:
         refine(model, (3, 32, 32), edits="vgg")
     with pytest.raises(TypeError, match="edits must be the name of a published edit or a RefinementPlan, got 5"):
         refine(model, (3, 32, 32), edits=5)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="input_size must be three positive ints"):
-        refine(model, (3, 32))
+    with pytest.raises(ValueError, match="input_size must be two to four positive ints"):
+        refine(model, (3, 32, 0))
     with pytest.raises(ValueError, match="the model cannot run at input_size"):
         refine(nn.Conv2d(4, 4, 3), (3, 32, 32))
     learned = convert(chain(2, 1, 2, 1), (3, 32, 32))

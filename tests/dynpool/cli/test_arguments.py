@@ -4,14 +4,14 @@ import argparse
 
 import pytest
 
-from dynpool.cli.arguments import image_size, input_size
+from dynpool.cli.arguments import input_size
 
 
 @pytest.mark.parametrize(
     ("text", "size"), [("32", (3, 32, 32)), ("32,64", (3, 32, 64)), ("1,32,64", (1, 32, 64)), ("032", (3, 32, 32))]
 )
 def test_one_number_is_a_square_and_three_have_the_channels_first(text: str, size: tuple[int, ...]) -> None:
-    assert input_size(text) == image_size(text) == size
+    assert input_size(text) == size
 
 
 def test_channels_and_any_number_of_extents() -> None:
@@ -22,12 +22,5 @@ def test_channels_and_any_number_of_extents() -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "3,0,32", "32x32", "-1", "3,", "1,2,3,4,5", ":32", "0.5"])
 def test_anything_else_is_refused_with_what_is_allowed(text: str) -> None:
-    for read in (input_size, image_size):
-        with pytest.raises(argparse.ArgumentTypeError, match="is not an input size; allowed: 32, 32,64"):
-            read(text)
-
-
-def test_images_have_three_numbers_at_most() -> None:
-    for text in ("1:16000", "3,8,16,24"):
-        with pytest.raises(argparse.ArgumentTypeError, match=r"allowed: 32, 32,64 or 3,32,64, all above 0"):
-            image_size(text)
+    with pytest.raises(argparse.ArgumentTypeError, match="is not an input size; allowed: 32, 32,64"):
+        input_size(text)

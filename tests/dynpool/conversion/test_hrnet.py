@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import dynpool
+from dynpool.size_math import pair
 from dynpool.training.models import MODELS
 
 # Feature-map sizes (height, width) of the human design and of DynOPool, and GMACs, as printed. The table also counts
@@ -26,7 +27,7 @@ def test_printed_gmacs_come_out_at_the_printed_sizes() -> None:
     assert not report.of("left alone")
     original = dynpool.sizes(learned, (3, 480, 480))
     printed = dict(zip(HUMAN, LEARNED, strict=True))
-    dynpool.set_sizes(learned, {name: printed[original[name]] for name in dynpool.resolutions(learned)})
+    dynpool.set_sizes(learned, {name: printed[pair(original[name])] for name in dynpool.resolutions(learned)})
     gmacs = dynpool.count_macs(learned, (3, 480, 480)).gmacs
     assert gmacs == pytest.approx(68.948, abs=0.001)
     assert 0.99 < gmacs / PRINTED["learned"] < 1

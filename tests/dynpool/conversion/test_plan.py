@@ -33,8 +33,8 @@ def test_layers_are_alike_if_they_give_the_same_sizes() -> None:
     two, ceil = Arithmetic(resize(nn.MaxPool2d(2))), Arithmetic(resize(nn.MaxPool2d(2, ceil_mode=True)))
     assert alike(two, Arithmetic(resize(nn.Conv2d(4, 4, 2, stride=2))))
     assert not alike(two, ceil)
-    assert alike(ceil, Ratio(Fraction(1, 2), Fraction(1, 2)))
-    assert Ratio(Fraction(1, 2), Fraction(3)).steps == (Fraction(2), Fraction(1, 3))
+    assert alike(ceil, Ratio((Fraction(1, 2), Fraction(1, 2))))
+    assert Ratio((Fraction(1, 2), Fraction(3))).steps == (Fraction(2), Fraction(1, 3))
 
 
 def test_a_plan_is_placed_at_another_size_by_the_layers_of_the_given_model() -> None:

@@ -88,7 +88,7 @@ def test_the_loss_is_what_is_counted_at_random_sizes(case: str) -> None:
     for low, high in ((0.4, 1.0), (0.7, 1.8), (0.0, 0.0)):  # the last: the smallest there are
         wanted = {
             tree.nodes[i].name: rule.admit(
-                tuple(max(2, round(n * draw.uniform(low, high))) for n in tree.nodes[i].reference)  # type: ignore[arg-type]
+                tuple(max(2, round(n * draw.uniform(low, high))) for n in tree.nodes[i].reference)
             )
             for i, rule, _ in tree.learned
         }

@@ -43,7 +43,19 @@ def test_what_is_no_size_is_named(size):
 @pytest.mark.parametrize("size", [(3, 8), (3, 8, 9, 9), (3, 8, 0), None])
 def test_an_image_has_channels_height_and_width(size):
     with pytest.raises(ValueError, match=r"three positive ints \(channels, height, width\), got "):
-        check_input_size(size)
+        check_input_size(size, 2)
+
+
+def test_an_input_has_channels_and_one_to_three_axes():
+    assert [check_input_size(size) for size in ([3, 8], (3, 8, 9), (3, 8, 9, 9))] == [(3, 8), (3, 8, 9), (3, 8, 9, 9)]
+    allowed = (
+        r"two to four positive ints \(channels, length\), \(channels, height, width\) or \(channels, depth, height"
+    )
+    for size in ((3,), (1, 3, 8, 9, 9), (3, 0), None):
+        with pytest.raises(ValueError, match=allowed):
+            check_input_size(size)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"no batch dimension: should it be \(3, 8, 9, 9\)"):
+        check_input_size((1, 3, 8, 9, 9))
 
 
 def test_inputs_of_which_none_is_the_image_are_refused():

@@ -1,6 +1,5 @@
 """The record of a pass: where each operation ran, what made a value and what was written to."""
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -52,9 +51,8 @@ def test_a_tensor_written_in_place_gets_a_new_value() -> None:
     assert record.makers[new] is node
 
 
-def test_a_model_of_sequences_has_no_height_and_width() -> None:
-    record = trace(nn.Conv1d(3, 4, 3), (3, 8))
-    with pytest.raises(ValueError, match="three positive ints"):
-        _ = record.input_size
-    assert trace(nn.Conv2d(3, 4, 3), (3, 8, 9)).input_size == (3, 8, 9)
+def test_an_input_has_as_many_axes_as_its_size_says() -> None:
+    for conv, size in ((nn.Conv1d, (3, 8)), (nn.Conv2d, (3, 8, 9)), (nn.Conv3d, (3, 8, 9, 7))):
+        record = trace(conv(3, 4, 3), size)
+        assert (record.input_size, record.ndim) == (size, len(size) - 1)
     assert torch.is_grad_enabled()

@@ -21,7 +21,7 @@ def test_many_inputs_at_once_give_what_each_gives_alone() -> None:
     graph = dynpool.trace(network(), (3, 32, 48))
     heights, widths = [32, 33, 40], [48, 21, 64]
 
-    def output(resize: Resize, size: tuple[Ints, Ints]) -> list[Ints]:
+    def output(resize: Resize, size: tuple[Ints, ...]) -> list[Ints]:
         pairs = [resize.output((int(h), int(w))) for h, w in zip(*size, strict=True)]
         return [np.array([pair[axis] for pair in pairs]) for axis in (0, 1)]
 
@@ -41,7 +41,7 @@ def test_many_inputs_at_once_give_what_each_gives_alone() -> None:
 def test_sizes_without_rounding_are_proportional_to_the_input() -> None:
     graph = dynpool.trace(nn.Sequential(network(), nn.PixelUnshuffle(2)), (3, 32, 48), larger=(3, 64, 144))
 
-    def output(resize: Resize, size: tuple[Smooth, Smooth]) -> list[Smooth]:
+    def output(resize: Resize, size: tuple[Smooth, ...]) -> list[Smooth]:
         return [n * (out / into) for n, into, out in zip(size, resize.in_size, resize.out_size, strict=True)]
 
     def sizes(h: float, w: float) -> dict[int, float]:

@@ -16,6 +16,7 @@ from dynpool.analysis import IMinTracker, receptive_field
 from dynpool.resizers.dynopool import DynOPool2d
 from dynpool.resizers.learned_alpha import constrain_resizers, host_alphas, set_alpha
 from dynpool.resizers.learned_resizer import Chain, LearnedResizer2d
+from dynpool.size_math import pair
 from tests.networks import two_resizers
 
 Pair = tuple[float, float]
@@ -32,7 +33,7 @@ class Average(LearnedResizer2d):
         return max(round(size[0] / strides[0]), 1), max(round(size[1] / strides[1]), 1)
 
     def forward(self, x: Tensor, size: Size | None = None) -> Tensor:
-        mean = F.adaptive_avg_pool2d(x, self.own_size(x) if size is None else size)
+        mean = F.adaptive_avg_pool2d(x, pair(self.own_size(x) if size is None else size))
         return (
             mean * (self.shared_alpha() / self.shared_alpha().detach()).sum() / 2
         )  # several operations, and a gradient

@@ -111,7 +111,7 @@ def test_state_dict_copies_and_ties(axes: int) -> None:
 def test_repr_shows_alpha_reduction_and_bounds() -> None:
     assert repr(DynOPool1d(2.5)) == "DynOPool1d(alpha=(2.5), reduce='max', bounds=(0.125, 2))"
     assert repr(DynOPool3d((1, 2, 3), reduce="mean")) == "DynOPool3d(alpha=(1, 2, 3), reduce='mean', bounds=(0.125, 2))"
-    assert repr(FixedPool1d(4)) == "FixedPool1d(size=4, reduce='max')"
+    assert repr(FixedPool1d(4)) == "FixedPool1d(size=(4,), reduce='max')"
     assert repr(FixedPool3d((4, 5, 6))) == "FixedPool3d(size=(4, 5, 6), reduce='max')"
 
 
@@ -221,19 +221,43 @@ def test_bad_alphas_and_maps_are_refused(axes: int) -> None:
 @pytest.mark.parametrize(
     ("name", "call"),
     [
-        ("convert", lambda model: dynpool.convert(model, (2, 32, 32))),
-        ("freeze", dynpool.freeze),
-        ("set_sizes", lambda model: dynpool.set_sizes(model, {"1": (4, 4)}, input_size=(2, 32, 32))),
-        ("sizes", lambda model: dynpool.sizes(model, (2, 32, 32))),
-        ("GMACsLoss", lambda model: dynpool.GMACsLoss(model, (2, 32, 32))),
-        ("LatencyModel", lambda model: dynpool.LatencyModel(model, (2, 32, 32))),
+        ("sizes at this input_size", lambda model: dynpool.sizes(model, (2, 32, 32))),
+        ("a cost at this input_size", lambda model: dynpool.GMACsLoss(model, (2, 32, 32))),
+        ("a cost at this input_size", lambda model: dynpool.LatencyModel(model, (2, 32, 32))),
         ("refine", lambda model: refine(model, (2, 32, 32))),
         ("shape_adaptor_network", lambda model: shape_adaptor_network(model, (2, 32, 32))),
     ],
 )
-def test_what_knows_height_and_width_alone_refuses_them(axes: int, name: str, call: Callable[[nn.Module], Any]) -> None:
-    with pytest.raises(ValueError, match=f"model has a DynOPool{axes}d at '1': {name} handles learned resizers of"):
+def test_they_are_refused_at_an_input_of_other_axes(axes: int, name: str, call: Callable[[nn.Module], Any]) -> None:
+    message = rf"model has a DynOPool{axes}d at '1': {name} handles learned resizers of \(height, width\) alone"
+    with pytest.raises(ValueError, match=message):
         call(network(axes))
+
+
+@both
+def test_a_model_with_them_is_not_converted(axes: int) -> None:
+    with pytest.raises(ValueError, match="already has learned resizers"):
+        dynpool.convert(network(axes), (2, *SHAPE[axes]))
+
+
+@every_reduction
+@both
+def test_sizes_are_set_and_frozen(reduce: Reduce, axes: int) -> None:
+    model, wanted = network(axes), (5, 3, 4)[:axes]
+    model[1].reduce = reduce
+    dynpool.set_sizes(model, {"1": wanted}, input_size=(2, *SHAPE[axes]))
+    x = maps(axes)
+    assert model[1](maps(axes, channels=4)).shape[2:] == wanted
+    assert dynpool.sizes(model, (2, *SHAPE[axes]))["1"] == wanted
+    frozen = dynpool.freeze(model)
+    assert not any("alpha" in name for name in frozen.state_dict())
+    for shape in (x.shape, (1, 2, *(n + 3 for n in SHAPE[axes]))):
+        x = torch.randn(shape)
+        torch.testing.assert_close(frozen(x), model(x))
+    with pytest.raises(ValueError, match=r"sizes\['1'\] must be \(.*\), ints of at least 2 pixels"):
+        dynpool.set_sizes(model, {"1": (4, 4, 4, 4)[: axes + 1]}, input_size=(2, *SHAPE[axes]))
+    with pytest.raises(ValueError, match=r"set_sizes needs input_size=\(channels, "):
+        dynpool.set_sizes(model, {"1": wanted})
 
 
 @both

@@ -44,7 +44,7 @@ def test_a_slot_gives_the_size_of_its_resolution_times_and_plus_pixels_but_at_le
     assert slot.target((8, 8)) == (15, 10)
     assert Slot(0, offset=(-9, 0)).target((4, 4)) == (1, 4)
     slot.fill((8, 8))
-    assert (slot.height, slot.width) == (15, 10)
+    assert slot.size == (15, 10)
 
 
 @pytest.mark.parametrize("alpha", [(2.0, 2.0), (16.0, 0.25), (1.0, 3.0)])

@@ -17,7 +17,7 @@ NODES = [
 ]
 
 
-def sizes(hw: tuple[int, int], *values: tuple[float, float], **options: object) -> list[tuple[int, int]]:
+def sizes(hw: tuple[int, int], *values: tuple[float, float], **options: object) -> list[tuple[int, ...]]:
     return [pixels for pixels, _ in sizes_with_fractions(NODES, hw, values, **options)]  # type: ignore[arg-type]
 
 
