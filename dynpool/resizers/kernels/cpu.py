@@ -54,10 +54,12 @@ class _Groups:
     strips: int  # of a sample
 
     @classmethod
-    def of(cls, n: int, c: int, size: Sequence[int], last: bool) -> _Groups:
+    def of(cls, n: int, c: int, size: Sequence[int], resized: Sequence[int], last: bool) -> _Groups:
         """The groups for maps of ``size`` and for what they are resized to."""
         planes = planes_in_cache(size)
         if last and c >= _MIN_WIDTH:
+            if 2 ** len(size) * math.prod(resized) <= 1.5 * math.prod(size):  # few queries, and calls cost time
+                planes *= 2
             return cls(channels_last(len(size)), min(n, max(1, planes // c)), c, min(size[0], -(-c // planes)))
         return cls(torch.contiguous_format, 1, min(n * c, max(planes, _MIN_WIDTH)), 1)
 
@@ -99,7 +101,7 @@ def forward(x: Tensor, size: Sequence[int], reduce: str, *, keep_winner: bool = 
     """As :func:`.reference.forward`; without ``keep_winner`` the second result is empty for "max" as well."""
     size, size_in = tuple(size), tuple(x.shape[2:])
     n, c = x.shape[:2]
-    groups = _Groups.of(n, c, size_in, memory_format(x) != torch.contiguous_format)
+    groups = _Groups.of(n, c, size_in, size, memory_format(x) != torch.contiguous_format)
     y = torch.empty(n, c, *size, dtype=x.dtype, memory_format=groups.memory_format)
     keep_winner = keep_winner and reduce == "max"
     winner = torch.empty_like(y, dtype=torch.uint8) if keep_winner else y.new_empty(0, dtype=torch.uint8)
@@ -143,7 +145,7 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """As :func:`.reference.backward`; ``last`` says whether channels come last in the gradient to x."""
     size_in, size, (n, c) = tuple(size_in), tuple(dy.shape[2:]), dy.shape[:2]
-    groups = _Groups.of(n, c, size_in, last)
+    groups = _Groups.of(n, c, size_in, size, last)
     dx = torch.empty(n, c, *size_in, dtype=dy.dtype, memory_format=groups.memory_format) if need_x else None
     if dx is not None and halves.handles(size_in, size, reduce):
         spreads = halves.backward(dy, x, winner, dx)
