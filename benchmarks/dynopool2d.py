@@ -1,6 +1,6 @@
 """Speed of the operator on a CPU against compositions of PyTorch's operators and against memory bandwidth. One command:
 
-    python benchmarks/dynopool2d.py [--quick] [--minutes 9] [--threads 1 2] [--out FOLDER]
+    python benchmarks/dynopool2d.py [--quick] [--minutes 9] [--threads 1 2] [--layouts channels_last] [--out FOLDER]
 
 Results are first verified against the float64 reference; if they disagree no speed is printed. Then each row is one
 implementation on one map: 20th, 50th and 80th percentile of its time, the fraction of the measured copy bandwidth that
@@ -227,9 +227,11 @@ def main() -> None:
         "--threads", type=int, nargs="+", default=[1, 2], help="thread counts to measure, one after the other"
     )
     parser.add_argument("--minutes", type=float, default=8.5, help="start no map after this many minutes")
+    names = [_name(layout) for layout in LAYOUTS]
+    parser.add_argument("--layouts", nargs="+", choices=names, default=names, help="default: both")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the rows and the plot")
     options = parser.parse_args()
-    todo = list(cases(options.quick))
+    todo = [case for case in cases(options.quick) if _name(case.layout) in options.layouts]
     verified = [case for case in todo if case.backward]
     for case in verified:
         verify(case, "cpu")

@@ -19,7 +19,6 @@ from itertools import zip_longest
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import cpu_halves as halves
@@ -55,10 +54,12 @@ class _Groups:
     strips: int  # of a sample
 
     @classmethod
-    def of(cls, n: int, c: int, size: Sequence[int], last: bool) -> _Groups:
+    def of(cls, n: int, c: int, size: Sequence[int], resized: Sequence[int], last: bool) -> _Groups:
         """The groups for maps of ``size`` and for what they are resized to."""
         planes = planes_in_cache(size)
         if last and c >= _MIN_WIDTH:
+            if 2 ** len(size) * math.prod(resized) <= 1.5 * math.prod(size):  # few queries, and calls cost time
+                planes *= 2
             return cls(channels_last(len(size)), min(n, max(1, planes // c)), c, min(size[0], -(-c // planes)))
         return cls(torch.contiguous_format, 1, min(n * c, max(planes, _MIN_WIDTH)), 1)
 
@@ -76,21 +77,21 @@ class _Groups:
         n, c, *size = maps.shape
         maps = maps.contiguous(memory_format=self.memory_format)
         if not self.contiguous:
-            return maps.movedim(1, -1).reshape(-1, c).split(self.copies * math.prod(size))
+            table = maps.permute(0, *range(2, maps.dim()), 1).reshape(-1, c)
+            return (table,) if n <= self.copies else table.split(self.copies * math.prod(size))
         return maps.view(n * c, math.prod(size)).t().split(self.width, dim=1)
 
 
 def _table(block: Tensor) -> Tensor:
     """A block in rows that lie one after the other, in float32."""
-    if block.dtype == torch.float32 and block.is_contiguous():
-        return block
-    return _fill(torch.empty(block.shape, dtype=torch.float32), block)
+    return block if _is_table(block) else _fill(torch.empty(block.shape, dtype=torch.float32), block)
 
 
 def _fill(block: Tensor, values: Tensor) -> Tensor:
     """Copy into a block; the extra dimension keeps PyTorch from transposing matrices on a single thread."""
-    block.unsqueeze(1).copy_(values.unsqueeze(1))
-    return block
+    if block.is_contiguous() and values.is_contiguous():
+        return block.copy_(values)
+    return block.unsqueeze(1).copy_(values.unsqueeze(1)).squeeze(1)
 
 
 # ---------------------------------------------------------------------------------------------- forward and backward
@@ -100,7 +101,7 @@ def forward(x: Tensor, size: Sequence[int], reduce: str, *, keep_winner: bool = 
     """As :func:`.reference.forward`; without ``keep_winner`` the second result is empty for "max" as well."""
     size, size_in = tuple(size), tuple(x.shape[2:])
     n, c = x.shape[:2]
-    groups = _Groups.of(n, c, size_in, memory_format(x) != torch.contiguous_format)
+    groups = _Groups.of(n, c, size_in, size, memory_format(x) != torch.contiguous_format)
     y = torch.empty(n, c, *size, dtype=x.dtype, memory_format=groups.memory_format)
     keep_winner = keep_winner and reduce == "max"
     winner = torch.empty_like(y, dtype=torch.uint8) if keep_winner else y.new_empty(0, dtype=torch.uint8)
@@ -110,8 +111,7 @@ def forward(x: Tensor, size: Sequence[int], reduce: str, *, keep_winner: bool = 
         if not y.sum().isnan():
             return y, winner
     elif halved and size_in[-1] % 256:
-        for pixels, cells, won in groups.tables(x, y, winner):
-            halves.pool(pixels, cells, won, (size_in[0], size_in[1]))
+        halves.pool(x, y, winner if keep_winner else None)
         return y, winner
     for pixels, cells, won in groups.tables(x, y, winner):
         copies = len(pixels) // math.prod(size_in)
@@ -122,10 +122,15 @@ def forward(x: Tensor, size: Sequence[int], reduce: str, *, keep_winner: bool = 
                 _fill(best, _largest(values) if reduce == "max" else _average(values))
                 continue
             # each cell is an image of one row of its queries: max_pool2d settles ties and NaN, its index is the winner
-            row = (1, values.shape[1])
-            largest, index = F.max_pool2d(values[:, None].permute(0, 3, 1, 2), row, return_indices=True)
-            _fill(best, largest.view(best.shape))
-            _fill(won[strip.rows], index.view(best.shape))
+            row = [1, values.shape[1]]
+            window = (row, row, [0, 0], [1, 1], False)  # kernel, stride, padding, dilation, ceil_mode
+            largest = best if _is_table(best) else torch.empty(best.shape, dtype=torch.float32)
+            index = torch.empty(best.shape, dtype=torch.int64)
+            out = {"out": _images(largest), "indices": _images(index)}
+            torch.ops.aten.max_pool2d_with_indices.out(values[:, None].permute(0, 3, 1, 2), *window, **out)
+            if largest is not best:
+                _fill(best, largest)
+            _fill(won[strip.rows], index)
     return y, winner
 
 
@@ -140,35 +145,26 @@ def backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """As :func:`.reference.backward`; ``last`` says whether channels come last in the gradient to x."""
     size_in, size, (n, c) = tuple(size_in), tuple(dy.shape[2:]), dy.shape[:2]
-    groups = _Groups.of(n, c, size_in, last)
+    groups = _Groups.of(n, c, size_in, size, last)
     dx = torch.empty(n, c, *size_in, dtype=dy.dtype, memory_format=groups.memory_format) if need_x else None
-    halved = dx is not None and halves.handles(size_in, size, reduce)
-    if dx is not None and halved and groups.contiguous:
+    if dx is not None and halves.handles(size_in, size, reduce):
         spreads = halves.backward(dy, x, winner, dx)
         return dx, None if x is None else _added(spreads)
-    if halved:
-        reduce = "grid"  # the gradient to x is also that to the queries
-    need_sums, axes = need_x and not halved, len(size)
-    spreads = []
+    axes, spreads = len(size), []
     for cells, won, pixels, gradient in groups.tables(dy, winner, x, dx):
         copies = len(cells) // math.prod(size)
-        if halved:
-            halves.scatter(cells, won, gradient, (size_in[0], size_in[1]))
-            cells = gradient
-        if not need_sums and x is None:
-            continue
         strips = cpu_sums.gradients(
-            reduce, size_in, size, copies, groups.strips, need_x=need_sums, need_alpha=x is not None
+            reduce, size_in, size, copies, groups.strips, need_x=need_x, need_alpha=x is not None
         )
         for strip in strips:
             grad = _table(cells[strip.reads])
             if reduce == "max":
-                grad = _to_queries(grad, won[strip.reads], 2**axes)
-            if dx is not None and not halved:  # one map after the other, in the same memory
+                grad = _to_queries(grad, _table(won[strip.reads]), 2**axes)
+            if dx is not None:  # one map after the other, in the same memory
                 _fill(gradient[strip.rows], strip.sums[0](grad))
             if x is not None:
                 factor = _table(pixels[strip.rows]).view(-1)
-                spreads.append(torch.stack([sums(grad).view(-1).mul_(factor).sum() for sums in strip.sums[-axes:]]))
+                spreads.append([float(sums(grad).view(-1).mul_(factor).sum()) for sums in strip.sums[-axes:]])
     return dx, None if x is None else _added(spreads)
 
 
@@ -187,16 +183,25 @@ def _average(values: Tensor) -> Tensor:
     return values.mean(1)
 
 
-def _added(spreads: list[Tensor]) -> Tensor:
-    """The sum over all strips or blocks, in float64 on the way."""
-    return torch.stack(spreads).to(torch.float64).sum(0).to(torch.float32)
+def _added(spreads: list[list[float]]) -> Tensor:
+    """The sum over all strips or blocks, added up in float64."""
+    return torch.tensor([sum(axis) for axis in zip(*spreads, strict=True)], dtype=torch.float32)
 
 
 def _to_queries(grad: Tensor, winner: Tensor, count: int) -> Tensor:
-    """Each cell's gradient at its winning query, zero at the others: (cells, planes) -> (count * cells, planes)."""
-    shape, row = (len(grad), 1, 1, -1), [1, count]
-    queries = grad.new_empty(len(grad), 1, count, grad.shape[1]).permute(0, 3, 1, 2)
-    grad, index = (values.view(shape).permute(0, 3, 1, 2) for values in (grad, winner.to(torch.int64)))
-    window = (row, row, [0, 0], [1, 1], False)  # kernel, stride, padding, dilation, ceil_mode
-    torch.ops.aten.max_pool2d_with_indices_backward.grad_input(grad, queries, *window, index, grad_input=queries)
-    return queries.permute(0, 2, 3, 1).view(-1, queries.shape[1])
+    """Each cell's gradient at its winning query, zero at the others: (cells, planes) -> (count * cells, planes), the
+    first queries of all cells before the second ones.
+    """
+    queries = torch.empty(count, *grad.shape)
+    for k in range(count):
+        halves.choose(grad, winner, k, out=queries[k])
+    return queries.flatten(0, 1)
+
+
+def _is_table(block: Tensor) -> bool:
+    return block.dtype == torch.float32 and block.is_contiguous()
+
+
+def _images(table: Tensor) -> Tensor:
+    """Each row of a table as an image of one pixel, for PyTorch's pooling."""
+    return table[:, None, None].permute(0, 3, 1, 2)

@@ -73,20 +73,22 @@ def _product(axes: Sequence[_Axis], copies: int, stride: int) -> Sums:
     return Sums(index, offsets, weight[taken].to(torch.float32).repeat(copies))
 
 
-def _strips(maps: Sequence[Sums], cuts: Sequence[int], parts: int, unit: int) -> list[Strip]:
+def _strips(maps: Sequence[Sums], cuts: Sequence[int], parts: int, queries: int) -> list[Strip]:
     """Cut maps of one table into strips between ``cuts``.
 
-    A row of the results is ``parts`` sums. A row of the table counts as ``unit`` rows in the maps.
+    A row of the results is ``parts`` sums. A row of the table counts as ``queries`` rows in the maps; a strip has
+    them apart, the first ones of all rows before the second ones.
     """
     strips = []
     for first, last in pairwise(cuts):
         taps = [each.offsets[parts * first : parts * last + 1] for each in maps]
         index = [each.index[offsets[0] : offsets[-1]] for each, offsets in zip(maps, taps, strict=True)]
-        read = torch.cat(index) // unit
+        read = torch.cat(index) // queries
         low, high = (int(read.min()), int(read.max()) + 1) if len(read) else (0, 1)
+        rows = [i % queries * (high - low) + i // queries - low for i in index]
         sums = tuple(
-            Sums((i - low * unit).to(torch.int32), (o - o[0]).to(torch.int32), each.weight[o[0] : o[-1]])
-            for each, o, i in zip(maps, taps, index, strict=True)
+            Sums(i.to(torch.int32), (o - o[0]).to(torch.int32), each.weight[o[0] : o[-1]])
+            for each, o, i in zip(maps, taps, rows, strict=True)
         )
         strips.append(Strip(slice(first, last), slice(low, high), sums))
     return strips
@@ -122,25 +124,20 @@ def gradients(
 ) -> list[Strip]:
     """From queries or cells to pixels: the gradient to x, if needed, and what x is multiplied with for each alpha.
 
-    A row of the table is a cell, which has as many queries as corners for "max". There, ``reduce`` may be "grid" too: a
-    row then is a query, and they lie as in the grid of queries. One sample is cut into ``count`` strips of pixels.
+    A row of the table is a cell, which has as many queries as corners for "max". One sample is cut into ``count``
+    strips of pixels.
     """
-    of_queries, ndim = reduce in ("max", "grid"), len(size)
+    of_queries, ndim = reduce == "max", len(size)
     value: Kind = "query" if of_queries else reduce  # type: ignore[assignment]
     surrogate: Kind = "query" if of_queries else "mean"
     slope: Kind = "slope" if of_queries else "mean slope"
     wanted = [(value,) * ndim] * need_x
     wanted += [tuple(slope if k == axis else surrogate for k in range(ndim)) for axis in range(ndim)] * need_alpha
     parts = 2 if of_queries else 1
-    if reduce == "grid":
-        places: list[Sequence[int]] = [
-            range(0, 2 * n * step, step) for n, step in zip(size, _steps([2 * n for n in size]), strict=True)
-        ]
-    else:
-        places = [
-            [parts**ndim * i * step + a * parts ** (ndim - 1 - k) for i in range(n) for a in range(parts)]
-            for k, (n, step) in enumerate(zip(size, _steps(size), strict=True))
-        ]
+    places = [
+        [parts**ndim * i * step + a * parts ** (ndim - 1 - k) for i in range(n) for a in range(parts)]
+        for k, (n, step) in enumerate(zip(size, _steps(size), strict=True))
+    ]
     maps = []
     with torch.inference_mode(False):
         for kinds in wanted:
@@ -149,7 +146,7 @@ def gradients(
                 for kind, pixels, cells, rows in zip(kinds, size_in, size, places, strict=True)
             ]
             maps.append(_product(axes, copies, parts**ndim * math.prod(size)))
-        return _strips(maps, _cuts(size_in, copies, count), 1, 1 if reduce == "grid" else parts**ndim)
+        return _strips(maps, _cuts(size_in, copies, count), 1, parts**ndim)
 
 
 def _steps(size: Sequence[int]) -> list[int]:

@@ -74,7 +74,7 @@ def _query(floor, rest, walk, left, right, line_stride, lines, cells, mask, SAMP
 def forward_kernel(
     x, y, winners, samples, channels, height, width, out_h, out_w, each,
     REDUCE: tl.constexpr, KEEP: tl.constexpr, CHANNELS_LAST: tl.constexpr,
-    PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr,
+    PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr, POSITIONS: tl.constexpr,
 ):  # fmt: skip
     """y and, if kept, the winner 2 * a + b of each cell's queries (row a, column b): ``each`` lines a program."""
     SAMPLE: tl.constexpr = REDUCE == "sample"
@@ -83,7 +83,7 @@ def forward_kernel(
     lines, across = turned(height, width, CHANNELS_LAST)
     out_lines, out_across = turned(out_h, out_w, CHANNELS_LAST)
     start, end, plane, _, k, lane, there, mask = tile(
-        samples, channels, out_lines, out_across, each, CHANNELS_LAST, PLANES, LANES
+        samples, channels, out_lines, out_across, each, CHANNELS_LAST, PLANES, LANES, POSITIONS
     )
     of_plane, of_position, of_line = strides(lines, across, channels, CHANNELS_LAST)
     low, high, weight = _neighbours(QUERIES * k, across, out_across, SAMPLE, ACC)

@@ -2,8 +2,9 @@
 
 Contiguous maps are walked row by row, channels_last maps column by column, so that what memory runs along (columns, or
 channels) lies along a tile's lanes. A line has positions across it: the columns of a row, one for each lane, or the
-rows of a column, one for the whole tile. A tile is (PLANES, LANES): contiguous planes are n * C + c, channels_last ones
-are samples, as channels are lanes already.
+rows of a column, one for the whole tile or POSITIONS of them, which share what they read in the L1 cache. A tile is
+(PLANES, LANES): contiguous planes are n * C + c; channels_last ones are samples, as channels are lanes already, each of
+them as many times as there are POSITIONS.
 
 Offsets of planes have 64 bits, those within a plane (of a row, in channels_last) 32.
 """
@@ -34,7 +35,7 @@ def turned(rows, columns, CHANNELS_LAST: tl.constexpr):
 @triton.jit
 def tile(
     samples, channels, lines, across, each,
-    CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr, POSITIONS: tl.constexpr = 1,
 ):  # fmt: skip
     """This program's first line and one past its last; and of its tile the planes (of 64 bits), the first position
     across and all of them, the channels (0 if contiguous), which planes exist, and which elements do.
@@ -49,11 +50,15 @@ def tile(
         blocks = tl.cdiv(channels, LANES)
         lane = program % blocks * LANES + column
         program //= blocks
-        first = program % across
+        neighbours = tl.cdiv(across, POSITIONS)
+        first = program % neighbours * POSITIONS
         position = first
-        program //= across
-        plane = program // walks * PLANES + row
+        program //= neighbours
+        plane = program // walks * (PLANES // POSITIONS) + row // POSITIONS
         there = (plane < samples) & (lane < channels)
+        if POSITIONS > 1:
+            position += row % POSITIONS
+            there &= position < across
         mask = there
     else:
         blocks = tl.cdiv(across, LANES)

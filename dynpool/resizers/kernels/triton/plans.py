@@ -25,12 +25,17 @@ _THREADS, _FEWEST = 128, 32  # of a program: as a rule, and where there are too 
 # take registers
 _VECTOR, _COLUMNS = 16, 4
 _LANES = 128  # at most so many elements of a tile in the direction of memory
+# across, that a program of the forward kernel takes in channels_last: neighbouring cells read the same pixels, so at
+# alpha 1 the L2 cache delivers 4.2 bytes a pixel instead of 6.4 (bfloat16). Backward, a branch wants a single one.
+_POSITIONS = 2
 _CELLS = 5  # across a pixel, whose weights a thread keeps, at most: as many as there are in maps of twice the size
 # of a thread, at most, by what it adds up in: room for three programs on a multiprocessor, or two. Said to the
 # compiler, which would else keep below rounder numbers by moving values to local memory.
 _REGISTERS = {torch.float32: 168, torch.float64: 240}
 _PROCESSORS = 132  # of an H100 or H200. A constant: sums have the same order on every card
-_LINES = 8  # of a map that a program walks over, at least, as a walk begins with two that belong to others
+# lines of a map that a program walks over, at least, as a walk begins with two that belong to others; and where that
+# leaves processors idle, since each line of a walk waits for memory
+_LINES, _FEWEST_LINES = 8, 2
 _PARTIALS = 4096  # partial sums that the second backward launch loads at once: large maps have a few thousand
 _PIXELS, _INT32 = 2**28, 2**31  # limits of a kernel: of pixels along an axis, of offsets within a plane or row
 _ACCUMULATORS = {torch.float32: tl.float32, torch.float64: tl.float64}
@@ -135,8 +140,10 @@ def _launch(
     elif lanes > 16:  # not many for nothing, and not many kernels: learned sizes change the width
         lanes = 64 if 5 * triton.cdiv(inner, 64) * 64 <= 6 * inner else 16
     for threads in (_THREADS, _FEWEST):
-        planes = min(triton.next_power_of_2(outer), max(1, threads * each // lanes))
-        places = across * triton.cdiv(inner, lanes) * triton.cdiv(outer, planes)
+        planes = max(1, threads * each // lanes)
+        positions = min(_POSITIONS, planes) if kernel is forward_kernel and channels_last else 1
+        planes = min(positions * triton.next_power_of_2(outer), planes)
+        places = triton.cdiv(across, positions) * triton.cdiv(inner, lanes) * triton.cdiv(outer, planes // positions)
         if places * max(1, lines // _LINES) >= _PROCESSORS:
             break
     resident = 8 if kernel in (halves_forward_kernel, halves_backward_kernel) else 3  # programs on a multiprocessor
@@ -147,6 +154,8 @@ def _launch(
     }  # fmt: skip
     if kernel is backward_kernel:
         constants["WHOLE"] = lines_each == lines
+    if kernel is forward_kernel:
+        constants["POSITIONS"] = positions
     options = _options(planes * lanes // each, dtype)
     return Launch(kernel, places * triton.cdiv(lines, lines_each), (*numbers, lines_each), constants, options)
 
@@ -158,7 +167,8 @@ def _walks(lines: int, places: int, resident: int) -> int:
         each = triton.cdiv(lines, walks)
         return triton.cdiv(places * triton.cdiv(lines, each), _PROCESSORS * resident) * (each + 2)
 
-    return min(range(1, max(1, lines // _LINES) + 1), key=time)
+    full = places * (lines // _LINES) >= _PROCESSORS * resident
+    return min(range(1, max(1, lines // (_LINES if full else _FEWEST_LINES)) + 1), key=time)
 
 
 @lru_cache(maxsize=1)

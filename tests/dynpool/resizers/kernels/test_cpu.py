@@ -132,6 +132,29 @@ def test_results_are_bitwise_reproducible_and_inputs_are_kept(layout: torch.memo
     assert torch.equal(dy, copies[1])
 
 
+@every_layout
+@pytest.mark.parametrize("size", [(16, 12), (13, 15)])
+def test_bits_do_not_depend_on_where_the_maps_lie_in_memory(layout: torch.memory_format, size: Size) -> None:
+    x = random_map(3, 20, 32, 24).contiguous(memory_format=layout)
+    dy = random_map(3, 20, *size, seed=1).contiguous(memory_format=layout)
+    first = run(x, dy, "max")
+    for offset in (1, 3, 8):
+        moved = [
+            torch.empty(each.numel() + offset)[offset:].as_strided(each.shape, each.stride(), offset).copy_(each)
+            for each in (x, dy)
+        ]
+        assert all(torch.equal(a, b) for a, b in zip(first, run(moved[0], moved[1], "max"), strict=True))
+
+
+@every_layout
+@pytest.mark.parametrize("size", [(4, 4), (3, 5)])
+def test_opposite_infinite_gradients_make_that_to_alpha_nan(layout: torch.memory_format, size: Size) -> None:
+    x = random_map(2, 16, 8, 8).contiguous(memory_format=layout)
+    dy = random_map(2, 16, *size, seed=1)
+    dy[0], dy[1] = math.inf, -math.inf
+    assert run(x, dy, "max")[3].isnan().all()
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype", "handled"),
     [

@@ -69,3 +69,43 @@ def test_plans_for_nvidia_limit_registers() -> None:
 
     options = plans._options(128, torch.bfloat16)
     assert options["maxnreg"] * 3 * THREADS <= REGISTERS
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("shape", "size"), [((5, 1024, 7, 7), (4, 4)), ((1, 512, 22, 22), (11, 11)), ((1, 64, 64, 64), (54, 54))]
+)
+def test_small_maps_have_a_program_for_each_processor(
+    shape: tuple[int, int, int, int], size: tuple[int, int], layout: torch.memory_format
+) -> None:
+    from dynpool.resizers.kernels.triton import plans
+
+    forward = plans.forward_launch(shape, size, layout, torch.bfloat16, "max", True)
+    backward = plans.backward_launch(shape, size, layout, torch.bfloat16, "max", True, True)
+    assert forward is not None
+    assert backward is not None
+    assert min(forward.programs, backward.programs) >= plans._PROCESSORS
+
+
+def test_walks_over_large_maps_are_long() -> None:
+    from dynpool.resizers.kernels.triton import plans
+
+    for shape, size in (((83, 256, 56, 56), (47, 47)), ((334, 1024, 14, 14), (12, 12))):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            launch = plans.backward_launch(shape, size, layout, torch.float32, "max", True, True)
+            assert launch is not None
+            assert launch.numbers[-1] >= plans._LINES
+
+
+@pytest.mark.parametrize(("samples", "positions"), [(1, 2), (64, 2)])
+def test_two_neighbouring_cells_share_a_program_in_channels_last(samples: int, positions: int) -> None:
+    from dynpool.resizers.kernels.triton import plans
+
+    shape, size = (samples, 128, 29, 30), (17, 19)
+    launch = plans.forward_launch(shape, size, torch.channels_last, torch.bfloat16, "max", True)
+    assert launch is not None
+    constants = launch.constants
+    walks = -(-size[1] // launch.numbers[-1])
+    groups = -(-samples // (constants["PLANES"] // positions))
+    assert constants["POSITIONS"] == positions
+    assert launch.programs == 9 * walks * groups * 128 // constants["LANES"]
