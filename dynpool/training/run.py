@@ -18,10 +18,11 @@ from dynpool.analysis import IMinTracker
 from . import checkpoint as checkpoints
 from .augmentation import Augmentation
 from .averaging import AveragedModel
+from .compiled_network import compiled_network
 from .config import RunConfig
 from .config_identity import fingerprint, to_dict
 from .data import Dataset, Split
-from .errors import DivergedError, TrainingError, writing
+from .errors import DivergedError, writing
 from .memory import PeakMemory
 from .methods import Prepared
 from .objective import mixed, task_loss
@@ -264,22 +265,7 @@ class Run:
             found: Callable[[Tensor], Tensor] = self.wrapped
             return found
         if self.compiled is None:
-            from torch._dynamo.exc import BackendCompilerFailed
-
-            compiled = torch.compile(self.wrapped)
-
-            def network(images: Tensor) -> Tensor:
-                try:
-                    found: Tensor = compiled(images)
-                except BackendCompilerFailed as error:
-                    first = str(error).strip().partition("\n")[0]
-                    raise TrainingError(
-                        f"{self.config.name}: torch.compile cannot compile the network: {first}; {FINISHED}: continue "
-                        "with --resume --compile false"
-                    ) from error
-                return found
-
-            self.compiled = network
+            self.compiled = compiled_network(self.wrapped, self.config.name)
         return self.compiled
 
     def _weights(self) -> list[nn.Parameter]:

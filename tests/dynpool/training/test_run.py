@@ -11,15 +11,14 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
-from torch._dynamo.exc import BackendCompilerFailed
 
 import dynpool
 from dynpool.analysis.tracking.tracker import IMinTracker
 from dynpool.training import checkpoint as checkpoints
-from dynpool.training import loop
 from dynpool.training.data import load_data
-from dynpool.training.errors import ConfigError, DivergedError, TrainingError
+from dynpool.training.errors import DivergedError
 from dynpool.training.loop import prepare_model, train
+from dynpool.training.methods import prepare
 from dynpool.training.optimizer import make_optimizer
 from dynpool.training.restored import restored_model
 from dynpool.training.run import Run
@@ -256,32 +255,20 @@ def test_clipping_scales_the_gradient_of_the_weights_alone(tmp_path, monkeypatch
     assert [alphas for _, alphas in norms["free"]] == [alphas for _, alphas in norms["clipped"]]
 
 
-def test_the_network_is_compiled_once_its_sizes_stay(tmp_path, monkeypatch):
-    compiled = []
-
-    def compile_(model):
-        compiled.append(dict(dynpool.sizes(model, (1, 16, 16))))
-        return model
-
-    monkeypatch.setattr(torch, "compile", compile_)
-    train(tiny_run(tmp_path / "learned", "--compile=true", "--alpha_until=0.5"))
-    last = json.loads(rows(tmp_path / "learned")[-1]["sizes"])
-    assert [list(map(list, sizes.values())) for sizes in compiled] == [list(last.values())]
-    train(tiny_run(tmp_path / "human", "--compile=true", "--method=human", "--epochs=1"))
-    assert len(compiled) == 2
-    with pytest.raises(ConfigError, match=r"compile is True; allowed: false, unless alpha_until is below 1"):
-        tiny_run(tmp_path, "--compile=true")
-
-
 def test_the_term_of_the_sizes_is_not_computed_any_more_once_they_stay(tmp_path, monkeypatch):
     options = ("--epochs=2", "--alpha_until=0.5")
     calls = []
 
-    def counted(model, config, size, original=loop.prepare):
-        prepared = original(model, config, size)
-        return replace(prepared, penalty=lambda: calls.append(config.out) or prepared.penalty())
+    def counted(model, config, size):
+        prepared = prepare(model, config, size)
 
-    monkeypatch.setattr(loop, "prepare", counted)
+        def penalty():
+            calls.append(config.out)
+            return prepared.penalty()
+
+        return replace(prepared, penalty=penalty)
+
+    monkeypatch.setattr("dynpool.training.loop.prepare", counted)
     train(tiny_run(tmp_path / "once", *options))
     once, steps = len(calls), len(calls) - 1
     monkeypatch.setattr(Run, "_penalty", lambda self: self.prepared.penalty())
@@ -296,19 +283,3 @@ def test_sizes_stay_after_they_were_learned_also_with_an_optimiser_that_moves_at
     train(tiny_run(tmp_path, *options, "--data.test_fraction=0.9"))
     alphas = [row["alphas"] for row in rows(tmp_path)]
     assert alphas[0] != alphas[2] == alphas[3] == alphas[4]
-
-
-def test_a_network_that_cannot_be_compiled_says_how_to_continue(tmp_path, monkeypatch):
-    def compile_(_):
-        def compiled(_):
-            raise BackendCompilerFailed(compile_, OSError("no compiler"), None)
-
-        return compiled
-
-    monkeypatch.setattr(torch, "compile", compile_)
-    options = ["--method=human", "--epochs=1", "--data.test_fraction=0.9"]
-    with pytest.raises(TrainingError, match=r"torch.compile cannot compile the network: .*--resume --compile false"):
-        train(tiny_run(tmp_path, *options, "--compile=true"))
-    monkeypatch.undo()
-    train(tiny_run(tmp_path, *options), resume=True)
-    assert len(rows(tmp_path)) == 2
