@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FILE", "Examples", "read_examples"]
+__all__ = ["EXAMPLES_FILE", "Examples", "read_examples"]
 
-FILE = "predictions.npz"
+EXAMPLES_FILE = "predictions.npz"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Examples:
 def read_examples(folder: Path) -> Examples | None:
     """The examples of a run; None if it has none, or they are damaged, which the checksums in done.json show."""
     try:
-        with np.load(folder / FILE, allow_pickle=False) as file:
+        with np.load(folder / EXAMPLES_FILE, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("images", "masks", "predicted", "objects", "fields")}
             return Examples(classes=tuple(map(str, file["classes"])), **arrays)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

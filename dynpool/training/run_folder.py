@@ -24,8 +24,7 @@ import torch
 import dynpool
 from dynpool.analysis.common.checksums import CHECKSUM, file_digest, is_intact, text_is_intact, with_checksum
 from dynpool.analysis.common.json_text import strict_json
-from dynpool.analysis.comparison import read_rows
-from dynpool.analysis.comparison.examples import FILE as EXAMPLES_FILE
+from dynpool.analysis.comparison import EXAMPLES_FILE, read_rows
 
 from .checkpoint import Checkpoint, last_path, load, stopped_path
 from .config import RunConfig
