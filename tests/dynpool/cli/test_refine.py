@@ -54,7 +54,7 @@ def test_not_reached_is_another_exit_code(model, capsys):
         (["MODEL", "--input-sise", "15"], "unknown option '--input-sise'; did you mean '--input-size'?"),
         (["MODEL", "--input", "15"], "unknown option '--input'; did you mean '--input-size'?"),
         (["MODEL"], "the following arguments are required: --input-size"),
-        (["MODEL", "--input-size", "0"], "'0' is not an input size; allowed: 32, 32,64 or 3,32,64"),
+        (["MODEL", "--input-size", "0"], "'0' is not an input size; allowed: 32, 32,64, 3,32,64 or CHANNELS"),
         (["zzqqx", "--input-size", "64"], "timm.list_models() and torchvision.models.list_models() list them"),
         (
             ["torchvision:resnet18", "--input-size", "32", "--edits", "resnet50_cifar"],

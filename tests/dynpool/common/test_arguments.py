@@ -68,7 +68,8 @@ TABLE: list[Table] = [
      {"model": NO_MODEL, "input_size": NO_INPUT_SIZE[1:], "order": NO_NAME, "preserve": NO_FLAG,
       "max_gmacs": NO_RATE[1:], "inputs": (3, "x", (), {}, object(), torch.zeros(4)), "batch": NO_COUNT[1:],
       "dtype": ("x", 3, float, object()),
-      "pool": (None, "x", nn.MaxPool2d, network(), lambda *a, **k: nn.ReLU(), dynpool.LearnedResizer2d),
+      "pool": ("x", 3, nn.MaxPool2d, network(), lambda *a, **k: nn.ReLU(), dynpool.LearnedResizer2d,
+               dynpool.DynOPool1d),
       "multiple_of": (*NO_COUNT, (1, 2, 3), ("a", 1), (0, 1), (True, 1))}),
     ("constrain", dynpool.constrain, {"model": LEARNED}, {"model": NO_MODEL, "trust": (*NO_NUMBER, 0, -1)}),
     ("conversion_report", dynpool.conversion_report, {}, {"model": NO_MODEL}),
@@ -225,7 +226,8 @@ def test_the_error_names_the_argument(
 def test_the_table_has_every_public_function_with_arguments() -> None:
     public = [name for package in (dynpool, analysis, baselines) for name in package.__all__]
     data = set(  # classes that the library fills in itself, or that are made by subclassing
-        "Chain Comparison ConversionReport Edit EffectiveField FreezeReport Graph LearnedKernelConv2d LearnedResizer2d "
+        "Chain Comparison ConversionReport Edit EffectiveField FreezeReport Graph LearnedKernelConv2d LearnedResizer "
+        "LearnedResizer2d "
         "MacsReport "
         "NothingToLearnError Plan TraceError InspectionReport "
         "NothingToLearnError Plan TraceError "

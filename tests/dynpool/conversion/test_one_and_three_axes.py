@@ -423,7 +423,7 @@ class Average(dynpool.LearnedResizer[tuple[float]]):
 
     axes = 1
 
-    def __init__(self, strides=2.0, *, reduce="mean", bounds=(1 / 8, 2.0), tied_to=None) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, strides=2.0, *, reduce="mean", bounds=(1 / 8, 2.0), tied_to=None) -> None:
         super().__init__(strides, bounds=bounds, tied_to=tied_to)
 
     def output_size(self, size: tuple[float], strides: tuple[float]) -> tuple[int]:
