@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -47,7 +46,7 @@ from dynpool.resolution import (
     resolution_tree,
     unwrapped,
 )
-from dynpool.size_math import PerAxis, Size, axes_text, check_multiple
+from dynpool.size_math import PerAxis, Size, check_multiple
 
 from . import layer_kinds  # noqa: F401 - registers the resizers of PyTorch and timm
 from .dry_run import Limits, find_limits
@@ -55,6 +54,7 @@ from .functional_calls import name_calls, shield
 from .layer_context import matched, sites
 from .plan import Role
 from .planner import plan_resolutions
+from .pools import check_pool, made
 from .registry import Plan, Site, plan_for, planner_of, resizer_kinds
 from .report import ConversionReport, ConversionRow, NothingToLearnError, Status, attach_report, conversion_report
 from .rewrite import rewrite
@@ -186,26 +186,7 @@ class _Converter:
         return FollowPool(reduce=plan.reduce)
 
     def learned_resizer(self, *args: PerAxis, **options: Any) -> LearnedResizer[Any]:
-        """The resizer that `pool` returns; raises TypeError if it returns anything else, or for other axes."""
-        try:
-            resizer: object = self.pool(*args, **options)
-        except TypeError as error:
-            how = "pool(strides, reduce=..., bounds=...) and as pool(reduce=..., tied_to=...)"
-            raise TypeError(f"pool is {self.pool!r}, which cannot be called as {how}: {error}") from error
-        if not isinstance(resizer, LearnedResizer):
-            raise TypeError(f"pool is {self.pool!r}, which made a {type(resizer).__name__}, not a LearnedResizer")
-        _check_pool(type(resizer), self.survey.input_size)
-        return resizer
-
-
-def _check_pool(pool: object, size: tuple[int, ...]) -> None:
-    """Raise ValueError for a class of resizers, or its partial, of another number of axes than an input size has."""
-    kind = pool.func if isinstance(pool, partial) else pool
-    if isinstance(kind, type) and issubclass(kind, LearnedResizer) and kind.axes != len(size) - 1:
-        raise ValueError(
-            f"pool is a {kind.__name__}, for {axes_text(kind.axes)}, but input_size={size} has "
-            f"{axes_text(len(size) - 1)}; pool=None takes the DynOPool of the network's axes"
-        )
+        return made(self.pool, self.survey.input_size, *args, **options)
 
 
 @torch.inference_mode(False)
@@ -279,7 +260,7 @@ def convert(
         input_size = (3, 224, 224) if inputs is None else make_inputs(None, inputs, torch.float32).size
     size = check_input_size(input_size)
     pool = dynopool_class(len(size) - 1) if pool is None else pool
-    _check_pool(pool, size)
+    check_pool(pool, size)
     if order not in ("after", "before"):
         raise ValueError(f"order must be 'after' or 'before', got {order!r}")
     multiples = check_multiple(multiple_of, len(size) - 1)

@@ -2,17 +2,15 @@
 
 from .dynopool import DynOPool, DynOPool1d, DynOPool2d, DynOPool3d, DynOPoolAxes, dynopool_class
 from .fixed import (
-    FixedInterpolate,
     FixedPool,
     FixedPool1d,
     FixedPool2d,
     FixedPool3d,
     FixedStrides2d,
-    FollowInterpolate,
-    FollowPool,
     fixed_pool_class,
     is_recorded,
 )
+from .following import FixedInterpolate, FollowInterpolate, FollowPool
 from .functional import Reduce, check_reduce, dynopool1d, dynopool2d, dynopool3d
 from .grown_convolution import padding_of
 from .host_values import as_float32, as_pair, gathered, has_values, number_pair
