@@ -1,5 +1,7 @@
 """Resizers that follow the size of another resolution."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from dynpool.resizers import FixedInterpolate, FollowInterpolate, FollowPool
 
 MAPS = {1: (2, 3, 12), 2: (2, 3, 12, 9), 3: (1, 2, 6, 8, 5)}
 SIZES = {1: (5,), 2: (5, 7), 3: (3, 5, 4)}
-OPERATORS = {1: dynpool.dynopool1d, 2: dynpool.dynopool2d, 3: dynpool.dynopool3d}
+OPERATORS: dict[int, Any] = {1: dynpool.dynopool1d, 2: dynpool.dynopool2d, 3: dynpool.dynopool3d}
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])

@@ -261,10 +261,12 @@ def test_the_term_of_the_sizes_is_not_computed_any_more_once_they_stay(tmp_path,
 
     def counted(model, config, size):
         prepared = prepare(model, config, size)
+        original = prepared.penalty
+        assert original is not None
 
         def penalty():
             calls.append(config.out)
-            return prepared.penalty()
+            return original()
 
         return replace(prepared, penalty=penalty)
 
