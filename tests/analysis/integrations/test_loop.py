@@ -64,4 +64,4 @@ def test_bad_arguments(tmp_path):
     with pytest.raises(ValueError, match="every must be None or at least 1 step, got 0"):
         LoopTracker(SIZE, tmp_path / "log", every=0)
     with pytest.raises(ValueError, match="input_size"):
-        LoopTracker((3, 16), tmp_path / "log")
+        LoopTracker((3,), tmp_path / "log")
