@@ -1,5 +1,6 @@
 """The files of images and masks of a dataset: PASCAL VOC, SBD, or any pairs of folders."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from .images import DAMAGE
 from .segmentation import IGNORED
 
 __all__ = ["MASKED_LISTINGS", "VOC_CLASSES", "MaskPairs", "read_mask"]
+
+log = logging.getLogger(__name__)
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -89,7 +92,14 @@ def _folder_pairs(config: DataConfig) -> MaskPairs:
         if not (folder / "images").is_dir():
             raise DataError(f"{folder / 'images'}: no such folder; {EXPECTED}")
         images = sorted(path for path in (folder / "images").iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        pairs[split] = _paired(images, [folder / "masks" / f"{path.stem}.png" for path in images], folder)
+        stems = [path.stem for path in images]
+        if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
+            raise DataError(f"{folder / 'images'}: two images of the name {twice}, but one mask: {twice}.png")
+        pairs[split] = _paired(images, [folder / "masks" / f"{stem}.png" for stem in stems], folder)
+        alone = sorted({path.stem for path in (folder / "masks").glob("*.png")} - set(stems))
+        if alone:
+            named = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
+            log.warning("%s: %d masks without an image are left out: %s", folder / "masks", len(alone), named)
     return MaskPairs(classes, pairs)
 
 

@@ -1,8 +1,9 @@
 """Files of images and masks, decoded as they are needed, at one size or, for sliding windows, at their own."""
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,15 +78,16 @@ class MaskedFiles(Split):
         share: tuple[int, int] = (0, 1),
         skip: int = 0,
     ) -> Generator[tuple[Tensor, Tensor]]:
-        """Normalised images and masks; see `Split.batches`."""
-        size = share[1] if self.own_size and seed is None else batch_size
-        return super().batches(size, seed=seed, epoch=epoch, augmentation=augmentation, share=share, skip=skip)
+        """Normalised images and masks; see `Split.batches`. Only in order (no `seed`) are they at their own size."""
+        options: dict[str, Any] = {"epoch": epoch, "augmentation": augmentation, "share": share, "skip": skip}
+        if self.own_size and seed is not None:
+            return replace(self, own_size=False).batches(batch_size, seed=seed, **options)
+        return super().batches(share[1] if self.own_size else batch_size, seed=seed, **options)
 
     def _pairs(
         self, batches: Sequence[Batch], augmentation: Augmentation | None, key: tuple[int, int]
     ) -> Iterator[Pair]:
-        own_size = self.own_size and all(len(chosen) < 2 for chosen, _ in batches)
-        files = _Pairs(self.files, self.side, self.channels, self.classes, augmentation, key, own_size)
+        files = _Pairs(self.files, self.side, self.channels, self.classes, augmentation, key, self.own_size)
         return decoded_batches(files, batches, self.workers, files.collate, pinned=self.labels.is_cuda)
 
 

@@ -81,7 +81,7 @@ def pixel_accuracy(counts: Tensor) -> float:
 def sliding_scores(model: Callable[[Tensor], Any], images: Tensor, window: tuple[int, int]) -> Tensor:
     """The scores of images from windows that slide over them, (N, K, H, W): their mean where windows overlap.
 
-    Windows lie at most two thirds of their size apart, and evenly.
+    Windows lie about two thirds of their size apart, at most, and evenly.
 
     Args:
         model: the network.

@@ -1,16 +1,17 @@
 """What a run learns: to classify images or every pixel of them. A task has its loss, its scores and its figures."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynpool.analysis.common.metric import ACCURACY, MIOU, Metric
-from dynpool.graph import RETURNS, trace_shapes
+from dynpool.graph import deep_copy, trace_shapes
 
 from .config import RunConfig
 from .errors import ConfigError
@@ -136,16 +137,33 @@ class _Segmentation(Task):
 
     def check(self, model: nn.Module, input_size: tuple[int, int, int]) -> None:
         try:
-            shapes = trace_shapes(model, input_size)["", 0, RETURNS, 0][1]
+            trace_shapes(model, input_size)
         except ValueError as error:
             raise ConfigError(f"model.name is {self.config.model.name!r}: {error}") from error
-        if not shapes or len(shapes[0]) != 4 or shapes[0][1] != self.classes:
-            found = " and ".join("x".join(map(str, shape)) for shape in shapes) or "nothing"
+        network = deep_copy(model).eval()
+        device = next((weight.device for weight in network.parameters()), None)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            output = network(torch.zeros(1, *input_size, device=device))
+        scores = output.get("out") if isinstance(output, Mapping) else output
+        if not isinstance(scores, Tensor) or scores.ndim != 4 or scores.shape[1] != self.classes:
             raise ConfigError(
-                f"model.name is {self.config.model.name!r}, which returns {found} for an image of "
-                f"{'x'.join(map(str, input_size))}; task: segmentation needs scores of 1x{self.classes}xHxW, or a "
-                "mapping with these under 'out'"
+                f"model.name is {self.config.model.name!r}, which returns {_described(output)} for an image of "
+                f"{_sides(input_size)}; task: segmentation needs scores of 1x{self.classes}xHxW, or a mapping with "
+                "these under 'out'"
             )
+
+
+def _described(output: object) -> str:
+    """What a network returns, in words."""
+    if isinstance(output, Tensor):
+        return _sides(output.shape)
+    if isinstance(output, Mapping):
+        return f"a mapping ({', '.join(f'{name!r}: {_described(value)}' for name, value in output.items())})"
+    return f"a {type(output).__name__}"
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 _TASKS: Mapping[str, Callable[[RunConfig, int], Task]] = {

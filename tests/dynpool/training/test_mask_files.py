@@ -41,6 +41,17 @@ def test_what_is_missing_in_folders_is_named(tmp_path):
         listed("mask-folder", root)
 
 
+def test_two_images_of_one_mask_are_refused_and_masks_without_an_image_told(tmp_path, caplog):
+    root = mask_folder(tmp_path)
+    next((root / "train" / "images").glob("3.*")).unlink()
+    assert "3" not in [image.stem for image, _ in listed("mask-folder", root).pairs["train"]]
+    assert "1 masks without an image are left out: 3" in caplog.text
+    image = next((root / "test" / "images").glob("0.*"))
+    (image.parent / "0.bmp").write_bytes(image.read_bytes())
+    with pytest.raises(DataError, match=r"images: two images of the name 0, but one mask: 0\.png"):
+        listed("mask-folder", root)
+
+
 def test_the_layout_of_voc(tmp_path):
     folder = tmp_path / "VOCdevkit" / "VOC2012"
     for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):

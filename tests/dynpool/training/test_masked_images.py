@@ -63,6 +63,11 @@ def test_for_windows_images_keep_their_own_size(tmp_path):
     assert [tuple(images.shape) for images, _ in drawn] == [(4, 3, 24, 24), (2, 3, 24, 24)]
 
 
+def test_a_single_image_in_a_drawn_order_has_the_common_size_too(tmp_path):
+    test = load_data(config(mask_folder(tmp_path, images=1), test="sliding")).test
+    assert [tuple(images.shape) for images, _ in test.batches(4, seed=0)] == [(1, 3, 24, 24)]
+
+
 def test_processes_take_different_images_of_their_own_size(tmp_path):
     test = load_data(config(mask_folder(tmp_path, images=5), test="sliding")).test
     parts = [[len(masks) for _, masks in test.batches(4, share=(rank, 2))] for rank in (0, 1)]

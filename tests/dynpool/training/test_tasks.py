@@ -60,6 +60,31 @@ def test_networks_without_scores_for_every_pixel_are_refused():
             task.check(network, (1, 8, 8))
 
 
+class Several(nn.Module):
+    """Scores of images and of pixels, as a tuple or under names."""
+
+    def __init__(self, names):
+        super().__init__()
+        self.names, self.layer = names, nn.Conv2d(1, 3, 1)
+
+    def forward(self, x):
+        scores = self.layer(x)
+        both = (scores.mean((2, 3)), scores)
+        return both if self.names is None else dict(zip(self.names, both, strict=True))
+
+
+def test_what_counts_is_under_out_whatever_else_is_returned():
+    task = task_of(SCENE, 3)
+    task.check(Several(("aux", "out")), (1, 8, 8))
+    refused = {
+        ("out", "aux"): r"a mapping \('out': 1x3, 'aux': 1x3x8x8\)", ("aux", "scores"): r"a mapping \('aux': 1x3, ",
+        None: "a tuple",
+    }  # fmt: skip
+    for names, said in refused.items():
+        with pytest.raises(ConfigError, match=f"returns {said}.*needs scores of 1x3xHxW"):
+            task.check(Several(names), (1, 8, 8))
+
+
 def test_a_network_that_cannot_take_the_images_says_why():
     """The maps of an HRNet meet in whole pixels only if the image can be halved five times."""
     config = RunConfig(
