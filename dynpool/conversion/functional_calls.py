@@ -22,7 +22,7 @@ from dynpool.graph import Graph, Node, Resize
 from dynpool.size_math import Size
 
 from .layer_kinds import plan_convolution
-from .registry import register_kind
+from .registry import of_other_axes, register_kind
 
 __all__ = ["CalledConv", "Running", "name_calls", "running_in", "shield", "watch"]
 
@@ -238,8 +238,9 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
             continue
         if family == "max_pool" and _indices_are_used(graph, node):
             continue
-        if family == "convolution" and len(node.arguments["weight"].shape) != resize.axes + 2:
-            continue  # over more axes than the model's input has
+        axes = len(node.arguments["weight"].shape) - 2 if family == "convolution" else None
+        if of_other_axes(resize, axes):
+            continue
         at = (family, _occurrence_index(graph, node, family))
         wanted.setdefault(resize.path, {}).setdefault(at, _MAKERS[node.op][1](node, resize))
     running = running_in(model)

@@ -11,9 +11,11 @@ from torch import nn
 
 from dynpool.graph import Resize
 from dynpool.resizers import Reduce
-from dynpool.size_math import Size, same_padding
+from dynpool.size_math import Size, axes_text, same_padding
 
-__all__ = ["Plan", "Planner", "Site", "axes_of", "plan_for", "planner_of", "register_kind", "resizer_kinds"]
+__all__ = [
+    "Plan", "Planner", "Site", "axes_of", "of_other_axes", "plan_for", "planner_of", "register_kind", "resizer_kinds",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -198,9 +200,8 @@ def plan_for(module: nn.Module, site: Site) -> Plan | str:
     planner = planner_of(module)
     if planner is None:
         return f"{site.resize.kind} called in {type(module).__name__}, which is not a known kind of resizer"
-    axes = axes_of(module)
-    if axes not in (None, site.resize.axes):
-        return f"it slides over {axes} axes, of which {site.resize.axes} are those of the model's input"
+    if reason := of_other_axes(site.resize, axes_of(module)):
+        return reason
     plan = planner(module, site)
     if not isinstance(plan, Plan | str):
         raise TypeError(f"the planner of {_name(type(module))} returned {plan!r}: expected a Plan, or a reason")
@@ -208,6 +209,20 @@ def plan_for(module: nn.Module, site: Site) -> Plan | str:
     if site.preserve and site.order == "before" and strides and isinstance(plan, Plan) and plan.place == "after":
         return site.keep_stride()
     return plan if isinstance(plan, str) else plan.along(site.resize.axes)
+
+
+def of_other_axes(resize: Resize, axes: int | None = None) -> str | None:
+    """Why a resizer over other axes than those of the model's input is left alone; None if it is not one.
+
+    Args:
+        resize: what it did.
+        axes: the number of its axes; None: that in the name of its operation, if there is one.
+    """
+    named = re.search(r"([123])d", resize.kind)
+    own = axes or (int(named[1]) if named else resize.axes)
+    if own == resize.axes:
+        return None
+    return f"it is of {axes_text(own)}, the model's input of {axes_text(resize.axes)}"
 
 
 def axes_of(module: nn.Module) -> int | None:

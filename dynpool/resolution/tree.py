@@ -26,7 +26,7 @@ from dynpool.resizers import (
     set_alpha,
     usable_alphas,
 )
-from dynpool.size_math import PerAxis, Size
+from dynpool.size_math import PerAxis, Size, axes_text
 
 from .compiled_sizes import OpenSizes
 from .nodes import Learned, ResolutionNode, Slot, learned_nodes
@@ -129,6 +129,11 @@ class ResolutionTree:
     def _sizes_with_fractions(
         self, hw: Size, alphas: Sequence[PerAxis] | None = None, given: Mapping[int, Size] | None = None
     ) -> list[tuple[Size, PerAxis]]:
+        if len(hw) != len(self.input_size) - 1:
+            raise ValueError(
+                f"the input has {axes_text(len(hw))}, {'x'.join(map(str, hw))} pixels, but the model was converted for "
+                f"{axes_text(len(self.input_size) - 1)}: input_size={self.input_size}"
+            )
         values = usable_alphas(self.owners) if alphas is None else alphas
         return sizes_with_fractions(self.nodes, hw, values, given=given or {}, learned_sizes=self._overrides)
 

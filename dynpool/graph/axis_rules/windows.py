@@ -52,8 +52,7 @@ def _spatial(c: Context, x: Value, resize: dict[str, Any] | None) -> Dims:
     c.axes.resizes.append(
         Resize(
             c.node.index,
-            # PyTorch runs pools of sequences as those of maps of height 1
-            c.node.op.split(".")[-1].replace("2d", "1d") if axes == 1 else c.node.op.split(".")[-1],
+            _kind(c.node.op, axes),
             c.node.path,
             c.node.call,
             tuple(source),
@@ -64,6 +63,12 @@ def _spatial(c: Context, x: Value, resize: dict[str, Any] | None) -> Dims:
         )
     )
     return tuple(dims)
+
+
+def _kind(op: str, axes: int) -> str:
+    """The name of an operation. PyTorch runs pools of sequences as those of maps of height 1."""
+    name = op.split(".")[-1]
+    return name.replace("2d", "1d") if axes == 1 and "pool" in name else name
 
 
 def _runs_along_the_input(c: Context, x: Value, axes: int) -> bool:

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch._dynamo.testing
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import video
@@ -388,7 +389,7 @@ def test_layers_of_other_axes_are_left_alone() -> None:
     rows = {row.name: row for row in dynpool.conversion_report(learned).rows}
     assert rows["first"].status == "converted"
     assert (rows["pool"].status, rows["pool"].why) == (
-        "left alone", "it slides over 2 axes, of which 1 are those of the model's input"
+        "left alone", r"it is of (height, width), the model's input of (length,)"
     )  # fmt: skip
     dynpool.set_sizes(learned, {"first": (21,)})
     assert dynpool.sizes(learned, (2, 64)) == {"input": (64,), "first": (21,), "pool": (10,)}
@@ -447,3 +448,42 @@ def test_resizers_of_ones_own_are_put_in_networks_of_sequences() -> None:
     torch.testing.assert_close(frozen(x), model(x))
     assert dynpool.GMACsLoss(model, (2, 96))().item() == pytest.approx(dynpool.count_macs(frozen, (2, 96)).gmacs)
     assert Average(2.0)(torch.zeros(1, 2, 9)).shape == (1, 2, 4)
+
+
+class Called(nn.Module):
+    """A pool or an upsampling called along an axis more than the input has."""
+
+    def __init__(self, call, conv):
+        super().__init__()
+        self.call, self.first, self.last = call, conv(1, 4, 3, padding=1), conv(4, 4, 3, padding=1, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.call(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    ("call", "conv", "size"),
+    [
+        (lambda x: F.max_pool3d(x.unsqueeze(2), (1, 2, 2)).squeeze(2), nn.Conv2d, (1, 16, 16)),
+        (lambda x: F.avg_pool3d(x.unsqueeze(2), (1, 2, 2)).squeeze(2), nn.Conv2d, (1, 16, 16)),
+        (lambda x: F.interpolate(x.unsqueeze(2), scale_factor=(1, 2)).squeeze(2), nn.Conv1d, (1, 32)),
+        (lambda x: nn.Upsample(scale_factor=(1, 2), mode="bilinear")(x.unsqueeze(2)).squeeze(2), nn.Conv1d, (1, 32)),
+    ],
+)
+def test_what_is_called_over_more_axes_keeps_its_stride(call, conv, size):
+    model = Called(call, conv).eval()
+    learned = dynpool.convert(model, size).eval()
+    assert list(dynpool.resolutions(learned)) == ["last"]
+    x = torch.randn(2, *size)
+    assert learned(x).shape == model(x).shape
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_sizes_for_an_input_of_other_axes_are_refused(frozen):
+    model = dynpool.convert(nn.Sequential(nn.Conv1d(1, 4, 3, stride=2, padding=1)), (1, 32))
+    model = dynpool.freeze(model) if frozen else model
+    message = (
+        r"handles learned|the input has \(height, width\), 40x40 pixels, but the model was converted for \(length,\)"
+    )
+    with pytest.raises((ValueError, TypeError), match=message):
+        dynpool.sizes(model, (1, 40, 40))
