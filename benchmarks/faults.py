@@ -182,7 +182,9 @@ class Harness:
         self._cut = True
 
     def _finish(self, found: Outcome, config: RunConfig, processes: int, prepare: Any) -> None:
-        """Resume until the run is finished; a damaged file that an error names is removed, as the error says."""
+        """Resume until the run is finished. Where an error names a damaged file, it is followed as it says: the file is
+        removed, or the run begins again.
+        """
         for _ in range(6):
             trial = Attempt(config, processes, prepare)
             codes = trial.end()
@@ -190,10 +192,14 @@ class Harness:
                 return
             message = trial.message
             damaged = [path for path in config.folder.rglob("*") if path.is_file() and str(path) in message]
-            if found.fault != "power" or "remove it" not in message or not damaged:
+            begin_again = "start again with --overwrite" in message
+            if found.fault != "power" or not (begin_again or "remove it" in message) or not damaged:
                 found.wrong.append(f"resuming ended with exit codes {codes}: {message}")
                 return
             found.refused += 1
+            if begin_again:
+                shutil.rmtree(config.folder)
+                continue
             for path in damaged:
                 path.unlink()
         found.wrong.append("never finished")

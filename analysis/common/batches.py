@@ -12,6 +12,8 @@ from torch.utils._pytree import tree_map_only
 
 __all__ = ["check_batches", "check_progress", "checked", "checked_pair", "device_of", "on_device", "random_states_kept"]
 
+_SHAPES = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
+
 
 def check_batches(batches: object, argument: str = "batches") -> None:
     """Raise TypeError unless `batches` can be iterated over and is not one tensor, a string or a dict."""
@@ -23,9 +25,6 @@ def check_progress(progress: object) -> None:
     """Raise TypeError unless `progress` is None or can be called."""
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable, got {progress!r}")
-
-
-_SHAPES = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
 
 
 def checked_pair(

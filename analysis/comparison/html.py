@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..common.atomic_files import write_whole
 from ..common.cost_unit import CostUnit, cost_unit
+from ..common.metric import MIOU, Metric
 from ..common.page_style import html_page
 from ..common.statistics import MeanStd, format_number, format_size, plural
 from ..common.style import to_files
@@ -149,7 +150,7 @@ def _page(comparison: Comparison, pictures: Mapping[str, bytes], points: str, ou
         *figures,
         "<h2>Runs</h2>",
         _runs_table(comparison, out),
-        _glossary(),
+        _glossary(comparison.methods[0].metric),
     ]
     return html_page(_title(comparison), parts)
 
@@ -194,7 +195,9 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
         )
         return caption, "; ".join(rows)
     if name in EXAMPLES:
-        return EXAMPLES[name], "; ".join(f"{row.group} {row.score.show(1, 100)} %" for row in methods)
+        figures = "; ".join(f"{row.group} {row.score.show(1, 100)} %" for row in methods)
+        drawn = "test images, masks and predictions" if name == "predictions" else "receptive fields and object sizes"
+        return EXAMPLES[name], f"{drawn} of each method, whose {methods[0].metric.name} is {figures}"
     if name == "i_min":
         finals = "; ".join(f"{row.group} {_mean_pair(row)}" for row in methods)
         inputs = " / ".join(dict.fromkeys(f"{run.input_size[1]}×{run.input_size[2]}" for run in comparison.runs))
@@ -356,8 +359,12 @@ def _html(text: str) -> str:
     return escape(text).replace("I_min", "I<sub>min</sub>")
 
 
-def _glossary() -> str:
+def _glossary(metric: Metric) -> str:
+    miou = (
+        "the mean over classes of the pixels that mask and prediction share / those that either has, of all images."
+    )
     terms = {
+        **({metric.title: miou} if metric is MIOU else {}),
         "Spread between runs": "√(s₁² + s₂²), with s₁ and s₂ the standard deviations of the two methods compared: a"
         " guide, not a test of significance.",
         "p": "the probability of a difference at least as large if both methods were equally good: paired Student's"

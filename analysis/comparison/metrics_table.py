@@ -25,10 +25,10 @@ class Epoch:
 
     Accuracies are fractions, in segmentation of pixels; `test_miou` is the mean IoU of segmentation. Sizes and
     receptive fields are (height, width) in pixels; `peak_memory` is in bytes and `latency_ms` that of one pass, as
-    measured after the epoch. `strides` are the strides that the alphas give, in input
-    pixels per output pixel. `kernels` are the sizes of learned kernels and `kernel_maps` those of the maps that they
-    slide over, by layer. `behind_global` is the number of
-    convolutions behind a global operation, which neither `i_min` nor `unproductive` counts.
+    measured after the epoch. `strides` are the strides that the alphas give, in input pixels per output pixel.
+    `kernels` are the sizes of learned kernels and `kernel_maps` those of the maps that they slide over, by layer.
+    `behind_global` is the number of convolutions behind a global operation, which neither `i_min` nor `unproductive`
+    counts.
     """
 
     epoch: int

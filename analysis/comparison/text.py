@@ -55,19 +55,8 @@ def tables(
                 "-" if row.peak_memory is None else row.peak_memory.show(0, 1e-6),
             ]
         )
-    runs = [
-        [
-            "method",
-            "seed",
-            "epochs",
-            f"{metric} %",
-            "best % (epoch)",
-            unit.name,
-            "I_min",
-            "unproductive",
-            "sizes",
-        ]
-    ]
+    heads = f"method|seed|epochs|{metric} %|best % (epoch)|{unit.name}|I_min|unproductive|sizes"
+    runs = [heads.split("|")]
     for run in rows:
         star = " *" if run.behind_global else ""
         runs.append(

@@ -120,6 +120,7 @@ def _train(
         try:
             begin = _begin(config, folder, prepared, accelerator, resume=resume, overwrite=overwrite)
         except TrainingError as error:
+            folder.replaced.put_back()
             begin.error = str(error)
             _shared(begin, accelerator)
             raise

@@ -1,6 +1,7 @@
 """The files of images and masks of a dataset: PASCAL VOC, SBD, or any pairs of folders."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def _folder_pairs(config: DataConfig) -> MaskPairs:
             raise DataError(f"{folder / 'images'}: no such folder; {EXPECTED}")
         images = sorted(path for path in (folder / "images").iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         stems = [path.stem for path in images]
-        if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
+        if twice := next((stem for stem, count in Counter(stems).items() if count > 1), None):
             raise DataError(f"{folder / 'images'}: two images of the name {twice}, but one mask: {twice}.png")
         pairs[split] = _paired(images, [folder / "masks" / f"{stem}.png" for stem in stems], folder)
         alone = sorted({path.stem for path in (folder / "masks").glob("*.png")} - set(stems))

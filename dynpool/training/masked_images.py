@@ -69,20 +69,12 @@ class MaskedFiles(Split):
         return self.channels, self.side, self.side
 
     def batches(
-        self,
-        batch_size: int,
-        *,
-        seed: int | None = None,
-        epoch: int = 0,
-        augmentation: Augmentation | None = None,
-        share: tuple[int, int] = (0, 1),
-        skip: int = 0,
+        self, batch_size: int, *, seed: int | None = None, share: tuple[int, int] = (0, 1), **options: Any
     ) -> Generator[tuple[Tensor, Tensor]]:
         """Normalised images and masks; see `Split.batches`. Only in order (no `seed`) are they at their own size."""
-        options: dict[str, Any] = {"epoch": epoch, "augmentation": augmentation, "share": share, "skip": skip}
         if self.own_size and seed is not None:
-            return replace(self, own_size=False).batches(batch_size, seed=seed, **options)
-        return super().batches(share[1] if self.own_size else batch_size, seed=seed, **options)
+            return replace(self, own_size=False).batches(batch_size, seed=seed, share=share, **options)
+        return super().batches(share[1] if self.own_size else batch_size, seed=seed, share=share, **options)
 
     def _pairs(
         self, batches: Sequence[Batch], augmentation: Augmentation | None, key: tuple[int, int]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dynpool.training.errors import ConfigError
+from dynpool.training.errors import ConfigError, DiskFullError
 from dynpool.training.loop import train
 from dynpool.training.replaced import Replaced
 from tests.dynpool.training.runs import rows, tiny_run
@@ -117,3 +117,16 @@ def test_a_run_that_is_refused_late_leaves_the_one_that_it_would_replace(
         train(tiny_run(tmp_path / "new", *options))
     train(tiny_run(tmp_path / "new", "--epochs=1"))  # nothing is in its way
     assert len(rows(tmp_path / "new")) == 2
+
+
+def test_a_disk_that_fills_while_a_run_begins_leaves_the_one_that_it_would_replace(finished, tmp_path, monkeypatch):
+    def full(*args):
+        raise DiskFullError("no space left")
+
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    monkeypatch.setattr("dynpool.training.run_folder.RunFolder.write_method", full)
+    with pytest.raises(DiskFullError):
+        train(tiny_run(run, "--epochs=2"), overwrite=True)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == files
