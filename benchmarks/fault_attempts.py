@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing.context import ForkProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ OPTIONS = (
     "--alpha_lr=1", "--alpha_momentum=0.9", "--gmacs_weight=10", "--threads=1", "--device=cpu",
 )  # fmt: skip
 
-fork = multiprocessing.get_context("fork")  # children need not import PyTorch again
+# Children are forked from a process that has imported what they need and done nothing else: autograd does not run in a
+# fork of a process in which it has had threads.
+server = multiprocessing.get_context("forkserver")
+server.set_forkserver_preload(["benchmarks.fault_attempts", "sklearn.datasets"])
 
 
 def config_of(folder: Path, *options: str) -> RunConfig:
@@ -80,13 +83,13 @@ class Attempt:
     """One or two processes that train a run."""
 
     def __init__(self, config: RunConfig, processes: int = 1, prepare: Callable[[], object] = int) -> None:
-        self.steps = fork.Value("q", 0, lock=False)
-        self._heard, said = fork.Pipe(duplex=False)
+        self.steps = server.Value("q", 0, lock=False)
+        self._heard, said = server.Pipe(duplex=False)
         port = _free_port() if processes > 1 else 0
-        self.processes: list[ForkProcess] = []
+        self.processes: list[BaseProcess] = []
         for rank in range(processes):
-            steps = self.steps if rank == 0 else fork.Value("q", 0, lock=False)
-            process = fork.Process(target=attempt, args=(config, steps, said, prepare, rank, port))
+            steps = self.steps if rank == 0 else server.Value("q", 0, lock=False)
+            process = server.Process(target=attempt, args=(config, steps, said, prepare, rank, port))
             process.start()
             self.processes.append(process)
         said.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from benchmarks.fault_attempts import Attempt, config_of
 from benchmarks.fault_checks import broken_files, differences
@@ -14,10 +15,7 @@ from dynpool.training.checkpoint import last_path
 
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # children are forked
-    yield Harness(tmp_path_factory.mktemp("faults"))
-    torch.set_num_threads(threads)
+    return Harness(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.parametrize("fault", ["kill", "term", "power", "full", "read-only", "clock"])
@@ -44,6 +42,14 @@ def test_the_harness_finds_what_is_wrong(harness, tmp_path, damage):
     else:
         (run / ".done.json.x.part").touch()
     assert list(differences(run, alone))
+
+
+def test_it_works_in_a_process_in_which_autograd_has_had_threads(harness, tmp_path):
+    def deep(x, calls=80):
+        return checkpoint(deep, x, calls - 1, use_reentrant=True) if calls else x.sin()
+
+    deep(torch.ones(2, requires_grad=True)).sum().backward()  # so many passes within passes take a thread
+    assert Attempt(config_of(tmp_path / "run")).end() == [0]
 
 
 def test_steps_are_counted_while_they_are_done(harness, tmp_path):
