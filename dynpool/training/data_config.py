@@ -1,15 +1,21 @@
 """The section `data` of a run's configuration: the dataset and its preparation."""
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from .errors import require
 
-__all__ = ["SEGMENTED", "DataConfig", "Variant"]
+__all__ = ["OTHER_AXES", "SEGMENTED", "DataConfig", "Variant"]
 
 SEGMENTED = frozenset({"digits-scene", "mask-folder", "voc", "sbd"})
 """Datasets with a class for every pixel."""
+
+OTHER_AXES: Mapping[str, int] = MappingProxyType({"digits-motion": 3})
+"""The number of axes of datasets that are not of images."""
 
 Variant = Literal["plain", "stretch", "tile", "large", "canvas"]
 
@@ -22,9 +28,10 @@ class DataConfig:
         name: "digits" (scikit-learn's handwritten digits, embedded), "cifar10", "cifar100", "aircraft" (FGVC-Aircraft)
             or "folder" (any image tree). With a class for every pixel: "digits-scene" (several of these digits on a
             textured canvas, made when needed), "voc" and "sbd" (the folders of torchvision's VOCSegmentation and
-            SBDataset) or "mask-folder" (any pairs of images and masks).
+            SBDataset) or "mask-folder" (any pairs of images and masks). Clips: "digits-motion" (one of these digits
+            moving over a dark canvas in one of four directions, at one of two speeds, which are the classes).
         variant: the papers' controlled variant: "plain", "stretch" (enlarged), "tile", "large" or "canvas".
-        resolution: side of the square input image in pixels.
+        resolution: side of the square input image in pixels; also the number of frames of a clip.
         detail: side in pixels to which "large" reduces the image before enlarging it to the resolution, and "canvas"
             before placing it on a black canvas; null: half the resolution.
         channels: 1 or 3; null: those of the dataset.
@@ -58,7 +65,8 @@ class DataConfig:
     """
 
     name: Literal[
-        "digits", "cifar10", "cifar100", "aircraft", "folder", "digits-scene", "mask-folder", "voc", "sbd"
+        "digits", "cifar10", "cifar100", "aircraft", "folder", "digits-scene", "mask-folder", "voc", "sbd",
+        "digits-motion",
     ] = "digits"  # fmt: skip
     variant: Variant = "plain"
     resolution: int = 32
@@ -102,6 +110,21 @@ class DataConfig:
         require("data.rand_augment", magnitude, magnitude is None or 0 <= magnitude <= 30, "null, or 0 to 30")
         require("data.erase", self.erase, 0 <= self.erase <= 1, "a number from 0 to 1")
         self._check_masks()
+        self._check_axes()
+
+    def _check_axes(self) -> None:
+        if self.name not in OTHER_AXES:
+            return
+        usual = {
+            "variant": "plain", "channels": None, "normalise": "data", "flip": False, "crop": None,
+            "rand_augment": None, "erase": 0,
+        }  # fmt: skip
+        for key, value in usual.items():
+            shown, given = json.dumps(value).strip('"'), getattr(self, key)
+            require(f"data.{key}", given, given == value, f"{shown}, as data.name is {self.name}")
+        if self.name == "digits-motion":
+            side = self.resolution
+            require("data.resolution", side, 12 <= side <= 64, "12 to 64, as data.name is digits-motion")
 
     def _check_masks(self) -> None:
         low, high = self.scale or (1.0, 1.0)
@@ -152,6 +175,11 @@ class DataConfig:
     def shift_pixels(self) -> int:
         """The largest shift in pixels."""
         return int(self.shift) if self.shift >= 1 else round(self.shift * self.resolution)
+
+    @property
+    def axes(self) -> int:
+        """The number of axes along which layers slide: 2 of images, 3 of clips."""
+        return OTHER_AXES.get(self.name, 2)
 
     @property
     def task(self) -> str:
