@@ -169,7 +169,7 @@ class RunConfig:
     checkpoint_every: int = 0
     sensitivity_every: int = 0
     track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
-    input_size: tuple[int, int] | tuple[int, int, int] | tuple[int, int, int, int] | None = None
+    input_size: tuple[int, ...] | None = None
     out: str | None = None
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ class DataConfig:
             or "folder" (any image tree). With a class for every pixel: "digits-scene" (several of these digits on a
             textured canvas, made when needed), "voc" and "sbd" (the folders of torchvision's VOCSegmentation and
             SBDataset) or "mask-folder" (any pairs of images and masks). Clips: "digits-motion" (one of these digits
-            moving over a dark canvas in one of four directions, at one of two speeds, which are the classes).
+            moving over a noisy canvas in one of four directions, at one of two speeds, which are the classes).
         variant: the papers' controlled variant: "plain", "stretch" (enlarged), "tile", "large" or "canvas".
         resolution: side of the square input image in pixels; also the number of frames of a clip.
         detail: side in pixels to which "large" reduces the image before enlarging it to the resolution, and "canvas"

@@ -1,4 +1,4 @@
-"""Clips that need no download: a digit moves over a dark canvas, and how it moves is the class.
+"""Clips that need no download: a digit moves over a noisy canvas, and how it moves is the class.
 
 The canvas is a torus: what leaves it on one side comes back on the other. So the digit is everywhere with the same
 probability in every frame, whatever the class, and no single frame tells how it moves. The digits of training and test
@@ -18,7 +18,7 @@ __all__ = ["DIRECTIONS", "MOTIONS", "SPEEDS", "digits_in_motion"]
 DIRECTIONS = {"down": (1, 0), "up": (-1, 0), "right": (0, 1), "left": (0, -1)}
 SPEEDS = {"slow": 1, "fast": 3}  # pixels from one frame to the next
 MOTIONS = tuple(f"{direction}, {speed}" for direction in DIRECTIONS for speed in SPEEDS)
-NOISE = 96  # the brightest grey of the canvas
+NOISE = 224  # the brightest grey of the canvas
 
 
 def digits_in_motion(config: DataConfig) -> Arrays:
