@@ -28,6 +28,7 @@ from .images import DECODING, decode_image
 from .mask_files import MASKED_LISTINGS
 from .masked_images import MaskedFiles
 from .moments import imagenet_moments, moments, with_channels
+from .pulses import PULSES, pulse_series
 from .seeding import generator_for
 from .splits import Dataset, Images, Split, StreamedImages
 from .variants import VARIANTS
@@ -58,6 +59,10 @@ def _digit_scenes(config: DataConfig) -> Source:
 
 def _digits_in_motion(config: DataConfig) -> Source:
     return Source(digits_in_motion(config), MOTIONS)
+
+
+def _pulses(config: DataConfig) -> Source:
+    return Source(pulse_series(config), PULSES)
 
 
 def _cifar(config: DataConfig) -> Source:
@@ -142,7 +147,7 @@ LISTINGS: Mapping[str, Callable[[DataConfig], ImageFiles]] = MappingProxyType(
 SOURCES: Mapping[str, Callable[[DataConfig], Source]] = MappingProxyType(
     {
         "digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "folder": _files, "aircraft": _files,
-        "digits-scene": _digit_scenes, "digits-motion": _digits_in_motion,
+        "digits-scene": _digit_scenes, "digits-motion": _digits_in_motion, "pulses": _pulses,
     }
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ __all__ = ["OTHER_AXES", "SEGMENTED", "DataConfig", "Variant"]
 SEGMENTED = frozenset({"digits-scene", "mask-folder", "voc", "sbd"})
 """Datasets with a class for every pixel."""
 
-OTHER_AXES: Mapping[str, int] = MappingProxyType({"digits-motion": 3})
+OTHER_AXES: Mapping[str, int] = MappingProxyType({"digits-motion": 3, "pulses": 1})
 """The number of axes of datasets that are not of images."""
 
 Variant = Literal["plain", "stretch", "tile", "large", "canvas"]
@@ -29,9 +29,10 @@ class DataConfig:
             or "folder" (any image tree). With a class for every pixel: "digits-scene" (several of these digits on a
             textured canvas, made when needed), "voc" and "sbd" (the folders of torchvision's VOCSegmentation and
             SBDataset) or "mask-folder" (any pairs of images and masks). Clips: "digits-motion" (one of these digits
-            moving over a noisy canvas in one of four directions, at one of two speeds, which are the classes).
+            moving over a noisy canvas in one of four directions, at one of two speeds, which are the classes). Series: "pulses" (two pulses in noise; their widths and
+            distance are the class).
         variant: the papers' controlled variant: "plain", "stretch" (enlarged), "tile", "large" or "canvas".
-        resolution: side of the square input image in pixels; also the number of frames of a clip.
+        resolution: side of the square input image in pixels; also the number of frames of a clip, and the length of a series.
         detail: side in pixels to which "large" reduces the image before enlarging it to the resolution, and "canvas"
             before placing it on a black canvas; null: half the resolution.
         channels: 1 or 3; null: those of the dataset.
@@ -66,7 +67,7 @@ class DataConfig:
 
     name: Literal[
         "digits", "cifar10", "cifar100", "aircraft", "folder", "digits-scene", "mask-folder", "voc", "sbd",
-        "digits-motion",
+        "digits-motion", "pulses",
     ] = "digits"  # fmt: skip
     variant: Variant = "plain"
     resolution: int = 32
@@ -122,9 +123,9 @@ class DataConfig:
         for key, value in usual.items():
             shown, given = json.dumps(value).strip('"'), getattr(self, key)
             require(f"data.{key}", given, given == value, f"{shown}, as data.name is {self.name}")
-        if self.name == "digits-motion":
-            side = self.resolution
-            require("data.resolution", side, 12 <= side <= 64, "12 to 64, as data.name is digits-motion")
+        least, most = {"digits-motion": (12, 64), "pulses": (64, 4096)}[self.name]
+        allowed = f"{least} to {most}, as data.name is {self.name}"
+        require("data.resolution", self.resolution, least <= self.resolution <= most, allowed)
 
     def _check_masks(self) -> None:
         low, high = self.scale or (1.0, 1.0)
@@ -178,7 +179,7 @@ class DataConfig:
 
     @property
     def axes(self) -> int:
-        """The number of axes along which layers slide: 2 of images, 3 of clips."""
+        """The number of axes along which layers slide: 2 of images, 3 of clips, 1 of series."""
         return OTHER_AXES.get(self.name, 2)
 
     @property

@@ -121,7 +121,8 @@ def _feature_map(
         axes.add_patch(shape)
         if outline is not None and not dot:
             tall, wide, _ = _rectangles(outline, scale)[number]
-            shape = Rectangle((left + x + (width - wide) / 2, middle - tall / 2), wide, tall)
+            beside = 0.0 if len(size) == 3 else (width - wide) / 2  # no outline over a strip
+            shape = Rectangle((left + x + beside, middle - tall / 2), wide, tall)
             shape.set(fill=False, edgecolor=INK, linewidth=1.1, linestyle=(0, (3, 2)))
             axes.add_patch(shape)
     if len(size) == 3 and scale > LEAST_CELL:

@@ -23,22 +23,27 @@ OPTIONS = [
     "--name=axes", "--data.train_images=16", "--data.test_fraction=0.05", "--data.shift=1", "--batch_size=8",
     "--epochs=2", "--lr=0.05", "--alpha_lr=0.3", "--alpha_until=0.5", "--device=cpu", "--threads=1",
 ]  # fmt: skip
-DATA = {3: ["--data.name=digits-motion", "--data.resolution=12", "--model.options={axes: 3, widths: [2, 3, 4]}"]}
+DATA = {
+    3: ["--data.name=digits-motion", "--data.resolution=12", "--model.options={axes: 3, widths: [2, 3, 4]}"],
+    1: ["--data.name=pulses", "--data.resolution=64", "--model.options={axes: 1, widths: [2, 3, 4]}"],
+}
+BUDGETS = {3: 0.0002, 1: 0.000008}  # GMACs
 
 
 def run_of(out, *options, axes=3):
     return load_config(RunConfig, None, [*OPTIONS, *DATA[axes], "--out", str(out), *options])[0]
 
 
+@pytest.mark.parametrize("axes", [1, 3])
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - OF_IMAGES))
-def test_every_method_for_any_axes_trains_clips(tmp_path, method):
-    budget = ("--gmacs_budget=0.0002",) if method in ("dynopool", "scaled", "random") else ()
-    figures = train(run_of(tmp_path, f"--method={method}", "--epochs=1", *budget))
+def test_every_method_for_any_axes_trains(tmp_path, method, axes):
+    budget = (f"--gmacs_budget={BUDGETS[axes]}",) if method in ("dynopool", "scaled", "random") else ()
+    figures = train(run_of(tmp_path, f"--method={method}", "--epochs=1", *budget, axes=axes))
     last = rows(tmp_path)[-1]
     assert float(last["test_accuracy"]) == figures["test_accuracy"]
-    assert all(len(size) == 3 for size in json.loads(last["sizes"]).values())
+    assert all(len(size) == axes for size in json.loads(last["sizes"]).values())
     if budget:
-        assert figures["gmacs"] == pytest.approx(0.0002, rel=0.02)
+        assert figures["gmacs"] == pytest.approx(BUDGETS[axes], rel=0.02)
 
 
 @pytest.mark.parametrize("method", sorted(OF_IMAGES))
@@ -48,7 +53,9 @@ def test_methods_for_images_are_refused_by_name(tmp_path, method):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("option", "allowed"), [("mixup=0.2", "0"), ("cutmix=1", "0"), ("channels_last=true", "false")])
+@pytest.mark.parametrize(
+    ("option", "allowed"), [("mixup=0.2", "0"), ("cutmix=1", "0"), ("channels_last=true", "false")]
+)
 def test_other_settings_of_images_are_refused(tmp_path, option, allowed):
     with pytest.raises(ConfigError, match=rf"{option.partition('=')[0]} is .*allowed: {allowed}, as data.name"):
         run_of(tmp_path, f"--{option}")
@@ -114,3 +121,17 @@ def test_a_report_has_all_axes(trained, tmp_path):
     page = write_report(comparison, tmp_path).read_text()
     assert "(channels × depth × height × width)" in page
     assert "12×12×12" in page
+
+
+def test_a_report_of_series_has_one_axis(tmp_path):
+    train(run_of(tmp_path / "run", axes=1))
+    assert [name for name in rows(tmp_path / "run")[0] if name.startswith("i_min")] == ["i_min_l"]
+    comparison = compare_runs([tmp_path / "run"])
+    assert "I_min and sizes: length" in str(comparison)
+    assert "(channels × length)" in write_report(comparison, tmp_path / "report").read_text()
+
+
+def test_runs_of_other_axes_are_not_compared(trained, tmp_path):
+    train(run_of(tmp_path / "run", "--method=human", "--epochs=1", axes=1))
+    with pytest.raises(ValueError, match="different axes cannot be compared: .*run of 1x64, .*run of 1x12x12x12"):
+        compare_runs([trained, tmp_path / "run"])
