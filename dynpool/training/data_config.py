@@ -28,11 +28,12 @@ class DataConfig:
         name: "digits" (scikit-learn's handwritten digits, embedded), "cifar10", "cifar100", "aircraft" (FGVC-Aircraft)
             or "folder" (any image tree). With a class for every pixel: "digits-scene" (several of these digits on a
             textured canvas, made when needed), "voc" and "sbd" (the folders of torchvision's VOCSegmentation and
-            SBDataset) or "mask-folder" (any pairs of images and masks). Clips: "digits-motion" (one of these digits
-            moving over a noisy canvas in one of four directions, at one of two speeds, which are the classes). Series: "pulses" (two pulses in noise; their widths and
-            distance are the class).
+            SBDataset) or "mask-folder" (any pairs of images and masks).
+            Clips: "digits-motion" (one of these digits moving over a noisy canvas in one of four directions, at one of
+            two speeds, which are the classes). Series: "pulses" (two pulses in noise; their widths and their distance
+            are the class).
         variant: the papers' controlled variant: "plain", "stretch" (enlarged), "tile", "large" or "canvas".
-        resolution: side of the square input image in pixels; also the number of frames of a clip, and the length of a series.
+        resolution: side of the square input image in pixels; also the frames of a clip and the length of a series.
         detail: side in pixels to which "large" reduces the image before enlarging it to the resolution, and "canvas"
             before placing it on a black canvas; null: half the resolution.
         channels: 1 or 3; null: those of the dataset.

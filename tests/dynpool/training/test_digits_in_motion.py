@@ -1,5 +1,7 @@
 """A clip shows a digit moving as its class says; no frame tells the class; no digit is in both splits."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def test_clips_move_as_their_classes_say():
         direction, speed = MOTIONS[label].split(", ")
         down, right = (SPEEDS[speed] * part for part in DIRECTIONS[direction])
         assert clip.any()
-        for before, after in zip(clip, clip[1:], strict=False):
+        for before, after in itertools.pairwise(clip):
             assert np.array_equal(np.roll(before, (down, right), (0, 1)), after)
 
 

@@ -1,4 +1,4 @@
-"""Runs of clips and of sequences: every method or its refusal, resuming, columns of their axes, and their comparison."""
+"""Runs of clips and of series: every method or its refusal, resuming, columns of their axes, and their comparison."""
 
 import json
 
@@ -48,7 +48,7 @@ def test_every_method_for_any_axes_trains(tmp_path, method, axes):
 
 @pytest.mark.parametrize("method", sorted(OF_IMAGES))
 def test_methods_for_images_are_refused_by_name(tmp_path, method):
-    with pytest.raises(ConfigError, match="method is .*allowed: human, fixed, .* as data.name is 'digits-motion'"):
+    with pytest.raises(ConfigError, match=r"method is .*allowed: human, fixed, .* as data.name is 'digits-motion'"):
         run_of(tmp_path / "run", f"--method={method}")
     assert not (tmp_path / "run").exists()
 
@@ -133,5 +133,5 @@ def test_a_report_of_series_has_one_axis(tmp_path):
 
 def test_runs_of_other_axes_are_not_compared(trained, tmp_path):
     train(run_of(tmp_path / "run", "--method=human", "--epochs=1", axes=1))
-    with pytest.raises(ValueError, match="different axes cannot be compared: .*run of 1x64, .*run of 1x12x12x12"):
+    with pytest.raises(ValueError, match=r"different axes cannot be compared: .*run of 1x64, .*run of 1x12x12x12"):
         compare_runs([trained, tmp_path / "run"])
