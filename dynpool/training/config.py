@@ -177,6 +177,9 @@ class RunConfig:
         require("name", self.name, word, "a word without '/', not '.' or '..'")
         require("seed", self.seed, self.seed >= 0, "a whole number, 0 or more")
         require("epochs", self.epochs, self.epochs >= 1, "a whole number, 1 or more")
+        sides = self.input_size or (1, 1)
+        whole = 2 <= len(sides) <= 4 and min(sides) > 0
+        require("input_size", self.input_size, whole, "null, or two to four whole numbers above 0")
         require("batch_size", self.batch_size, self.batch_size >= 1, "a whole number, 1 or more")
         for key in (
             "lr", "alpha_lr", "kernel_lr", "weight_decay", "gmacs_weight", "budget_weight", "warmup_epochs", "mixup",
