@@ -193,8 +193,9 @@ def test_there_are_shipped_configurations_of_all_methods():
 
 
 def distinct_comparisons():
-    """One digits configuration of each resolution and list of methods; the others differ in the images only."""
-    content = {file: yaml.safe_load(file.read_text()) for file in CONFIGS if file.stem.startswith("digits")}
+    """One configuration of embedded data of each resolution and list of methods; the others differ in the images only."""
+    embedded = [file for file in CONFIGS if file.stem.startswith(("digits", "series"))]
+    content = {file: yaml.safe_load(file.read_text()) for file in embedded}
     return list({(c["data"]["resolution"], *c["methods"]): file for file, c in content.items()}.values())
 
 
@@ -203,7 +204,7 @@ def distinct_comparisons():
 def test_every_method_of_a_digits_configuration_is_ready_to_train_and_resizes(file):
     comparison, _ = load_config(ComparisonConfig, file)
     side = comparison.data.resolution
-    size = (1, side, side)
+    size = (1, *[side] * comparison.data.axes)
     for point in comparison.points():
         config = run_config(comparison, point, 0)
         if config.match is not None:

@@ -1,11 +1,12 @@
 """The plot of sizes: feature maps to scale, inside the picture, and named."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -91,7 +92,7 @@ def test_sizes_outline_the_design_at_the_same_input_and_name_points(tmp_path: Pa
     assert outlines[3:6] == pytest.approx(of_32)
 
 
-def _with_sizes(run: Run, sizes: dict[str, tuple[int, ...]]) -> Run:
+def _with_sizes(run: Run, sizes: Mapping[str, tuple[int, ...]]) -> Run:
     return replace(run, history=(*run.history[:-1], replace(run.last, sizes=sizes)))
 
 
@@ -109,7 +110,8 @@ def test_maps_of_volumes_have_a_strip_as_tall_as_they_are_deep(comparison_folder
     assert np.allclose(drawn, expected)
     outlines = _rectangles(figure, filled=False)[:-1]
     assert np.allclose(outlines, [(8 * scale, strip), (10 * scale, 6 * scale)])
-    cells = sum(len(lines.get_segments()) for lines in figure.axes[0].collections)  # type: ignore[attr-defined]
+    lines = [found for found in figure.axes[0].collections if isinstance(found, LineCollection)]
+    cells = sum(len(found.get_segments()) for found in lines)
     assert cells == 15 + 7 + 15 + 11
     assert "12×6×9" in texts(figure)
 
