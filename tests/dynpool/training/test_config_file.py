@@ -102,7 +102,7 @@ def test_settings_and_pairs_of_methods_that_an_option_leaves_out_are_left_out(re
         ("seed: true", "seed is 'true'; allowed: a whole number"),
         ("{epochs: 3, warmup_epochs: 4}", "warmup_epochs is 4.0; allowed: 0 up to the number of epochs, which is 3"),
         ("lr: -1", "lr is -1.0; allowed: a finite number"),
-        ("input_size: [3, wide]", "input_size is '[3, wide]'; allowed: null or a list of whole numbers"),
+        ("input_size: [3, wide]", "[3, 'wide']\"; allowed: null or a list of whole numbers"),
         ("input_size: [3]", "input_size is [3]; allowed: null, or two to four whole numbers above 0"),
         ("data: {resolution: 30, variant: tile}", "data.resolution is 30; allowed: a multiple of 4"),
         ("data: {channels: 2}", "data.channels is 2; allowed: null, 1 or 3"),
@@ -193,7 +193,7 @@ def test_there_are_shipped_configurations_of_all_methods():
 
 
 def distinct_comparisons():
-    """One configuration of embedded data of each resolution and list of methods; the others differ in the images only."""
+    """A configuration of each resolution and list of methods, of embedded data; others differ in the images only."""
     embedded = [file for file in CONFIGS if file.stem.startswith(("digits", "series"))]
     content = {file: yaml.safe_load(file.read_text()) for file in embedded}
     return list({(c["data"]["resolution"], *c["methods"]): file for file, c in content.items()}.values())
