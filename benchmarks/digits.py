@@ -71,7 +71,7 @@ def section(variant: str, comparison: Comparison) -> list[str]:
             row.accuracy.show(1, 100),
             row.gmacs.show(6),
             "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
-            row.starred(f"{row.i_min_h.show()} x {row.i_min_w.show()}").replace("*", "\\*"),
+            row.starred(" x ".join(value.show() for value in row.i_min)).replace("*", "\\*"),
             "-" if row.unproductive is None else row.starred(row.unproductive.show()).replace("*", "\\*"),
             "-" if row.seconds_per_epoch is None else row.seconds_per_epoch.show(),
         )

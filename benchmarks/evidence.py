@@ -138,7 +138,7 @@ def methods_table(name: str) -> str:
             sizes = ", ".join(f"{h:.3g}x{w:.3g}" for name, (h, w) in row.sizes.items() if name != "input")
         accuracy = f"{100 * row.accuracy.mean:.1f}" if row.accuracy.std is None else row.accuracy.show(1, 100)
         mmacs = f"{1e3 * row.gmacs.mean:.2f}" + ("" if row.gmacs.std is None else f" ± {1e3 * row.gmacs.std:.2f}")
-        field = row.starred(f"{row.i_min_h.mean:.0f} x {row.i_min_w.mean:.0f}").replace("*", "\\*")
+        field = row.starred(" x ".join(f"{value.mean:.0f}" for value in row.i_min)).replace("*", "\\*")
         lines.append(f"| {row.group} | {len(row.seeds)} | {accuracy} | {mmacs} | {field} | {sizes} |")
     return "\n".join(lines)
 

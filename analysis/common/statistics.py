@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dynpool.common.extras import optional
-from dynpool.size_math import Pair
+from dynpool.size_math import PerAxis
 
 __all__ = ["MeanStd", "format_accuracy", "format_field", "format_number", "format_size", "pareto_front", "plural"]
 
@@ -69,9 +69,9 @@ def format_field(value: float) -> str:
     return f"{round(value, 1):g}" if math.isfinite(value) else "∞"
 
 
-def format_size(size: Pair, digits: int = 0) -> str:
+def format_size(size: PerAxis, digits: int = 0) -> str:
     """A size or receptive field as 'HxW'."""
-    return f"{format_number(size[0], digits)}x{format_number(size[1], digits)}"
+    return "x".join(format_number(value, digits) for value in size)
 
 
 def format_accuracy(accuracy: MeanStd) -> str:

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from dynpool.size_math import Size
+
 from ..common.atomic_files import write_whole
+from ..common.axis_names import axis_names
 from ..common.cost_unit import CostUnit, cost_unit
-from ..common.metric import MIOU, Metric
 from ..common.page_style import html_page
 from ..common.statistics import MeanStd, format_number, format_size, plural
 from ..common.style import to_files
+from .glossary import glossary
 from .pairs import margin_text
 from .plots import method_colors
 from .rows import MethodRow, RunRow, footnote, metric_name
@@ -86,6 +89,15 @@ def _tradeoff(comparison: Comparison) -> str:
     return f"{comparison.methods[0].metric.key}_vs_gmacs"
 
 
+def _names(comparison: Comparison) -> tuple[str, ...]:
+    """The axes of the input."""
+    return axis_names(len(comparison.runs[0].input_size) - 1)
+
+
+def _axes(comparison: Comparison) -> str:
+    return " × ".join(_names(comparison))
+
+
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -104,7 +116,7 @@ def _setup(comparison: Comparison) -> str:
         if values:
             parts.append(f"{key} {' / '.join(values)}")
     inputs = dict.fromkeys("×".join(map(str, run.input_size)) for run in comparison.runs)
-    parts.append(f"input {' / '.join(inputs)} (channels × height × width)")
+    parts.append(f"input {' / '.join(inputs)} (channels × {_axes(comparison)})")
     *several, last = dict.fromkeys(run.epochs_planned for run in comparison.runs)
     parts.append(" / ".join([*map(str, several), plural(last, "epoch")]))
     seeds = {row.group: f"seeds {', '.join(map(str, row.seeds))}" for row in comparison.methods}
@@ -150,7 +162,7 @@ def _page(comparison: Comparison, pictures: Mapping[str, bytes], points: str, ou
         *figures,
         "<h2>Runs</h2>",
         _runs_table(comparison, out),
-        _glossary(comparison.methods[0].metric),
+        _glossary(comparison),
     ]
     return html_page(_title(comparison), parts)
 
@@ -181,8 +193,10 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
     if name == "sizes":
         rows = dict.fromkeys(f"{row.group}: {_size_sequence(row.sizes)}" for row in comparison.rows)
         caption = (
-            "Height × width at the last finished epoch, from the input onwards, all networks drawn to the same scale."
-            " Runs that ended at the same sizes share a row."
+            f"{_capital(_axes(comparison))} at the last finished epoch, from the input onwards, all networks drawn to"
+            " the same scale. Runs that ended at the same sizes share a row."
+            + " The strip beside a map is its depth, with a cell for each frame or slice."
+            * (len(_names(comparison)) == 3)
         )
         return caption, "; ".join(rows)
     if name == "kernels":
@@ -200,9 +214,9 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
         return EXAMPLES[name], f"{drawn} of each method, whose {methods[0].metric.name} is {figures}"
     if name == "i_min":
         finals = "; ".join(f"{row.group} {_mean_pair(row)}" for row in methods)
-        inputs = " / ".join(dict.fromkeys(f"{run.input_size[1]}×{run.input_size[2]}" for run in comparison.runs))
+        inputs = " / ".join(dict.fromkeys("×".join(map(str, run.input_size[1:])) for run in comparison.runs))
         caption = (
-            f"Means at the last epoch: {finals}; input {inputs} (height × width). Where I_min exceeds the input"
+            f"Means at the last epoch: {finals}; input {inputs} ({_axes(comparison)}). Where I_min exceeds the input"
             " resolution, some layers have a receptive field larger than the image."
         )
         if note := footnote(methods):
@@ -214,7 +228,7 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
             " Shape Adaptor is 1 / s, with s its scale factor. Flat lines are strides that are not learned. One panel"
             " per resolution, named after its module, in network order."
         )
-        return caption, "stride of each resolution per epoch, height and width"
+        return caption, f"stride of each resolution per epoch, {' and '.join(_names(comparison))}"
     finals = "; ".join(f"{row.group} {row.score.show(1, 100)} %" for row in methods)
     return (
         f"{_capital(metric_name(comparison.rows))} after every epoch; epoch 0 is before training.",
@@ -223,10 +237,10 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
 
 
 def _mean_pair(row: MethodRow) -> str:
-    return row.starred(f"{format_number(row.i_min_h.mean)}×{format_number(row.i_min_w.mean)}")
+    return row.starred("×".join(format_number(value.mean) for value in row.i_min))
 
 
-def _size_sequence(sizes: Mapping[str, tuple[int, int]]) -> str:
+def _size_sequence(sizes: Mapping[str, Size]) -> str:
     return " → ".join(format_size(size).replace("x", "×") for size in sizes.values())
 
 
@@ -259,7 +273,8 @@ def _methods_table(comparison: Comparison) -> str:
     colors = method_colors(comparison.runs)
     unit = cost_unit(row.gmacs.mean for row in comparison.methods)
     metric = comparison.methods[0].metric.name
-    heads = f"Method|Runs|Final {metric}, %|{unit.name}|Parameters|I<sub>min</sub><br>height, width|I<sub>res</sub>|"
+    heads = f"Method|Runs|Final {metric}, %|{unit.name}|Parameters|"
+    heads += f"I<sub>min</sub><br>{', '.join(_names(comparison))}|I<sub>res</sub>|"
     heads += "Unproductive layers|Seconds per epoch|Peak memory, MB"
     timed = any(row.latency_ms is not None for row in comparison.methods)
     heads += "|Milliseconds<br>a pass" * timed
@@ -273,7 +288,7 @@ def _methods_table(comparison: Comparison) -> str:
             _mean_std(row.gmacs, unit.digits, unit.scale).replace("<span", "<br><span")
             + _second_line(_budget(row, unit)),
             "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
-            row.starred(_mean_std(row.i_min_h)) + "<br>" + row.starred(_mean_std(row.i_min_w)),
+            "<br>".join(row.starred(_mean_std(value)) for value in row.i_min),
             "-" if row.i_res is None else format_size(row.i_res).replace("x", "×"),
             row.starred(_mean_std(row.unproductive)),
             _mean_std(row.seconds_per_epoch),
@@ -326,7 +341,7 @@ def _runs_table(comparison: Comparison, out: Path) -> str:
     key = ""
     if len(names) == 1:
         listed = ", ".join(f"{index} {name}" if index else name for index, name in enumerate(names.pop()))
-        key = f'\n<p class="key">Final sizes (height × width) of: {escape(listed)}.</p>'
+        key = f'\n<p class="key">Final sizes ({_axes(comparison)}) of: {escape(listed)}.</p>'
     return _table(heads.split("|"), body, "runs") + key
 
 
@@ -359,32 +374,7 @@ def _html(text: str) -> str:
     return escape(text).replace("I_min", "I<sub>min</sub>")
 
 
-def _glossary(metric: Metric) -> str:
-    miou = (
-        "the mean over classes of the pixels that mask and prediction share / those that either has, of all images."
-    )
-    terms = {
-        **({metric.title: miou} if metric is MIOU else {}),
-        "Spread between runs": "√(s₁² + s₂²), with s₁ and s₂ the standard deviations of the two methods compared: a"
-        " guide, not a test of significance.",
-        "p": "the probability of a difference at least as large if both methods were equally good: paired Student's"
-        " t-test over runs with the same seed, corrected for the number of pairs (Holm). With few seeds the test seldom"
-        " detects even a real difference.",
-        "p of equivalence": "the probability of a mean at least as close to zero if the methods differed by the margin:"
-        " two one-sided paired t-tests (TOST), corrected likewise.",
-        "d_z": "effect size of paired differences: their mean / their standard deviation over the seeds.",
-        "Pareto front": "the methods that no other method beats: none is at least as good at no more GMACs and"
-        " better in one of the two.",
-        "GMACs, MMACs": "10⁹ and 10⁶ multiply-accumulate operations in one forward pass of one image, at the sizes of"
-        " the last epoch.",
-        "I_min": "the largest r_min over the layers. r_min is a layer's receptive field along the path on which it"
-        " grows least. If the input is smaller than I_min, some layers have a receptive field larger than the image."
-        " Height × width in pixels.",
-        "Unproductive layer": "a layer whose input already has a receptive field at least as large as the image.",
-        "Stride": "input size / output size = 1 / scale factor; one for the height and one for the width of each"
-        " resolution.",
-        "Budget": "the target for a run's GMACs (gmacs_budget). The notes name every run that misses its budget by more"
-        " than 2 %, and by how much.",
-    }
+def _glossary(comparison: Comparison) -> str:
+    terms = glossary(comparison.methods[0].metric, _names(comparison))
     items = "".join(f"<dt>{_html(term)}</dt><dd>{_html(text)}</dd>" for term, text in terms.items())
     return f"<h2>Glossary</h2><dl>{items}</dl>"

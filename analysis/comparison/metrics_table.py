@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynpool.size_math import Pair
+from dynpool.size_math import AXES, PerAxis, Size
 
+from ..common.axis_names import along_axes, count_of_axes
 from ..common.checksums import CHECKSUM, is_intact
 from ..common.metric import Metric, metric_of
 
 __all__ = ["Epoch", "read_metrics", "read_rows", "read_text"]
 
-REQUIRED_COLUMNS = ("epoch", "test_accuracy", "gmacs", "sizes", "i_min_h", "i_min_w")
+REQUIRED_COLUMNS = ("epoch", "test_accuracy", "gmacs", "sizes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +25,11 @@ class Epoch:
     """One row of a run's metrics.csv. Row 0 is the state before training. A figure that the run did not write is None.
 
     Accuracies are fractions, in segmentation of pixels; `test_miou` is the mean IoU of segmentation. Sizes and
-    receptive fields are (height, width) in pixels; `peak_memory` is in bytes and `latency_ms` that of one pass, as
-    measured after the epoch. `strides` are the strides that the alphas give, in input pixels per output pixel.
-    `kernels` are the sizes of learned kernels and `kernel_maps` those of the maps that they slide over, by layer.
-    `behind_global` is the number of convolutions behind a global operation, which neither `i_min` nor `unproductive`
-    counts.
+    receptive fields are (height, width) in pixels, (length,) of sequences and (depth, height, width) of volumes;
+    `peak_memory` is in bytes and `latency_ms` that of one pass, as measured after the epoch. `strides` are the strides
+    that the alphas give, in input pixels per output pixel. `kernels` are the sizes of learned kernels and `kernel_maps`
+    those of the maps that they slide over, by layer. `behind_global` is the number of convolutions behind a global
+    operation, which neither `i_min` nor `unproductive` counts.
     """
 
     epoch: int
@@ -38,14 +39,14 @@ class Epoch:
     test_accuracy: float | None
     test_miou: float | None
     gmacs: float
-    sizes: Mapping[str, tuple[int, int]]
-    alphas: Mapping[str, Pair]
-    strides: Mapping[str, Pair]
-    kernels: Mapping[str, tuple[int, int]]
-    kernel_maps: Mapping[str, tuple[int, int]]
-    i_min: Pair
-    i_max: Pair | None
-    i_max_local: Pair | None
+    sizes: Mapping[str, Size]
+    alphas: Mapping[str, PerAxis]
+    strides: Mapping[str, PerAxis]
+    kernels: Mapping[str, Size]
+    kernel_maps: Mapping[str, Size]
+    i_min: PerAxis
+    i_max: PerAxis | None
+    i_max_local: PerAxis | None
     unproductive: int | None
     behind_global: int | None
     parameters: int | None
@@ -112,8 +113,10 @@ def _checked_rows(folder: Path, notes: list[str]) -> Iterator[tuple[_Row, Epoch]
     if not lines:
         raise ValueError(f"{folder}: metrics.csv is empty")
     header = _cells(lines[0]) or []
+    axes = count_of_axes("i_min", header)
     missing = [column for column in REQUIRED_COLUMNS if column not in header]
-    if missing:
+    missing += [] if axes is not None else [name for name in along_axes("i_min", 2) if name not in header]
+    if missing or axes is None:
         raise ValueError(f"{folder}: metrics.csv is not that of a run: missing columns {', '.join(missing)}")
     for number, line in enumerate(lines[1:], start=2):
         cells = _cells(line)
@@ -129,7 +132,7 @@ def _checked_rows(folder: Path, notes: list[str]) -> Iterator[tuple[_Row, Epoch]
                 f"{folder}: metrics.csv line {number} is damaged: it does not match its checksum; "
                 "train the run with --resume to restore it from its checkpoint"
             )
-        row = _Row(folder, number, named)
+        row = _Row(folder, number, named, axes)
         yield row, row.epoch()
 
 
@@ -147,6 +150,7 @@ class _Row:
     folder: Path
     line: int
     cells: dict[str, str]
+    axes: int
 
     def fail(self, column: str, wanted: str) -> ValueError:
         value = self.cells[column]
@@ -162,9 +166,10 @@ class _Row:
         except ValueError:
             raise self.fail(column, "a number") from None
 
-    def optional_pair(self, name: str) -> Pair | None:
-        height, width = self.optional(f"{name}_h"), self.optional(f"{name}_w")
-        return None if height is None or width is None else (height, width)
+    def along_axes(self, name: str) -> PerAxis | None:
+        found = [self.optional(column) for column in along_axes(name, self.axes)]
+        known = tuple(value for value in found if value is not None)
+        return known if len(known) == self.axes else None
 
     def number(self, column: str) -> float:
         value = self.optional(column)
@@ -186,30 +191,35 @@ class _Row:
             raise self.fail(column, "a whole number of at least 0")
         return int(value)
 
-    def pairs(self, column: str) -> dict[str, Pair]:
+    @property
+    def _lists(self) -> str:
+        """What the values of a mapping of sizes are."""
+        return f"[{', '.join(AXES[self.axes])}] {'pairs' if self.axes == 2 else 'lists'}"
+
+    def per_axis(self, column: str) -> dict[str, PerAxis]:
         text = self.cells.get(column, "").strip()
         if not text:
             return {}
-        wanted = "a JSON object of [height, width] pairs"
+        wanted = f"a JSON object of {self._lists}"
         try:
             data = json.loads(text)
         except ValueError:
             raise self.fail(column, wanted) from None
         if not isinstance(data, dict):
             raise self.fail(column, wanted)
-        result: dict[str, Pair] = {}
-        for name, pair in data.items():
-            if not (isinstance(pair, list) and len(pair) == 2 and all(_is_number(item) for item in pair)):
+        result: dict[str, PerAxis] = {}
+        for name, values in data.items():
+            if not (isinstance(values, list) and len(values) == self.axes and all(map(_is_number, values))):
                 raise self.fail(column, wanted)
-            result[str(name)] = (float(pair[0]), float(pair[1]))
+            result[str(name)] = tuple(map(float, values))
         return result
 
-    def sizes(self, column: str = "sizes", *, required: bool = True) -> dict[str, tuple[int, int]]:
-        pairs = self.pairs(column)
-        whole = all(math.isfinite(x) and x >= 1 and x == int(x) for pair in pairs.values() for x in pair)
-        if not whole or (required and not pairs):
-            raise self.fail(column, "a JSON object of whole, positive [height, width] pairs")
-        return {name: (int(height), int(width)) for name, (height, width) in pairs.items()}
+    def sizes(self, column: str = "sizes", *, required: bool = True) -> dict[str, Size]:
+        found = self.per_axis(column)
+        whole = all(math.isfinite(x) and x >= 1 and x == int(x) for values in found.values() for x in values)
+        if not whole or (required and not found):
+            raise self.fail(column, f"a JSON object of whole, positive {self._lists}")
+        return {name: tuple(map(int, values)) for name, values in found.items()}
 
     def epoch(self) -> Epoch:
         epoch = self.count("epoch")
@@ -225,13 +235,13 @@ class _Row:
             test_miou=self.fraction("test_miou", required=epoch > 0 and "test_miou" in self.cells),
             gmacs=self.number("gmacs"),
             sizes=self.sizes(),
-            alphas=self.pairs("alphas"),
-            strides=self.pairs("strides"),
+            alphas=self.per_axis("alphas"),
+            strides=self.per_axis("strides"),
             kernels=self.sizes("kernels", required=False),
             kernel_maps=self.sizes("kernel_maps", required=False),
-            i_min=(self.number("i_min_h"), self.number("i_min_w")),
-            i_max=self.optional_pair("i_max"),
-            i_max_local=self.optional_pair("i_max_local"),
+            i_min=tuple(map(self.number, along_axes("i_min", self.axes))),
+            i_max=self.along_axes("i_max"),
+            i_max_local=self.along_axes("i_max_local"),
             unproductive=self.count("unproductive"),
             behind_global=self.count("behind_global"),
             parameters=self.count("parameters"),

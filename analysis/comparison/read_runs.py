@@ -14,6 +14,8 @@ from pathlib import Path
 
 import yaml
 
+from dynpool.size_math import AXES, Size
+
 from ..common.checksums import file_digest, is_intact, text_is_intact
 from ..common.metric import Metric
 from .examples import Examples, read_examples
@@ -41,7 +43,7 @@ class Run:
     method: str
     grid_point: str
     seed: int
-    input_size: tuple[int, int, int]
+    input_size: Size
     epochs_planned: int
     gmacs_budget: float | None
     matches: str | None
@@ -185,7 +187,7 @@ def read_run(folder: Path) -> Run:
         method=method,
         grid_point=str(config.get("grid_point") or ""),
         seed=seed,
-        input_size=_input_size(folder, config["input_size"]),
+        input_size=_input_size(folder, config["input_size"], history),
         epochs_planned=epochs,
         gmacs_budget=_budget(folder, config.get("gmacs_budget")),
         matches=_matches(config.get("gmacs_budget")),
@@ -246,12 +248,15 @@ def _positive(folder: Path, key: str, value: object) -> float:
     raise ValueError(f"{folder}: config.yaml: {key} is {value!r}, must be null or a number above 0")
 
 
-def _input_size(folder: Path, value: object) -> tuple[int, int, int]:
-    if isinstance(value, (list, tuple)) and len(value) == 3:
-        channels, height, width = value
-        if all(isinstance(item, int) and item > 0 for item in value):
-            return int(channels), int(height), int(width)
-    raise ValueError(f"{folder}: config.yaml: input_size is {value!r}, must be [C, H, W], three positive whole numbers")
+def _input_size(folder: Path, value: object, history: Sequence[Epoch]) -> Size:
+    axes = len(history[-1].i_min)
+    whole = isinstance(value, (list, tuple)) and all(isinstance(item, int) and item > 0 for item in value)
+    if isinstance(value, (list, tuple)) and whole and len(value) == 1 + axes:
+        return tuple(map(int, value))
+    letters, count = ", ".join(axis[0].upper() for axis in AXES[axes]), ("two", "three", "four")[axes - 1]
+    raise ValueError(
+        f"{folder}: config.yaml: input_size is {value!r}, must be [C, {letters}], {count} positive whole numbers"
+    )
 
 
 def _compare_with_done(folder: Path, notes: list[str]) -> None:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dynpool.size_math import Pair
+from dynpool.size_math import PerAxis, Size
 
 from ..common.metric import Metric, metric_of
 from ..common.statistics import MeanStd
@@ -21,7 +21,7 @@ class RunRow:
 
     Accuracies are fractions, in segmentation of pixels; `miou` is the mean IoU of segmentation, else None.
     `best_accuracy` and `best_miou` are the highest of any epoch, `best_epoch` is that of the metric. Sizes, I_min and
-    I_res are (height, width) in pixels; peak_memory is in bytes, latency_ms
+    I_res are (height, width) in pixels, (length,) or (depth, height, width); peak_memory is in bytes, latency_ms
     that of a pass as measured. Runs of one `group` differ only in their seed: same method and, if the method was
     trained at several, same grid point. `gmacs_budget` is the target for its GMACs, None if it had none, and `matches`
     the method whose cost that was.
@@ -34,7 +34,7 @@ class RunRow:
     method: str
     group: str
     seed: int
-    i_res: tuple[int, int]
+    i_res: Size
     epochs: int
     epochs_planned: int
     finished: bool
@@ -47,11 +47,11 @@ class RunRow:
     gmacs_budget: float | None
     matches: str | None
     validation: float | None
-    sizes: Mapping[str, tuple[int, int]]
-    alphas: Mapping[str, Pair]
-    i_min: Pair
-    i_max: Pair | None
-    i_max_local: Pair | None
+    sizes: Mapping[str, Size]
+    alphas: Mapping[str, PerAxis]
+    i_min: PerAxis
+    i_max: PerAxis | None
+    i_max_local: PerAxis | None
     unproductive: int | None
     behind_global: int
     parameters: int | None
@@ -126,10 +126,10 @@ class RunRow:
 class MethodRow:
     """All runs of one group: mean and sample standard deviation over its seeds, at each run's last finished epoch.
 
-    A group is a method, or one grid point of a method trained at several. `i_res` is the input resolution as
-    (height, width). `i_res`, `gmacs_budget` and `matches` are None where the runs differ in them. `sizes` is the mean
-    size of each resolution, None where the runs do not have the same resolutions. `behind_global` is the largest count
-    of any run.
+    A group is a method, or one grid point of a method trained at several. `i_min` has a value for each axis. `i_res` is
+    the input resolution as (height, width), or of as many axes. `i_res`, `gmacs_budget` and `matches` are None where
+    the runs differ in them. `sizes` is the mean size of each resolution, None where the runs do not have the same
+    resolutions. `behind_global` is the largest count of any run.
     """
 
     method: str
@@ -143,16 +143,15 @@ class MethodRow:
     gmacs: MeanStd
     gmacs_budget: float | None
     matches: str | None
-    i_min_h: MeanStd
-    i_min_w: MeanStd
-    i_res: tuple[int, int] | None
+    i_min: tuple[MeanStd, ...]
+    i_res: Size | None
     unproductive: MeanStd | None
     behind_global: int
     parameters: MeanStd | None
     seconds_per_epoch: MeanStd | None
     peak_memory: MeanStd | None
     latency_ms: MeanStd | None
-    sizes: Mapping[str, Pair] | None
+    sizes: Mapping[str, PerAxis] | None
 
     @classmethod
     def from_rows(cls, rows: Sequence[RunRow]) -> MethodRow:
@@ -169,8 +168,7 @@ class MethodRow:
             gmacs=_mean_std(row.gmacs for row in rows),
             gmacs_budget=rows[0].gmacs_budget if len({row.gmacs_budget for row in rows}) == 1 else None,
             matches=rows[0].matches if len({row.matches for row in rows}) == 1 else None,
-            i_min_h=_mean_std(row.i_min[0] for row in rows),
-            i_min_w=_mean_std(row.i_min[1] for row in rows),
+            i_min=tuple(map(_mean_std, zip(*(row.i_min for row in rows), strict=True))),
             i_res=rows[0].i_res if len({row.i_res for row in rows}) == 1 else None,
             unproductive=MeanStd.from_values(row.unproductive for row in rows),
             behind_global=max(row.behind_global for row in rows),
@@ -233,14 +231,8 @@ def _mean_std(values: Iterable[float]) -> MeanStd:
     return found
 
 
-def _mean_sizes(rows: Sequence[RunRow]) -> dict[str, Pair] | None:
+def _mean_sizes(rows: Sequence[RunRow]) -> dict[str, PerAxis] | None:
     names = list(rows[0].sizes)
     if any(list(row.sizes) != names for row in rows):
         return None
-    return {
-        name: (
-            statistics.fmean(row.sizes[name][0] for row in rows),
-            statistics.fmean(row.sizes[name][1] for row in rows),
-        )
-        for name in names
-    }
+    return {name: tuple(map(statistics.fmean, zip(*(row.sizes[name] for row in rows), strict=True))) for name in names}

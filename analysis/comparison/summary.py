@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
+from ..common.axis_names import along_axes
 from .findings import findings, headline, notes, nothing_learned
 from .pairs import PairRow, pair_rows
 from .plots import draw
@@ -46,7 +48,7 @@ class Comparison:
             "headline": self.headline,
             "findings": list(self.findings),
             "notes": list(self.notes),
-            "methods": [asdict(row) for row in self.methods],
+            "methods": [_along_axes(asdict(row)) for row in self.methods],
             "pairs": [asdict(row) | {"verdict": row.verdict} for row in self.pairs],
             "runs": [asdict(row) for row in self.rows],
         }
@@ -64,6 +66,14 @@ class Comparison:
         return draw(self.runs)
 
 
+def _along_axes(row: dict[str, Any]) -> dict[str, object]:
+    """A row as a dictionary, in which I_min has a key for each axis."""
+    found: dict[str, object] = {}
+    for key, value in row.items():
+        found |= dict(zip(along_axes(key, len(value)), value, strict=True)) if key == "i_min" else {key: value}
+    return found
+
+
 def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
     """A comparison of the runs in `run_folders`. The folder of a comparison stands for all runs inside it.
 
@@ -73,7 +83,7 @@ def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
     Raises:
         FileNotFoundError: if a folder, its config.yaml or its metrics.csv is missing.
         ValueError: if a folder is not a run folder, is damaged, given twice or has no finished epoch, or if the runs
-            are of different tasks; the message names the folder and the reason.
+            are of different tasks or of data with different axes; the message names the folder and the reason.
     """
     runs = [read_run(folder) for folder in find_runs(run_folders)]
     # The human-designed network comes first: the others are compared with it.
@@ -83,6 +93,10 @@ def compare_runs(run_folders: Sequence[Path | str]) -> Comparison:
     if len(metrics) > 1:
         named = ", ".join(f"{row.folder} by {name}" for name, row in metrics.items())
         raise ValueError(f"runs of different tasks cannot be compared: {named}")
+    inputs = {len(run.input_size): run for run in runs}
+    if len(inputs) > 1:
+        named = ", ".join(f"{run.folder} of {'x'.join(map(str, run.input_size))}" for run in inputs.values())
+        raise ValueError(f"runs of data with different axes cannot be compared: {named}")
     groups: dict[str, list[RunRow]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)

@@ -8,8 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dynpool.size_math import Pair
+from dynpool.size_math import PerAxis
 
+from ..common.axis_names import along_axes, axis_names
 from ..common.cost_unit import CostUnit, cost_unit
 from ..common.statistics import MeanStd, format_number, format_size
 from ..common.text_table import aligned
@@ -32,8 +33,9 @@ def tables(
     unit = cost_unit(row.gmacs.mean for row in groups)
     budgets = any(row.gmacs_budget is not None or row.matches is not None for row in groups)
     metric = groups[0].metric.name
-    heads = f"method|runs|{metric} %|best %|{unit.name}|parameters|I_min h|I_min w|I_res|unproductive|s/epoch|peak MB"
-    head = heads.split("|")
+    axes = axis_names(len(rows[0].i_res))
+    head = ["method", "runs", f"{metric} %", "best %", unit.name, "parameters", *(f"I_min {axis[0]}" for axis in axes)]
+    head += ["I_res", "unproductive", "s/epoch", "peak MB"]
     timed = any(row.latency_ms is not None for row in groups)
     methods = [[*head[:5], *["budget"] * budgets, *["ms"] * timed, *head[5:]]]
     for row in groups:
@@ -47,8 +49,7 @@ def tables(
                 *[_budget(row, unit)] * budgets,
                 *["-" if row.latency_ms is None else row.latency_ms.show(2)] * timed,
                 "-" if row.parameters is None else f"{row.parameters.mean:,.0f}",
-                row.starred(row.i_min_h.show()),
-                row.starred(row.i_min_w.show()),
+                *(row.starred(value.show()) for value in row.i_min),
                 "-" if row.i_res is None else format_size(row.i_res),
                 "-" if row.unproductive is None else row.starred(row.unproductive.show()),
                 "-" if row.seconds_per_epoch is None else row.seconds_per_epoch.show(),
@@ -82,7 +83,7 @@ def tables(
         *aligned(runs, left={0, 8}),
         "",
         f"{metric}: {metric_name(rows)} of the final epoch; ±: standard deviation over runs; "
-        "I_min and sizes: height x width" + "; ms: of one pass, as measured after the last epoch" * timed,
+        f"I_min and sizes: {' x '.join(axes)}" + "; ms: of one pass, as measured after the last epoch" * timed,
     ]
     parts += [note] if (note := footnote(groups)) else []
     parts += [f"note: {note}" for note in notes]
@@ -106,17 +107,16 @@ def _pairs_table(pairs: Sequence[PairRow]) -> list[str]:
     return [*aligned(table, left={0, len(HEADS) - 1}), key, ""]
 
 
-FIGURES = (
-    "accuracy", "best_accuracy", "gmacs", "i_min_h", "i_min_w", "unproductive", "parameters", "seconds_per_epoch",
-    "peak_memory", "latency_ms",
-)  # fmt: skip
+FIGURES = ("unproductive", "parameters", "seconds_per_epoch", "peak_memory", "latency_ms")
 SEGMENTATION_FIGURES = ("miou", "best_miou")
 
 
 def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
     """The comparison as CSV text: one line per method, then one per run."""
     head = ["kind", "method", "grid_point", "seed", "runs", "epochs", "epochs_planned", "finished"]
-    figures = FIGURES + SEGMENTATION_FIGURES * any(row.miou is not None for row in rows)
+    fields = along_axes("i_min", len(rows[0].i_min))
+    figures = ("accuracy", "best_accuracy", "gmacs", *fields, *FIGURES)
+    figures += SEGMENTATION_FIGURES * any(row.miou is not None for row in rows)
     columns = [*head, *(name for figure in figures for name in (figure, f"{figure}_std"))]
     columns += ["gmacs_budget", "matches", "behind_global", "sizes", "folder"]
     buffer = io.StringIO()
@@ -129,8 +129,9 @@ def summary(rows: Sequence[RunRow], groups: Sequence[MethodRow]) -> str:
         cells["matches"] = row.matches or ""
         cells["behind_global"] = row.behind_global
         cells["finished"] = str(row.unfinished == 0).lower()
+        along = dict(zip(fields, row.i_min, strict=True))
         for figure in figures:
-            value: MeanStd | None = getattr(row, figure)
+            value: MeanStd | None = along[figure] if figure in along else getattr(row, figure)
             cells[figure] = _csv_cell(None if value is None else value.mean)
             cells[f"{figure}_std"] = _csv_cell(None if value is None else value.std)
         cells["sizes"] = "" if row.sizes is None else _sizes_as_json(row.sizes)
@@ -181,5 +182,5 @@ def _csv_cell(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def _sizes_as_json(sizes: Mapping[str, Pair]) -> str:
-    return json.dumps({name: [round(height, 3), round(width, 3)] for name, (height, width) in sizes.items()})
+def _sizes_as_json(sizes: Mapping[str, PerAxis]) -> str:
+    return json.dumps({name: [round(side, 3) for side in size] for name, size in sizes.items()})

@@ -42,7 +42,7 @@ class Augmentation:
     """How training images are changed at random.
 
     Attributes:
-        shift: largest shift in pixels along each axis; the border is padded with black.
+        shift: largest shift in pixels along the last two axes; the border is padded with black.
         flip: mirror each image left to right with probability 1/2.
         side: of the images in pixels.
         crop: smallest share of an image's area that a random crop takes, of an aspect ratio from 3/4 to 4/3, before it
@@ -140,18 +140,25 @@ class Augmentation:
         return Draws(mirrored, moves)
 
     def moved(self, images: Tensor, draws: Draws) -> Tensor:
-        """The images (N, C, H, W), of any dtype, shifted and mirrored as drawn; same shape, dtype and device."""
+        """The images (N, C, H, W), of any dtype, shifted and mirrored as drawn; same shape, dtype and device.
+
+        All frames of a clip (N, C, D, H, W) are alike; a sequence (N, C, L) is shifted along its one axis.
+        """
+        shape, device, shift = images.shape, images.device, self.shift
+        images = images.flatten(1, -3) if len(shape) > 3 else images[:, :, None]
         c, h, w = images.shape[1:]
-        device, shift = images.device, self.shift
         if draws.mirrored is not None:
             images = torch.where(rearrange(draws.mirrored.to(device), "n -> n 1 1 1"), images.flip(-1), images)
         if draws.moves is not None:
             moves = draws.moves.to(device)
-            padded = F.pad(images, (shift,) * 4)
-            rows = repeat(moves[:, :1] + torch.arange(h, device=device), "n h -> n c h w", c=c, w=padded.shape[-1])
+            if len(shape) > 3:
+                images = F.pad(images, (0, 0, shift, shift))
+                rows = repeat(moves[:, :1] + torch.arange(h, device=device), "n h -> n c h w", c=c, w=w)
+                images = images.gather(2, rows)
+            images = F.pad(images, (shift, shift))
             columns = repeat(moves[:, 1:] + torch.arange(w, device=device), "n w -> n c h w", c=c, h=h)
-            images = padded.gather(2, rows).gather(3, columns)
-        return images
+            images = images.gather(3, columns)
+        return images.view(shape)
 
 
 def scaled_pair(image: Tensor, mask: Tensor, longer: int) -> tuple[Tensor, Tensor]:

@@ -62,7 +62,7 @@ class Budget:
     def __init__(
         self,
         model: nn.Module,
-        input_size: tuple[int, int, int],
+        input_size: tuple[int, ...],
         target: float,
         *,
         key: str = "gmacs_budget",

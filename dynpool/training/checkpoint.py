@@ -325,9 +325,9 @@ def _described(value: Any) -> str:
 
 
 def _check_alpha(resizer: LearnedResizer[Any], name: str, alpha: Tensor, path: Path) -> None:
-    h, w = alpha.expand(2).tolist()
-    if not all(math.isfinite(value) for value in (h, w)) or not min(resizer.strides((h, w))) > 0:
-        raise ForeignCheckpointError(f"{path}: the alpha of {name} is ({h}, {w}), not a finite positive stride")
+    values = tuple(alpha.expand(resizer.axes).tolist())
+    if not all(map(math.isfinite, values)) or not min(resizer.strides(values)) > 0:
+        raise ForeignCheckpointError(f"{path}: the alpha of {name} is {values}, not a finite positive stride")
 
 
 def restore_optimizer(

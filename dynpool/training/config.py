@@ -34,6 +34,7 @@ __all__ = ["COMPARISON_KEYS", "DESIGNED_COST", "ComparisonConfig", "RunConfig"]
 DESIGNED_COST = frozenset({"human", "fixed", "refine"})
 """Methods whose cost follows from the design alone: they ignore `gmacs_budget`."""
 
+_FOR_IMAGES = frozenset({"resized", "shape-adaptor", "diffstride", "njet", "flexconv"})
 _FIXED_SIZES = DESIGNED_COST | {"scaled", "random", "resized"}
 
 
@@ -114,7 +115,7 @@ class RunConfig:
             on 8 training batches, to sensitivity.jsonl (docs/sensitivity.md); 0: never. Results do not depend on it.
         track: experiment trackers that get the figures after every epoch and the pictures at the end: "tensorboard",
             "wandb", "mlflow", "trackio", each a package of its own; their files go to tracking/ in the run folder.
-        input_size: (C, H, W); follows from `data` and is filled in when the run starts.
+        input_size: (C, H, W), (C, L) or (C, D, H, W); follows from `data` and is filled in when the run starts.
         out: the run folder; null: runs/NAME.
     """
 
@@ -143,7 +144,7 @@ class RunConfig:
     momentum: float = 0.9
     alpha_momentum: float = 0.0
     alpha_until: float = 1.0
-    start: Literal["designed", "random"] | dict[str, tuple[int, int]] = "designed"
+    start: Literal["designed", "random"] | dict[str, tuple[int, ...]] = "designed"
     start_gmacs: float | None = None
     gmacs_weight: float = 0.0
     gmacs_budget: float | dict[str, str | float] | None = None
@@ -168,7 +169,7 @@ class RunConfig:
     checkpoint_every: int = 0
     sensitivity_every: int = 0
     track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
-    input_size: tuple[int, int, int] | None = None
+    input_size: tuple[int, ...] | None = None
     out: str | None = None
 
     def __post_init__(self) -> None:
@@ -176,18 +177,14 @@ class RunConfig:
         require("name", self.name, word, "a word without '/', not '.' or '..'")
         require("seed", self.seed, self.seed >= 0, "a whole number, 0 or more")
         require("epochs", self.epochs, self.epochs >= 1, "a whole number, 1 or more")
+        sides = self.input_size or (1, 1)
+        whole = 2 <= len(sides) <= 4 and min(sides) > 0
+        require("input_size", self.input_size, whole, "null, or two to four whole numbers above 0")
         require("batch_size", self.batch_size, self.batch_size >= 1, "a whole number, 1 or more")
         for key in (
-            "lr",
-            "alpha_lr",
-            "kernel_lr",
-            "weight_decay",
-            "gmacs_weight",
-            "budget_weight",
-            "warmup_epochs",
-            "mixup",
+            "lr", "alpha_lr", "kernel_lr", "weight_decay", "gmacs_weight", "budget_weight", "warmup_epochs", "mixup",
             "cutmix",
-        ):
+        ):  # fmt: skip
             value = getattr(self, key)
             require(key, value, 0 <= value < math.inf, "a finite number, 0 or more")
         warmup = self.warmup_epochs
@@ -229,6 +226,13 @@ class RunConfig:
             require("loss", self.loss, self.loss == "cross_entropy", "cross_entropy, as task is segmentation")
             for key in ("mixup", "cutmix"):
                 require(key, getattr(self, key), not getattr(self, key), "0, as task is segmentation")
+
+        if self.data.axes != 2:
+            named = f"as data.name is {self.data.name!r}, which is not of images"
+            able = self.method.partition("+")[0] not in _FOR_IMAGES
+            require("method", self.method, able, f"human, fixed, scaled, random, dynopool or refine, {named}")
+            for key, off in {"mixup": "0", "cutmix": "0", "channels_last": "false"}.items():
+                require(key, getattr(self, key), not getattr(self, key), f"{off}, {named}")
 
     def _check_start(self) -> None:
         sides = [side for size in self.start.values() for side in size] if isinstance(self.start, dict) else []

@@ -21,12 +21,14 @@ from .chosen import chosen_images
 from .data_config import DataConfig
 from .digit_scenes import CLASSES, digit_scenes
 from .digits import digit_images
+from .digits_in_motion import MOTIONS, digits_in_motion
 from .errors import DataError
 from .image_files import ImageFiles, aircraft_files, folder_files
 from .images import DECODING, decode_image
 from .mask_files import MASKED_LISTINGS
 from .masked_images import MaskedFiles
 from .moments import imagenet_moments, moments, with_channels
+from .pulses import PULSES, pulse_series
 from .seeding import generator_for
 from .splits import Dataset, Images, Split, StreamedImages
 from .variants import VARIANTS
@@ -40,7 +42,7 @@ log = logging.getLogger(__name__)
 class Source:
     """Raw images (uint8, (N, C, H, W)) and labels of both splits of a dataset, and the names of its classes.
 
-    Labels are classes (N,), or masks (N, H, W) of uint8.
+    Clips are (N, C, D, H, W), sequences (N, C, L). Labels are classes (N,), or masks (N, H, W) of uint8.
     """
 
     arrays: Arrays
@@ -53,6 +55,14 @@ def _digits(config: DataConfig) -> Source:
 
 def _digit_scenes(config: DataConfig) -> Source:
     return Source(digit_scenes(config), CLASSES)
+
+
+def _digits_in_motion(config: DataConfig) -> Source:
+    return Source(digits_in_motion(config), MOTIONS)
+
+
+def _pulses(config: DataConfig) -> Source:
+    return Source(pulse_series(config), PULSES)
 
 
 def _cifar(config: DataConfig) -> Source:
@@ -137,7 +147,7 @@ LISTINGS: Mapping[str, Callable[[DataConfig], ImageFiles]] = MappingProxyType(
 SOURCES: Mapping[str, Callable[[DataConfig], Source]] = MappingProxyType(
     {
         "digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "folder": _files, "aircraft": _files,
-        "digits-scene": _digit_scenes,
+        "digits-scene": _digit_scenes, "digits-motion": _digits_in_motion, "pulses": _pulses,
     }
 )  # fmt: skip
 
@@ -161,7 +171,8 @@ def load_data(config: DataConfig) -> Dataset:
     images, labels = {}, {}
     for split in ("train",) if config.validation is not None else ("train", "test"):
         raw = torch.as_tensor(source.arrays[f"{split}_images"])
-        raw = VARIANTS[config.variant](raw, config.resolution, generator_for(config.variant, split), config.detail)
+        if config.axes == 2:
+            raw = VARIANTS[config.variant](raw, config.resolution, generator_for(config.variant, split), config.detail)
         images[split] = with_channels(raw, config.channels)
         given = torch.as_tensor(np.asarray(source.arrays[f"{split}_labels"]))
         labels[split] = given.long() if given.ndim == 1 else given

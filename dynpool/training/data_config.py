@@ -1,15 +1,21 @@
 """The section `data` of a run's configuration: the dataset and its preparation."""
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from .errors import require
 
-__all__ = ["SEGMENTED", "DataConfig", "Variant"]
+__all__ = ["OTHER_AXES", "SEGMENTED", "DataConfig", "Variant"]
 
 SEGMENTED = frozenset({"digits-scene", "mask-folder", "voc", "sbd"})
 """Datasets with a class for every pixel."""
+
+OTHER_AXES: Mapping[str, int] = MappingProxyType({"digits-motion": 3, "pulses": 1})
+"""The number of axes of datasets that are not of images."""
 
 Variant = Literal["plain", "stretch", "tile", "large", "canvas"]
 
@@ -23,8 +29,11 @@ class DataConfig:
             or "folder" (any image tree). With a class for every pixel: "digits-scene" (several of these digits on a
             textured canvas, made when needed), "voc" and "sbd" (the folders of torchvision's VOCSegmentation and
             SBDataset) or "mask-folder" (any pairs of images and masks).
+            Clips: "digits-motion" (one of these digits moving over a noisy canvas in one of four directions, at one of
+            two speeds, which are the classes). Series: "pulses" (two pulses in noise; their widths and their distance
+            are the class).
         variant: the papers' controlled variant: "plain", "stretch" (enlarged), "tile", "large" or "canvas".
-        resolution: side of the square input image in pixels.
+        resolution: side of the square input image in pixels; also the frames of a clip and the length of a series.
         detail: side in pixels to which "large" reduces the image before enlarging it to the resolution, and "canvas"
             before placing it on a black canvas; null: half the resolution.
         channels: 1 or 3; null: those of the dataset.
@@ -58,7 +67,8 @@ class DataConfig:
     """
 
     name: Literal[
-        "digits", "cifar10", "cifar100", "aircraft", "folder", "digits-scene", "mask-folder", "voc", "sbd"
+        "digits", "cifar10", "cifar100", "aircraft", "folder", "digits-scene", "mask-folder", "voc", "sbd",
+        "digits-motion", "pulses",
     ] = "digits"  # fmt: skip
     variant: Variant = "plain"
     resolution: int = 32
@@ -102,6 +112,21 @@ class DataConfig:
         require("data.rand_augment", magnitude, magnitude is None or 0 <= magnitude <= 30, "null, or 0 to 30")
         require("data.erase", self.erase, 0 <= self.erase <= 1, "a number from 0 to 1")
         self._check_masks()
+        self._check_axes()
+
+    def _check_axes(self) -> None:
+        if self.name not in OTHER_AXES:
+            return
+        usual = {
+            "variant": "plain", "channels": None, "normalise": "data", "flip": False, "crop": None,
+            "rand_augment": None, "erase": 0,
+        }  # fmt: skip
+        for key, value in usual.items():
+            shown, given = json.dumps(value).strip('"'), getattr(self, key)
+            require(f"data.{key}", given, given == value, f"{shown}, as data.name is {self.name}")
+        least, most = {"digits-motion": (12, 64), "pulses": (64, 4096)}[self.name]
+        allowed = f"{least} to {most}, as data.name is {self.name}"
+        require("data.resolution", self.resolution, least <= self.resolution <= most, allowed)
 
     def _check_masks(self) -> None:
         low, high = self.scale or (1.0, 1.0)
@@ -152,6 +177,11 @@ class DataConfig:
     def shift_pixels(self) -> int:
         """The largest shift in pixels."""
         return int(self.shift) if self.shift >= 1 else round(self.shift * self.resolution)
+
+    @property
+    def axes(self) -> int:
+        """The number of axes along which layers slide: 2 of images, 3 of clips, 1 of series."""
+        return OTHER_AXES.get(self.name, 2)
 
     @property
     def task(self) -> str:

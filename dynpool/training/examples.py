@@ -76,7 +76,7 @@ def component_sizes(mask: Tensor) -> list[tuple[int, int]]:
     return sizes
 
 
-def _fields(model: nn.Module, input_size: tuple[int, int, int]) -> np.ndarray:
+def _fields(model: nn.Module, input_size: tuple[int, ...]) -> np.ndarray:
     """Of each size of maps, from large to small: height, width, largest r_min, largest local r_max."""
     found: dict[tuple[int, ...], list[tuple[float, ...]]] = {}
     for row in receptive_field(model, input_size).layers:

@@ -30,9 +30,7 @@ class RunLatency:
         predicted: whether milliseconds at other sizes are asked for, too.
     """
 
-    def __init__(
-        self, model: nn.Module, config: RunConfig, input_size: tuple[int, int, int], *, predicted: bool
-    ) -> None:
+    def __init__(self, model: nn.Module, config: RunConfig, input_size: tuple[int, ...], *, predicted: bool) -> None:
         self.model, self.config, self.input_size, self.predicted = model, config, input_size, predicted
         self.device, self.processes = torch.device("cpu"), 1
         self.predictor: dynpool.LatencyModel | None = None

@@ -25,7 +25,7 @@ from dynpool.baselines import (
     shape_adaptor_network,
 )
 from dynpool.common.names import nearest
-from dynpool.resizers import LearnedResizer2d, learned_resizers
+from dynpool.resizers import LearnedResizer, dynopool_class, learned_resizers
 
 from .budget import Budget, cost_reached, scale_sizes, settle
 from .config import RunConfig
@@ -42,9 +42,9 @@ _MASK_RATE = 0.1  # of the learning rate of kernels: that of FlexConv's masks, a
 
 
 class Method(Protocol):
-    """A method: (network, config, (C, H, W)) -> `Prepared`. It may change the given network."""
+    """A method: (network, config, input size) -> `Prepared`. It may change the given network."""
 
-    def __call__(self, model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared: ...
+    def __call__(self, model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared: ...
 
 
 METHODS: dict[str, Method] = {}
@@ -82,13 +82,13 @@ def weight_groups(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
 
 
 @register("human")
-def human(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def human(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """The network as it was designed."""
     return Prepared(model, weight_groups(model, config))
 
 
 @register("resized")
-def resized(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def resized(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """The network as it was designed, on images that it first resizes to the size of the cost `gmacs_budget`.
 
     The human design at another input resolution, given the same images as all other methods.
@@ -102,15 +102,15 @@ def resized(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int
 
 
 @register("fixed")
-def fixed(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def fixed(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """DynOPool's operator at the sizes of `start`, not learned: separates the effect of the operator from learning."""
-    converted = _converted(model, config, input_size, dynpool.DynOPool2d)
+    converted = _converted(model, config, input_size, dynopool_class(len(input_size) - 1))
     summary = _lines(str(dynpool.conversion_report(converted)), set_start(converted, config, input_size))
     return Prepared(converted, weight_groups(converted, config), summary=summary)
 
 
 @register("scaled")
-def scaled(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def scaled(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """DynOPool's operator at the sizes of `start` times one factor, not learned, with the GMACs of `gmacs_budget`.
 
     Separates where pixels are added from how many. Without a budget it is `fixed`.
@@ -123,18 +123,18 @@ def scaled(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]
 
 
 @register("random")
-def random(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def random(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """DynOPool's operator at random sizes with the GMACs of `gmacs_budget`, or of the designed sizes.
 
     The null hypothesis for methods that learn sizes. Sizes are drawn from the run's seed.
     """
-    converted = _converted(model, config, input_size, dynpool.DynOPool2d)
+    converted = _converted(model, config, input_size, dynopool_class(len(input_size) - 1))
     summary = draw_sizes(converted, config, input_size, config.budget)
     return Prepared(converted, weight_groups(converted, config), summary=summary)
 
 
 @register("refine")
-def refined(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def refined(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """Static refinement (Richter and Pal): the network edited so that I_min is below the input resolution."""
     edited, plan = refine(model, input_size, way=config.refine.way)
     return Prepared(edited, weight_groups(edited, config), summary=str(plan))
@@ -144,7 +144,7 @@ def refined(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int
 
 
 def _converted(
-    model: nn.Module, config: RunConfig, input_size: tuple[int, int, int], pool: Callable[..., LearnedResizer2d]
+    model: nn.Module, config: RunConfig, input_size: tuple[int, ...], pool: Callable[..., LearnedResizer[Any]]
 ) -> nn.Module:
     options = config.conversion
     return dynpool.convert(
@@ -173,7 +173,7 @@ def _groups(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
 
 
 def _learned(
-    model: nn.Module, config: RunConfig, input_size: tuple[int, int, int], *, summary: str, alphas_every: int = 1
+    model: nn.Module, config: RunConfig, input_size: tuple[int, ...], *, summary: str, alphas_every: int = 1
 ) -> Prepared:
     """A prepared network with learned sizes: its start, optimiser groups, GMACs or budget term of the loss, bounds."""
     summary = _lines(summary, set_start(model, config, input_size))
@@ -198,14 +198,14 @@ def _learned(
 
 
 @register("dynopool")
-def dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """Sizes learned with DynOPool (Jang et al., CVPR 2022), with a penalty of `gmacs_weight` per GMAC (Eq. 8)."""
-    converted = _converted(model, config, input_size, dynpool.DynOPool2d)
+    converted = _converted(model, config, input_size, dynopool_class(len(input_size) - 1))
     return _learned(converted, config, input_size, summary=str(dynpool.conversion_report(converted)))
 
 
 @register("shape-adaptor")
-def shape_adaptor(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def shape_adaptor(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """Sizes learned with Shape Adaptors (Liu et al., ECCV 2020), whose alphas take a step every few batches."""
     options = config.shape_adaptor
     adapted = shape_adaptor_network(
@@ -216,7 +216,7 @@ def shape_adaptor(model: nn.Module, config: RunConfig, input_size: tuple[int, in
 
 
 @register("diffstride")
-def diffstride(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def diffstride(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """Sizes learned with DiffStride (Riad et al., ICLR 2022), at the same positions as with DynOPool."""
     options = config.diffstride
     pool = partial(
@@ -232,7 +232,7 @@ def diffstride(model: nn.Module, config: RunConfig, input_size: tuple[int, int, 
 def _with_learned_kernels(
     model: nn.Module,
     config: RunConfig,
-    input_size: tuple[int, int, int],
+    input_size: tuple[int, ...],
     summary: str,
     *terms: Callable[[], Tensor],
 ) -> Prepared:
@@ -258,14 +258,14 @@ def _with_learned_kernels(
     )
 
 
-def _njet(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> tuple[nn.Module, str]:
+def _njet(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> tuple[nn.Module, str]:
     """The network with N-Jet layers, and the report of its conversion."""
     network, report = njet_network(model, input_size, **dataclasses.asdict(config.njet))
     return network, str(report)
 
 
 @register("njet")
-def njet(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def njet(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """Kernels learned with N-Jet layers (Pintea et al., IEEE TIP 2021), maps as designed.
 
     With `njet.learn` false it is the control: the same kernels, whose size is not learned.
@@ -275,17 +275,17 @@ def njet(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) 
 
 
 @register("njet+dynopool")
-def njet_and_dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def njet_and_dynopool(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """Kernels learned with N-Jet layers, and the sizes of maps with DynOPool."""
     allowed = "null with the method njet+dynopool, in which DynOPool determines the sizes of maps"
     require("njet.subsample", config.njet.subsample, config.njet.subsample is None, allowed)
     network, summary = _njet(model, config, input_size)
-    converted = _converted(network, config, input_size, dynpool.DynOPool2d)
+    converted = _converted(network, config, input_size, dynopool_class(len(input_size) - 1))
     return _learned(converted, config, input_size, summary=_lines(summary, str(dynpool.conversion_report(converted))))
 
 
 @register("flexconv")
-def flexconv(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def flexconv(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """Kernels learned with FlexConv layers (Romero et al., ICLR 2022) and their anti-aliasing loss, maps as designed.
 
     With `flexconv.learn` false it is the control: the same kernels, whose size is not learned.
@@ -305,7 +305,7 @@ def flexconv(model: nn.Module, config: RunConfig, input_size: tuple[int, int, in
     return replace(prepared, penalty_of_weights=bool(terms))
 
 
-def prepare(model: nn.Module, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def prepare(model: nn.Module, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """The network prepared by the method that `config` names.
 
     Raises:

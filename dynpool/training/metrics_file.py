@@ -7,27 +7,38 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dynpool.analysis.common.axis_names import along_axes, count_of_axes
 from dynpool.analysis.common.checksums import CHECKSUM, with_checksum
 
-__all__ = ["COLUMNS", "SEGMENTATION_COLUMNS", "cell_text", "columns_of", "table_text"]
+__all__ = ["COLUMNS", "FIELDS", "SEGMENTATION_COLUMNS", "cell_text", "columns_of", "field_columns", "table_text"]
+
+FIELDS = ("i_min", "i_max", "i_max_local")  # with a column for each axis
+
+
+def field_columns(axes: int) -> tuple[str, ...]:
+    """The columns of receptive fields of data with so many axes."""
+    return tuple(column for name in FIELDS for column in along_axes(name, axes))
+
 
 COLUMNS = (
     "epoch", "train_loss", "task_loss", "gmacs_loss", "train_accuracy", "test_loss", "test_accuracy", "gmacs", "sizes",
-    "alphas", "strides", "kernels", "kernel_maps", "i_min_h", "i_min_w", "i_max_h", "i_max_w", "i_max_local_h",
-    "i_max_local_w", "unproductive", "behind_global", "lr", "alpha_lr", "kernel_lr", "parameters", "seconds",
-    "images_per_second", "peak_memory", "latency_ms", "predicted_ms",
+    "alphas", "strides", "kernels", "kernel_maps", *field_columns(2), "unproductive", "behind_global", "lr",
+    "alpha_lr", "kernel_lr", "parameters", "seconds", "images_per_second", "peak_memory", "latency_ms", "predicted_ms",
 )  # fmt: skip
 """Columns of metrics.csv. Accuracies are fractions; train_loss = task_loss + gmacs_loss, where gmacs_loss is the term
 that the method adds; peak_memory is the highest so far, in bytes; latency_ms is that of a pass as measured after the
 epoch; missing figures are empty. Runs of segmentation, whose accuracies are of pixels, have `SEGMENTATION_COLUMNS` as
-well."""
+well. Receptive fields of sequences and volumes have the columns of their axes, see `field_columns`."""
 
 SEGMENTATION_COLUMNS = ("train_miou", "test_miou")
 
 
 def columns_of(row: Mapping[str, Any]) -> list[str]:
     """The columns of metrics.csv of a run with such rows."""
-    return [*COLUMNS, *(column for column in SEGMENTATION_COLUMNS if column in row)]
+    axes = count_of_axes("i_min", row) or 2
+    first = COLUMNS.index(field_columns(2)[0])
+    fields = COLUMNS[:first] + field_columns(axes) + COLUMNS[first + len(field_columns(2)) :]
+    return [*fields, *(column for column in SEGMENTATION_COLUMNS if column in row)]
 
 
 def table_text(rows: Sequence[Mapping[str, str]]) -> str:

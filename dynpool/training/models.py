@@ -11,6 +11,7 @@ from dynpool.analysis.integrations import error_summary, imported_object
 from dynpool.common.arguments import check_flags, check_whole, is_whole
 from dynpool.common.library_models import LIBRARIES, create_model, full_name
 from dynpool.common.names import nearest
+from dynpool.size_math import AXES
 
 from .config_sections import ModelConfig
 from .errors import ConfigError
@@ -34,6 +35,7 @@ def narrow_vgg(
     widths: Sequence[int] = (16, 16, 32, 32, 64),
     pool: int = 2,
     batch_norm: bool = True,
+    axes: int = 2,
 ) -> nn.Sequential:
     """A VGG with one 3x3 convolution, batch norm and ReLU per stage, max pooling between stages, one linear layer.
 
@@ -43,20 +45,26 @@ def narrow_vgg(
         widths: channels of each stage; there is a pooling between each two stages.
         pool: window and stride of the pooling.
         batch_norm: whether a batch norm follows each convolution.
+        axes: 2 for images; 3 for clips, 1 for sequences, along all of which kernels have 3 pixels.
     """
     if not isinstance(widths, (list, tuple)) or not widths or not all(is_whole(w) and w > 0 for w in widths):
         raise ValueError(f"widths={widths!r}: expected a non-empty list of positive integers")
     check_whole(2, pool=pool)
     check_flags(batch_norm=batch_norm)
+    if axes not in AXES or isinstance(axes, bool):
+        raise ValueError(f"axes={axes!r}: expected 1, 2 or 3")
+    conv, max_pool, norm, average = (
+        getattr(nn, f"{kind}{axes}d") for kind in ("Conv", "MaxPool", "BatchNorm", "AdaptiveAvgPool")
+    )
     layers: list[nn.Module] = []
     before = in_channels
     for stage, width in enumerate(widths):
         if stage:
-            layers.append(nn.MaxPool2d(pool))
-        layers.append(nn.Conv2d(before, width, 3, padding=1, bias=not batch_norm))
-        layers += [nn.BatchNorm2d(width)] * batch_norm + [nn.ReLU(inplace=True)]
+            layers.append(max_pool(pool))
+        layers.append(conv(before, width, 3, padding=1, bias=not batch_norm))
+        layers += [norm(width)] * batch_norm + [nn.ReLU(inplace=True)]
         before = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, num_classes))
+    return nn.Sequential(*layers, average(1), nn.Flatten(), nn.Linear(before, num_classes))
 
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(

@@ -34,14 +34,19 @@ def with_channels(images: Tensor, channels: int | None) -> Tensor:
 
 
 def moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation per channel, (1, C, 1, 1) float32 in units of 0..1, summed exactly in integers."""
+    """Mean and deviation per channel, (1, C, 1, 1) float32 in units of 0..1, summed exactly in integers.
+
+    Args:
+        images: uint8 (N, C, H, W), or with any other number of axes, of which mean and deviation have as many.
+    """
     total = torch.zeros(images.shape[1], dtype=torch.int64)
     squares = torch.zeros_like(total)
     for part in images.split(1024):
         values = part.long()
-        total += values.sum((0, 2, 3))
-        squares += values.square().sum((0, 2, 3))
+        total += values.transpose(0, 1).flatten(1).sum(1)
+        squares += values.square().transpose(0, 1).flatten(1).sum(1)
     count = images.numel() // images.shape[1]
     mean = total.double() / count
     std = (squares.double() / count - mean.square()).clamp_min(1.0).sqrt()
-    return (mean / 255).float().view(1, -1, 1, 1), (std / 255).float().view(1, -1, 1, 1)
+    shape = (1, -1, *[1] * (images.ndim - 2))
+    return (mean / 255).float().view(shape), (std / 255).float().view(shape)

@@ -45,7 +45,7 @@ class Prepared:
     penalty_of_weights: bool = False
 
 
-def with_latency(prepared: Prepared, config: RunConfig, input_size: tuple[int, int, int]) -> Prepared:
+def with_latency(prepared: Prepared, config: RunConfig, input_size: tuple[int, ...]) -> Prepared:
     """The prepared network with the latency that `config.latency` asks for: figures, a term of the loss, a budget.
 
     Loss term and budget concern learned sizes only; networks with fixed sizes get the figures.

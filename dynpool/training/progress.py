@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from dynpool.analysis.common.axis_names import along_axes, count_of_axes
 from dynpool.analysis.common.cost_unit import format_cost
 from dynpool.analysis.common.metric import metric_of
 
@@ -57,7 +58,8 @@ def epoch_line(name: str, epochs: int, row: Mapping[str, Any]) -> str:
     metric = metric_of(row)
     parts.append(f"{metric.name} {row[metric.test]:.4f}")
     parts.append(format_cost(row["gmacs"]))
-    parts.append(f"I_min {row['i_min_h']:.1f} x {row['i_min_w']:.1f}")
+    fields = along_axes("i_min", count_of_axes("i_min", row) or 2)
+    parts.append(f"I_min {' x '.join(f'{row[column]:.1f}' for column in fields)}")
     if row["images_per_second"] is not None:
         parts.append(f"{row['images_per_second']:.0f} images/s")
     return "  ".join(parts)

@@ -19,7 +19,7 @@ __all__ = ["image_size_for", "resize_images"]
 LARGEST = 8  # times the side of the images
 
 
-def image_size_for(model: nn.Module, input_size: tuple[int, int, int], gmacs: float) -> tuple[Size, float]:
+def image_size_for(model: nn.Module, input_size: tuple[int, ...], gmacs: float) -> tuple[Size, float]:
     """The (height, width) of images, in proportion, at which a network costs nearest to `gmacs`; and ln(cost / gmacs).
 
     Args:

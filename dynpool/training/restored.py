@@ -18,8 +18,8 @@ __all__ = ["restored_model"]
 PROBE = 7  # classes of a probe network, whose weights are compared in shape with those of the checkpoint
 
 
-def restored_model(folder: Path) -> tuple[nn.Module, tuple[int, int, int]]:
-    """(network, input size (C, H, W)) of a run, with the weights (averaged, if so) and alphas of its last checkpoint.
+def restored_model(folder: Path) -> tuple[nn.Module, tuple[int, ...]]:
+    """(network, input size) of a run, with the weights (averaged, if so) and alphas of its last checkpoint.
 
     Raises:
         ConfigError: if config.yaml is missing or damaged, or names an unknown model or method.

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from dynpool.analysis import IMinTracker
+from dynpool.analysis.common.axis_names import along_axes
 
 from . import checkpoint as checkpoints
 from .augmentation import Augmentation
@@ -25,6 +26,7 @@ from .data import Dataset, Split
 from .errors import DivergedError, writing
 from .memory import PeakMemory
 from .methods import Prepared
+from .metrics_file import FIELDS
 from .objective import mixed, task_loss
 from .optimizer import LEARNED, learning_rate_factor, make_optimizer
 from .progress import Reporter
@@ -164,7 +166,9 @@ class Run:
         with writing(self.folder.i_min):
             line = self.tracker.log(epoch)
         columns = {
-            f"{name}_{axis}": line[name][k] for name in ("i_min", "i_max", "i_max_local") for k, axis in enumerate("hw")
+            column: value
+            for name in FIELDS
+            for column, value in zip(along_axes(name, len(line[name])), line[name], strict=True)
         }
         return (
             {key: line[key] for key in ("gmacs", "sizes", "alphas", "strides", "unproductive", "behind_global")}

@@ -29,7 +29,10 @@ Batch = tuple[Tensor, Draws | None]  # the numbers of its images, and what was d
 
 @dataclass(frozen=True)
 class Split(ABC):
-    """One split: labels (N,) of int64 or uint8 masks (N, H, W); mean and deviation per channel (1, C, 1, 1) in 0..1."""
+    """One split: labels (N,) of int64 or uint8 masks (N, H, W); mean and deviation per channel (1, C, 1, 1) in 0..1.
+
+    Images are clips (C, D, H, W) or sequences (C, L) in data of three axes or one, and so are their statistics.
+    """
 
     labels: Tensor
     mean: Tensor
@@ -40,7 +43,7 @@ class Split(ABC):
 
     @property
     @abstractmethod
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(C, H, W) of every image."""
 
     def to(self, device: torch.device) -> Self:
@@ -105,15 +108,14 @@ AnySplit = TypeVar("AnySplit", bound=Split)
 
 @dataclass(frozen=True)
 class Images(Split):
-    """A split in memory: uint8 images (N, C, H, W)."""
+    """A split in memory: uint8 images (N, C, H, W), clips (N, C, D, H, W) or sequences (N, C, L)."""
 
     images: Tensor
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(C, H, W) of every image."""
-        _, c, h, w = self.images.shape
-        return c, h, w
+        return tuple(self.images.shape[1:])
 
     def to(self, device: torch.device) -> Self:
         """The split on `device`, except for images that are too large for it."""
@@ -154,7 +156,7 @@ class StreamedImages(Split):
     margin: float
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(C, H, W) of every image."""
         return self.channels, self.side, self.side
 
@@ -257,7 +259,7 @@ class Dataset(Generic[AnySplit]):
     classes: tuple[str, ...]
 
     @property
-    def input_size(self) -> tuple[int, int, int]:
+    def input_size(self) -> tuple[int, ...]:
         """(C, H, W) of every image."""
         return self.train.shape
 

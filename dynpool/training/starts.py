@@ -17,7 +17,7 @@ from .seeding import generator_for
 
 __all__ = ["draw_sizes", "set_start"]
 
-InputSize = tuple[int, int, int]
+InputSize = tuple[int, ...]
 
 
 def draw_sizes(
@@ -32,7 +32,7 @@ def draw_sizes(
     Args:
         model: the converted network, at its designed sizes.
         config: the run.
-        input_size: (C, H, W) in pixels at which GMACs are counted.
+        input_size: (C, H, W) in pixels, or of other axes, at which GMACs are counted.
         gmacs: the cost in GMACs; None: that of the designed sizes.
         key: the name of the cost in error messages.
 
@@ -45,9 +45,10 @@ def draw_sizes(
     budget = Budget(model, input_size, cost, key=key)
     resizers = budget.tree.owners
     for resizer, value in zip(resizers, host_alphas(resizers), strict=True):
-        h, w = (torch.rand(2, generator=generator, dtype=torch.float64) * 2 - 1).mul(log_spread).exp().tolist()
-        strides = resizer.strides(value)
-        set_alpha(resizer, resizer.project(resizer.values_of((strides[0] * h, strides[1] * w)), value, None))
+        strides = torch.tensor(resizer.strides(value), dtype=torch.float64)
+        drawn = torch.rand(len(strides), generator=generator, dtype=torch.float64)
+        strides = strides * (drawn * 2 - 1).mul(log_spread).exp()
+        set_alpha(resizer, resizer.project(resizer.values_of(tuple(strides.tolist())), value, None))
     return cost_reached(cost, settle(budget))
 
 

@@ -69,7 +69,7 @@ class Task(ABC):
         """Write what is to be looked at of a trained network, if the task has any."""
 
     @abstractmethod
-    def check(self, model: nn.Module, input_size: tuple[int, int, int]) -> None:
+    def check(self, model: nn.Module, input_size: tuple[int, ...]) -> None:
         """Raise `ConfigError` if the output of a network does not fit the task."""
 
 
@@ -100,7 +100,7 @@ class _Classification(Task):
     def write_examples(self, path: Path, model: nn.Module, dataset: Dataset) -> None:
         """Nothing: the figures say all."""
 
-    def check(self, model: nn.Module, input_size: tuple[int, int, int]) -> None:
+    def check(self, model: nn.Module, input_size: tuple[int, ...]) -> None:
         """Nothing: what a network of any other output does, it says itself."""
 
 
@@ -135,7 +135,7 @@ class _Segmentation(Task):
     def write_examples(self, path: Path, model: nn.Module, dataset: Dataset) -> None:
         write_examples(path, model, dataset)
 
-    def check(self, model: nn.Module, input_size: tuple[int, int, int]) -> None:
+    def check(self, model: nn.Module, input_size: tuple[int, ...]) -> None:
         try:
             trace_shapes(model, input_size)
         except ValueError as error:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 
+from dynpool.analysis.common.axis_names import along_axes, axis_names
+
 from .config import RunConfig
 from .config_identity import flatten, to_dict
 from .errors import ConfigError
@@ -27,8 +29,9 @@ log = logging.getLogger(__name__)
 
 PROJECT = "dynpool"
 FIGURES = (
-    *("train_loss", "task_loss", "gmacs_loss", "train_accuracy", "test_loss", "test_accuracy", "gmacs", "i_min_h"),
-    *("i_min_w", "i_max_local_h", "i_max_local_w", "unproductive", "lr", "alpha_lr", "images_per_second"),
+    *("train_loss", "task_loss", "gmacs_loss", "train_accuracy", "test_loss", "test_accuracy", "gmacs"),
+    *(column for name in ("i_min", "i_max_local") for axes in (2, 3, 1) for column in along_axes(name, axes)),
+    *("unproductive", "lr", "alpha_lr", "images_per_second"),
     "peak_memory",
     "latency_ms",
     "predicted_ms",
@@ -132,7 +135,7 @@ class Trackers:
         """Log the figures of an epoch, its sizes included."""
         values = {name: row[name] for name in FIGURES if row.get(name) is not None and math.isfinite(row[name])}
         for name, size in (row.get("sizes") or {}).items():
-            values |= {f"sizes/{name}/{axis}": side for axis, side in zip(("height", "width"), size, strict=True)}
+            values |= {f"sizes/{name}/{axis}": n for axis, n in zip(axis_names(len(size)), size, strict=True)}
         self._each(lambda tracker: tracker.log(values, step=row["epoch"]))
 
     def pictures(self, epoch: int) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from ...common.axis_names import axis_names
 from ...common.colors import DYNOPOOL, HUMAN, OTHERS
 from ...common.cost_unit import CostUnit, cost_unit
 from ...common.statistics import pareto_front
@@ -23,6 +25,9 @@ __all__ = ["method_colors", "plot_alphas", "plot_i_min", "plot_metric", "plot_tr
 
 LINE, WIDEST_LINE = 2.4, 8.4  # points, of the lines of means
 POINT, WIDEST_POINT = 10.0, 22.0
+STYLES: Mapping[str, str | tuple[int, tuple[int, ...]]] = MappingProxyType(  # of the lines of an axis
+    {"length": "-", "height": "-", "width": (0, (4, 2)), "depth": (0, (1, 1))}
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -157,17 +162,17 @@ def plot_metric(runs: Sequence[Run]) -> Figure:
 
 
 def plot_i_min(runs: Sequence[Run]) -> Figure:
-    """I_min per epoch, one panel for the height and one for the width, with the input resolution as a dashed line.
+    """I_min per epoch, a panel for each axis, with the input resolution as a dashed line.
 
     It is dotted, and starred in the legend, for networks with layers behind a global operation, which I_min leaves out.
     """
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    names = axis_names(len(runs[0].input_size) - 1)
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     colors = method_colors(runs)
     widths = _widths(colors, LINE, WIDEST_LINE)
     for axis, panel in enumerate(panels):
-        title = ("along the height", "along the width")[axis]
-        styled(panel, "epoch", r"$I_\mathrm{min}$ (pixels)" if axis == 0 else "", title)
+        styled(panel, "epoch", r"$I_\mathrm{min}$ (pixels)" if axis == 0 else "", f"along the {names[axis]}")
         for method, color in colors.items():
             for mine in _groups(run for run in runs if run.method == method):
                 style = (0, (1, 1)) if _starred(mine) else "-"
@@ -196,7 +201,7 @@ def _starred(runs: Sequence[Run]) -> bool:
 
 
 def plot_alphas(runs: Sequence[Run]) -> Figure:
-    """The learned strides per epoch, one panel per resolution: height solid, width dashed.
+    """The learned strides per epoch, one panel per resolution: height solid, width dashed, depth dotted.
 
     Raises:
         ValueError: if no run has learned strides.
@@ -208,7 +213,7 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
     colors = method_colors(runs)
     widths = _widths(dict.fromkeys(run.method for run in learned), LINE, WIDEST_LINE)
     columns = min(len(names), 3 if len(names) in (5, 6, 9) else 4)
-    titles = distinct(names)
+    titles, axes = distinct(names), axis_names(len(runs[0].input_size) - 1)
     rows = math.ceil(len(names) / columns)
     figure = Figure(figsize=(WIDTH, 0.7 + 2.5 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -227,17 +232,16 @@ def plot_alphas(runs: Sequence[Run]) -> Figure:
         panel.tick_params(labelbottom=below)
         for method, color in colors.items():
             for mine in _groups(run for run in learned if run.method == method and name in run.last.strides):
-                for axis, style in ((0, "-"), (1, (0, (4, 2)))):
-                    _curves(panel, mine, _stride_along(name, axis), color, style, width=widths[method])
+                for axis, along in enumerate(axes):
+                    _curves(panel, mine, _stride_along(name, axis), color, STYLES[along], width=widths[method])
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.yaxis.set_major_locator(MaxNLocator(5))
-    # A single method needs no legend entry; height and width always do.
+    # A single method needs no legend entry; axes always do.
     learners = {run.method for run in learned}
     neutral = next(iter(colors[method] for method in learners)) if len(learners) == 1 else INK
     handles = [] if len(learners) == 1 else _method_handles(learned, colors)
     handles += [
-        Line2D([], [], color=neutral, lw=2.4, ls="-", label="height"),
-        Line2D([], [], color=neutral, lw=2.4, ls=(0, (4, 2)), label="width"),
+        *(Line2D([], [], color=neutral, lw=2.4, ls=STYLES[along], label=along) for along in axes),
         *_thin_handle(learned),
     ]
     legend(figure, handles)

@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from dynpool.size_math import Size
+
 from ...common.style import INK, NORMAL, SMALL, WIDTH, distinct, plain, short
 from ..read_runs import Run
 from .curves import method_colors
 from .to_scale import FOOT, HEAD, LEFT, least_height, name_row, note_outline, page, seeds_text, wrapped
 
 __all__ = ["plot_kernels"]
-
-Size = tuple[int, int]
 
 GAP, LABEL = 0.16, 1.1  # inches; LABEL: the least width of a column, which "11×11 / 32×32" needs
 MOST_ROWS = 4  # drawn per method and grid point

@@ -1,4 +1,8 @@
-"""The feature maps of trained networks as rectangles, all to the same scale."""
+"""The feature maps of trained networks as rectangles, all to the same scale.
+
+A map of a sequence is a bar, as long as it is; a map of a volume has a strip beside it, as tall as it is deep, with a
+cell for each of its frames or slices.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from dynpool.size_math import Size
+
 from ...common.style import INK, NORMAL, SMALL, WIDTH, distinct, plain
 from ..read_runs import Run
 from .curves import method_colors
@@ -15,6 +21,8 @@ from .to_scale import FOOT, HEAD, LEFT, least_height, name_row, note_outline, pa
 
 __all__ = ["plot_sizes"]
 
+STRIP, BESIDE = 0.13, 0.06  # inches: width of a strip or a bar, space between a strip and its map
+LEAST_CELL = 0.035  # inches, of the cells of a strip that are told apart
 MOST_ROWS = 4  # size sequences drawn per method; only one per grid point if the method has several
 
 
@@ -26,7 +34,7 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
     """
     rows = _size_rows(runs)
     colors = method_colors(runs)
-    designed: dict[tuple[tuple[int, int], int], list[tuple[int, int]]] = {}  # by the input's size and number of maps
+    designed: dict[tuple[Size, int], list[Size]] = {}  # by the input's size and number of maps
     for run in runs:
         if run.method == "human":
             sizes = list(run.last.sizes.values())
@@ -37,24 +45,26 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
     letters = [len("unfinished"), *(len(method) for _, _, method in rows)]
     letters += [round(0.75 * len(line)) for text, _, _ in rows for line in text.split("\n")]  # in smaller type
     left = min(LEFT, 0.35 + 0.115 * max(letters))
-    label = 0.1 * max(len(f"{height}×{width}") for sizes in networks for height, width in sizes)
+    label = 0.1 * max(len("×".join(map(str, size))) for sizes in networks for size in sizes)
     gap, space = 0.16, WIDTH - left - 0.15
     names, label = _column_names(runs, longest, label, (space + gap) / longest - gap)
     per_block = max(1, min(longest, int((space + gap) / (label + gap))))
     blocks = [range(start, min(start + per_block, longest)) for start in range(0, longest, per_block)]
-    widest = [max(sizes[column][1] for sizes in networks if column < len(sizes)) for column in range(longest)]
+
+    def widest(column: int, scale: float) -> float:
+        return max(_width(sizes[column], scale) for sizes in networks if column < len(sizes))
 
     def needed(scale: float) -> float:
-        return max(sum(max(widest[column] * scale, label) + gap for column in block) - gap for block in blocks)
+        return max(sum(max(widest(column, scale), label) + gap for column in block) - gap for block in blocks)
 
-    scale = 1.35 / max(height for sizes in networks for height, _ in sizes)
-    while needed(scale) > space and scale * max(widest) > label:
+    scale = 1.35 / max(max(size[:-1], default=size[0]) for sizes in networks for size in sizes)
+    while needed(scale) > space and max(widest(column, scale) for column in range(longest)) > label:
         scale *= 0.97
     gap += max(0.0, min(0.5, (space - needed(scale)) / max(1, per_block - 1)))
     tallest = {
         (row, block.start): max(
             (
-                size[0] * scale
+                _height(size, scale)
                 for network in (sizes, designed.get((sizes[0], len(sizes)), []))
                 for size in network[block.start : block.stop]
             ),
@@ -69,7 +79,7 @@ def plot_sizes(runs: Sequence[Run]) -> Figure:
     for block in blocks:
         centers, x = {}, left
         for column in block:
-            width = max(widest[column] * scale, label)
+            width = max(widest(column, scale), label)
             centers[column] = x + width / 2
             x += width + gap
             name = plain(names[column])
@@ -95,40 +105,57 @@ def _feature_map(
     axes: Axes,
     center: float,
     middle: float,
-    size: tuple[int, int],
+    size: Size,
     scale: float,
     color: str,
-    outline: tuple[int, int] | None,
+    outline: Size | None,
 ) -> None:
-    """Draw one rectangle to scale with its size below, and the outline of the human-designed size over it."""
-
-    def rectangle(size: tuple[int, int]) -> Rectangle:
-        height, width = size[0] * scale, size[1] * scale
-        return Rectangle((center - width / 2, middle - height / 2), width, height)
-
-    # A map of a few pixels is a mere dot: draw it opaque and without an outline, which would hide it.
-    dot = max(size) * scale < 0.12
-    shape = rectangle(size)
-    shape.set(facecolor=color, edgecolor=color, linewidth=0.8, alpha=1.0 if dot else 0.55)
-    axes.add_patch(shape)
-    below = size[0] * scale
-    if outline is not None:
-        below = max(below, outline[0] * scale)
-        if not dot:
-            shape = rectangle(outline)
+    """Draw one map to scale with its size below, and the outline of the human-designed size over it."""
+    left = center - _width(size, scale) / 2  # of the strip, where there is one
+    shapes = _rectangles(size, scale)
+    for number, (height, width, x) in enumerate(shapes):
+        # A map of a few pixels is a mere dot: draw it opaque and without an outline, which would hide it.
+        dot = max(height, width) < 0.12
+        shape = Rectangle((left + x, middle - height / 2), width, height)
+        shape.set(facecolor=color, edgecolor=color, linewidth=0.8, alpha=1.0 if dot else 0.55)
+        axes.add_patch(shape)
+        if outline is not None and not dot:
+            tall, wide, _ = _rectangles(outline, scale)[number]
+            beside = 0.0 if len(size) == 3 else (width - wide) / 2  # no outline over a strip
+            shape = Rectangle((left + x + beside, middle - tall / 2), wide, tall)
             shape.set(fill=False, edgecolor=INK, linewidth=1.1, linestyle=(0, (3, 2)))
             axes.add_patch(shape)
-    text = f"{size[0]}×{size[1]}"
+    if len(size) == 3 and scale > LEAST_CELL:
+        top = middle - size[0] * scale / 2
+        axes.hlines([top + scale * k for k in range(1, size[0])], left, left + STRIP, colors="white", linewidth=1.0)
+    below = max(_height(size, scale), 0.0 if outline is None else _height(outline, scale))
+    text = "×".join(map(str, size))
     axes.text(center, middle + below / 2 + 0.13, text, ha="center", va="center", fontsize=NORMAL, color=INK)
 
 
-def _size_rows(runs: Sequence[Run]) -> list[tuple[str, list[tuple[int, int]], str]]:
+def _rectangles(size: Size, scale: float) -> list[tuple[float, float, float]]:
+    """(height, width, left side) in inches of the shapes of a map: a bar, a rectangle, or a strip and a rectangle."""
+    if len(size) == 1:
+        return [(STRIP, size[0] * scale, 0.0)]
+    *depth, height, width = (side * scale for side in size)
+    return [*((deep, STRIP, 0.0) for deep in depth), (height, width, (STRIP + BESIDE) * len(depth))]
+
+
+def _height(size: Size, scale: float) -> float:
+    return max(height for height, _, _ in _rectangles(size, scale))
+
+
+def _width(size: Size, scale: float) -> float:
+    return max(left + width for _, width, left in _rectangles(size, scale))
+
+
+def _size_rows(runs: Sequence[Run]) -> list[tuple[str, list[Size], str]]:
     """(text, sizes, method) of each row of the plot; runs of a group with the same sizes share a row."""
-    groups: dict[tuple[str, str], dict[tuple[tuple[int, int], ...], list[Run]]] = {}
+    groups: dict[tuple[str, str], dict[tuple[Size, ...], list[Run]]] = {}
     for run in runs:
         alike = groups.setdefault((run.method, run.grid_point), {})
         alike.setdefault(tuple(run.last.sizes.values()), []).append(run)
-    rows: list[tuple[str, list[tuple[int, int]], str]] = []
+    rows: list[tuple[str, list[Size], str]] = []
     for (method, point), found in groups.items():
         mine = list(found.items())
         most = 1 if any(name == method and other != point for name, other in groups) else MOST_ROWS

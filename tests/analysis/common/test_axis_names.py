@@ -2,7 +2,7 @@
 
 import pytest
 
-from dynpool.analysis.common.axis_names import axis_names, one_or_all
+from dynpool.analysis.common.axis_names import along_axes, axis_names, count_of_axes, one_or_all
 
 
 @pytest.mark.parametrize("count", range(6))
@@ -20,3 +20,12 @@ def test_height_and_width_come_last_in_that_order():
 )
 def test_values_that_are_alike_are_shown_once(values, text):
     assert one_or_all(values) == text
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_columns_along_axes_tell_how_many_there_are(count):
+    columns = along_axes("i_min", count)
+    assert len(set(columns)) == len(columns) == count
+    assert count_of_axes("i_min", ["epoch", *columns, "seed"]) == count
+    assert count_of_axes("i_max", columns) is None
+    assert count_of_axes("i_min", columns[1:]) == {1: None, 2: None, 3: 2}[count]

@@ -92,3 +92,31 @@ def test_a_pair_is_changed_alike_whatever_is_drawn():
 def test_images_with_masks_are_not_moved_by_batch():
     augmentation = Augmentation(side=8, flip=True, masks=True)
     assert augmentation.draw(5, torch.Generator()) == Draws(None, None)
+
+
+@pytest.mark.parametrize("size", [(2, 3, 7, 6), (2, 9)])
+def test_clips_and_sequences_are_moved_along_their_last_axes(size):
+    """A clip as each of its frames would be; a sequence as the row of an image would be."""
+    augmentation = Augmentation(shift=2, flip=True, side=7)
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randint(0, 256, (12, *size), generator=generator).to(torch.uint8)
+    draws = augmentation.draw(12, generator)
+    moved = augmentation.moved(data, draws)
+    assert moved.shape == data.shape
+    assert draws.mirrored is not None
+    assert draws.moves is not None
+    for number, one in enumerate(data):
+        rows, columns = (int(move) - 2 for move in draws.moves[number])
+        expected = one.flip(-1) if draws.mirrored[number] else one
+        for axis, move in ((-1, columns), (-2, rows)):
+            if len(size) > 2 or axis == -1:
+                expected = _cut(expected, axis, move)
+        assert torch.equal(moved[number], expected)
+
+
+def _cut(x: torch.Tensor, axis: int, move: int) -> torch.Tensor:
+    """The pixels from `move` on, and black ones where there are none."""
+    rolled = x.roll(-move, axis)
+    n = x.shape[axis]
+    black = range(n - move, n) if move > 0 else range(-move)
+    return rolled.index_fill(axis, torch.tensor(list(black), dtype=torch.int64), 0)

@@ -102,7 +102,8 @@ def test_settings_and_pairs_of_methods_that_an_option_leaves_out_are_left_out(re
         ("seed: true", "seed is 'true'; allowed: a whole number"),
         ("{epochs: 3, warmup_epochs: 4}", "warmup_epochs is 4.0; allowed: 0 up to the number of epochs, which is 3"),
         ("lr: -1", "lr is -1.0; allowed: a finite number"),
-        ("input_size: [3, 2]", "input_size is '[3, 2]'; allowed: null or a list of 3 whole numbers"),
+        ("input_size: [3, wide]", "[3, 'wide']\"; allowed: null or a list of whole numbers"),
+        ("input_size: [3]", "input_size is [3]; allowed: null, or two to four whole numbers above 0"),
         ("data: {resolution: 30, variant: tile}", "data.resolution is 30; allowed: a multiple of 4"),
         ("data: {channels: 2}", "data.channels is 2; allowed: null, 1 or 3"),
         ("name: a/b", "name is 'a/b'; allowed"),
@@ -192,8 +193,9 @@ def test_there_are_shipped_configurations_of_all_methods():
 
 
 def distinct_comparisons():
-    """One digits configuration of each resolution and list of methods; the others differ in the images only."""
-    content = {file: yaml.safe_load(file.read_text()) for file in CONFIGS if file.stem.startswith("digits")}
+    """A configuration of each resolution and list of methods, of embedded data; others differ in the images only."""
+    embedded = [file for file in CONFIGS if file.stem.startswith(("digits", "series"))]
+    content = {file: yaml.safe_load(file.read_text()) for file in embedded}
     return list({(c["data"]["resolution"], *c["methods"]): file for file, c in content.items()}.values())
 
 
@@ -202,7 +204,7 @@ def distinct_comparisons():
 def test_every_method_of_a_digits_configuration_is_ready_to_train_and_resizes(file):
     comparison, _ = load_config(ComparisonConfig, file)
     side = comparison.data.resolution
-    size = (1, side, side)
+    size = (1, *[side] * comparison.data.axes)
     for point in comparison.points():
         config = run_config(comparison, point, 0)
         if config.match is not None:

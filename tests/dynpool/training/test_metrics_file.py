@@ -5,7 +5,14 @@ import io
 import math
 
 from dynpool.analysis.common.checksums import is_intact
-from dynpool.training.metrics_file import COLUMNS, SEGMENTATION_COLUMNS, cell_text, columns_of, table_text
+from dynpool.training.metrics_file import (
+    COLUMNS,
+    SEGMENTATION_COLUMNS,
+    cell_text,
+    columns_of,
+    field_columns,
+    table_text,
+)
 
 
 def test_only_segmentation_has_columns_of_mean_iou():
@@ -25,3 +32,13 @@ def test_rows_have_checksums():
     found = list(csv.DictReader(io.StringIO(table_text(rows))))
     assert [{"epoch": row["epoch"], "gmacs": row["gmacs"]} for row in found] == rows
     assert all(is_intact(row) for row in found)
+
+
+def test_other_axes_have_other_columns_of_receptive_fields_in_their_place():
+    images = dict.fromkeys(COLUMNS, 0.5)
+    first, last = COLUMNS.index("i_min_h"), COLUMNS.index("i_max_local_w")
+    for axes in (1, 3):
+        row = {key: value for key, value in images.items() if key not in field_columns(2)}
+        found = columns_of(row | dict.fromkeys(field_columns(axes)))
+        assert tuple(found) == COLUMNS[:first] + field_columns(axes) + COLUMNS[last + 1 :]
+    assert field_columns(3)[:4] == ("i_min_d", "i_min_h", "i_min_w", "i_max_d")

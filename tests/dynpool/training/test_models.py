@@ -7,7 +7,7 @@ from torch import nn
 import dynpool
 from dynpool.training.config_sections import ModelConfig
 from dynpool.training.errors import ConfigError
-from dynpool.training.models import build_model
+from dynpool.training.models import build_model, narrow_vgg
 
 
 def build(name, channels=3, **options):
@@ -111,3 +111,20 @@ def test_a_bare_name_is_that_of_a_library(name, library):
 def test_torchvision_models_take_colour():
     with pytest.raises(ConfigError, match=r"data\.channels: 3"):
         build("torchvision:resnet18", channels=1)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_a_narrow_vgg_has_the_axes_of_its_data(axes):
+    model = narrow_vgg(5, 2, widths=(3, 4), axes=axes).eval()
+    size = (2, 8, 6, 4)[: 1 + axes]
+    assert model(torch.zeros(3, *size)).shape == (3, 5)
+    assert dynpool.sizes(dynpool.convert(model, size), size) == {
+        "input": size[1:],
+        "3": tuple(n // 2 for n in size[1:]),
+    }
+
+
+@pytest.mark.parametrize("axes", [0, 4, True, "3"])
+def test_a_narrow_vgg_of_other_axes_is_refused(axes):
+    with pytest.raises(ValueError, match=r"axes=.*: expected 1, 2 or 3"):
+        narrow_vgg(5, axes=axes)

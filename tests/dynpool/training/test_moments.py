@@ -31,3 +31,13 @@ def test_channels():
     assert torch.equal(colour, grey.repeat(1, 3, 1, 1))
     assert (with_channels(colour, 1).int() - grey.int()).abs().max() <= 1
     assert with_channels(grey, None) is grey
+
+
+@pytest.mark.parametrize("size", [(4,), (4, 3, 5)])
+def test_moments_of_other_axes_are_those_of_as_many_pixels(size):
+    values = torch.randint(0, 256, (6, 2, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mean, std = moments(values)
+    assert mean.shape == std.shape == (1, 2, *[1] * len(size))
+    flat = moments(values.flatten(2)[..., None])
+    assert torch.equal(mean.flatten(), flat[0].flatten())
+    assert torch.equal(std.flatten(), flat[1].flatten())

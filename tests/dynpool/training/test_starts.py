@@ -98,7 +98,7 @@ def test_fixed_stays_at_its_start_and_scaled_keeps_the_proportions(model, tiny):
         ('{"3": [20, 1]}', r"start is .*; allowed: sizes of at least 2 pixels a side"),
         ("{}", "start is {}; allowed: designed, random, or sizes by the names"),
         ("rnadom", r"start is 'rnadom'; allowed: one of designed, random or \{NAME: \[height, width\]"),
-        ('{"3": [20]}', r"start is .*; allowed: one of designed, random or \{NAME: \[height, width\]"),
+        ('{"3": [20]}', r"start: sizes\['3'\] must be \(height, width\)"),
     ],
 )
 def test_wrong_starts_are_refused(sizes, message, model, tiny):

@@ -1,14 +1,17 @@
 """The plot of sizes: feature maps to scale, inside the picture, and named."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dynpool.analysis.comparison.plots import plot_sizes
+from dynpool.analysis.comparison.read_runs import Run
 from tests.analysis.comparison.plots.drawn import runs_of, texts
 
 WriteRun = Callable[..., Path]
@@ -87,3 +90,36 @@ def test_sizes_outline_the_design_at_the_same_input_and_name_points(tmp_path: Pa
     of_32 = [patch.get_width() for patch in filled[5:8]]  # behind the input of the second row
     assert outlines[:3] == pytest.approx(of_32)
     assert outlines[3:6] == pytest.approx(of_32)
+
+
+def _with_sizes(run: Run, sizes: Mapping[str, tuple[int, ...]]) -> Run:
+    return replace(run, history=(*run.history[:-1], replace(run.last, sizes=sizes)))
+
+
+def test_maps_of_volumes_have_a_strip_as_tall_as_they_are_deep(comparison_folder: Path) -> None:
+    runs = runs_of(comparison_folder)
+    human = {"input": (16, 20, 12), "a": (8, 10, 6)}
+    learned = {"input": (16, 20, 12), "a": (12, 6, 9)}
+    figure = plot_sizes([_with_sizes(runs[0], human), _with_sizes(runs[3], learned)])
+    drawn = _rectangles(figure, filled=True)
+    scale = drawn[1][0] / 20
+    strip = drawn[0][1]
+    expected = []
+    for depth, height, width in (*human.values(), *learned.values()):
+        expected += [(depth * scale, strip), (height * scale, width * scale)]
+    assert np.allclose(drawn, expected)
+    outlines = _rectangles(figure, filled=False)[:-1]
+    assert np.allclose(outlines, [(8 * scale, strip), (10 * scale, 6 * scale)])
+    lines = [found for found in figure.axes[0].collections if isinstance(found, LineCollection)]
+    cells = sum(len(found.get_segments()) for found in lines)
+    assert cells == 15 + 7 + 15 + 11
+    assert "12×6×9" in texts(figure)
+
+
+def test_maps_of_series_are_bars_of_their_lengths(comparison_folder: Path) -> None:
+    runs = runs_of(comparison_folder)
+    figure = plot_sizes([_with_sizes(runs[0], {"input": (128,), "a": (64,)})])
+    (tall, wide), (other, half) = _rectangles(figure, filled=True)
+    assert tall == other
+    assert half == pytest.approx(wide / 2)
+    assert "128" in texts(figure)

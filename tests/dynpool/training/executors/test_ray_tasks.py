@@ -1,6 +1,7 @@
 """Runs as tasks of Ray: on two nodes, one of which is lost in the middle, they give what one process gives."""
 
 import os
+import signal
 import threading
 import time
 
@@ -28,7 +29,8 @@ EPOCHS = "--epochs=12"
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head that trains nothing."""
+    """A head that trains nothing. Ray's handler of SIGTERM, which exits, is not left to later tests."""
+    handler = signal.getsignal(signal.SIGTERM)
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
     head = {"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False, "_system_config": quick}
     found = Cluster(initialize_head=True, head_node_args=head)
@@ -36,6 +38,7 @@ def cluster():
     yield found
     ray.shutdown()
     found.shutdown()
+    signal.signal(signal.SIGTERM, handler)
 
 
 def comparison(out, *options):
