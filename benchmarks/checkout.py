@@ -13,12 +13,21 @@ __all__ = ["commit", "environment"]
 
 
 def commit() -> str:
-    """The short hash of the commit, with "-dirty" if files were changed since; empty without git or a checkout."""
+    """The short hash of the commit, with "-dirty" if files other than results were changed since; empty without git or
+    a checkout.
+    """
+    head = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)benchmarks/results")
+    return head + "-dirty" * bool(changed)
+
+
+def _git(*command: str) -> str:
+    """What git prints, of the checkout of this file."""
     git = shutil.which("git")
     if git is None:
         return ""
-    command = [git, "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    whole = [git, "-C", str(Path(__file__).parent), *command]
+    return subprocess.run(whole, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def environment(device: str) -> dict[str, str]:
