@@ -25,6 +25,7 @@ from .files import locked, make_folder, read_bytes, write_yaml
 from .matching import Queue
 from .methods import METHODS
 from .models import find_factory
+from .optimizer import check_optimizer
 from .places import check_folder
 from .progress_table import showing
 from .run_folder import RunFolder
@@ -72,6 +73,8 @@ def compare(
     folder = config.folder
     check_folder(folder)
     runs = run_configs(config)
+    for run, _ in runs[: len(config.points())]:
+        check_optimizer(run)
     waiting = Queue(runs)
     make_folder(folder)
     with locked(folder):

@@ -16,7 +16,7 @@ from dynpool.common.names import nearest
 from .config import RunConfig
 from .errors import ConfigError
 
-__all__ = ["LEARNED", "learning_rate_factor", "make_optimizer"]
+__all__ = ["LEARNED", "check_optimizer", "learning_rate_factor", "make_optimizer"]
 
 LEARNED = ("alphas", "kernels")
 """The groups of parameters that determine sizes of maps and of kernels: they are learned until `alpha_until`."""
@@ -58,8 +58,20 @@ def make_optimizer(model: nn.Module, groups: Sequence[Group], config: RunConfig)
     Raises:
         ConfigError: if timm does not know the optimiser, or it refuses an option.
     """
+    return _optimizer(_regrouped(model, groups, config), config)
+
+
+def check_optimizer(config: RunConfig) -> None:
+    """Check that a run's optimiser is known and takes its options, before there is a network.
+
+    Raises:
+        ConfigError: as `make_optimizer`, except for `layer_decay`, which depends on the network.
+    """
+    _optimizer([{"params": [nn.Parameter(torch.zeros(1))]}], config)
+
+
+def _optimizer(groups: Sequence[Group], config: RunConfig) -> Optimizer:
     settings = config.optimizer
-    groups = _regrouped(model, groups, config)
     if settings.name == "sgd" and not settings.options:
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
     with optional():

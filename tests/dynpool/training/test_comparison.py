@@ -34,3 +34,13 @@ def test_a_refused_comparison_leaves_its_folder_free(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(ConfigError, match="no Ray cluster"):
             compare(config, quiet=True)
+
+
+def test_an_optimiser_of_a_grid_is_checked_before_any_run(tmp_path):
+    grid = {"fixed": {"optimizer.name": ["sgd", "adamww"]}}
+    config = ComparisonConfig(methods=("human", "fixed"), seeds=(0,), device="cpu", grid=grid, out=str(tmp_path / "c"))
+    with pytest.raises(
+        ConfigError, match=r"optimizer.name is 'adamww', which timm does not know; did you mean 'adamw'"
+    ):
+        compare(config, quiet=True)
+    assert not (tmp_path / "c").exists()
