@@ -26,7 +26,7 @@ from dynpool.analysis.common.checksums import CHECKSUM, file_digest, is_intact, 
 from dynpool.analysis.common.json_text import strict_json
 from dynpool.analysis.comparison import EXAMPLES_FILE, read_rows
 
-from .checkpoint import Checkpoint, last_path, load, stopped_path
+from .checkpoint import Checkpoint, last_path, load, save, stopped_path
 from .config import RunConfig
 from .config_file import read_yaml
 from .config_identity import changed_keys, to_dict
@@ -184,7 +184,8 @@ class RunFolder:
         try:
             checkpoint = load(newest)
         except CheckpointError as error:
-            older = f"remove it to continue after {available[-2].name}" if len(available) > 1 else _AGAIN
+            remove = f"it and {self.done}" if self.done.exists() else "it"
+            older = f"remove {remove} to continue after {available[-2].name}" if len(available) > 1 else _AGAIN
             raise type(error)(f"{error}; {older}") from None
         changed = changed_keys(checkpoint.config, to_dict(config))
         if changed:
@@ -194,6 +195,8 @@ class RunFolder:
             )
         with writing(self.done):
             self.done.unlink(missing_ok=True)
+        if newest not in (last_path(self.path), stopped_path(self.path)):  # it may be of the last epoch
+            save(checkpoint, last_path(self.path))
         self._restore_tables(checkpoint)
         return checkpoint
 

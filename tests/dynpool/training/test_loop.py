@@ -136,9 +136,15 @@ def test_a_damaged_checkpoint_says_what_else_there_is(tmp_path):
     train(tiny_run(tmp_path, "--epochs=1", "--scheduler=constant"))
     last = checkpoints.last_path(tmp_path)
     last.write_bytes(last.read_bytes()[:1000])
+    done = tmp_path / "done.json"  # without last.pt the run would count as finished, as its weights may be removed
+    with pytest.raises(DamagedCheckpointError, match=rf"remove it and {done} to continue after epoch-0001\.pt"):
+        train(tiny_run(tmp_path, "--epochs=1", "--scheduler=constant"), resume=True)
+    done.unlink()
     with pytest.raises(DamagedCheckpointError, match=r"remove it to continue after epoch-0001\.pt"):
         train(tiny_run(tmp_path, "--epochs=2", "--scheduler=constant"), resume=True)
     last.unlink()
+    assert train(tiny_run(tmp_path, "--epochs=1", "--scheduler=constant"), resume=True)["epochs"] == 1
+    assert last.exists()
     assert train(tiny_run(tmp_path, "--epochs=2", "--scheduler=constant"), resume=True)["epochs"] == 2
 
 
