@@ -7,7 +7,7 @@
 Writes to benchmarks/results/, NAME being the folder's: representations_NAME.csv, a row per network and layer;
 representations_NAME_networks.csv, a row per network; and where they were measured representations_NAME_pruning.csv, a
 row per network and amount, representations_NAME_hessian.csv, a row per network, moment and rank, and
-representations_NAME_cka.csv, a row per pair of networks and of layers.
+representations_NAME_cka.csv, a row per pair of networks and layer of both.
 """
 
 from __future__ import annotations
@@ -120,10 +120,11 @@ def main() -> None:
     write(
         f"{name}_cka",
         (
-            {"networks": pair, "layer_a": a, "layer_b": b, "cka": value, "border": report.border_layer_a}
+            {"networks": pair, "layer": a, "cka": value, "border": report.border_layer_a}
             for pair, report in found.items()
             for a, row in zip(report.layers_a, report.values, strict=True)
             for b, value in zip(report.layers_b, row, strict=True)
+            if a == b
         ),
     )
 
