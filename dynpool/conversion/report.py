@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from dynpool.common.arguments import check_model
+from dynpool.graph import Resize
 from dynpool.resolution import only_module
 from dynpool.size_math import axes_text
 
@@ -21,6 +22,7 @@ __all__ = [
     "attach_report",
     "conversion_report",
     "detach_report",
+    "kind_text",
 ]
 
 Status = Literal["converted", "tied", "follows", "pinned", "left alone"]
@@ -98,6 +100,12 @@ class ConversionReport:
             lines.append("operations without a rule: " + ", ".join(self.not_understood))
         lines += self.notes
         return "\n".join(lines)
+
+
+def kind_text(resize: Resize) -> str:
+    """An operation with its kernel and stride, such as "convolution 3x3 stride 2"."""
+    stride = resize.stride[:1] if len(set(resize.stride)) == 1 else resize.stride
+    return f"{resize.kind} {'x'.join(map(str, resize.kernel))} stride {'x'.join(map(str, stride))}"
 
 
 class NothingToLearnError(ValueError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -28,7 +27,7 @@ class Volumes(nn.Sequential):
         )  # fmt: skip
 
 
-NETWORKS: dict[int, tuple[type[nn.Module], tuple[int, ...]]] = {1: (ResNet1d, (2, 96)), 3: (Volumes, (1, 8, 12, 16))}
+NETWORKS: dict[int, tuple[type[nn.Module], tuple[int, ...]]] = {1: (ResNet1d, (2, 96)), 3: (Volumes, (1, 8, 12, 20))}
 both = pytest.mark.parametrize("axes", [1, 3])
 
 
