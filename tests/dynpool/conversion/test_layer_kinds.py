@@ -120,7 +120,7 @@ def test_average_pools_average_and_max_pools_take_the_maximum() -> None:
 
 POOLS: dict[str, nn.Module] = {
     "max 1": nn.MaxPool1d(3, 2, 1),
-    "max 1 ceil": nn.MaxPool1d(2, ceil_mode=True),
+    "max 1 ceil": nn.MaxPool1d(2, 3, ceil_mode=True),
     "max 1 dilated, ceil": nn.MaxPool1d(3, 4, 1, dilation=2, ceil_mode=True),
     "mean 1": nn.AvgPool1d(4, 3, 2),
     "mean 1, border not counted": nn.AvgPool1d(3, 2, 1, count_include_pad=False),
