@@ -63,8 +63,8 @@ def test_every_axis_has_a_line_and_an_arrow_of_its_own(axes, size, labels):
     heights = [text.xy[1] for text in panel.texts if getattr(text, "arrow_patch", None) is not None]
     assert len(set(heights)) == len(axes)
     (legend,) = figure.legends
-    named = {text.get_text(): handle for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)}
-    by_color = {handle.get_color(): text for text, handle in named.items() if text in labels}
+    named = {text.get_text(): line for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)}
+    by_color = {line.get_color(): text for text, line in named.items() if text in labels}
     assert [by_color[line.get_color()] for line in lines] == labels
 
 

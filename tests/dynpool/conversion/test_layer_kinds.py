@@ -158,12 +158,14 @@ def test_pools_of_sequences_and_volumes_keep_their_function(name: str, form: Cal
     """Whatever remainders the strides leave, with each axis padded in its own way."""
     torch.manual_seed(0)
     pool = POOLS[name]
-    conv, sizes = (nn.Conv1d, [(22,), (23,), (24,)]) if "1" in name else (nn.Conv3d, [(6, 10, 13), (7, 11, 12)])
+    conv: type[nn.Module] = nn.Conv1d if "1" in name else nn.Conv3d
+    sizes: list[tuple[int, ...]] = [(22,), (23,), (24,)] if "1" in name else [(6, 10, 13), (7, 11, 12)]
+    orders: tuple[Literal["after", "before"], ...] = ("after", "before")
     model = nn.Sequential(conv(2, 3, 3, padding=1), form(pool)).eval()
     for size in sizes:
         x = torch.randn(2, 2, *size)
         assert dynpool.convert(model, (2, *size))(x).shape == model(x).shape
-        for order in ("after", "before"):
+        for order in orders:
             kept = dynpool.convert(model, (2, *size), preserve=True, order=order)
             same(kept(x), model(x))
             same(dynpool.freeze(kept)(x), model(x))

@@ -1,5 +1,6 @@
 """Networks for segmentation score every pixel, and maps that meet keep one size when it is learned."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ def test_a_narrow_hrnet_has_the_branches_of_the_wide_one():
     assert count[0] < count[1] / 20
 
 
-def stretched(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def stretched(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Bilinear interpolation: along each axis a pixel is between those whose centres are nearest to its own."""
     across = []
     for n, m in zip(x.shape[-2:], size, strict=True):
@@ -36,8 +37,9 @@ def stretched(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 def test_the_head_of_an_hrnet_scores_the_stretched_maps_of_all_branches():
     torch.manual_seed(0)
-    network = HRNetSegmentation(5, 1, **SMALL).double().eval()
-    images, maps = torch.randn(2, 1, 64, 96, dtype=torch.float64), []
+    network: Any = HRNetSegmentation(5, 1, **SMALL).double().eval()
+    images = torch.randn(2, 1, 64, 96, dtype=torch.float64)
+    maps: list[torch.Tensor] = []
     network.backbone.stage4.register_forward_hook(lambda module, args, out: maps.extend(out))
     norm = network.head[1]
     with torch.no_grad():
@@ -70,7 +72,7 @@ def test_the_way_up_of_a_u_net_has_the_skipped_map_then_the_stretched_one():
     network(torch.randn(2, 1, 22, 37, dtype=torch.float64))
     for level, below in (("1", "down.2"), ("0", "up.1")):
         skipped = made[f"down.{level}"]
-        expected = torch.cat([skipped, stretched(made[below], tuple(skipped.shape[-2:]))], 1)
+        expected = torch.cat([skipped, stretched(made[below], skipped.shape[-2:])], 1)
         torch.testing.assert_close(given[f"up.{level}"], expected)
 
 

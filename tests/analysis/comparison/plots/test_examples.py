@@ -67,8 +67,8 @@ def test_images_masks_and_one_row_for_each_group(runs: list[Run]) -> None:
     assert picture[4, 5].tolist() == [90, 60, 30]
     (legend,) = figure.legends
     named = {
-        text.get_text(): [round(255 * part) for part in handle.get_facecolor()[:3]]
-        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
+        text.get_text(): [round(255 * part) for part in to_rgb(patch.get_facecolor())]
+        for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
     }
     assert named == {"background": dark, "bar": mask[2, 2].tolist(), "does not count": [255] * 3}
 
