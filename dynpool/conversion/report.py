@@ -120,10 +120,10 @@ class NothingToLearnError(ValueError):
         self.report, self._model = report, model
 
     def __str__(self) -> str:
-        if self.report.rows:
-            return f"no resizer of the {self._model} can be learned:\n{self.report}"
         size = self.report.input_size
         along = "" if len(size) == 3 else f" along {axes_text(len(size) - 1)} of input_size={size}"
+        if self.report.rows:
+            return f"no resizer of the {self._model} can be learned{along}:\n{self.report}"
         return f"the {self._model} has no pooling or strided layer{along}: there is nothing to learn"
 
 

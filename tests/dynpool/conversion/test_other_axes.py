@@ -172,7 +172,10 @@ def test_layers_on_frames_have_a_row_that_says_why_they_keep_their_strides() -> 
 @pytest.mark.parametrize("first", [nn.ReLU(), nn.AdaptiveAvgPool3d(8)])
 def test_a_network_with_such_layers_alone_has_nothing_to_learn_and_says_which(together: bool, first: nn.Module) -> None:
     """A row each, though they may run once for every frame."""
-    with pytest.raises(dynpool.NothingToLearnError, match=r"no resizer of the OnFrames can be learned") as refused:
+    message = (
+        r"no resizer of the OnFrames can be learned along \(depth, height, width\) of input_size=\(1, 4, 16, 24\):"
+    )
+    with pytest.raises(dynpool.NothingToLearnError, match=message) as refused:
         dynpool.convert(OnFrames(together, first, 1), (1, 4, 16, 24))
     assert [row.name for row in refused.value.report.rows] == ["conv", "pool"]
 
