@@ -52,11 +52,20 @@ from . import layer_kinds  # noqa: F401 - registers the resizers of PyTorch and 
 from .dry_run import Limits, find_limits
 from .functional_calls import name_calls, shield
 from .layer_context import matched, sites
+from .other_axes import rows_of_other_axes
 from .plan import Role
 from .planner import plan_resolutions
 from .pools import check_pool, made
 from .registry import Plan, Site, plan_for, planner_of, resizer_kinds
-from .report import ConversionReport, ConversionRow, NothingToLearnError, Status, attach_report, conversion_report
+from .report import (
+    ConversionReport,
+    ConversionRow,
+    NothingToLearnError,
+    Status,
+    attach_report,
+    conversion_report,
+    kind_text,
+)
 from .rewrite import rewrite
 from .shared_layers import separate_names, split_calls, unite_runs, where_called
 from .size_groups import Key, groups, source_key, target_key
@@ -104,7 +113,7 @@ class _Converter:
         self.tree = ResolutionTree(graph.input_size)
         self.keys: dict[int, Key] = {}  # the axis classes of each resolution, by its index in the tree
         self.original: list[Size] = []  # the size of each resolution in the original model, in pixels
-        self.rows: list[ConversionRow] = []
+        self.rows = rows_of_other_axes(graph, self.modules)  # by the nodes of the resizers
 
     def run(self, multiple_of: Size, pinned: Mapping[Key, str]) -> tuple[ResolutionTree, ConversionReport]:
         """Rewrite the model; `pinned` has resolutions that a trial has shown to be unable to change, and why."""
@@ -138,11 +147,8 @@ class _Converter:
         return self.tree, _report(self.survey, self.rows)
 
     def add_row(self, role: Role) -> None:
-        r = role.resize
-        stride = r.stride[:1] if len(set(r.stride)) == 1 else r.stride
-        kind = f"{r.kind} {'x'.join(map(str, r.kernel))} stride {'x'.join(map(str, stride))}"
-        resolution = "-" if role.node is None else self.tree.nodes[role.node].name
-        self.rows.append(ConversionRow(r.path or "(model)", kind, resolution, role.status, role.why))
+        r, resolution = role.resize, "-" if role.node is None else self.tree.nodes[role.node].name
+        self.rows[r.node] = ConversionRow(r.path or "(model)", kind_text(r), resolution, role.status, role.why)
 
     def rewrite(self, resize: Resize, plan: Plan, index: int, status: Status) -> None:
         """Rewrite the layer of a resizer, whose output has the resolution of that index in the tree."""
@@ -277,7 +283,8 @@ def convert(
     options: PassOptions = {"inputs": inputs, "batch": batch, "dtype": dtype}
     given = separated = survey = Survey(model, size, **options)
     if all(r.fixed for r in given.structure.resizes):
-        raise NothingToLearnError(_report(given, ()), type(model).__name__)
+        rows = rows_of_other_axes(given.structure, dict(model.named_modules()))
+        raise NothingToLearnError(_report(given, rows), type(model).__name__)
     pinned: dict[Key, str] = {}
     while True:  # again with a fresh copy when a trial finds fixed sizes; the surveys of the first copy stay valid
         learned = deep_copy(model)
@@ -323,9 +330,10 @@ def convert(
     return learned
 
 
-def _report(survey: Survey, rows: Sequence[ConversionRow]) -> ConversionReport:
-    graph = survey.structure
-    return ConversionReport(survey.input_size, tuple(rows), tuple(sorted(graph.not_understood)), tuple(graph.notes))
+def _report(survey: Survey, rows: Mapping[int, ConversionRow]) -> ConversionReport:
+    """The report of rows by the nodes of their resizers."""
+    graph, by_node = survey.structure, tuple(rows[node] for node in sorted(rows))
+    return ConversionReport(survey.input_size, by_node, tuple(sorted(graph.not_understood)), tuple(graph.notes))
 
 
 def _with_limits(tree: ResolutionTree, report: ConversionReport, limits: Mapping[int, Limits]) -> ConversionReport:

@@ -95,6 +95,7 @@ _FAMILIES: Mapping[Callable[..., Any], str] = {
     **dict.fromkeys((F.avg_pool1d, F.avg_pool2d, F.avg_pool3d), "avg_pool"),
     F.interpolate: "upsampling",
 }
+_POOLS_OF_MAPS = (F.max_pool2d, torch.max_pool2d, F.max_pool2d_with_indices, F.avg_pool2d)
 
 
 @dataclass
@@ -130,9 +131,9 @@ class Running:
 class _Calls(TorchFunctionMode):
     """Sends the calls that `owner` itself makes to its children."""
 
-    def __init__(self, owner: nn.Module, names: dict[tuple[str, int], str], running: Running) -> None:
+    def __init__(self, owner: nn.Module, names: dict[tuple[str, int], str], running: Running, axes: int) -> None:
         super().__init__()
-        self.owner, self.names, self.running = owner, names, running
+        self.owner, self.names, self.running, self.axes = owner, names, running, axes
         self.count: Counter[str] = Counter()
 
     def __torch_function__(
@@ -150,7 +151,9 @@ class _Calls(TorchFunctionMode):
         child = self.owner.get_submodule(self.names[at])
         if family == "convolution":
             return child(*args, **kwargs)
-        out = child(args[0] if args else kwargs["input"])
+        x = args[0] if args else kwargs["input"]
+        of_height_one = self.axes == 1 and func in _POOLS_OF_MAPS  # a sequence as a map
+        out = child(x.squeeze(-2)).unsqueeze(-2) if of_height_one else child(x)
         return (out, None) if func in _WITH_INDICES else out  # indices that nothing uses
 
 
@@ -166,9 +169,10 @@ class CallsOf:
     def __init__(self, running: Running, path: str | None = None) -> None:
         self.running, self.path = running, path
         self.names: dict[tuple[str, int], str] = {}
+        self.axes = 2  # of the model's input
 
     def enter(self, module: nn.Module, args: Any) -> None:
-        mode = _Calls(module, self.names, self.running) if self.names else None
+        mode = _Calls(module, self.names, self.running, self.axes) if self.names else None
         self.running.frames.append(_Frame(module, self.path, mode))
         if mode is not None:
             mode.__enter__()
@@ -239,7 +243,7 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
         if family == "max_pool" and _indices_are_used(graph, node):
             continue
         axes = len(node.arguments["weight"].shape) - 2 if family == "convolution" else None
-        if of_other_axes(resize, axes):
+        if of_other_axes(resize, axes) or (graph.ndim == 1 and family.endswith("pool") and _mixes_rows(node)):
             continue
         at = (family, _occurrence_index(graph, node, family))
         wanted.setdefault(resize.path, {}).setdefault(at, _MAKERS[node.op][1](node, resize))
@@ -247,6 +251,7 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
     for path, made in wanted.items():
         owner = modules[path]
         calls = watch(owner, running, path)
+        calls.axes = graph.ndim
         calls.names = {at: f"resize_{k}" for k, at in enumerate(made)}
         for at, name in calls.names.items():
             owner.register_module(name, made[at].train(owner.training))
@@ -255,8 +260,20 @@ def name_calls(model: nn.Module, graph: Graph, known: Callable[[nn.Module], bool
 
 
 def _indices_are_used(graph: Graph, node: Node) -> bool:
+    """Whether they are read or outlive the pass; that PyTorch squeezes those of a pool of sequences does not count."""
     indices = set(node.outputs[1:])
-    return not indices.isdisjoint(graph.outputs) or any(not indices.isdisjoint(n.inputs) for n in graph.nodes)
+    for reader in graph.nodes[node.index + 1 :]:
+        if not indices.isdisjoint(reader.inputs):
+            if reader.op != "aten.squeeze":
+                return True
+            indices.update(reader.outputs)
+    return not indices.isdisjoint(graph.outputs)
+
+
+def _mixes_rows(node: Node) -> bool:
+    """Whether a pool on maps of height 1 differs from that of the sequences in them."""
+    kernel, padding = (node.arguments[name] for name in ("kernel_size", "padding"))
+    return (kernel[0], padding[0]) != (1, 0) or node.arguments.get("divisor_override") is not None
 
 
 def _occurrence_index(graph: Graph, node: Node, family: str) -> int:

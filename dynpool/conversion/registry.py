@@ -14,7 +14,8 @@ from dynpool.resizers import Reduce
 from dynpool.size_math import Size, axes_text, same_padding
 
 __all__ = [
-    "Plan", "Planner", "Site", "axes_of", "of_other_axes", "plan_for", "planner_of", "register_kind", "resizer_kinds",
+    "Plan", "Planner", "Site", "axes_of", "of_other_axes", "other_axes", "plan_for", "planner_of", "register_kind",
+    "resizer_kinds",
 ]  # fmt: skip
 
 
@@ -220,9 +221,12 @@ def of_other_axes(resize: Resize, axes: int | None = None) -> str | None:
     """
     named = re.search(r"([123])d", resize.kind)
     own = axes or (int(named[1]) if named else resize.axes)
-    if own == resize.axes:
-        return None
-    return f"it is of {axes_text(own)}, the model's input of {axes_text(resize.axes)}"
+    return None if own == resize.axes else other_axes(own, resize.axes)
+
+
+def other_axes(own: int, of_input: int) -> str:
+    """Why a resizer over so many axes is left alone in a model whose input has another number of them."""
+    return f"it is of {axes_text(own)}, the model's input of {axes_text(of_input)}"
 
 
 def axes_of(module: nn.Module) -> int | None:

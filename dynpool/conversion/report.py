@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from dynpool.common.arguments import check_model
+from dynpool.graph import Resize
 from dynpool.resolution import only_module
 from dynpool.size_math import axes_text
 
@@ -21,6 +22,7 @@ __all__ = [
     "attach_report",
     "conversion_report",
     "detach_report",
+    "kind_text",
 ]
 
 Status = Literal["converted", "tied", "follows", "pinned", "left alone"]
@@ -100,6 +102,12 @@ class ConversionReport:
         return "\n".join(lines)
 
 
+def kind_text(resize: Resize) -> str:
+    """An operation with its kernel and stride, such as "convolution 3x3 stride 2"."""
+    stride = resize.stride[:1] if len(set(resize.stride)) == 1 else resize.stride
+    return f"{resize.kind} {'x'.join(map(str, resize.kernel))} stride {'x'.join(map(str, stride))}"
+
+
 class NothingToLearnError(ValueError):
     """A model has no resizer that can be learned.
 
@@ -112,10 +120,10 @@ class NothingToLearnError(ValueError):
         self.report, self._model = report, model
 
     def __str__(self) -> str:
-        if self.report.rows:
-            return f"no resizer of the {self._model} can be learned:\n{self.report}"
         size = self.report.input_size
         along = "" if len(size) == 3 else f" along {axes_text(len(size) - 1)} of input_size={size}"
+        if self.report.rows:
+            return f"no resizer of the {self._model} can be learned{along}:\n{self.report}"
         return f"the {self._model} has no pooling or strided layer{along}: there is nothing to learn"
 
 

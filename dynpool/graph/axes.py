@@ -377,14 +377,16 @@ class Axes:
     """The axes of a recorded pass.
 
     `dims` has the dimensions of its values, by their ids. `resizes` are the operations after which a spatial axis may
-    have another size, in order of execution; `not_understood` counts the operations on spatial axes that have no rule.
-    `unmatched` counts operations on maps without a counterpart in the second pass; `collapsed` says whether a map has
-    a single pixel here but more for a larger input.
+    have another size, in order of execution; `of_other_axes` those that run along other axes than the input's, which
+    carry no resolution; `not_understood` counts the operations on spatial axes that have no rule. `unmatched` counts
+    operations on maps without a counterpart in the second pass; `collapsed` says whether a map has a single pixel here
+    but more for a larger input.
     """
 
     dims: list[tuple[Dim, ...]]
     classes: AxisClasses = field(default_factory=AxisClasses)
     resizes: list[Resize] = field(default_factory=list)
+    of_other_axes: list[Resize] = field(default_factory=list)
     not_understood: dict[str, int] = field(default_factory=dict)
     unmatched: int = 0
     collapsed: bool = False

@@ -232,10 +232,10 @@ class Run:
                 scores = self.task.scores(network(self._in_memory_format(part)), wanted)
                 task = self.loss(scores, wanted)
                 penalty = self._penalty() if last else None
-                weight = len(part) / len(images) * self._weight(len(images), progress)
-                share = task if weight == 1 else task * weight
-                self.accelerator.backward(share if penalty is None else share + penalty)
-            totals.add(task, self.task.count(scores, wanted), len(part))
+                share = self.task.share(wanted, targets) if parts > 1 else 1.0
+                own = task * (share * self._weight(len(images), progress))
+                self.accelerator.backward(own if penalty is None else own + penalty)
+            totals.add(task, self.task.count(scores, wanted), len(part), share * len(images))
             if penalty is not None:
                 totals.add_penalty(penalty, len(images))
         self.ranks.average_gradients()

@@ -16,7 +16,15 @@ from dynpool.graph import deep_copy, trace_shapes
 from .config import RunConfig
 from .errors import ConfigError
 from .examples import write_examples
-from .segmentation import confusion, mean_iou, pixel_accuracy, pixel_cross_entropy, scores_at, sliding_scores
+from .segmentation import (
+    IGNORED,
+    confusion,
+    mean_iou,
+    pixel_accuracy,
+    pixel_cross_entropy,
+    scores_at,
+    sliding_scores,
+)
 from .splits import Dataset
 
 __all__ = ["Task", "task_of"]
@@ -53,6 +61,10 @@ class Task(ABC):
         """The scores of a batch of test images."""
 
     @abstractmethod
+    def share(self, part: Tensor, targets: Tensor) -> Tensor | float:
+        """How much the mean loss of a part of a batch counts in that of the batch, by the targets of both."""
+
+    @abstractmethod
     def test_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         """The mean loss of test images, a scalar."""
 
@@ -86,6 +98,9 @@ class _Classification(Task):
     def predict(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         logits: Tensor = model(images)
         return logits
+
+    def share(self, part: Tensor, targets: Tensor) -> Tensor | float:
+        return len(part) / len(targets)
 
     def test_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(scores, targets)
@@ -121,6 +136,10 @@ class _Segmentation(Task):
         if self.config.data.test == "sliding" and images.shape[-2:] != (side, side):
             return sliding_scores(model, images, (side, side))
         return self.scores(model(images), targets)
+
+    def share(self, part: Tensor, targets: Tensor) -> Tensor | float:
+        """That of its pixels that count."""
+        return (part != IGNORED).sum() / (targets != IGNORED).sum().clamp(min=1)
 
     def test_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
         return pixel_cross_entropy(scores, targets)

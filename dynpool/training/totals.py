@@ -23,8 +23,9 @@ class Totals:
         """The sums before the first image."""
         return torch.zeros(3 + task.counts, dtype=torch.float64, device=device)
 
-    def add(self, loss: Tensor, counts: Tensor, images: int) -> None:
-        self.sums[0] += loss.detach().double() * images
+    def add(self, loss: Tensor, counts: Tensor, images: int, weight: Tensor | float | None = None) -> None:
+        """Add the mean loss and the counts of so many images; the loss counts as `weight` images, if given."""
+        self.sums[0] += loss.detach().double() * (images if weight is None else weight)
         self.sums[2:-1] += counts
         self.sums[-1] += images
 

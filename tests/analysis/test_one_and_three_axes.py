@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -28,7 +27,7 @@ class Volumes(nn.Sequential):
         )  # fmt: skip
 
 
-NETWORKS: dict[int, tuple[type[nn.Module], tuple[int, ...]]] = {1: (ResNet1d, (2, 96)), 3: (Volumes, (1, 8, 12, 16))}
+NETWORKS: dict[int, tuple[type[nn.Module], tuple[int, ...]]] = {1: (ResNet1d, (2, 96)), 3: (Volumes, (1, 8, 12, 20))}
 both = pytest.mark.parametrize("axes", [1, 3])
 
 
@@ -89,7 +88,7 @@ def test_receptive_fields_of_a_converted_network_are_those_of_the_design(axes: i
 
 @both
 def test_sensitivity_is_measured_along_every_axis(axes: int, tmp_path: Path) -> None:
-    """Differences are those of the losses of models with these sizes."""
+    """Differences are those of the losses of models with these sizes, gradients those that reach their alphas."""
     size = NETWORKS[axes][1]
     model = dynpool.convert(network(axes), size)
     batches = [(torch.randn(4, *size), torch.tensor([0, 1, 2, 0])) for _ in range(2)]
@@ -97,20 +96,34 @@ def test_sensitivity_is_measured_along_every_axis(axes: int, tmp_path: Path) -> 
     names = list(dynpool.resolutions(model))
     labels = {1: ["length"], 3: ["depth", "height", "width"]}[axes]
     assert [(row.name, row.axis) for row in report.rows] == [(name, axis) for name in names for axis in labels]
-    row = next(row for row in report.rows if 1 in row.differences)
-    axis = labels.index(row.axis)
-    held = {name: found.size for name, found in dynpool.resolutions(model).items()}
-    moved = {**held, row.name: tuple(n + (a == axis) for a, n in enumerate(row.size))}
+    held: dict[str, tuple[int, ...]] = {name: found.size or () for name, found in dynpool.resolutions(model).items()}
 
-    def loss(sizes: Any, number: int) -> float:
+    def losses(sizes: dict[str, tuple[int, ...]]) -> float:
         dynpool.set_sizes(model, sizes)
-        images, target = batches[number]
-        return nn.functional.cross_entropy(model(images), target).item()
+        found = torch.stack([nn.functional.cross_entropy(model(images), target) for images, target in batches]).mean()
+        model.zero_grad()
+        found.backward()
+        return found.item()
 
-    expected = sum(loss(moved, k) - loss(held, k) for k in range(2)) / 2
-    assert row.differences[1].mean == pytest.approx(expected, abs=1e-6)
-    assert row.gradient is not None
-    assert row.axis in str(report)
+    now = losses(held)
+    slopes = {
+        name: found.alpha.grad.clone()
+        for name, found in dynpool.resolutions(model).items()
+        if found.alpha.grad is not None
+    }
+    sizes = [size[1:], *held.values()]
+    for row in report.rows:
+        axis, above = labels.index(row.axis), sizes[names.index(row.name)]
+        assert row.size == held[row.name]
+        assert row.differences
+        for step, found in row.differences.items():
+            moved = {**held, row.name: tuple(n + step * (a == axis) for a, n in enumerate(row.size))}
+            assert found.mean == pytest.approx(losses(moved) - now, abs=1e-6)
+        pixels = -(row.size[axis] ** 2) / above[axis]  # d size / d alpha = -above / alpha^2, alpha = above / size
+        assert row.gradient is not None
+        assert row.gradient.mean == pytest.approx(slopes[row.name][axis].item() / pixels, rel=1e-4, abs=1e-9)
+        line = f"{row.name} {row.axis} {'x'.join(map(str, row.size))} "
+        assert any(" ".join(said.split()).startswith(line) for said in str(report).splitlines())
     report.write(tmp_path)
 
 

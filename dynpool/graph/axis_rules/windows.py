@@ -9,7 +9,7 @@ from dynpool.graph import primitives as kinds
 from dynpool.graph.axes import Resize
 from dynpool.graph.dims import Atom, Dim
 from dynpool.graph.record import Value
-from dynpool.size_math import window_output_size
+from dynpool.size_math import Size, window_output_size
 
 from .context import Context, Dims
 
@@ -83,6 +83,13 @@ def _runs_along_the_input(c: Context, x: Value, axes: int) -> bool:
     return more > 0 and all(n == 1 for shape in ones for n in shape)
 
 
+def _note_other_axes(c: Context, x: Value, axes: int, kernel: Size = (), stride: Size = ()) -> None:
+    """Note an operation that resizes the last `axes` dimensions, which are not the spatial axes of the input."""
+    none, kind = (None,) * axes, c.node.op.split(".")[-1]
+    place, sizes = (c.node.index, kind, c.node.path, c.node.call), (x.shape[-axes:], c.out.shape[-axes:])
+    c.axes.of_other_axes.append(Resize(*place, none, none, *sizes, kernel, stride))
+
+
 def window(c: Context, p: kinds.Window) -> Dims:
     own, n = c.dims(p.x), len(p.kernel)
     channel = len(own) - n - 1
@@ -90,6 +97,8 @@ def window(c: Context, p: kinds.Window) -> Dims:
         c.pin((own[channel],), "convolved with weights for that many channels")
     if not _runs_along_the_input(c, p.x, n):
         dims = [*own[:channel], *c.all_unrelated()[channel:]]
+        if set(p.stride) != {1}:
+            _note_other_axes(c, p.x, n, p.kernel, p.stride)
         if n < c.record.ndim and set(p.stride) == {1} and not p.transposed:
             dims[-n:] = [_moved(c, own[i], i) for i in range(-n, 0)]
     elif p.transposed:
@@ -113,6 +122,8 @@ def unpool(c: Context, p: kinds.Unpool) -> Dims:
 
 def resample(c: Context, p: kinds.Resample) -> Dims:
     if not _runs_along_the_input(c, p.x, p.ndim):
+        if p.scales is not None:
+            _note_other_axes(c, p.x, p.ndim)
         return (*c.dims(p.x)[: -p.ndim], *c.all_unrelated()[-p.ndim :])
     if p.method in ("max", "mean", "sample"):
         return _spatial(c, p.x, {})

@@ -28,6 +28,14 @@ def test_one_direction_for_each_axis_or_for_both():
         assert [d.label for d in directions(*tree_of(pool=pool))] == ["both", "both"]
 
 
+@pytest.mark.parametrize(
+    ("count", "single", "together"), [(1, ["length"], "length"), (3, ["depth", "height", "width"], "all")]
+)
+def test_directions_of_sequences_and_volumes_have_their_names(count, single, together):
+    assert [Direction(0, k, (k,), count).label for k in range(count)] == single
+    assert Direction(0, 0, tuple(range(count)), count).label == together
+
+
 def test_children_are_held_by_their_alphas():
     tree, values = tree_of()
     found = alphas_with(tree, HW, values, {1: (18, 16), 2: (8, 8)})

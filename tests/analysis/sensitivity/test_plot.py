@@ -1,5 +1,6 @@
 """The plot shows the figures of the rows: one panel per resolution, one line per axis, one arrow per gradient."""
 
+import itertools
 import math
 
 import pytest
@@ -38,6 +39,33 @@ def test_arrows_point_to_where_gradient_descent_goes():
     ]  # fmt: skip
     tips = [arrows(panel) for panel in visible(plot_sensitivity(rows, STEPS, 4))]
     assert tips == [[1.0], [pytest.approx(0.425)], [0.25], [], []], "enlarged, shrunk with much noise, with some"
+
+
+@pytest.mark.parametrize(
+    ("axes", "size", "labels"),
+    [
+        (("depth", "height", "width"), (4, 8, 9), ["depth", "height", "width"]),
+        (("length",), (9,), ["length"]),
+        (("both",), (8, 9), ["height and width"]),
+        (("all",), (4, 8, 9), ["all axes"]),
+    ],
+)
+def test_every_axis_has_a_line_and_an_arrow_of_its_own(axes, size, labels):
+    """One differs from another in colour, marker and place; the legend names it by the line's colour."""
+    rows = [row(axis=axis, size=size, differences={-1: k, 1: 0.1}) for k, axis in enumerate(axes)]
+    figure = plot_sensitivity(rows, STEPS, 4)
+    (panel,) = visible(figure)
+    assert panel.get_title() == f"features.3  {'×'.join(map(str, size))}"
+    lines = [container[0] for container in panel.containers]
+    assert [line.get_ydata()[0] for line in lines] == list(range(len(axes)))
+    looks = [{line.get_color(), line.get_marker(), line.get_xdata()[1]} for line in lines]
+    assert all(a.isdisjoint(b) for a, b in itertools.combinations(looks, 2))
+    heights = [text.xy[1] for text in panel.texts if getattr(text, "arrow_patch", None) is not None]
+    assert len(set(heights)) == len(axes)
+    (legend,) = figure.legends
+    named = {text.get_text(): line for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)}
+    by_color = {line.get_color(): text for text, line in named.items() if text in labels}
+    assert [by_color[line.get_color()] for line in lines] == labels
 
 
 @pytest.mark.parametrize("count", [1, 3, 20])

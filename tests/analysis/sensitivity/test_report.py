@@ -29,6 +29,13 @@ def test_text():
     assert len({line.index("agree") for line in lines[:1]}) == 1
 
 
+def test_text_of_volumes_and_sequences():
+    lines = str(report(row(axis="depth", size=(4, 8, 9)), row(axis="length", size=(400,)))).splitlines()
+    assert [line.split()[:3] for line in lines[1:3]] == [
+        ["features.3", "depth", "4x8x9"], ["features.3", "length", "400"]
+    ]  # fmt: skip
+
+
 def test_verdict():
     clear = {"gradient": (0.5, 0.01), "slope": (0.2, 0.01)}
     assert report(row(), row(gradient=(0.5, 0.5))).verdict == (

@@ -46,7 +46,7 @@ def same(a: Tensor, b: Tensor) -> None:
 
 
 class Indices(nn.Module):
-    """A max pool that gives its indices too, which are dropped, returned or used."""
+    """A max pool that gives its indices too, which are dropped, returned, used, or only looked at."""
 
     def __init__(self, use: str) -> None:
         super().__init__()
@@ -57,11 +57,14 @@ class Indices(nn.Module):
         y, indices = F.max_pool2d(x, 2, return_indices=True)
         if self.use == "used":
             return (y + x.flatten(2).gather(2, indices.flatten(2)).view_as(y),)
+        if self.use == "looked at" and bool((indices < 0).any()):
+            return (x,)
         return (y, indices) if self.use == "returned" else (y,)
 
 
 @pytest.mark.parametrize(
-    ("use", "status"), [("dropped", "converted"), ("returned", "left alone"), ("used", "left alone")]
+    ("use", "status"),
+    [("dropped", "converted"), ("returned", "left alone"), ("used", "left alone"), ("looked at", "left alone")],
 )
 def test_a_max_pool_whose_indices_count_is_left_alone(use: str, status: str) -> None:
     model, x = Indices(use).eval(), torch.randn(1, 3, 32, 40)

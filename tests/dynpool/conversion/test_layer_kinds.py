@@ -118,6 +118,64 @@ def test_average_pools_average_and_max_pools_take_the_maximum() -> None:
     torch.testing.assert_close(both(x), expected)
 
 
+POOLS: dict[str, nn.Module] = {
+    "max 1": nn.MaxPool1d(3, 2, 1),
+    "max 1 ceil": nn.MaxPool1d(2, 3, ceil_mode=True),
+    "max 1 dilated, ceil": nn.MaxPool1d(3, 4, 1, dilation=2, ceil_mode=True),
+    "mean 1": nn.AvgPool1d(4, 3, 2),
+    "mean 1, border not counted": nn.AvgPool1d(3, 2, 1, count_include_pad=False),
+    "mean 1 ceil": nn.AvgPool1d(5, 3, 2, ceil_mode=True),
+    "mean 1 ceil, border not counted": nn.AvgPool1d(4, 3, 1, ceil_mode=True, count_include_pad=False),
+    "max 3": nn.MaxPool3d((2, 3, 4), (1, 2, 3), (1, 0, 2)),
+    "max 3 dilated, ceil": nn.MaxPool3d((2, 3, 2), (2, 3, 2), (1, 1, 0), dilation=(1, 2, 3), ceil_mode=True),
+    "mean 3": nn.AvgPool3d((2, 3, 4), (1, 2, 3), (1, 0, 2)),
+    "mean 3, border not counted": nn.AvgPool3d((2, 3, 4), (1, 2, 3), (1, 0, 2), count_include_pad=False),
+    "mean 3 ceil": nn.AvgPool3d((3, 4, 2), (2, 3, 1), (0, 2, 1), ceil_mode=True),
+    "mean 3 ceil, border not counted": nn.AvgPool3d((3, 4, 2), (2, 3, 1), (0, 2, 1), True, False),
+    "mean 3 with a divisor": nn.AvgPool3d((2, 3, 2), (2, 1, 3), (0, 1, 1), divisor_override=5),
+}
+
+
+class Called(nn.Module):
+    """A pool as a function."""
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        names = "kernel_size stride padding dilation ceil_mode count_include_pad divisor_override".split()
+        self.how = {name: getattr(pool, name) for name in names if hasattr(pool, name)}
+        kind = type(pool).__name__
+        self.call = f"{kind[:3].lower()}_pool{kind[-2]}d"
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = getattr(F, self.call)(x, **self.how)
+        return y
+
+
+@pytest.mark.parametrize("form", [lambda pool: pool, Called], ids=["layer", "function"])
+@pytest.mark.parametrize("name", list(POOLS))
+@torch.no_grad()
+def test_pools_of_sequences_and_volumes_keep_their_function(name: str, form: Callable[[nn.Module], nn.Module]) -> None:
+    """Whatever remainders the strides leave, with each axis padded in its own way."""
+    torch.manual_seed(0)
+    pool = POOLS[name]
+    conv: type[nn.Module] = nn.Conv1d if "1" in name else nn.Conv3d
+    sizes: list[tuple[int, ...]] = [(22,), (23,), (24,)] if "1" in name else [(6, 10, 13), (7, 11, 12)]
+    orders: tuple[Literal["after", "before"], ...] = ("after", "before")
+    model = nn.Sequential(conv(2, 3, 3, padding=1), form(pool)).eval()
+    for size in sizes:
+        x = torch.randn(2, 2, *size)
+        assert dynpool.convert(model, (2, *size))(x).shape == model(x).shape
+        for order in orders:
+            kept = dynpool.convert(model, (2, *size), preserve=True, order=order)
+            same(kept(x), model(x))
+            same(dynpool.freeze(kept)(x), model(x))
+            (learned,) = dynpool.resolutions(kept)
+            wanted = tuple(n - 1 for n in model(x).shape[2:])
+            dynpool.set_sizes(kept, {learned: wanted})
+            assert kept(x).shape[2:] == wanted
+            same(dynpool.freeze(kept)(x), kept(x))
+
+
 def close(a: Tensor, b: Tensor) -> None:
     """Equal up to the rounding of another order of operations."""
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -98,6 +100,84 @@ def test_what_is_called_over_more_axes_keeps_its_stride(call, conv, size):
     assert list(dynpool.resolutions(learned)) == ["last"]
     x = torch.randn(2, *size)
     assert learned(x).shape == model(x).shape
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: F.max_pool2d(x.unsqueeze(2), (1, 3), (1, 2), (0, 1)).squeeze(2),
+        lambda x: F.max_pool2d(x.unsqueeze(2), (1, 3), (1, 2), (0, 1), return_indices=True)[0].squeeze(2),
+        lambda x: F.avg_pool2d(x.unsqueeze(2), (1, 3), (1, 2), (0, 1), count_include_pad=False).squeeze(2),
+    ],
+)
+@torch.no_grad()
+def test_a_pool_called_on_maps_of_height_one_learns_its_size(call: Callable[[Tensor], Tensor]) -> None:
+    model, x = Called(call, nn.Conv1d).eval(), torch.randn(2, 1, 33)
+    learned = dynpool.convert(model, (1, 33), preserve=True)
+    assert list(dynpool.resolutions(learned)) == ["resize_0", "last"]
+    torch.testing.assert_close(learned(x), model(x))
+    dynpool.set_sizes(learned, {"resize_0": (21,), "last": (9,)})
+    assert learned(x).shape == (2, 4, 9)
+    torch.testing.assert_close(dynpool.freeze(learned)(x), learned(x))
+    torch.testing.assert_close(copy.deepcopy(learned)(x), learned(x))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: F.avg_pool2d(x.unsqueeze(2), 3, 2, 1).squeeze(2),  # zeros above and below count
+        lambda x: F.avg_pool2d(x.unsqueeze(2), (1, 3), 2, divisor_override=2).squeeze(2),
+    ],
+)
+@torch.no_grad()
+def test_one_that_is_not_a_pool_of_sequences_is_left_alone(call: Callable[[Tensor], Tensor]) -> None:
+    model, x = Called(call, nn.Conv1d).eval(), torch.randn(2, 1, 33)
+    learned = dynpool.convert(model, (1, 33), preserve=True)
+    assert [row.status for row in dynpool.conversion_report(learned).rows] == ["left alone", "converted"]
+    torch.testing.assert_close(learned(x), model(x))
+
+
+class OnFrames(nn.Module):
+    """A network of clips whose last layers slide over each frame: all in one batch, or one after the other."""
+
+    def __init__(self, together: bool, first: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.first, self.together = first, together
+        self.conv, self.pool = nn.Conv2d(channels, 4, 3, (2, 1), 1), nn.AvgPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.first(x)
+        if self.together:
+            return self.pool(self.conv(y.transpose(1, 2).flatten(0, 1))).unflatten(0, (len(x), -1)).transpose(1, 2)
+        return torch.stack([self.pool(self.conv(frame)) for frame in y.unbind(2)], 2)
+
+
+def test_layers_on_frames_have_a_row_that_says_why_they_keep_their_strides() -> None:
+    model = OnFrames(True, nn.Conv3d(1, 4, 3, (1, 2, 2), 1), 4).eval()
+    learned = dynpool.convert(model, (1, 4, 32, 48))
+    why = "it is of (height, width), the model's input of (depth, height, width)"
+    first, second, third = dynpool.conversion_report(learned).rows
+    assert (first.name, first.status) == ("first", "converted")
+    assert (second.name, second.kind, second.resolution) == ("conv", "convolution 3x3 stride 2x1", "-")
+    assert (third.name, third.kind, third.resolution) == ("pool", "avg_pool2d 2x2 stride 2", "-")
+    assert [(row.status, row.why) for row in (second, third)] == [("left alone", why)] * 2
+    assert second.macs == (4 * 8 * 24 * 4 * 4 * 9,) * 2
+    x = torch.randn(1, 1, 4, 32, 48)
+    assert learned(x).shape == model(x).shape == (1, 4, 4, 4, 12)
+    dynpool.set_sizes(learned, {"first": (4, 12, 20)})
+    assert learned(x).shape == (1, 4, 4, 3, 10)
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("first", [nn.ReLU(), nn.AdaptiveAvgPool3d(8)])
+def test_a_network_with_such_layers_alone_has_nothing_to_learn_and_says_which(together: bool, first: nn.Module) -> None:
+    """A row each, though they may run once for every frame."""
+    message = (
+        r"no resizer of the OnFrames can be learned along \(depth, height, width\) of input_size=\(1, 4, 16, 24\):"
+    )
+    with pytest.raises(dynpool.NothingToLearnError, match=message) as refused:
+        dynpool.convert(OnFrames(together, first, 1), (1, 4, 16, 24))
+    assert [row.name for row in refused.value.report.rows] == ["conv", "pool"]
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -212,7 +212,7 @@ def test_hand_placed_resizers_are_set_frozen_and_costed_with_them():
 
 
 def test_an_image_without_a_batch_is_named():
-    with pytest.raises(ValueError, match=r"no pooling or strided layer along \(length,\) of input_size=\(32, 32\)"):
+    with pytest.raises(ValueError, match=r"can be learned along \(length,\) of input_size=\(32, 32\):"):
         dynpool.convert(Bytes(), inputs=torch.zeros(3, 32, 32, dtype=torch.uint8))
 
 

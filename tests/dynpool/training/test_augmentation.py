@@ -89,6 +89,19 @@ def test_a_pair_is_changed_alike_whatever_is_drawn():
     assert len(shown) > 3  # of different sizes
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_pair_is_mirrored_only_if_asked_for(flip):
+    """Of the size of the crop, it is otherwise as it was."""
+    image = torch.arange(64, dtype=torch.uint8).view(1, 8, 8)
+    augmentation = Augmentation(side=8, flip=flip, masks=True)
+    pairs = [augmentation.pair(image, image[0], 0, 1, number) for number in range(40)]
+    mirrored = [not torch.equal(changed, image) for changed, _ in pairs]
+    assert 10 < sum(mirrored) < 30 if flip else not any(mirrored)
+    for (changed, mask), mirror in zip(pairs, mirrored, strict=True):
+        assert torch.equal(changed, image.flip(-1) if mirror else image)
+        assert torch.equal(mask, changed[0])
+
+
 def test_images_with_masks_are_not_moved_by_batch():
     augmentation = Augmentation(side=8, flip=True, masks=True)
     assert augmentation.draw(5, torch.Generator()) == Draws(None, None)

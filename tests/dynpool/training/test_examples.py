@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from dynpool.analysis.comparison.examples import read_examples
+from dynpool.training import examples
 from dynpool.training.examples import component_sizes, write_examples
 from dynpool.training.moments import moments
 from dynpool.training.segmentation import IGNORED
@@ -25,13 +26,26 @@ def test_objects_are_connected_parts_of_one_class():
     assert component_sizes(torch.zeros(3, 3, dtype=torch.uint8)) == []
 
 
+class Branches(nn.Module):
+    """Two layers on large maps, and one on small maps, to which a short path, a long and a global one lead."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, (3, 5), padding=(1, 2)), nn.Conv2d(4, 4, 3, padding=1)
+        self.last = nn.Conv2d(4, 3, 3, padding=1, stride=2)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(x + self.second(x) + x.mean((2, 3), keepdim=True))
+
+
 def test_what_is_written_is_read_back(tmp_path):
-    images = torch.randint(0, 256, (10, 1, 8, 8), dtype=torch.uint8)
-    masks = torch.randint(0, 3, (10, 8, 8), dtype=torch.uint8)
+    images = torch.randint(0, 256, (10, 1, 8, 12), dtype=torch.uint8)
+    masks = torch.randint(0, 3, (10, 8, 12), dtype=torch.uint8)
     masks[:, 0] = IGNORED
     split = Images(masks, *moments(images), images)
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, stride=2), nn.Conv2d(4, 3, 3, padding=1)).eval()
+    network = Branches().eval()
     write_examples(tmp_path / "predictions.npz", network, Dataset(split, split, ("a", "b", "c")))
     found = read_examples(tmp_path)
     assert found is not None
@@ -39,10 +53,29 @@ def test_what_is_written_is_read_back(tmp_path):
     assert len(set(order)) == 6
     assert np.array_equal(found.masks, masks[order].numpy())
     with torch.no_grad():
-        scores = nn.functional.interpolate(network(split.normalised(images[order])), (8, 8), mode="bilinear")
+        scores = nn.functional.interpolate(network(split.normalised(images[order])), (8, 12), mode="bilinear")
     assert np.array_equal(found.predicted, scores.argmax(1).numpy())
-    assert len(found.objects) == sum(len(component_sizes(mask)) for mask in masks)
+    assert sorted(map(tuple, found.objects.tolist())) == sorted(
+        size for mask in masks for size in component_sizes(mask)
+    )
     assert found.classes == ("a", "b", "c")
-    assert found.fields.tolist() == [[4, 4, 7, 7, 7, 7]]  # 1 + 2, and 2 more at stride 2
+    # height and width of maps, then of the largest r_min and the largest local r_max on them
+    assert found.fields.tolist() == [[8, 12, 5, 7, 5, 7], [4, 6, 5, 7, 7, 9]]
     (tmp_path / "predictions.npz").write_bytes(b"damaged")
     assert read_examples(tmp_path) is None
+
+
+def test_objects_are_measured_in_so_many_masks(tmp_path, monkeypatch):
+    monkeypatch.setattr(examples, "BATCH", 2)
+    monkeypatch.setattr(examples, "MEASURED", 4)
+    masks = torch.zeros(10, 8, 8, dtype=torch.uint8)
+    for number, mask in enumerate(masks):
+        mask[1, : number % 8 + 1] = 1
+    images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
+    split = Images(masks, *moments(images + torch.arange(8, dtype=torch.uint8)), images)
+    write_examples(tmp_path / "predictions.npz", nn.Conv2d(1, 2, 3, padding=1), Dataset(split, split, ("a", "b")))
+    found = read_examples(tmp_path)
+    assert found is not None
+    drawn = [mask for _, batch in list(split.batches(2, seed=0))[:2] for mask in batch]
+    assert found.objects.tolist() == [[1, int(mask.sum())] for mask in drawn]
+    assert len(found.images) == 2

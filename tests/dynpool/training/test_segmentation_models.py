@@ -1,7 +1,10 @@
 """Networks for segmentation score every pixel, and maps that meet keep one size when it is learned."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +24,56 @@ def test_a_narrow_hrnet_has_the_branches_of_the_wide_one():
     assert narrow.backbone.stage4_cfg["num_channels"] == (4, 8, 16, 32)
     count = [sum(parameter.numel() for parameter in network.parameters()) for network in (narrow, wide)]
     assert count[0] < count[1] / 20
+
+
+def stretched(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Bilinear interpolation: along each axis a pixel is between those whose centres are nearest to its own."""
+    across = []
+    for n, m in zip(x.shape[-2:], size, strict=True):
+        centres = (np.arange(m) + 0.5) * n / m - 0.5
+        across.append(torch.tensor(np.array([np.interp(centres, np.arange(n), row) for row in np.eye(n)])))
+    return torch.einsum("nchw,hi,wj->ncij", x, *across)
+
+
+def test_the_head_of_an_hrnet_scores_the_stretched_maps_of_all_branches():
+    torch.manual_seed(0)
+    network: Any = HRNetSegmentation(5, 1, **SMALL).double().eval()
+    images = torch.randn(2, 1, 64, 96, dtype=torch.float64)
+    maps: list[torch.Tensor] = []
+    network.backbone.stage4.register_forward_hook(lambda module, args, out: maps.extend(out))
+    norm = network.head[1]
+    with torch.no_grad():
+        for value in (norm.running_mean, norm.weight, norm.bias):
+            value.normal_()
+        norm.running_var.uniform_(0.5, 2.0)
+        scores = network(images)
+    assert [tuple(m.shape[1:]) for m in maps] == [(4, 16, 24), (8, 8, 12), (16, 4, 6), (32, 2, 3)]
+    x = torch.cat([stretched(m, (16, 24)) for m in maps], 1)
+    first, last = network.head[0], network.head[3]
+    x = torch.einsum("nchw,kc->nkhw", x, first.weight[:, :, 0, 0]) + first.bias[:, None, None]
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    x = ((x - norm.running_mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]).clamp(min=0)
+    x = torch.einsum("nchw,kc->nkhw", x, last.weight[:, :, 0, 0]) + last.bias[:, None, None]
+    torch.testing.assert_close(scores, x)
+
+
+def test_the_way_up_of_a_u_net_has_the_skipped_map_then_the_stretched_one():
+    torch.manual_seed(0)
+    network = UNet(5, 1, widths=(4, 4, 8)).double().eval()
+    made: dict[str, torch.Tensor] = {}
+    given: dict[str, torch.Tensor] = {}
+
+    def keep(module, args, out, name):
+        given[name], made[name] = args[0], out.clone()
+
+    for name, module in network.named_modules():
+        if name in ("down.0", "down.1", "down.2", "up.0", "up.1"):
+            module.register_forward_hook(partial(keep, name=name))
+    network(torch.randn(2, 1, 22, 37, dtype=torch.float64))
+    for level, below in (("1", "down.2"), ("0", "up.1")):
+        skipped = made[f"down.{level}"]
+        expected = torch.cat([skipped, stretched(made[below], skipped.shape[-2:])], 1)
+        torch.testing.assert_close(given[f"up.{level}"], expected)
 
 
 def test_options_that_do_not_fit():

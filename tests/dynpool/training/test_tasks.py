@@ -10,7 +10,8 @@ from dynpool.training.config_sections import ModelConfig
 from dynpool.training.data_config import DataConfig
 from dynpool.training.errors import ConfigError
 from dynpool.training.models import build_model
-from dynpool.training.segmentation import confusion, mean_iou
+from dynpool.training.objective import task_loss
+from dynpool.training.segmentation import IGNORED, confusion, mean_iou
 from dynpool.training.tasks import task_of
 
 SCENE = RunConfig(task="segmentation", data=DataConfig("digits-scene"))
@@ -37,6 +38,20 @@ def test_classification_counts_right_images_also_of_mixed_ones():
     assert task.count(logits, mixed).tolist() == [2]
     assert task.figures(torch.tensor([2.0]), 4) == {"accuracy": 0.5}
     assert task.metric is ACCURACY
+
+
+def test_losses_of_parts_have_the_mean_of_the_batch():
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.randint(0, 3, (5, 4, 4), generator=generator)
+    masks[0, 1:], masks[3] = IGNORED, IGNORED
+    for config, targets, shape in ((SCENE, masks, (5, 3, 4, 4)), (RunConfig(), masks[:, 0, 0] % 3, (5, 3))):
+        task, loss = task_of(config, 3), task_loss(config)
+        scores = torch.randn(shape, generator=generator, dtype=torch.float64)
+        parts = zip(scores.tensor_split(3), targets.tensor_split(3), strict=True)
+        total = sum(loss(own, wanted) * task.share(wanted, targets) for own, wanted in parts)
+        torch.testing.assert_close(total, loss(scores, targets))
+    nothing = torch.full((2, 4, 4), IGNORED)
+    assert float(task_of(SCENE, 3).share(nothing[:1], nothing)) == 0
 
 
 class Named(nn.Module):

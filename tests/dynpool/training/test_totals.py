@@ -18,7 +18,7 @@ def test_means_are_over_images_of_all_processes(processes):
     task = task_of(RunConfig(), 10)
     totals = Totals(Totals.empty(task), task)
     totals.add(torch.tensor(2.0), torch.tensor([3]), 4)
-    totals.add(torch.tensor(5.0), torch.tensor([1]), 2)
+    totals.add(torch.tensor(5.0), torch.tensor([1]), 2, torch.tensor(3.0))
     totals.add_penalty(torch.tensor(0.5), 4)
     totals.add_penalty(torch.tensor(2.0), 2)
     other = torch.tensor([6.0, 3.0, 2.0, 6.0], dtype=torch.float64)
@@ -26,7 +26,7 @@ def test_means_are_over_images_of_all_processes(processes):
     loss, penalty, figures = totals.means(accelerator)
     images = 6 * processes
     rest = (processes - 1) * other
-    expected = ((4 * 2.0 + 2 * 5.0 + rest[0]) / images, (2.0 + 4.0 + rest[1]) / images, (4 + rest[2]) / images)
+    expected = ((4 * 2.0 + 3 * 5.0 + rest[0]) / images, (2.0 + 4.0 + rest[1]) / images, (4 + rest[2]) / images)
     assert (loss, penalty, figures["accuracy"]) == pytest.approx([float(value) for value in expected])
 
 

@@ -23,12 +23,12 @@ def _examples(classes: tuple[str, ...] = ("background", "bar"), side: int = 8) -
     masks[:, 2:4, 2:6] = 1
     masks[:, 0] = 255
     return Examples(
-        images=np.full((3, 1, side, side), 90, dtype=np.uint8),
+        images=np.full((3, 3, side, side), 1, dtype=np.uint8) * np.array([90, 60, 30], dtype=np.uint8)[:, None, None],
         masks=masks,
         predicted=np.where(masks == 255, 0, masks).astype(np.uint8),
         classes=classes,
-        objects=np.array([[2, 4]] * 10),
-        fields=np.array([[8.0, 8, 3, 3, 5, 5], [4.0, 4, 6, 6, np.inf, np.inf]]),
+        objects=np.array([[k, 1] for k in range(1, 12)]),
+        fields=np.array([[8.0, 16, 3, 30, 5, 50], [4.0, 8, 6, 6, np.inf, np.inf]]),
     )
 
 
@@ -37,6 +37,11 @@ def runs(tmp_path: Path, write_run: WriteRun) -> list[Run]:
     for method, seed in (("human", 0), ("human", 1), ("dynopool", 0)):
         write_run(tmp_path / f"{method}{seed}", method, seed)
     return [replace(run, examples=_examples()) for run in runs_of(tmp_path)]
+
+
+def _of_seeds(runs: list[Run], change: Callable[[Examples, int], Examples]) -> list[Run]:
+    """The runs with other examples for each seed."""
+    return [replace(run, examples=change(_examples(), run.seed)) for run in runs]
 
 
 def _names(figure: Figure) -> list[str]:
@@ -56,6 +61,41 @@ def test_images_masks_and_one_row_for_each_group(runs: list[Run]) -> None:
     predicted = figure.axes[6].images[0].get_array()
     assert predicted is not None
     assert predicted[0, 0].tolist() == dark
+    picture = figure.axes[0].images[0].get_array()
+    assert picture is not None
+    assert picture.shape == (8, 8, 3)
+    assert picture[4, 5].tolist() == [90, 60, 30]
+    (legend,) = figure.legends
+    named = {
+        text.get_text(): [round(255 * part) for part in to_rgb(patch.get_facecolor())]
+        for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
+    }
+    assert named == {"background": dark, "bar": mask[2, 2].tolist(), "does not count": [255] * 3}
+
+
+def test_predictions_are_those_of_the_first_run_of_a_group_with_its_score(runs: list[Run]) -> None:
+    figure = plot_predictions(
+        _of_seeds(runs, lambda found, seed: replace(found, predicted=np.full_like(found.predicted, seed)))
+    )
+    dark = [round(255 * part) for part in to_rgb(BACKGROUND)]
+    for axes in figure.axes[6:]:
+        shown = axes.images[0].get_array()
+        assert shown is not None
+        assert shown[3, 3].tolist() == dark, "class 0, of seed 0"
+    first = {run.method: run for run in runs if run.seed == 0}
+    names = _names(figure)
+    for method, run in first.items():
+        assert run.last.score is not None
+        assert names[names.index(method) + 1] == f"seed 0, {100 * run.last.score:.1f} %"
+
+
+def test_names_of_classes_in_the_legend_run_from_left_to_right(runs: list[Run]) -> None:
+    classes = tuple(f"class-{number}" for number in range(21))
+    figure = plot_predictions([replace(run, examples=_examples(classes)) for run in runs])
+    figure.draw_without_rendering()
+    places = {text.get_text(): text.get_window_extent() for text in figure.legends[0].get_texts()}
+    in_order = sorted(places, key=lambda name: (-round(places[name].y0), places[name].x0))
+    assert in_order == [*classes, "does not count"]
 
 
 @pytest.mark.parametrize("count", [2, 21, 80])
@@ -80,8 +120,21 @@ def test_fields_are_drawn_at_the_height_of_their_maps_beside_the_sizes_of_object
     for bar in bars:
         assert np.asarray(bar.get_ydata()).tolist() == [3, 5]
         assert np.asarray(bar.get_xdata())[0] == pytest.approx(8, rel=0.1)
+    ends = [line for line in axes.lines if line.get_marker() == "_"]
+    assert [np.asarray(line.get_ydata()).tolist() for line in ends] == [[5], [5]]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["human", "dynopool", "objects, 10 to 90 %: 4 to 4", "their median: 4", "image: 8"]
+    assert labels == ["human", "dynopool", "objects, 10 to 90 %: 2 to 10", "their median: 6", "image: 8"]
+    (band,) = axes.patches
+    box = band.get_extents().transformed(axes.transData.inverted())
+    assert (box.y0, box.y1) == pytest.approx((2, 10))
+    across = [np.asarray(line.get_ydata())[0] for line in axes.lines if np.asarray(line.get_xdata()).tolist() == [0, 1]]
+    assert across == [6, 8]
+
+
+def test_fields_are_those_of_the_first_run_of_a_group(runs: list[Run]) -> None:
+    figure = plot_objects(_of_seeds(runs, lambda found, seed: replace(found, fields=found.fields + 100 * seed)))
+    bars = [line for line in figure.axes[0].lines if line.get_linewidth() == 3.2]
+    assert [np.asarray(bar.get_ydata()).tolist() for bar in bars] == [[3, 5]] * 2
 
 
 def test_runs_without_examples_have_no_such_pictures(runs: list[Run]) -> None:

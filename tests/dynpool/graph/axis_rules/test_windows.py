@@ -24,6 +24,28 @@ def test_a_valid_convolution_shifts_the_offset_not_the_class() -> None:
     assert graph.values[value].shape[-2:] == (6, 10)
 
 
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        (
+            lambda x: F.conv1d(x.flatten(2), x.new_zeros(2, 8, 3), stride=2),
+            ("convolution", (3,), (2,), (1536,), (767,)),
+        ),
+        (lambda x: F.conv1d(x.flatten(2), x.new_zeros(2, 8, 3)), None),
+        (lambda x: F.max_pool3d(x[None], (2, 1, 1)), ("max_pool3d_with_indices", (2, 1, 1), (2, 1, 1), None, None)),
+        (lambda x: F.interpolate(x.flatten(2), scale_factor=2.0), ("upsample_nearest1d", (1,), (1,), (1536,), (3072,))),
+        (lambda x: F.interpolate(x.flatten(2), 7), None),
+    ],
+)
+def test_what_runs_along_other_axes_than_the_input_is_noted(function: Callable[[Tensor], Tensor], found: Any) -> None:
+    noted = trace(Then(function), (8, 64, 96)).axes.of_other_axes
+    assert len(noted) == (found is not None)
+    for resize in noted:
+        sizes = (resize.in_size, resize.out_size) if found[3] else (None, None)
+        assert (resize.kind, resize.kernel, resize.stride, *sizes) == found
+        assert set(resize.source + resize.target) == {None}
+
+
 def behind_a_pool(function: Callable[[Tensor], Tensor], size: tuple[int, int, int] = (8, 48, 48)) -> Any:
     """The dimensions of the function's result as multiples of the pooled height and width."""
     graph = Survey(Then(function), size).structure
