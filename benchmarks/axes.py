@@ -9,7 +9,6 @@ benchmarks/results/axes.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import platform
 import statistics
 import sys
@@ -24,6 +23,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
 
 import dynpool
+from benchmarks.appending import append, check_columns
 from benchmarks.checkout import commit
 from benchmarks.timing import in_turns
 
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    check_columns(RESULTS, FIELDS)
     about = [arguments.threads, torch.__version__, platform.platform(), commit(), date.today().isoformat()]
     for shape, size in CASES:
         for layout in ("contiguous", "channels_last") if len(size) == 3 else ("contiguous",):
@@ -81,10 +82,8 @@ def main() -> None:
                 found = f"{ratio(x, size, backward, arguments.rounds):.2f}"
                 sizes = ["x".join(map(str, numbers)) for numbers in (shape, size)]
                 print(*sizes, layout, name, found)
-                new = not RESULTS.exists()
-                with RESULTS.open("a", newline="") as file:
-                    writer = csv.writer(file, lineterminator="\n")
-                    writer.writerows([FIELDS] * new + [[*sizes, layout, name, found, *about]])
+                figures = [*sizes, layout, name, found, *about]
+                append(RESULTS, FIELDS, [dict(zip(FIELDS, figures, strict=True))])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.appending import append, check_columns
 from benchmarks.checkout import environment
 
 __all__ = ["BOTH", "COPY", "EAGER", "GRID", "OURS", "PEER", "POOL", "Results", "Row", "draw", "summarise"]
@@ -49,12 +49,18 @@ class Row:
 
 
 class Results:
-    """A list of rows, each printed and appended to a CSV file when it is added."""
+    """A list of rows, each printed and appended to a CSV file when it is added.
+
+    Raises:
+        ValueError: the file is there, with other columns.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.rows: list[Row] = []
         self.path = folder / "dynopool2d_cpu.csv"
         self.where = environment("cpu")
+        self.columns = [field.name for field in fields(Row)] + ["threads", *self.where]
+        check_columns(self.path, self.columns)
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
@@ -62,13 +68,8 @@ class Results:
         memory = "" if row.peak_memory is None else f" {row.peak_memory / 2**20:9.1f} MiB"
         numbers = f"{row.p50:11.1f} us {row.fraction_of_copy:6.1%} of copy {row.of_composition:5.2f} of composition"
         print(f"{numbers}{memory}  {row.what}: {size}", flush=True)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Row)] + ["threads", *self.where])
-            if new:
-                writer.writeheader()
-            writer.writerow({**_short(asdict(row)), "threads": torch.get_num_threads(), **self.where})
+        figures = {**_short(asdict(row)), "threads": torch.get_num_threads(), **self.where}
+        append(self.path, self.columns, [figures])
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

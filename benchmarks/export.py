@@ -9,8 +9,8 @@ to the live model's, relative to the largest logit, or the error. Rows are writt
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
+import sys
 import tempfile
 import time
 import warnings
@@ -22,7 +22,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
+
 import dynpool
+from benchmarks.appending import append, check_columns
 
 RESULTS = Path(__file__).parent / "results" / "export.csv"
 COLUMNS = ["model", "size", "preserve", "frozen", "export", "onnx", "compile"]
@@ -99,18 +102,13 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if file.tell() == 0:
-            writer.writeheader()
-        for name in args.models:
-            start = time.perf_counter()
-            n = 139 if name.startswith("inception") else args.size
-            row = measure(name, (3, n, n), args.preserve, args.backend)
-            writer.writerow(row)
-            file.flush()
-            print(f"{row} ({time.perf_counter() - start:.0f} s)", flush=True)
+    check_columns(args.out, COLUMNS)
+    for name in args.models:
+        start = time.perf_counter()
+        n = 139 if name.startswith("inception") else args.size
+        row = measure(name, (3, n, n), args.preserve, args.backend)
+        append(args.out, COLUMNS, [row])
+        print(f"{row} ({time.perf_counter() - start:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import timm
 import torchvision
 from torch import nn
 
+from benchmarks.appending import append, check_columns
 from dynpool.conversion.coverage import build_model
 
 __all__ = ["BUILD_ERRORS", "sweep"]
@@ -75,27 +76,20 @@ def sweep(
     parser.add_argument("names", nargs="*")
     parser.add_argument("--out", type=Path, default=results)
     options = parser.parse_args()
+    check_columns(options.out, columns)
     done: set[str] = set()
     if options.out.exists():
         with options.out.open(newline="") as file:
-            known = csv.DictReader(file)
-            if known.fieldnames != list(columns):
-                parser.error(f"--out {options.out} has other columns: remove it, or name another file")
-            done = {row["model"] for row in known}
-    with options.out.open("a", newline="") as file:
-        rows = csv.DictWriter(file, columns)
-        if not done:
-            rows.writeheader()
-        for family in [[name] for name in options.names] or _families():
-            if done.intersection(family):
-                continue
-            built = _built(family)
-            if isinstance(built, str):
-                print(f"{family[-1]} is passed over: {built}", file=sys.stderr)
-                continue
-            name, model, size = built
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found = [{"model": name, **row} for row in rows_of(name, model, size)]
-            rows.writerows(found)  # of a model all or none, so that a sweep that was stopped goes on
-            file.flush()
+            done = {row["model"] for row in csv.DictReader(file)}
+    for family in [[name] for name in options.names] or _families():
+        if done.intersection(family):
+            continue
+        built = _built(family)
+        if isinstance(built, str):
+            print(f"{family[-1]} is passed over: {built}", file=sys.stderr)
+            continue
+        name, model, size = built
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = [{"model": name, **row} for row in rows_of(name, model, size)]
+        append(options.out, columns, found)  # of a model all or none, so that a sweep that was stopped goes on

@@ -23,7 +23,6 @@ Errors of the disk are raised at the system calls of writing. A row for each run
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import random
 import shutil
@@ -38,6 +37,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.appending import append
 from benchmarks.checkout import commit
 from benchmarks.fault_attempts import EPOCHS, STEPS, Attempt, Clock, Failing, config_of
 from benchmarks.fault_checks import broken_files, differences, saved_steps
@@ -312,12 +312,7 @@ def keep(found: Sequence[Outcome]) -> None:
     """Append rows to the results, and print them."""
     made = {"torch": torch.__version__, "commit": commit()}
     rows = [asdict(row) | {"wrong": "; ".join(row.wrong)} | made for row in found]
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+    append(RESULTS, list(rows[0]), rows)
     for row in rows:
         print(*row.values(), flush=True)
 

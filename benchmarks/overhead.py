@@ -8,7 +8,6 @@ All figures are ratios of times measured in the same run. Results are appended t
 from __future__ import annotations
 
 import argparse
-import csv
 import platform
 import statistics
 import sys
@@ -25,11 +24,13 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
 
 import dynpool
+from benchmarks.appending import append, check_columns
 from benchmarks.checkout import commit
 from dynpool.analysis import IMinTracker
 from dynpool.training.models import MODELS
 
 RESULTS = Path(__file__).parent / "results" / "overhead.csv"
+COLUMNS = ["what", "detail", "ratio", "machine", "threads", "torch", "commit"]
 
 
 def seconds(call: Callable[[], object], repeats: int) -> float:
@@ -91,17 +92,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    found = rows(options.repeats)
-    RESULTS.parent.mkdir(exist_ok=True)
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["what", "detail", "ratio", "machine", "threads", "torch", "commit"])
-        for what, detail, ratio in found:
-            print(f"{ratio:8.4f}  {what} ({detail})")
-            machine = f"{platform.machine()} {platform.system()}"
-            writer.writerow([what, detail, f"{ratio:.5f}", machine, options.threads, torch.__version__, commit()])
+    check_columns(RESULTS, COLUMNS)
+    machine = f"{platform.machine()} {platform.system()}"
+    made = {"machine": machine, "threads": options.threads, "torch": torch.__version__, "commit": commit()}
+    for what, detail, ratio in rows(options.repeats):
+        print(f"{ratio:8.4f}  {what} ({detail})")
+        append(RESULTS, COLUMNS, [{"what": what, "detail": detail, "ratio": f"{ratio:.5f}", **made}])
 
 
 if __name__ == "__main__":

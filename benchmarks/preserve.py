@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gc
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -28,7 +29,10 @@ import timm
 import torch
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
+
 import dynpool
+from benchmarks.appending import append, check_columns
 
 RESULTS = Path(__file__).parent / "results" / "preserve.csv"
 COLUMNS = ["model", "order", "status", "size", "even", "converted", "tied", "follows", "pinned", "left", "error"]
@@ -145,25 +149,20 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     names = list(dict.fromkeys(n for pattern in args.models for n in timm.list_models(pattern)))[:: args.stride]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    check_columns(args.out, COLUMNS)
     seen = set()
     if args.out.exists():
         with args.out.open() as file:
             seen = {row["model"] for row in csv.DictReader(file)}
-    with args.out.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if file.tell() == 0:
-            writer.writeheader()
-        for name in names:
-            if name in seen:
-                continue
-            start = time.perf_counter()
-            rows = list(measure(name, args.orders))
-            writer.writerows(rows)
-            file.flush()
-            results = ", ".join(f"{r['order']}: {r['status']} {r.get('error', '')}" for r in rows)
-            print(f"{name}: {results} ({time.perf_counter() - start:.1f} s) {rows[0].get('why', '')}", flush=True)
-            gc.collect()
+    for name in names:
+        if name in seen:
+            continue
+        start = time.perf_counter()
+        rows = list(measure(name, args.orders))
+        append(args.out, COLUMNS, rows)
+        results = ", ".join(f"{r['order']}: {r['status']} {r.get('error', '')}" for r in rows)
+        print(f"{name}: {results} ({time.perf_counter() - start:.1f} s) {rows[0].get('why', '')}", flush=True)
+        gc.collect()
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
 
+from benchmarks.appending import append, check_columns
 from benchmarks.checkout import commit
 from benchmarks.families import BUILD_ERRORS
 from dynpool.analysis import receptive_field
@@ -117,18 +118,13 @@ def done(path: Path) -> set[str]:
 
 def sweep(wanted: list[str], path: Path) -> Iterator[dict[str, object]]:
     """The rows of all models that have none yet, each written to the file at once."""
-    path.parent.mkdir(exist_ok=True)
+    check_columns(path, COLUMNS)
     before = done(path)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if not before:
-            writer.writeheader()
-        for name in wanted:
-            if name not in before:
-                found = row(name)
-                writer.writerow(found)
-                file.flush()
-                yield found
+    for name in wanted:
+        if name not in before:
+            found = row(name)
+            append(path, COLUMNS, [found])
+            yield found
 
 
 def main() -> None:

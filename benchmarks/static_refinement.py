@@ -21,6 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, installed or not
 
+from benchmarks.appending import append, check_columns
 from benchmarks.checkout import commit
 from dynpool.analysis import receptive_field
 from dynpool.baselines import refine
@@ -83,7 +84,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     made = {"torch": torch.__version__, "timm": timm.__version__, "commit": commit()}
-    options.out.parent.mkdir(exist_ok=True)
+    check_columns(options.out, COLUMNS)
     done = set()
     if options.out.exists():
         with options.out.open(newline="") as file:
@@ -92,11 +93,7 @@ def main() -> None:
         if (name, size) in done:
             continue
         figures = row(name, size)
-        with options.out.open("a", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow(figures | made)
+        append(options.out, COLUMNS, [figures | made])
         print(
             f"{name} {size}: {figures['reached']} {figures.get('seconds', '')} {str(figures.get('why', ''))[:150]}",
             flush=True,
