@@ -32,8 +32,10 @@ OUT = DOCS / "gallery"
 WIDTH = 1000  # pixels of a picture at most; pages show 900
 ROWS = DOCS.parent / "benchmarks" / "results" / "digits.csv"
 NETWORK = "torchvision:resnet18"
-INTRO = """Every kind of picture that the library draws, made by `make gallery`. Two are elsewhere: several inspected networks side by
-side are in [Which layers work](representations.md#what-it-shows-on-the-digits), and `network.svg` needs Graphviz."""
+INTRO = """Every kind of picture that the library draws, made by `make gallery`. Some are elsewhere: several inspected networks side
+by side in [Which layers work](representations.md#what-it-shows-on-the-digits), predictions beside masks and fields beside
+objects in [Segmentation](howto/segmentation.md#where-should-the-pixels-of-an-hrnet-go), maps of clips in [Clips and
+series](howto/clips_and_series.md#how-much-time-to-keep); `network.svg` needs Graphviz."""
 RUN = "train configs/digits-plain.yaml --method dynopool --epochs 5"
 
 
