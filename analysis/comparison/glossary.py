@@ -9,6 +9,7 @@ from ..common.metric import MIOU, Metric
 __all__ = ["glossary"]
 
 _MIOU = "the mean over classes of the pixels that mask and prediction share / those that either has, of all images."
+_OTHER_AXES = "of series read series and sample, of clips clip and, along the depth, frame."
 
 
 def glossary(metric: Metric, axes: Sequence[str]) -> dict[str, str]:
@@ -20,6 +21,7 @@ def glossary(metric: Metric, axes: Sequence[str]) -> dict[str, str]:
     """
     return {
         **({metric.title: _MIOU} if metric is MIOU else {}),
+        **({"Image, pixel": _OTHER_AXES} if len(axes) != 2 else {}),
         "Spread between runs": "√(s₁² + s₂²), with s₁ and s₂ the standard deviations of the two methods compared: a"
         " guide, not a test of significance.",
         "p": "the probability of a difference at least as large if both methods were equally good: paired Student's"

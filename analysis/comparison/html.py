@@ -195,7 +195,7 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
         caption = (
             f"{_capital(_axes(comparison))} at the last finished epoch, from the input onwards, all networks drawn to"
             " the same scale. Runs that ended at the same sizes share a row."
-            + " The strip beside a map is its depth, with a cell for each frame or slice."
+            + " The strip beside a map is its depth, with a cell for each frame or slice where they fit."
             * (len(_names(comparison)) == 3)
         )
         return caption, "; ".join(rows)

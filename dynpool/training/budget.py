@@ -48,7 +48,7 @@ class Budget:
 
     Args:
         model: a converted network.
-        input_size: (C, H, W) in pixels at which the cost is counted.
+        input_size: (C, H, W), (C, L) or (C, D, H, W) in pixels at which the cost is counted.
         target: the budget.
         key: the name of the budget in error messages.
         cost: what sizes cost; None: GMACs.

@@ -74,8 +74,8 @@ class RunConfig:
         alpha_until: fraction of the run during which alphas, and the sizes of kernels, are learned; then their schedule
             ends and sizes stay fixed.
         start: initial sizes of the methods that learn them, and the sizes of "fixed" and "scaled": "designed", "random"
-            (those of the method "random" with the same seed and cost), or {name of a resolution: [height, width], ...};
-            resolutions without an entry keep their designed sizes.
+            (those of the method "random" with the same seed and cost), or {name of a resolution: [height, width], ...},
+            a number for each axis of the data; resolutions without an entry keep their designed sizes.
         start_gmacs: GMACs of random initial sizes; null: those of the designed sizes.
         gmacs_weight: weight of the GMACs term in the loss, per GMAC (Eq. 8).
         gmacs_budget: target for the GMACs, met within 2 % where whole pixels allow it; null: none. "human", "fixed" and

@@ -77,7 +77,7 @@ def _check_keys(values: Any, kind: type, where: Path, prefix: str = "") -> None:
 _MAPPINGS: dict[Any, str] = {  # by the type of their values
     Any: "a mapping of keys to values",
     dict: "methods, each with keys and lists of their values, such as {dynopool: {alpha_lr: [0.1, 1.0]}}",
-    tuple: "{NAME: [height, width], ...}",
+    tuple: "{NAME: [a number for each axis], ...}",
     UnionType: "{match: METHOD}",
 }
 
@@ -341,12 +341,14 @@ def run_config(comparison: ComparisonConfig, point: GridPoint, seed: int) -> Run
     Where all runs are to match one method's cost, that method's own and those that ignore a budget have none.
 
     Raises:
-        ConfigError: if the grid has an unknown key, one that a comparison sets itself, or a value that is not allowed.
+        ConfigError: if the grid has an unknown key, one that a comparison sets itself, or a value that is not allowed;
+            or if the method does not go with the keys of all.
     """
     values = {k: v for k, v in to_dict(comparison).items() if k not in COMPARISON_KEYS}
     if point.method in DESIGNED_COST or comparison.match in (point.method, point.group):
         values["gmacs_budget"] = None if comparison.match else values["gmacs_budget"]
     grid = f"grid.{point.method}"
+    where, about = (grid, grid) if point.values else (f"methods has {point.method!r}", "methods")
     for key, value in point.values.items():
         own = [k for k in _known_keys(RunConfig) if k not in SET_BY_COMPARISON]
         if key not in own and not key.startswith("model.options."):
@@ -361,7 +363,7 @@ def run_config(comparison: ComparisonConfig, point: GridPoint, seed: int) -> Run
     try:
         return _parsed(RunConfig, values | own_values | {"grid_point": point.label}, (), "train")[0]
     except ConfigError as error:
-        raise ConfigError(f"{grid}: {error}", grid) from None
+        raise ConfigError(f"{where}: {error}", about) from None
 
 
 def run_configs(comparison: ComparisonConfig) -> list[tuple[RunConfig, GridPoint]]:

@@ -11,6 +11,9 @@ from .errors import require
 
 __all__ = ["OTHER_AXES", "SEGMENTED", "DataConfig", "Variant"]
 
+EMBEDDED = frozenset({"digits", "digits-scene", "digits-motion", "pulses"})
+"""Datasets that need no files."""
+
 SEGMENTED = frozenset({"digits-scene", "mask-folder", "voc", "sbd"})
 """Datasets with a class for every pixel."""
 
@@ -49,7 +52,7 @@ class DataConfig:
         normalise: "data" (by mean and deviation of the training images) or "imagenet" (by those of ImageNet).
         margin: part of the shorter side of a file's image that the centre crop keeps, after it is scaled to
             resolution / margin; of streamed training images only those without a random crop.
-        test_fraction: fraction of the digits used as test set, per class.
+        test_fraction: fraction of the digits used as test set, per class, also of those in scenes and in clips.
         validation: training images held out, class by class and the same for every seed, on which accuracy is measured
             instead of on the test images: a fraction of them, or a number of images; null: none.
         train_images: number of training images to use, chosen class by class and the same for every seed; null: all.
@@ -113,17 +116,23 @@ class DataConfig:
         require("data.erase", self.erase, 0 <= self.erase <= 1, "a number from 0 to 1")
         self._check_masks()
         self._check_axes()
+        if self.name in EMBEDDED:
+            self._check_unset(root=None, download=False)
+        if self.name == "pulses":
+            self._check_unset(test_fraction=type(self).test_fraction)
+
+    def _check_unset(self, **defaults: object) -> None:
+        """Refuse other values than these of keys that mean nothing for the dataset."""
+        for key, value in defaults.items():
+            shown, given = json.dumps(value).strip('"'), getattr(self, key)
+            require(f"data.{key}", given, given == value, f"{shown}, as data.name is {self.name}")
 
     def _check_axes(self) -> None:
         if self.name not in OTHER_AXES:
             return
-        usual = {
-            "variant": "plain", "channels": None, "normalise": "data", "flip": False, "crop": None,
-            "rand_augment": None, "erase": 0,
-        }  # fmt: skip
-        for key, value in usual.items():
-            shown, given = json.dumps(value).strip('"'), getattr(self, key)
-            require(f"data.{key}", given, given == value, f"{shown}, as data.name is {self.name}")
+        self._check_unset(
+            variant="plain", channels=None, normalise="data", flip=False, crop=None, rand_augment=None, erase=0
+        )
         least, most = {"digits-motion": (12, 64), "pulses": (64, 4096)}[self.name]
         allowed = f"{least} to {most}, as data.name is {self.name}"
         require("data.resolution", self.resolution, least <= self.resolution <= most, allowed)
@@ -136,12 +145,7 @@ class DataConfig:
             require("data.scale", self.scale, self.scale is None, f"null, unless data.name is one of {names}")
             require("data.test", self.test, self.test == "whole", "whole, unless data.name is mask-folder, voc or sbd")
             return
-        usual = {"variant": "plain", "shift": 0, "crop": None, "rand_augment": None, "erase": 0}
-        for key, value in usual.items():
-            shown = "null" if value is None else value
-            require(
-                f"data.{key}", getattr(self, key), getattr(self, key) == value, f"{shown}, as data.name is {self.name}"
-            )
+        self._check_unset(variant="plain", shift=0, crop=None, rand_augment=None, erase=0)
         if self.name == "digits-scene":
             require("data.test", self.test, self.test == "whole", "whole, as data.name is digits-scene")
             require(

@@ -24,7 +24,7 @@ NOISE = 224  # the brightest grey of the canvas
 def digits_in_motion(config: DataConfig) -> Arrays:
     """The clips of both splits, one of each digit: uint8 (N, 1, D, H, W), all three `config.resolution`; labels (N,).
 
-    Labels are indices of `MOTIONS`, as often as each other. Every frame has its own noise.
+    Labels are indices of `MOTIONS`, each as often as the others, up to one clip. Every frame has its own noise.
     """
     digits = digit_images(config)
     arrays = {}

@@ -26,7 +26,7 @@ class RunLatency:
     Args:
         model: the prepared network.
         config: of the run.
-        input_size: (C, H, W) in pixels.
+        input_size: (C, H, W), (C, L) or (C, D, H, W) in pixels.
         predicted: whether milliseconds at other sizes are asked for, too.
     """
 

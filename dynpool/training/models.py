@@ -51,8 +51,8 @@ def narrow_vgg(
         raise ValueError(f"widths={widths!r}: expected a non-empty list of positive integers")
     check_whole(2, pool=pool)
     check_flags(batch_norm=batch_norm)
-    if axes not in AXES or isinstance(axes, bool):
-        raise ValueError(f"axes={axes!r}: expected 1, 2 or 3")
+    if not is_whole(axes) or axes not in AXES:
+        raise ValueError(f"axes={axes!r}: expected a whole number from 1 to 3")
     conv, max_pool, norm, average = (
         getattr(nn, f"{kind}{axes}d") for kind in ("Conv", "MaxPool", "BatchNorm", "AdaptiveAvgPool")
     )

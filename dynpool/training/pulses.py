@@ -1,6 +1,8 @@
 """Series that need no download: two pulses in noise, whose widths and distance are the class.
 
-A series is drawn from its number alone, so it is the same for every run. Where the pulses are says nothing.
+A series is drawn from its number alone, so it is the same for every run. Where the pulses are says little of the class:
+far ones begin earlier on average, so that the first centre alone tells near from far in two of three series (67 % at
+128 samples).
 """
 
 import math

@@ -44,7 +44,7 @@ class Split(ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """(C, H, W) of every image."""
+        """(C, H, W) of every image, (C, D, H, W) of every clip or (C, L) of every series."""
 
     def to(self, device: torch.device) -> Self:
         """The split on `device`, except for images that are too large for it."""
@@ -114,7 +114,7 @@ class Images(Split):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(C, H, W) of every image."""
+        """(C, H, W) of every image, (C, D, H, W) of every clip or (C, L) of every series."""
         return tuple(self.images.shape[1:])
 
     def to(self, device: torch.device) -> Self:
@@ -260,7 +260,7 @@ class Dataset(Generic[AnySplit]):
 
     @property
     def input_size(self) -> tuple[int, ...]:
-        """(C, H, W) of every image."""
+        """(C, H, W) of every image, (C, D, H, W) of every clip or (C, L) of every series."""
         return self.train.shape
 
     def to(self, device: torch.device) -> "Dataset[AnySplit]":

@@ -104,12 +104,14 @@ def subject_of_run(folder: Path) -> Subject:
     """The network and the images of a run.
 
     Raises:
-        ConfigError: if config.yaml is missing or damaged, or its run is not one of classification.
+        ConfigError: if config.yaml is missing or damaged, or its run is not one of classification of images.
         RunFolderError: if there is no checkpoint yet.
     """
     config, _ = load_config(RunConfig, folder / "config.yaml")
     if config.task != "classification":
         raise ConfigError(f"{folder}: task is {config.task}; allowed: classification, as images need one class each")
+    if config.data.axes != 2:
+        raise ConfigError(f"{folder}: data.name is {config.data.name!r}; allowed: those of images, not clips or series")
     path = last_path(folder)
     if not path.exists():
         raise RunFolderError(f"{folder} has no checkpoint yet: {path} is missing")

@@ -1,7 +1,7 @@
 """The feature maps of trained networks as rectangles, all to the same scale.
 
 A map of a sequence is a bar, as long as it is; a map of a volume has a strip beside it, as tall as it is deep, with a
-cell for each of its frames or slices.
+cell for each of its frames or slices where they fit.
 """
 
 from __future__ import annotations
@@ -111,24 +111,25 @@ def _feature_map(
     outline: Size | None,
 ) -> None:
     """Draw one map to scale with its size below, and the outline of the human-designed size over it."""
-    left = center - _width(size, scale) / 2  # of the strip, where there is one
-    shapes = _rectangles(size, scale)
-    for number, (height, width, x) in enumerate(shapes):
+    around = size if outline is None else outline
+    left = center - max(_width(size, scale), _width(around, scale)) / 2  # of the strip, where there is one
+    extents = (*size[:-2], max(size[-2:]))  # of a strip its depth, of a bar its length
+    shapes = zip(_rectangles(size, scale), _rectangles(around, scale), extents, strict=True)
+    for (height, width, x), (tall, wide, _), extent in shapes:
+        at = left + x + max(width, wide) / 2
         # A map of a few pixels is a mere dot: draw it opaque and without an outline, which would hide it.
-        dot = max(height, width) < 0.12
-        shape = Rectangle((left + x, middle - height / 2), width, height)
+        dot = extent * scale < 0.12
+        shape = Rectangle((at - width / 2, middle - height / 2), width, height)
         shape.set(facecolor=color, edgecolor=color, linewidth=0.8, alpha=1.0 if dot else 0.55)
         axes.add_patch(shape)
         if outline is not None and not dot:
-            tall, wide, _ = _rectangles(outline, scale)[number]
-            beside = 0.0 if len(size) == 3 else (width - wide) / 2  # no outline over a strip
-            shape = Rectangle((left + x + beside, middle - tall / 2), wide, tall)
+            shape = Rectangle((at - wide / 2, middle - tall / 2), wide, tall)
             shape.set(fill=False, edgecolor=INK, linewidth=1.1, linestyle=(0, (3, 2)))
             axes.add_patch(shape)
     if len(size) == 3 and scale > LEAST_CELL:
         top = middle - size[0] * scale / 2
         axes.hlines([top + scale * k for k in range(1, size[0])], left, left + STRIP, colors="white", linewidth=1.0)
-    below = max(_height(size, scale), 0.0 if outline is None else _height(outline, scale))
+    below = max(_height(size, scale), _height(around, scale))
     text = "×".join(map(str, size))
     axes.text(center, middle + below / 2 + 0.13, text, ha="center", va="center", fontsize=NORMAL, color=INK)
 

@@ -82,6 +82,8 @@ def test_report_shows_the_figures(comparison_folder: Path, tmp_path: Path) -> No
     assert "model narrow-vgg · data digits (variant tile, resolution 32) · input 1×32×32" in text
     assert "16 epochs · seeds 0, 1, 2" in text
     assert "Notes" not in text
+    assert "Final sizes (height × width) of: " in text
+    assert "strip" not in text
 
 
 def test_plots_as_vectors_on_request(comparison_folder: Path, tmp_path: Path) -> None:

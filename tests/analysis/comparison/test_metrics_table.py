@@ -72,6 +72,21 @@ def test_damaged_metrics(tmp_path: Path, write_run: Callable[..., Path], old: st
     assert str(caught.value).startswith(str(folder))
 
 
+def test_a_field_that_lacks_an_axis_is_unknown_or_if_required_an_error(
+    tmp_path: Path, write_run: Callable[..., Path]
+) -> None:
+    folder = write_run(tmp_path / "a", epochs=2, checksums=False)
+    text = (folder / "metrics.csv").read_text()
+    (folder / "metrics.csv").write_text(text.replace("i_max_local_w", "other"))
+    last = read_run(folder).last
+    assert last.i_max is not None
+    assert last.i_max_local is None
+    for lacking in ("i_min_h", "i_min_w"):
+        (folder / "metrics.csv").write_text(text.replace(lacking, "i_min_d"))
+        with pytest.raises(ValueError, match=f"missing columns {lacking}$"):
+            read_run(folder)
+
+
 def test_binary_metrics(tmp_path: Path, write_run: Callable[..., Path]) -> None:
     folder = write_run(tmp_path / "a")
     (folder / "metrics.csv").write_bytes(b"\xff\xfe\x00\x01")

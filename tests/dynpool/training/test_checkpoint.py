@@ -1,6 +1,7 @@
 """A checkpoint comes back as it was saved, or is refused: never half of one, never a foreign one."""
 
 import errno
+import math
 import os
 import zipfile
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from dynpool import DynOPool2d
 from dynpool.training import checkpoint as checkpoints
 from dynpool.training.errors import (
     DamagedCheckpointError,
@@ -118,6 +120,16 @@ def test_another_model_is_refused_and_left_unchanged(path):
     ):
         checkpoints.restore_model(other, loaded, path)
     assert all(torch.equal(v, before[k]) for k, v in other.state_dict().items())
+
+
+@pytest.mark.parametrize("alpha", [(math.inf, 2.0), (2.0, math.nan), (-1.0, 2.0)])
+def test_an_alpha_that_is_no_stride_is_refused(state, path, alpha):
+    model = nn.Sequential(DynOPool2d())
+    weights = {key: value.clone() for key, value in model.state_dict().items()}
+    weights["0.alpha"] = torch.tensor(alpha)
+    with pytest.raises(ForeignCheckpointError, match=r"the alpha of 0 is .*, not a finite positive stride"):
+        checkpoints.restore_model(model, replace(state, model=weights), path)
+    assert torch.equal(model.state_dict()["0.alpha"], DynOPool2d().state_dict()["alpha"])
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(path, state, monkeypatch):

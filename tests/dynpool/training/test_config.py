@@ -131,6 +131,23 @@ def test_a_wrong_grid_is_refused_before_anything_runs(read, grid, message):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "methods: [human, resized]\ndata: {name: pulses, resolution: 64}",
+            "methods has 'resized': method is 'resized'; allowed: human, fixed",
+        ),
+        ("compile: true", "methods has 'dynopool': compile is True; allowed: false, unless alpha_until is below 1"),
+    ],
+)
+def test_a_method_that_does_not_go_with_the_keys_of_all_is_named_without_a_grid(read, text, message):
+    with pytest.raises(ConfigError) as error:
+        read(text, kind=ComparisonConfig)
+    assert message in str(error.value)
+    assert "grid" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "methods: []",

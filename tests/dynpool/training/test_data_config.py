@@ -32,6 +32,14 @@ def test_the_task_follows_from_the_dataset():
         ("digits-scene", {"rand_augment": 3}, "data.rand_augment is 3; allowed: null"),
         ("digits-scene", {"erase": 0.5}, "data.erase is 0.5; allowed: 0"),
         ("digits-scene", {"stream": True, "normalise": "imagenet"}, "data.stream is True"),
+        ("digits-scene", {"root": "data"}, "data.root is 'data'; allowed: null, as data.name is digits-scene"),
+        ("digits", {"root": "data"}, "data.root is 'data'; allowed: null, as data.name is digits"),
+        ("digits", {"download": True}, "data.download is True; allowed: false, as data.name is digits"),
+        ("digits-motion", {"root": "data"}, "data.root is 'data'; allowed: null, as data.name is digits-motion"),
+        ("digits-motion", {"resolution": 65}, "data.resolution is 65; allowed: 12 to 64, as data.name"),
+        ("digits-motion", {"rand_augment": 3}, "data.rand_augment is 3; allowed: null, as data.name is digits-motion"),
+        ("pulses", {"resolution": 64, "download": True}, "data.download is True; allowed: false, as data.name"),
+        ("pulses", {"resolution": 64, "test_fraction": 0.5}, "data.test_fraction is 0.5; allowed: 0.25, as"),
         ("voc", {}, "data.stream is False; allowed: true, as data.name is voc"),
         ("mask-folder", {"stream": True}, "data.stream is True; allowed: false, unless .*data.normalise imagenet"),
     ],
@@ -43,4 +51,6 @@ def test_what_does_not_fit_is_refused(name, keys, said):
 
 def test_what_fits_is_taken():
     DataConfig("digits-scene", resolution=48, scale=(0.5, 2.0), flip=True)
+    DataConfig("digits-motion", resolution=64, test_fraction=0.5)
+    DataConfig("pulses", resolution=4096)
     DataConfig("mask-folder", scale=(1.0, 1.0), test="sliding", **FILES)

@@ -51,6 +51,24 @@ def test_a_clip_shows_the_digit_of_its_number(few):
         assert np.array_equal(np.sort(clip[7][clip[7] > 0]), np.sort(digit[digit > 0]))
 
 
+def test_no_digit_is_in_both_splits_and_classes_are_as_frequent_as_each_other_up_to_one_clip(monkeypatch):
+    monkeypatch.setattr(module, "NOISE", 0)
+    arrays, shown = digits_in_motion(CONFIG), []
+    for split in ("train", "test"):
+        counts = np.bincount(arrays[f"{split}_labels"])
+        assert counts.max() - counts.min() <= 1
+        frames = arrays[f"{split}_images"][:, 0, 0].astype(int)
+        pairs = 256 * frames + np.roll(frames, 1, 1)  # of pixels above each other: the same wherever the digit is
+        shown.append({np.sort(of_one, None).tobytes() for of_one in pairs})
+    assert not shown[0] & shown[1]
+
+
+def test_clips_of_both_splits_have_noise_of_their_own():
+    arrays = digits_in_motion(CONFIG)
+    train, test = (arrays[f"{split}_images"][:40] for split in ("train", "test"))
+    assert (train == test).mean() < 0.1
+
+
 def test_no_frame_tells_the_class():
     """The mean of a frame over the clips of a class is as even as that over as many clips of all classes."""
     data = load_data(CONFIG)

@@ -124,7 +124,7 @@ def test_a_narrow_vgg_has_the_axes_of_its_data(axes):
     }
 
 
-@pytest.mark.parametrize("axes", [0, 4, True, "3"])
+@pytest.mark.parametrize("axes", [0, 4, True, "3", 1.0, [1]])
 def test_a_narrow_vgg_of_other_axes_is_refused(axes):
-    with pytest.raises(ValueError, match=r"axes=.*: expected 1, 2 or 3"):
-        narrow_vgg(5, axes=axes)
+    with pytest.raises(ConfigError, match=r"'narrow-vgg': axes=.*: expected a whole number from 1 to 3"):
+        build("narrow-vgg", axes=axes)

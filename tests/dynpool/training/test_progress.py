@@ -29,6 +29,14 @@ def test_an_epoch_in_a_line() -> None:
     ]
 
 
+@pytest.mark.parametrize("axes", ["l", "dhw"])
+def test_the_line_of_an_epoch_has_i_min_along_each_axis(axes: str) -> None:
+    row = {key: value for key, value in ROW.items() if not key.startswith("i_min")}
+    fields = {f"i_min_{axis}": float(n) for n, axis in enumerate(axes, 3)}
+    shown = " x ".join(f"{value}" for value in fields.values())
+    assert epoch_line("a", 4, row | fields).endswith(f"  I_min {shown}")
+
+
 def test_a_quiet_run_prints_nothing(capsys):
     with reporting(quiet=True) as reporter:
         assert isinstance(reporter, Silent)

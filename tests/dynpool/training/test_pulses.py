@@ -30,6 +30,16 @@ def test_pulses_are_as_wide_and_as_far_apart_as_the_class_says(monkeypatch):
         assert widths == pytest.approx([WIDTHS[first], WIDTHS[second]], rel=0.15)
 
 
+def test_pulses_are_at_different_places_in_noise(monkeypatch):
+    noisy = pulse_series(CONFIG)
+    monkeypatch.setattr(module, "NOISE", 0.0)
+    clean = pulse_series(CONFIG)
+    noise = (noisy["train_images"].astype(float) - clean["train_images"]) / 255
+    assert noise.std() == pytest.approx(0.12, rel=0.05)
+    begins = (clean["train_images"][:, 0] > 0.5 * 255).argmax(1)  # of the first pulse
+    assert min(begins[clean["train_labels"] == label].std() for label in range(len(PULSES))) > 10
+
+
 def test_series_are_the_same_in_every_run_and_classes_as_frequent_as_each_other():
     one, two = pulse_series(CONFIG), pulse_series(CONFIG)
     assert all(np.array_equal(one[key], two[key]) for key in one)

@@ -1,5 +1,6 @@
 """Runs of clips and of series: every method or its refusal, resuming, columns of their axes, and their comparison."""
 
+import csv
 import json
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 import dynpool
 from dynpool.analysis import compare_runs
-from dynpool.analysis.comparison import write_report
+from dynpool.analysis.comparison import read_run, write_report
 from dynpool.training import checkpoint as checkpoints
 from dynpool.training.config import RunConfig
 from dynpool.training.config_file import load_config
@@ -16,17 +17,21 @@ from dynpool.training.errors import ConfigError
 from dynpool.training.loop import prepare_model, train
 from dynpool.training.methods import METHODS
 from dynpool.training.restored import restored_model
+from dynpool.training.subjects import subject_of_run
 from tests.dynpool.training.runs import assert_same_run, rows
 
 OF_IMAGES = {"resized", "shape-adaptor", "diffstride", "njet", "njet+dynopool", "flexconv"}
 OPTIONS = [
-    "--name=axes", "--data.train_images=16", "--data.test_fraction=0.05", "--data.shift=1", "--batch_size=8",
-    "--epochs=2", "--lr=0.05", "--alpha_lr=0.3", "--alpha_until=0.5", "--device=cpu", "--threads=1",
+    "--name=axes", "--data.train_images=16", "--data.shift=1", "--batch_size=8", "--epochs=2", "--lr=0.05",
+    "--alpha_lr=0.3", "--alpha_until=0.5", "--device=cpu", "--threads=1",
 ]  # fmt: skip
 DATA = {
-    3: ["--data.name=digits-motion", "--data.resolution=12", "--model.options={axes: 3, widths: [2, 3, 4]}"],
+    3: [
+        "--data.name=digits-motion", "--data.resolution=12", "--data.test_fraction=0.05",
+        "--model.options={axes: 3, widths: [2, 3, 4]}",
+    ],
     1: ["--data.name=pulses", "--data.resolution=64", "--model.options={axes: 1, widths: [2, 3, 4]}"],
-}
+}  # fmt: skip
 BUDGETS = {3: 0.0002, 1: 0.000008}  # GMACs
 
 
@@ -64,6 +69,14 @@ def test_other_settings_of_images_are_refused(tmp_path, option, allowed):
 def test_the_number_of_axes_of_the_network_is_that_of_the_data(tmp_path):
     with pytest.raises(ConfigError, match="cannot use model 'narrow-vgg'"):
         train(run_of(tmp_path, "--model.options={axes: 2}"))
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_only_runs_of_images_are_inspected(tmp_path, axes):
+    name = DATA[axes][0].partition("=")[2]
+    (tmp_path / "config.yaml").write_text(json.dumps({"data": {"name": name, "resolution": 64}}))
+    with pytest.raises(ConfigError, match=f"data.name is '{name}'; allowed: those of images, not clips or series"):
+        subject_of_run(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -119,8 +132,14 @@ def test_a_report_has_all_axes(trained, tmp_path):
     assert all(f'"i_min_{axis}": {{"mean":' in json.dumps(comparison.to_dict()) for axis in "dhw")
     assert "i_min_d,i_min_d_std,i_min_h" in comparison.to_csv()
     page = write_report(comparison, tmp_path).read_text()
-    assert "(channels × depth × height × width)" in page
-    assert "12×12×12" in page
+    for said in (
+        "(channels × depth × height × width)", "12×12×12", "<th>I<sub>min</sub><br>depth, height, width</th>",
+        "Final sizes (depth × height × width) of: ", "stride of each resolution per epoch, depth and height and width",
+        "The strip beside a map is its depth", "<dt>Image, pixel</dt>",
+    ):  # fmt: skip
+        assert said in page
+    sizes = {name: list(size) for name, size in read_run(trained).last.sizes.items()}
+    assert [json.loads(row["sizes"]) for row in csv.DictReader(comparison.to_csv().splitlines())] == [sizes] * 2
 
 
 def test_a_report_of_series_has_one_axis(tmp_path):
@@ -128,7 +147,10 @@ def test_a_report_of_series_has_one_axis(tmp_path):
     assert [name for name in rows(tmp_path / "run")[0] if name.startswith("i_min")] == ["i_min_l"]
     comparison = compare_runs([tmp_path / "run"])
     assert "I_min and sizes: length" in str(comparison)
-    assert "(channels × length)" in write_report(comparison, tmp_path / "report").read_text()
+    page = write_report(comparison, tmp_path / "report").read_text()
+    assert "(channels × length)" in page
+    assert "Final sizes (length) of: " in page
+    assert "strip" not in page
 
 
 def test_runs_of_other_axes_are_not_compared(trained, tmp_path):

@@ -97,6 +97,26 @@ class Quiet:
         pass
 
 
+@pytest.mark.parametrize("axes", [("length",), ("depth", "height", "width")])
+def test_figures_and_sizes_have_the_axes_of_the_data(tmp_path, monkeypatch, axes):
+    logged = {}
+
+    class Noting(Quiet):
+        def log(self, values, step):
+            logged[step] = values
+
+        def finish(self):
+            pass
+
+    monkeypatch.setattr("dynpool.training.trackers.check_trackers", lambda config: None)
+    monkeypatch.setattr("dynpool.training.trackers.LOGGER_TYPE_TO_CLASS", {"tensorboard": Noting})
+    fields = {f"{name}_{axis[0]}": n for name in ("i_min", "i_max_local") for n, axis in enumerate(axes, 3)}
+    sizes = tuple(range(8, 8 + len(axes)))
+    with Trackers(tiny_run(tmp_path, "--track=[tensorboard]"), tmp_path, resumed=False) as trackers:
+        trackers.epoch({"epoch": 2, "sizes": {"pool": sizes}, **fields})
+    assert logged == {2: fields | {f"sizes/pool/{axis}": n for axis, n in zip(axes, sizes, strict=True)}}
+
+
 def test_a_tracker_that_is_not_installed_is_named_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr("dynpool.training.trackers.get_available_trackers", list)
     config = tiny_run(tmp_path / "run", "--track=[mlflow]")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -155,6 +156,22 @@ def test_alphas_panel_per_resolution_height_solid_width_dashed(comparison_folder
         for axis, line in enumerate((height, width)):
             last = _y(line)[-1]
             assert last == pytest.approx(np.mean([run.last.strides[name][axis] for run in learned]))
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_every_axis_has_its_line_of_strides_and_its_panel_of_i_min(comparison_folder: Path, axes: int) -> None:
+    names = {1: ["length"], 3: ["depth", "height", "width"]}[axes]
+    per_axis = tuple(1.5 + 0.25 * axis for axis in range(axes))
+    run = runs_of(comparison_folder)[-1]
+    rows = [replace(row, strides={"pool": per_axis}, i_min=per_axis) for row in run.history]
+    runs = [replace(run, input_size=(1, *range(8, 8 + axes)), history=tuple(rows))]
+    figure = plot_alphas(runs)
+    lines = _thick(list(figure.axes[0].lines), DYNOPOOL)
+    assert [_y(line)[-1] for line in lines] == list(per_axis)
+    assert texts(figure) == names
+    panels = plot_i_min(runs).axes
+    assert [panel.get_title() for panel in panels] == [f"along the {name}" for name in names]
+    assert [_y(_thick(list(panel.lines), DYNOPOOL)[0])[-1] for panel in panels] == list(per_axis)
 
 
 def test_odd_method_names_are_drawn_literally(tmp_path: Path, write_run: WriteRun) -> None:

@@ -116,6 +116,64 @@ def test_maps_of_volumes_have_a_strip_as_tall_as_they_are_deep(comparison_folder
     assert "12×6×9" in texts(figure)
 
 
+def _filled_and_outlined(human: tuple[int, ...], learned: tuple[int, ...], runs: tuple[Run, ...]) -> Figure:
+    side = max(*human, *learned)
+    networks = [{"input": (side,) * len(human), "a": size, "b": size} for size in (human, learned)]
+    return plot_sizes([_with_sizes(run, sizes) for run, sizes in zip((runs[0], runs[3]), networks, strict=True)])
+
+
+@pytest.mark.parametrize(
+    ("human", "learned"), [((8, 8, 16), (8, 8, 2)), ((8, 8, 2), (8, 8, 16)), ((8, 16), (8, 2)), ((16,), (8,))]
+)
+def test_a_map_and_its_outline_are_in_the_middle_of_their_column(
+    comparison_folder: Path, human: tuple[int, ...], learned: tuple[int, ...]
+) -> None:
+    axes = _filled_and_outlined(human, learned, runs_of(comparison_folder)).axes[0]
+    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)][:-1]
+    heads = {text.get_text(): text.get_position()[0] for text in axes.texts if text.get_text() in ("input", "a", "b")}
+    shapes = len(patches) // 8  # of a map: 6 maps and 2 outlines
+    for column, first in (("a", 4 * shapes), ("b", 6 * shapes)):  # filled and outlined by turns
+        pair = patches[first : first + 2 * shapes]
+        left = min(patch.get_x() for patch in pair)
+        right = max(patch.get_x() + patch.get_width() for patch in pair)
+        assert (left + right) / 2 == pytest.approx(heads[column])
+        for filled, outline in zip(pair[::2], pair[1::2], strict=True):
+            assert (filled.get_fill(), outline.get_fill()) == (True, False)
+            middles = [patch.get_x() + patch.get_width() / 2 for patch in (filled, outline)]
+            assert middles[0] == pytest.approx(middles[1])
+
+
+@pytest.mark.parametrize(
+    ("human", "learned", "outlined"),
+    [
+        ((1024,), (2,), 0), ((1024,), (1000,), 1), ((64, 64, 64), (2, 64, 64), 1), ((64, 64, 64), (64, 2, 2), 1),
+        ((64, 64, 64), (2, 2, 2), 0), ((64, 64), (2, 2), 0), ((64, 64), (2, 60), 1),
+    ],
+)  # fmt: skip
+def test_what_is_drawn_to_a_few_pixels_is_opaque_and_has_no_outline(
+    comparison_folder: Path, human: tuple[int, ...], learned: tuple[int, ...], outlined: int
+) -> None:
+    figure = _filled_and_outlined(human, learned, runs_of(comparison_folder))
+    assert len(_rectangles(figure, filled=False)) == 2 * outlined + 1  # the last one is the key
+    filled = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle) and patch.get_fill()]
+    shapes = len(filled) // 6
+    assert sum(patch.get_alpha() == 1 for patch in filled[-2 * shapes :]) == 2 * (shapes - outlined)
+
+
+@pytest.mark.parametrize("size", [(8, 40), (40, 10, 20), (10, 40, 60)])
+def test_the_tallest_map_or_strip_decides_the_scale(comparison_folder: Path, size: tuple[int, ...]) -> None:
+    drawn = _rectangles(plot_sizes([_with_sizes(runs_of(comparison_folder)[0], {"input": size})]), filled=True)
+    assert max(height for height, _ in drawn) == pytest.approx(1.35)
+    assert drawn[-1] == pytest.approx(tuple(side * 1.35 / max(size[:-1]) for side in size[-2:]))
+
+
+@pytest.mark.parametrize(("depth", "cells"), [(32, 32), (64, 1)])
+def test_a_strip_has_cells_where_they_fit(comparison_folder: Path, depth: int, cells: int) -> None:
+    figure = plot_sizes([_with_sizes(runs_of(comparison_folder)[0], {"input": (depth, 16, 16)})])
+    lines = [found for found in figure.axes[0].collections if isinstance(found, LineCollection)]
+    assert 1 + sum(len(found.get_segments()) for found in lines) == cells
+
+
 def test_maps_of_series_are_bars_of_their_lengths(comparison_folder: Path) -> None:
     runs = runs_of(comparison_folder)
     figure = plot_sizes([_with_sizes(runs[0], {"input": (128,), "a": (64,)})])
