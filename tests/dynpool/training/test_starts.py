@@ -97,7 +97,7 @@ def test_fixed_stays_at_its_start_and_scaled_keeps_the_proportions(model, tiny):
         ('{"4": [20, 12]}', "start: sizes names an unknown resolution '4'"),
         ('{"3": [20, 1]}', r"start is .*; allowed: sizes of at least 2 pixels a side"),
         ("{}", "start is {}; allowed: designed, random, or sizes by the names"),
-        ("rnadom", r"start is 'rnadom'; allowed: one of designed, random or \{NAME: \[height, width\]"),
+        ("rnadom", r"start is 'rnadom'; allowed: one of designed, random or \{NAME: \[a number for each axis\]"),
         ('{"3": [20]}', r"start: sizes\['3'\] must be \(height, width\)"),
     ],
 )
