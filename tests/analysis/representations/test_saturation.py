@@ -42,11 +42,12 @@ def random_covariance(seed, channels=12):
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.9, 0.99, 0.999])
-def test_it_is_that_of_the_package_delve(threshold):
+def test_it_is_that_of_the_package_delve(threshold, tmp_path):
     data, model = batches(), network().eval()
     found: Any = collect(model, data, features=False)
     told = Told()
-    tracker = delve.SaturationTracker("x", told, model, sat_threshold=threshold, stats=["lsat", "idim"], device="cpu")
+    settings: dict[str, Any] = {"sat_threshold": threshold, "stats": ["lsat", "idim"], "device": "cpu"}
+    tracker = delve.SaturationTracker(str(tmp_path), told, model, **settings)
     with torch.no_grad():
         for images, _ in data:
             model(images)
