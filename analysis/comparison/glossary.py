@@ -9,7 +9,9 @@ from ..common.metric import MIOU, Metric
 __all__ = ["glossary"]
 
 _MIOU = "the mean over classes of the pixels that mask and prediction share / those that either has, of all images."
-_OTHER_AXES = "of series read series and sample, of clips clip and, along the depth, frame."
+_OTHER_AXES = (
+    "where data is a series, the series and its samples; where it is a clip, the clip, and its frames along the depth."
+)
 
 
 def glossary(metric: Metric, axes: Sequence[str]) -> dict[str, str]:
