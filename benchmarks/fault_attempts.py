@@ -35,6 +35,13 @@ server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(["benchmarks.fault_attempts", "sklearn.datasets"])
 
 
+def start_server() -> None:
+    """Start the process that children are forked from, and wait until it has imported what they need."""
+    first = server.Process(target=int)
+    first.start()
+    first.join()
+
+
 def config_of(folder: Path, *options: str) -> RunConfig:
     """The configuration of a run."""
     return load_config(RunConfig, None, [*OPTIONS, "--out", str(folder), *options])[0]

@@ -39,10 +39,10 @@ import torch
 
 from benchmarks.appending import append
 from benchmarks.checkout import commit
-from benchmarks.fault_attempts import EPOCHS, STEPS, Attempt, Clock, Failing, config_of
+from benchmarks.fault_attempts import EPOCHS, STEPS, Attempt, Clock, Failing, config_of, start_server
 from benchmarks.fault_checks import broken_files, differences, saved_steps
 from dynpool.analysis.common.atomic_files import SUFFIX
-from dynpool.training import RunConfig, load_data
+from dynpool.training import RunConfig
 from dynpool.training.run_folder import RunFolder
 
 RESULTS = Path(__file__).parent / "results" / "faults.csv"
@@ -89,7 +89,7 @@ class Harness:
         self._place = place
         self._alone: dict[int, tuple[Path, float]] = {}
         self._cut = False  # a file of the present run
-        load_data(config_of(place).data)  # once, for all children
+        start_server()  # else it would count in the seconds of the first run, and most signals come too late
 
     def alone(self, processes: int) -> tuple[Path, float]:
         """The folder of the run that is left alone, and its seconds."""
