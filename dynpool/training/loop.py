@@ -20,11 +20,11 @@ from accelerate.utils import broadcast_object_list
 from dynpool.analysis.common.checksums import CHECKSUM
 
 from . import checkpoint as checkpoints
-from .accelerators import accelerator_for
+from .accelerators import accelerator_for, peers
 from .config import RunConfig
 from .config_identity import fingerprint, to_dict
 from .data import Dataset, load_data
-from .errors import ConfigError, PeerError, TrainingError
+from .errors import ConfigError, TrainingError
 from .files import locked, make_folder
 from .methods import Prepared, prepare
 from .models import build_model
@@ -34,7 +34,7 @@ from .restarts import continues
 from .run import Run
 from .run_folder import RunFolder
 from .seeding import generator_for
-from .stop import FINISHED, Stop, stopping
+from .stop import Stop, stopping
 from .tasks import task_of
 from .trackers import Trackers, check_trackers
 
@@ -87,11 +87,11 @@ def train(
         accelerator = accelerator_for(config)
         folder = RunFolder(config.folder)
         if not accelerator.is_main_process:
-            with _peers(config, accelerator):
+            with peers(config, accelerator.num_processes):
                 return _train(config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=Silent())
         check_folder(folder.path)
         make_folder(folder.path)
-        with locked(folder.path, patience), _peers(config, accelerator):
+        with locked(folder.path, patience), peers(config, accelerator.num_processes):
             return _train(
                 config, folder, accelerator, noted, resume=resume, overwrite=overwrite, reporter=reporter or Silent()
             )
@@ -170,23 +170,6 @@ def _stopped_at_steps(accelerator: Accelerator, stop: Stop, timeout: float) -> I
         yield
     finally:
         stop.at_steps = False
-
-
-@contextmanager
-def _peers(config: RunConfig, accelerator: Accelerator) -> Iterator[None]:
-    """Let the error of a process that has lost another say how to continue."""
-    try:
-        yield
-    except RuntimeError as error:
-        if accelerator.num_processes == 1 or not (
-            isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-        ):
-            raise
-        raise PeerError(
-            f"{config.name}: another process of the run has ended, or has not answered for {config.peer_timeout:g} "
-            f"seconds (peer_timeout) ({str(error).strip()[:120]}); {FINISHED}: "
-            "continue with --resume"
-        ) from error
 
 
 @dataclass

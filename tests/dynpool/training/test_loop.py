@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from types import SimpleNamespace
 
 import pytest
 
@@ -16,12 +15,11 @@ from dynpool.training.errors import (
     ConfigError,
     DamagedCheckpointError,
     DiskFullError,
-    PeerError,
     RunFolderError,
     UnwritableError,
 )
 from dynpool.training.files import locked
-from dynpool.training.loop import _peers, train
+from dynpool.training.loop import train
 from tests.dynpool.training.runs import TINY_OPTIONS, assert_same_run, rows, tiny_run
 
 
@@ -199,16 +197,6 @@ def test_a_checkpoint_within_an_epoch_stays_until_that_of_the_epoch_is_there(str
     assert saved.partial.step == 5  # of 6
     train(tiny_run(run, "--save_steps=1"), resume=True)
     assert_same_run(straight, run)
-
-
-@pytest.mark.parametrize(
-    ("text", "processes", "lost"), [("gloo: closed", 2, True), ("gloo", 1, False), ("no", 2, False)]
-)
-def test_a_process_that_has_lost_another_says_how_to_continue(tmp_path, text, processes, lost):
-    accelerator = SimpleNamespace(num_processes=processes)
-    said = "continue with --resume" if lost else f"^{text}$"
-    with pytest.raises(PeerError if lost else RuntimeError, match=said), _peers(tiny_run(tmp_path), accelerator):
-        raise RuntimeError(text)
 
 
 def test_full_disk_during_a_run_keeps_what_is_saved(straight, tmp_path, monkeypatch):
