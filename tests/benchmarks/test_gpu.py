@@ -1,6 +1,7 @@
 """The frame of the run on a GPU, with parts as they must not be."""
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -79,7 +80,9 @@ def test_a_slow_part_is_killed_a_crash_is_reported_and_the_rest_goes_on(
     assert capsys.readouterr().out.endswith(text)
     lines = text.splitlines()
     said = {line.split(":")[0]: line for line in lines}
-    assert "KILLED after 5 s of 5: 1 missed, 1 passed" in said["slow"]
+    killed = re.search(r"KILLED after (\d+) s of 5: 1 missed, 1 passed", said["slow"])
+    assert killed is not None
+    assert 5 <= int(killed[1]) < 50, "at its limit, but for the time that a busy machine takes to see it"
     assert "    missed: second, 25% of its target too slow" in lines
     assert "    last said: begin third" in lines
     assert "CRASHED" in said["crashing"]

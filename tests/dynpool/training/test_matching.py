@@ -111,11 +111,11 @@ def test_where_all_match_one_method_it_and_those_that_ignore_budgets_have_none(r
     assert runs == {"human": None, "dynopool": None, "random": match, "diffstride": match}
 
 
-def test_a_run_of_its_own_cannot_match(tiny):
+def test_a_run_of_its_own_cannot_match(tiny, tmp_path):
     with pytest.raises(
         ConfigError, match=r"gmacs_budget is {'match': 'dynopool'}; allowed: a number, or null, in a run"
     ):
-        train(tiny("--method", "random", "--gmacs_budget.match", "dynopool"))
+        train(tiny("--method", "random", "--gmacs_budget.match", "dynopool", "--out", str(tmp_path / "run")))
 
 
 def test_awaited_runs_come_first_and_waiting_ones_when_those_have_ended(read):
