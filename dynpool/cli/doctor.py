@@ -101,8 +101,12 @@ def _devices() -> dict[str, str]:
     """{name: description} of the CPU and of all GPUs that PyTorch can use."""
     import torch
 
+    from dynpool.resizers import native_problem
+
     cores = usable_cores()
-    found = {"cpu": f"{cores} core{'s' * (cores != 1)}, {platform.machine()}: kernels of its own, except for float64"}
+    why = native_problem()
+    how = "kernels in C, except for float64" if why is None else f"plain PyTorch, which is slower, as {why}"
+    found = {"cpu": f"{cores} core{'s' * (cores != 1)}, {platform.machine()}: {how}"}
     for index in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(index)
         kind = f"compute capability {gpu.major}.{gpu.minor}" if torch.version.hip is None else gpu.gcnArchName

@@ -15,6 +15,7 @@ from .functional import Reduce, check_reduce, dynopool1d, dynopool2d, dynopool3d
 from .grown_convolution import padding_of
 from .host_values import as_float32, as_pair, gathered, has_values, number_pair
 from .kernels.layout import memory_format
+from .kernels.native.build import problem as native_problem
 from .learned_alpha import (
     LearnedAlpha,
     check_axes,
@@ -36,5 +37,5 @@ __all__ = [
     "check_axes", "check_reduce", "constrain_kernels", "constrain_resizers", "dynopool1d", "dynopool2d",
     "dynopool3d", "dynopool_class", "fixed_pool_class", "gathered", "has_values", "host_alphas", "host_extents",
     "is_own", "is_recorded", "learned_alphas", "learned_kernels", "learned_resizers", "memory_format",
-    "number_pair", "padding_of", "set_alpha", "triton_problem", "usable_alphas",
+    "native_problem", "number_pair", "padding_of", "set_alpha", "triton_problem", "usable_alphas",
 ]  # fmt: skip

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dynpool.analysis.common.atomic_files import write_whole
+from dynpool.common.user_cache import user_cache
 
 from .errors import writing
 
@@ -26,9 +26,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 def cache_folder(given: str | None) -> Path:
     """The cache folder: the given one, else $XDG_CACHE_HOME/dynpool, else ~/.cache/dynpool."""
-    if given is not None:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynpool"
+    return user_cache() if given is None else Path(given)
 
 
 def files_fingerprint(root: Path, files: Iterable[Path], extra: str) -> str:

@@ -1,4 +1,4 @@
-"""Sums over rows of a table, from which :mod:`.cpu` makes every map of :mod:`.reference`.
+"""Sums over rows of a table, from which :mod:`.cpu` and :mod:`.native` make every map of :mod:`.reference`.
 
 A map is cut into strips of its results, each of which reads a few rows of the table.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .reference import Kind, Row, map_rows, transpose
 
-__all__ = ["Strip", "Sums", "gradients", "values"]
+__all__ = ["Strip", "Sums", "gradient_maps", "gradients", "value_map", "values"]
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,9 @@ def values(reduce: str, size_in: tuple[int, ...], size: tuple[int, ...], copies:
 
     One sample is cut into ``count`` strips of cells.
     """
-    kind: Kind = "sample" if reduce == "sample" else "query"
-    parts = 1 if reduce == "sample" else 2
     with torch.inference_mode(False):
-        axes = [
-            _Axis.of(map_rows(kind, pixels, cells), range(0, pixels * step, step), parts)
-            for pixels, cells, step in zip(size_in, size, _steps(size_in), strict=True)
-        ]
-        whole = _product(axes, copies, math.prod(size_in))
-        return _strips([whole], _cuts(size, copies, count), parts ** len(axes), 1)
+        whole = value_map(reduce, size_in, size, copies)
+        return _strips([whole], _cuts(size, copies, count), 1 if reduce == "sample" else 2 ** len(size), 1)
 
 
 @lru_cache(maxsize=32)
@@ -127,26 +121,46 @@ def gradients(
     A row of the table is a cell, which has as many queries as corners for "max". One sample is cut into ``count``
     strips of pixels.
     """
+    with torch.inference_mode(False):
+        maps = gradient_maps(reduce, size_in, size, copies)
+        wanted = maps[:1] * need_x + maps[1:] * need_alpha
+        return _strips(wanted, _cuts(size_in, copies, count), 1, 2 ** len(size) if reduce == "max" else 1)
+
+
+def value_map(reduce: str, size_in: Sequence[int], size: Sequence[int], copies: int = 1) -> Sums:
+    """From pixels to queries, those of a cell in a row, or to sampled points."""
+    kind: Kind = "sample" if reduce == "sample" else "query"
+    parts = 1 if reduce == "sample" else 2
+    axes = [
+        _Axis.of(map_rows(kind, pixels, cells), range(0, pixels * step, step), parts)
+        for pixels, cells, step in zip(size_in, size, _steps(size_in), strict=True)
+    ]
+    return _product(axes, copies, math.prod(size_in))
+
+
+def gradient_maps(reduce: str, size_in: Sequence[int], size: Sequence[int], copies: int = 1) -> list[Sums]:
+    """From the queries of "max", those of a cell in a row, or from cells to pixels: the gradient to x, and what x is
+    multiplied with for the derivative along each axis.
+    """
     of_queries, ndim = reduce == "max", len(size)
     value: Kind = "query" if of_queries else reduce  # type: ignore[assignment]
     surrogate: Kind = "query" if of_queries else "mean"
     slope: Kind = "slope" if of_queries else "mean slope"
-    wanted = [(value,) * ndim] * need_x
-    wanted += [tuple(slope if k == axis else surrogate for k in range(ndim)) for axis in range(ndim)] * need_alpha
+    wanted = [(value,) * ndim]
+    wanted += [tuple(slope if k == axis else surrogate for k in range(ndim)) for axis in range(ndim)]
     parts = 2 if of_queries else 1
     places = [
         [parts**ndim * i * step + a * parts ** (ndim - 1 - k) for i in range(n) for a in range(parts)]
         for k, (n, step) in enumerate(zip(size, _steps(size), strict=True))
     ]
     maps = []
-    with torch.inference_mode(False):
-        for kinds in wanted:
-            axes = [
-                _Axis.of(transpose(map_rows(kind, pixels, cells), pixels), rows)
-                for kind, pixels, cells, rows in zip(kinds, size_in, size, places, strict=True)
-            ]
-            maps.append(_product(axes, copies, parts**ndim * math.prod(size)))
-        return _strips(maps, _cuts(size_in, copies, count), 1, parts**ndim)
+    for kinds in wanted:
+        axes = [
+            _Axis.of(transpose(map_rows(kind, pixels, cells), pixels), rows)
+            for kind, pixels, cells, rows in zip(kinds, size_in, size, places, strict=True)
+        ]
+        maps.append(_product(axes, copies, parts**ndim * math.prod(size)))
+    return maps
 
 
 def _steps(size: Sequence[int]) -> list[int]:

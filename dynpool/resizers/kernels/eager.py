@@ -1,8 +1,11 @@
-"""The operator without kernels of its own: :mod:`.cpu` where it fits, :mod:`.reference` everywhere else."""
+"""The operator without Triton: on a CPU :mod:`.native`, or :mod:`.cpu` without a C compiler, where they fit, and
+:mod:`.reference` everywhere else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -10,6 +13,7 @@ from torch import Tensor
 from . import cpu, reference
 from .layout import channels_last as last
 from .layout import memory_format
+from .native import launch as native
 
 __all__ = ["backward", "forward"]
 
@@ -29,8 +33,9 @@ def forward(x: Tensor, size: Sequence[int], reduce: str, keep_winner: bool) -> t
         The map in the dtype of x; and of the same shape, uint8, the winners as :func:`.reference.forward` counts
         them, or an empty tensor if they are not wanted or there are none.
     """
-    if cpu.handles(x, size):
-        y, winner = cpu.forward(x, size, reduce, keep_winner=keep_winner)
+    fast = _fast(x, size)
+    if fast is not None:
+        y, winner = fast.forward(x, size, reduce, keep_winner=keep_winner)
     else:
         y, winner = reference.forward(x, size, reduce)
     layout = memory_format(x)
@@ -61,8 +66,9 @@ def backward(
         channels_last: the layout of the gradient to x.
     """
     size = dy.shape[2:]
-    if cpu.handles(dy, size_in):
-        dx, spread = cpu.backward(dy, x, winner, size_in, reduce, need_x, channels_last)
+    fast = _fast(dy, size_in)
+    if fast is not None:
+        dx, spread = fast.backward(dy, x, winner, size_in, reduce, need_x, channels_last)
     else:
         dx, spread = reference.backward(dy, x, winner, size_in, reduce, need_x)
     if dx is not None:
@@ -73,6 +79,11 @@ def backward(
     quarters = [(pixels / cells) ** 2 / 4 for pixels, cells in zip(size_in, size, strict=True)]
     slopes = spread * torch.tensor(quarters, dtype=spread.dtype, device=spread.device)
     return dx, (slopes / alpha.to(spread.dtype).square()).to(alpha.dtype)
+
+
+def _fast(x: Tensor, size: Sequence[int]) -> ModuleType | None:
+    """The fastest implementation that handles x; None: the reference."""
+    return next((each for each in (native, cpu) if each.handles(x, size)), None)
 
 
 def _own(result: Tensor, given: Tensor) -> Tensor:

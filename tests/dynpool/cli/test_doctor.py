@@ -74,3 +74,14 @@ def test_what_triton_does_where_there_is_a_gpu(problem, said, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(resizers, "triton_problem", lambda: problem)
     assert said in _triton()
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"), [(None, "kernels in C, except for"), ("no compiler", "which is slower, as no compiler")]
+)
+def test_what_a_cpu_does(problem, said, monkeypatch):
+    from dynpool import resizers
+    from dynpool.cli.doctor import _devices
+
+    monkeypatch.setattr(resizers, "native_problem", lambda: problem)
+    assert said in _devices()["cpu"]

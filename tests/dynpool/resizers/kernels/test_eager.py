@@ -1,4 +1,4 @@
-"""The operator without kernels of its own: the fast body where it fits, the reference everywhere else."""
+"""The operator without Triton: the fast bodies where they fit, the reference everywhere else."""
 
 import torch
 
