@@ -24,7 +24,7 @@ from . import build
 
 __all__ = ["backward", "forward", "handles"]
 
-_LANES = 16  # planes that pool.c takes at a time
+_LANES, _BLOCK = 16, 64  # what pool.c takes at a time: planes, or cells or pixels of a sample
 _SHARE = 2**15  # pixels and cells that are worth a thread
 _MAX_TAPS = 2**21  # of one map: tables of 50 MB
 
@@ -32,11 +32,12 @@ _MAX_TAPS = 2**21  # of one map: tables of 50 MB
 class _Job(ctypes.Structure):
     """As in pool.c."""
 
-    _counts = ("planes", "channels", "pixels", "cells", "queries", "mean", "axes", "channels_last", "threads")
+    _shapes = ("planes", "channels", "pixels", "cells", "queries", "mean", "axes", "channels_last")
+    _work = ("as_is", "items", "threads")
     _tables = ("start", "index", "query", "weight")
     _maps = ("x", "y", "dx", "winner", "slopes")
     _fields_ = (
-        *((name, ctypes.c_long) for name in _counts),
+        *((name, ctypes.c_long) for name in (*_shapes, *_work)),
         *((name, ctypes.c_void_p) for name in (*_tables, *_maps)),
     )
 
@@ -89,7 +90,7 @@ def backward(
     grad = _dense(dy, layout)
     pixels = None if x is None else _dense(x, layout)
     dx = torch.empty((n, c, *size_in), dtype=torch.float32, memory_format=layout)
-    slopes = torch.zeros(-(-n * c // _LANES), axes, dtype=torch.float64)
+    slopes = torch.zeros(_items(dx, layout), axes, dtype=torch.float64)
     maps = {"x": pixels, "y": grad, "slopes": slopes, "dx": dx if need_x else None}
     if reduce == "max":
         maps["winner"] = winner.contiguous(memory_format=layout)
@@ -102,6 +103,17 @@ def _dense(x: Tensor, layout: torch.memory_format) -> Tensor:
     return x.to(torch.float32).contiguous(memory_format=layout)
 
 
+def _is_as_it_is(x: Tensor, layout: torch.memory_format) -> bool:
+    """Whether vectors of channels lie in memory as pool.c wants them."""
+    return layout != torch.contiguous_format and x.shape[1] >= _LANES
+
+
+def _items(results: Tensor, layout: torch.memory_format) -> int:
+    """Into how many parts the work is cut, whatever the number of threads."""
+    n, c, *size = results.shape
+    return n * -(-math.prod(size) // _BLOCK) if _is_as_it_is(results, layout) else -(-n * c // _LANES)
+
+
 def _run(
     table: _Table,
     reduce: str,
@@ -112,6 +124,7 @@ def _run(
 ) -> None:
     """Pool a map, or its gradient: ``wide`` is of the pixels' shape and ``small`` of that of the cells."""
     axes = wide.dim() - 2
+    items = _items(wide if "slopes" in maps else small, layout)
     job = _Job(
         planes=wide.shape[0] * wide.shape[1],
         channels=wide.shape[1],
@@ -121,6 +134,8 @@ def _run(
         mean=reduce == "mean",
         axes=axes,
         channels_last=layout != torch.contiguous_format,
+        as_is=_is_as_it_is(wide, layout),
+        items=items,
         threads=min(torch.get_num_threads(), 1 + (wide.numel() + small.numel()) // _SHARE),
         **{name: getattr(table, name).data_ptr() for name in _Job._tables},
         **{name: None if values is None else values.data_ptr() for name, values in maps.items()},

@@ -1,12 +1,16 @@
 /* DynOPool on a CPU, in float32: 16 planes at a time, side by side in one vector. Tables say which pixels make a query,
-and which cells a pixel is in; they are the same for all planes. */
+and which cells a pixel is in; they are the same for all planes. Each result is gathered, so that threads can share them
+out as they like. */
 
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 #define LANES 16
-#define BLOCK 64 /* cells or pixels: what is added up in float before it joins a sum in double */
+#define BLOCK 64 /* cells or pixels, as in launch.py */
 #define MAX_AXES 3
 #define MAX_THREADS 256
 
@@ -16,85 +20,134 @@ typedef int32_t Ints __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 typedef uint8_t Bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 typedef double Doubles __attribute__((vector_size(8 * LANES), aligned(8)));
 
-/* What Python hands over, in this order. Maps are contiguous, or have channels last; y is dy in the backward pass. */
+/* What Python hands over, in this order. Maps are contiguous, or have channels last; y is dy in the backward pass.
+
+An item is what a thread takes at a time: 64 cells or pixels of a sample where at least 16 channels lie side by side
+(as_is), and else 16 planes, which are set side by side. */
 typedef struct {
-    long planes, channels, pixels, cells, queries, mean, axes, channels_last, threads;
+    long planes, channels, pixels, cells, queries, mean, axes, channels_last, as_is, items, threads;
     const int32_t *start, *index, *query; /* forward: taps of query k begin at start[k]; backward: see there */
     const float *weight;
     const float *x; /* NULL in the backward pass: no derivatives are wanted */
     float *y, *dx;  /* dx NULL: not wanted */
     uint8_t *winner; /* NULL: not wanted, or there are none */
-    double *slopes;  /* NULL: forward; else the sums for alpha, (groups of 16 planes, axes) */
+    double *slopes;  /* NULL: forward; else the sums for alpha, (items, axes) */
 } Job;
 
-/* A cell is the mean of its queries, or the largest: the first of equals, the last NaN. */
-static void forward(const Job *job, const float *x, long step, float *y, uint8_t *winner) {
-    for (long cell = 0, row = 0; cell < job->cells; cell++) {
-        Floats best = {0};
-        Ints won = {0};
-        for (int k = 0; k < job->queries; k++, row++) {
-            Floats value = {0};
-            for (long t = job->start[row]; t < job->start[row + 1]; t++)
-                value += job->weight[t] * *(const Floats *)(x + job->index[t] * step);
-            if (job->mean) {
-                best += value;
-                continue;
+/* The channels of a pixel in memory: a row of so many. The last vector may begin within the one before. */
+static inline long vectors(long row) { return (row + LANES - 1) / LANES; }
+static inline long channel(long row, long vector) {
+    return LANES * vector + LANES <= row ? LANES * vector : row - LANES;
+}
+
+/* Cells from first to end: the mean of a cell's queries, or the largest, the first of equals or the last NaN. */
+static void forward(const Job *job, const float *x, long row, float *y, uint8_t *winner, long first, long end) {
+    for (long cell = first; cell < end; cell++)
+        for (long v = 0; v < vectors(row); v++) {
+            const long c = channel(row, v);
+            Floats best = {0};
+            Ints won = {0};
+            for (int k = 0; k < job->queries; k++) {
+                const long query = cell * job->queries + k;
+                if (cell + 1 < job->cells) /* the next cell's, from memory */
+                    __builtin_prefetch(x + job->index[job->start[query + job->queries]] * row + c);
+                Floats value = {0};
+                for (long t = job->start[query]; t < job->start[query + 1]; t++)
+                    value += job->weight[t] * *(const Floats *)(x + job->index[t] * row + c);
+                if (job->mean) {
+                    best += value;
+                    continue;
+                }
+                Ints better = (value > best) | (value != value) | (k == 0 ? -1 : 0);
+                best = (Floats)((better & (Ints)value) | (~better & (Ints)best));
+                won = (better & k) | (~better & won);
             }
-            Ints better = (value > best) | (value != value) | (k == 0 ? -1 : 0);
-            best = (Floats)((better & (Ints)value) | (~better & (Ints)best));
-            won = (better & k) | (~better & won);
+            if (job->mean)
+                best /= (float)job->queries;
+            *(Floats *)(y + cell * row + c) = best;
+            if (winner)
+                *(Bytes *)(winner + cell * row + c) = __builtin_convertvector(won, Bytes);
         }
-        if (job->mean)
-            best /= (float)job->queries;
-        *(Floats *)(y + cell * step) = best;
-        if (winner)
-            *(Bytes *)(winner + cell * step) = __builtin_convertvector(won, Bytes);
-    }
 }
 
-/* The gradient of the cell of tap t where the tap's query has won, and zero elsewhere. */
-static inline Floats given(const Job *job, const Floats *dy, const Ints *winner, long t) {
-    Floats all = dy[job->index[t]];
-    return winner ? (Floats)((winner[job->index[t]] == job->query[t]) & (Ints)all) : all;
+static inline Ints widened(const uint8_t *bytes) {
+#if defined(__AVX512F__)
+    return (Ints)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)bytes));
+#elif defined(__AVX2__) /* compilers find these two by themselves in newer versions only */
+    Ints all;
+    ((__m256i_u *)&all)[0] = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)bytes));
+    ((__m256i_u *)&all)[1] = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(bytes + 8)));
+    return all;
+#else
+    return __builtin_convertvector(*(const Bytes *)bytes, Ints);
+#endif
 }
 
-/* The taps of pixel p in its queries begin at start[2 p]; from start[2 p + 1] on they count for derivatives only. The
-weights of a tap are one for dx and one for each axis: the pixel's in the query's derivative to its distance from the
-centre of the cell. */
+/* The gradient of tap t's cell where its query has won, and zero elsewhere. */
+static inline Floats given(const Job *job, const float *dy, const uint8_t *winner, long row, long c, long t) {
+    const long at = job->index[t] * row + c;
+    Floats all = *(const Floats *)(dy + at);
+    return winner ? (Floats)((widened(winner + at) == job->query[t]) & (Ints)all) : all;
+}
+
+/* Pixels from first to end. The taps of pixel p in its queries begin at start[2 p]; from start[2 p + 1] on they count for
+derivatives only. The weights of a tap are one for dx and one for each axis: the pixel's in the query's derivative to its
+distance from the centre of the cell. */
 static inline __attribute__((always_inline)) void backward(
-    const Job *job, const float *x, float *dx, long step, const Floats *dy, const Ints *winner, double *slopes, const int axes
+    const Job *job, const float *x, float *dx, long row, const float *dy, const uint8_t *winner, long first, long end,
+    double *slopes, const int axes
 ) {
-    const long columns = 1 + job->axes;
+    const long columns = 1 + job->axes, count = vectors(row), added = count < BLOCK ? BLOCK / count : 1;
+    Ints new = {0}; /* channels of the last vector that are not in the one before */
+    for (int lane = 0; lane < LANES; lane++)
+        new[lane] = lane >= LANES * count - row ? -1 : 0;
     Doubles total[MAX_AXES] = {0};
-    for (long block = 0; block < job->pixels; block += BLOCK) {
+    for (long block = first; block < end; block += added) { /* what is added up in float before it joins doubles */
         Floats sum[MAX_AXES] = {0};
-        for (long p = block; p < block + BLOCK && p < job->pixels; p++) {
-            Floats grad = {0}, slope[MAX_AXES] = {0};
-            long t = job->start[2 * p];
-            for (; t < job->start[2 * p + 1]; t++) {
-                Floats value = given(job, dy, winner, t);
-                grad += job->weight[columns * t] * value;
+        for (long p = block; p < block + added && p < end; p++)
+            for (long v = 0; v < count; v++) {
+                const long c = channel(row, v);
+                Floats grad = {0}, slope[MAX_AXES] = {0};
+                long t = job->start[2 * p];
+                for (; t < job->start[2 * p + 1]; t++) {
+                    Floats value = given(job, dy, winner, row, c, t);
+                    grad += job->weight[columns * t] * value;
+                    for (int axis = 0; axis < axes; axis++)
+                        slope[axis] += job->weight[columns * t + 1 + axis] * value;
+                }
+                if (dx)
+                    *(Floats *)(dx + p * row + c) = grad;
+                if (axes == 0)
+                    continue;
+                for (; t < job->start[2 * p + 2]; t++) {
+                    Floats value = given(job, dy, winner, row, c, t);
+                    for (int axis = 0; axis < axes; axis++)
+                        slope[axis] += job->weight[columns * t + 1 + axis] * value;
+                }
+                Floats pixel = *(const Floats *)(x + p * row + c);
+                if (v == count - 1)
+                    pixel = (Floats)((Ints)pixel & new);
                 for (int axis = 0; axis < axes; axis++)
-                    slope[axis] += job->weight[columns * t + 1 + axis] * value;
+                    sum[axis] += slope[axis] * pixel;
             }
-            if (dx)
-                *(Floats *)(dx + p * step) = grad;
-            if (axes == 0)
-                continue;
-            for (; t < job->start[2 * p + 2]; t++) {
-                Floats value = given(job, dy, winner, t);
-                for (int axis = 0; axis < axes; axis++)
-                    slope[axis] += job->weight[columns * t + 1 + axis] * value;
-            }
-            for (int axis = 0; axis < axes; axis++)
-                sum[axis] += slope[axis] * *(const Floats *)(x + p * step);
-        }
         for (int axis = 0; axis < axes; axis++)
             total[axis] += __builtin_convertvector(sum[axis], Doubles);
     }
     for (int axis = 0; axis < axes; axis++)
         for (int lane = 0; lane < LANES; lane++)
             slopes[axis] += total[axis][lane];
+}
+
+static void backward_of(
+    const Job *job, const float *x, float *dx, long row, const float *dy, const uint8_t *winner, long first, long end,
+    double *slopes
+) {
+    if (!x)
+        backward(job, x, dx, row, dy, winner, first, end, slopes, 0);
+    else if (job->axes == 2)
+        backward(job, x, dx, row, dy, winner, first, end, slopes, 2);
+    else
+        backward(job, x, dx, row, dy, winner, first, end, slopes, 3);
 }
 
 /* Where a plane begins in a map of so many pixels. */
@@ -104,21 +157,10 @@ static long begin(const Job *job, long plane, long pixels) {
     return plane / job->channels * job->channels * pixels + plane % job->channels;
 }
 
-/* Whether 16 channels of a sample, from this plane on, lie side by side in memory. */
-static int side_by_side(const Job *job, long first) {
-    return job->channels_last && first % job->channels + LANES <= job->channels;
-}
-
 /* Planes side by side, (pixels, 16), from a map; zeros where there are fewer than 16, the other way nothing. */
-#define PACKING(type, vector, pack, unpack)                                                                            \
+#define PACKING(type, pack, unpack)                                                                                    \
     static void pack(const Job *job, const type *map, type *planes, long first, long pixels) {                         \
         const long step = job->channels_last ? job->channels : 1;                                                      \
-        if (side_by_side(job, first)) {                                                                                \
-            const type *source = map + begin(job, first, pixels);                                                      \
-            for (long p = 0; p < pixels; p++)                                                                          \
-                *(vector *)(planes + p * LANES) = *(const vector *)(source + p * step);                                \
-            return;                                                                                                    \
-        }                                                                                                              \
         for (long block = 0; block < pixels; block += BLOCK)                                                           \
             for (long lane = 0; lane < LANES; lane++) {                                                                \
                 const int there = first + lane < job->planes;                                                          \
@@ -136,59 +178,64 @@ static int side_by_side(const Job *job, long first) {
                     plane[p * step] = planes[p * LANES + lane];                                                        \
             }                                                                                                          \
     }
-PACKING(float, Floats, pack, unpack)
-PACKING(uint8_t, Bytes, pack_bytes, unpack_bytes)
+PACKING(float, pack, unpack)
+PACKING(uint8_t, pack_bytes, unpack_bytes)
+
+static void run_as_is(const Job *job, long item) {
+    const long size = job->slopes ? job->pixels : job->cells, blocks = (size + BLOCK - 1) / BLOCK;
+    const long sample = item / blocks * job->channels, first = item % blocks * BLOCK;
+    const long end = first + BLOCK < size ? first + BLOCK : size, at = sample * job->pixels, out = sample * job->cells;
+    const float *x = job->x ? job->x + at : NULL;
+    uint8_t *winner = job->winner ? job->winner + out : NULL;
+    if (!job->slopes)
+        forward(job, x, job->channels, job->y + out, winner, first, end);
+    else
+        backward_of(
+            job, x, job->dx ? job->dx + at : NULL, job->channels, job->y + out, winner, first, end,
+            job->slopes + item * job->axes
+        );
+}
+
+static void run_packed(const Job *job, long item, float *memory) {
+    float *dx = memory + LANES * job->pixels, *y = dx + LANES * job->pixels;
+    uint8_t *winner = job->winner ? (uint8_t *)(y + LANES * job->cells) : NULL;
+    const float *x = job->x ? memory : NULL;
+    const long first = item * LANES;
+    if (x)
+        pack(job, job->x, memory, first, job->pixels);
+    if (!job->slopes) {
+        forward(job, x, LANES, y, winner, 0, job->cells);
+        unpack(job, y, job->y, first, job->cells);
+        if (winner)
+            unpack_bytes(job, winner, job->winner, first, job->cells);
+        return;
+    }
+    pack(job, job->y, y, first, job->cells);
+    if (winner)
+        pack_bytes(job, job->winner, winner, first, job->cells);
+    backward_of(job, x, dx, LANES, y, winner, 0, job->pixels, job->slopes + item * job->axes);
+    if (job->dx)
+        unpack(job, dx, job->dx, first, job->pixels);
+}
 
 typedef struct {
     const Job *job;
-    long first, end, failed; /* groups of 16 planes */
+    long first, end, failed; /* items */
 } Share;
 
 static void *work(void *argument) {
     Share *share = argument;
     const Job *job = share->job;
-    float *memory = malloc(LANES * (4 * job->pixels * 2 + (4 + 4 + 1) * job->cells));
-    if (!memory) {
+    float *memory = NULL;
+    if (!job->as_is && !(memory = malloc(LANES * (4 * (2 * job->pixels + job->cells) + job->cells)))) {
         share->failed = 1;
         return NULL;
     }
-    float *x_planes = memory, *dx_planes = x_planes + LANES * job->pixels, *y_planes = dx_planes + LANES * job->pixels;
-    int32_t *query_planes = (int32_t *)(y_planes + LANES * job->cells);
-    uint8_t *winner_planes = (uint8_t *)(query_planes + LANES * job->cells);
-    for (long group = share->first; group < share->end; group++) {
-        const long first = LANES * group;
-        const int as_is = side_by_side(job, first);
-        const long step = as_is ? job->channels : LANES, at = begin(job, first, job->pixels);
-        const float *x = job->x && as_is ? job->x + at : job->x ? x_planes : NULL;
-        if (x == x_planes)
-            pack(job, job->x, x_planes, first, job->pixels);
-        if (!job->slopes && as_is) {
-            const long out = begin(job, first, job->cells);
-            forward(job, x, step, job->y + out, job->winner ? job->winner + out : NULL);
-        } else if (!job->slopes) {
-            forward(job, x, step, y_planes, job->winner ? winner_planes : NULL);
-            unpack(job, y_planes, job->y, first, job->cells);
-            if (job->winner)
-                unpack_bytes(job, winner_planes, job->winner, first, job->cells);
-        } else {
-            float *dx = job->dx && as_is ? job->dx + at : job->dx ? dx_planes : NULL;
-            pack(job, job->y, y_planes, first, job->cells);
-            if (job->winner)
-                pack_bytes(job, job->winner, winner_planes, first, job->cells);
-            for (long i = 0; job->winner && i < LANES * job->cells; i++)
-                query_planes[i] = winner_planes[i];
-            const Floats *dy = (const Floats *)y_planes;
-            const Ints *winner = job->winner ? (const Ints *)query_planes : NULL;
-            double *slopes = job->slopes + group * job->axes;
-            if (!x)
-                backward(job, x, dx, step, dy, winner, slopes, 0);
-            else if (job->axes == 2)
-                backward(job, x, dx, step, dy, winner, slopes, 2);
-            else
-                backward(job, x, dx, step, dy, winner, slopes, 3);
-            if (dx == dx_planes && dx)
-                unpack(job, dx_planes, job->dx, first, job->pixels);
-        }
+    for (long item = share->first; item < share->end; item++) {
+        if (job->as_is)
+            run_as_is(job, item);
+        else
+            run_packed(job, item, memory);
     }
     free(memory);
     return NULL;
@@ -196,14 +243,13 @@ static void *work(void *argument) {
 
 /* The whole job; 0, or 1 where there was no memory. Each number is the same for any number of threads. */
 int dynpool_run(const Job *job) {
-    const long groups = (job->planes + LANES - 1) / LANES;
-    long count = job->threads < groups ? job->threads : groups;
+    long count = job->threads < job->items ? job->threads : job->items;
     count = count < MAX_THREADS ? count : MAX_THREADS;
     pthread_t threads[MAX_THREADS];
     Share shares[MAX_THREADS];
     int started[MAX_THREADS], failed = 0;
     for (long k = count - 1; k >= 0; k--) { /* the first share here */
-        shares[k] = (Share){job, groups * k / count, groups * (k + 1) / count, 0};
+        shares[k] = (Share){job, job->items * k / count, job->items * (k + 1) / count, 0};
         started[k] = k > 0 && pthread_create(&threads[k], NULL, work, &shares[k]) == 0;
         if (!started[k])
             work(&shares[k]);

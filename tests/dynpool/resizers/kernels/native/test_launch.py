@@ -116,7 +116,7 @@ def test_what_it_leaves_to_others(shape: tuple[int, ...], dtype: torch.dtype, ha
 def test_no_memory_is_told() -> None:
     library, axis = build.library(), torch.zeros(1)
     assert library is not None
-    job = launch._Job(planes=16, channels=16, pixels=2**55, cells=1, queries=1, axes=2, threads=1, x=axis.data_ptr())
+    job = launch._Job(planes=16, channels=16, pixels=2**55, cells=1, items=1, threads=1, x=axis.data_ptr())
     assert library.dynpool_run(ctypes.byref(job)) == 1
 
 
