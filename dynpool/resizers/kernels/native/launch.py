@@ -25,7 +25,7 @@ from . import build
 __all__ = ["backward", "forward", "handles"]
 
 _LANES, _BLOCK = 16, 64  # what pool.c takes at a time: planes, or cells or pixels of a sample
-_SHARE = 2**15  # pixels and cells that are worth a thread
+_SHARE = 2**17  # pixels and cells that are worth the start of a thread: 40 microseconds of work or more
 _MAX_TAPS = 2**21  # of one map: tables of 50 MB
 
 
