@@ -7,9 +7,10 @@ __all__ = ["user_cache"]
 
 
 def user_cache() -> Path:
-    """``$XDG_CACHE_HOME/dynpool``, else ``~/.cache/dynpool``; it may not exist.
+    """``$XDG_CACHE_HOME/dynpool`` if that is an absolute path, else ``~/.cache/dynpool``; it may not exist.
 
     Raises:
         RuntimeError: if the user has no home.
     """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynpool"
+    chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (chosen if chosen.is_absolute() else Path.home() / ".cache") / "dynpool"

@@ -68,18 +68,22 @@ def _backward(dy: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
 
 
 def _is_plain(*tensors: Tensor | None) -> bool:
-    """Whether nothing but autograd looks on: then the implementation is called past the dispatcher, a third of the
-    call's cost.
+    """Whether nothing but autograd looks on, and values are in memory as they are: then the implementation is called
+    past the dispatcher, a third of the call's cost.
     """
     return (
         all(type(tensor) in _PLAIN for tensor in tensors)
-        and not any(tensor is not None and torch._C._functorch.is_legacy_batchedtensor(tensor) for tensor in tensors)
+        and not any(tensor is not None and _is_special(tensor) for tensor in tensors)
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
         and not torch._C._is_torch_function_mode_enabled()
         and torch._C._get_tracing_state() is None
         and not torch._C._autograd._profiler_enabled()
     )
+
+
+def _is_special(x: Tensor) -> bool:
+    return torch._C._functorch.is_legacy_batchedtensor(x) or x.is_neg() or x._is_zerotensor()
 
 
 # ----------------------------------------------------------------------------------------------------- implementation

@@ -27,17 +27,8 @@ from .layout import channels_last, memory_format, planes_in_cache
 __all__ = ["backward", "forward", "handles"]
 
 _MIN_WIDTH = 16  # narrower rows of channels cost more to address than to add: there, samples are put side by side
-_MAX_TAPS = 2**21  # of one map: tables of 16 MB
 
-
-def handles(x: Tensor, size: Sequence[int]) -> bool:
-    """Whether this implementation can resize x to ``size`` in pixels, and its backward.
-
-    It handles tensors on a CPU, except float64 and maps with very large tables.
-    """
-    queries = 2 ** len(size)
-    taps = queries * max(queries * math.prod(size), math.prod(x.shape[2:]))
-    return x.device.type == "cpu" and x.dtype != torch.float64 and x.numel() > 0 and taps <= _MAX_TAPS
+handles = cpu_sums.fits
 
 
 # ------------------------------------------------------------------------------------------------------------ groups
@@ -180,7 +171,7 @@ def _to_queries(grad: Tensor, winner: Tensor, count: int) -> Tensor:
     """Each cell's gradient at its winning query, zero at the others: (cells, planes) -> (count * cells, planes), the
     first queries of all cells before the second ones.
     """
-    queries = torch.empty(count, *grad.shape)
+    queries = torch.empty(count, *grad.shape, dtype=torch.float32)
     for k in range(count):
         # many times as fast as ``where``: a choice by whether another tensor of the same dtype is between two numbers
         torch.ops.aten.hardtanh_backward.grad_input(grad, winner, k - 0.5, k + 0.5, grad_input=queries[k])

@@ -17,7 +17,18 @@ from torch import Tensor
 
 from .reference import Kind, Row, map_rows, transpose
 
-__all__ = ["Strip", "Sums", "gradient_maps", "gradients", "value_map", "values"]
+__all__ = ["Strip", "Sums", "fits", "gradients", "value_map", "values"]
+
+_MAX_TAPS = 2**21  # of one map: tables of up to 50 MB
+
+
+def fits(x: Tensor, pixels: Sequence[int], cells: Sequence[int]) -> bool:
+    """Whether maps of so many pixels and cells, with values as in x, are pooled by tables: on a CPU, except in float64
+    and where they would be very large.
+    """
+    queries = 2 ** len(cells)
+    taps = queries * max(queries * math.prod(cells), math.prod(pixels))
+    return x.device.type == "cpu" and x.dtype != torch.float64 and x.numel() > 0 and taps <= _MAX_TAPS
 
 
 @dataclass(frozen=True)
@@ -121,10 +132,26 @@ def gradients(
     A row of the table is a cell, which has as many queries as corners for "max". One sample is cut into ``count``
     strips of pixels.
     """
+    of_queries, ndim = reduce == "max", len(size)
+    value: Kind = "query" if of_queries else reduce  # type: ignore[assignment]
+    surrogate: Kind = "query" if of_queries else "mean"
+    slope: Kind = "slope" if of_queries else "mean slope"
+    wanted = [(value,) * ndim] * need_x
+    wanted += [tuple(slope if k == axis else surrogate for k in range(ndim)) for axis in range(ndim)] * need_alpha
+    parts = 2 if of_queries else 1
+    places = [
+        [parts**ndim * i * step + a * parts ** (ndim - 1 - k) for i in range(n) for a in range(parts)]
+        for k, (n, step) in enumerate(zip(size, _steps(size), strict=True))
+    ]
+    maps = []
     with torch.inference_mode(False):
-        maps = gradient_maps(reduce, size_in, size, copies)
-        wanted = maps[:1] * need_x + maps[1:] * need_alpha
-        return _strips(wanted, _cuts(size_in, copies, count), 1, 2 ** len(size) if reduce == "max" else 1)
+        for kinds in wanted:
+            axes = [
+                _Axis.of(transpose(map_rows(kind, pixels, cells), pixels), rows)
+                for kind, pixels, cells, rows in zip(kinds, size_in, size, places, strict=True)
+            ]
+            maps.append(_product(axes, copies, parts**ndim * math.prod(size)))
+        return _strips(maps, _cuts(size_in, copies, count), 1, parts**ndim)
 
 
 def value_map(reduce: str, size_in: Sequence[int], size: Sequence[int], copies: int = 1) -> Sums:
@@ -136,31 +163,6 @@ def value_map(reduce: str, size_in: Sequence[int], size: Sequence[int], copies: 
         for pixels, cells, step in zip(size_in, size, _steps(size_in), strict=True)
     ]
     return _product(axes, copies, math.prod(size_in))
-
-
-def gradient_maps(reduce: str, size_in: Sequence[int], size: Sequence[int], copies: int = 1) -> list[Sums]:
-    """From the queries of "max", those of a cell in a row, or from cells to pixels: the gradient to x, and what x is
-    multiplied with for the derivative along each axis.
-    """
-    of_queries, ndim = reduce == "max", len(size)
-    value: Kind = "query" if of_queries else reduce  # type: ignore[assignment]
-    surrogate: Kind = "query" if of_queries else "mean"
-    slope: Kind = "slope" if of_queries else "mean slope"
-    wanted = [(value,) * ndim]
-    wanted += [tuple(slope if k == axis else surrogate for k in range(ndim)) for axis in range(ndim)]
-    parts = 2 if of_queries else 1
-    places = [
-        [parts**ndim * i * step + a * parts ** (ndim - 1 - k) for i in range(n) for a in range(parts)]
-        for k, (n, step) in enumerate(zip(size, _steps(size), strict=True))
-    ]
-    maps = []
-    for kinds in wanted:
-        axes = [
-            _Axis.of(transpose(map_rows(kind, pixels, cells), pixels), rows)
-            for kind, pixels, cells, rows in zip(kinds, size_in, size, places, strict=True)
-        ]
-        maps.append(_product(axes, copies, parts**ndim * math.prod(size)))
-    return maps
 
 
 def _steps(size: Sequence[int]) -> list[int]:

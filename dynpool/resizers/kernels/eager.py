@@ -33,7 +33,7 @@ def forward(x: Tensor, size: Sequence[int], reduce: str, keep_winner: bool) -> t
         The map in the dtype of x; and of the same shape, uint8, the winners as :func:`.reference.forward` counts
         them, or an empty tensor if they are not wanted or there are none.
     """
-    fast = _fast(x, size)
+    fast = _fast(x, x.shape[2:], size)
     if fast is not None:
         y, winner = fast.forward(x, size, reduce, keep_winner=keep_winner)
     else:
@@ -66,7 +66,7 @@ def backward(
         channels_last: the layout of the gradient to x.
     """
     size = dy.shape[2:]
-    fast = _fast(dy, size_in)
+    fast = _fast(dy, size_in, size)
     if fast is not None:
         dx, spread = fast.backward(dy, x, winner, size_in, reduce, need_x, channels_last)
     else:
@@ -81,9 +81,9 @@ def backward(
     return dx, (slopes / alpha.to(spread.dtype).square()).to(alpha.dtype)
 
 
-def _fast(x: Tensor, size: Sequence[int]) -> ModuleType | None:
-    """The fastest implementation that handles x; None: the reference."""
-    return next((each for each in (native, cpu) if each.handles(x, size)), None)
+def _fast(x: Tensor, pixels: Sequence[int], cells: Sequence[int]) -> ModuleType | None:
+    """The fastest implementation for maps of so many pixels and cells, with values as in x; None: the reference."""
+    return next((each for each in (native, cpu) if each.handles(x, pixels, cells)), None)
 
 
 def _own(result: Tensor, given: Tensor) -> Tensor:

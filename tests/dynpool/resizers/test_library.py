@@ -120,6 +120,21 @@ def test_opcheck_output_sizes() -> None:
     assert operator(*arguments).tolist() == [4, 4]
 
 
+def test_maps_that_are_views_of_a_negative_or_of_nothing() -> None:
+    x, alpha = random_map(2, 3, 8, 8, dtype=torch.float32).detach(), torch.tensor([1.7, 1.3], requires_grad=True)
+    negative = torch._neg_view(x)
+    assert torch.equal(dynopool2d(negative, alpha), dynopool2d(-x, alpha))
+    leaf = x.clone().requires_grad_()
+    y = dynopool2d(leaf, alpha)
+    dy = torch.randn(y.shape)
+    given = torch.autograd.grad(y, (leaf, alpha), torch._neg_view(dy), retain_graph=True)
+    expected = torch.autograd.grad(y, (leaf, alpha), -dy, retain_graph=True)
+    assert all(torch.equal(one, other) for one, other in zip(given, expected, strict=True))
+    nothing = torch.autograd.grad(y, (leaf, alpha), torch._efficientzerotensor(y.shape))
+    assert all(gradient.eq(0).all() for gradient in nothing)
+    assert dynopool2d(torch._efficientzerotensor((1, 2, 8, 8)), alpha).eq(0).all()
+
+
 @every_reduction
 @pytest.mark.parametrize("in_dim", [0, 1, 4])
 def test_vmap_over_maps(reduce: Reduce, in_dim: int) -> None:

@@ -1,7 +1,8 @@
 """The C code of :mod:`.launch`, compiled where a machine first needs it, with that machine's C compiler.
 
-It takes less than a second. The library is kept in the user's cache folder, under a name that depends on the code, the
-compiler and the processor; where that folder cannot be written to, every process compiles its own.
+It takes less than a second. The library is kept in a folder of its own in the user's cache, under a name that depends
+on the code, the compiler and the processor. Where that folder cannot be written to, or others could write to it, every
+process compiles its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,26 +26,38 @@ from dynpool.common.user_cache import user_cache
 __all__ = ["library", "problem"]
 
 _SOURCE = Path(__file__).with_name("pool.c")
-_FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-pthread")
+_FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-pthread", "-w")
 _TUNED = ("-march=native", "-mcpu=native", "")  # the first that the compiler knows for this processor
 _TIME_LIMIT = 120  # seconds, for a second of work
 
 
 @lru_cache(maxsize=1)
 def _built() -> tuple[ctypes.CDLL | None, str]:
-    """The library, or None and in one line why there is none."""
+    """The library, or None and in one line why there is none. A compiler that fails is warned of."""
     if sys.platform == "win32":
         return None, "there is no support for Windows"
-    compiler = _compiler()
+    try:
+        compiler = _compiler()
+    except ValueError as error:
+        return None, _warned(f"$CC: {error}")
     if not compiler:
         return None, "no C compiler was found: neither $CC nor cc, gcc or clang"
     try:
         return _loaded(compiler), ""
     except subprocess.TimeoutExpired:
-        return None, f"{' '.join(compiler)}: not finished after {_TIME_LIMIT} seconds"
+        said = f"not finished after {_TIME_LIMIT} seconds"
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        return None, f"{' '.join(compiler)}: {' '.join(said.split())[:300]}"
+        said = " ".join((getattr(error, "stderr", None) or str(error)).split())[-300:]
+    return None, _warned(f"{' '.join(compiler)}: {said}")
+
+
+def _warned(problem: str) -> str:
+    warnings.warn(
+        f"the operator's C code cannot be compiled ({problem}): on a CPU it runs as plain PyTorch, which is slower",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return problem
 
 
 def library() -> ctypes.CDLL | None:
@@ -71,19 +86,42 @@ def _loaded(compiler: list[str]) -> ctypes.CDLL:
     """
     made_of = [_SOURCE.read_text(), shlex.join([*compiler, *_FLAGS]), platform.machine(), _processor()]
     name = f"pool-{_digest(chr(0).join(made_of).encode())[:16]}.so"
-    try:
-        kept = user_cache() / name
-        if not _is_whole(kept):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
-                made = _compiled(compiler, Path(scratch) / name)
-                _digest_of(made).write_text(_digest(made.read_bytes()))
-                made.replace(kept)
-                _digest_of(made).replace(_digest_of(kept))
-        return ctypes.CDLL(str(kept))
-    except (OSError, RuntimeError):  # no home, or none that can be written to or loaded from
-        with tempfile.TemporaryDirectory() as scratch:  # once it is loaded, its file is not needed
-            return ctypes.CDLL(str(_compiled(compiler, Path(scratch) / name)))
+    with suppress(OSError, RuntimeError):  # no home, none that is the user's alone, or none to load from
+        kept = _own_folder() / name
+        if _is_whole(kept):
+            return ctypes.CDLL(str(kept))
+    with tempfile.TemporaryDirectory() as scratch:
+        made = _compiled(compiler, Path(scratch) / name)
+        with suppress(OSError, RuntimeError):
+            _keep(made, _own_folder() / name)
+        return ctypes.CDLL(str(made))  # once it is loaded, its file is not needed
+
+
+def _own_folder() -> Path:
+    """The folder of libraries, made if it is not there.
+
+    Raises:
+        OSError: if it cannot be made, or if others can write to it: what is loaded from it runs as the user.
+        RuntimeError: if the user has no home.
+    """
+    folder = user_cache() / "native"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise PermissionError(f"{folder} is open to others")
+    return folder
+
+
+def _keep(made: Path, kept: Path) -> None:
+    """Copy the library and its digest, each of them whole or not at all."""
+    for name, content in ((kept, made.read_bytes()), (_digest_of(kept), _digest(made.read_bytes()).encode())):
+        part = name.with_name(f"{name.name}.{os.getpid()}")
+        try:
+            part.write_bytes(content)
+            part.replace(name)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _is_whole(kept: Path) -> bool:
@@ -111,7 +149,9 @@ def _compiled(compiler: list[str], made: Path) -> Path:
     """
     for tuned in _TUNED:
         command = [*compiler, *_FLAGS, *filter(None, [tuned]), str(_SOURCE), "-o", str(made)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_TIME_LIMIT, check=False
+        )
         if done.returncode == 0:
             break
     done.check_returncode()

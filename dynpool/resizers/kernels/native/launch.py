@@ -20,13 +20,13 @@ from torch import Tensor
 
 from .. import cpu_sums
 from ..layout import channels_last, memory_format
+from ..reference import Kind, map_rows, transpose
 from . import build
 
 __all__ = ["backward", "forward", "handles"]
 
 _LANES, _BLOCK = 16, 64  # what pool.c takes at a time: planes, or cells or pixels of a sample
 _SHARE = 2**17  # pixels and cells that are worth the start of a thread: 40 microseconds of work or more
-_MAX_TAPS = 2**21  # of one map: tables of 50 MB
 
 
 class _Job(ctypes.Structure):
@@ -44,23 +44,20 @@ class _Job(ctypes.Structure):
 
 @dataclass(frozen=True)
 class _Table:
-    """Taps of all rows, one after the other: see pool.c."""
+    """Taps of all rows, one after the other: see pool.c. Without derivatives no query is told."""
 
     start: Tensor
     index: Tensor
-    query: Tensor
+    query: Tensor | None
     weight: Tensor
 
 
-def handles(x: Tensor, size: Sequence[int]) -> bool:
-    """Whether this implementation can resize x to ``size`` in pixels, and its backward.
+def handles(x: Tensor, pixels: Sequence[int], cells: Sequence[int]) -> bool:
+    """Whether this implementation pools maps of so many pixels and cells, with values as in x.
 
-    It handles tensors on a CPU, except float64 and maps with very large tables, where there is a C compiler.
+    It does if :func:`.cpu_sums.fits`, and if there is a C compiler.
     """
-    queries = 2 ** len(size)
-    taps = queries * max(queries * math.prod(size), math.prod(x.shape[2:]))
-    fits = x.device.type == "cpu" and x.dtype != torch.float64 and x.numel() > 0 and taps <= _MAX_TAPS
-    return fits and build.library() is not None
+    return cpu_sums.fits(x, pixels, cells) and build.library() is not None
 
 
 def forward(x: Tensor, size: Sequence[int], reduce: str, *, keep_winner: bool = True) -> tuple[Tensor, Tensor]:
@@ -118,31 +115,43 @@ def _run(
     table: _Table,
     reduce: str,
     layout: torch.memory_format,
-    wide: Tensor,
-    small: Tensor,
+    pixels: Tensor,
+    cells: Tensor,
     maps: dict[str, Tensor | None],
 ) -> None:
-    """Pool a map, or its gradient: ``wide`` is of the pixels' shape and ``small`` of that of the cells."""
-    axes = wide.dim() - 2
-    items = _items(wide if "slopes" in maps else small, layout)
+    """Pool a map, or its gradient: ``pixels`` and ``cells`` are of the shapes of the maps before and behind.
+
+    Raises:
+        RuntimeError: if a map has no memory, because its storage was freed.
+        MemoryError: if there is none left to work with.
+    """
+    axes = pixels.dim() - 2
+    items = _items(pixels if "slopes" in maps else cells, layout)
     job = _Job(
-        planes=wide.shape[0] * wide.shape[1],
-        channels=wide.shape[1],
-        pixels=math.prod(wide.shape[2:]),
-        cells=math.prod(small.shape[2:]),
+        planes=pixels.shape[0] * pixels.shape[1],
+        channels=pixels.shape[1],
+        pixels=math.prod(pixels.shape[2:]),
+        cells=math.prod(cells.shape[2:]),
         queries=1 if reduce == "sample" else 2**axes,
         mean=reduce == "mean",
         axes=axes,
         channels_last=layout != torch.contiguous_format,
-        as_is=_is_as_it_is(wide, layout),
+        as_is=_is_as_it_is(pixels, layout),
         items=items,
-        threads=min(torch.get_num_threads(), 1 + (wide.numel() + small.numel()) // _SHARE),
-        **{name: getattr(table, name).data_ptr() for name in _Job._tables},
-        **{name: None if values is None else values.data_ptr() for name, values in maps.items()},
+        threads=min(torch.get_num_threads(), 1 + (pixels.numel() + cells.numel()) // _SHARE),
+        **{name: _address(getattr(table, name)) for name in _Job._tables},
+        **{name: _address(values) for name, values in maps.items()},
     )
     library = cast(ctypes.CDLL, build.library())  # or handles() had said no
     if library.dynpool_run(ctypes.byref(job)):
-        raise MemoryError(f"no memory to pool maps of {tuple(wide.shape[2:])} pixels")
+        raise MemoryError(f"no memory to pool maps of {tuple(pixels.shape[2:])} pixels")
+
+
+def _address(values: Tensor | None) -> int | None:
+    address = None if values is None else values.data_ptr()
+    if address == 0:
+        raise RuntimeError("a map that is to be pooled, or was, has no memory: its storage has been freed")
+    return address
 
 
 # ------------------------------------------------------------------------------------------------------------ tables
@@ -151,30 +160,50 @@ def _run(
 @lru_cache(maxsize=32)
 def _values(reduce: str, size_in: tuple[int, ...], size: tuple[int, ...]) -> _Table:
     """The pixels of each query, those of a cell one after the other."""
-    with torch.inference_mode(False):
-        sums = cpu_sums.value_map(reduce, size_in, size)
-        index = sums.index.to(torch.int32)
-        return _Table(sums.offsets.to(torch.int32), index, index, sums.weight)
+    sums = cpu_sums.value_map(reduce, size_in, size)
+    return _Table(sums.offsets.to(torch.int32), sums.index.to(torch.int32), None, sums.weight)
 
 
 @lru_cache(maxsize=32)
 def _gradients(reduce: str, size_in: tuple[int, ...], size: tuple[int, ...]) -> _Table:
     """The queries of each pixel, first those that the gradient to x needs."""
-    with torch.inference_mode(False):
-        maps = cpu_sums.gradient_maps(reduce, size_in, size)
-        queries = 2 ** len(size) if reduce == "max" else 1
-        rows = math.prod(size_in)
-        count = queries * math.prod(size)
-        keys = []  # of each tap: the pixel, and the query that it is in
-        for sums in maps:
-            pixel = torch.repeat_interleave(torch.arange(rows), sums.offsets.diff())
-            keys.append(pixel * count + sums.index)
-        taps = torch.unique(torch.cat(keys))
-        weight = torch.zeros(len(taps), len(maps))
-        for column, (sums, key) in enumerate(zip(maps, keys, strict=True)):
-            weight[torch.searchsorted(taps, key), column] = sums.weight
-        part = taps // count * 2 + (weight[:, 0] == 0)
-        order = torch.argsort(part, stable=True)
-        start = torch.searchsorted(part[order], torch.arange(2 * rows + 1)).to(torch.int32)
-        read = (taps[order] % count).to(torch.int32)
-        return _Table(start, read // queries, read % queries, weight[order])
+    axes, parts = len(size), 2 if reduce == "max" else 1
+    # dimensions: the pixels of every axis, then the taps of every axis
+    cell, query = torch.zeros((), dtype=torch.int64), torch.zeros((), dtype=torch.int64)
+    weights = [torch.ones((), dtype=torch.float64)] * (1 + axes)
+    for axis, (pixels, cells) in enumerate(zip(size_in, size, strict=True)):
+        place, value, surrogate, slope = _transposed(reduce, pixels, cells)
+        shape = [1] * 2 * axes
+        shape[axis::axes] = place.shape
+        cell = cell * cells + (place // parts).view(shape)
+        query = query * parts + (place % parts).view(shape)
+        factors = [value, *(slope if k == axis else surrogate for k in range(axes))]
+        weights = [weight * factor.view(shape) for weight, factor in zip(weights, factors, strict=True)]
+    weight = torch.stack(weights, -1).flatten(0, axes - 1).flatten(1, axes)  # (pixels, taps, columns)
+    needed = weight[..., 0] != 0
+    taken = torch.stack([needed, (weight != 0).any(-1) & ~needed], 1)  # (pixels, needed for x or not, taps)
+    start = torch.nn.functional.pad(taken.sum(-1).flatten().cumsum(0), (1, 0))
+    row, _, tap = taken.nonzero(as_tuple=True)
+    index, query = (values.expand(*size_in, *[-1] * axes).reshape(needed.shape)[row, tap] for values in (cell, query))
+    integers = [values.to(torch.int32) for values in (start, index, query)]
+    return _Table(integers[0], integers[1], integers[2], weight[row, tap].to(torch.float32))
+
+
+def _transposed(reduce: str, pixels: int, cells: int) -> tuple[Tensor, ...]:
+    """Along an axis, for each pixel: the queries or cells that depend on it, in order, and its weights in them, of
+    value, surrogate and slope; each (pixels, taps), with zeros at the end.
+    """
+    kinds: dict[str, tuple[Kind, ...]] = {
+        "max": ("query", "query", "slope"),
+        "mean": ("mean", "mean", "mean slope"),
+        "sample": ("sample", "mean", "mean slope"),
+    }
+    maps = [transpose(map_rows(kind, pixels, cells), pixels) for kind in kinds[reduce]]
+    places = [sorted(set().union(*rows)) for rows in zip(*maps, strict=True)]
+    taps = max(1, *map(len, places))
+    filled = [[*row, *[0] * (taps - len(row))] for row in places]
+    weights = [
+        [[row.get(place, 0.0) for place in at] + [0.0] * (taps - len(at)) for row, at in zip(rows, places, strict=True)]
+        for rows in maps
+    ]
+    return torch.tensor(filled), *(torch.tensor(each, dtype=torch.float64) for each in weights)

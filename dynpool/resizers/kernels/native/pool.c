@@ -26,7 +26,7 @@ An item is what a thread takes at a time: 64 cells or pixels of a sample where a
 (as_is), and else 16 planes, which are set side by side. */
 typedef struct {
     long planes, channels, pixels, cells, queries, mean, axes, channels_last, as_is, items, threads;
-    const int32_t *start, *index, *query; /* forward: taps of query k begin at start[k]; backward: see there */
+    const int32_t *start, *index, *query; /* forward: taps of query k begin at start[k]; else see backward() */
     const float *weight;
     const float *x; /* NULL in the backward pass: no derivatives are wanted */
     float *y, *dx;  /* dx NULL: not wanted */

@@ -141,6 +141,17 @@ def test_errors_are_at_most_twice_those_of_pytorch_at_the_same_dtype(
         assert (ours.double() - truth).abs().max() <= 2 * (theirs.double() - truth).abs().max()
 
 
+def test_another_default_dtype_changes_nothing(body: ModuleType) -> None:
+    x, dy = random_map(1, 4, 9, 7), random_map(1, 4, 5, 3, seed=1)
+    found = run(body, x, dy, "max")
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = run(body, x, random_map(1, 4, 5, 3, dtype=torch.float32, seed=1), "max")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(one.dtype == other.dtype for one, other in zip(found, again, strict=True))
+
+
 @every_layout
 def test_results_are_bitwise_reproducible_and_inputs_are_kept(body: ModuleType, layout: torch.memory_format) -> None:
     x = random_map(4, 20, 31, 29).contiguous(memory_format=layout)
@@ -191,7 +202,7 @@ def test_opposite_infinite_gradients_make_that_to_alpha_nan(
 )
 def test_what_it_leaves_to_the_reference(shape: tuple[int, ...], dtype: torch.dtype, handled: bool) -> None:
     x = torch.empty(1, dtype=dtype).expand(shape) if 0 not in shape else torch.empty(shape, dtype=dtype)
-    assert cpu.handles(x, (shape[2] // 2, shape[3] // 2)) == handled
+    assert cpu.handles(x, shape[2:], (shape[2] // 2, shape[3] // 2)) == handled
 
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 3)])
@@ -275,7 +286,7 @@ def test_volumes_equal_the_reference(
     x, dy = random_map(2, channels, *size_in), random_map(2, channels, *size, seed=1)
     if last:
         x = x.contiguous(memory_format=torch.channels_last_3d)
-    assert cpu.handles(x, size)
+    assert body.handles(x, size_in, size)
     y, winner = body.forward(x, size, reduce)
     dx, spread = body.backward(dy, x, winner, size_in, reduce, True, last)
     assert dx is not None

@@ -1,13 +1,18 @@
 """The operator without Triton: the fast bodies where they fit, the reference everywhere else."""
 
+from collections.abc import Sequence
+
+import pytest
 import torch
+from torch import Tensor
 
 from dynpool.resizers.kernels import cpu, eager, reference
+from dynpool.resizers.kernels.native import launch as native
 
 
 def test_maps_elsewhere_go_to_the_reference() -> None:
     elsewhere = torch.empty(2, 3, 8, 8, device="meta")
-    assert not cpu.handles(elsewhere, (4, 4))
+    assert not cpu.handles(elsewhere, (8, 8), (4, 4))
     assert eager.forward(elsewhere, (4, 4), "mean", False)[0].device.type == "meta"
 
 
@@ -33,3 +38,23 @@ def test_the_gradient_to_alpha_falls_with_its_square_and_that_to_x_does_not_depe
     torch.testing.assert_close(one, distances * torch.tensor([1.6, 2.25]).double() ** 2 / (4 * alphas[0] ** 2))
     assert torch.equal(dx, same)
     assert eager.backward(y, None, None, winner, (8, 9), "max", True, False)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("pixels", "cells"), [((4, 4), (700, 700)), ((1000, 1000), (400, 400)), ((364, 364), (182, 182))]
+)
+def test_both_passes_ask_for_the_same_sizes(
+    pixels: tuple[int, int], cells: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def handles(x: Tensor, *sizes: Sequence[int]) -> bool:
+        asked.append([tuple(size) for size in sizes])
+        return False
+
+    monkeypatch.setattr(cpu, "handles", handles)
+    monkeypatch.setattr(native, "handles", handles)
+    x = torch.zeros(1, 1, *pixels)
+    y, winner = eager.forward(x, cells, "mean", False)
+    eager.backward(y, None, None, winner, pixels, "mean", True, False)
+    assert asked == [[pixels, cells]] * 4

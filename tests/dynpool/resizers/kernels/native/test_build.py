@@ -2,9 +2,11 @@
 operator.
 """
 
+import errno
 import multiprocessing
 import multiprocessing.synchronize
 import os
+import platform
 import stat
 import sys
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def kept(tmp_path: Path) -> list[str]:
-    return sorted(path.suffix for path in (tmp_path / "cache" / "dynpool").iterdir())
+    return sorted(path.suffix for path in (tmp_path / "cache" / "dynpool" / "native").iterdir())
 
 
 def compiler(tmp_path: Path, script: str) -> str:
@@ -62,10 +64,8 @@ def test_it_is_compiled_once_and_found_again(tmp_path: Path, monkeypatch: pytest
 
 def test_a_damaged_library_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", counting(tmp_path))
-    folder = tmp_path / "cache" / "dynpool"
-    folder.mkdir(parents=True)
     assert build.library() is not None
-    (library,) = folder.glob("*.so")
+    (library,) = (tmp_path / "cache" / "dynpool" / "native").glob("*.so")
     # another file: what is loaded must not change
     content = library.read_bytes()
     library.unlink()
@@ -79,22 +79,74 @@ def test_a_damaged_library_is_made_anew(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe"])
 def test_a_library_without_its_digest_is_made_anew(damage: bytes, tmp_path: Path) -> None:
     assert build.library() is not None
-    (digest,) = (tmp_path / "cache" / "dynpool").glob("*.sha256")
+    (digest,) = (tmp_path / "cache" / "dynpool" / "native").glob("*.sha256")
     digest.write_bytes(damage)
     build._built.cache_clear()
     assert build.library() is not None
     assert len(digest.read_bytes()) == 64
 
 
-def test_another_compiler_or_processor_makes_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_source_compiler_option_or_processor_makes_another_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "pool.c"
+    source.write_text(build._SOURCE.read_text() + "/* another */\n")
+    changes = [
+        lambda: None,
+        lambda: monkeypatch.setattr(build, "_SOURCE", source),
+        lambda: monkeypatch.setattr(build, "_FLAGS", (*build._FLAGS, "-DANOTHER")),
+        lambda: monkeypatch.setattr(build, "_processor", lambda: "another"),
+        lambda: monkeypatch.setattr("platform.machine", lambda: "another"),
+        lambda: monkeypatch.setenv("CC", counting(tmp_path)),
+    ]
+    for change in changes:
+        change()
+        build._built.cache_clear()
+        assert build.library() is not None
+    assert kept(tmp_path) == len(changes) * [".sha256"] + len(changes) * [".so"]
+
+
+def test_a_processor_is_known_by_its_instructions() -> None:
+    assert "avx2" in build._processor() or platform.machine() != "x86_64"
+
+
+@pytest.mark.parametrize("name", ["cc", "gcc", "clang"])
+def test_any_of_three_compilers_will_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("shutil.which", lambda asked: f"/there/{asked}" if asked == name else None)
+    assert build._compiler() == [f"/there/{name}"]
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_nothing_is_loaded_from_a_folder_that_others_can_write_to(mode: int, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "dynpool" / "native"
     assert build.library() is not None
-    monkeypatch.setattr(build, "_processor", lambda: "another")
+    (library,) = folder.glob("*.so")
+    library.unlink()
+    library.write_bytes(b"not a library")
+    library.with_suffix(".sha256").write_text(build._digest(b"not a library"))
+    folder.chmod(mode)
     build._built.cache_clear()
     assert build.library() is not None
-    monkeypatch.setenv("CC", counting(tmp_path))
-    build._built.cache_clear()
+    assert library.read_bytes() == b"not a library"
+
+
+def test_the_folder_is_the_users_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        assert build.library() is not None
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "cache" / "dynpool" / "native").stat().st_mode) == 0o700
+
+
+def test_a_full_disk_costs_the_copy_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert build.library() is not None
-    assert kept(tmp_path) == 3 * [".sha256"] + 3 * [".so"]
+    assert kept(tmp_path) == []
 
 
 @pytest.mark.parametrize("cache", ["file", "device"])
@@ -128,6 +180,7 @@ def test_without_a_compiler_the_operator_works(monkeypatch: pytest.MonkeyPatch) 
     [
         ("echo pool.c:1: no such thing >&2; exit 1", "no such thing"),
         ("exit 0", "No such file"),
+        ("printf '\\377 no such thing' >&2; exit 1", "no such thing"),
         ('while [ "$1" != -o ]; do shift; done; echo text > "$2"', "file too short"),
     ],
 )
@@ -135,7 +188,8 @@ def test_a_compiler_that_fails_is_named_with_what_it_said(
     script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", compiler(tmp_path, script))
-    assert build.library() is None
+    with pytest.warns(RuntimeWarning, match="runs as plain PyTorch"):
+        assert build.library() is None
     assert said in (build.problem() or "")
     assert "compiler" in (build.problem() or "")
     assert pools()
@@ -143,14 +197,23 @@ def test_a_compiler_that_fails_is_named_with_what_it_said(
 
 def test_a_compiler_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler -O0")
-    assert (build.problem() or "").startswith("no-such-compiler -O0: ")
+    with pytest.warns(RuntimeWarning, match="no-such-compiler -O0: "):
+        assert (build.problem() or "").startswith("no-such-compiler -O0: ")
     assert pools()
 
 
 def test_a_compiler_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", compiler(tmp_path, "exec sleep 60"))
     monkeypatch.setattr(build, "_TIME_LIMIT", 0.2)
-    assert "not finished after 0.2 seconds" in (build.problem() or "")
+    with pytest.warns(RuntimeWarning, match="not finished"):
+        assert "not finished after 0.2 seconds" in (build.problem() or "")
+
+
+def test_a_command_that_cannot_be_read_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "gcc '")
+    with pytest.warns(RuntimeWarning, match="No closing quotation"):
+        assert build.problem() == "$CC: No closing quotation"
+    assert pools()
 
 
 def test_a_compiler_that_does_not_know_the_processor_makes_code_for_any(
