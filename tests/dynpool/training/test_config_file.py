@@ -214,6 +214,7 @@ def test_every_method_of_a_digits_configuration_is_ready_to_train_and_resizes(fi
             config = dataclasses.replace(config, gmacs_budget=1.2 * cost)
         model = prepare(build_model(config.model, num_classes=10, in_channels=1, task=config.task), config, size).model
         smallest = min(max(pixels) for pixels in dynpool.sizes(model, size).values())
-        assert smallest < (side if point.method == "diffstride" else side / 2), point.method  # its maps are larger
+        larger = point.method == "diffstride" or isinstance(point.values.get("gmacs_budget"), float)  # its maps are
+        assert smallest < (side if larger else side / 2), point.method
         scores = model(torch.zeros(2, *size))
         assert scores.shape == (2, 10) if config.task == "classification" else scores.shape[:2] == (2, 10)
