@@ -26,7 +26,7 @@ from dynpool.common.user_cache import user_cache
 __all__ = ["library", "problem"]
 
 _SOURCE = Path(__file__).with_name("pool.c")
-_FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-pthread", "-w")
+_FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-w")
 _TUNED = ("-march=native", "-mcpu=native", "")  # the first that the compiler knows for this processor
 _TIME_LIMIT = 120  # seconds, for a second of work
 

@@ -26,7 +26,7 @@ from . import build
 __all__ = ["backward", "forward", "handles"]
 
 _LANES, _BLOCK = 16, 64  # what pool.c takes at a time: planes, or cells or pixels of a sample
-_SHARE = 2**17  # pixels and cells that are worth the start of a thread: 40 microseconds of work or more
+_ALONE = 2**16  # pixels and cells for which one thread is as fast as all
 
 
 class _Job(ctypes.Structure):
@@ -38,7 +38,7 @@ class _Job(ctypes.Structure):
     _maps = ("x", "y", "dx", "winner", "slopes")
     _fields_ = (
         *((name, ctypes.c_long) for name in (*_shapes, *_work)),
-        *((name, ctypes.c_void_p) for name in (*_tables, *_maps)),
+        *((name, ctypes.c_void_p) for name in (*_tables, *_maps, "parallel")),
     )
 
 
@@ -138,13 +138,23 @@ def _run(
         channels_last=layout != torch.contiguous_format,
         as_is=_is_as_it_is(pixels, layout),
         items=items,
-        threads=min(torch.get_num_threads(), 1 + (pixels.numel() + cells.numel()) // _SHARE),
+        threads=torch.get_num_threads() if _parallel() and pixels.numel() + cells.numel() > _ALONE else 1,
+        parallel=_parallel(),
         **{name: _address(getattr(table, name)) for name in _Job._tables},
         **{name: _address(values) for name, values in maps.items()},
     )
     library = cast(ctypes.CDLL, build.library())  # or handles() had said no
     if library.dynpool_run(ctypes.byref(job)):
         raise MemoryError(f"no memory to pool maps of {tuple(pixels.shape[2:])} pixels")
+
+
+@lru_cache(maxsize=1)
+def _parallel() -> int | None:
+    """The address of a function of GNU OpenMP, whose threads PyTorch keeps: others would have to wait for these, which
+    stay busy for a while after each of PyTorch's operators. None where PyTorch has other threads.
+    """
+    function = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
+    return None if function is None else ctypes.cast(function, ctypes.c_void_p).value
 
 
 def _address(values: Tensor | None) -> int | None:

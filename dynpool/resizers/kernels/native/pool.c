@@ -2,7 +2,6 @@
 and which cells a pixel is in; they are the same for all planes. Each result is gathered, so that threads can share them
 out as they like. */
 
-#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #ifdef __AVX2__
@@ -12,7 +11,6 @@ out as they like. */
 #define LANES 16
 #define BLOCK 64 /* cells or pixels, as in launch.py */
 #define MAX_AXES 3
-#define MAX_THREADS 256
 
 /* of 16 planes; aligned as a single value is */
 typedef float Floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -32,6 +30,8 @@ typedef struct {
     float *y, *dx;  /* dx NULL: not wanted */
     uint8_t *winner; /* NULL: not wanted, or there are none */
     double *slopes;  /* NULL: forward; else the sums for alpha, (items, axes) */
+    /* runs a function in so many threads, as GOMP_parallel does */
+    void (*parallel)(void (*function)(void *), void *argument, unsigned threads, unsigned flags);
 } Job;
 
 /* The channels of a pixel in memory: a row of so many. The last vector may begin within the one before. */
@@ -220,44 +220,40 @@ static void run_packed(const Job *job, long item, float *memory) {
 
 typedef struct {
     const Job *job;
-    long first, end, failed; /* items */
-} Share;
+    long next; /* item that no thread has taken yet */
+    int failed;
+} Work;
 
-static void *work(void *argument) {
-    Share *share = argument;
-    const Job *job = share->job;
+/* What each thread does: take some items after the others, until none is left. */
+static void work(void *argument) {
+    Work *shared = argument;
+    const Job *job = shared->job;
+    const long some = 1 + job->items / (16 * job->threads);
     float *memory = NULL;
     if (!job->as_is && !(memory = malloc(LANES * (4 * (2 * job->pixels + job->cells) + job->cells)))) {
-        share->failed = 1;
-        return NULL;
+        __atomic_store_n(&shared->failed, 1, __ATOMIC_RELAXED);
+        return;
     }
-    for (long item = share->first; item < share->end; item++) {
-        if (job->as_is)
-            run_as_is(job, item);
-        else
-            run_packed(job, item, memory);
+    for (;;) {
+        const long first = __atomic_fetch_add(&shared->next, some, __ATOMIC_RELAXED);
+        if (first >= job->items)
+            break;
+        for (long item = first; item < first + some && item < job->items; item++) {
+            if (job->as_is)
+                run_as_is(job, item);
+            else
+                run_packed(job, item, memory);
+        }
     }
     free(memory);
-    return NULL;
 }
 
 /* The whole job; 0, or 1 where there was no memory. Each number is the same for any number of threads. */
 int dynpool_run(const Job *job) {
-    long count = job->threads < job->items ? job->threads : job->items;
-    count = count < MAX_THREADS ? count : MAX_THREADS;
-    pthread_t threads[MAX_THREADS];
-    Share shares[MAX_THREADS];
-    int started[MAX_THREADS], failed = 0;
-    for (long k = count - 1; k >= 0; k--) { /* the first share here */
-        shares[k] = (Share){job, job->items * k / count, job->items * (k + 1) / count, 0};
-        started[k] = k > 0 && pthread_create(&threads[k], NULL, work, &shares[k]) == 0;
-        if (!started[k])
-            work(&shares[k]);
-    }
-    for (long k = 0; k < count; k++) {
-        if (started[k])
-            pthread_join(threads[k], NULL);
-        failed |= shares[k].failed;
-    }
-    return failed;
+    Work shared = {job, 0, 0};
+    if (job->threads > 1)
+        job->parallel(work, &shared, job->threads, 0);
+    else
+        work(&shared);
+    return shared.failed;
 }
