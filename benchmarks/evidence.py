@@ -28,6 +28,7 @@ from dynpool.analysis.comparison.paired_tests import paired_test
 from dynpool.analysis.comparison.pairs import HEADS
 from dynpool.analysis.comparison.plots import to_png
 from dynpool.analysis.comparison.read_runs import find_runs, read_run
+from dynpool.training import ComparisonConfig, load_config
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -112,8 +113,9 @@ def _value(key: str, cell: str) -> Any:
 
 def comparison(name: str) -> Comparison:
     """The comparison of the committed rows, with the pairs of its configuration."""
-    config = yaml.safe_load(_config_of(name).read_text(encoding="utf-8"))
-    judged = {key: config[key] for key in ("pairs", "equivalence_margin") if key in config}
+    config, _ = load_config(ComparisonConfig, _config_of(name))
+    pairs = None if config.tested_pairs is None else [list(pair) for pair in config.tested_pairs]
+    judged = {"pairs": pairs, "equivalence_margin": config.equivalence_margin}
     with tempfile.TemporaryDirectory() as folder:
         restore(read(path_of(name)), judged, Path(folder))
         return compare_runs([folder])

@@ -53,6 +53,12 @@ def test_rows_give_the_comparison_of_the_runs(comparison, results):
     assert histories[0] == histories[1]
 
 
+def test_all_pairs_of_a_configuration_are_tested(comparison, results):
+    evidence.add(comparison, "tiny")
+    (results / "configs" / "tiny.yaml").write_text(yaml.safe_dump({"name": "tiny", "pairs": "all"}))
+    assert [(pair.group, pair.baseline) for pair in evidence.comparison("tiny").pairs] == [("dynopool", "human")]
+
+
 def test_rows_are_replaced_and_others_stay(comparison, results):
     evidence.add(comparison, "tiny")
     before = evidence.path_of("tiny").read_bytes()
