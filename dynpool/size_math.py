@@ -124,22 +124,23 @@ def sample_grid(size_in: int, size_out: int) -> Grid:
 
 
 @lru_cache(maxsize=1024)
-def cells_over_a_pixel(size_in: int, size_out: int, reduce: str) -> int:
+def cells_over_a_pixel(size_in: int, size_out: int, reduce: str, pixels: int = 1) -> int:
     """Number of cells in a row that have a query at most one pixel away from the same pixel, at its largest.
 
-    These are all the cells whose value, or derivative to a position, can depend on that pixel. For "sample" the cells
-    whose sampled point does so count as well.
+    These are all the cells whose value, or derivative to a position, can depend on that pixel, or on one of so many
+    ``pixels`` beside each other. For "sample" the cells whose sampled point does so count as well.
 
     >>> cells_over_a_pixel(8, 4, "max"), cells_over_a_pixel(8, 8, "max"), cells_over_a_pixel(8, 16, "max")
     (2, 3, 4)
     """
     most = 0
-    for pixel in range(size_in):
+    for pixel in range(0, size_in, pixels):
+        end = min(pixel + pixels, size_in) - 1
         first = max(-((size_in - (4 * pixel - 2) * size_out) // (2 * size_in)), 0) // 2
-        last = ((4 * pixel + 6) * size_out - size_in) // (2 * size_in) // 2
+        last = ((4 * end + 6) * size_out - size_in) // (2 * size_in) // 2
         if reduce == "sample":
             first = min(first, max(((pixel - 1) * size_out + size_in) // size_in, 0))
-            last = max(last, -(-(pixel + 1) * size_out // size_in) - 1)
+            last = max(last, -(-(end + 1) * size_out // size_in) - 1)
         most = max(most, min(last, size_out - 1) - first + 1)
     return most
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dynpool.size_math import (
     alpha_range,
+    cells_over_a_pixel,
     check_bounds,
     effective_kernel,
     effective_stride,
@@ -82,6 +83,25 @@ def test_samples_lie_on_the_first_pixel_of_each_cell(size_in: int, size_out: int
     floors, remainders, denominator = sample_grid(size_in, size_out)
     positions = [floor + Fraction(rest, denominator) for floor, rest in zip(floors, remainders, strict=True)]
     assert positions == [Fraction(i * size_in, size_out) for i in range(size_out)]
+
+
+@quick
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(["max", "sample"]), st.integers(1, 3))
+def test_cells_over_pixels_reach_from_the_first_to_the_last_that_is_near_one(
+    size_in: int, size_out: int, reduce: str, together: int
+) -> None:
+    floors, rests, unit = query_grid(size_in, size_out)
+    queries = [floor + Fraction(rest, unit) for floor, rest in zip(floors, rests, strict=True)]
+    spans = [0]
+    for first in range(0, size_in, together):
+        tile = range(first, min(first + together, size_in))
+        near = [j // 2 for j, query in enumerate(queries) if any(abs(query - pixel) <= 1 for pixel in tile)]
+        if reduce == "sample":
+            sampled = [Fraction(i * size_in, size_out) for i in range(size_out)]
+            near += [i for i, point in enumerate(sampled) if any(abs(point - pixel) < 1 for pixel in tile)]
+        if near:
+            spans.append(max(near) - min(near) + 1)
+    assert cells_over_a_pixel(size_in, size_out, reduce, together) == max(spans)
 
 
 @pytest.mark.parametrize(

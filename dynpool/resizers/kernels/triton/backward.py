@@ -6,8 +6,9 @@ either side of the line apart. A query then lies between two lines of pixels: th
 and meets the values of x, whose difference is its slope along the walk. A line that no further query touches is
 written.
 
-Every pixel of a contiguous map gathers from the same number of cells, every pixel of a channels_last one from one or
-more. Some of them may not reach it: their weight is zero, so an infinite or NaN gradient may spread that far.
+Every pixel of a contiguous map gathers from the same number of cells, the positions of a channels_last tile together
+from one or more. Some of them may not reach a pixel: their weight is zero, so an infinite or NaN gradient may spread
+that far.
 """
 
 from __future__ import annotations
@@ -95,14 +96,11 @@ def _add_cell(
         winner = tl.load(winners, mask, 0)
         lower, right = (winner & 2) != 0, (winner & 1) != 0
         side, behind = (lower, right) if CHANNELS_LAST else (right, lower)
-        before_part, behind_part = tl.where(behind, 0, part), tl.where(behind, part, 0)
-        weight = tl.where(side, weight_1, weight)
-        value_0 += weight * before_part
-        value_1 += weight * behind_part
+        share = tl.where(side, weight_1, weight) * part
+        value_0, value_1 = tl.where(behind, value_0, value_0 + share), tl.where(behind, value_1 + share, value_1)
         if ALPHA:
-            slope = tl.where(side, other_slope, slope)
-            slope_0 += slope * before_part
-            slope_1 += slope * behind_part
+            share = tl.where(side, other_slope, slope) * part
+            slope_0, slope_1 = tl.where(behind, slope_0, slope_0 + share), tl.where(behind, slope_1 + share, slope_1)
     else:
         value_0 += weight * part
         value_1 = value_0
@@ -176,30 +174,30 @@ def _leave_query(
 @triton.jit(do_not_specialize=["samples", "channels", "height", "width", "out_h", "out_w", "each"])
 def backward_kernel(
     dy, x, winners, dx, partials, samples, channels, height, width, out_h, out_w, each,
-    REDUCE: tl.constexpr, PIXELS: tl.constexpr, ALPHA: tl.constexpr, CELLS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
-    PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr, WHOLE: tl.constexpr,
+    REDUCE: tl.constexpr, PIXELS: tl.constexpr, ALPHA: tl.constexpr, CELLS: tl.constexpr, POSITIONS: tl.constexpr,
+    FAR: tl.constexpr, CHANNELS_LAST: tl.constexpr, PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr,
+    ACC: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
     """The gradient to ``each`` lines of pixels and their two partial sums of the one to alpha, rows before columns.
 
     From the first line of cells that touches the lines to the last. CELLS, at most 5 and no more than there are across,
-    is how many cells in a row each pixel gathers from. Where WHOLE, a program has all lines.
+    is how many cells in a row each pixel (the POSITIONS of a tile together) gathers from. Where WHOLE, a program has
+    all lines; where FAR, more than one line may lie between two queries.
     """
     SAMPLE: tl.constexpr = REDUCE == "sample"
     QUERIES: tl.constexpr = 1 if SAMPLE else 2
     channels, width = aligned(channels, width, ALIGN, CHANNELS_LAST)
     lines, across = turned(height, width, CHANNELS_LAST)
     out_lines, out_across = turned(out_h, out_w, CHANNELS_LAST)
-    start, end, plane, _, position, lane, there, mask = tile(
-        samples, channels, lines, across, each, CHANNELS_LAST, PLANES, LANES
+    start, end, plane, edge, position, lane, there, mask = tile(
+        samples, channels, lines, across, each, CHANNELS_LAST, PLANES, LANES, POSITIONS
     )
     of_plane, of_position, of_line = strides(lines, across, channels, CHANNELS_LAST)
     pixels = plane * of_plane + position.to(tl.int64) * of_position + lane
     x, dx = x + pixels, dx + pixels
-    first_k, end_k = (
-        _first_cell(position, across, out_across, SAMPLE),
-        _end_of_cells(position, across, out_across, SAMPLE),
-    )
+    first_k = _first_cell(edge if CHANNELS_LAST else position, across, out_across, SAMPLE)
     first_k = tl.minimum(first_k, out_across - (1 if CHANNELS_LAST else CELLS))
+    end_k = _end_of_cells(edge + POSITIONS - 1, across, out_across, SAMPLE)
     sides = (
         _weights(first_k, position, across, out_across, REDUCE, ALPHA, ACC),
         _weights(first_k + 1, position, across, out_across, REDUCE, ALPHA, ACC),
@@ -227,14 +225,18 @@ def backward_kernel(
         sums = nothing, nothing, nothing, nothing
         for k in tl.static_range(CELLS):
             part, winner = dy + cell * to_line + k * to_position, winners + cell * to_line + k * to_position
-            if CHANNELS_LAST and k > 0:  # one position: further cells that do not cover it are passed over
+            if CHANNELS_LAST and k > 0:  # further cells that cover none of the positions are passed over
                 if first_k + k < end_k:
                     sums = _add_cell(sums, part, winner, there, sides[k], REDUCE, ALPHA, True, ACC)
             else:
                 sums = _add_cell(sums, part, winner, there, sides[k], REDUCE, ALPHA, CHANNELS_LAST, ACC)
         for query in tl.static_range(QUERIES):
             low = tl.minimum(tl.maximum(floor, 0), lines - 1)
-            while line < low:
+            if FAR:
+                while line < low:
+                    walk = _leave(line, walk, x, dx, start, end, lines, of_line, mask, PIXELS, ALPHA, WHOLE)
+                    line += 1
+            elif line < low:  # a loop would be unrolled, and move all that it carries
                 walk = _leave(line, walk, x, dx, start, end, lines, of_line, mask, PIXELS, ALPHA, WHOLE)
                 line += 1
             walk, totals = _leave_query(

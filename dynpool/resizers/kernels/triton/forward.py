@@ -62,19 +62,19 @@ def _query(floor, rest, walk, left, right, line_stride, lines, cells, mask, SAMP
         if low > line + 1:
             near_0, near_1 = _pair(left, right, low * line_stride, mask, SAMPLE, ACC)
         far_0, far_1 = _pair(left, right, tl.minimum(low + 1, lines - 1) * line_stride, mask, SAMPLE, ACC)
-    value_0, value_1 = near_0, near_1
-    if (rest > 0) & (floor >= 0) & (floor < lines - 1):
-        weight = quotient(rest, 4 * cells, ACC)
-        value_0 = (1 - weight) * near_0 + weight * far_0
-        value_1 = (1 - weight) * near_1 + weight * far_1
+    weight = quotient(rest, 4 * cells, ACC)
+    value_0 = (1 - weight) * near_0 + weight * far_0
+    value_1 = (1 - weight) * near_1 + weight * far_1
+    if (rest == 0) | (floor < 0) | (floor >= lines - 1):
+        value_0, value_1 = near_0, near_1
     return value_0, value_1, (low, near_0, near_1, far_0, far_1)
 
 
 @triton.jit(do_not_specialize=["samples", "channels", "height", "width", "out_h", "out_w", "each"])
 def forward_kernel(
     x, y, winners, samples, channels, height, width, out_h, out_w, each,
-    REDUCE: tl.constexpr, KEEP: tl.constexpr, CHANNELS_LAST: tl.constexpr,
-    PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr, POSITIONS: tl.constexpr,
+    REDUCE: tl.constexpr, KEEP: tl.constexpr, POSITIONS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    PLANES: tl.constexpr, LANES: tl.constexpr, ALIGN: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """y and, if kept, the winner 2 * a + b of each cell's queries (row a, column b): ``each`` lines a program."""
     SAMPLE: tl.constexpr = REDUCE == "sample"

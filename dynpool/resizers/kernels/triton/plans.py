@@ -25,10 +25,10 @@ _THREADS, _FEWEST = 128, 32  # of a program: as a rule, and where there are too 
 # take registers
 _VECTOR, _COLUMNS = 16, 4
 _LANES = 128  # at most so many elements of a tile in the direction of memory
-# across, that a program of the forward kernel takes in channels_last: neighbouring cells read the same pixels, so at
-# alpha 1 the L2 cache delivers 4.2 bytes a pixel instead of 6.4 (bfloat16). Backward, a branch wants a single one.
+# across, that a program takes in channels_last: neighbours read the same, so at alpha 1 the L2 cache delivers 4.2 bytes
+# a pixel instead of 6.4 in the forward pass, and 7.6 instead of 12 in the backward pass (bfloat16)
 _POSITIONS = 2
-_CELLS = 5  # across a pixel, whose weights a thread keeps, at most: as many as there are in maps of twice the size
+_CELLS = 5  # across a tile, whose weights a thread keeps, at most: for a pixel as many as in maps of twice the size
 # of a thread, at most, by what it adds up in: room for three programs on a multiprocessor, or two. Said to the
 # compiler, which would else keep below rounder numbers by moving values to local memory.
 _REGISTERS = {torch.float32: 168, torch.float64: 240}
@@ -70,9 +70,12 @@ def forward_launch(
     out = (shape[0], shape[1], *size)
     if _too_large(shape) or _too_large(out):
         return None
-    kernel = halves_forward_kernel if reduce != "sample" and _halved(shape, size) else forward_kernel
     each = _vector(shape[1], layout, dtype)
-    return _launch(kernel, out, layout, dtype, each, each, (*shape, *size), {"REDUCE": reduce, "KEEP": keep})
+    wanted: dict[str, Any] = {"REDUCE": reduce, "KEEP": keep}
+    if reduce != "sample" and _halved(shape, size):
+        return _launch(halves_forward_kernel, out, layout, dtype, each, each, (*shape, *size), wanted)
+    wanted["POSITIONS"] = _POSITIONS if layout == torch.channels_last else 1
+    return _launch(forward_kernel, out, layout, dtype, each, each, (*shape, *size), wanted)
 
 
 @lru_cache(maxsize=1024)
@@ -94,15 +97,19 @@ def backward_launch(
         return None
     if reduce == "max" and _halved(shape, size):
         return _launch(halves_backward_kernel, out, layout, dtype, each, vector, numbers, wanted)
-    across = 2 if layout == torch.channels_last else 3
-    cells = cells_over_a_pixel(shape[across], out[across], reduce)
+    lines, across = (3, 2) if layout == torch.channels_last else (2, 3)
+    positions = _POSITIONS if layout == torch.channels_last else 1
+    cells = cells_over_a_pixel(shape[across], out[across], reduce, positions)
+    if cells > _CELLS and positions > 1:
+        positions, cells = 1, cells_over_a_pixel(shape[across], out[across], reduce)
     if cells > _CELLS:
         return None
     if layout == torch.contiguous_format:  # as registers allow: each column has weights of its own
         each = vector = _COLUMNS // 2
         each *= 1 if cells > 3 or dtype == torch.float64 else 2
     cells = min(next(count for count in (2, 3, _CELLS) if count >= cells), out[across])  # fewer kernels
-    wanted = {"REDUCE": reduce, **wanted, "CELLS": cells}
+    queries = (1 if reduce == "sample" else 2) * out[lines]
+    wanted = {"REDUCE": reduce, **wanted, "CELLS": cells, "POSITIONS": positions, "FAR": shape[lines] > queries}
     return _launch(backward_kernel, shape, layout, dtype, each, vector, numbers, wanted)
 
 
@@ -139,23 +146,24 @@ def _launch(
         lanes = min((128, 64, 32, 16), key=lambda count: triton.cdiv(inner, count) * count)
     elif lanes > 16:  # not many for nothing, and not many kernels: learned sizes change the width
         lanes = 64 if 5 * triton.cdiv(inner, 64) * 64 <= 6 * inner else 16
+    most = wanted.get("POSITIONS", 1)
     for threads in (_THREADS, _FEWEST):
         planes = max(1, threads * each // lanes)
-        positions = min(_POSITIONS, planes) if kernel is forward_kernel and channels_last else 1
+        positions = min(most, planes)
         planes = min(positions * triton.next_power_of_2(outer), planes)
         places = triton.cdiv(across, positions) * triton.cdiv(inner, lanes) * triton.cdiv(outer, planes // positions)
         if places * max(1, lines // _LINES) >= _PROCESSORS:
             break
     resident = 8 if kernel in (halves_forward_kernel, halves_backward_kernel) else 3  # programs on a multiprocessor
     lines_each = triton.cdiv(lines, _walks(lines, places, 2 if dtype == torch.float64 else resident))
+    if "POSITIONS" in wanted:
+        wanted["POSITIONS"] = positions
     constants = {
         **wanted, "CHANNELS_LAST": channels_last, "PLANES": planes, "LANES": lanes,
         "ALIGN": vector if inner % vector == 0 else 1, "ACC": _ACCUMULATORS[accumulator(dtype)],
     }  # fmt: skip
     if kernel is backward_kernel:
         constants["WHOLE"] = lines_each == lines
-    if kernel is forward_kernel:
-        constants["POSITIONS"] = positions
     options = _options(planes * lanes // each, dtype)
     return Launch(kernel, places * triton.cdiv(lines, lines_each), (*numbers, lines_each), constants, options)
 

@@ -184,6 +184,17 @@ def test_it_is_the_reference_rounded_once(reduce: str, case: tuple[Tensor, Tenso
     assert dx.is_contiguous(memory_format=memory_format(x))
 
 
+@every_reduction
+@every_layout
+@pytest.mark.parametrize("cells", [2, 4, 8])
+def test_no_line_is_missed_however_far_queries_are_apart(reduce: str, layout: torch.memory_format, cells: int) -> None:
+    x = random_map(1, 2, 7, 7).contiguous(memory_format=layout)
+    dy = random_map(1, 2, cells, cells, seed=1)
+    y, winner, dx, dalpha = run(x, dy, reduce)
+    for found, exact in zip((y, dx, dalpha), exactly(x, dy, winner, reduce), strict=True):
+        torch.testing.assert_close(found, exact, check_dtype=False)
+
+
 def summed(dy: Tensor, x: Tensor) -> Tensor:
     """What the gradient to a pixel of x can be at most."""
     height, width = (max(2 * cells // pixels, 1) + 1 for cells, pixels in zip(dy.shape[2:], x.shape[2:], strict=True))

@@ -97,15 +97,29 @@ def test_walks_over_large_maps_are_long() -> None:
             assert launch.numbers[-1] >= plans._LINES
 
 
-@pytest.mark.parametrize(("samples", "positions"), [(1, 2), (64, 2)])
-def test_two_neighbouring_cells_share_a_program_in_channels_last(samples: int, positions: int) -> None:
+@pytest.mark.parametrize("samples", [1, 64])
+def test_two_neighbours_share_a_program_in_channels_last(samples: int) -> None:
     from dynpool.resizers.kernels.triton import plans
 
     shape, size = (samples, 128, 29, 30), (17, 19)
-    launch = plans.forward_launch(shape, size, torch.channels_last, torch.bfloat16, "max", True)
-    assert launch is not None
-    constants = launch.constants
-    walks = -(-size[1] // launch.numbers[-1])
-    groups = -(-samples // (constants["PLANES"] // positions))
-    assert constants["POSITIONS"] == positions
-    assert launch.programs == 9 * walks * groups * 128 // constants["LANES"]
+    forward = plans.forward_launch(shape, size, torch.channels_last, torch.bfloat16, "max", True)
+    backward = plans.backward_launch(shape, size, torch.channels_last, torch.bfloat16, "max", True, True)
+    for launch, (rows, columns) in ((forward, size), (backward, shape[2:])):
+        assert launch is not None
+        constants = launch.constants
+        walks = -(-columns // launch.numbers[-1])
+        groups = -(-samples // (constants["PLANES"] // 2))
+        assert constants["POSITIONS"] == 2
+        assert launch.programs == -(-rows // 2) * walks * groups * 128 // constants["LANES"]
+
+
+def test_a_pixel_that_gathers_from_many_cells_has_a_program_of_its_own() -> None:
+    from dynpool.resizers.kernels.triton import plans
+
+    found = {}
+    for height, width in ((29, 60), (58, 29), (70, 29)):
+        launch = plans.backward_launch(
+            (8, 64, 29, 60), (height, width), torch.channels_last, torch.float32, "max", True, True
+        )
+        found[height, width] = launch and tuple(launch.constants[name] for name in ("POSITIONS", "CELLS", "FAR"))
+    assert found == {(29, 60): (2, 5, False), (58, 29): (1, 5, True), (70, 29): None}
