@@ -26,6 +26,8 @@ def lines_of(event: Event, epochs: int) -> list[str]:
             return [line]
         case Ended(_, figures, folder) if figures:
             return [final_line(figures, folder)]
+        case Failed(run, reason):
+            return [f"{run}  failed: {reason}"]
         case _:
             return []
 

@@ -25,7 +25,7 @@ FIGURES = {"name": NAME, "test_accuracy": 0.5, "gmacs": 0.002}
         (Noted(NAME, "epoch 3/4 of something else"), ["epoch 3/4 of something else"]),
         (Noted(NAME, "beware", warning=True), []),
         (Ended(NAME, FIGURES, "runs/a"), [final_line(FIGURES, "runs/a")]),
-        (Failed(NAME, "no"), []),
+        (Failed(NAME, "out of reach"), [f"{NAME}  failed: out of reach"]),
     ],
 )
 def test_an_event_as_lines(event, lines, capsys):
