@@ -25,10 +25,10 @@ _THREADS, _FEWEST = 128, 32  # of a program: as a rule, and where there are too 
 # take registers
 _VECTOR, _COLUMNS = 16, 4
 _LANES = 128  # at most so many elements of a tile in the direction of memory
-# across, that a program takes in channels_last: neighbours read the same, so at alpha 1 the L2 cache delivers 4.2 bytes
-# a pixel instead of 6.4 in the forward pass, and 7.6 instead of 12 in the backward pass (bfloat16)
+# across, that a program takes in channels_last: neighbours read the same, so at alpha 1 the L2 cache delivers 3.8 bytes
+# a pixel instead of 6.3 in the forward pass, and 7.6 instead of 12 in the backward pass (bfloat16)
 _POSITIONS = 2
-_CELLS = 5  # across a tile, whose weights a thread keeps, at most: for a pixel as many as in maps of twice the size
+_CELLS = 5  # across a tile, whose weights a thread keeps, at most: enough for one pixel of a map that doubles
 # of a thread, at most, by what it adds up in: room for three programs on a multiprocessor, or two. Said to the
 # compiler, which would else keep below rounder numbers by moving values to local memory.
 _REGISTERS = {torch.float32: 168, torch.float64: 240}

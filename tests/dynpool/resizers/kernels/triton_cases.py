@@ -257,6 +257,18 @@ def test_nan_reaches_the_cells_whose_queries_weigh_it_and_infinity_no_others(lay
     torch.testing.assert_close(kernels.forward(x, (3, 5), "max", True)[0], expected)
 
 
+@every_layout
+@pytest.mark.parametrize(("reduce", "pixels", "cells"), [("max", 6, 1), ("sample", 6, 3), ("max", 2, 5)])
+def test_queries_on_a_line_or_outside_do_not_see_the_next_line(
+    reduce: str, pixels: int, cells: int, layout: torch.memory_format
+) -> None:
+    for line in range(pixels):
+        x = random_map(1, 2, pixels, pixels).contiguous(memory_format=layout)
+        x[0, 0, line] = x[0, 1, :, line] = math.inf
+        expected, _ = reference.forward(x, (cells, cells), reduce)
+        torch.testing.assert_close(kernels.forward(x, (cells, cells), reduce, False)[0], expected)
+
+
 @every_reduction
 @every_layout
 def test_an_infinite_gradient_reaches_no_further_than_the_next_cell(reduce: str, layout: torch.memory_format) -> None:

@@ -17,8 +17,11 @@ from tests.dynpool.resizers.kernels.triton.compiled import (
 
 @every_dtype_on_hopper_and_bf16_elsewhere
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_backward_compiles_without_spilling_and_moves_vectors(dtype: str, capability: int, channels_last: bool) -> None:
-    binary = backward_kernel(dtype, channels_last, capability, 2)
+@pytest.mark.parametrize("cells", [2, 3])  # of lines that queries may pass over, and of those that they may not
+def test_backward_compiles_without_spilling_and_moves_vectors(
+    dtype: str, capability: int, cells: int, channels_last: bool
+) -> None:
+    binary = backward_kernel(dtype, channels_last, capability, cells)
     assert_fits(binary, 2 if dtype == "fp64" else 3)
     if dtype in ("bf16", "fp16"):
         assert_rounds_to_nearest(binary)

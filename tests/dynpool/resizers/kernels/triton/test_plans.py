@@ -113,6 +113,17 @@ def test_two_neighbours_share_a_program_in_channels_last(samples: int) -> None:
         assert launch.programs == -(-rows // 2) * walks * groups * 128 // constants["LANES"]
 
 
+def test_neighbours_are_no_more_than_a_tile_has_planes() -> None:
+    from dynpool.resizers.kernels.triton import plans
+
+    shape, size = (1, 128, 5, 5), (4, 4)
+    forward = plans.forward_launch(shape, size, torch.channels_last, torch.float64, "max", True)
+    backward = plans.backward_launch(shape, size, torch.channels_last, torch.float64, "max", True, True)
+    for launch in (forward, backward):
+        assert launch is not None
+        assert launch.constants["POSITIONS"] == launch.constants["PLANES"] == 1
+
+
 def test_a_pixel_that_gathers_from_many_cells_has_a_program_of_its_own() -> None:
     from dynpool.resizers.kernels.triton import plans
 
