@@ -127,9 +127,8 @@ def sample_grid(size_in: int, size_out: int) -> Grid:
 def cells_over_a_pixel(size_in: int, size_out: int, reduce: str, pixels: int = 1) -> int:
     """Number of cells in a row that have a query at most one pixel away from the same pixel, at its largest.
 
-    These are all the cells whose value, or derivative to a position, can depend on that pixel, or on one of a
-    group of ``pixels``, which begin at multiples of that number. For "sample" the cells whose sampled point does so count
-    as well.
+    These are all the cells whose value, or derivative to a position, can depend on that pixel, or on one of a group of
+    ``pixels``, which begin at multiples of that number. For "sample", cells whose sampled point does so count, too.
 
     >>> cells_over_a_pixel(8, 4, "max"), cells_over_a_pixel(8, 8, "max"), cells_over_a_pixel(8, 16, "max")
     (2, 3, 4)
