@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from dynpool.common.archives import check_archive
 
 __all__ = ["EXAMPLES_FILE", "Examples", "read_examples"]
 
@@ -38,8 +39,9 @@ class Examples:
 def read_examples(folder: Path) -> Examples | None:
     """The examples of a run; None if it has none, or they are damaged, which the checksums in done.json show."""
     try:
+        check_archive(folder / EXAMPLES_FILE)
         with np.load(folder / EXAMPLES_FILE, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("images", "masks", "predicted", "objects", "fields")}
             return Examples(classes=tuple(map(str, file["classes"])), **arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError):
         return None

@@ -6,14 +6,13 @@ import json
 import math
 import re
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from dynpool.common.archives import DamagedArchiveError, check_archive
 from dynpool.size_math import AXES, Size
 
 from ..common.checksums import file_digest, is_intact, text_is_intact
@@ -292,9 +291,9 @@ def _compare_with_done(folder: Path, notes: list[str]) -> None:
 def _is_whole(path: Path) -> bool:
     """Whether the records of a checkpoint, a zip file, match their checksums."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except FileNotFoundError:  # stopped.pt is removed when its epoch is finished
-        return True
-    except (zipfile.BadZipFile, EOFError, OSError, zlib.error, NotImplementedError):
+        check_archive(path)
+    except DamagedArchiveError:
         return False
+    except FileNotFoundError:  # stopped.pt is removed when its epoch is finished
+        pass
+    return True

@@ -14,7 +14,6 @@ import pickle
 import re
 import warnings
 import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -26,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dynpool.common.archives import DamagedArchiveError, check_archive
 from dynpool.common.arguments import check_model
 from dynpool.graph import options_from
 from dynpool.resizers import LearnedResizer
@@ -288,17 +288,14 @@ def _read_safetensors(path: Path) -> OrderedDict[str, Tensor]:
 
 
 def _read_archive(path: Path) -> Any:
-    def unreadable(why: str, error: Exception | None = None) -> ValueError:
+    def unreadable(why: str) -> ValueError:
         return ValueError(f"checkpoint is {path}, which cannot be read as weights: {why}")
 
     if zipfile.is_zipfile(path):
         try:
-            with zipfile.ZipFile(path) as archive:
-                broken = archive.testzip()
-        except (zipfile.BadZipFile, EOFError, OSError, zlib.error, NotImplementedError) as error:
+            check_archive(path)
+        except DamagedArchiveError as error:
             raise unreadable(f"it is damaged ({error})") from error
-        if broken is not None:
-            raise unreadable(f"it is damaged (the checksum of its record {broken!r} does not match)")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle may raise any exception

@@ -8,8 +8,6 @@ import copy
 import io
 import math
 import re
-import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -21,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from dynpool.common.archives import DamagedArchiveError, check_archive
 from dynpool.resizers import LearnedResizer, learned_resizers
 
 from .errors import DamagedCheckpointError, ForeignCheckpointError
@@ -239,13 +238,9 @@ def load(path: Path) -> Checkpoint:
     if path.is_dir():
         raise DamagedCheckpointError(f"{path}: a folder, not a checkpoint")
     try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-            names = archive.namelist()
-    except (zipfile.BadZipFile, EOFError, OSError, zlib.error, NotImplementedError) as error:
+        names = check_archive(path)
+    except DamagedArchiveError as error:
         raise DamagedCheckpointError(f"{path}: damaged, or not a checkpoint: {error}") from error
-    if broken is not None:
-        raise DamagedCheckpointError(f"{path}: damaged: the checksum of its record {broken!r} does not match")
     if not any(name.endswith("data.pkl") for name in names):
         raise ForeignCheckpointError(f"{path}: a zip file, but not written by PyTorch")
     try:

@@ -170,8 +170,10 @@ def test_a_damaged_checkpoint_is_noted(tmp_path: Path, write_run: Callable[..., 
     assert read_run(folder).notes == ()
     path.write_bytes(whole.replace(b"weights", b"weighty"))
     assert read_run(folder).notes == ("checkpoints/last.pt is damaged: the run cannot be continued after it",)
-    path.write_bytes(whole[:-9])
-    assert "last.pt is damaged" in read_run(folder).notes[0]
+    encrypted = whole.index(b"PK\x01\x02") + 8
+    for damaged in (whole[:-9], whole[:encrypted] + b"\1" + whole[encrypted + 1 :]):
+        path.write_bytes(damaged)
+        assert "last.pt is damaged" in read_run(folder).notes[0]
 
     path.write_bytes(whole)
     files = {"checkpoints/last.pt": file_digest(path), "i_min.jsonl": file_digest(path)}

@@ -306,7 +306,20 @@ def damaged(path: Path) -> list[bytes]:
     whole = path.read_bytes()
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
-    return [whole[:-40], whole[:middle], flipped, b"", b"text", b"PK\x03\x04 cut off", b"\x80\x02K\x01"]
+    name, flags = whole.rindex(b"/data.pkl") + 1, whole.index(b"PK\x01\x02") + 8
+    unnamed = whole[:name] + bytes([whole[name] ^ 0x80]) + whole[name + 1 :]
+    encrypted = whole[:flags] + bytes([whole[flags] ^ 1]) + whole[flags + 1 :]
+    return [
+        whole[:-40],
+        whole[:middle],
+        flipped,
+        unnamed,
+        encrypted,
+        b"",
+        b"text",
+        b"PK\x03\x04 cut off",
+        b"\x80\x02K\x01",
+    ]
 
 
 def test_damaged_files_are_one_sentence_without_bad_advice(tmp_path: Path) -> None:

@@ -86,6 +86,17 @@ def test_every_flipped_weight_byte_is_found(path, model):
             checkpoints.load(path)
 
 
+def test_a_damaged_directory_of_records_is_one_error(path):
+    whole = path.read_bytes()
+    name, flags = whole.rindex(b"/data.pkl"), whole.index(b"PK\x01\x02") + 8
+    for at, bit in ((name + 1, 0x80), (flags, 1)):  # a name that is no text; a record that claims to be encrypted
+        broken = bytearray(whole)
+        broken[at] ^= bit
+        path.write_bytes(broken)
+        with pytest.raises(DamagedCheckpointError, match=r"last\.pt: damaged"):
+            checkpoints.load(path)
+
+
 def test_foreign_files(tmp_path, model):
     file = tmp_path / "f.pt"
     with zipfile.ZipFile(file, "w") as archive:

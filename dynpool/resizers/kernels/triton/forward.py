@@ -65,7 +65,7 @@ def _query(floor, rest, walk, left, right, line_stride, lines, cells, mask, SAMP
     weight = quotient(rest, 4 * cells, ACC)
     value_0 = (1 - weight) * near_0 + weight * far_0
     value_1 = (1 - weight) * near_1 + weight * far_1
-    if (rest == 0) | (floor < 0) | (floor >= lines - 1):
+    if (rest == 0) | (floor < 0) | (floor >= lines - 1):  # what lies behind has no part, infinite or not
         value_0, value_1 = near_0, near_1
     return value_0, value_1, (low, near_0, near_1, far_0, far_1)
 
