@@ -22,9 +22,9 @@ from typing import Any
 
 import yaml
 
+from benchmarks import hypotheses
 from benchmarks.digits import MACHINE
 from dynpool.analysis import Comparison, compare_runs
-from dynpool.analysis.comparison.paired_tests import paired_test
 from dynpool.analysis.comparison.pairs import HEADS
 from dynpool.analysis.comparison.plots import to_png
 from dynpool.analysis.comparison.read_runs import find_runs, read_run
@@ -152,33 +152,25 @@ def pairs_table(name: str) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def shapes_table(name: str) -> str:
-    """Height / width of I_min of DynOPool from the designed sizes, for each variant of the images, and its tests (H5).
-
-    p of two-sided paired t-tests over the seeds: against 1, and against the plain images.
-    """
-    ratios = {}
-    for path in sorted(RESULTS.glob(f"evidence_{name}-*.csv")):
-        variant = path.stem.removeprefix(f"evidence_{name}-")
-        rows = [row for row in comparison(f"{name}-{variant}").rows if row.group == "dynopool start=designed"]
-        ratios[variant] = {row.seed: row.i_min[0] / row.i_min[1] for row in rows}
-    head = ["images", "seeds", "height / width", "95 % interval", "p against 1", "less plain", "p against plain"]
-    lines = [head, ["---", *["---:"] * 6]]
-    for variant, found in ratios.items():
-        plain = ratios.get("plain", {})
-        shared = [] if variant == "plain" else [found[seed] - plain[seed] for seed in found.keys() & plain.keys()]
-        own, less = paired_test([ratio - 1 for ratio in found.values()], 0.05), paired_test(shared or [0.0], 0.05)
-        interval = "-" if own.low is None or own.high is None else f"{1 + own.low:.2f} to {1 + own.high:.2f}"
-        cells = [variant, str(own.n), f"{1 + own.mean:.2f}", interval, _p(own.p)]
-        lines.append([*cells, f"{less.mean:+.2f}" if shared else "-", _p(less.p) if shared else "-"])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def variants(name: str) -> dict[str, Comparison]:
+    """The comparisons of a configuration for each variant of its images."""
+    paths = sorted(RESULTS.glob(f"evidence_{name}-*.csv"))
+    return {
+        path.stem.removeprefix(f"evidence_{name}-"): comparison(path.stem.removeprefix("evidence_")) for path in paths
+    }
 
 
-def _p(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def tested() -> dict[str, Comparison]:
+    """The comparisons that test hypotheses, as far as there are rows."""
+    return {name: comparison(name) for name in hypotheses.IMAGES if path_of(name).exists()}
 
 
-TABLES = {"methods": methods_table, "pairs": pairs_table, "shapes": shapes_table}
+TABLES = {
+    "methods": methods_table,
+    "pairs": pairs_table,
+    "shapes": lambda name: hypotheses.shapes_table(variants(name)),
+    "answers": lambda _: hypotheses.answers_table(tested()),
+}
 
 
 def filled(page: str) -> str:
@@ -190,7 +182,7 @@ def filled(page: str) -> str:
 
     def made(match: re.Match[str]) -> str:
         table, name = match["table"], match["name"]
-        if table not in TABLES or not any(RESULTS.glob(f"evidence_{name}*.csv")):
+        if table not in TABLES or not any(RESULTS.glob(f"evidence_{'' if name == 'all' else name}*.csv")):
             raise ValueError(
                 f"<!-- {table} {name} -->: expected one of {', '.join(TABLES)}, and rows in benchmarks/results"
             )
@@ -200,9 +192,18 @@ def filled(page: str) -> str:
 
 
 def pictures(page: str) -> dict[str, bytes]:
-    """The pictures that the page shows, as PNG by file name: evidence-PLOT-NAME.png, PLOT being one of the report's."""
-    shown = re.findall(r"\((evidence-([a-z_]+)-([\w-]+)\.png)\)", page)
-    return {file: to_png(comparison(name).plot()[plot], dpi=100) for file, plot, name in shown}
+    """The pictures that the page shows, as PNG by file name: evidence-PLOT-NAME.png.
+
+    PLOT is one of the report's; 'answers', with a hypothesis for its name; or 'shapes', with that of the variants.
+    """
+    draw = {
+        "answers": lambda name: hypotheses.answers_plot(tested(), name),
+        "shapes": lambda name: hypotheses.shapes_plot(variants(name)),
+    }
+    found = {}
+    for file, plot, name in re.findall(r"\((evidence-([a-z_]+)-([\w-]+)\.png)\)", page):
+        found[file] = to_png(draw[plot](name) if plot in draw else comparison(name).plot()[plot], dpi=100)
+    return found
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from .summary import Comparison, compare_runs
 __all__ = ["Comparison", "compare_runs", "write_report"]
 
 TITLES = {
+    "pairs": "Differences",
     "accuracy_vs_gmacs": "Accuracy against cost",
     "miou_vs_gmacs": "mIoU against cost",
     "sizes": "Feature-map sizes",
@@ -179,6 +180,10 @@ def _caption_and_alt(name: str, comparison: Comparison) -> tuple[str, str]:
     """The caption below a plot and its alt text."""
     methods = comparison.methods
     unit = cost_unit(row.gmacs.mean for row in methods)
+    if name == "pairs":
+        shown = [pair for pair in comparison.pairs if pair.test is not None]
+        caption = "The differences of the table with their intervals, which are not corrected; the verdicts are."
+        return caption, "; ".join(f"{pair.group} against {pair.baseline}: {pair.verdict}" for pair in shown)
     if name == _tradeoff(comparison):
         alt = "; ".join(
             f"{row.group} {row.score.show(1, 100)} % at {row.gmacs.show(unit.digits, unit.scale)} {unit.name}"

@@ -63,7 +63,7 @@ class Comparison:
 
     def plot(self) -> dict[str, Figure]:
         """The figures by name, in the order of the report; 'alphas' only if some run learns its sizes."""
-        return draw(self.runs)
+        return draw(self.runs, self.pairs)
 
 
 def _along_axes(row: dict[str, Any]) -> dict[str, object]:

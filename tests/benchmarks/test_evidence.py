@@ -105,7 +105,7 @@ def test_shapes_are_compared_with_those_on_plain_images(results, monkeypatch):
     for variant in ("plain", "tall"):
         evidence.path_of(f"a-{variant}").touch()
     monkeypatch.setattr(evidence, "comparison", found)
-    plain, tall = evidence.shapes_table("a").splitlines()[2:]
+    plain, tall = evidence.TABLES["shapes"]("a").splitlines()[2:]
     assert plain.startswith("| plain | 2 | 1.00 | ")
     assert plain.endswith("| 1.000 | - | - |")
     assert tall.startswith("| tall | 2 | 1.50 | ")

@@ -52,7 +52,7 @@ def test_report_is_self_contained(comparison_folder: Path, tmp_path: Path) -> No
     out = tmp_path / "new" / "folder"
     path = write_report([comparison_folder], out)
     assert path == out / "report.html"
-    pictures = ["accuracy_vs_gmacs", "sizes", "i_min", "alphas", "accuracy"]
+    pictures = ["pairs", "accuracy_vs_gmacs", "sizes", "i_min", "alphas", "accuracy"]
     assert sorted(os.listdir(out)) == sorted(
         ["report.html", "summary.csv", "pairs.csv", *(f"{name}.png" for name in pictures)]
     )

@@ -43,7 +43,7 @@ def _thick(axes_lines: list[Line2D], color: str) -> list[Line2D]:
 
 def test_all_figures_in_order(comparison_folder: Path) -> None:
     figures = compare_runs([comparison_folder]).plot()
-    assert list(figures) == ["accuracy_vs_gmacs", "sizes", "i_min", "alphas", "accuracy"]
+    assert list(figures) == ["pairs", "accuracy_vs_gmacs", "sizes", "i_min", "alphas", "accuracy"]
     for figure in figures.values():
         assert figure.get_figwidth() == 9.0
 
