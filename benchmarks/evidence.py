@@ -170,6 +170,7 @@ TABLES = {
     "pairs": pairs_table,
     "shapes": lambda name: hypotheses.shapes_table(variants(name)),
     "answers": lambda _: hypotheses.answers_table(tested()),
+    "missed": lambda _: hypotheses.missed_table(tested()),
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from dynpool.analysis import Comparison
 from dynpool.analysis.common.colors import DYNOPOOL
 from dynpool.analysis.common.style import INK, WIDTH, styled
+from dynpool.analysis.comparison.findings import BUDGET_TOLERANCE as MISS
 from dynpool.analysis.comparison.paired_tests import PairedTest, paired_test
 from dynpool.analysis.comparison.pairs import PairRow, signed
 from dynpool.analysis.comparison.plots import plot_pairs
@@ -37,6 +39,7 @@ IMAGES = {  # of the comparisons that test hypotheses
     "cifar10-diffstride": "CIFAR-10, VGG",
     "cifar10-small-resnet-others": "CIFAR-10, ResNet",
 }
+SEEDS, WORTH = 5, 0.01  # seeds of an answer; the smallest difference worth finding
 BASELINES = {"human": "H1", "scaled": "H2", "random": "H3", "dynopool": "H4", "resized": "H6"}
 
 
@@ -70,24 +73,28 @@ def pairs_of(comparisons: Mapping[str, Comparison]) -> list[Tested]:
     found = []
     for name, images in IMAGES.items():
         for pair in comparisons[name].pairs if name in comparisons else ():
-            hypothesis = BASELINES[pair.baseline.split()[0]]
-            if pair.group.endswith("start=random"):
-                hypothesis = "H4"
-            found.append(Tested(hypothesis, images, _method(pair), pair))
+            hypothesis = BASELINES.get(pair.baseline.split()[0])
+            if hypothesis is not None and pair.test is not None:
+                hypothesis = "H4" if pair.group.endswith("start=random") else hypothesis
+                found.append(Tested(hypothesis, images, _method(pair), pair))
     return found
 
 
 def _method(pair: PairRow) -> str:
     """The method, with its budget in MMACs."""
-    method, *settings = pair.group.split()
-    budgets = [value for key, value in (setting.split("=", 1) for setting in settings) if key == "gmacs_budget"]
-    return method + "".join(f" at {1e3 * float(budget):g} MMACs" for budget in budgets)
+    budget = re.search(r" gmacs_budget=([\d.e-]+)", pair.group)
+    return pair.group.split()[0] + (f" at {1e3 * float(budget[1]):g} MMACs" if budget else "")
 
 
 def answer(pair: PairRow) -> str:
-    """'yes', 'yes, but too little to matter', 'no' or 'open', of H1, H2, H3 and H6."""
-    if pair.better and pair.test is not None:
-        return "yes" if pair.test.mean >= pair.margin else "yes, but too little to matter"
+    """'yes', 'yes, but too little to matter', 'no' or 'open', of H1, H2, H3 and H6.
+
+    Open without all seeds: a run that diverged has no rows.
+    """
+    if pair.test is None or pair.test.n < SEEDS:
+        return "open"
+    if pair.better:
+        return "yes" if pair.test.mean >= WORTH else "yes, but too little to matter"
     return "no" if pair.better is False or pair.equivalent else "open"
 
 
@@ -98,33 +105,58 @@ def recovers(from_designed: PairRow, from_random: PairRow) -> str:
         from_designed: runs from random sizes against those from designed ones.
         from_random: runs from random sizes against random sizes of their cost.
     """
+    if any(pair.test is None or pair.test.n < SEEDS for pair in (from_designed, from_random)):
+        return "open"
     if from_designed.better is False or from_random.better is False or from_random.equivalent:
         return "no"
     return "yes" if from_random.better and (from_designed.better or from_designed.equivalent) else "open"
 
 
 def answers_table(comparisons: Mapping[str, Comparison]) -> str:
-    """A line per images and method, a column per hypothesis: its answer and the difference in points."""
+    """A line per images and method, a column per hypothesis: its answer and the difference in points.
+
+    Raises:
+        ValueError: if two pairs test one hypothesis for the same images and method, or one half of H4 is missing.
+    """
     tested = pairs_of(comparisons)
     lines = [["images", "method", *(f"{name}: {text}" for name, text in HYPOTHESES.items())]]
     lines.append(["---"] * len(lines[0]))
     for images, method in dict.fromkeys((row.images, row.method) for row in tested):
         mine = [row for row in tested if (row.images, row.method) == (images, method)]
-        cells = [_cell([row.pair for row in mine if row.hypothesis == hypothesis]) for hypothesis in HYPOTHESES]
+        cells = [_cell(name, [row.pair for row in mine if row.hypothesis == name]) for name in HYPOTHESES]
         lines.append([images, method, *cells])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _cell(pairs: list[PairRow]) -> str:
+def _cell(hypothesis: str, pairs: Sequence[PairRow]) -> str:
     if not pairs:
         return "-"
-    word = recovers(*sorted(pairs, key=lambda pair: pair.baseline)) if len(pairs) == 2 else answer(pairs[0])
+    if len(pairs) != (2 if hypothesis == "H4" else 1):
+        raise ValueError(f"{hypothesis}: {len(pairs)} pairs for the same images and method: {[p.group for p in pairs]}")
+    if hypothesis == "H4":
+        pairs = sorted(pairs, key=lambda pair: pair.baseline.startswith("random"))
+        word = recovers(*pairs)
+    else:
+        word = answer(pairs[0])
     means = ", ".join(signed(100 * pair.test.mean) for pair in pairs if pair.test is not None)
     return f"{word if word == 'open' else f'**{word}**'} ({means})"
 
 
+def missed_table(comparisons: Mapping[str, Comparison]) -> str:
+    """The runs that miss the cost that they are held to by more than 2 %, by comparison."""
+    lines = ["| comparison | runs that miss their cost |", "| --- | --- |"]
+    for name in IMAGES:
+        rows = [(row, row.off_budget) for row in comparisons[name].rows] if name in comparisons else []
+        missed = [
+            f"{row.group}, seed {row.seed} ({signed(100 * off)} %)" for row, off in rows if off and abs(off) > MISS
+        ]
+        if missed:
+            lines.append(f"| {name} | {'; '.join(missed)} |")
+    return "\n".join(lines)
+
+
 def answers_plot(comparisons: Mapping[str, Comparison], hypothesis: str) -> Figure:
-    """The differences of all pairs that test a hypothesis, with their intervals."""
+    """The differences of all pairs that test one of `HYPOTHESES`, with their intervals."""
     rows = [row for row in pairs_of(comparisons) if row.hypothesis == hypothesis]
     return plot_pairs({row.label: row.pair for row in rows}, "test accuracy")
 

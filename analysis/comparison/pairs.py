@@ -45,7 +45,7 @@ class PairRow:
     @property
     def better(self) -> bool | None:
         """Whether the group is better (True) or worse (False) than the baseline; None if that is not decided."""
-        if self.test is None or self.p_corrected is None or self.p_corrected >= LEVEL:
+        if self.test is None or self.p_corrected is None or not self.p_corrected < LEVEL:
             return None
         return self.test.mean > 0
 

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import yaml
 
-from benchmarks import evidence
+from benchmarks import evidence, hypotheses
 from dynpool.analysis import compare_runs
 from dynpool.training.loop import train
 from tests.dynpool.training.runs import tiny_run
@@ -87,10 +87,24 @@ def test_tables_stand_between_their_marks(comparison, results):
     pictures = evidence.pictures("![Accuracy](evidence-accuracy_vs_gmacs-tiny.png) and [no picture](evidence.md)")
     assert list(pictures) == ["evidence-accuracy_vs_gmacs-tiny.png"]
     assert pictures["evidence-accuracy_vs_gmacs-tiny.png"].startswith(b"\x89PNG")
+    several = evidence.pictures(
+        "(evidence-sizes-tiny.png) (evidence-pairs-tiny.png) (evidence-accuracy_vs_gmacs-tiny.png)"
+    )
+    assert len(set(several.values())) == 3
+    assert several["evidence-accuracy_vs_gmacs-tiny.png"] == pictures["evidence-accuracy_vs_gmacs-tiny.png"]
     with pytest.raises(ValueError, match="<!-- paris tiny -->: expected one of methods, pairs, shapes"):
         evidence.filled("<!-- paris tiny --><!-- end -->")
     with pytest.raises(ValueError, match=r"<!-- pairs tinny -->: .* rows in benchmarks/results"):
         evidence.filled("<!-- pairs tinny --><!-- end -->")
+
+
+def test_answers_are_those_of_the_comparisons_that_have_rows(comparison, results, monkeypatch):
+    monkeypatch.setattr(hypotheses, "IMAGES", {"tiny": "tiny images", "later": "later images"})
+    evidence.add(comparison, "tiny")
+    page = evidence.filled("<!-- answers all -->\n<!-- end -->\n<!-- missed all -->\n<!-- end -->")
+    assert "| tiny images | dynopool | open (" in page, "of two seeds"
+    assert "later images" not in page
+    assert evidence.pictures("(evidence-answers-H1.png)")["evidence-answers-H1.png"].startswith(b"\x89PNG")
 
 
 def test_shapes_are_compared_with_those_on_plain_images(results, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
@@ -9,20 +10,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ...common.colors import HUMAN, OTHERS
-from ...common.style import FAINT, INK, WIDTH, legend, plain, short, styled
+from ...common.style import FAINT, INK, WIDTH, legend, plain, styled
 from ..pairs import PairRow, margin_text
 
 __all__ = ["plot_pairs"]
 
-LINE, AROUND = 0.19, 1.1  # inches: of a line of text, of which a pair has one or two; of legend and labels
+LINE, AROUND = 0.19, 1.1  # inches: of a line of text; of legend and labels
 LETTERS = 50  # of a line at most
 BAND = "#eeeeee"
-AGAINST = " against "
 STYLES = {  # of the verdicts: (marker, colour, whether it is filled); the shape says what the colour does
     "better": (">", OTHERS[0], True),
     "worse": ("<", OTHERS[7], True),
     "equivalent": ("s", HUMAN, True),
     "not decided": ("o", FAINT, False),
+    "not tested": ("D", FAINT, False),
 }
 
 
@@ -30,12 +31,17 @@ def plot_pairs(pairs: Mapping[str, PairRow], metric: str) -> Figure:
     """The mean difference of each pair in points with its 95 % interval, from the top down; the margin is shaded.
 
     Args:
-        pairs: the pairs by what they are called; at least one has a seed in common. Those without one are left out.
+        pairs: the pairs by what they are called. Those without a seed in common are left out.
         metric: what differs: 'accuracy'.
+
+    Raises:
+        ValueError: if no pair has a seed in common.
     """
     tested = {label: row.test for label, row in pairs.items() if row.test is not None}
-    names = [[plain(short(part, LETTERS)) for part in label.split(AGAINST)] for label in tested]
-    row_height = LINE * (0.6 + max(map(len, names)))
+    if not tested:
+        raise ValueError("no pair has a seed in common to plot")
+    names = [_lines(label) for label in tested]
+    row_height = LINE * (0.6 + max(name.count("\n") + 1 for name in names))
     figure = Figure(figsize=(WIDTH, AROUND + row_height * len(names)), layout="constrained")
     axes = styled(figure.add_subplot(), f"difference in {metric} (points) and 95 % interval", "")
     verdicts = []
@@ -52,7 +58,7 @@ def plot_pairs(pairs: Mapping[str, PairRow], metric: str) -> Figure:
         axes.axhline(y + 0.5, color="#e6e6e6", lw=0.8, zorder=0.6)
     axes.axvline(0, color=INK, lw=1, zorder=0.8)
     axes.set(ylim=(len(names) - 0.5, -0.5))
-    axes.set_yticks(range(len(names)), ["\nagainst ".join(lines) for lines in names], linespacing=1.05)
+    axes.set_yticks(range(len(names)), names, linespacing=1.05)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     axes.spines["left"].set_visible(False)
@@ -66,7 +72,15 @@ def plot_pairs(pairs: Mapping[str, PairRow], metric: str) -> Figure:
     return figure
 
 
+def _lines(label: str) -> str:
+    """The label on several lines, of which one begins with 'against'."""
+    parts = label.replace(" against ", "\nagainst ").split("\n")
+    return "\n".join(plain(line) for part in parts for line in textwrap.wrap(part, LETTERS))
+
+
 def _verdict(row: PairRow) -> str:
+    if row.detectable is None:
+        return "not tested"
     if row.better is not None:
         return "better" if row.better else "worse"
     return "equivalent" if row.equivalent else "not decided"

@@ -64,6 +64,8 @@ def test_report_is_self_contained(comparison_folder: Path, tmp_path: Path) -> No
         assert head == "data:image/png;base64"
         assert base64.b64decode(data) == (out / f"{name}.png").read_bytes()
         assert attributes["alt"]
+    (pair,) = compare_runs([comparison_folder]).pairs
+    assert images[0]["alt"] == f"dynopool against human: {pair.verdict}"
     loading = {"link", "iframe", "object", "embed", "video", "audio", "base", "form"}
     assert not loading & {tag for tag, _ in page.tags}
     assert [attributes for tag, attributes in page.tags if tag == "script"] == [{}]

@@ -48,6 +48,14 @@ def test_all_figures_in_order(comparison_folder: Path) -> None:
         assert figure.get_figwidth() == 9.0
 
 
+def test_pairs_are_drawn_with_two_seeds_in_common(comparison_folder: Path, tmp_path: Path, write_run: WriteRun) -> None:
+    axes = compare_runs([comparison_folder]).plot()["pairs"].axes[0]
+    assert axes.get_xlabel() == "difference in test accuracy (points) and 95 % interval"
+    for method in ("human", "dynopool"):
+        write_run(tmp_path / method, method)
+    assert "pairs" not in compare_runs([tmp_path / "human", tmp_path / "dynopool"]).plot()
+
+
 def test_human_alone_has_no_alphas(tmp_path: Path, write_run: WriteRun) -> None:
     runs = runs_of(write_run(tmp_path / "a", "human"))
     assert "alphas" not in draw(runs)
