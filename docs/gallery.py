@@ -68,7 +68,7 @@ OF_RUN = [
 ]  # fmt: skip
 COMPARED = [
     Picture("accuracy_vs_gmacs.png", "dynpool report RUN...", "Accuracy against cost, a point per run and a ring for the mean of a method. These pictures, and that of the strides over the epochs, are in the report that `dynpool compare` writes.", "Points of accuracy over MMACs, one colour and marker per method, with the Pareto front"),
-    Picture("pairs.png", "dynpool report RUN...", "Differences between pairs of methods, seed by seed, with their intervals; grey: the margin within which methods count as equivalent.", "A line per pair with its mean difference and interval, around zero and a grey band"),
+    Picture("pairs.png", "dynpool report RUN...", "Differences between pairs of methods, seed by seed, with their intervals; grey: the margin of equivalence.", "A line per pair with its mean difference and interval, around zero and a grey band"),
     Picture("sizes.png", "dynpool report RUN...", "Feature-map sizes of all methods, to scale; the designed ones dashed.", "Rows of rectangles, one row per method and seed, beside the dashed designed sizes"),
     Picture("i_min.png", "dynpool report RUN...", "I_min over the epochs, against the input resolution.", "Lines of I_min over the epochs for every method, height and width apart"),
     Picture("accuracy.png", "dynpool report RUN...", "Accuracy over the epochs, a thin line per run and a thick one for the mean.", "Lines of test accuracy over the epochs for every method"),
