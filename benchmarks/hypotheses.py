@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dynpool.analysis import Comparison
 from dynpool.analysis.common.colors import DYNOPOOL
 from dynpool.analysis.common.style import INK, WIDTH, styled
-from dynpool.analysis.comparison.findings import BUDGET_TOLERANCE as MISS
+from dynpool.analysis.comparison.findings import missed_budgets
 from dynpool.analysis.comparison.paired_tests import PairedTest, paired_test
 from dynpool.analysis.comparison.pairs import PairRow, signed
 from dynpool.analysis.comparison.plots import plot_pairs
@@ -146,10 +146,8 @@ def missed_table(comparisons: Mapping[str, Comparison]) -> str:
     """The runs that miss the cost that they are held to by more than 2 %, by comparison."""
     lines = ["| comparison | runs that miss their cost |", "| --- | --- |"]
     for name in IMAGES:
-        rows = [(row, row.off_budget) for row in comparisons[name].rows] if name in comparisons else []
-        missed = [
-            f"{row.group}, seed {row.seed} ({signed(100 * off)} %)" for row, off in rows if off and abs(off) > MISS
-        ]
+        rows = comparisons[name].rows if name in comparisons else ()
+        missed = [f"{row.group}, seed {row.seed} ({signed(100 * off)} %)" for row, off in missed_budgets(rows)]
         if missed:
             lines.append(f"| {name} | {'; '.join(missed)} |")
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from .pairs import PairRow, margin_text, signed
 from .read_runs import Run
 from .rows import MethodRow, RunRow, metric_name
 
-__all__ = ["findings", "headline", "notes", "nothing_learned"]
+__all__ = ["findings", "headline", "missed_budgets", "notes", "nothing_learned"]
 
 HELD = frozenset({"fixed", "random", "scaled"})  # methods whose sizes are given and stay
 LEVEL_GAP = 0.05  # points: smaller gaps round to 0.0
@@ -93,8 +93,8 @@ def _decisions(pairs: Sequence[PairRow]) -> list[str]:
     return sentences
 
 
-def _missed_budgets(rows: Sequence[RunRow]) -> list[tuple[RunRow, float]]:
-    """The runs that miss their budget of GMACs, each with its relative deviation."""
+def missed_budgets(rows: Sequence[RunRow]) -> list[tuple[RunRow, float]]:
+    """The runs that miss their budget of GMACs by more than 2 %, each with its relative deviation."""
     found = [(row, row.off_budget) for row in rows if row.off_budget is not None]
     return [(row, off) for row, off in found if not abs(off) <= BUDGET_TOLERANCE]
 
@@ -104,7 +104,7 @@ def _budgets(rows: Sequence[RunRow]) -> list[str]:
     given = [row for row in rows if row.gmacs_budget is not None]
     if not given:
         return []
-    missed = ", ".join(f"{row.group}, seed {row.seed}" for row, _ in _missed_budgets(given))
+    missed = ", ".join(f"{row.group}, seed {row.seed}" for row, _ in missed_budgets(given))
     tolerance = f"{100 * BUDGET_TOLERANCE:g} %"
     result = f"missed by more than {tolerance}: {missed}" if missed else f"none is missed by more than {tolerance}"
     return [f"{plural(len(given), 'run')} with a gmacs_budget; {result}."]
@@ -205,7 +205,7 @@ def notes(runs: Sequence[Run], methods: Sequence[MethodRow], rows: Sequence[RunR
     notes += [
         f"{Path(row.folder).name}: costs {row.gmacs:.4g} GMACs, missing its gmacs_budget of {row.gmacs_budget:g}"
         f" by {signed(100 * off)} %"
-        for row, off in _missed_budgets(rows)
+        for row, off in missed_budgets(rows)
     ]
     notes += _initial_sizes(runs) + _outdated_matches(rows)
     settings = [_flat(run.config) for run in runs]

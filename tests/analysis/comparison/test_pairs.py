@@ -5,6 +5,7 @@ import io
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,15 @@ def test_verdicts_follow_from_the_corrected_tests(compared: Callable[..., Compar
         "equal": "not tested: every seed gives the same difference",
         "single": "not tested: one seed",
     }
+
+
+def test_a_test_without_a_value_decides_nothing(compared: Callable[..., Comparison]) -> None:
+    (pair,) = compared(behind=(0.4, 0.499, 0.602, 0.704)).pairs
+    assert pair.better is False
+    nothing = replace(pair, p_corrected=math.nan, p_equivalence_corrected=math.nan)
+    assert nothing.better is None
+    assert not nothing.equivalent
+    assert nothing.verdict.startswith("not decided")
 
 
 def test_an_interval_above_zero_is_not_better_before_the_correction(compared: Callable[..., Comparison]) -> None:
